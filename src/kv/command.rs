@@ -1,0 +1,129 @@
+//! What clients ask of the revisioned store and what it answers.
+
+use crate::types::{Key, MAX_KEY_BYTES, MAX_VALUE_BYTES, Revision, Value, Wall};
+use serde::{Deserialize, Serialize};
+
+/// A client's session, named by the log index that opened it (Raft thesis §6.3).
+pub type SessionId = u64;
+
+/// One entry of the replicated log, as the state machine sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Command {
+    /// The proposing leader's wall clock. The state machine never lets time run backwards: it uses
+    /// `max(stamp, last + 1 ns)`.
+    pub stamp: Wall,
+    /// Who asks, and for the how-manieth time; `None` for what the node itself proposes.
+    pub session: Option<(SessionId, u64)>,
+    /// What to do.
+    pub op: Op,
+}
+
+/// What a command does.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Op {
+    /// Open a session; the answer is its id.
+    OpenSession,
+    /// Write a value if the conditions hold. Without `ttl_ms` an earlier expiry is cleared.
+    Put {
+        /// Where.
+        key: Key,
+        /// What.
+        value: Value,
+        /// When to refuse.
+        when: Condition,
+        /// Milliseconds until the key expires.
+        ttl_ms: Option<u64>,
+    },
+    /// Remove a key if the conditions hold.
+    Delete {
+        /// Which.
+        key: Key,
+        /// When to refuse.
+        when: Condition,
+    },
+    /// Set a new expiry; value and revision stay.
+    Extend {
+        /// Which.
+        key: Key,
+        /// Milliseconds from now.
+        ttl_ms: u64,
+    },
+    /// Remove what has expired at this command's stamp. Proposed by the leader when a deadline has passed: expiry is an
+    /// event in the log, so that every replica and every reader agrees on its place among the writes.
+    Expire,
+}
+
+/// Conditions on the present state of the key; all that are set must hold (design §5).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Condition {
+    /// `Some(false)` is `nx`, `Some(true)` is `xx`.
+    pub exists: Option<bool>,
+    /// `cmp`: the present value must be this one. A missing key equals no value, not even the empty one.
+    pub value: Option<Value>,
+    /// `cmprev`: the present revision must be this one; a missing or deleted key matches only -1.
+    pub revision: Option<i64>,
+}
+
+impl Condition {
+    /// No condition.
+    pub const ALWAYS: Condition = Condition { exists: None, value: None, revision: None };
+}
+
+/// A value as a reader sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Versioned {
+    /// The bytes.
+    pub value: Value,
+    /// How often the key was modified before this.
+    pub revision: Revision,
+    /// The cluster-wide stamp of the change: grows with every change, near to real time (nanoseconds since 1970).
+    pub commit: Wall,
+    /// When it expires, on the cluster's stamps.
+    pub expires: Option<Wall>,
+}
+
+/// The state machine's answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// A session was opened.
+    Session(SessionId),
+    /// The key was written, extended or deleted; its revision now.
+    Done {
+        /// Revision of the key after the change.
+        revision: Revision,
+        /// Stamp of the change.
+        commit: Wall,
+    },
+    /// A condition did not hold, or there was nothing to delete or extend. Nothing changed; what the key holds instead.
+    Refused(Option<Versioned>),
+    /// What a read found.
+    Value(Option<Versioned>),
+    /// The session is not known: it was never opened, or forgotten because too many newer ones are open. The command
+    /// was not applied now; whether an earlier try was is unknown.
+    SessionExpired,
+    /// A newer command of the same session was already applied: this one is a stray duplicate and was not applied now.
+    Stale,
+    /// The node's own command is done.
+    Nothing,
+}
+
+impl Op {
+    /// Whether the sizes are within bounds; the message says which is not.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn check_limits(&self) -> Result<(), String> {
+        let (key, value) = match self {
+            Op::Put { key, value, .. } => (key, value.len()),
+            Op::Delete { key, .. } | Op::Extend { key, .. } => (key, 0),
+            Op::OpenSession | Op::Expire => return Ok(()),
+        };
+        if key.is_empty() || key.len() > MAX_KEY_BYTES {
+            return Err(format!("a key has 1 to {MAX_KEY_BYTES} bytes, this one has {}", key.len()));
+        }
+        if value > MAX_VALUE_BYTES {
+            return Err(format!("a value has at most {MAX_VALUE_BYTES} bytes, this one has {value}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! The revisioned store (placeholder).
+mod command;
+pub use command::*;

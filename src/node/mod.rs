@@ -1,0 +1,3 @@
+//! The node: the driver and the seams it sees the world through.
+mod seams;
+pub use seams::*;

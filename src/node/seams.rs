@@ -1,0 +1,40 @@
+//! The seams between a node and its world. Simulation and deployment differ only in what stands behind these traits.
+
+use crate::storage::{Disk, Store};
+use crate::types::{Addr, Time, Wall};
+use crate::wire::Packet;
+use std::future::Future;
+
+/// Packets to and from peers and clients, best effort: any may be lost, late, repeated or out of order, none is ever
+/// altered (frames carry checksums; a bad one is dropped, counted, and its connection closed).
+pub trait Transport: Send {
+    /// Sends, never waiting: when the way is blocked or the queue full, the packet is dropped and counted.
+    fn send(&mut self, to: Addr, packet: Packet);
+    /// The next packet. Cancel-safe.
+    fn recv(&mut self) -> impl Future<Output = (Addr, Packet)> + Send;
+    /// The next packet if one is there already.
+    fn try_recv(&mut self) -> Option<(Addr, Packet)>;
+    /// Frames refused so far.
+    fn bad_frames(&self) -> u64;
+}
+
+/// A node's clocks.
+pub trait Clock: Clone + Send + Sync {
+    /// Monotonic time.
+    fn now(&self) -> Time;
+    /// The date, as this node believes it.
+    fn wall(&self) -> Wall;
+    /// Waits until `now() >= deadline`. Cancel-safe.
+    fn sleep_until(&self, deadline: Time) -> impl Future<Output = ()> + Send;
+}
+
+/// Where a node's storage lives: runs jobs on it one at a time, in the order they were handed in.
+pub trait StorageHost: Send {
+    /// The disk underneath.
+    type Disk: Disk + 'static;
+    /// Runs `job` and waits for its result. If the future is dropped the job still runs.
+    fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Store<Self::Disk>) -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send;
+}

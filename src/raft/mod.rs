@@ -1,0 +1,3 @@
+//! Raft (placeholder, replaced by the core).
+mod message;
+pub use message::*;

@@ -1,0 +1,84 @@
+//! The words every part of the store shares: who, when, and what is stored.
+//!
+//! Times are plain nanosecond counts so that protocols stay pure: [`Time`] is a node's own monotonic clock (meaningless
+//! on another node), [`Wall`] is what that node believes the date to be. Neither is ever read here, only carried.
+
+mod rng;
+
+pub use bytes::Bytes;
+pub use rng::Rng;
+use serde::{Deserialize, Serialize};
+use std::{fmt, ops::Add, time::Duration};
+
+/// A key: any bytes, at most [`MAX_KEY_BYTES`].
+pub type Key = Bytes;
+/// A value: any bytes, at most [`MAX_VALUE_BYTES`].
+pub type Value = Bytes;
+/// How often a key was modified; the first write is revision 0 (design §5).
+pub type Revision = u64;
+
+/// Longest key accepted, in bytes.
+pub const MAX_KEY_BYTES: usize = 4 << 10;
+/// Longest value accepted, in bytes.
+pub const MAX_VALUE_BYTES: usize = 1 << 20;
+
+/// A server of the cluster.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub u32);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+/// One replicated log and its state machine. A node hosts several; they share its write-ahead log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct GroupId(pub u32);
+
+/// A point on a node's own monotonic clock, in nanoseconds since an arbitrary start.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// The time elapsed since `earlier`, zero if `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Time) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Time;
+    fn add(self, d: Duration) -> Time {
+        Time(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A date as one node believes it: nanoseconds since the Unix epoch. May jump and differ between nodes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub struct Wall(pub u64);
+
+/// The far end of a frame: a server, or a client by the number its connection was given.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Addr {
+    /// A server of the cluster.
+    Node(NodeId),
+    /// A client; the number is local to the transport that delivered its first frame.
+    Client(u64),
+}
+
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Addr::Node(n) => write!(f, "{n}"),
+            Addr::Client(c) => write!(f, "c{c}"),
+        }
+    }
+}
