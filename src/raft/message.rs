@@ -156,10 +156,7 @@ pub struct Recovered {
     pub vote: Option<NodeId>,
     /// The newest durable snapshot.
     pub snapshot: SnapshotMeta,
-    /// Index and term just before `entries[0]`. Never after the snapshot; before it when entries were kept for
-    /// followers that lag.
-    pub base: SnapshotMeta,
-    /// Entries from `base.index + 1` on.
+    /// Entries from `snapshot.index + 1` on: what a snapshot includes is not kept across a restart.
     pub entries: Vec<Entry>,
 }
 

@@ -1,5 +1,40 @@
-//! Storage (placeholder; the seam is `disk`).
+//! What a node must find again after a crash, and how it knows that it found it.
+//!
+//! In the order it is read: `store` is what the node uses; `wal` the write-ahead log, made of segments (`segment`) of
+//! batches of checked sectors (`sector`) of records (`record`), whose meaning `replay` gives; `snapshot` the files that
+//! let the log be cut; `host` the thread it all runs on. Below is the [`Disk`] seam, in deployment [`RealDisk`].
+//!
+//! Invariants:
+//! - What was acknowledged is found again, in order, or the node refuses with file and offset (`wal` and `snapshot`
+//!   say what cannot be told).
+//! - Whatever has its final name is complete and durable. Temporary names end in `.tmp` and are removed on opening.
+//! - A snapshot that the log refers to exists: it is named before its record is appended, and an older one is removed
+//!   only after that.
+//! - After a failed write or sync nothing more is written.
+//!
+//! Not here: preparing segments ahead (a new one costs an append the time to write its zeros), syncing large snapshots
+//! piecemeal (the last sync stalls appends behind it), mending damage from peers.
+
 mod disk;
+mod error;
+mod host;
+mod real_disk;
+mod record;
+mod replay;
+mod sector;
+mod segment;
+mod snapshot;
+mod store;
+mod wal;
+
+#[cfg(test)]
+mod mem_disk;
+#[cfg(test)]
+mod tests;
+
 pub use disk::*;
-/// Placeholder.
-pub struct Store<D: Disk>(D);
+pub use error::StorageError;
+pub use host::ThreadHost;
+pub use real_disk::RealDisk;
+pub use snapshot::{MAX_BLOCK_BYTES, SnapshotBlocks};
+pub use store::{Incoming, Store, StoreConfig};

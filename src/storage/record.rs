@@ -1,0 +1,97 @@
+//! Records as bytes in a batch: tag, group, then the record's own fields, little-endian. Explicit, because it must last.
+
+use super::sector::Batch;
+use crate::raft::{Entry, Record, SnapshotMeta};
+use crate::types::{Bytes, GroupId, NodeId};
+
+const HARD_STATE: u8 = 1;
+const APPEND: u8 = 2;
+const SNAPSHOT: u8 = 3;
+
+/// Appends a record to a batch.
+///
+/// # Panics
+/// When a command or the number of entries exceeds `u32`, three orders of magnitude beyond any limit set above.
+pub(super) fn encode(batch: &mut Batch, group: GroupId, record: &Record) {
+    let mut put = |tag: u8| {
+        batch.put(&[tag]);
+        batch.put(&group.0.to_le_bytes());
+    };
+    match record {
+        Record::HardState { term, vote } => {
+            put(HARD_STATE);
+            batch.put(&term.to_le_bytes());
+            batch.put(&[u8::from(vote.is_some())]);
+            batch.put(&vote.map_or(0, |n| n.0).to_le_bytes());
+        }
+        Record::Append { first, entries } => {
+            put(APPEND);
+            batch.put(&first.to_le_bytes());
+            batch.put(&len32(entries.len()));
+            for entry in entries {
+                batch.put(&entry.term.to_le_bytes());
+                batch.put(&len32(entry.command.len()));
+                batch.put(&entry.command);
+            }
+        }
+        Record::Snapshot(meta) => {
+            put(SNAPSHOT);
+            batch.put(&meta.index.to_le_bytes());
+            batch.put(&meta.term.to_le_bytes());
+        }
+    }
+}
+
+fn len32(n: usize) -> [u8; 4] {
+    u32::try_from(n).expect("lengths fit 32 bits").to_le_bytes()
+}
+
+/// Takes the next record off `payload`; `None` when what stands there is not a record.
+pub(super) fn decode(payload: &mut &[u8]) -> Option<(GroupId, Record)> {
+    let tag = u8(payload)?;
+    let group = GroupId(u32(payload)?);
+    let record = match tag {
+        HARD_STATE => {
+            let term = u64(payload)?;
+            let voted = u8(payload)?;
+            let node = NodeId(u32(payload)?);
+            let vote = match (voted, node) {
+                (0, NodeId(0)) => None,
+                (1, node) => Some(node),
+                _ => return None,
+            };
+            Record::HardState { term, vote }
+        }
+        APPEND => {
+            let first = u64(payload)?;
+            let count = u32(payload)? as usize;
+            // Each entry takes at least 12 bytes, so a count that the payload cannot hold reserves nothing.
+            let mut entries = Vec::with_capacity(count.min(payload.len() / 12));
+            for _ in 0..count {
+                let term = u64(payload)?;
+                let len = u32(payload)? as usize;
+                entries.push(Entry { term, command: Bytes::copy_from_slice(take(payload, len)?) });
+            }
+            Record::Append { first, entries }
+        }
+        SNAPSHOT => Record::Snapshot(SnapshotMeta { index: u64(payload)?, term: u64(payload)? }),
+        _ => return None,
+    };
+    Some((group, record))
+}
+
+fn take<'a>(from: &mut &'a [u8], n: usize) -> Option<&'a [u8]> {
+    from.split_off(..n)
+}
+
+fn u8(from: &mut &[u8]) -> Option<u8> {
+    Some(take(from, 1)?[0])
+}
+
+fn u32(from: &mut &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(take(from, 4)?.try_into().ok()?))
+}
+
+fn u64(from: &mut &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(take(from, 8)?.try_into().ok()?))
+}

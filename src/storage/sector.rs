@@ -1,0 +1,120 @@
+//! Sectors and batches: how one fsync's worth of bytes lies in a segment (docs/formats.md has the layout byte by byte).
+//!
+//! A batch is a run of 512-byte sectors. Each carries its own checksum over its contents *and its place*, so that a
+//! sector written to the wrong place, or left from another segment, is not taken for what belongs there. All zeros
+//! means "never written"; a written sector is never all zeros because batch numbers start at 1.
+
+use crate::mutant::{Bug, Mutant};
+
+/// Bytes in a sector, the unit a disk is assumed to write whole or not at all.
+pub(super) const SECTOR: usize = 512;
+/// Bytes of a sector before its payload.
+const HEAD: usize = 16;
+/// Most payload bytes in a sector.
+pub(super) const PAYLOAD: usize = SECTOR - HEAD;
+
+const FIRST: u8 = 1;
+const LAST: u8 = 2;
+
+/// The checksum of a sector that stands at `number` in segment `seq`.
+fn checksum(sector: &[u8], seq: u64, number: u64) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&sector[4..]);
+    crc.update(&seq.to_le_bytes());
+    crc.update(&number.to_le_bytes());
+    crc.finalize()
+}
+
+/// What a sector says about itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Head {
+    pub(super) batch: u64,
+    pub(super) first: bool,
+    pub(super) last: bool,
+    /// Payload bytes; full unless the batch ends here.
+    pub(super) len: usize,
+}
+
+/// What recovery makes of a sector.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// Never written, or erased.
+    Zero,
+    /// As it was written, at the place it was written for.
+    Valid(Head),
+    /// Neither.
+    Rotten,
+}
+
+/// Judges the sector at `number` of segment `seq`.
+pub(super) fn judge(sector: &[u8], seq: u64, number: u64, mutant: Mutant) -> State {
+    if *sector == [0; SECTOR] {
+        return State::Zero;
+    }
+    let stored = u32::from_le_bytes(sector[..4].try_into().expect("4 bytes"));
+    if stored != checksum(sector, seq, number) && !mutant.is(Bug::SkipChecksum) {
+        return State::Rotten;
+    }
+    let len = usize::from(u16::from_le_bytes([sector[4], sector[5]]));
+    let (flags, reserved) = (sector[6], sector[7]);
+    let batch = u64::from_le_bytes(sector[8..HEAD].try_into().expect("8 bytes"));
+    let (first, last) = (flags & FIRST != 0, flags & LAST != 0);
+    if flags & !(FIRST | LAST) != 0 || reserved != 0 || len > PAYLOAD || (!last && len < PAYLOAD) {
+        return State::Rotten;
+    }
+    State::Valid(Head { batch, first, last, len })
+}
+
+/// The payload of a valid sector.
+pub(super) fn payload(sector: &[u8], head: Head) -> &[u8] {
+    &sector[HEAD..HEAD + head.len]
+}
+
+/// A batch being built: payload goes straight to where it will stand in its sector. Reused from batch to batch.
+#[derive(Default)]
+pub(super) struct Batch {
+    bytes: Vec<u8>,
+}
+
+impl Batch {
+    /// Starts afresh, keeping a moderate amount of memory.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(1 << 20);
+    }
+
+    /// Appends payload.
+    pub(super) fn put(&mut self, mut data: &[u8]) {
+        while !data.is_empty() {
+            if self.bytes.len().is_multiple_of(SECTOR) {
+                self.bytes.extend_from_slice(&[0; HEAD]);
+            }
+            let room = SECTOR - self.bytes.len() % SECTOR;
+            let (now, later) = data.split_at(room.min(data.len()));
+            self.bytes.extend_from_slice(now);
+            data = later;
+        }
+    }
+
+    /// How many sectors it takes; at least one.
+    pub(super) fn sectors(&self) -> u64 {
+        self.bytes.len().div_ceil(SECTOR).max(1) as u64
+    }
+
+    /// Fills in the heads for batch number `batch` from sector `start` of segment `seq` on, and gives the bytes to write.
+    pub(super) fn seal(&mut self, seq: u64, start: u64, batch: u64) -> &[u8] {
+        let sectors = self.sectors() as usize;
+        let tail = self.bytes.len().saturating_sub((sectors - 1) * SECTOR + HEAD);
+        self.bytes.resize(sectors * SECTOR, 0);
+        for (i, sector) in self.bytes.chunks_exact_mut(SECTOR).enumerate() {
+            let last = i + 1 == sectors;
+            let len = if last { tail } else { PAYLOAD };
+            sector[4..6].copy_from_slice(&(len as u16).to_le_bytes());
+            sector[6] = if i == 0 { FIRST } else { 0 } | if last { LAST } else { 0 };
+            sector[8..HEAD].copy_from_slice(&batch.to_le_bytes());
+            let crc = checksum(sector, seq, start + i as u64);
+            sector[..4].copy_from_slice(&crc.to_le_bytes());
+        }
+        &self.bytes
+    }
+}

@@ -1,0 +1,314 @@
+//! A node's data directory: the log and the snapshot files, and what ties them together.
+
+use super::replay::Replay;
+use super::snapshot::{self, SnapshotBlocks, TEMPORARY, Writer};
+use super::wal::{self, Wal};
+use super::{Disk, DiskFault, FileId, StorageError};
+use crate::mutant::Mutant;
+use crate::raft::{Record, Recovered, SnapshotMeta};
+use crate::types::{Bytes, GroupId, NodeId};
+use std::collections::BTreeMap;
+
+/// How a node's storage is run.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreConfig {
+    /// Whose directory it is.
+    pub node: NodeId,
+    /// Bytes in a segment of the log, rounded up to whole sectors. Only segments yet to be made heed it.
+    pub segment_bytes: u64,
+    /// The planted bug, if any.
+    pub mutant: Mutant,
+}
+
+impl StoreConfig {
+    /// The defaults: segments of 16 MiB.
+    #[must_use]
+    pub fn new(node: NodeId) -> StoreConfig {
+        StoreConfig { node, segment_bytes: 16 << 20, mutant: Mutant::default() }
+    }
+}
+
+/// What became of a piece of an arriving snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Incoming {
+    /// Wanted next: the piece at this offset. Other than expected when a piece was lost or came twice.
+    Next(u64),
+    /// The file is complete, checked and durable under its name.
+    Complete,
+    /// The file was not what it should be and has been removed; the transfer must start again. Says why.
+    Refused(String),
+}
+
+/// A snapshot arriving from a peer.
+struct Arrival {
+    meta: SnapshotMeta,
+    temporary: String,
+    file: FileId,
+    next: u64,
+}
+
+/// A node's storage. After any failed write or sync it is poisoned: every later call that would write fails.
+pub struct Store<D: Disk> {
+    disk: D,
+    wal: Wal,
+    writer: Option<Writer>,
+    arrivals: BTreeMap<GroupId, Arrival>,
+    poisoned: bool,
+}
+
+impl<D: Disk> Store<D> {
+    /// Opens the directory, beginning it if it is empty, and gives what every group had made durable.
+    ///
+    /// Nothing is written before all of it has been checked. Then what was read is made durable afresh, and leftovers of
+    /// a crash (a torn tail, temporary files, superseded files) are removed.
+    ///
+    /// # Errors
+    /// The directory is another node's, is damaged, or the disk fails.
+    pub fn open(mut disk: D, config: StoreConfig) -> Result<(Store<D>, BTreeMap<GroupId, Recovered>), StorageError> {
+        let names = disk.list()?;
+        let mut replay = Replay::default();
+        let scan =
+            wal::scan(&mut disk, config.node, config.mutant, &names, |group, record| replay.apply(group, record))?;
+        let groups = replay.groups;
+        for (group, state) in groups.iter().filter(|(_, state)| state.snapshot.index > 0) {
+            check_snapshot(&mut disk, *group, state.snapshot)?;
+        }
+        if scan.is_none()
+            && let Some(name) = names.iter().find(|name| snapshot::parse(name).is_some())
+        {
+            return Err(StorageError::corrupt(name, 0, "there is a snapshot but no write-ahead log"));
+        }
+
+        for name in names.iter().filter(|name| name.ends_with(TEMPORARY)) {
+            disk.remove(name)?;
+        }
+        let wal = match scan {
+            Some(scan) => Wal::resume(&mut disk, scan, config.segment_bytes)?,
+            None => Wal::create(&mut disk, config.node, config.segment_bytes)?,
+        };
+        // Only now is the record that supersedes them sure to be durable.
+        for name in &names {
+            if snapshot::parse(name)
+                .is_some_and(|(group, meta)| groups.get(&group).is_none_or(|state| state.snapshot != meta))
+            {
+                disk.remove(name)?;
+            }
+        }
+        Ok((Store { disk, wal, writer: None, arrivals: BTreeMap::new(), poisoned: false }, groups))
+    }
+
+    /// Makes records durable, in order, all or (after a crash) none, with one sync. No records: nothing is done.
+    ///
+    /// # Errors
+    /// The disk fails, or failed before.
+    pub fn append(&mut self, records: &[(GroupId, Record)]) -> Result<(), StorageError> {
+        self.writing(|store| match records {
+            [] => Ok(()),
+            records => store.wal.append(&mut store.disk, records),
+        })
+    }
+
+    /// Whether the log has grown enough for [`Store::checkpoint`] to be due.
+    #[must_use]
+    pub fn wants_checkpoint(&self) -> bool {
+        self.wal.wants_checkpoint()
+    }
+
+    /// Replaces the whole log by `records`, which must restate all that every group needs (in the order hard state,
+    /// snapshot, entries), atomically. Older segments are removed.
+    ///
+    /// # Errors
+    /// The disk fails, or failed before.
+    pub fn checkpoint(&mut self, records: &[(GroupId, Record)]) -> Result<(), StorageError> {
+        self.writing(|store| store.wal.checkpoint(&mut store.disk, records))
+    }
+
+    /// Starts a snapshot file. One is written at a time: one that was begun before and not finished is given up.
+    ///
+    /// # Errors
+    /// The disk fails, or failed before.
+    pub fn snapshot_begin(&mut self, group: GroupId, meta: SnapshotMeta) -> Result<(), StorageError> {
+        self.writing(|store| {
+            if let Some(writer) = store.writer.take() {
+                writer.abandon(&mut store.disk)?;
+            }
+            store.writer = Some(Writer::begin(&mut store.disk, group, meta)?);
+            Ok(())
+        })
+    }
+
+    /// Adds a block of 1 to [`super::MAX_BLOCK_BYTES`] bytes to the snapshot begun.
+    ///
+    /// # Errors
+    /// The disk fails, or failed before.
+    ///
+    /// # Panics
+    /// No snapshot is begun, or the block has no allowed size.
+    pub fn snapshot_write(&mut self, block: &[u8]) -> Result<(), StorageError> {
+        self.writing(|store| store.writer.as_mut().expect("a snapshot begun").write(&mut store.disk, block))
+    }
+
+    /// Completes the snapshot begun: when this returns, it is durable under its name. It comes into force when its
+    /// `Record::Snapshot` is appended; until then a restart removes it.
+    ///
+    /// # Errors
+    /// The disk fails, or failed before.
+    ///
+    /// # Panics
+    /// No snapshot is begun.
+    pub fn snapshot_finish(&mut self) -> Result<SnapshotMeta, StorageError> {
+        self.writing(|store| store.writer.take().expect("a snapshot begun").finish(&mut store.disk))
+    }
+
+    /// Up to `max` bytes of a snapshot file from `offset` on, and whether the file ends with them. `None` when there is
+    /// no such file or offset. The bytes are not checked; the receiver checks the whole file.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn snapshot_chunk(
+        &mut self,
+        group: GroupId,
+        meta: SnapshotMeta,
+        offset: u64,
+        max: usize,
+    ) -> Result<Option<(Bytes, bool)>, StorageError> {
+        let file = match self.disk.open(&snapshot::name(group, meta), false) {
+            Err(e) if e.what == DiskFault::Missing => return Ok(None),
+            opened => opened?,
+        };
+        let chunk = read_chunk(&mut self.disk, file, offset, max);
+        self.disk.close(file);
+        chunk
+    }
+
+    /// Takes a piece of a snapshot file from a peer. Offset 0 starts the group's transfer afresh; any other offset must
+    /// follow the piece before. After the `last` piece the whole file is checked.
+    ///
+    /// # Errors
+    /// The disk fails, or failed before.
+    pub fn incoming_chunk(
+        &mut self,
+        group: GroupId,
+        meta: SnapshotMeta,
+        offset: u64,
+        data: &[u8],
+        last: bool,
+    ) -> Result<Incoming, StorageError> {
+        self.writing(|store| {
+            if offset == 0 {
+                store.give_up_arrival(group)?;
+                let temporary = format!("{}.incoming{TEMPORARY}", snapshot::name(group, meta));
+                let file = store.disk.open(&temporary, true)?;
+                store.arrivals.insert(group, Arrival { meta, temporary, file, next: 0 });
+            }
+            let Some(arrival) = store.arrivals.get_mut(&group).filter(|a| a.meta == meta) else {
+                return Ok(Incoming::Next(0));
+            };
+            if offset != arrival.next {
+                return Ok(Incoming::Next(arrival.next));
+            }
+            store.disk.write_at(arrival.file, offset, data)?;
+            arrival.next += data.len() as u64;
+            if last { store.finish_arrival(group) } else { Ok(Incoming::Next(arrival.next)) }
+        })
+    }
+
+    /// The blocks of a snapshot, to restore from.
+    ///
+    /// # Errors
+    /// The file is missing or damaged, or the disk fails.
+    pub fn snapshot_blocks(
+        &mut self,
+        group: GroupId,
+        meta: SnapshotMeta,
+    ) -> Result<SnapshotBlocks<'_, D>, StorageError> {
+        open_snapshot(&mut self.disk, group, meta)
+    }
+
+    /// Removes the group's snapshot files older than `meta`, arriving ones included. Only to be called when
+    /// `Record::Snapshot(meta)` is durable.
+    ///
+    /// # Errors
+    /// The disk fails, or failed before.
+    pub fn snapshot_retain(&mut self, group: GroupId, meta: SnapshotMeta) -> Result<(), StorageError> {
+        self.writing(|store| {
+            if store.arrivals.get(&group).is_some_and(|arrival| arrival.meta.index <= meta.index) {
+                store.give_up_arrival(group)?;
+            }
+            for name in store.disk.list()? {
+                if snapshot::parse(&name).is_some_and(|(g, m)| g == group && m.index < meta.index) {
+                    store.disk.remove(&name)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs what writes; any error is the last thing it does.
+    fn writing<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T, StorageError>) -> Result<T, StorageError> {
+        if self.poisoned {
+            return Err(StorageError::Poisoned);
+        }
+        let result = f(self);
+        self.poisoned = result.is_err();
+        result
+    }
+
+    fn give_up_arrival(&mut self, group: GroupId) -> Result<(), StorageError> {
+        if let Some(arrival) = self.arrivals.remove(&group) {
+            self.disk.close(arrival.file);
+            self.disk.remove(&arrival.temporary)?;
+        }
+        Ok(())
+    }
+
+    fn finish_arrival(&mut self, group: GroupId) -> Result<Incoming, StorageError> {
+        let arrival = self.arrivals.remove(&group).expect("an arrival to finish");
+        let checked = SnapshotBlocks::open(&mut self.disk, &arrival.temporary, group, arrival.meta)
+            .and_then(SnapshotBlocks::verify);
+        match checked {
+            Ok(()) => {
+                let name = snapshot::name(group, arrival.meta);
+                snapshot::publish(&mut self.disk, arrival.file, &arrival.temporary, &name)?;
+                Ok(Incoming::Complete)
+            }
+            Err(StorageError::Corrupt { offset, what, .. }) => {
+                self.disk.close(arrival.file);
+                self.disk.remove(&arrival.temporary)?;
+                Ok(Incoming::Refused(format!("byte {offset} of the snapshot received: {what}")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn read_chunk(
+    disk: &mut impl Disk,
+    file: FileId,
+    offset: u64,
+    max: usize,
+) -> Result<Option<(Bytes, bool)>, StorageError> {
+    let Some(left) = disk.len(file)?.checked_sub(offset).filter(|&left| left > 0) else { return Ok(None) };
+    let mut data = vec![0; max.min(usize::try_from(left).unwrap_or(usize::MAX))];
+    disk.read_at(file, offset, &mut data)?;
+    let last = data.len() as u64 == left;
+    Ok(Some((data.into(), last)))
+}
+
+fn open_snapshot<D: Disk>(
+    disk: &mut D,
+    group: GroupId,
+    meta: SnapshotMeta,
+) -> Result<SnapshotBlocks<'_, D>, StorageError> {
+    let name = snapshot::name(group, meta);
+    SnapshotBlocks::open(disk, &name, group, meta).map_err(|error| match error {
+        StorageError::Disk(e) if e.what == DiskFault::Missing => {
+            StorageError::corrupt(&name, 0, "the log refers to this snapshot, but the file is missing")
+        }
+        error => error,
+    })
+}
+
+fn check_snapshot<D: Disk>(disk: &mut D, group: GroupId, meta: SnapshotMeta) -> Result<(), StorageError> {
+    open_snapshot(disk, group, meta)?.verify()
+}

@@ -1,0 +1,391 @@
+//! The write-ahead log: segments of sector-framed batches, shared by all groups of a node.
+//!
+//! Only one batch is ever in flight: batch N+1 is written after the sync of batch N has returned. Hence at recovery
+//! every batch but the last must be whole, and of the last any subset of its sectors may be there. Recovery reads from
+//! the newest checkpoint on and judges every sector ([`sector::State`]):
+//!
+//! - a sector that is neither zero nor valid is damage, wherever it stands: refused;
+//! - a batch that lacks sectors is a torn tail if nothing of a later batch exists anywhere; its remains are erased, and
+//!   the erasure synced, before anything is appended. If a later batch exists, durable data is gone: refused;
+//! - a missing, short or foreign segment is damage: refused.
+//!
+//! Recovery also writes the last whole batch again and syncs it. It may be there only because the operating system
+//! still holds it: after `kill -9`, or after a failed fsync, whose dropped pages look clean and are never written
+//! (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
+//!
+//! Assumed of the disk: a 512-byte sector is written whole or not at all. Larger units (4 KiB pages) only make subsets
+//! coarser. A disk that tears within a sector, or ruins a neighbour in the same physical block, makes the node refuse,
+//! not lie. **What cannot be told**: sectors of the very last batch, or the whole newest segment, replaced by zeros or
+//! removed after they were durable look like a crash before the sync.
+
+use super::sector::{self, Batch, SECTOR, State};
+use super::segment::{self, Header};
+use super::{Disk, FileId, StorageError};
+use crate::mutant::Mutant;
+use crate::raft::Record;
+use crate::types::{GroupId, NodeId};
+use std::ops::Range;
+
+/// Segments' worth of batches after which a checkpoint is due, unless the last checkpoint was larger still.
+const CHECKPOINT_AFTER: u64 = 4;
+
+const SECTOR_BYTES: u64 = SECTOR as u64;
+
+/// What is read from disk before anything is written.
+pub(super) struct Scan {
+    /// Segments in force, from the newest checkpoint on.
+    live: Range<u64>,
+    /// Segments before it, left by a crash while they were being removed.
+    obsolete: Vec<u64>,
+    /// Header of the newest segment.
+    header: Header,
+    /// The newest segment's sectors taken by its last whole batch, and what they hold.
+    last_batch: Range<u64>,
+    last_bytes: Vec<u8>,
+    /// Sectors after it in which remains of a torn batch lie.
+    torn: Range<u64>,
+    next_batch: u64,
+    checkpoint_bytes: u64,
+    bytes: u64,
+}
+
+/// One segment, read.
+struct Segment {
+    bytes: Vec<u8>,
+    /// The last whole batch.
+    last_batch: Range<u64>,
+    /// From its end to the last sector in use.
+    torn: Range<u64>,
+    next_batch: u64,
+    /// The sector where the next batch ceases to be whole, if it was not simply never begun.
+    breaks_at: u64,
+}
+
+/// Reads the log among the files `names`, handing every record in order to `replay`. `None` when there is no segment.
+pub(super) fn scan(
+    disk: &mut impl Disk,
+    node: NodeId,
+    mutant: Mutant,
+    names: &[String],
+    mut replay: impl FnMut(GroupId, Record) -> Result<(), String>,
+) -> Result<Option<Scan>, StorageError> {
+    let mut all: Vec<u64> = names.iter().filter_map(|n| segment::parse(n)).collect();
+    all.sort_unstable();
+    let Some((&oldest, &newest)) = all.first().zip(all.last()) else { return Ok(None) };
+    let mut headers = Vec::new();
+    for &seq in all.iter().rev() {
+        let header = Header::load(disk, seq)?;
+        if header.node != node {
+            return Err(StorageError::WrongNode { found: header.node, expected: node });
+        }
+        headers.push(header);
+        if header.checkpoint {
+            break;
+        }
+    }
+    headers.reverse();
+    if !headers[0].checkpoint {
+        let what = "no segment holds a checkpoint: the log's beginning is missing";
+        return Err(StorageError::corrupt(&segment::name(oldest), 0, what));
+    }
+    let start = headers[0].seq;
+    if let Some(missing) = (start..newest).zip(&headers).find_map(|(seq, h)| (h.seq != seq).then_some(seq)) {
+        let what = format!("the file is missing, yet segment {newest:x} exists");
+        return Err(StorageError::corrupt(&segment::name(missing), 0, what));
+    }
+
+    let mut scan = Scan {
+        live: start..newest + 1,
+        obsolete: all.into_iter().filter(|&seq| seq < start).collect(),
+        header: headers[headers.len() - 1],
+        last_batch: 0..0,
+        last_bytes: Vec::new(),
+        torn: 0..0,
+        next_batch: headers[0].first_batch,
+        checkpoint_bytes: 0,
+        bytes: 0,
+    };
+    for (i, header) in headers.iter().enumerate() {
+        let read = read_segment(disk, header, mutant, &mut replay)?;
+        if let Some(next) = headers.get(i + 1)
+            && (next.first_batch != read.next_batch || !read.torn.is_empty())
+        {
+            let what = format!(
+                "batch {} is not whole from here on, yet segment {:x} begins with batch {}: durable data is lost",
+                read.next_batch, next.seq, next.first_batch
+            );
+            return Err(StorageError::corrupt(&segment::name(header.seq), read.breaks_at * SECTOR_BYTES, what));
+        }
+        scan.bytes += (read.last_batch.end - 1) * SECTOR_BYTES;
+        if i == 0 {
+            scan.checkpoint_bytes = scan.bytes;
+        }
+        scan.next_batch = read.next_batch;
+        if i + 1 == headers.len() {
+            scan.last_bytes = read.bytes[bytes_of(&read.last_batch)].to_vec();
+            (scan.last_batch, scan.torn) = (read.last_batch, read.torn);
+        }
+    }
+    Ok(Some(scan))
+}
+
+/// Reads a segment, replays its whole batches, and judges all the rest.
+fn read_segment(
+    disk: &mut impl Disk,
+    header: &Header,
+    mutant: Mutant,
+    replay: &mut impl FnMut(GroupId, Record) -> Result<(), String>,
+) -> Result<Segment, StorageError> {
+    let file = segment::name(header.seq);
+    let mut bytes = vec![0; usize::try_from(header.length).expect("a file that fits in memory")];
+    let id = disk.open(&file, false)?;
+    let read = disk.read_at(id, 0, &mut bytes);
+    disk.close(id);
+    read?;
+
+    let sectors = Sectors { bytes: &bytes, file: &file, seq: header.seq, mutant };
+    let mut last_batch = 1..1;
+    let mut next_batch = header.first_batch;
+    let mut payload = Vec::new();
+    let breaks_at = loop {
+        let start = last_batch.end;
+        payload.clear();
+        let end = match sectors.batch(start, next_batch, &mut payload)? {
+            Ok(end) => end,
+            Err(breaks_at) => break breaks_at,
+        };
+        let mut rest = payload.as_slice();
+        while !rest.is_empty() {
+            super::record::decode(&mut rest)
+                .ok_or_else(|| "what stands there is not a record".to_owned())
+                .and_then(|(group, record)| replay(group, record))
+                .map_err(|what| sectors.corrupt(start, format!("in batch {next_batch}: {what}")))?;
+        }
+        last_batch = start..end;
+        next_batch += 1;
+    };
+    if last_batch.is_empty() {
+        let what = "the segment's first batch is not whole, though it was before the segment got its name";
+        return Err(sectors.corrupt(breaks_at, what));
+    }
+
+    let mut torn = last_batch.end..last_batch.end;
+    for number in torn.start..sectors.count() {
+        if let State::Valid(head) = sectors.judge(number)? {
+            if head.batch != next_batch {
+                let what = format!(
+                    "batch {next_batch} is not whole from here on, yet batch {} stands at byte {}: durable data is lost",
+                    head.batch,
+                    number * SECTOR_BYTES
+                );
+                return Err(sectors.corrupt(breaks_at, what));
+            }
+            torn.end = number + 1;
+        }
+    }
+    Ok(Segment { bytes, last_batch, torn, next_batch, breaks_at })
+}
+
+/// The sectors of one segment in memory.
+struct Sectors<'a> {
+    bytes: &'a [u8],
+    file: &'a str,
+    seq: u64,
+    mutant: Mutant,
+}
+
+impl Sectors<'_> {
+    fn count(&self) -> u64 {
+        self.bytes.len() as u64 / SECTOR_BYTES
+    }
+
+    fn at(&self, number: u64) -> &[u8] {
+        &self.bytes[bytes_of(&(number..number + 1))]
+    }
+
+    fn corrupt(&self, number: u64, what: impl Into<String>) -> StorageError {
+        StorageError::corrupt(self.file, number * SECTOR_BYTES, what)
+    }
+
+    /// What is in the sector; damage is an error.
+    fn judge(&self, number: u64) -> Result<State, StorageError> {
+        match sector::judge(self.at(number), self.seq, number, self.mutant) {
+            State::Rotten => Err(self.corrupt(number, "the sector fails its checksum")),
+            state => Ok(state),
+        }
+    }
+
+    /// Where the whole batch `batch` that starts at sector `start` ends, its payload added to `payload`; or, when it is
+    /// not whole, at which sector it breaks off.
+    fn batch(&self, start: u64, batch: u64, payload: &mut Vec<u8>) -> Result<Result<u64, u64>, StorageError> {
+        for number in start..self.count() {
+            match self.judge(number)? {
+                State::Valid(head) if head.batch == batch && head.first == (number == start) => {
+                    payload.extend_from_slice(sector::payload(self.at(number), head));
+                    if head.last {
+                        return Ok(Ok(number + 1));
+                    }
+                }
+                _ => return Ok(Err(number)),
+            }
+        }
+        Ok(Err(self.count()))
+    }
+}
+
+fn bytes_of(sectors: &Range<u64>) -> Range<usize> {
+    sectors.start as usize * SECTOR..sectors.end as usize * SECTOR
+}
+
+/// The log, open for appending.
+pub(super) struct Wal {
+    node: NodeId,
+    segment_bytes: u64,
+    /// Segments in force; the last one is being appended to.
+    live: Range<u64>,
+    file: FileId,
+    /// Sectors in that segment, and the first one free.
+    sectors: u64,
+    next_sector: u64,
+    next_batch: u64,
+    /// Bytes of the checkpoint the log starts with, and of all batches, it included.
+    checkpoint_bytes: u64,
+    bytes: u64,
+    batch: Batch,
+}
+
+impl Wal {
+    /// Begins the log of a new directory.
+    pub(super) fn create(disk: &mut impl Disk, node: NodeId, segment_bytes: u64) -> Result<Wal, StorageError> {
+        let mut batch = Batch::default();
+        let header = make_segment(disk, &mut batch, node, 1, segment_bytes, 1, true)?;
+        Ok(Wal {
+            node,
+            segment_bytes,
+            live: 1..2,
+            file: disk.open(&segment::name(1), false)?,
+            sectors: header.length / SECTOR_BYTES,
+            next_sector: 2,
+            next_batch: 2,
+            checkpoint_bytes: SECTOR_BYTES,
+            bytes: SECTOR_BYTES,
+            batch,
+        })
+    }
+
+    /// Continues a log that was read: erases the torn tail, makes what was read durable, removes obsolete segments.
+    pub(super) fn resume(disk: &mut impl Disk, scan: Scan, segment_bytes: u64) -> Result<Wal, StorageError> {
+        let file = disk.open(&segment::name(scan.header.seq), false)?;
+        disk.write_at(file, scan.last_batch.start * SECTOR_BYTES, &scan.last_bytes)?;
+        if !scan.torn.is_empty() {
+            let zeros = vec![0; bytes_of(&scan.torn).len()];
+            disk.write_at(file, scan.torn.start * SECTOR_BYTES, &zeros)?;
+        }
+        disk.sync(file)?;
+        // The newest checkpoint's name must be durable before those of older segments go.
+        disk.sync_dir()?;
+        for seq in scan.obsolete {
+            disk.remove(&segment::name(seq))?;
+        }
+        Ok(Wal {
+            node: scan.header.node,
+            segment_bytes,
+            live: scan.live,
+            file,
+            sectors: scan.header.length / SECTOR_BYTES,
+            next_sector: scan.last_batch.end,
+            next_batch: scan.next_batch,
+            checkpoint_bytes: scan.checkpoint_bytes,
+            bytes: scan.bytes,
+            batch: Batch::default(),
+        })
+    }
+
+    /// Makes the records durable as one batch with one sync; a batch that does not fit begins a new segment, which is
+    /// as long as it needs to be.
+    pub(super) fn append(&mut self, disk: &mut impl Disk, records: &[(GroupId, Record)]) -> Result<(), StorageError> {
+        self.encode(records);
+        let sectors = self.batch.sectors();
+        if self.next_sector + sectors > self.sectors {
+            return self.begin_segment(disk, false);
+        }
+        let bytes = self.batch.seal(self.live.end - 1, self.next_sector, self.next_batch);
+        disk.write_at(self.file, self.next_sector * SECTOR_BYTES, bytes)?;
+        disk.sync(self.file)?;
+        self.next_sector += sectors;
+        self.next_batch += 1;
+        self.bytes += sectors * SECTOR_BYTES;
+        Ok(())
+    }
+
+    /// Begins a segment with `records`, which restate everything, then removes all older ones.
+    pub(super) fn checkpoint(
+        &mut self,
+        disk: &mut impl Disk,
+        records: &[(GroupId, Record)],
+    ) -> Result<(), StorageError> {
+        self.encode(records);
+        self.begin_segment(disk, true)?;
+        self.bytes = self.batch.sectors() * SECTOR_BYTES;
+        self.checkpoint_bytes = self.bytes;
+        let newest = self.live.end - 1;
+        for seq in self.live.start..newest {
+            disk.remove(&segment::name(seq))?;
+        }
+        self.live.start = newest;
+        Ok(())
+    }
+
+    /// Whether replacing the log by a checkpoint would pay: at most as much is rewritten as was appended since the last.
+    pub(super) fn wants_checkpoint(&self) -> bool {
+        let appended = self.bytes - self.checkpoint_bytes;
+        appended >= self.checkpoint_bytes.max(CHECKPOINT_AFTER * self.segment_bytes)
+    }
+
+    fn encode(&mut self, records: &[(GroupId, Record)]) {
+        self.batch.clear();
+        for (group, record) in records {
+            super::record::encode(&mut self.batch, *group, record);
+        }
+    }
+
+    fn begin_segment(&mut self, disk: &mut impl Disk, checkpoint: bool) -> Result<(), StorageError> {
+        let seq = self.live.end;
+        let header =
+            make_segment(disk, &mut self.batch, self.node, seq, self.segment_bytes, self.next_batch, checkpoint)?;
+        disk.close(self.file);
+        self.file = disk.open(&segment::name(seq), false)?;
+        self.live.end = seq + 1;
+        self.sectors = header.length / SECTOR_BYTES;
+        self.next_sector = 1 + self.batch.sectors();
+        self.next_batch += 1;
+        self.bytes += self.batch.sectors() * SECTOR_BYTES;
+        Ok(())
+    }
+}
+
+/// Makes segment `seq` with its first batch, durable under its name.
+fn make_segment(
+    disk: &mut impl Disk,
+    batch: &mut Batch,
+    node: NodeId,
+    seq: u64,
+    segment_bytes: u64,
+    first_batch: u64,
+    checkpoint: bool,
+) -> Result<Header, StorageError> {
+    let needed = (1 + batch.sectors()) * SECTOR_BYTES;
+    let length = segment_bytes.next_multiple_of(SECTOR_BYTES).max(needed);
+    let header = Header { node, seq, length, first_batch, checkpoint };
+    let name = segment::name(seq);
+    let temporary = format!("{name}.tmp");
+    let file = disk.open(&temporary, true)?;
+    disk.allocate(file, length)?;
+    disk.write_at(file, 0, &header.encode())?;
+    disk.write_at(file, SECTOR_BYTES, batch.seal(seq, 1, first_batch))?;
+    disk.sync(file)?;
+    disk.close(file);
+    disk.rename(&temporary, &name)?;
+    disk.sync_dir()?;
+    Ok(header)
+}
