@@ -21,6 +21,9 @@ pub struct Entry {
     pub command: Bytes,
 }
 
+/// What an entry costs beside its command, in bytes, wherever a limit on bytes is checked: an empty command is not free.
+pub const ENTRY_OVERHEAD: usize = 32;
+
 /// The point a snapshot stands for: every entry up to and including `index` is in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct SnapshotMeta {
@@ -113,8 +116,9 @@ pub enum Body {
 pub enum AppendResult {
     /// Everything up to this index is in the follower's log, durably, and matches the leader's.
     Matched(Index),
-    /// The entry before was not there. Try again no later than `hint` (the accelerated backtracking of §5.3: the
-    /// follower's last index, or the first index of the conflicting term).
+    /// The entry before was not there. Try again no later than `hint` (the accelerated backtracking of §5.3): the
+    /// follower's last index up to `rejected` whose term is not above that of the message's `prev_term`. Whatever
+    /// lies between is of terms the leader does not have there.
     Conflict {
         /// The `prev_index` that did not match.
         rejected: Index,
@@ -340,7 +344,7 @@ pub struct Status {
     pub snapshot: SnapshotMeta,
     /// First index still in the log.
     pub first: Index,
-    /// Bytes of commands held in the log.
+    /// Bytes of entries held in the log: commands and [`ENTRY_OVERHEAD`] each.
     pub log_bytes: usize,
 }
 
@@ -357,9 +361,10 @@ pub struct Config {
     pub heartbeat: Duration,
     /// Most `Append`s with entries on their way to one follower at a time (pipelining, thesis §10.2.1).
     pub max_in_flight: usize,
-    /// Most command bytes in one `Append`, unless one entry alone is larger.
+    /// Most bytes of entries in one `Append`, unless one entry alone is larger. An entry counts as its command and
+    /// [`ENTRY_OVERHEAD`].
     pub max_append_bytes: usize,
-    /// Most command bytes not yet committed; beyond it proposals are refused as `Busy`.
+    /// Most bytes of entries not yet committed, counted likewise; beyond it proposals are refused as `Busy`.
     pub max_uncommitted_bytes: usize,
     /// Most reads waiting for a round; beyond it reads are refused as `Busy`.
     pub max_pending_reads: usize,

@@ -1,3 +1,374 @@
-//! Raft (placeholder, replaced by the core).
+//! Raft: the replicated log, as a pure state machine ([`Protocol`]) for one group with fixed members.
+//!
+//! Follows the extended version of "In Search of an Understandable Consensus Algorithm" (cited as §n) and Ongaro's
+//! dissertation "Consensus: Bridging Theory and Practice" (cited as "thesis §n"). Read in this order: [`message`] (the
+//! vocabulary), this file (dispatch and the rules on terms), `log`, `follower`, `candidate`, `leader` with `progress`,
+//! then `read_index`, `transfer`, `snapshot`, and `recovery`.
+//!
+//! # Durability
+//! Whatever a node says rests on what it has recorded so far, so every message waits for the latest record that is not
+//! durable yet ([`Outbox::send_after`]). One exception: a leader's own messages. Its term was durable before the votes
+//! that elected it could be asked for, and its new entries may travel while its own disk still writes them (thesis
+//! §10.2.1): it counts itself among their holders only up to what [`Input::Persisted`] has confirmed. Likewise a
+//! candidate counts its own vote only once that is durable, which makes a group of one no special case.
+//!
+//! A node applies what is committed, durable here or not: a majority elsewhere holds it, and after a crash this node
+//! starts again from its snapshot.
+//!
+//! # What follows a turn
+//! Proposals, reads and replies change a leader's state only; what they make it say is said once, on the next
+//! [`Input::Tick`], for which [`Protocol::deadline`] asks at once. A driver that steps all that has arrived and then ticks
+//! gets one `Append` per follower and one record per turn, whatever the number of proposals.
+//!
+//! # Invariants
+//! Checked after every step, in release builds: the term never goes back, a vote changes only with the term, the commit
+//! index never goes back nor past the log, committed entries are never replaced, a leader never replaces its own
+//! entries, terms never decrease along the log. A peer cannot break them: what it sends is examined first, and nonsense
+//! is ignored.
+//!
+//! # What it does not do
+//! Membership changes. Forwarding of proposals: only a leader takes them. Telling followers of a new commit index at
+//! once: they learn it with the next entries or heartbeat, since only leaders answer clients.
+
+mod candidate;
+mod follower;
+mod leader;
+mod log;
 mod message;
+mod progress;
+mod read_index;
+mod recovery;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
 pub use message::*;
+pub use recovery::BadRecord;
+
+use crate::mutant::Bug;
+use crate::protocol::{Input, Outbox, Protocol, Ticket};
+use crate::types::{NodeId, Rng, Time};
+use candidate::Votes;
+use leader::Leader;
+use log::Log;
+use snapshot::Receiving;
+
+/// One member of a group.
+#[derive(Debug)]
+pub struct Raft {
+    config: Config,
+    rng: Rng,
+    now: Time,
+    term: Term,
+    vote: Option<NodeId>,
+    /// Term or vote changed since they were last recorded.
+    hard_state_changed: bool,
+    leader: Option<NodeId>,
+    state: State,
+    log: Log,
+    /// The latest ticket that is not durable yet.
+    undurable: Option<Ticket>,
+    /// When to stand for election unless something happens before.
+    election_at: Time,
+    /// Until when candidates are ignored out of loyalty to the leader last heard from (thesis §4.2.3, §6.4.1).
+    loyal_until: Time,
+    receiving: Option<Receiving>,
+    /// What `Effect::Became` said last.
+    told: SoftState,
+}
+
+/// What a node is, with what only such a node needs to know.
+#[derive(Debug)]
+enum State {
+    Follower,
+    PreCandidate(Votes),
+    /// With the ticket of its own vote.
+    Candidate(Votes, Ticket),
+    Leader(Box<Leader>),
+}
+
+/// Terms, indexes, offsets and rounds beyond this are nonsense; below it no sum can overflow.
+const LIMIT: u64 = 1 << 62;
+
+impl Raft {
+    /// A node that finds `recovered` on its disk at time `now`. It starts as a follower with the snapshot's index
+    /// committed: the node restores its state machine from that snapshot, and entries behind it are brought by
+    /// `Effect::Commit` again.
+    ///
+    /// With leases on, it ignores candidates for one election timeout: it cannot know whether it confirmed a leader
+    /// just before it stopped, and that leader may count on its loyalty (thesis §6.4.1).
+    ///
+    /// # Panics
+    /// If this node is not among `config.voters`, or `recovered` was not made by a node's own records.
+    #[must_use]
+    pub fn new(mut config: Config, recovered: Recovered, now: Time, rng: Rng) -> Raft {
+        config.voters.sort_unstable();
+        config.voters.dedup();
+        assert!(config.voters.contains(&config.id), "{} is not among the voters", config.id);
+        let (term, vote) = (recovered.term, recovered.vote);
+        let log = Log::new(recovered);
+        assert!(log.last_term() <= term, "the log is of a later term than the recovered one");
+        let loyal_until = if config.lease_ppm.is_some() { now + config.election_timeout } else { now };
+        let mut raft = Raft {
+            config,
+            rng,
+            now,
+            term,
+            vote,
+            hard_state_changed: false,
+            leader: None,
+            state: State::Follower,
+            log,
+            undurable: None,
+            election_at: now,
+            loyal_until,
+            receiving: None,
+            told: SoftState { role: Role::Follower, term, leader: None },
+        };
+        raft.restart_election_timer();
+        raft
+    }
+
+    /// How the group is run.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A look from outside.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            soft: self.soft_state(),
+            vote: self.vote,
+            commit: self.log.commit(),
+            last: self.log.last(),
+            durable: self.log.durable(),
+            snapshot: self.log.snapshot(),
+            first: self.log.first(),
+            log_bytes: self.log.bytes(),
+        }
+    }
+
+    /// The term of the entry at `index`, where known.
+    #[must_use]
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
+    /// The entries from `from` on, or from `Status::first` if that is later.
+    pub fn entries(&self, from: Index) -> impl Iterator<Item = &Entry> {
+        self.log.iter_from(from)
+    }
+
+    fn soft_state(&self) -> SoftState {
+        let role = match self.state {
+            State::Follower => Role::Follower,
+            State::PreCandidate(_) => Role::PreCandidate,
+            State::Candidate(..) => Role::Candidate,
+            State::Leader(_) => Role::Leader,
+        };
+        SoftState { role, term: self.term, leader: self.leader }
+    }
+
+    fn quorum(&self) -> usize {
+        self.config.voters.len() / 2 + 1
+    }
+
+    fn peers(&self) -> impl Iterator<Item = NodeId> {
+        let me = self.config.id;
+        self.config.voters.iter().copied().filter(move |&id| id != me)
+    }
+
+    /// Whether candidates are to be ignored (thesis §4.2.3). A leader counts on its own followers: if it had lost their
+    /// majority it would have stepped down.
+    fn is_loyal(&self) -> bool {
+        matches!(self.state, State::Leader(_)) || self.now < self.loyal_until
+    }
+
+    /// Draws the next wait between one and two election timeouts, so that candidates seldom collide (§5.2).
+    fn restart_election_timer(&mut self) {
+        let timeout = self.config.election_timeout;
+        let more = self.rng.below(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+        self.election_at = self.now + timeout + std::time::Duration::from_nanos(more);
+    }
+
+    fn persist(&mut self, record: Record, out: &mut Outbox<Raft>) {
+        let ticket = out.persist(record);
+        self.undurable = Some(ticket);
+        self.log.await_ticket(ticket);
+    }
+
+    /// Records term and vote if they changed (§5.1, figure 2: before any answer).
+    fn record_hard_state(&mut self, out: &mut Outbox<Raft>) {
+        if std::mem::take(&mut self.hard_state_changed) {
+            let vote = self.vote.filter(|_| !self.config.mutant.is(Bug::VoteTwice));
+            self.persist(Record::HardState { term: self.term, vote }, out);
+        }
+    }
+
+    /// Says `body` once everything recorded so far is durable.
+    fn say(&mut self, to: NodeId, term: Term, body: Body, out: &mut Outbox<Raft>) {
+        self.record_hard_state(out);
+        out.send_after(self.undurable, to, Message { term, body });
+    }
+
+    /// Takes a message from a peer: the rules on terms (§5.1), then what is said.
+    fn receive(&mut self, from: NodeId, message: Message, out: &mut Outbox<Raft>) {
+        let member = from != self.config.id && self.config.voters.binary_search(&from).is_ok();
+        if !member || !message.is_sane() {
+            return;
+        }
+        let Message { term, body } = message;
+        if matches!(body, Body::Vote { transfer: false, .. }) && self.is_loyal() {
+            return;
+        }
+        if term < self.term {
+            return self.refuse_old_term(from, &body, out);
+        }
+        if term > self.term {
+            match &body {
+                // A pre-vote talks about a term that nobody is in yet (thesis §9.6).
+                Body::Vote { pre: true, .. } | Body::VoteReply { pre: true, granted: true } => {}
+                Body::Append { .. } | Body::Snapshot { .. } => self.become_follower(term, Some(from), out),
+                _ => self.become_follower(term, None, out),
+            }
+        }
+        match body {
+            Body::Vote { pre, last_index, last_term, .. } => self.on_vote(from, term, pre, last_index, last_term, out),
+            Body::VoteReply { pre, granted } => self.on_vote_reply(from, term, pre, granted, out),
+            Body::Append { prev_index, prev_term, entries, commit, round } => {
+                if self.follow(from, out) {
+                    let result = self.on_append(prev_index, prev_term, entries, commit, out);
+                    self.say(from, self.term, Body::AppendReply { result, round }, out);
+                }
+            }
+            Body::AppendReply { result, round } => self.on_append_reply(from, result, round, out),
+            Body::Snapshot { meta, offset, data, last, round } => {
+                if self.follow(from, out) {
+                    self.on_snapshot(from, (meta, offset, round), data, last, out);
+                }
+            }
+            Body::SnapshotReply { meta, next, installed, round } => {
+                self.on_snapshot_reply(from, meta, next, installed, round, out);
+            }
+            Body::TimeoutNow => self.on_timeout_now(from, out),
+        }
+    }
+
+    /// Tells a leader or candidate of an older term of the present one, so that it gives up (§5.1). The answer to a
+    /// leader matters even though it is late: a node that got ahead of its group's term, with pre-vote and loyalty in
+    /// the way of its own candidacy, joins again only if the leader hears of that term.
+    fn refuse_old_term(&mut self, from: NodeId, body: &Body, out: &mut Outbox<Raft>) {
+        let body = match *body {
+            Body::Vote { pre, .. } => Body::VoteReply { pre, granted: false },
+            Body::Append { prev_index, round, .. } => {
+                let result = AppendResult::Conflict { rejected: prev_index, hint: 0, hint_term: 0 };
+                Body::AppendReply { result, round }
+            }
+            Body::Snapshot { meta, round, .. } => Body::SnapshotReply { meta, next: 0, installed: false, round },
+            _ => return,
+        };
+        self.say(from, self.term, body, out);
+    }
+
+    fn request(&mut self, request: Request, out: &mut Outbox<Raft>) {
+        match request {
+            Request::Propose { id, command } => self.propose(id, command, out),
+            Request::Read { id } => self.read(id, out),
+            Request::Transfer { id, to } => self.transfer(id, to, out),
+            Request::Compact { meta } => self.compact(meta, out),
+            Request::ChunkLoaded { to, meta, offset, data } => self.on_chunk_loaded(to, meta, offset, data, out),
+            Request::ChunkSaved { from, meta, next, complete, ok } => {
+                self.on_chunk_saved(from, meta, ok.then_some(next), complete, out);
+            }
+        }
+    }
+
+    fn persisted(&mut self, ticket: Ticket, out: &mut Outbox<Raft>) {
+        self.undurable = self.undurable.filter(|&t| t > ticket);
+        self.log.persisted(ticket);
+        match &self.state {
+            State::Candidate(_, own) if *own <= ticket => self.count_vote(self.config.id, out),
+            State::Leader(_) => self.advance_commit(out),
+            _ => {}
+        }
+    }
+
+    fn tick(&mut self, out: &mut Outbox<Raft>) {
+        match self.state {
+            State::Leader(_) => self.lead(out),
+            _ if self.now >= self.election_at => self.stand(out),
+            _ => {}
+        }
+    }
+}
+
+impl Protocol for Raft {
+    type Message = Message;
+    type Record = Record;
+    type Request = Request;
+    type Effect = Effect;
+
+    fn step(&mut self, now: Time, input: Input<Self>, out: &mut Outbox<Self>) {
+        self.now = self.now.max(now);
+        let (term, vote, commit) = (self.term, self.vote, self.log.commit());
+        match input {
+            Input::Tick => self.tick(out),
+            Input::Message(from, message) => self.receive(from, message, out),
+            Input::Request(request) => self.request(request, out),
+            Input::Persisted(ticket) => self.persisted(ticket, out),
+        }
+        self.record_hard_state(out);
+        let soft = self.soft_state();
+        if soft != self.told {
+            self.told = soft;
+            out.effect(Effect::Became(soft));
+        }
+        assert!(self.term >= term, "the term went back");
+        assert!(self.term > term || vote.is_none() || self.vote == vote, "the vote changed within a term");
+        assert!(self.log.commit() >= commit, "the commit index went back");
+        assert!(self.log.last_term() <= self.term, "the log is of a later term than the node");
+        self.log.check();
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        Some(match &self.state {
+            State::Leader(leader) => leader.deadline(self.now),
+            _ => self.election_at,
+        })
+    }
+}
+
+impl Message {
+    /// Whether an honest member could have said this: numbers in range, terms that grow along the log and do not
+    /// exceed the sender's.
+    fn is_sane(&self) -> bool {
+        let small = |numbers: &[u64]| numbers.iter().all(|&n| n <= LIMIT);
+        let possible = match &self.body {
+            Body::Vote { last_index, last_term, .. } => small(&[*last_index]) && *last_term < self.term,
+            Body::VoteReply { .. } | Body::TimeoutNow => true,
+            Body::Append { prev_index, prev_term, entries, .. } => {
+                let mut term = *prev_term;
+                small(&[*prev_index])
+                    && (*prev_index == 0) == (*prev_term == 0)
+                    && entries.iter().all(|e| e.term > 0 && e.term >= std::mem::replace(&mut term, e.term))
+                    && term <= self.term
+            }
+            Body::AppendReply { result: AppendResult::Matched(index), .. } => small(&[*index]),
+            Body::AppendReply { result: AppendResult::Conflict { rejected, hint, .. }, .. } => {
+                small(&[*rejected, *hint])
+            }
+            Body::Snapshot { meta, offset, data, last, .. } => {
+                small(&[meta.index, *offset])
+                    && meta.index > 0
+                    && meta.term > 0
+                    && meta.term <= self.term
+                    && (*last || !data.is_empty())
+            }
+            Body::SnapshotReply { meta, next, .. } => small(&[meta.index, *next]),
+        };
+        possible && self.term > 0 && self.term <= LIMIT
+    }
+}

@@ -1,0 +1,193 @@
+//! Leaders (§5.3, §5.4.2, §8): they append, replicate, count, and step down when nobody answers (thesis §6.2).
+
+use super::progress::{Phase, Progress};
+use super::read_index::Rounds;
+use super::transfer::Transfer;
+use super::{AppendResult, Body, Effect, Entry, Index, Message, Raft, Record, Refusal, RequestId, State};
+use crate::mutant::Bug;
+use crate::protocol::Outbox;
+use crate::types::{Bytes, NodeId, Time};
+
+/// What only a leader keeps.
+#[derive(Debug)]
+pub(super) struct Leader {
+    pub followers: Vec<Progress>,
+    pub rounds: Rounds,
+    pub transfer: Option<Transfer>,
+    /// When to send the next heartbeat.
+    pub heartbeat_at: Time,
+    /// Something is to be recorded or sent at the next tick.
+    pub busy: bool,
+    /// Reused by [`Leader::by_majority`].
+    scratch: Vec<u64>,
+}
+
+impl Leader {
+    /// When to be woken: at once when there is something to say.
+    pub fn deadline(&self, now: Time) -> Time {
+        if self.busy { now } else { self.heartbeat_at }
+    }
+
+    pub fn follower(&mut self, id: NodeId) -> Option<&mut Progress> {
+        self.followers.iter_mut().find(|f| f.id == id)
+    }
+
+    /// The greatest value that a majority of the group has reached, the leader itself being at `own`.
+    pub fn by_majority(&mut self, own: u64, value: impl Fn(&Progress) -> u64) -> u64 {
+        self.scratch.clear();
+        self.scratch.push(own);
+        self.scratch.extend(self.followers.iter().map(value));
+        self.scratch.sort_unstable_by(|a, b| b.cmp(a));
+        self.scratch[self.scratch.len() / 2]
+    }
+
+    /// Tells those who wait for a read that this node leads no more.
+    pub fn refuse_reads(mut self: Box<Self>, leader: Option<NodeId>, out: &mut Outbox<Raft>) {
+        for id in self.rounds.take_reads() {
+            out.effect(Effect::Refused { id, why: Refusal::NotLeader(leader) });
+        }
+    }
+}
+
+impl Raft {
+    /// Won: appends the no-op whose commitment shows what else is committed (§8), and is due to send at once.
+    pub(super) fn become_leader(&mut self, out: &mut Outbox<Raft>) {
+        let last = self.log.last();
+        let leader = Leader {
+            followers: self.peers().map(|id| Progress::new(id, last, self.now)).collect(),
+            rounds: Rounds::default(),
+            transfer: None,
+            heartbeat_at: self.now,
+            busy: true,
+            scratch: Vec::with_capacity(self.config.voters.len()),
+        };
+        self.leader = Some(self.config.id);
+        self.state = State::Leader(Box::new(leader));
+        self.log.push(Entry { term: self.term, command: Bytes::new() });
+        self.record_tail(out);
+    }
+
+    /// Takes a command into the log; it is recorded and sent with the next tick.
+    pub(super) fn propose(&mut self, id: RequestId, command: Bytes, out: &mut Outbox<Raft>) {
+        let State::Leader(leader) = &mut self.state else {
+            return out.effect(Effect::Refused { id, why: Refusal::NotLeader(self.leader) });
+        };
+        let uncommitted = self.log.uncommitted();
+        let full = uncommitted > 0
+            && uncommitted.saturating_add(command.len() + super::ENTRY_OVERHEAD) > self.config.max_uncommitted_bytes;
+        if full || leader.transfer.is_some() {
+            return out.effect(Effect::Refused { id, why: Refusal::Busy });
+        }
+        leader.busy = true;
+        let index = self.log.push(Entry { term: self.term, command });
+        out.effect(Effect::Accepted { id, index, term: self.term });
+    }
+
+    /// Records what this node has appended as a leader.
+    pub(super) fn record_tail(&mut self, out: &mut Outbox<Raft>) {
+        if let Some((first, entries)) = self.log.take_unrecorded() {
+            self.persist(Record::Append { first, entries }, out);
+        }
+    }
+
+    /// A leader's tick: says what has come up since the last one, and at the heartbeat says something to everyone.
+    pub(super) fn lead(&mut self, out: &mut Outbox<Raft>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        let beat = self.now >= leader.heartbeat_at;
+        if !beat && !leader.busy {
+            return;
+        }
+        leader.busy = false;
+        if beat {
+            leader.heartbeat_at = self.now + self.config.heartbeat;
+            if !self.keep_office(out) {
+                return;
+            }
+        }
+        self.record_tail(out);
+        let round = self.start_round(beat);
+        self.feed_followers(round, out);
+        self.hand_over(out);
+        self.confirm_round(out);
+    }
+
+    /// What is looked after once per heartbeat. False if this node leads no more: no majority has answered for an
+    /// election timeout, so another leader may well be at work (thesis §6.2).
+    fn keep_office(&mut self, out: &mut Outbox<Raft>) -> bool {
+        let State::Leader(leader) = &mut self.state else { return false };
+        let heard = Time(leader.by_majority(self.now.0, |f| f.heard.0));
+        if self.now >= heard + self.config.election_timeout {
+            self.become_follower(self.term, None, out);
+            return false;
+        }
+        for follower in &mut leader.followers {
+            if let Phase::Snapshot(sending) = &mut follower.phase {
+                sending.retry_after(self.config.election_timeout, self.now);
+            }
+        }
+        leader.transfer = leader.transfer.take().and_then(|t| t.still_on(self.now));
+        true
+    }
+
+    /// Sends each follower what it lacks, as far as limits allow; with a new `round`, at least a heartbeat.
+    fn feed_followers(&mut self, round: bool, out: &mut Outbox<Raft>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        let number = leader.rounds.current();
+        for follower in &mut leader.followers {
+            let (to, commit) = (follower.id, self.log.commit());
+            let mut append = |(prev_index, prev_term, entries)| {
+                let body = Body::Append { prev_index, prev_term, entries, commit, round: number };
+                out.send(to, Message { term: self.term, body });
+            };
+            let mut told = false;
+            while let Some(next) = follower.next_append(&self.log, &self.config) {
+                append(next);
+                told = true;
+            }
+            if round && !told {
+                let (prev_index, prev_term) = follower.heartbeat(&self.log);
+                append((prev_index, prev_term, Vec::new()));
+            }
+            if let Phase::Snapshot(sending) = &mut follower.phase
+                && let Some((meta, offset)) = sending.load(self.log.snapshot())
+            {
+                out.effect(Effect::LoadChunk { to: follower.id, meta, offset });
+            }
+        }
+    }
+
+    /// A follower of this term answered an `Append`.
+    pub(super) fn on_append_reply(&mut self, from: NodeId, result: AppendResult, round: u64, out: &mut Outbox<Raft>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        let current = leader.rounds.current();
+        let Some(follower) = leader.follower(from) else { return };
+        follower.heard = self.now;
+        follower.round = follower.round.max(round.min(current));
+        match result {
+            AppendResult::Matched(index) if index <= self.log.recorded() => follower.on_matched(index, &self.log),
+            AppendResult::Matched(_) => {}
+            AppendResult::Conflict { rejected, hint, hint_term } => {
+                follower.on_conflict(rejected, hint, hint_term, &self.log);
+            }
+        }
+        let matched = follower.matched;
+        leader.busy |= follower.wants(self.log.last(), &self.config);
+        leader.busy |= leader.transfer.as_ref().is_some_and(|t| t.is_due(from, matched, self.log.last()));
+        if matched > self.log.commit() {
+            self.advance_commit(out);
+        }
+        self.confirm_round(out);
+    }
+
+    /// Commits what a majority holds durably, if it is of this term; what is older is committed with it, never by
+    /// counting (§5.4.2, figure 8).
+    pub(super) fn advance_commit(&mut self, out: &mut Outbox<Raft>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        let index: Index = leader.by_majority(self.log.durable(), |f| f.matched);
+        let own_term = self.log.term_at(index) == Some(self.term);
+        if index > self.log.commit() && (own_term || self.config.mutant.is(Bug::CommitOldTerm)) {
+            self.commit_to(index, out);
+            self.answer_reads(out);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What a leader knows of one follower, and what to send it next (§5.3, thesis §10.2.1).
+//!
+//! ```text
+//!            Matched                    the log no longer reaches back
+//!   Probe ───────────────▶ Replicate ──────────────────────────────────▶ Snapshot
+//!     ▲   ◀───────────────     ▲                                             │
+//!     │       Conflict         └─────────────────────────────────────────────┘
+//!     └── elected                 installed, or the follower's log is in reach
+//! ```
+//! A prober sends one `Append` and waits; a replicator sends ahead, up to `Config::max_in_flight`. Nothing is sent again
+//! by timer: every heartbeat names the entry before the next one to send, so a follower that missed something says so.
+
+use super::log::Log;
+use super::snapshot::Sending;
+use super::{Config, Entry, Index, Term};
+use crate::types::{NodeId, Time};
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+pub(super) struct Progress {
+    pub id: NodeId,
+    /// Last index known to be durable there and equal to the leader's ("matchIndex").
+    pub matched: Index,
+    /// Next index to send ("nextIndex"); always above `matched`.
+    pub next: Index,
+    pub phase: Phase,
+    /// Last indexes of the `Append`s with entries on their way; used by replicators only.
+    in_flight: VecDeque<Index>,
+    /// When it last answered in this term.
+    pub heard: Time,
+    /// Highest round it answered (thesis §6.4).
+    pub round: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Looking for the point where the logs agree; `waiting` for the answer to one `Append`.
+    Probe {
+        waiting: bool,
+    },
+    Replicate,
+    Snapshot(Sending),
+}
+
+impl Progress {
+    pub fn new(id: NodeId, last: Index, now: Time) -> Progress {
+        Progress {
+            id,
+            matched: 0,
+            next: last + 1,
+            phase: Phase::Probe { waiting: false },
+            in_flight: VecDeque::new(),
+            heard: now,
+            round: 0,
+        }
+    }
+
+    /// Whether there is something to send before the next heartbeat.
+    pub fn wants(&self, last: Index, config: &Config) -> bool {
+        match &self.phase {
+            Phase::Probe { waiting } => !waiting,
+            Phase::Replicate => self.next <= last && self.in_flight.len() < config.max_in_flight,
+            Phase::Snapshot(sending) => sending.wants(),
+        }
+    }
+
+    /// The next `Append` to send, as the point before it and its entries; a prober's may have none.
+    pub fn next_append(&mut self, log: &Log, config: &Config) -> Option<(Index, Term, Vec<Entry>)> {
+        if matches!(self.phase, Phase::Snapshot(_)) {
+            return None;
+        }
+        let prev = self.next - 1;
+        let Some(prev_term) = log.term_at(prev) else {
+            self.phase = Phase::Snapshot(Sending::new(log.snapshot()));
+            return None;
+        };
+        if !self.wants(log.last(), config) {
+            return None;
+        }
+        let entries = log.batch(self.next, config.max_append_bytes);
+        match &mut self.phase {
+            Phase::Probe { waiting } => *waiting = true,
+            _ => {
+                self.next += entries.len() as u64;
+                self.in_flight.push_back(self.next - 1);
+            }
+        }
+        Some((prev, prev_term, entries))
+    }
+
+    /// The point a heartbeat names. During a snapshot the follower's log is out of reach and the start of the log serves:
+    /// everyone agrees on it.
+    pub fn heartbeat(&self, log: &Log) -> (Index, Term) {
+        let prev = self.next - 1;
+        match self.phase {
+            Phase::Snapshot(_) => (0, 0),
+            _ => (prev, log.term_at(prev).expect("otherwise a snapshot is being sent")),
+        }
+    }
+
+    /// The follower holds all up to `index`.
+    pub fn on_matched(&mut self, index: Index, log: &Log) {
+        self.matched = self.matched.max(index);
+        while self.in_flight.pop_front_if(|last| *last <= index).is_some() {}
+        match &mut self.phase {
+            Phase::Replicate => self.next = self.next.max(self.matched + 1),
+            Phase::Probe { .. } => self.replicate(),
+            Phase::Snapshot(_) if log.term_at(self.matched).is_some() => self.replicate(),
+            Phase::Snapshot(sending) => sending.on_matched(self.matched),
+        }
+    }
+
+    /// The follower did not have entry `rejected`; where its log may agree, it has `hint_term` at `hint` (§5.3).
+    pub fn on_conflict(&mut self, rejected: Index, hint: Index, hint_term: Term, log: &Log) {
+        let news = match self.phase {
+            Phase::Probe { .. } => rejected == self.next - 1,
+            Phase::Replicate => rejected > self.matched,
+            Phase::Snapshot(_) => false,
+        };
+        if news {
+            let agree = log.last_at_most(hint, hint_term).min(hint);
+            self.next = rejected.min(agree + 1).min(log.last() + 1).max(self.matched + 1);
+            self.in_flight.clear();
+            self.phase = Phase::Probe { waiting: false };
+        }
+    }
+
+    fn replicate(&mut self) {
+        self.next = self.matched + 1;
+        self.in_flight.clear();
+        self.phase = Phase::Replicate;
+    }
+}

@@ -1,0 +1,137 @@
+//! Linearizable reads without log entries (thesis §6.4).
+//!
+//! A read must not be answered from a state that another leader has overtaken. So the leader numbers *rounds*: every
+//! `Append` carries the number of the latest round begun and every answer echoes it. When a majority has answered a round
+//! begun after the read arrived, no later leader had been elected before the read arrived, and any state that includes
+//! the leader's commit index is recent enough. All reads that arrive while a round is under way share the next one.
+//!
+//! A fresh leader's commit index may be behind what its predecessors committed, so it answers nothing before an entry of
+//! its own term is committed (§8).
+//!
+//! # Leases (thesis §6.4.1), off by default
+//! A follower that answered a round ignores candidates for one election timeout from when it was asked, by its own
+//! clock, even across a restart. For a little less than that from the beginning of the latest confirmed round, by the
+//! leader's clock, reads are therefore answered at once. "A little" is `Config::lease_ppm`, the bound on how much the
+//! clocks' rates differ: **if the clocks break the bound, reads may be stale**. A leadership transfer makes followers
+//! disloyal on purpose, and its message may arrive late; so there are no leases during a transfer, and none for the rest
+//! of the term once the target was told to campaign.
+
+use super::{Effect, Index, Raft, Refusal, RequestId, State};
+use crate::mutant::Bug;
+use crate::protocol::Outbox;
+use crate::types::Time;
+use std::collections::VecDeque;
+
+/// A leader's rounds and the reads that wait for them.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    /// Rounds begun and not confirmed, and when they began. Heartbeats begin them, so check-quorum keeps this short.
+    open: VecDeque<(u64, Time)>,
+    current: u64,
+    /// The latest confirmed round, and when it began; round 0 is no round.
+    confirmed: (u64, Time),
+    /// The round each read waits for, in order.
+    reads: VecDeque<(u64, RequestId)>,
+    /// No leases any more in this term.
+    pub disloyal: bool,
+}
+
+impl Rounds {
+    /// The latest round begun.
+    pub fn current(&self) -> u64 {
+        self.current
+    }
+
+    /// Whether reads wait for a round that could begin: the one before it, if reads wait for that, is confirmed first.
+    fn wanted(&self) -> bool {
+        self.reads.front().is_some_and(|(round, _)| *round > self.current)
+    }
+
+    fn begin(&mut self, now: Time) {
+        self.current += 1;
+        self.open.push_back((self.current, now));
+    }
+
+    fn confirm(&mut self, round: u64) {
+        while let Some(confirmed) = self.open.pop_front_if(|(r, _)| *r <= round) {
+            self.confirmed = confirmed;
+        }
+    }
+
+    /// The next read whose round is confirmed.
+    fn pop_ready(&mut self) -> Option<RequestId> {
+        let confirmed = self.confirmed.0;
+        self.reads.pop_front_if(|(round, _)| *round <= confirmed).map(|(_, id)| id)
+    }
+
+    /// All reads that wait.
+    pub fn take_reads(&mut self) -> impl Iterator<Item = RequestId> {
+        self.reads.drain(..).map(|(_, id)| id)
+    }
+}
+
+impl Raft {
+    /// A read: answered under a lease, or with the next round.
+    pub(super) fn read(&mut self, id: RequestId, out: &mut Outbox<Raft>) {
+        let lease = self.lease_holds();
+        let State::Leader(leader) = &mut self.state else {
+            return out.effect(Effect::Refused { id, why: Refusal::NotLeader(self.leader) });
+        };
+        if lease || self.config.mutant.is(Bug::StaleRead) {
+            return out.effect(Effect::ReadAt { id, index: self.log.commit() });
+        }
+        let rounds = &mut leader.rounds;
+        if rounds.reads.len() >= self.config.max_pending_reads {
+            return out.effect(Effect::Refused { id, why: Refusal::Busy });
+        }
+        rounds.reads.push_back((rounds.current + 1, id));
+        leader.busy |= rounds.wanted();
+    }
+
+    /// Begins a round at a heartbeat or when reads want one. Says whether it did.
+    pub(super) fn start_round(&mut self, beat: bool) -> bool {
+        let State::Leader(leader) = &mut self.state else { return false };
+        let start = beat || leader.rounds.wanted();
+        if start {
+            leader.rounds.begin(self.now);
+        }
+        start
+    }
+
+    /// Answers the reads of the rounds that a majority has answered.
+    pub(super) fn confirm_round(&mut self, out: &mut Outbox<Raft>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        if leader.rounds.open.is_empty() {
+            return;
+        }
+        let round = leader.by_majority(leader.rounds.current, |f| f.round);
+        leader.rounds.confirm(round);
+        self.answer_reads(out);
+    }
+
+    /// Answers what may be answered. The index is today's commit index, which includes what was committed when the read
+    /// arrived; a later state is as good for a read that is still open.
+    pub(super) fn answer_reads(&mut self, out: &mut Outbox<Raft>) {
+        let Some(index) = self.own_commit() else { return };
+        let State::Leader(leader) = &mut self.state else { return };
+        while let Some(id) = leader.rounds.pop_ready() {
+            out.effect(Effect::ReadAt { id, index });
+        }
+        leader.busy |= leader.rounds.wanted();
+    }
+
+    /// The commit index, if the entry there is of this term.
+    fn own_commit(&self) -> Option<Index> {
+        let commit = self.log.commit();
+        (self.log.term_at(commit) == Some(self.term)).then_some(commit)
+    }
+
+    fn lease_holds(&self) -> bool {
+        let (Some(ppm), State::Leader(leader)) = (self.config.lease_ppm, &self.state) else { return false };
+        let (round, began) = leader.rounds.confirmed;
+        let timeout = self.config.election_timeout;
+        let lease = timeout.saturating_sub(timeout / 1_000_000 * ppm);
+        let trusted = round > 0 && !leader.rounds.disloyal && leader.transfer.is_none();
+        trusted && self.own_commit().is_some() && self.now.since(began) < lease
+    }
+}

@@ -1,0 +1,67 @@
+//! Leadership transfer (thesis §3.10): the leader stops taking proposals, brings the target up to date, and tells it to
+//! campaign at once. If it still leads after an election timeout it takes proposals again.
+
+use super::{Body, Effect, Index, Message, Raft, Refusal, RequestId, State};
+use crate::protocol::Outbox;
+use crate::types::{NodeId, Time};
+
+/// A transfer under way.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    to: NodeId,
+    /// When to give up.
+    until: Time,
+    /// The target was told; repeated at every heartbeat.
+    told: bool,
+}
+
+impl Transfer {
+    /// Whether the target, if `from` is it, is to be told now that it holds all up to `matched`.
+    pub fn is_due(&self, from: NodeId, matched: Index, last: Index) -> bool {
+        !self.told && self.to == from && matched == last
+    }
+
+    /// Once per heartbeat: goes on, telling the target again, or ends.
+    pub fn still_on(self, now: Time) -> Option<Transfer> {
+        (now < self.until).then_some(Transfer { told: false, ..self })
+    }
+}
+
+impl Raft {
+    pub(super) fn transfer(&mut self, id: RequestId, to: NodeId, out: &mut Outbox<Raft>) {
+        let why = match &mut self.state {
+            State::Leader(_) if self.config.voters.binary_search(&to).is_err() => Refusal::NoSuchNode,
+            State::Leader(leader) if leader.transfer.as_ref().is_some_and(|t| t.to != to) => Refusal::Busy,
+            State::Leader(leader) => {
+                if to != self.config.id {
+                    let until = self.now + self.config.election_timeout;
+                    leader.transfer.get_or_insert(Transfer { to, until, told: false });
+                    leader.busy = true;
+                }
+                return out.effect(Effect::TransferStarted { id });
+            }
+            _ => Refusal::NotLeader(self.leader),
+        };
+        out.effect(Effect::Refused { id, why });
+    }
+
+    /// Tells the target, if it has caught up and was not told yet.
+    pub(super) fn hand_over(&mut self, out: &mut Outbox<Raft>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        let Some(Transfer { to, .. }) = leader.transfer else { return };
+        let matched = leader.follower(to).map_or(0, |f| f.matched);
+        if let Some(transfer) = leader.transfer.as_mut().filter(|t| t.is_due(to, matched, self.log.last())) {
+            transfer.told = true;
+            leader.rounds.disloyal = true;
+            out.send(to, Message { term: self.term, body: Body::TimeoutNow });
+        }
+    }
+
+    /// The leader wants this node to take over: campaigns without asking first, and with the leader's word against the
+    /// others' loyalty.
+    pub(super) fn on_timeout_now(&mut self, from: NodeId, out: &mut Outbox<Raft>) {
+        if matches!(self.state, State::Follower) && self.leader == Some(from) {
+            self.campaign(true, out);
+        }
+    }
+}
