@@ -5,11 +5,12 @@
 //! - [`types`]: node, key, time, randomness. [`protocol`]: the seam between pure protocols and the world.
 //! - [`raft`]: the CP core, pure. [`kv`]: the revisioned state machine it replicates.
 //! - [`storage`]: the disk seam, the write-ahead log, snapshot files.
-//! - [`wire`]: messages and frames.
+//! - [`wire`]: messages and frames. [`codec`]: bincode, kept in one place.
 //! - [`node`]: the driver, the only place that awaits, and the seams it sees the world through.
 //! - [`client`]: the retrying client. [`cli`]: commands of the `seaworthy` binary.
 //! - [`mutant`]: bugs planted on purpose.
 
+pub mod codec;
 pub mod kv;
 pub mod mutant;
 pub mod node;

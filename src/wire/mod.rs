@@ -1,6 +1,10 @@
 //! What travels between processes: messages (here) and the frames around them ([`frame`], byte layout in
 //! docs/formats.md).
 
+pub mod frame;
+#[cfg(test)]
+mod tests;
+
 use crate::kv::{Condition, Reply, SessionId};
 use crate::raft;
 use crate::types::{GroupId, Key, NodeId, Value};

@@ -1,0 +1,34 @@
+//! bincode, and the only place that knows of it: compact bytes for values that both ends read with the same release.
+//! What must outlive a release (log records, commands, snapshots, frame headers) has an explicit layout instead.
+//!
+//! Integers are little-endian and of fixed width: measured on a heartbeat, that takes a third less time than bincode's
+//! variable lengths and 60 more bytes.
+
+use bincode::config::{self, Configuration, Fixint, LittleEndian};
+use serde::{Serialize, de::DeserializeOwned};
+
+const CONFIG: Configuration<LittleEndian, Fixint> = config::standard().with_fixed_int_encoding();
+
+/// Appends the encoding of `value` to `out`.
+///
+/// # Errors
+/// A sentence, if `value` is of a kind bincode cannot write (none of ours is).
+pub fn append<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
+    bincode::serde::encode_into_std_write(value, out, CONFIG).map(|_| ()).map_err(|e| e.to_string())
+}
+
+/// The value whose encoding is exactly `bytes`.
+///
+/// Memory stays in proportion to `bytes`: nothing is allocated for an announced length that the bytes do not cover,
+/// beyond serde's first guess of at most 1 MiB a sequence and `LIMIT` bytes a byte string.
+///
+/// # Errors
+/// A sentence saying what does not fit.
+pub fn decode<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T, String> {
+    let config = CONFIG.with_limit::<LIMIT>();
+    match bincode::serde::decode_from_slice(bytes, config) {
+        Ok((value, used)) if used == bytes.len() => Ok(value),
+        Ok((_, used)) => Err(format!("{} bytes left over", bytes.len() - used)),
+        Err(e) => Err(e.to_string()),
+    }
+}

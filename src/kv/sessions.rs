@@ -1,0 +1,144 @@
+//! Client sessions: each write applied at most once, however often it is sent (Raft thesis §6.3).
+//!
+//! A session remembers the number of its newest write and the reply to it, because a client repeats only its newest: it
+//! has seen the reply to every earlier one. A refused write is remembered like any other, for a duplicate that strays
+//! through the network long after the refusal was delivered must not come true.
+//!
+//! The table is bounded twice: by the number of sessions, and by the bytes of the values in remembered refusals (up to
+//! 1 MiB each). Beyond either limit the session that was used longest ago, by log index, is forgotten; its client then
+//! learns [`Reply::SessionExpired`] and must treat a write in doubt as neither done nor not done. In memory such a value
+//! is mostly shared with the store; a snapshot writes it out, at most [`MAX_REPLY_BYTES`] in all.
+
+use super::{Reply, SessionId, layout};
+use im::OrdMap;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Most sessions open at a time. Part of the replicated state: a group keeps the number it was started with.
+pub const MAX_SESSIONS: u32 = 10_000;
+/// Most bytes of values in remembered replies.
+pub const MAX_REPLY_BYTES: usize = 64 << 20;
+
+/// What is remembered of a client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Session {
+    /// Log index of the last command that named it.
+    pub used: u64,
+    /// Number of its newest write and the reply; `None` before the first.
+    pub last: Option<(u64, Reply)>,
+}
+
+impl Session {
+    fn reply_bytes(&self) -> usize {
+        match &self.last {
+            Some((_, Reply::Refused(Some(held)))) => held.value.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// What the table knows of a write before it is applied.
+pub(super) enum Seen {
+    /// No such session.
+    Unknown,
+    /// The session has moved on.
+    Earlier,
+    /// This very write was answered so.
+    Repeat(Reply),
+    /// A new write.
+    New,
+}
+
+/// The session table.
+pub(super) struct Sessions {
+    table: OrdMap<SessionId, Session>,
+    /// Sessions by when they were used; an index is used by one command, so by at most one session.
+    recent: OrdMap<u64, SessionId>,
+    limit: u32,
+    reply_bytes: usize,
+    /// Wrapping sum of the hashes of the sessions' snapshot records.
+    sum: u64,
+    /// Where records are laid out for hashing.
+    scratch: Vec<u8>,
+}
+
+impl Sessions {
+    pub fn new(limit: u32) -> Sessions {
+        Sessions { table: OrdMap::new(), recent: OrdMap::new(), limit, reply_bytes: 0, sum: 0, scratch: Vec::new() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    pub fn sum(&self) -> u64 {
+        self.sum
+    }
+
+    pub fn table(&self) -> &OrdMap<SessionId, Session> {
+        &self.table
+    }
+
+    pub fn used_at(&self, index: u64) -> bool {
+        self.recent.contains_key(&index)
+    }
+
+    pub fn see(&self, id: SessionId, number: u64) -> Seen {
+        match self.table.get(&id).map(|session| &session.last) {
+            None => Seen::Unknown,
+            Some(Some((last, reply))) if number == *last => Seen::Repeat(reply.clone()),
+            Some(Some((last, _))) if number < *last => Seen::Earlier,
+            Some(_) => Seen::New,
+        }
+    }
+
+    /// Opens the session named by `index`.
+    pub fn open(&mut self, index: u64) {
+        self.put(index, Session { used: index, last: None });
+        self.shed();
+    }
+
+    /// Marks a session as used at `index`, by a write with this number and reply if it was applied now.
+    pub fn touch(&mut self, id: SessionId, index: u64, applied: Option<(u64, Reply)>) {
+        if let Some(mut session) = self.forget(id) {
+            session.used = index;
+            session.last = applied.or(session.last);
+            self.put(id, session);
+            self.shed();
+        }
+    }
+
+    /// Adds a session that is not there, counting it in.
+    pub fn put(&mut self, id: SessionId, session: Session) {
+        let hash = self.hash(id, &session);
+        self.sum = self.sum.wrapping_add(hash);
+        self.reply_bytes += session.reply_bytes();
+        self.recent.insert(session.used, id);
+        self.table.insert(id, session);
+    }
+
+    fn forget(&mut self, id: SessionId) -> Option<Session> {
+        let session = self.table.remove(&id)?;
+        self.recent.remove(&session.used);
+        self.reply_bytes -= session.reply_bytes();
+        let hash = self.hash(id, &session);
+        self.sum = self.sum.wrapping_sub(hash);
+        Some(session)
+    }
+
+    fn shed(&mut self) {
+        while self.table.len() > self.limit as usize || self.reply_bytes > MAX_REPLY_BYTES {
+            let Some(&(_, oldest)) = self.recent.get_min() else { return };
+            self.forget(oldest);
+        }
+    }
+
+    fn hash(&mut self, id: SessionId, session: &Session) -> u64 {
+        self.scratch.clear();
+        layout::put_session(&mut self.scratch, id, session);
+        xxh3_64(&self.scratch)
+    }
+}

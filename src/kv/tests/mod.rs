@@ -1,0 +1,223 @@
+mod model;
+mod script;
+mod sessions;
+mod snapshot;
+
+use super::*;
+use crate::mutant::Mutant;
+use crate::types::{Bytes, MAX_KEY_BYTES, MAX_VALUE_BYTES, Wall};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const MS: u64 = 1_000_000;
+
+fn kv() -> Kv {
+    Kv::new(Mutant::default())
+}
+
+fn put(key: &str, value: impl Into<Bytes>) -> Op {
+    Op::Put { key: Bytes::copy_from_slice(key.as_bytes()), value: value.into(), when: Condition::ALWAYS, ttl_ms: None }
+}
+
+fn put_for(key: &str, ttl_ms: u64) -> Op {
+    Op::Put { key: key.to_owned().into(), value: "v".into(), when: Condition::ALWAYS, ttl_ms: Some(ttl_ms) }
+}
+
+fn delete(key: &str) -> Op {
+    Op::Delete { key: key.to_owned().into(), when: Condition::ALWAYS }
+}
+
+/// Applies `op` as the next log entry, at a stamp in milliseconds.
+fn run(kv: &mut Kv, ms: u64, session: Option<(u64, u64)>, op: Op) -> Reply {
+    kv.apply(kv.applied() + 1, &encode(&Command { stamp: Wall(ms * MS), session, op }))
+}
+
+fn revision(reply: &Reply) -> u64 {
+    match reply {
+        Reply::Done { revision, .. } => *revision,
+        other => panic!("not done: {other:?}"),
+    }
+}
+
+fn blocks(kv: &Kv, max_bytes: usize) -> Vec<Vec<u8>> {
+    let mut snapshot = kv.snapshot();
+    std::iter::from_fn(|| snapshot.next_block(max_bytes)).collect()
+}
+
+fn restore(blocks: &[Vec<u8>], index: u64) -> Result<Kv, RestoreError> {
+    let mut restore = KvRestore::new(Mutant::default());
+    blocks.iter().try_for_each(|block| restore.block(block))?;
+    restore.finish(index)
+}
+
+/// One log entry to be: an operation, or bytes that are none.
+#[derive(Clone, Debug)]
+enum Step {
+    Command { stamp: Wall, session: Option<(prop::sample::Index, u64)>, op: Op },
+    Raw(Vec<u8>),
+}
+
+fn steps(len: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<Step>> {
+    let key = prop::sample::select(vec!["a", "b", "c", "dd"]).prop_map(Bytes::from_static_str);
+    let value = prop::sample::select(vec!["", "x", "yy"]).prop_map(Bytes::from_static_str);
+    let when = (option(any::<bool>(), 3), option(value.clone(), 3), option(-2i64..4, 3))
+        .prop_map(|(exists, value, revision)| Condition { exists, value, revision });
+    let op = prop_oneof![
+        2 => Just(Op::OpenSession),
+        9 => (key.clone(), value, when.clone(), option(0u64..300, 2))
+            .prop_map(|(key, value, when, ttl_ms)| Op::Put { key, value, when, ttl_ms }),
+        4 => (key.clone(), when).prop_map(|(key, when)| Op::Delete { key, when }),
+        2 => (key, 0u64..300).prop_map(|(key, ttl_ms)| Op::Extend { key, ttl_ms }),
+        1 => Just(Op::Expire),
+    ];
+    let command = (0u64..1000, option((any::<prop::sample::Index>(), 0u64..4), 2), op)
+        .prop_map(|(ms, session, op)| Step::Command { stamp: Wall(ms * MS), session, op });
+    let raw = vec(any::<u8>(), 0..12).prop_map(Step::Raw);
+    vec(prop_oneof![30 => command, 1 => raw], len)
+}
+
+/// `Some` once in `n`.
+fn option<S: Strategy>(some: S, n: u32) -> impl Strategy<Value = Option<S::Value>> + Clone
+where
+    S: Clone,
+    S::Value: Clone,
+{
+    prop::option::weighted(1.0 / f64::from(n), some)
+}
+
+trait FromStaticStr {
+    fn from_static_str(s: &'static str) -> Self;
+}
+
+impl FromStaticStr for Bytes {
+    fn from_static_str(s: &'static str) -> Bytes {
+        Bytes::from_static(s.as_bytes())
+    }
+}
+
+/// The log entries of `steps`; sessions are picked among the indices so far, most of which opened none.
+fn entries(steps: &[Step]) -> Vec<Bytes> {
+    let mut opened = vec![0];
+    let mut entries = Vec::new();
+    for (step, index) in steps.iter().zip(1..) {
+        entries.push(match step {
+            Step::Raw(bytes) => Bytes::copy_from_slice(bytes),
+            Step::Command { stamp, session, op } => {
+                let session = session.map(|(pick, number)| (*pick.get(&opened), number));
+                encode(&Command { stamp: *stamp, session, op: op.clone() })
+            }
+        });
+        if let Step::Command { op: Op::OpenSession, .. } = step {
+            opened.push(index);
+        }
+    }
+    entries
+}
+
+fn apply_all(kv: &mut Kv, entries: &[Bytes]) -> Vec<Reply> {
+    entries.iter().map(|entry| kv.apply(kv.applied() + 1, entry)).collect()
+}
+
+proptest! {
+    #[test]
+    fn commands_survive_their_layout(steps in steps(1..30)) {
+        for (entry, step) in entries(&steps).iter().zip(&steps) {
+            if let Step::Command { stamp, op, .. } = step {
+                let command = decode(entry).unwrap();
+                prop_assert_eq!((command.stamp, &command.op), (*stamp, op));
+                prop_assert_eq!(&encode(&command), entry);
+                for cut in 0..entry.len() {
+                    prop_assert!(decode(&entry.slice(..cut)).is_err(), "cut at {}", cut);
+                }
+            }
+        }
+    }
+
+    /// What decodes is what would have been encoded: nothing is read loosely.
+    #[test]
+    fn any_bytes_are_a_command_or_refused(mut bytes in vec(any::<u8>(), 0..80), tag in 0u8..8) {
+        if let Some(first) = bytes.first_mut() {
+            *first = tag;
+        }
+        let bytes = Bytes::from(bytes);
+        if let Ok(command) = decode(&bytes) {
+            prop_assert_eq!(encode(&command), bytes);
+        }
+    }
+}
+
+#[test]
+fn a_command_beyond_the_limits_is_refused() {
+    let command = |key: usize, value: usize| {
+        let op =
+            Op::Put { key: vec![1; key].into(), value: vec![2; value].into(), when: Condition::ALWAYS, ttl_ms: None };
+        let ok = op.check_limits().is_ok();
+        (ok, decode(&encode(&Command { stamp: Wall(1), session: None, op })).is_ok())
+    };
+    assert_eq!(command(MAX_KEY_BYTES, MAX_VALUE_BYTES), (true, true));
+    assert_eq!(command(0, 1), (false, false));
+    assert_eq!(command(MAX_KEY_BYTES + 1, 1), (false, false));
+    assert_eq!(command(1, MAX_VALUE_BYTES + 1), (false, false));
+}
+
+#[test]
+fn what_is_no_command_changes_nothing_but_the_count() {
+    let mut kv = kv();
+    run(&mut kv, 5, None, put("k", "v"));
+    let held = kv.get(b"k");
+    assert_eq!(kv.apply(2, &Bytes::from_static(b"\xffnonsense")), Reply::Nothing);
+    assert_eq!(kv.apply(3, &Bytes::new()), Reply::Nothing);
+    assert_eq!((kv.skipped(), kv.applied(), kv.last_stamp(), kv.get(b"k")), (1, 3, Wall(5 * MS), held));
+}
+
+#[test]
+#[should_panic(expected = "without a gap")]
+fn a_gap_in_the_log_stops_the_replica() {
+    kv().apply(2, &Bytes::new());
+}
+
+#[test]
+fn expiry_is_bounded_for_each_command_and_that_does_not_show() {
+    let mut kv = kv();
+    let keys: Vec<String> = (0..EXPIRE_BATCH as u64 * 5).map(|n| format!("k{n:04}")).collect();
+    for key in &keys {
+        run(&mut kv, 1, None, put_for(key, 100));
+    }
+    assert_eq!(kv.len(), keys.len() as u64);
+    run(&mut kv, 10_000, None, Op::Expire);
+    assert_eq!(kv.len(), keys.len() as u64 - EXPIRE_BATCH as u64, "one batch is buried");
+    assert!(keys.iter().all(|key| kv.get(key.as_bytes()).is_none()), "all are gone for readers");
+    let last = keys.last().unwrap();
+    assert_eq!(run(&mut kv, 10_001, None, delete(last)), Reply::Refused(None), "and for writers");
+    assert_eq!(revision(&run(&mut kv, 10_002, None, put(last, "new"))), 2, "after write r0 and expiry r1");
+    while kv.next_expiry().is_some_and(|at| at <= kv.last_stamp()) {
+        run(&mut kv, 10_003, None, Op::Expire);
+    }
+    assert_eq!((kv.len(), kv.next_expiry()), (1, None));
+    assert_eq!(revision(&run(&mut kv, 10_004, None, put(&keys[0], "new"))), 2);
+}
+
+#[test]
+fn times_at_the_end_of_the_range_do_not_panic() {
+    let mut kv = kv();
+    let at_the_end = |op| encode(&Command { stamp: Wall(u64::MAX), session: None, op });
+    for (op, index) in
+        [put_for("k", u64::MAX), Op::Extend { key: "k".into(), ttl_ms: 1 }, Op::Expire].into_iter().zip(1..)
+    {
+        kv.apply(index, &at_the_end(op));
+    }
+    assert_eq!(kv.last_stamp(), Wall(u64::MAX));
+    assert_eq!(kv.get(b"k"), None, "its deadline is the end of time, and that is now");
+}
+
+#[test]
+fn a_small_value_does_not_keep_a_large_entry_alive() {
+    let mut kv = kv();
+    let large = Bytes::from(vec![1; MAX_VALUE_BYTES]);
+    run(&mut kv, 1, None, put("k", large.clone()));
+    let when = Condition { value: Some(large), ..Condition::ALWAYS };
+    let op = Op::Put { key: "k".into(), value: "small".into(), when, ttl_ms: None };
+    let entry = encode(&Command { stamp: Wall(2), session: None, op });
+    assert_eq!(revision(&kv.apply(2, &entry)), 1);
+    assert!(entry.is_unique(), "neither key nor value share the entry's memory");
+}

@@ -1,0 +1,131 @@
+//! The store against the simplest thing that could be meant: a `BTreeMap` searched from end to end.
+
+use super::*;
+use std::collections::BTreeMap;
+
+const SESSIONS: usize = 3;
+
+#[derive(Default)]
+struct Model {
+    index: u64,
+    stamp: u64,
+    keys: BTreeMap<Bytes, (u64, Option<Versioned>)>,
+    /// Id, index of the last use, number and reply of the newest write.
+    sessions: Vec<(u64, u64, Option<(u64, Reply)>)>,
+}
+
+impl Model {
+    fn apply(&mut self, entry: &Bytes) -> Reply {
+        self.index += 1;
+        let Ok(Command { stamp, session, op }) = decode(entry) else { return Reply::Nothing };
+        self.stamp = stamp.0.max(self.stamp + 1);
+        for (revision, held) in self.keys.values_mut() {
+            if held.as_ref().is_some_and(|h| h.expires.is_some_and(|at| at.0 <= self.stamp)) {
+                (*revision, *held) = (*revision + 1, None);
+            }
+        }
+        let Some((id, number)) = session.filter(|_| op != Op::OpenSession) else { return self.act(op) };
+        let Some(at) = self.sessions.iter().position(|s| s.0 == id) else { return Reply::SessionExpired };
+        self.sessions[at].1 = self.index;
+        match self.sessions[at].2.clone() {
+            Some((last, reply)) if last == number => reply,
+            Some((last, _)) if last > number => Reply::Stale,
+            _ => {
+                let reply = self.act(op);
+                if let Some(session) = self.sessions.iter_mut().find(|s| s.0 == id) {
+                    session.2 = Some((number, reply.clone()));
+                }
+                reply
+            }
+        }
+    }
+
+    fn act(&mut self, op: Op) -> Reply {
+        let commit = Wall(self.stamp);
+        let deadline = |ttl_ms: u64| Wall(self.stamp + ttl_ms * MS);
+        match op {
+            Op::Expire => Reply::Nothing,
+            Op::OpenSession => {
+                self.sessions.push((self.index, self.index, None));
+                if self.sessions.len() > SESSIONS {
+                    let oldest = self.sessions.iter().map(|s| s.1).min();
+                    self.sessions.retain(|s| Some(s.1) != oldest);
+                }
+                Reply::Session(self.index)
+            }
+            Op::Put { key, value, when, ttl_ms } => {
+                let held = self.get(&key);
+                if !holds(&when, &held) {
+                    return Reply::Refused(held);
+                }
+                let revision = self.keys.get(&key).map_or(0, |(revision, _)| revision + 1);
+                let expires = ttl_ms.map(deadline);
+                self.keys.insert(key, (revision, Some(Versioned { value, revision, commit, expires })));
+                Reply::Done { revision, commit }
+            }
+            Op::Delete { key, when } => match self.get(&key) {
+                Some(held) if holds(&when, &Some(held.clone())) => {
+                    self.keys.insert(key, (held.revision + 1, None));
+                    Reply::Done { revision: held.revision + 1, commit }
+                }
+                held => Reply::Refused(held),
+            },
+            Op::Extend { key, ttl_ms } => match self.get(&key) {
+                Some(held) => {
+                    let revision = held.revision;
+                    let expires = Some(deadline(ttl_ms));
+                    self.keys.insert(key, (revision, Some(Versioned { expires, ..held })));
+                    Reply::Done { revision, commit }
+                }
+                None => Reply::Refused(None),
+            },
+        }
+    }
+
+    /// What a reader sees; a deadline that has come exactly now counts.
+    fn get(&self, key: &Bytes) -> Option<Versioned> {
+        let held = self.keys.get(key)?.1.clone()?;
+        held.expires.is_none_or(|at| at.0 > self.stamp).then_some(held)
+    }
+}
+
+/// The conditions in words, one by one.
+fn holds(when: &Condition, held: &Option<Versioned>) -> bool {
+    let presence = match when.exists {
+        None => true,
+        Some(true) => held.is_some(),
+        Some(false) => held.is_none(),
+    };
+    let value = match (&when.value, held) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(wanted), Some(held)) => wanted == &held.value,
+    };
+    let revision = match (when.revision, held) {
+        (None, _) => true,
+        (Some(wanted), None) => wanted == -1,
+        (Some(wanted), Some(held)) => wanted == held.revision as i64,
+    };
+    presence && value && revision
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn the_store_does_what_the_model_does(steps in steps(1..150)) {
+        let mut kv = Kv::with_session_limit(SESSIONS as u32, Mutant::default());
+        let mut model = Model::default();
+        for (entry, index) in entries(&steps).iter().zip(1..) {
+            prop_assert_eq!(kv.apply(index, entry), model.apply(entry), "at {}: {:?}", index, decode(entry));
+            prop_assert_eq!(kv.last_stamp().0, model.stamp);
+            for key in ["a", "b", "c", "dd"].map(Bytes::from_static_str) {
+                prop_assert_eq!(kv.get(&key), model.get(&key), "{:?} at {}", &key, index);
+            }
+            let live = || model.keys.values().filter_map(|(_, held)| held.as_ref());
+            prop_assert_eq!(kv.len(), live().count() as u64);
+            prop_assert_eq!(kv.next_expiry(), live().filter_map(|held| held.expires).min());
+            prop_assert_eq!(kv.sessions(), model.sessions.len() as u64);
+        }
+    }
+}

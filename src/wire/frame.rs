@@ -1,0 +1,158 @@
+//! Frames: the envelope of every packet, on TCP and in the simulated network alike (byte by byte in docs/formats.md).
+//!
+//! A header of [`HEADER_BYTES`] says what follows; the body is a [`Packet`] in the codec of this version. The checksum
+//! covers the header's other fields and the body, so that no single flipped bit and no burst of up to 32 goes unnoticed;
+//! TCP's own checksum is too weak for that.
+//!
+//! A reader takes [`HEADER_BYTES`], asks [`Header::parse`], which refuses a foreign or oversized frame before anything is
+//! allocated for it, then takes `body_bytes` more and asks [`Header::open`]. After any error the connection is of no more
+//! use: where the next frame starts is not known.
+//!
+//! **Versions.** Every frame bears the version of its whole layout. Magic and version stand at the same place for ever,
+//! so any release can tell that it meets another one, and says so ([`FrameError::Version`]). There is one version now and
+//! no negotiation. To introduce a second: a release first learns to read both and still writes the old one; when all
+//! servers run it, the next release writes the new one; then reading the old one can go.
+//!
+//! Caveat: decoded packets can take more memory than their frame, at worst about XX times (a frame full of the smallest
+//! messages). Payload bytes are copied out of the frame, so that one small command does not keep a large frame alive.
+
+use super::Packet;
+use crate::codec;
+use crate::types::Bytes;
+
+/// Size of the header in bytes.
+pub const HEADER_BYTES: usize = 16;
+/// Most bytes in a whole frame, header included: room for several of the largest commands (a little over 2 MiB).
+pub const MAX_FRAME_BYTES: usize = 8 << 20;
+/// The version of the layout.
+pub const VERSION: u16 = 1;
+
+const MAGIC: [u8; 4] = *b"SEAW";
+
+/// Why bytes are not a frame, or a packet cannot become one.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Longer than [`MAX_FRAME_BYTES`].
+    #[error("a frame has at most {MAX_FRAME_BYTES} bytes, this one has {len}")]
+    TooLarge {
+        /// Length of the whole frame in bytes.
+        len: usize,
+    },
+    /// The bytes end before the frame does.
+    #[error("the frame has {want} bytes, only {have} are here")]
+    Truncated {
+        /// How many bytes there are.
+        have: usize,
+        /// How many there should be.
+        want: usize,
+    },
+    /// The other end speaks another version.
+    #[error("the frame is of version {got}, this release speaks version {VERSION} only")]
+    Version {
+        /// Its version.
+        got: u16,
+    },
+    /// Not one of our frames at all.
+    #[error("not a frame: it does not begin with {MAGIC:02x?}")]
+    Magic,
+    /// Damaged on the way.
+    #[error("the frame's checksum does not match its contents")]
+    Checksum,
+    /// The checksum is right, but the contents mean nothing.
+    #[error("the frame's body is not a packet: {0}")]
+    Body(String),
+}
+
+/// What a frame's first bytes say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// Bytes that follow the header.
+    pub body_bytes: usize,
+    /// CRC-32 of the header's other fields and the body.
+    checksum: u32,
+    /// CRC-32 of the header's other fields.
+    partial: u32,
+}
+
+impl Header {
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// Not a frame, of another version, or too large.
+    pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Header, FrameError> {
+        let [m0, m1, m2, m3, v0, v1, r0, r1, l0, l1, l2, l3, c0, c1, c2, c3] = *bytes;
+        if [m0, m1, m2, m3] != MAGIC {
+            return Err(FrameError::Magic);
+        }
+        let got = u16::from_le_bytes([v0, v1]);
+        if got != VERSION {
+            return Err(FrameError::Version { got });
+        }
+        let body_bytes = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        if body_bytes > MAX_FRAME_BYTES - HEADER_BYTES {
+            return Err(FrameError::TooLarge { len: body_bytes.saturating_add(HEADER_BYTES) });
+        }
+        if [r0, r1] != [0, 0] {
+            return Err(FrameError::Body("reserved flags are set".to_owned()));
+        }
+        let checksum = u32::from_le_bytes([c0, c1, c2, c3]);
+        Ok(Header { body_bytes, checksum, partial: crc32fast::hash(&bytes[..CHECKSUM_AT]) })
+    }
+
+    /// Reads the packet in the body that belongs to this header.
+    ///
+    /// # Errors
+    /// The body is too short or too long, damaged, or not a packet.
+    pub fn open(&self, body: &[u8]) -> Result<Packet, FrameError> {
+        if body.len() < self.body_bytes {
+            let (have, want) = (body.len() + HEADER_BYTES, self.body_bytes + HEADER_BYTES);
+            return Err(FrameError::Truncated { have, want });
+        }
+        if body.len() > self.body_bytes {
+            return Err(FrameError::Body(format!("{} bytes follow it", body.len() - self.body_bytes)));
+        }
+        if checksum(self.partial, body) != self.checksum {
+            return Err(FrameError::Checksum);
+        }
+        codec::decode::<Packet, MAX_FRAME_BYTES>(body).map_err(FrameError::Body)
+    }
+}
+
+const CHECKSUM_AT: usize = 12;
+
+fn checksum(partial: u32, body: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new_with_initial(partial);
+    crc.update(body);
+    crc.finalize()
+}
+
+/// The frame that carries `packet`.
+///
+/// # Errors
+/// [`FrameError::TooLarge`]: the sender put too many messages into one packet.
+pub fn encode(packet: &Packet) -> Result<Bytes, FrameError> {
+    let mut frame = Vec::with_capacity(128);
+    frame.resize(HEADER_BYTES, 0);
+    codec::append(packet, &mut frame).map_err(FrameError::Body)?;
+    if frame.len() > MAX_FRAME_BYTES {
+        return Err(FrameError::TooLarge { len: frame.len() });
+    }
+    let body_bytes = (frame.len() - HEADER_BYTES) as u32;
+    frame[..4].copy_from_slice(&MAGIC);
+    frame[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    frame[8..12].copy_from_slice(&body_bytes.to_le_bytes());
+    let crc = checksum(crc32fast::hash(&frame[..CHECKSUM_AT]), &frame[HEADER_BYTES..]);
+    frame[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    Ok(frame.into())
+}
+
+/// The packet in one whole frame.
+///
+/// # Errors
+/// `frame` is not exactly one undamaged frame of this version.
+pub fn decode(frame: &[u8]) -> Result<Packet, FrameError> {
+    let Some((header, body)) = frame.split_first_chunk() else {
+        return Err(FrameError::Truncated { have: frame.len(), want: HEADER_BYTES });
+    };
+    Header::parse(header)?.open(body)
+}
