@@ -1,0 +1,236 @@
+//! What one run leaves behind.
+//!
+//! [`Outcome`] is a pure function of scenario, mode, seed, planted bug and code: two runs of the same must compare
+//! equal, whatever the machine. What depends on the machine stands beside it, in [`RunRecord`].
+
+use super::Histogram;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{fmt, ops::AddAssign};
+
+/// One run: what happened, and what it cost here.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// What happened; the same on every machine.
+    pub outcome: Outcome,
+    /// Wall-clock time the run took, checks included, in nanoseconds.
+    pub wall_ns: u64,
+}
+
+/// What happened in one run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The scenario's name.
+    pub scenario: String,
+    /// How the store was run.
+    pub mode: Mode,
+    /// The seed everything random was drawn from.
+    pub seed: u64,
+    /// The planted bug, if any.
+    pub mutant: Option<String>,
+    /// Servers in the cluster.
+    pub nodes: u32,
+    /// Operations clients invoked, by how they ended.
+    pub ops: Ops,
+    /// Faults by kind, in the order of the scenario.
+    pub faults: Vec<FaultTally>,
+    /// What the checkers said.
+    pub verdict: Verdict,
+    /// How much of what was asked was answered.
+    pub availability: Availability,
+    /// Latency of the operations that ended ok, in nanoseconds of simulated time from the first invocation to the
+    /// answer, retries included.
+    pub latency: Histogram,
+    /// Milliseconds of simulated time from the start of the calm phase to the first operation that ended ok in it;
+    /// `None` if none did.
+    pub recovery_ms: Option<u64>,
+    /// Simulated time, in nanoseconds.
+    pub sim_ns: u64,
+    /// Hash over the full event trace.
+    pub trace_hash: TraceHash,
+    /// Events in the trace.
+    pub events: u64,
+    /// Frames sent.
+    pub messages: u64,
+    /// Bytes of those frames.
+    pub bytes: u64,
+}
+
+/// Which of the two databases a run was made against. The order is the order of columns.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Raft groups.
+    Cp,
+    /// Dynamo-style quorums.
+    Ap,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Cp => "CP",
+            Mode::Ap => "AP",
+        })
+    }
+}
+
+/// Operations by how they ended, as Jepsen counts them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Ops {
+    /// Answered.
+    pub ok: u64,
+    /// Certainly not carried out.
+    pub fail: u64,
+    /// Unknown, and therefore open for ever.
+    pub info: u64,
+}
+
+impl Ops {
+    /// All of them.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.ok + self.fail + self.info
+    }
+}
+
+impl AddAssign for Ops {
+    fn add_assign(&mut self, o: Ops) {
+        self.ok += o.ok;
+        self.fail += o.fail;
+        self.info += o.info;
+    }
+}
+
+/// One kind of fault, from the fault ledger.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FaultTally {
+    /// Its name in the scenario.
+    pub kind: String,
+    /// How often the plan asked for it.
+    pub requested: u64,
+    /// How often it was applied.
+    pub fired: u64,
+    /// What it touched: messages, writes, reads, clock readings, processes.
+    pub affected: u64,
+    /// How many of those requested never touched anything.
+    pub inert: u64,
+}
+
+/// What the checkers said of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Verdict {
+    /// Every property was checked and held, and every fault bit.
+    Pass,
+    /// A property was broken.
+    Fail {
+        /// Its name, such as `linearizable`.
+        property: String,
+        /// The evidence, readable; may have several lines.
+        detail: String,
+    },
+    /// Nothing was broken, but these faults never touched anything, so that says nothing.
+    Inert {
+        /// Kinds of fault.
+        faults: Vec<String>,
+    },
+    /// The checkers could not decide.
+    Unknown {
+        /// Why, such as a budget that ran out.
+        why: String,
+    },
+}
+
+/// How much of what clients asked was answered, by phase.
+///
+/// An operation belongs to the phase in which it was first invoked, even if it ends in the other. It counts as ok if
+/// its history entry is `ok`: the store answered within the client's time. A compare that was answered "no" was
+/// answered; a refusal (`fail`) and silence (`info`) were not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Availability {
+    /// While faults were on.
+    pub storm: Share,
+    /// After they ended.
+    pub calm: Share,
+}
+
+impl AddAssign for Availability {
+    fn add_assign(&mut self, o: Availability) {
+        self.storm += o.storm;
+        self.calm += o.calm;
+    }
+}
+
+/// A fraction kept as its two counts, so that fractions of many runs add up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Share {
+    /// Operations that ended ok.
+    pub ok: u64,
+    /// Operations invoked.
+    pub of: u64,
+}
+
+impl Share {
+    /// The fraction in `0.0..=1.0`; `None` when nothing was invoked.
+    #[must_use]
+    pub fn fraction(self) -> Option<f64> {
+        (self.of > 0).then(|| self.ok as f64 / self.of as f64)
+    }
+}
+
+impl AddAssign for Share {
+    fn add_assign(&mut self, o: Share) {
+        self.ok += o.ok;
+        self.of += o.of;
+    }
+}
+
+/// Hash over a run's event trace. Sixteen hex digits in text and JSON, whose numbers stop at 2⁵³ in many readers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct TraceHash(pub u64);
+
+impl fmt::Display for TraceHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Serialize for TraceHash {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TraceHash {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<TraceHash, D::Error> {
+        let text = String::deserialize(d)?;
+        u64::from_str_radix(&text, 16)
+            .map(TraceHash)
+            .map_err(|_| serde::de::Error::custom(format!("trace hash {text:?} is not hexadecimal")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn a_record_survives_json() {
+        for run in fixture::runs() {
+            let text = serde_json::to_string(&run).unwrap();
+            assert_eq!(serde_json::from_str::<RunRecord>(&text).unwrap(), run);
+        }
+        let hash = serde_json::to_string(&TraceHash(0xab)).unwrap();
+        assert_eq!(hash, "\"00000000000000ab\"");
+        assert!(serde_json::from_str::<TraceHash>("\"xyz\"").is_err());
+    }
+
+    #[test]
+    fn nothing_asked_is_no_fraction() {
+        assert_eq!(Share::default().fraction(), None);
+        let mut share = Share { ok: 1, of: 2 };
+        share += Share { ok: 0, of: 2 };
+        assert_eq!(share.fraction(), Some(0.25));
+    }
+}

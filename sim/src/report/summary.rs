@@ -1,0 +1,306 @@
+//! Runs added up: one [`Group`] for each scenario and planted bug, and within it one [`ModeSummary`] for each mode, so
+//! that CP and AP under the same storm lie side by side.
+
+use super::record::{Availability, FaultTally, Mode, Ops, RunRecord, TraceHash, Verdict};
+use super::{Histogram, ScenarioInfo};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+
+/// All groups, in the order in which their first run stands in the records.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Summary {
+    /// The groups.
+    pub groups: Vec<Group>,
+}
+
+/// One scenario, unmutated or with one planted bug.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Group {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The planted bug, if any.
+    pub mutant: Option<String>,
+    /// By mode, in the order of columns.
+    pub modes: BTreeMap<Mode, ModeSummary>,
+}
+
+/// The runs of one group in one mode, added up.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct ModeSummary {
+    /// Servers in the cluster.
+    pub nodes: u32,
+    /// Runs, one a seed.
+    pub seeds: u64,
+    /// Operations by how they ended.
+    pub ops: Ops,
+    /// Faults by kind.
+    pub faults: Vec<FaultTally>,
+    /// Runs by verdict.
+    pub verdicts: Verdicts,
+    /// How much of what was asked was answered.
+    pub availability: Availability,
+    /// Latency of the operations that ended ok.
+    #[serde(serialize_with = "quantiles")]
+    pub latency: Histogram,
+    /// The slowest recovery of any run, in milliseconds; `None` if no run recovered.
+    pub slowest_recovery_ms: Option<u64>,
+    /// Runs in which no operation ended ok after the storm.
+    pub unrecovered: u64,
+    /// Simulated time, in nanoseconds.
+    pub sim_ns: u64,
+    /// Wall-clock time, in nanoseconds, summed over the runs: more than what passed when runs were parallel.
+    pub wall_ns: u64,
+    /// Events in the traces.
+    pub events: u64,
+    /// Frames sent.
+    pub messages: u64,
+    /// Bytes of those frames.
+    pub bytes: u64,
+    /// Every run, those that did not pass first (broken properties, then undecided, then inert), then by seed.
+    pub runs: Vec<RunLine>,
+}
+
+/// One run, as far as a list of runs shows it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct RunLine {
+    /// Its seed.
+    pub seed: u64,
+    /// What the checkers said.
+    pub verdict: Verdict,
+    /// The hash that a rerun must reproduce.
+    pub trace_hash: TraceHash,
+    /// The command that makes this run again, to be run from the root of the repository.
+    pub replay: String,
+}
+
+/// Runs by verdict.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Verdicts {
+    /// Everything held and every fault bit.
+    pub pass: u64,
+    /// A property was broken.
+    pub fail: u64,
+    /// A fault never touched anything.
+    pub inert: u64,
+    /// The checkers could not decide.
+    pub unknown: u64,
+}
+
+impl Verdicts {
+    /// All runs.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.pass + self.fail + self.inert + self.unknown
+    }
+
+    /// Whether there were runs and all passed.
+    #[must_use]
+    pub fn passed(self) -> bool {
+        self.pass > 0 && self.pass == self.total()
+    }
+
+    fn count(&mut self, verdict: &Verdict) {
+        *match verdict {
+            Verdict::Pass => &mut self.pass,
+            Verdict::Fail { .. } => &mut self.fail,
+            Verdict::Inert { .. } => &mut self.inert,
+            Verdict::Unknown { .. } => &mut self.unknown,
+        } += 1;
+    }
+}
+
+impl std::ops::AddAssign for Verdicts {
+    fn add_assign(&mut self, o: Verdicts) {
+        self.pass += o.pass;
+        self.fail += o.fail;
+        self.inert += o.inert;
+        self.unknown += o.unknown;
+    }
+}
+
+impl Summary {
+    /// Adds `runs` up. `scenarios` says where each scenario's file is; for one it does not name, replay commands give
+    /// the name instead.
+    #[must_use]
+    pub fn of(runs: &[RunRecord], scenarios: &[ScenarioInfo]) -> Summary {
+        let mut summary = Summary { groups: Vec::new() };
+        for run in runs {
+            let o = &run.outcome;
+            let file = scenarios.iter().find(|s| s.name == o.scenario).map_or(&o.scenario, |s| &s.file);
+            summary.group(&o.scenario, o.mutant.as_deref()).modes.entry(o.mode).or_default().add(run, file);
+        }
+        for mode in summary.groups.iter_mut().flat_map(|g| g.modes.values_mut()) {
+            mode.runs.sort_by_key(|r| (rank(&r.verdict), r.seed));
+        }
+        summary
+    }
+
+    /// The modes that any group was run in, in order.
+    #[must_use]
+    pub fn modes(&self) -> Vec<Mode> {
+        let mut modes: Vec<Mode> = self.groups.iter().flat_map(|g| g.modes.keys().copied()).collect();
+        modes.sort_unstable();
+        modes.dedup();
+        modes
+    }
+
+    /// Runs by verdict, over all groups and modes.
+    #[must_use]
+    pub fn verdicts(&self) -> Verdicts {
+        let mut all = Verdicts::default();
+        self.groups.iter().flat_map(|g| g.modes.values()).for_each(|m| all += m.verdicts);
+        all
+    }
+
+    /// The summary as JSON, for `--json`. Latencies are given as percentiles.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("invariant: plain data with text keys always serialises")
+    }
+
+    fn group(&mut self, scenario: &str, mutant: Option<&str>) -> &mut Group {
+        let same = |g: &Group| g.scenario == scenario && g.mutant.as_deref() == mutant;
+        let at = self.groups.iter().position(same).unwrap_or_else(|| {
+            let modes = BTreeMap::new();
+            self.groups.push(Group { scenario: scenario.into(), mutant: mutant.map(Into::into), modes });
+            self.groups.len() - 1
+        });
+        &mut self.groups[at]
+    }
+}
+
+impl ModeSummary {
+    /// Faults applied, of all kinds.
+    #[must_use]
+    pub fn fired(&self) -> u64 {
+        self.faults.iter().map(|f| f.fired).sum()
+    }
+
+    fn add(&mut self, run: &RunRecord, file: &str) {
+        let o = &run.outcome;
+        self.nodes = o.nodes;
+        self.seeds += 1;
+        self.ops += o.ops;
+        o.faults.iter().for_each(|fault| self.add_fault(fault));
+        self.verdicts.count(&o.verdict);
+        self.availability += o.availability;
+        self.latency += &o.latency;
+        self.slowest_recovery_ms = self.slowest_recovery_ms.max(o.recovery_ms);
+        self.unrecovered += u64::from(o.recovery_ms.is_none());
+        self.sim_ns += o.sim_ns;
+        self.wall_ns += run.wall_ns;
+        self.events += o.events;
+        self.messages += o.messages;
+        self.bytes += o.bytes;
+        let (verdict, replay) = (o.verdict.clone(), replay(run, file));
+        self.runs.push(RunLine { seed: o.seed, verdict, trace_hash: o.trace_hash, replay });
+    }
+
+    fn add_fault(&mut self, fault: &FaultTally) {
+        match self.faults.iter_mut().find(|f| f.kind == fault.kind) {
+            None => self.faults.push(fault.clone()),
+            Some(sum) => {
+                sum.requested += fault.requested;
+                sum.fired += fault.fired;
+                sum.affected += fault.affected;
+                sum.inert += fault.inert;
+            }
+        }
+    }
+}
+
+/// What needs attention comes first.
+fn rank(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Fail { .. } => 0,
+        Verdict::Unknown { .. } => 1,
+        Verdict::Inert { .. } => 2,
+        Verdict::Pass => 3,
+    }
+}
+
+/// The command that makes this run again.
+fn replay(run: &RunRecord, file: &str) -> String {
+    let o = &run.outcome;
+    let mut command = format!("cargo sim run {} --seed {}", shell_word(file), o.seed);
+    if o.mode != Mode::Cp {
+        command += " --mode ap";
+    }
+    if let Some(mutant) = &o.mutant {
+        command += &format!(" --mutant {}", shell_word(mutant));
+    }
+    command
+}
+
+/// `word` as one word of a POSIX shell.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A histogram as its percentiles, in nanoseconds.
+fn quantiles<S: Serializer>(latency: &Histogram, s: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Quantiles {
+        count: u64,
+        p50_ns: Option<u64>,
+        p90_ns: Option<u64>,
+        p99_ns: Option<u64>,
+        p999_ns: Option<u64>,
+        max_ns: Option<u64>,
+    }
+    let at = |permille| latency.permille(permille);
+    let (count, max_ns) = (latency.count(), latency.max());
+    Quantiles { count, p50_ns: at(500), p90_ns: at(900), p99_ns: at(990), p999_ns: at(999), max_ns }.serialize(s)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_failed_comes_first_with_the_command_that_makes_it_again() {
+        let summary = Summary::of(&fixture::runs(), &fixture::scenarios());
+        let swarm = &summary.groups[2].modes[&Mode::Cp];
+        assert_eq!(swarm.verdicts, Verdicts { pass: 1, fail: 1, inert: 1, unknown: 1 });
+        let order: Vec<u64> = swarm.runs.iter().map(|r| r.seed).collect();
+        assert_eq!(order, [3, 4, 2, 1]);
+        assert_eq!(swarm.runs[0].replay, "cargo sim run 'scenarios/it'\\''s a swarm.toml' --seed 3");
+        assert!(!summary.verdicts().passed());
+        assert!(!Verdicts::default().passed(), "no runs prove nothing");
+    }
+
+    #[test]
+    fn mutants_and_modes_are_kept_apart() {
+        let mut runs = vec![fixture::run("a", 1), fixture::run("a", 1), fixture::run("a", 2)];
+        runs[1].outcome.mutant = Some("vote-twice".into());
+        runs[2].outcome.mode = Mode::Ap;
+        let summary = Summary::of(&runs, &[]);
+        assert_eq!(summary.groups.len(), 2);
+        assert_eq!(summary.modes(), [Mode::Cp, Mode::Ap]);
+        assert_eq!(summary.groups[0].modes[&Mode::Ap].runs[0].replay, "cargo sim run a --seed 2 --mode ap");
+        assert_eq!(summary.groups[1].modes[&Mode::Cp].runs[0].replay, "cargo sim run a --seed 1 --mutant vote-twice");
+    }
+
+    #[test]
+    fn one_run_that_never_recovers_is_not_hidden_by_others() {
+        let mut runs = vec![fixture::run("a", 1), fixture::run("a", 2)];
+        runs[1].outcome.recovery_ms = None;
+        let mode = &Summary::of(&runs, &[]).groups[0].modes[&Mode::Cp];
+        assert_eq!((mode.unrecovered, mode.slowest_recovery_ms), (1, runs[0].outcome.recovery_ms));
+    }
+
+    proptest! {
+        /// The same seeds in any order add up to the same summary.
+        #[test]
+        fn order_does_not_matter(seeds in Just((0..8).collect::<Vec<u64>>()).prop_shuffle()) {
+            let sum = |seeds: &[u64]| Summary::of(&seeds.iter().map(|&s| fixture::run("a", s)).collect::<Vec<_>>(), &[]);
+            prop_assert_eq!(sum(&seeds), sum(&[0, 1, 2, 3, 4, 5, 6, 7]));
+        }
+    }
+}
