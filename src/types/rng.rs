@@ -22,6 +22,7 @@ impl Rng {
     }
 
     /// The next 64 random bits.
+    #[expect(clippy::should_implement_trait, reason = "a stream of numbers is not for iterating over")]
     pub fn next(&mut self) -> u64 {
         self.0.next_u64()
     }
