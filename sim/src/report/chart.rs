@@ -99,12 +99,14 @@ pub(super) fn latency(summary: &Summary) -> Markup {
 fn drawing(title: &str, rows: usize, ticks: &[(f64, String)], content: &Markup) -> Markup {
     let bottom = AXIS + rows as f64 * ROW;
     html! {
-        svg viewBox={ "0 0 " (n(WIDTH)) " " (n(bottom + 4.0)) } role="img" aria-label=(title) {
-            @for (x, text) in ticks {
-                line.grid x1=(n(*x)) x2=(n(*x)) y1=(n(AXIS - 4.0)) y2=(n(bottom)) {}
-                text.tick x=(n(*x)) y=(n(AXIS - 10.0)) { (text) }
+        div.wide {
+            svg viewBox={ "0 0 " (n(WIDTH)) " " (n(bottom + 4.0)) } role="img" aria-label=(title) {
+                @for (x, text) in ticks {
+                    line.grid x1=(n(*x)) x2=(n(*x)) y1=(n(AXIS - 4.0)) y2=(n(bottom)) {}
+                    text.tick x=(n(*x)) y=(n(AXIS - 10.0)) { (text) }
+                }
+                (content)
             }
-            (content)
         }
     }
 }

@@ -68,12 +68,16 @@ pub(crate) fn all(root: &Path) -> Vec<Step> {
     vec![
         one("fmt", &["fmt", "--all", "--check"]),
         step("deny", deny(root)),
-        one("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-        step("clippy-sim", vec![simulated("clippy", &["--lib", "--bins", "--tests", "--", "-D", "warnings"])]),
+        one("clippy", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        step(
+            "clippy-sim",
+            vec![simulated("clippy", &["--quiet", "--lib", "--bins", "--tests", "--", "-D", "warnings"])],
+        ),
         step(
             "docs",
             vec![
-                Invocation::of("cargo", &["doc", "--workspace", "--no-deps"]).with(&[("RUSTDOCFLAGS", "-D warnings")]),
+                Invocation::of("cargo", &["doc", "--quiet", "--workspace", "--no-deps"])
+                    .with(&[("RUSTDOCFLAGS", "-D warnings")]),
             ],
         ),
         one("tests", &["test", "--workspace"]),
