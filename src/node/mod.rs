@@ -1,3 +1,13 @@
-//! The node: the driver and the seams it sees the world through.
+//! The node: the driver, the only place that awaits, and the seams it sees the world through.
+//!
+//! [`seams`](self): [`Transport`], [`Clock`], [`StorageHost`], behind which simulation and deployment differ.
+//! [`Driver`]: turns the pure cores. [`Observer`]: looks on.
+
+mod answers;
+mod driver;
+mod observer;
 mod seams;
+
+pub use driver::{Driver, GROUP, NodeConfig};
+pub use observer::{LogRoles, Observer};
 pub use seams::*;

@@ -36,5 +36,5 @@ pub use disk::*;
 pub use error::StorageError;
 pub use host::ThreadHost;
 pub use real_disk::RealDisk;
-pub use snapshot::{MAX_BLOCK_BYTES, SnapshotBlocks};
+pub use snapshot::{MAX_BLOCK_BYTES, SnapshotBlocks, name as snapshot_name};
 pub use store::{Incoming, Store, StoreConfig};

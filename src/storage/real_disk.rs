@@ -44,7 +44,12 @@ impl RealDisk {
     }
 
     /// Runs `f` on an open file and names the operation in its error.
-    fn with<T>(&self, op: &'static str, file: FileId, f: impl FnOnce(&File) -> Result<T, Error>) -> Result<T, DiskError> {
+    fn with<T>(
+        &self,
+        op: &'static str,
+        file: FileId,
+        f: impl FnOnce(&File) -> Result<T, Error>,
+    ) -> Result<T, DiskError> {
         let (name, handle) = self.open.get(&file).expect("a file that is open");
         f(handle).map_err(|e| failure(op, name, &e))
     }

@@ -22,8 +22,9 @@ pub const MAX_BLOCK_BYTES: usize = 8 << 20;
 /// What every name of a file not yet complete ends in.
 pub(super) const TEMPORARY: &str = ".tmp";
 
-/// The name of the snapshot of `group` at `meta`.
-pub(super) fn name(group: GroupId, meta: SnapshotMeta) -> String {
+/// The name of the file with the snapshot of `group` at `meta`.
+#[must_use]
+pub fn name(group: GroupId, meta: SnapshotMeta) -> String {
     format!("snap-{:08x}-{:016x}-{:016x}", group.0, meta.index, meta.term)
 }
 

@@ -5,7 +5,7 @@ pub mod frame;
 #[cfg(test)]
 mod tests;
 
-use crate::kv::{Condition, Reply, SessionId};
+use crate::kv::{Condition, Op, Reply, SessionId};
 use crate::raft;
 use crate::types::{GroupId, Key, NodeId, Value};
 use serde::{Deserialize, Serialize};
@@ -140,4 +140,14 @@ pub struct NodeStatus {
     pub sessions: u64,
     /// Frames refused since start (bad checksum, version, length or content).
     pub bad_frames: u64,
+}
+
+impl From<Write> for Op {
+    fn from(write: Write) -> Op {
+        match write {
+            Write::Put { key, value, when, ttl_ms } => Op::Put { key, value, when, ttl_ms },
+            Write::Delete { key, when } => Op::Delete { key, when },
+            Write::Extend { key, ttl_ms } => Op::Extend { key, ttl_ms },
+        }
+    }
 }

@@ -1,0 +1,465 @@
+//! The all-seeing eye: Raft's safety properties, checked across nodes while a run goes on.
+//!
+//! Every node's driver reports what it persists, sends, commits and becomes (`seaworthy::node::Observer`). The oracle keeps
+//! one picture of the whole cluster and stops the run at the first step that contradicts figure 3 of the Raft paper:
+//!
+//! - **Election safety**: at most one leader a term; a node grants at most one vote a term (read off the messages it
+//!   sends, so that a vote forgotten in a crash is seen when it is given again).
+//! - **Log matching**: entries of equal index and term are equal and follow entries of equal term.
+//! - **Leader completeness**: what was committed in an earlier term is in a new leader's log.
+//! - **State-machine safety**: no two nodes commit different entries at one index; equal states after equal prefixes.
+//! - **Commits in order**: a node's commits follow each other without gap, from its snapshot on.
+//!
+//! It sees only what nodes do, never what they should have done; it shares no code with the core. Its memory is one
+//! small record per log entry of the run.
+
+use seaworthy::kv::Kv;
+use seaworthy::node::Observer;
+use seaworthy::raft::{Body, Effect, Entry, Index, Message, Raft, Record, Recovered, Role, Term};
+use seaworthy::types::NodeId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A safety property that was seen broken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// The property's name.
+    pub property: &'static str,
+    /// What was seen, in words.
+    pub detail: String,
+}
+
+/// What the oracle knows of an entry that stood at some index in some log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Seen {
+    term: Term,
+    digest: u64,
+    /// Term of the entry before it.
+    before: Term,
+}
+
+/// An index known committed.
+#[derive(Clone, Copy, Debug)]
+struct Committed {
+    term: Term,
+    digest: u64,
+    /// Term of the node that was first seen to commit it.
+    in_term: Term,
+    by: NodeId,
+}
+
+/// One node's log as its own records tell it.
+#[derive(Debug, Default)]
+struct Log {
+    term: Term,
+    /// Index of the entry before `terms[0]`.
+    base: Index,
+    base_term: Term,
+    terms: Vec<Term>,
+    committed: Index,
+    checked_state: Index,
+    /// The term this node has just come to lead, until its log has been looked at.
+    new_leader_of: Option<Term>,
+}
+
+impl Log {
+    fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.base {
+            return Some(self.base_term);
+        }
+        self.terms.get(usize::try_from(index.checked_sub(self.base + 1)?).ok()?).copied()
+    }
+
+    fn last(&self) -> Index {
+        self.base + self.terms.len() as Index
+    }
+}
+
+#[derive(Debug, Default)]
+struct Picture {
+    leaders: BTreeMap<Term, NodeId>,
+    votes: BTreeMap<(NodeId, Term), NodeId>,
+    /// By index.
+    seen: Vec<Vec<Seen>>,
+    /// By index; index 0 stands for the empty log.
+    committed: Vec<Option<Committed>>,
+    /// Digest of the state machine after an index, and who had it.
+    states: BTreeMap<Index, (u64, NodeId)>,
+    logs: BTreeMap<NodeId, Log>,
+    violation: Option<Violation>,
+    checks: u64,
+}
+
+/// The picture of one run, shared by all its nodes.
+#[derive(Clone, Debug, Default)]
+pub struct Oracle(Arc<Mutex<Picture>>);
+
+/// One node's report line to the oracle.
+#[derive(Debug)]
+pub struct Witness {
+    node: NodeId,
+    oracle: Oracle,
+}
+
+impl Oracle {
+    /// An observer for `node`, which starts (again) from `recovered`.
+    #[must_use]
+    pub fn witness(&self, node: NodeId, recovered: &Recovered) -> Witness {
+        let mut picture = self.lock();
+        let log = Log {
+            term: recovered.term,
+            base: recovered.snapshot.index,
+            base_term: recovered.snapshot.term,
+            terms: recovered.entries.iter().map(|entry| entry.term).collect(),
+            committed: recovered.snapshot.index,
+            ..Log::default()
+        };
+        picture.logs.insert(node, log);
+        drop(picture);
+        Witness { node, oracle: self.clone() }
+    }
+
+    /// The first violation, if any.
+    #[must_use]
+    pub fn violation(&self) -> Option<Violation> {
+        self.lock().violation.clone()
+    }
+
+    /// How many comparisons were made; a run with none has checked nothing.
+    #[must_use]
+    pub fn checks(&self) -> u64 {
+        self.lock().checks
+    }
+
+    /// How many log indexes are known committed.
+    #[must_use]
+    pub fn committed(&self) -> u64 {
+        self.lock().committed.iter().flatten().count() as u64
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Picture> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Witness {
+    fn persisting(&mut self, records: &[Record]) {
+        let mut picture = self.oracle.lock();
+        for record in records {
+            picture.persisting(self.node, record);
+        }
+    }
+
+    fn effect(&mut self, effect: &Effect) {
+        let mut picture = self.oracle.lock();
+        match effect {
+            Effect::Became(soft) => picture.became(self.node, soft.role, soft.term),
+            Effect::Commit { first, entries } => {
+                for (index, entry) in (*first..).zip(entries) {
+                    picture.commit(self.node, index, entry);
+                }
+            }
+            Effect::Restore { meta } => {
+                let log = picture.logs.entry(self.node).or_default();
+                log.committed = log.committed.max(meta.index);
+            }
+            _ => {}
+        }
+    }
+
+    fn sending(&mut self, to: NodeId, message: &Message) {
+        if let Body::VoteReply { pre: false, granted: true } = message.body {
+            self.oracle.lock().vote(self.node, message.term, to);
+        }
+    }
+
+    fn turn(&mut self, raft: &Raft, kv: &Kv) {
+        let mut picture = self.oracle.lock();
+        picture.complete(self.node, raft.status().snapshot.index, |index| raft.term_at(index));
+        picture.state(self.node, kv.applied(), || kv.digest());
+    }
+}
+
+impl Picture {
+    fn violated(&mut self, property: &'static str, detail: String) {
+        self.violation.get_or_insert(Violation { property, detail });
+    }
+
+    fn vote(&mut self, node: NodeId, term: Term, candidate: NodeId) {
+        self.checks += 1;
+        let before = *self.votes.entry((node, term)).or_insert(candidate);
+        if before != candidate {
+            let detail = format!("{node} voted for {before} and for {candidate} in term {term}");
+            self.violated("one vote a term", detail);
+        }
+    }
+
+    fn persisting(&mut self, node: NodeId, record: &Record) {
+        match record {
+            Record::HardState { term, .. } => {
+                let log = self.logs.entry(node).or_default();
+                let before = log.term;
+                log.term = (*term).max(before);
+                if *term < before {
+                    self.violated("terms never go back", format!("{node} went from term {before} back to {term}"));
+                }
+            }
+            Record::Append { first, entries } => self.append(node, *first, entries),
+            Record::Snapshot(meta) => {
+                let log = self.logs.entry(node).or_default();
+                if log.term_at(meta.index) == Some(meta.term) {
+                    let gone = usize::try_from(meta.index - log.base).unwrap_or(usize::MAX).min(log.terms.len());
+                    log.terms.drain(..gone);
+                } else {
+                    log.terms.clear();
+                }
+                (log.base, log.base_term) = (meta.index, meta.term);
+            }
+        }
+    }
+
+    fn append(&mut self, node: NodeId, first: Index, entries: &[Entry]) {
+        let log = self.logs.entry(node).or_default();
+        let Some(mut before) = first.checked_sub(1).and_then(|index| log.term_at(index)) else {
+            let (base, last) = (log.base, log.last());
+            let detail = format!("{node} appends at {first} to a log that holds {} to {last}", base + 1);
+            return self.violated("logs have no gaps", detail);
+        };
+        let committed = log.committed;
+        log.terms.truncate(usize::try_from(first - 1 - log.base).unwrap_or(usize::MAX));
+        log.terms.extend(entries.iter().map(|entry| entry.term));
+        for (index, entry) in (first..).zip(entries) {
+            let seen = Seen { term: entry.term, digest: xxh3_64(&entry.command), before };
+            before = entry.term;
+            self.matches(node, index, seen);
+            if index <= committed {
+                self.keeps_committed(node, index, seen);
+            }
+        }
+    }
+
+    fn matches(&mut self, node: NodeId, index: Index, seen: Seen) {
+        self.checks += 1;
+        let slot = usize::try_from(index).unwrap_or(usize::MAX);
+        if self.seen.len() <= slot {
+            self.seen.resize_with(slot + 1, Vec::new);
+        }
+        match self.seen[slot].iter().find(|other| other.term == seen.term) {
+            None => self.seen[slot].push(seen),
+            Some(other) if *other == seen => {}
+            Some(other) => {
+                let detail = format!(
+                    "{node} holds an entry {index}@{} that differs from another node's (digest {:016x} after term {}, there \
+                     {:016x} after term {})",
+                    seen.term, seen.digest, seen.before, other.digest, other.before
+                );
+                self.violated("log matching", detail);
+            }
+        }
+    }
+
+    fn keeps_committed(&mut self, node: NodeId, index: Index, seen: Seen) {
+        if let Some(known) = self.known(index)
+            && (known.term, known.digest) != (seen.term, seen.digest)
+        {
+            let detail = format!("{node} overwrites entry {index}@{} that it had committed", known.term);
+            self.violated("committed entries stay", detail);
+        }
+    }
+
+    fn known(&self, index: Index) -> Option<Committed> {
+        self.committed.get(usize::try_from(index).ok()?).copied().flatten()
+    }
+
+    fn commit(&mut self, node: NodeId, index: Index, entry: &Entry) {
+        self.checks += 1;
+        let log = self.logs.entry(node).or_default();
+        let (expected, in_term) = (log.committed + 1, log.term);
+        log.committed = index;
+        if index != expected {
+            self.violated("commits in order", format!("{node} commits entry {index} where {expected} was due"));
+        }
+        let slot = usize::try_from(index).unwrap_or(usize::MAX);
+        if self.committed.len() <= slot {
+            self.committed.resize(slot + 1, None);
+        }
+        let new = Committed { term: entry.term, digest: xxh3_64(&entry.command), in_term, by: node };
+        let known = *self.committed[slot].get_or_insert(new);
+        if (known.term, known.digest) != (new.term, new.digest) {
+            let detail = format!(
+                "{node} commits entry {index}@{} where {} had committed {index}@{}",
+                new.term, known.by, known.term
+            );
+            self.violated("state-machine safety", detail);
+        }
+    }
+
+    fn became(&mut self, node: NodeId, role: Role, term: Term) {
+        let log = self.logs.entry(node).or_default();
+        log.term = log.term.max(term);
+        if role != Role::Leader {
+            return;
+        }
+        let before = *self.leaders.entry(term).or_insert(node);
+        if before != node {
+            self.violated("election safety", format!("{before} and {node} both lead term {term}"));
+        }
+        self.logs.entry(node).or_default().new_leader_of = Some(term);
+    }
+
+    /// A new leader's log is looked at when its turn is over, because records on their way to the disk count too.
+    fn complete(&mut self, node: NodeId, snapshot: Index, term_at: impl Fn(Index) -> Option<Term>) {
+        let Some(term) = self.logs.entry(node).or_default().new_leader_of.take() else { return };
+        self.checks += 1;
+        // By log matching it is enough to look at the last entry committed in an earlier term.
+        let earlier = |index: &Index| self.known(*index).is_some_and(|known| known.in_term < term);
+        let last = (0..self.committed.len() as Index).rev().find(earlier);
+        let Some((index, known)) = last.and_then(|index| Some((index, self.known(index)?))) else { return };
+        if index > snapshot && term_at(index) != Some(known.term) {
+            let has = term_at(index).map_or("nothing".to_owned(), |term| format!("{index}@{term}"));
+            let detail = format!(
+                "{node} leads term {term} with {has} where {} committed {index}@{} in term {}",
+                known.by, known.term, known.in_term
+            );
+            self.violated("leader completeness", detail);
+        }
+    }
+
+    fn state(&mut self, node: NodeId, applied: Index, digest: impl FnOnce() -> u64) {
+        let log = self.logs.entry(node).or_default();
+        if applied == 0 || log.checked_state == applied {
+            return;
+        }
+        log.checked_state = applied;
+        self.checks += 1;
+        let digest = digest();
+        let (known, by) = *self.states.entry(applied).or_insert((digest, node));
+        if known != digest {
+            let detail =
+                format!("after entry {applied} the state of {node} is {digest:016x}, that of {by} {known:016x}");
+            self.violated("equal states", detail);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use seaworthy::raft::SoftState;
+
+    const A: NodeId = NodeId(1);
+    const B: NodeId = NodeId(2);
+
+    fn entry(term: Term, command: &'static str) -> Entry {
+        Entry { term, command: Bytes::from_static(command.as_bytes()) }
+    }
+
+    fn append(witness: &mut Witness, first: Index, entries: Vec<Entry>) {
+        witness.persisting(&[Record::Append { first, entries }]);
+    }
+
+    fn lead(witness: &mut Witness, term: Term) {
+        witness.effect(&Effect::Became(SoftState { role: Role::Leader, term, leader: Some(witness.node) }));
+    }
+
+    fn pair() -> (Oracle, Witness, Witness) {
+        let oracle = Oracle::default();
+        let (a, b) = (oracle.witness(A, &Recovered::default()), oracle.witness(B, &Recovered::default()));
+        (oracle, a, b)
+    }
+
+    fn broken(oracle: &Oracle) -> Option<&'static str> {
+        oracle.violation().map(|violation| violation.property)
+    }
+
+    #[test]
+    fn equal_logs_pass() {
+        let (oracle, mut a, mut b) = pair();
+        lead(&mut a, 1);
+        for witness in [&mut a, &mut b] {
+            append(witness, 1, vec![entry(1, "x"), entry(1, "y")]);
+            witness.effect(&Effect::Commit { first: 1, entries: vec![entry(1, "x"), entry(1, "y")] });
+        }
+        lead(&mut b, 2);
+        assert_eq!(oracle.violation(), None);
+        assert_eq!(oracle.committed(), 2);
+        assert!(oracle.checks() > 0);
+    }
+
+    #[test]
+    fn two_leaders_of_a_term_are_seen() {
+        let (oracle, mut a, mut b) = pair();
+        lead(&mut a, 3);
+        lead(&mut b, 3);
+        assert_eq!(broken(&oracle), Some("election safety"));
+    }
+
+    #[test]
+    fn a_second_vote_is_seen() {
+        let (oracle, mut a, _b) = pair();
+        let grant = Message { term: 4, body: Body::VoteReply { pre: false, granted: true } };
+        a.sending(B, &grant);
+        a.sending(B, &grant);
+        assert_eq!(broken(&oracle), None);
+        a.sending(NodeId(3), &grant);
+        assert_eq!(broken(&oracle), Some("one vote a term"));
+    }
+
+    #[test]
+    fn a_log_that_does_not_match_is_seen() {
+        let (oracle, mut a, mut b) = pair();
+        append(&mut a, 1, vec![entry(1, "x")]);
+        append(&mut b, 1, vec![entry(1, "z")]);
+        assert_eq!(broken(&oracle), Some("log matching"));
+    }
+
+    #[test]
+    fn a_gap_is_seen() {
+        let (oracle, mut a, _b) = pair();
+        append(&mut a, 3, vec![entry(1, "x")]);
+        assert_eq!(broken(&oracle), Some("logs have no gaps"));
+    }
+
+    #[test]
+    fn an_incomplete_leader_is_seen() {
+        let (oracle, mut a, mut b) = pair();
+        lead(&mut a, 1);
+        append(&mut a, 1, vec![entry(1, "x")]);
+        a.effect(&Effect::Commit { first: 1, entries: vec![entry(1, "x")] });
+        lead(&mut b, 2);
+        oracle.lock().complete(B, 0, |index| (index == 1).then_some(1));
+        assert_eq!(broken(&oracle), None);
+        lead(&mut b, 3);
+        oracle.lock().complete(B, 0, |_| None);
+        assert_eq!(broken(&oracle), Some("leader completeness"));
+    }
+
+    #[test]
+    fn different_commits_are_seen() {
+        let (oracle, mut a, mut b) = pair();
+        a.effect(&Effect::Commit { first: 1, entries: vec![entry(1, "x")] });
+        b.effect(&Effect::Commit { first: 1, entries: vec![entry(2, "x")] });
+        assert_eq!(broken(&oracle), Some("state-machine safety"));
+    }
+
+    #[test]
+    fn an_overwritten_commit_is_seen() {
+        let (oracle, mut a, _b) = pair();
+        append(&mut a, 1, vec![entry(1, "x")]);
+        a.effect(&Effect::Commit { first: 1, entries: vec![entry(1, "x")] });
+        append(&mut a, 1, vec![entry(2, "y")]);
+        assert_eq!(broken(&oracle), Some("committed entries stay"));
+    }
+
+    #[test]
+    fn a_skipped_commit_and_a_term_going_back_are_seen() {
+        let (oracle, mut a, _b) = pair();
+        a.effect(&Effect::Commit { first: 2, entries: vec![entry(1, "x")] });
+        assert_eq!(broken(&oracle), Some("commits in order"));
+        let (oracle, mut a, _b) = pair();
+        a.persisting(&[Record::HardState { term: 5, vote: None }, Record::HardState { term: 4, vote: None }]);
+        assert_eq!(broken(&oracle), Some("terms never go back"));
+    }
+}

@@ -1,0 +1,150 @@
+//! Who is waiting for what: from a client's request to the answer it gets.
+//!
+//! A request is *open* from arrival to answer. A write passes from `Accepted` (it stands at an index, in a term) to
+//! committed (that index was applied, with this or another term); a read passes from `ReadAt` to applied. Nothing is
+//! answered twice: closing a request forgets it.
+
+use crate::raft::{Index, Term};
+use crate::types::{Addr, Key};
+use std::collections::BTreeMap;
+
+/// The open requests of one node, at most `limit`.
+pub(super) struct Answers {
+    limit: usize,
+    next: u64,
+    open: BTreeMap<u64, (Addr, u64)>,
+    /// Keys of reads that have no index yet.
+    reading: BTreeMap<u64, Key>,
+    /// Writes by the index they stand at, each with its term. Two at one index: the later term displaced the earlier.
+    writes: BTreeMap<(Index, Term), u64>,
+    /// Reads by the index they wait for.
+    reads: BTreeMap<(Index, u64), Key>,
+}
+
+impl Answers {
+    pub(super) fn new(limit: usize) -> Answers {
+        Answers {
+            limit,
+            next: 1,
+            open: BTreeMap::new(),
+            reading: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            reads: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in a request; `None` when too many are open.
+    pub(super) fn open(&mut self, client: Addr, id: u64) -> Option<u64> {
+        if self.open.len() >= self.limit {
+            return None;
+        }
+        let ticket = self.next;
+        self.next += 1;
+        self.open.insert(ticket, (client, id));
+        Some(ticket)
+    }
+
+    /// Ends a request: who asked, and under which id.
+    pub(super) fn close(&mut self, ticket: u64) -> Option<(Addr, u64)> {
+        self.reading.remove(&ticket);
+        self.open.remove(&ticket)
+    }
+
+    pub(super) fn reading(&mut self, ticket: u64, key: Key) {
+        self.reading.insert(ticket, key);
+    }
+
+    pub(super) fn read_at(&mut self, ticket: u64, index: Index) {
+        if let Some(key) = self.reading.remove(&ticket) {
+            self.reads.insert((index, ticket), key);
+        }
+    }
+
+    /// A read that can be answered now that `applied` is applied.
+    pub(super) fn next_read(&mut self, applied: Index) -> Option<(u64, Key)> {
+        let entry = self.reads.first_entry()?;
+        if entry.key().0 > applied {
+            return None;
+        }
+        let ((_, ticket), key) = entry.remove_entry();
+        Some((ticket, key))
+    }
+
+    pub(super) fn accepted(&mut self, ticket: u64, index: Index, term: Term) {
+        self.writes.insert((index, term), ticket);
+    }
+
+    /// The entry at `index` is committed with `term`: a request that stood there, and whether another took its place.
+    /// Call again until `None`: several terms may have put a request there.
+    pub(super) fn committed(&mut self, index: Index, term: Term) -> Option<(u64, bool)> {
+        let entry = self.writes.first_entry()?;
+        let (at, of) = *entry.key();
+        (at <= index).then(|| (entry.remove(), (at, of) != (index, term)))
+    }
+
+    /// The state jumped to `index`: what became of the writes before it is not known here. They are dropped without an
+    /// answer; the client asks again under the same session and number and learns.
+    pub(super) fn forget_through(&mut self, index: Index) {
+        let later = self.writes.split_off(&(index + 1, 0));
+        for ticket in std::mem::replace(&mut self.writes, later).into_values() {
+            self.open.remove(&ticket);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANN: Addr = Addr::Client(1);
+    const BOB: Addr = Addr::Client(2);
+
+    #[test]
+    fn a_write_is_answered_when_its_index_is_committed_with_its_term() {
+        let mut answers = Answers::new(10);
+        let ticket = answers.open(ANN, 77).unwrap();
+        answers.accepted(ticket, 5, 2);
+        assert_eq!(answers.committed(4, 2), None);
+        assert_eq!(answers.committed(5, 2), Some((ticket, false)));
+        assert_eq!(answers.close(ticket), Some((ANN, 77)));
+        assert_eq!(answers.close(ticket), None, "nothing is answered twice");
+    }
+
+    #[test]
+    fn two_terms_at_one_index_displace_each_other() {
+        let mut answers = Answers::new(10);
+        let (old, new) = (answers.open(ANN, 1).unwrap(), answers.open(BOB, 2).unwrap());
+        answers.accepted(old, 5, 2);
+        answers.accepted(new, 5, 4);
+        assert_eq!(answers.committed(5, 4), Some((old, true)));
+        assert_eq!(answers.committed(5, 4), Some((new, false)));
+        assert_eq!(answers.committed(5, 4), None);
+    }
+
+    #[test]
+    fn a_read_waits_for_its_index() {
+        let mut answers = Answers::new(10);
+        let (late, early) = (answers.open(ANN, 1).unwrap(), answers.open(BOB, 2).unwrap());
+        for (ticket, index) in [(late, 9), (early, 3)] {
+            answers.reading(ticket, Key::from_static(b"k"));
+            answers.read_at(ticket, index);
+        }
+        assert_eq!(answers.next_read(2), None);
+        assert_eq!(answers.next_read(8), Some((early, Key::from_static(b"k"))));
+        assert_eq!(answers.next_read(8), None);
+        assert_eq!(answers.next_read(9), Some((late, Key::from_static(b"k"))));
+    }
+
+    #[test]
+    fn a_jump_of_the_state_drops_the_writes_before_it() {
+        let mut answers = Answers::new(2);
+        let (before, after) = (answers.open(ANN, 1).unwrap(), answers.open(BOB, 2).unwrap());
+        answers.accepted(before, 5, 1);
+        answers.accepted(after, 6, 1);
+        assert_eq!(answers.open(ANN, 3), None, "the limit holds");
+        answers.forget_through(5);
+        assert_eq!(answers.close(before), None);
+        assert!(answers.open(ANN, 3).is_some());
+        assert_eq!(answers.committed(6, 1), Some((after, false)));
+    }
+}

@@ -1,0 +1,520 @@
+//! The driver: the only place that awaits.
+//!
+//! One task per node turns the pure core: take what has arrived, step the core with it, hand one batch of records to
+//! the disk, send what may be sent, apply what is committed, answer clients. Then wait for the next of: a packet, the
+//! disk, a deadline.
+//!
+//! Invariants:
+//! - **Nothing leaves before its fsync.** A message sent `after` a ticket waits in `held` until that ticket is durable.
+//! - **One batch in flight.** While the disk works, further records gather into the next batch: group commit without a
+//!   timer, and the property by which recovery tells a torn tail from damage (storage/).
+//! - **Every queue is bounded.** Open requests by `max_open_requests`; entries and reads by the core's own limits;
+//!   storage jobs by one snapshot being written, one being received, and one chunk a follower; one turn takes at
+//!   most [`MAX_PACKETS_PER_TURN`] packets.
+//! - **A failed disk stops the node.** [`Driver::run`] returns the error; whatever was not acknowledged is not owed.
+//!
+//! Caveat: restoring the state machine from a received snapshot blocks the node until it is done.
+
+use super::answers::Answers;
+use super::{Clock, Observer, StorageHost, Transport};
+use crate::kv::{self, Command, Kv, KvRestore, KvSnapshot, Op, RestoreError};
+use crate::mutant::{Bug, Mutant};
+use crate::protocol::{Input, Outbox, Outgoing, Protocol, Ticket};
+use crate::raft::{self, Body, Effect, Message, Raft, Record, Recovered, Request, Role, SnapshotMeta};
+use crate::storage::{Incoming, StorageError, Store, snapshot_name};
+use crate::types::{Addr, Bytes, GroupId, NodeId, Rng, Time};
+use crate::wire::{self, Packet, RequestBody, ResponseBody};
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::mem;
+use std::pin::Pin;
+
+/// Packets taken in one turn before the disk and the network get theirs.
+const MAX_PACKETS_PER_TURN: usize = 1024;
+/// Command bytes after which a packet to a peer is closed and another begun; well below the frame limit.
+const PACKET_BYTES: usize = 1 << 20;
+/// Bytes in one block of a snapshot file.
+const SNAPSHOT_BLOCK: usize = 256 << 10;
+/// The one group of this version.
+pub const GROUP: GroupId = GroupId(1);
+
+/// How a node is run.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The Raft group.
+    pub raft: raft::Config,
+    /// Log bytes after which a snapshot is taken and the log compacted.
+    pub snapshot_log_bytes: usize,
+    /// Entries applied since the last snapshot after which another is taken.
+    pub snapshot_entries: u64,
+    /// Client requests that may be open at a time; beyond it they are refused as busy.
+    pub max_open_requests: usize,
+    /// The planted bug, if any.
+    pub mutant: Mutant,
+}
+
+impl NodeConfig {
+    /// The defaults around a Raft configuration: a snapshot every 64 MiB or 100,000 entries, 10,000 open requests.
+    #[must_use]
+    pub fn new(raft: raft::Config) -> NodeConfig {
+        NodeConfig {
+            mutant: raft.mutant,
+            raft,
+            snapshot_log_bytes: 64 << 20,
+            snapshot_entries: 100_000,
+            max_open_requests: 10_000,
+        }
+    }
+}
+
+/// What a storage job gives back to the driver.
+enum Done {
+    /// A batch is durable.
+    Batch(Ticket),
+    /// A block of our own snapshot is written; more to come.
+    SnapshotBlock(SnapshotMeta, KvSnapshot),
+    /// Our own snapshot is complete and durable.
+    SnapshotFinished(SnapshotMeta),
+    /// An answer for the core.
+    Answer(Request),
+}
+
+type Job<D> = Box<dyn FnOnce(&mut Store<D>) -> Result<Done, StorageError> + Send>;
+type Running<'a> = Pin<Box<dyn Future<Output = Result<Done, StorageError>> + Send + 'a>>;
+
+/// One node: its core, its state machine, and the world it lives in.
+pub struct Driver<T, C, H: StorageHost, O> {
+    config: NodeConfig,
+    transport: T,
+    clock: C,
+    observer: O,
+    raft: Raft,
+    outbox: Outbox<Raft>,
+    kv: Kv,
+    answers: Answers,
+    /// Messages that wait for a ticket, in order.
+    held: VecDeque<Outgoing<Message>>,
+    durable: Ticket,
+    /// Messages that may leave at the end of this turn.
+    ready: BTreeMap<NodeId, Vec<(GroupId, Message)>>,
+    jobs: VecDeque<Job<H::Disk>>,
+    snapshotting: bool,
+    /// The next batch restates all live state in a fresh segment, so that older ones can go.
+    checkpoint_due: bool,
+    expiring: bool,
+}
+
+impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
+    /// Runs a node until its disk fails.
+    ///
+    /// # Errors
+    /// The storage error that stopped it.
+    pub async fn run(
+        config: NodeConfig,
+        recovered: Recovered,
+        (transport, clock, storage): (T, C, H),
+        observer: O,
+        rng: Rng,
+    ) -> Result<Infallible, StorageError> {
+        let kv = load(&storage, recovered.snapshot, config.mutant).await?;
+        let raft = Raft::new(config.raft.clone(), recovered, clock.now(), rng);
+        let mut driver: Driver<T, C, H, O> = Driver {
+            answers: Answers::new(config.max_open_requests),
+            config,
+            transport,
+            clock,
+            observer,
+            raft,
+            outbox: Outbox::default(),
+            kv,
+            held: VecDeque::new(),
+            durable: Ticket::default(),
+            ready: BTreeMap::new(),
+            jobs: VecDeque::new(),
+            snapshotting: false,
+            checkpoint_due: false,
+            expiring: false,
+        };
+        driver.turns(&storage).await
+    }
+
+    async fn turns(&mut self, storage: &H) -> Result<Infallible, StorageError> {
+        let mut running: Option<Running<'_>> = None;
+        let clock = self.clock.clone();
+        let mut alarm = Alarm::new(&clock);
+        loop {
+            self.settle(storage).await?;
+            if running.is_none()
+                && let Some(job) = self.next_job()
+            {
+                running = Some(Box::pin(storage.run(job)));
+            }
+            self.flush();
+            self.observer.turn(&self.raft, &self.kv);
+
+            alarm.set(self.raft.deadline());
+            // `biased`: without it `select!` picks by chance, and no run could be repeated.
+            tokio::select! {
+                biased;
+                done = maybe(&mut running) => {
+                    running = None;
+                    self.on_done(done?);
+                }
+                (from, packet) = self.transport.recv() => self.on_packet(from, packet),
+                () = alarm.rings() => {} // The tick comes with the turn.
+            }
+            for _ in 1..MAX_PACKETS_PER_TURN {
+                let Some((from, packet)) = self.transport.try_recv() else { break };
+                self.on_packet(from, packet);
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input<Raft>) {
+        self.raft.step(self.clock.now(), input, &mut self.outbox);
+    }
+
+    fn on_packet(&mut self, from: Addr, packet: Packet) {
+        match (from, packet) {
+            (Addr::Node(peer), Packet::Peer(messages)) => {
+                for (_, message) in messages.into_iter().filter(|(group, _)| *group == GROUP) {
+                    self.step(Input::Message(peer, message));
+                }
+            }
+            (client, Packet::Request(request)) => self.on_request(client, request),
+            // A response, or peer traffic from something that is no peer: not for a server.
+            _ => {}
+        }
+    }
+
+    fn on_request(&mut self, client: Addr, request: wire::Request) {
+        let wire::Request { id, body } = request;
+        let Some(ticket) = self.answers.open(client, id) else {
+            return self.transport.send(client, refusal(id, wire::Refused::Busy));
+        };
+        match body {
+            RequestBody::Status => {
+                let status = self.status();
+                self.respond(ticket, ResponseBody::Status(status));
+            }
+            RequestBody::Get { key } => {
+                self.answers.reading(ticket, key);
+                self.step(Input::Request(Request::Read { id: ticket }));
+            }
+            RequestBody::Transfer { to } => self.step(Input::Request(Request::Transfer { id: ticket, to })),
+            RequestBody::OpenSession => self.propose(ticket, None, Op::OpenSession),
+            RequestBody::Write { session, number, write } => {
+                let op = Op::from(write);
+                match op.check_limits() {
+                    Ok(()) => self.propose(ticket, Some((session, number)), op),
+                    Err(why) => self.respond(ticket, ResponseBody::Refused(wire::Refused::Invalid(why))),
+                }
+            }
+        }
+    }
+
+    fn propose(&mut self, id: u64, session: Option<(kv::SessionId, u64)>, op: Op) {
+        let command = kv::encode(&Command { stamp: self.clock.wall(), session, op });
+        self.step(Input::Request(Request::Propose { id, command }));
+    }
+
+    fn respond(&mut self, ticket: u64, body: ResponseBody) {
+        if let Some((client, id)) = self.answers.close(ticket) {
+            self.transport.send(client, Packet::Response(wire::Response { id, body }));
+        }
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Batch(ticket) => {
+                self.durable = ticket;
+                self.step(Input::Persisted(ticket));
+                while self.held.front().is_some_and(|m| m.after <= Some(ticket)) {
+                    let Some(Outgoing { to, message, .. }) = self.held.pop_front() else { break };
+                    self.ready.entry(to).or_default().push((GROUP, message));
+                }
+            }
+            Done::SnapshotBlock(meta, snapshot) => self.jobs.push_back(snapshot_block(meta, snapshot)),
+            Done::SnapshotFinished(meta) => {
+                self.step(Input::Request(Request::Compact { meta }));
+                self.checkpoint_due = true;
+                self.snapshotting = false;
+            }
+            Done::Answer(request) => self.step(Input::Request(request)),
+        }
+    }
+
+    /// Carries out what the core asked for until it asks for nothing more.
+    async fn settle(&mut self, storage: &H) -> Result<(), StorageError> {
+        self.expire();
+        // What proposals, reads and replies of this turn make the core say, it says once, at this tick.
+        if self.raft.deadline().is_some_and(|deadline| deadline <= self.clock.now()) {
+            self.step(Input::Tick);
+        }
+        loop {
+            for outgoing in mem::take(&mut self.outbox.sends) {
+                let waits = outgoing.after.is_some_and(|ticket| ticket > self.durable);
+                if waits && !self.config.mutant.is(Bug::AckBeforeFsync) {
+                    self.held.push_back(outgoing);
+                } else {
+                    self.ready.entry(outgoing.to).or_default().push((GROUP, outgoing.message));
+                }
+            }
+            if self.outbox.effects.is_empty() {
+                break;
+            }
+            for effect in mem::take(&mut self.outbox.effects) {
+                self.observer.effect(&effect);
+                self.carry_out(effect, storage).await?;
+            }
+        }
+        self.consider_snapshot();
+        Ok(())
+    }
+
+    async fn carry_out(&mut self, effect: Effect, storage: &H) -> Result<(), StorageError> {
+        match effect {
+            Effect::Accepted { id, index, term } => self.answers.accepted(id, index, term),
+            Effect::Refused { id, why } => {
+                self.expiring &= id != EXPIRE;
+                let why = match why {
+                    raft::Refusal::NotLeader(leader) => wire::Refused::NotLeader(leader),
+                    raft::Refusal::Busy => wire::Refused::Busy,
+                    raft::Refusal::NoSuchNode => wire::Refused::Invalid("no such node in this cluster".to_owned()),
+                };
+                self.respond(id, ResponseBody::Refused(why));
+            }
+            Effect::TransferStarted { id } => self.respond(id, ResponseBody::TransferStarted),
+            Effect::ReadAt { id, index } => {
+                self.answers.read_at(id, index);
+                self.answer_reads();
+            }
+            Effect::Commit { first, entries } => {
+                for (index, entry) in (first..).zip(entries) {
+                    self.apply(index, &entry);
+                }
+                self.answer_reads();
+            }
+            Effect::LoadChunk { to, meta, offset } => {
+                let max = self.config.raft.snapshot_chunk;
+                self.jobs.push_back(Box::new(move |store| {
+                    // A file that is gone or unreadable is the core's to handle: it starts over with a newer one.
+                    let data = store.snapshot_chunk(GROUP, meta, offset, max).unwrap_or(None);
+                    Ok(Done::Answer(Request::ChunkLoaded { to, meta, offset, data }))
+                }));
+            }
+            Effect::SaveChunk { from, meta, offset, data, last } => {
+                self.jobs.push_back(Box::new(move |store| save_chunk(store, from, meta, offset, &data, last)));
+            }
+            Effect::Restore { meta } => {
+                self.kv = load(storage, meta, self.config.mutant).await?;
+                self.answers.forget_through(meta.index);
+                self.checkpoint_due = true;
+                self.answer_reads();
+            }
+            Effect::Became(soft) => self.expiring &= soft.role == Role::Leader,
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, index: u64, entry: &raft::Entry) {
+        let reply = self.kv.apply(index, &entry.command);
+        while let Some((ticket, displaced)) = self.answers.committed(index, entry.term) {
+            self.expiring &= ticket != EXPIRE;
+            let body = if displaced {
+                ResponseBody::Refused(wire::Refused::Displaced)
+            } else {
+                ResponseBody::Reply(reply.clone())
+            };
+            self.respond(ticket, body);
+        }
+    }
+
+    fn answer_reads(&mut self) {
+        while let Some((ticket, key)) = self.answers.next_read(self.kv.applied()) {
+            let found = self.kv.get(&key);
+            self.respond(ticket, ResponseBody::Reply(kv::Reply::Value(found)));
+        }
+    }
+
+    /// A leader whose date has passed the next deadline proposes the expiry as an entry of the log. It looks once a
+    /// turn, and a leader has a turn at least every heartbeat.
+    fn expire(&mut self) {
+        let leads = self.raft.status().soft.role == Role::Leader;
+        if leads && !self.expiring && self.kv.next_expiry().is_some_and(|due| due <= self.clock.wall()) {
+            self.expiring = true;
+            self.propose(EXPIRE, None, Op::Expire);
+        }
+    }
+
+    fn consider_snapshot(&mut self) {
+        let status = self.raft.status();
+        let behind = self.kv.applied().saturating_sub(status.snapshot.index);
+        let due = behind >= self.config.snapshot_entries
+            || (behind > 0 && status.log_bytes >= self.config.snapshot_log_bytes);
+        if !due || self.snapshotting {
+            return;
+        }
+        let index = self.kv.applied();
+        let Some(term) = self.raft.term_at(index) else { return };
+        self.snapshotting = true;
+        let (meta, snapshot) = (SnapshotMeta { index, term }, self.kv.snapshot());
+        self.jobs.push_back(Box::new(move |store| {
+            store.snapshot_begin(GROUP, meta)?;
+            Ok(Done::SnapshotBlock(meta, snapshot))
+        }));
+    }
+
+    /// What the disk should do next: the log first, then snapshots.
+    fn next_job(&mut self) -> Option<Job<H::Disk>> {
+        let Some((ticket, records)) = self.outbox.take_records() else { return self.jobs.pop_front() };
+        self.observer.persisting(&records);
+        let checkpoint = mem::take(&mut self.checkpoint_due);
+        let records = if checkpoint { self.raft.state_records() } else { records };
+        let snapshot = self.raft.status().snapshot;
+        Some(Box::new(move |store| {
+            let records: Vec<(GroupId, Record)> = records.into_iter().map(|record| (GROUP, record)).collect();
+            if checkpoint {
+                store.checkpoint(&records)?;
+                store.snapshot_retain(GROUP, snapshot)?;
+            } else {
+                store.append(&records)?;
+            }
+            Ok(Done::Batch(ticket))
+        }))
+    }
+
+    fn flush(&mut self) {
+        for (peer, messages) in mem::take(&mut self.ready) {
+            let mut packet = Vec::with_capacity(messages.len());
+            let mut bytes = 0;
+            for (group, message) in messages {
+                self.observer.sending(peer, &message);
+                bytes += payload_bytes(&message);
+                packet.push((group, message));
+                if bytes > PACKET_BYTES {
+                    self.transport.send(Addr::Node(peer), Packet::Peer(mem::take(&mut packet)));
+                    bytes = 0;
+                }
+            }
+            if !packet.is_empty() {
+                self.transport.send(Addr::Node(peer), Packet::Peer(packet));
+            }
+        }
+    }
+
+    fn status(&self) -> wire::NodeStatus {
+        wire::NodeStatus {
+            node: self.config.raft.id,
+            voters: self.config.raft.voters.clone(),
+            raft: self.raft.status(),
+            applied: self.kv.applied(),
+            keys: self.kv.len(),
+            sessions: self.kv.sessions(),
+            bad_frames: self.transport.bad_frames(),
+        }
+    }
+}
+
+/// The request id of the leader's own expiry proposals; clients' requests get others.
+const EXPIRE: u64 = 0;
+
+fn refusal(id: u64, why: wire::Refused) -> Packet {
+    Packet::Response(wire::Response { id, body: ResponseBody::Refused(why) })
+}
+
+fn payload_bytes(message: &Message) -> usize {
+    match &message.body {
+        Body::Append { entries, .. } => entries.iter().map(|entry| entry.command.len() + 32).sum(),
+        Body::Snapshot { data, .. } => data.len(),
+        _ => 64,
+    }
+}
+
+fn snapshot_block<D: crate::storage::Disk>(meta: SnapshotMeta, mut snapshot: KvSnapshot) -> Job<D> {
+    Box::new(move |store| match snapshot.next_block(SNAPSHOT_BLOCK) {
+        Some(block) => {
+            store.snapshot_write(&block)?;
+            Ok(Done::SnapshotBlock(meta, snapshot))
+        }
+        None => {
+            store.snapshot_finish()?;
+            Ok(Done::SnapshotFinished(meta))
+        }
+    })
+}
+
+fn save_chunk<D: crate::storage::Disk>(
+    store: &mut Store<D>,
+    from: NodeId,
+    meta: SnapshotMeta,
+    offset: u64,
+    data: &Bytes,
+    last: bool,
+) -> Result<Done, StorageError> {
+    let (next, complete, ok) = match store.incoming_chunk(GROUP, meta, offset, data, last)? {
+        Incoming::Next(next) => (next, false, true),
+        Incoming::Complete => (offset + data.len() as u64, true, true),
+        Incoming::Refused(_) => (0, false, false),
+    };
+    Ok(Done::Answer(Request::ChunkSaved { from, meta, next, complete, ok }))
+}
+
+/// The state machine as of `snapshot`; a new one for index 0.
+async fn load<H: StorageHost>(storage: &H, meta: SnapshotMeta, mutant: Mutant) -> Result<Kv, StorageError> {
+    if meta.index == 0 {
+        return Ok(Kv::new(mutant));
+    }
+    storage
+        .run(move |store| {
+            let mut restore = KvRestore::new(mutant);
+            for block in store.snapshot_blocks(GROUP, meta)? {
+                restore.block(&block?).map_err(|why| store_refuses(meta, &why))?;
+            }
+            restore.finish(meta.index).map_err(|why| store_refuses(meta, &why))
+        })
+        .await
+}
+
+/// Every block passed its checksum and still they make no state machine: written by another version, or by a bug.
+fn store_refuses(meta: SnapshotMeta, why: &RestoreError) -> StorageError {
+    StorageError::Corrupt { file: snapshot_name(GROUP, meta), offset: 0, what: why.to_string() }
+}
+
+/// The running job, or for ever if there is none.
+async fn maybe(running: &mut Option<Running<'_>>) -> Result<Done, StorageError> {
+    match running {
+        Some(job) => job.await,
+        None => pending().await,
+    }
+}
+
+/// A timer that is re-armed only when it must ring earlier: a follower's election deadline moves back with every
+/// heartbeat, and an early ring costs less than a new timer each time.
+struct Alarm<'a, C> {
+    clock: &'a C,
+    at: Option<Time>,
+    sleep: Pin<Box<dyn Future<Output = ()> + Send + 'a>>,
+}
+
+impl<'a, C: Clock> Alarm<'a, C> {
+    fn new(clock: &'a C) -> Self {
+        Alarm { clock, at: None, sleep: Box::pin(pending()) }
+    }
+
+    fn set(&mut self, deadline: Option<Time>) {
+        if let Some(deadline) = deadline
+            && self.at.is_none_or(|at| deadline < at)
+        {
+            self.at = Some(deadline);
+            self.sleep = Box::pin(self.clock.sleep_until(deadline));
+        }
+    }
+
+    async fn rings(&mut self) {
+        self.sleep.as_mut().await;
+        self.at = None;
+        self.sleep = Box::pin(pending());
+    }
+}
