@@ -1,0 +1,163 @@
+//! Why a key is not linearizable, as small as it can be made.
+//!
+//! - **Prefix.** The prefix of a linearizable history is linearizable (what is still open may have happened or not), so
+//!   there is a first event at which the history becomes impossible. It is a return, found by bisection.
+//! - **Core.** Within that prefix constraints are dropped while it stays impossible: a read or a refused write is left
+//!   out, and a write's outcome is forgotten, so that it may have happened at any time after its call or never. Both only
+//!   make the history easier to explain, so what is impossible then was impossible before. What remains are the
+//!   operations that clash; the others may do what they like and cannot help.
+//! - **Order.** The longest sequence of operations of the prefix that respects real time and replies.
+//!
+//! Each smaller history is checked by the exact search again. When [`Options::evidence_steps`] run out the evidence is
+//! larger than it need be ([`Evidence::minimal`]), never wrong.
+
+use crate::explain;
+use crate::history::{History, KeyId, OpId};
+use crate::linearizable::Options;
+use crate::problem::{Item, Problem, Scratch};
+use crate::search::{Answer, Limits, decide};
+use std::fmt;
+
+/// Why there is no order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Evidence {
+    /// The key.
+    pub key: KeyId,
+    /// The operation by whose return the history has become impossible.
+    pub breaks: OpId,
+    /// The index of that return: the events up to and with it are impossible, those before it are not.
+    pub event: u64,
+    /// The operations that clash, by call: whatever the other operations did, these replies cannot all be true.
+    pub core: Vec<OpId>,
+    /// Whether the prefix is the shortest, and no operation of the core can be spared.
+    pub minimal: bool,
+    /// The longest order found of operations in the prefix.
+    pub order: Vec<OpId>,
+    /// The reason in words.
+    pub explanation: String,
+    /// The core drawn over time, one row for each operation.
+    pub diagram: String,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n\n{}", self.explanation, self.diagram)
+    }
+}
+
+/// Finds the evidence against a key that is known not to be linearizable.
+pub(crate) fn gather(
+    history: &History,
+    key: KeyId,
+    items: &[Item],
+    options: &Options,
+    scratch: &mut Scratch,
+) -> Evidence {
+    let mut judge = Judge { history, scratch, memory: options.memory, left: options.evidence_steps, sure: true };
+    let event = judge.shortest_prefix(items);
+    let prefix = cut(history, items, event);
+    let breaks = prefix.iter().find(|item| history.operation(item.op).settled() == Some(event));
+    let breaks = breaks.map_or(OpId(0), |item| item.op);
+    let core = judge.smallest_core(&prefix);
+    let order = judge.longest_order(&prefix);
+    let minimal = judge.sure;
+    Evidence {
+        key,
+        breaks,
+        event,
+        minimal,
+        order,
+        explanation: explain::words(history, breaks, &core, &prefix, minimal),
+        diagram: explain::diagram(history, breaks, &core),
+        core,
+    }
+}
+
+/// The history up to and with an event: what has not returned by then is open.
+fn cut(history: &History, items: &[Item], event: u64) -> Vec<Item> {
+    let called = items.iter().take_while(|item| history.operation(item.op).called.index <= event);
+    called
+        .map(|item| Item { open: history.operation(item.op).settled().is_none_or(|ret| ret > event), ..*item })
+        .collect()
+}
+
+struct Judge<'a> {
+    history: &'a History,
+    scratch: &'a mut Scratch,
+    memory: usize,
+    left: u64,
+    /// No check had to be given up so far.
+    sure: bool,
+}
+
+impl Judge<'_> {
+    /// Whether these operations certainly cannot be ordered.
+    fn impossible(&mut self, items: &[Item], share: u64) -> bool {
+        let steps = share.min(self.left);
+        if self.left == 0 {
+            self.sure = false;
+            return false;
+        }
+        let problem = Problem::new(self.history, items, self.scratch);
+        // A quick check costs a pass over the operations as well.
+        self.left = self.left.saturating_sub(items.len() as u64);
+        let (answer, spent) = decide(&problem, Limits { steps, memory: self.memory }, false);
+        self.left = self.left.saturating_sub(spent);
+        self.sure &= !matches!(answer, Answer::GaveUp(_));
+        matches!(answer, Answer::Impossible(_))
+    }
+
+    /// The first return at which the history is impossible.
+    fn shortest_prefix(&mut self, items: &[Item]) -> u64 {
+        let mut returns: Vec<u64> = items.iter().filter_map(|i| self.history.operation(i.op).settled()).collect();
+        returns.sort_unstable();
+        // Invariant: the prefix that ends at `returns[high]` is impossible, no shorter one below `low` is.
+        let (mut low, mut high) = (0, returns.len().saturating_sub(1));
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let prefix = cut(self.history, items, returns[middle]);
+            if self.impossible(&prefix, u64::MAX) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        returns.get(high).copied().unwrap_or(0)
+    }
+
+    /// Drops constraints, many at once and then fewer, while the rest stays impossible.
+    fn smallest_core(&mut self, prefix: &[Item]) -> Vec<OpId> {
+        let mut items = prefix.to_vec();
+        let firm = |items: &[Item]| (0..items.len()).filter(|&i| !items[i].open).collect::<Vec<_>>();
+        let mut size = firm(&items).len().div_ceil(2);
+        while size > 0 {
+            let mut dropped = false;
+            // From the oldest on, so that the clash stays close to where it shows.
+            let constraints = firm(&items);
+            for chunk in constraints.chunks(size) {
+                let mut easier = items.clone();
+                for &i in chunk {
+                    easier[i].open = true;
+                }
+                if self.impossible(&easier, self.left / 16) {
+                    items = easier;
+                    dropped = true;
+                }
+            }
+            if !(dropped && size == 1) {
+                size /= 2;
+            }
+        }
+        firm(&items).iter().map(|&i| items[i].op).collect()
+    }
+
+    fn longest_order(&mut self, prefix: &[Item]) -> Vec<OpId> {
+        let problem = Problem::new(self.history, prefix, self.scratch);
+        match decide(&problem, Limits { steps: 1_000_000, memory: self.memory }, true).0 {
+            Answer::Impossible(order) | Answer::Possible(order) => {
+                order.iter().map(|&i| problem.ops[i as usize].source).collect()
+            }
+            Answer::GaveUp(_) => Vec::new(),
+        }
+    }
+}

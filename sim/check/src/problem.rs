@@ -1,0 +1,288 @@
+//! One key's part of a history, prepared for the search: who must take place, who may, and what the replies already tell
+//! about the order.
+//!
+//! Three kinds of knowledge make the search cheap; all of them follow from the replies alone:
+//!
+//! - **Revisions.** A write that was told revision r, or the only writer of a value that was read at revision r, is the
+//!   *owner* of r: nothing else can take that revision, so at that point it is the only candidate.
+//! - **Supply.** A value can be left behind only when everyone who saw it (at that revision) has had their turn, or another
+//!   writer of it is still to come.
+//! - **Classes.** Open writes with the same effect and the same condition are interchangeable once called; only the
+//!   first not yet used of each class is ever tried. Values that nobody names count as the same.
+//!
+//! Some histories are impossible at a glance ([`Problem::broken`]): two owners or two values of one revision, a value
+//! without a writer, a revision beyond the number of writes so far, or one that is older than what had been told before
+//! the call. This is only a shortcut for the search, which would find the same.
+
+use crate::history::{Call, Condition, History, OpId, Outcome, Reply, ValueId, Version};
+use crate::model::{Act, Local, MISSING, UNSEEN};
+
+/// No operation, no value.
+pub const NONE: u32 = u32::MAX;
+/// The return of an operation that has none.
+pub const OPEN: u64 = u64::MAX;
+
+/// An operation to be judged. `open`: forget its outcome, it may have happened at any time after its call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Item {
+    pub op: OpId,
+    pub open: bool,
+}
+
+/// An operation as the search sees it.
+#[derive(Clone, Debug)]
+pub struct Op {
+    pub source: OpId,
+    pub call: u64,
+    /// [`OPEN`]: it may, but need not, take place.
+    pub ret: u64,
+    pub act: Act,
+    /// The class of an optional operation without known revision, else [`NONE`].
+    pub class: u32,
+}
+
+/// Optional operations of equal effect, by call.
+#[derive(Clone, Debug)]
+pub struct Class {
+    pub to: Local,
+    pub members: Vec<u32>,
+}
+
+/// One key's operations and what follows from their replies.
+#[derive(Clone, Debug, Default)]
+pub struct Problem {
+    /// In the order of their calls.
+    pub ops: Vec<Op>,
+    /// The required operations by return.
+    pub returns: Vec<(u64, u32)>,
+    /// By revision: the only operation that can take it, or [`NONE`].
+    pub owner: Vec<u32>,
+    /// By revision: the only value it can have written, or [`NONE`].
+    pub value_at: Vec<Local>,
+    /// By revision: how many operations saw it.
+    pub readers_at: Vec<u32>,
+    /// By value: how many operations saw it.
+    pub readers: Vec<u32>,
+    /// By value: how many operations write it.
+    pub supply: Vec<u32>,
+    /// Ordered by `to`.
+    pub classes: Vec<Class>,
+    /// From this count on, nobody's reply or condition depends on the count.
+    pub last_count: u64,
+    /// Impossible at a glance.
+    pub broken: bool,
+}
+
+/// Renumbers values; made once per history so that preparing a key costs nothing for the other keys' values.
+pub struct Scratch {
+    local: Vec<Local>,
+    named: Vec<ValueId>,
+}
+
+impl Scratch {
+    pub fn new(history: &History) -> Scratch {
+        Scratch { local: vec![UNSEEN; history.values() as usize], named: Vec::new() }
+    }
+
+    fn name(&mut self, value: ValueId) {
+        let local = &mut self.local[value.0 as usize];
+        if *local == UNSEEN {
+            *local = UNSEEN + 1 + self.named.len() as u32;
+            self.named.push(value);
+        }
+    }
+
+    fn get(&self, value: ValueId) -> Local {
+        self.local[value.0 as usize]
+    }
+
+    fn seen(&self, seen: Option<Version>) -> (Local, Option<u64>) {
+        seen.map_or((MISSING, None), |v| (self.get(v.value), v.revision))
+    }
+
+    fn condition(&self, when: &Condition) -> Condition<Local> {
+        Condition { exists: when.exists, value: when.value.map(|v| self.get(v)), revision: when.revision }
+    }
+
+    fn clear(&mut self) {
+        for value in self.named.drain(..) {
+            self.local[value.0 as usize] = UNSEEN;
+        }
+    }
+}
+
+impl Problem {
+    /// Prepares the given operations, which are in the order of their calls.
+    pub fn new(history: &History, items: &[Item], scratch: &mut Scratch) -> Problem {
+        let mut problem = Problem::default();
+        for item in items {
+            name_values(history, *item, scratch);
+        }
+        for item in items {
+            problem.ops.extend(compile(history, *item, scratch));
+        }
+        let values = UNSEEN as usize + 1 + scratch.named.len();
+        scratch.clear();
+        problem.returns = problem.required().map(|(i, op)| (op.ret, i)).collect();
+        problem.returns.sort_unstable();
+        problem.count_values(values);
+        problem.collect_revisions();
+        problem.infer_revisions();
+        problem.make_classes();
+        problem.broken |= problem.contradicts();
+        problem
+    }
+
+    fn required(&self) -> impl Iterator<Item = (u32, &Op)> {
+        (0u32..).zip(&self.ops).filter(|(_, op)| op.ret != OPEN)
+    }
+
+    fn count_values(&mut self, values: usize) {
+        self.readers = vec![0; values];
+        self.supply = vec![0; values];
+        for op in &self.ops {
+            match op.act {
+                Act::See { value, .. } => self.readers[value as usize] += 1,
+                Act::Change { to, .. } => self.supply[to as usize] += 1,
+            }
+        }
+        self.broken = (2..values).any(|v| self.readers[v] > 0 && self.supply[v] == 0);
+    }
+
+    /// What replies say about each revision.
+    fn collect_revisions(&mut self) {
+        let changes: usize = self.supply.iter().map(|&n| n as usize).sum();
+        self.owner = vec![NONE; changes];
+        self.value_at = vec![NONE; changes];
+        self.readers_at = vec![0; changes];
+        let mut last = 0;
+        for (i, op) in (0u32..).zip(&self.ops) {
+            let (told, conditions, value) = match &op.act {
+                Act::See { value, revision, refused } => (*revision, refused.as_ref().map(|(when, _)| when), *value),
+                Act::Change { to, when, revision } => (*revision, Some(when), *to),
+            };
+            last = last.max(told.map_or(0, |r| r.saturating_add(1)));
+            let asked = conditions.and_then(|when| when.revision);
+            last = last.max(asked.map_or(0, |n| u64::try_from(n).map_or(0, |n| n.saturating_add(1))));
+            let Some(r) = told else { continue };
+            let Some(slot) = usize::try_from(r).ok().filter(|&slot| slot < changes) else {
+                self.broken = true;
+                continue;
+            };
+            if matches!(op.act, Act::Change { .. }) {
+                self.broken |= self.owner[slot] != NONE;
+                self.owner[slot] = i;
+            } else {
+                self.readers_at[slot] += 1;
+            }
+            self.broken |= self.value_at[slot] != NONE && self.value_at[slot] != value;
+            self.value_at[slot] = value;
+        }
+        self.last_count = last;
+    }
+
+    /// The only writer of a value that was seen at revision r took revision r.
+    fn infer_revisions(&mut self) {
+        let mut seen_at = vec![None; self.readers.len()];
+        for op in &self.ops {
+            if let Act::See { value, revision: Some(r), .. } = op.act {
+                seen_at[value as usize] = Some(r);
+            }
+        }
+        for i in 0..self.ops.len() {
+            let Act::Change { to, revision: revision @ None, .. } = &mut self.ops[i].act else { continue };
+            let (Some(r), 1) = (seen_at[*to as usize], self.supply[*to as usize]) else { continue };
+            *revision = Some(r);
+            // Out of range only in a history that is broken already.
+            if let Some(owner) = self.owner.get_mut(r as usize) {
+                self.broken |= *owner != NONE;
+                *owner = i as u32;
+            }
+        }
+    }
+
+    fn make_classes(&mut self) {
+        let mut optional: Vec<(Local, Condition<Local>, u32)> = Vec::new();
+        for (i, op) in (0u32..).zip(&self.ops) {
+            if let (OPEN, Act::Change { to, when, revision: None }) = (op.ret, op.act) {
+                optional.push((to, when, i));
+            }
+        }
+        optional.sort_unstable();
+        for group in optional.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            for &(_, _, i) in group {
+                self.ops[i as usize].class = self.classes.len() as u32;
+            }
+            self.classes.push(Class { to: group[0].0, members: group.iter().map(|&(_, _, i)| i).collect() });
+        }
+    }
+
+    /// Whether revisions go back in real time, or exceed the number of writes called so far.
+    fn contradicts(&self) -> bool {
+        let count_told = |op: &Op| match op.act {
+            Act::See { revision, .. } | Act::Change { revision, .. } => revision.map_or(0, |r| r.saturating_add(1)),
+        };
+        let mut returns = self.returns.iter().peekable();
+        let (mut reached, mut changes) = (0, 0);
+        for op in self.ops.iter().map(Some).chain([None]) {
+            let call = op.map_or(OPEN, |op| op.call);
+            while let Some((_, i)) = returns.next_if(|(ret, _)| *ret < call) {
+                let told = count_told(&self.ops[*i as usize]);
+                if told > changes {
+                    return true;
+                }
+                reached = reached.max(told);
+            }
+            let Some(op) = op else { break };
+            let told = count_told(op);
+            let newest = reached + u64::from(matches!(op.act, Act::Change { .. }));
+            if op.ret != OPEN && told != 0 && told < newest {
+                return true;
+            }
+            changes += u64::from(matches!(op.act, Act::Change { .. }));
+        }
+        false
+    }
+}
+
+/// Makes known the values that replies and conditions name.
+fn name_values(history: &History, item: Item, scratch: &mut Scratch) {
+    let operation = history.operation(item.op);
+    if operation.outcome == Outcome::Fail {
+        return;
+    }
+    if let Some(value) = operation.call.condition().and_then(|when| when.value) {
+        scratch.name(value);
+    }
+    if let (false, Outcome::Ok(Reply::Got(Some(seen)) | Reply::Refused(Some(seen)))) = (item.open, operation.outcome) {
+        scratch.name(seen.value);
+    }
+}
+
+/// The operation as the search sees it; `None` when it cannot matter.
+fn compile(history: &History, item: Item, scratch: &Scratch) -> Option<Op> {
+    let operation = history.operation(item.op);
+    let ret = operation.settled().filter(|_| !item.open).unwrap_or(OPEN);
+    let reply = match operation.outcome {
+        Outcome::Fail => return None,
+        Outcome::Ok(reply) if ret != OPEN => reply,
+        Outcome::Ok(_) | Outcome::Info => Reply::Done { revision: None },
+    };
+    let (to, when) = match operation.call {
+        Call::Get => (None, None),
+        Call::Put { value, when } => (Some(scratch.get(value)), Some(scratch.condition(&when))),
+        Call::Delete { when } => (Some(MISSING), Some(scratch.condition(&when))),
+    };
+    let act = match reply {
+        Reply::Got(seen) => {
+            let (value, revision) = scratch.seen(seen);
+            Act::See { value, revision, refused: None }
+        }
+        Reply::Refused(seen) => {
+            let (value, revision) = scratch.seen(seen);
+            Act::See { value, revision, refused: Some((when?, to? == MISSING)) }
+        }
+        Reply::Done { revision } => Act::Change { to: to?, when: when?, revision },
+    };
+    Some(Op { source: item.op, call: operation.called.index, ret, act, class: NONE })
+}
