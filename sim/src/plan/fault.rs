@@ -1,0 +1,554 @@
+//! Faults and whom they meet.
+//!
+//! A [`Fault`] is a [`Kind`] and a target. In a scenario the target is a [`Selector`] ("a random minority"); expansion
+//! draws what can be drawn and leaves a [`Target`], which may still depend on the run ("whoever leads then"). The run
+//! resolves a target once, when the fault begins, and its end concerns the same servers.
+//!
+//! Faults overlap freely. A server is down while any kill on it lasts, a pair is cut while any partition cuts it; what
+//! several link faults add to one link adds up. So the run keeps the set of active faults and derives the state of the
+//! world from it, rather than doing and undoing.
+
+use crate::scenario::setting::words;
+use crate::scenario::{Fields, Link, Problem, Setting, Shift, suggestion};
+use seaworthy::types::NodeId;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Names a fault within its plan: f1, f2, …
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct FaultId(pub u32);
+
+impl Setting for FaultId {
+    fn what() -> String {
+        "a fault such as f3".into()
+    }
+    fn parse(text: &str) -> Option<Self> {
+        numbered('f', text).map(FaultId)
+    }
+    fn show(&self) -> String {
+        format!("f{}", self.0)
+    }
+}
+
+/// The number in `n3` or `c3`; no sign, no leading zero, so that each has one spelling.
+pub(super) fn numbered(letter: char, text: &str) -> Option<u32> {
+    let digits = text.strip_prefix(letter)?;
+    let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
+fn show_list(letter: char, numbers: impl Iterator<Item = u32>) -> String {
+    numbers.map(|n| format!("{letter}{n}")).collect::<Vec<_>>().join(",")
+}
+
+fn nodes_of(text: &str) -> Option<Vec<NodeId>> {
+    let ids: Vec<NodeId> = text.split(',').map(|t| numbered('n', t).map(NodeId)).collect::<Option<_>>()?;
+    let distinct = ids.iter().enumerate().all(|(i, id)| !ids[..i].contains(id));
+    distinct.then_some(ids)
+}
+
+/// Whom a scenario's fault meets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Selector {
+    /// Whoever leads when the fault begins.
+    Leader,
+    /// One that does not lead then.
+    Follower,
+    /// The leader and as many as make a minority with it: in five servers, one more.
+    LeaderMinority,
+    /// One, drawn.
+    Random,
+    /// As many as the cluster can do without, drawn.
+    Minority,
+    /// Half of them, rounded down, drawn.
+    Half,
+    /// The least majority, drawn.
+    Majority,
+    /// Every one.
+    All,
+    /// The same as the fault that this one follows.
+    Same,
+    /// These.
+    Nodes(Vec<NodeId>),
+}
+
+const SELECTORS: [(&str, Selector); 9] = [
+    ("leader", Selector::Leader),
+    ("follower", Selector::Follower),
+    ("leader-minority", Selector::LeaderMinority),
+    ("random", Selector::Random),
+    ("minority", Selector::Minority),
+    ("half", Selector::Half),
+    ("majority", Selector::Majority),
+    ("all", Selector::All),
+    ("same", Selector::Same),
+];
+
+impl Setting for Selector {
+    fn what() -> String {
+        format!("one of {}, or servers such as n1,n3", SELECTORS.map(|s| s.0).join(", "))
+    }
+    fn parse(text: &str) -> Option<Self> {
+        let named = SELECTORS.iter().find(|(name, _)| *name == text).map(|(_, s)| s.clone());
+        named.or_else(|| nodes_of(text).map(Selector::Nodes))
+    }
+    fn show(&self) -> String {
+        match self {
+            Selector::Nodes(nodes) => show_list('n', nodes.iter().map(|n| n.0)),
+            _ => SELECTORS.iter().find(|(_, s)| s == self).map_or("", |(name, _)| name).into(),
+        }
+    }
+}
+
+impl Selector {
+    /// How many servers it stands for, in a cluster of `nodes`; that of `Same` is not known here and given as 1.
+    pub(crate) fn size(&self, nodes: u32) -> u32 {
+        match self {
+            Selector::Leader | Selector::Follower | Selector::Random | Selector::Same => 1,
+            Selector::LeaderMinority | Selector::Minority => (nodes - 1) / 2,
+            Selector::Half => nodes / 2,
+            Selector::Majority => nodes / 2 + 1,
+            Selector::All => nodes,
+            Selector::Nodes(list) => list.len() as u32,
+        }
+    }
+}
+
+/// Whom a plan's fault meets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// These. Their order matters to a ring only.
+    Nodes(Vec<NodeId>),
+    /// Whoever leads when the fault begins, and this many that follow it in the order of ids, around the end. `leader`,
+    /// `leader+1`.
+    Leader(u32),
+    /// The n-th after the leader in the order of ids, around the end; from 1. `follower1`.
+    Follower(u32),
+    /// The servers that an earlier fault met. `f3`.
+    SameAs(FaultId),
+}
+
+impl Setting for Target {
+    fn what() -> String {
+        "servers such as n1,n3, or leader, leader+1, follower1, or an earlier fault such as f3".into()
+    }
+    fn parse(text: &str) -> Option<Self> {
+        if text == "leader" {
+            return Some(Target::Leader(0));
+        }
+        if let Some(more) = text.strip_prefix("leader+") {
+            return more.parse().ok().filter(|n| (1..=9).contains(n)).map(Target::Leader);
+        }
+        if let Some(nth) = text.strip_prefix("follower") {
+            return nth.parse().ok().filter(|n| (1..=9).contains(n)).map(Target::Follower);
+        }
+        FaultId::parse(text).map(Target::SameAs).or_else(|| nodes_of(text).map(Target::Nodes))
+    }
+    fn show(&self) -> String {
+        match self {
+            Target::Nodes(nodes) => show_list('n', nodes.iter().map(|n| n.0)),
+            Target::Leader(0) => "leader".into(),
+            Target::Leader(more) => format!("leader+{more}"),
+            Target::Follower(nth) => format!("follower{nth}"),
+            Target::SameAs(id) => id.show(),
+        }
+    }
+}
+
+/// What a run knows when a fault begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    /// All servers, in the order of their ids.
+    pub nodes: &'a [NodeId],
+    /// Who leads, or led last; before any has led, the first server stands in.
+    pub leader: Option<NodeId>,
+    /// Whom the faults that have begun met.
+    pub met: &'a BTreeMap<FaultId, Vec<NodeId>>,
+}
+
+impl Target {
+    /// The servers meant. Empty only when an earlier fault is meant that met none.
+    #[must_use]
+    pub fn resolve(&self, sight: &Sight<'_>) -> Vec<NodeId> {
+        let n = sight.nodes.len();
+        let leader = sight.leader.and_then(|l| sight.nodes.iter().position(|id| *id == l)).unwrap_or(0);
+        let after = |steps: usize| sight.nodes[(leader + steps) % n];
+        match self {
+            _ if n == 0 => Vec::new(),
+            Target::Nodes(nodes) => nodes.clone(),
+            Target::Leader(more) => (0..n.min(*more as usize + 1)).map(after).collect(),
+            Target::Follower(nth) => vec![after(*nth as usize)],
+            Target::SameAs(id) => sight.met.get(id).cloned().unwrap_or_default(),
+        }
+    }
+}
+
+/// A kind of fault and whom it meets: `T` is [`Selector`] in a scenario and [`Target`] in a plan.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Fault<T> {
+    /// What happens.
+    pub kind: Kind,
+    /// To whom. For a transfer: who shall lead.
+    pub target: T,
+}
+
+words! {
+    /// Which pairs a partition cuts. The target's servers are "the side".
+    Shape {
+        /// Between the side and the rest, both ways.
+        Split = "split",
+        /// What the side sends to the rest is lost; it still hears.
+        Mute = "mute",
+        /// What the rest sends to the side is lost; it is still heard.
+        Deaf = "deaf",
+        /// The side reaches all; the rest fall into two halves that do not reach each other.
+        Bridge = "bridge",
+        /// Each server reaches only the next on either hand in the order of the target: each sees a majority of five,
+        /// no two the same.
+        Ring = "ring",
+    }
+}
+
+impl Shape {
+    /// The directed pairs (from, to) that are cut between servers.
+    #[must_use]
+    pub fn cuts(self, side: &[NodeId], nodes: &[NodeId]) -> Vec<(NodeId, NodeId)> {
+        let inside = |id: NodeId| side.contains(&id);
+        let rest: Vec<NodeId> = nodes.iter().copied().filter(|id| !inside(*id)).collect();
+        let half = rest.len() / 2;
+        let first_half = |id: NodeId| rest[..half].contains(&id);
+        let neighbours = |a: NodeId, b: NodeId| {
+            let place = |id| side.iter().position(|s| *s == id);
+            place(a).zip(place(b)).is_some_and(|(a, b)| [1, side.len() - 1].contains(&a.abs_diff(b)))
+        };
+        let cut = |from: NodeId, to: NodeId| match self {
+            Shape::Split => inside(from) != inside(to),
+            Shape::Mute => inside(from) && !inside(to),
+            Shape::Deaf => !inside(from) && inside(to),
+            Shape::Bridge => !inside(from) && !inside(to) && first_half(from) != first_half(to),
+            Shape::Ring => !neighbours(from, to),
+        };
+        let pairs = nodes.iter().flat_map(|from| nodes.iter().map(move |to| (*from, *to)));
+        pairs.filter(|(from, to)| from != to && cut(*from, *to)).collect()
+    }
+}
+
+/// Which clients are on the side of a `split`. Clients reach only the servers of their own side; the other shapes do
+/// not concern clients.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Clients {
+    /// Clients reach everybody.
+    Free,
+    /// Each client is put on one side or the other at random (scenarios only; a plan lists them).
+    Drawn,
+    /// These are on the side, the others with the rest.
+    Inside(Vec<u32>),
+}
+
+impl Setting for Clients {
+    fn what() -> String {
+        "drawn, free, nobody, or clients such as c1,c4".into()
+    }
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "free" => Some(Clients::Free),
+            "drawn" => Some(Clients::Drawn),
+            "nobody" => Some(Clients::Inside(Vec::new())),
+            _ => text.split(',').map(|t| numbered('c', t)).collect::<Option<_>>().map(Clients::Inside),
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Clients::Free => "free".into(),
+            Clients::Drawn => "drawn".into(),
+            Clients::Inside(list) if list.is_empty() => "nobody".into(),
+            Clients::Inside(list) => show_list('c', list.iter().copied()),
+        }
+    }
+}
+
+impl Clients {
+    /// The (client, server) pairs that a partition cuts, both ways, among clients 1 to `count`.
+    #[must_use]
+    pub fn cuts(&self, shape: Shape, side: &[NodeId], nodes: &[NodeId], count: u32) -> Vec<(u32, NodeId)> {
+        let (Clients::Inside(list), Shape::Split) = (self, shape) else { return Vec::new() };
+        let pairs = (1..=count).flat_map(|client| nodes.iter().map(move |node| (client, *node)));
+        pairs.filter(|(client, node)| list.contains(client) != side.contains(node)).collect()
+    }
+}
+
+words! {
+    /// Which links of the target's servers a `link` fault concerns, in both directions.
+    Links {
+        /// Those to other servers.
+        Peers = "peers",
+        /// Those to clients.
+        Clients = "clients",
+        /// Both.
+        Both = "both",
+    }
+}
+
+words! {
+    /// What becomes of written but unsynced sectors when a server is killed.
+    Unsynced {
+        /// They stay in the cache, as when only the process dies.
+        Keep = "keep",
+        /// Each survives or not by chance, as when the power fails.
+        Tear = "tear",
+        /// All are lost.
+        Lose = "lose",
+    }
+}
+
+/// What happens.
+#[derive(Clone, PartialEq, Debug)]
+#[allow(missing_docs, reason = "KINDS below says it of each, for the manual too")]
+pub enum Kind {
+    Partition { shape: Shape, clients: Clients },
+    Link { on: Links, add: Link },
+    Kill { unsynced: Unsynced },
+    Pause,
+    DiskSlow { extra: Duration },
+    DiskStall,
+    DiskFull,
+    FsyncFail,
+    ReadError { sectors: u64 },
+    Rot { sectors: u64 },
+    Misdirect { writes: u64 },
+    ClockJump { by: Shift },
+    ClockDrift { ppm: i64 },
+    ClockStrobe { by: Shift, period: Duration },
+    ClockFreeze,
+    Transfer,
+}
+
+/// Each kind's name, its fields with their defaults, and what it does.
+pub const KINDS: [(&str, &str, &str); 16] = [
+    (
+        "partition",
+        "shape=split clients=drawn",
+        "Cuts the target off. Shapes: `split` (from the rest, both ways), `mute` (what it sends is lost), `deaf` (what \
+         it should hear is lost), `bridge` (it reaches all, the rest fall into two halves), `ring` (target `all`: each \
+         reaches two neighbours only, in a drawn order). In a split each client is on one side, and reaches only that; \
+         `clients` puts them there: `drawn`, `free` (they reach all), `nobody` or a list such as `c1,c2`. A scenario may \
+         add `flap = \"100ms..400ms\"`: the cut then comes and goes, each spell that long.",
+    ),
+    (
+        "link",
+        "on=both latency=0s jitter=0s loss=0 duplicate=0 reorder=0 corrupt=0 reset=0 bandwidth=none",
+        "Makes the target's links worse by this much, in both directions: times add up, probabilities combine as \
+         independent chances, the least bandwidth counts. `on`: `peers`, `clients` or `both`.",
+    ),
+    (
+        "kill",
+        "unsynced=tear",
+        "The process dies and is started again at the end. What it wrote and did not sync: `tear` (each sector survives \
+         by chance), `lose`, `keep`.",
+    ),
+    ("pause", "", "The process stands still and then goes on, as if nothing had been."),
+    ("disk-slow", "extra=50ms", "Every write and sync takes this much longer."),
+    ("disk-stall", "", "No disk operation returns before the end."),
+    (
+        "disk-full",
+        "",
+        "Nothing more can be allocated. A server that stops over it is started again at the end, with space.",
+    ),
+    (
+        "fsync-fail",
+        "",
+        "Syncs fail, and what was to be synced is lost. The server must stop; it is started again at the end.",
+    ),
+    (
+        "read-error",
+        "sectors=1",
+        "This many durable sectors, drawn, cannot be read. A server that stops over it is started again at the end, \
+         when they can.",
+    ),
+    (
+        "rot",
+        "sectors=1",
+        "A bit flips in this many durable sectors, drawn. Instantaneous and for good: the server may refuse to start \
+         from then on.",
+    ),
+    (
+        "misdirect",
+        "writes=1",
+        "The next so many writes land on another sector of the file. Instantaneous and for good, like rot.",
+    ),
+    ("clock-jump", "by=30s", "Wall time jumps, by up to this in either direction. Instantaneous, and stays."),
+    (
+        "clock-drift",
+        "ppm=10000",
+        "Both clocks run too fast or too slow, by up to this many parts per million. The error it left stays.",
+    ),
+    (
+        "clock-strobe",
+        "by=500ms period=100ms",
+        "Wall time jumps forth and back by up to this, each time the period has passed.",
+    ),
+    ("clock-freeze", "", "Both clocks stand still; the processes go on."),
+    ("transfer", "", "The leader is asked to hand over to the target. Instantaneous; an operation rather than a fault."),
+];
+
+impl Kind {
+    /// Reads the kind called `name`, whose name stands in the field or word `at`.
+    pub(crate) fn read(name: &str, fields: &mut Fields<'_>) -> Result<Kind, Problem> {
+        Ok(match name {
+            "partition" => Kind::Partition {
+                shape: fields.or("shape", Shape::Split)?,
+                clients: fields.or("clients", Clients::Drawn)?,
+            },
+            "link" => {
+                let on = fields.or("on", Links::Both)?;
+                let add = Link::read(fields, Link::default())?;
+                if add == Link::default() {
+                    return Err(fields.problem("kind", "a link fault that changes nothing; expected e.g. loss = 0.1"));
+                }
+                Kind::Link { on, add }
+            }
+            "kill" => Kind::Kill { unsynced: fields.or("unsynced", Unsynced::Tear)? },
+            "pause" => Kind::Pause,
+            "disk-slow" => Kind::DiskSlow { extra: fields.or("extra", Duration::from_millis(50))? },
+            "disk-stall" => Kind::DiskStall,
+            "disk-full" => Kind::DiskFull,
+            "fsync-fail" => Kind::FsyncFail,
+            "read-error" => Kind::ReadError { sectors: fields.or("sectors", 1)? },
+            "rot" => Kind::Rot { sectors: fields.or("sectors", 1)? },
+            "misdirect" => Kind::Misdirect { writes: fields.or("writes", 1)? },
+            "clock-jump" => Kind::ClockJump { by: fields.or("by", Shift(30_000_000_000))? },
+            "clock-drift" => {
+                let ppm = fields.or("ppm", 10_000)?;
+                if !(-900_000..=900_000).contains(&ppm) {
+                    return Err(fields.problem("ppm", "a drift beyond 90 %; expected -900000 to 900000"));
+                }
+                Kind::ClockDrift { ppm }
+            }
+            "clock-strobe" => {
+                let by = fields.or("by", Shift(500_000_000))?;
+                let period = fields.or("period", Duration::from_millis(100))?;
+                if period < Duration::from_millis(1) {
+                    return Err(fields.problem("period", "a period below 1ms; expected 1ms or more"));
+                }
+                Kind::ClockStrobe { by, period }
+            }
+            "clock-freeze" => Kind::ClockFreeze,
+            "transfer" => Kind::Transfer,
+            _ => {
+                let near = suggestion(name, &KINDS.map(|k| k.0));
+                return Err(fields.problem("kind", format!("`{name}` is no kind of fault{near}")));
+            }
+        })
+    }
+
+    /// The kind's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        let index = match self {
+            Kind::Partition { .. } => 0,
+            Kind::Link { .. } => 1,
+            Kind::Kill { .. } => 2,
+            Kind::Pause => 3,
+            Kind::DiskSlow { .. } => 4,
+            Kind::DiskStall => 5,
+            Kind::DiskFull => 6,
+            Kind::FsyncFail => 7,
+            Kind::ReadError { .. } => 8,
+            Kind::Rot { .. } => 9,
+            Kind::Misdirect { .. } => 10,
+            Kind::ClockJump { .. } => 11,
+            Kind::ClockDrift { .. } => 12,
+            Kind::ClockStrobe { .. } => 13,
+            Kind::ClockFreeze => 14,
+            Kind::Transfer => 15,
+        };
+        KINDS[index].0
+    }
+
+    /// Whether it has an end; the others happen at one instant.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        !matches!(self, Kind::Rot { .. } | Kind::Misdirect { .. } | Kind::ClockJump { .. } | Kind::Transfer)
+    }
+
+    /// Whether a server that met it may rightly refuse to start ever again.
+    #[must_use]
+    pub fn ruins(&self) -> bool {
+        matches!(self, Kind::Rot { .. } | Kind::Misdirect { .. })
+    }
+
+    /// The fields as words; those of a link are left out where they add nothing.
+    pub(crate) fn words(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Kind::Partition { shape, clients } => vec![("shape", shape.show()), ("clients", clients.show())],
+            Kind::Link { on, add } => {
+                let nothing = Link::default().words();
+                let added = add.words().into_iter().filter(|word| !nothing.contains(word));
+                [("on", on.show())].into_iter().chain(added).collect()
+            }
+            Kind::Kill { unsynced } => vec![("unsynced", unsynced.show())],
+            Kind::DiskSlow { extra } => vec![("extra", extra.show())],
+            Kind::ReadError { sectors } | Kind::Rot { sectors } => vec![("sectors", sectors.show())],
+            Kind::Misdirect { writes } => vec![("writes", writes.show())],
+            Kind::ClockJump { by } => vec![("by", by.show())],
+            Kind::ClockDrift { ppm } => vec![("ppm", ppm.show())],
+            Kind::ClockStrobe { by, period } => vec![("by", by.show()), ("period", period.show())],
+            Kind::Pause
+            | Kind::DiskStall
+            | Kind::DiskFull
+            | Kind::FsyncFail
+            | Kind::ClockFreeze
+            | Kind::Transfer => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(list: &[u32]) -> Vec<NodeId> {
+        list.iter().map(|n| NodeId(*n)).collect()
+    }
+
+    fn reach(shape: Shape, side: &[u32], n: u32) -> Vec<(u32, u32)> {
+        let nodes: Vec<NodeId> = (1..=n).map(NodeId).collect();
+        shape.cuts(&ids(side), &nodes).into_iter().map(|(a, b)| (a.0, b.0)).collect()
+    }
+
+    #[test]
+    fn shapes_cut_what_they_say() {
+        assert_eq!(reach(Shape::Split, &[2], 3), [(1, 2), (2, 1), (2, 3), (3, 2)]);
+        assert_eq!(reach(Shape::Mute, &[2], 3), [(2, 1), (2, 3)]);
+        assert_eq!(reach(Shape::Deaf, &[2], 3), [(1, 2), (3, 2)]);
+        assert_eq!(reach(Shape::Bridge, &[2], 3), [(1, 3), (3, 1)]);
+        let ring = reach(Shape::Ring, &[3, 1, 5, 2, 4], 5);
+        assert_eq!(ring.len(), 10);
+        for node in 1..=5 {
+            assert_eq!(ring.iter().filter(|(from, _)| *from == node).count(), 2, "n{node} still reaches two");
+        }
+        assert!(!ring.contains(&(3, 1)) && !ring.contains(&(4, 3)) && ring.contains(&(3, 5)));
+    }
+
+    #[test]
+    fn clients_reach_their_own_side_only() {
+        let cuts = Clients::Inside(vec![1]).cuts(Shape::Split, &ids(&[2]), &ids(&[1, 2, 3]), 2);
+        assert_eq!(cuts, [(1, NodeId(1)), (1, NodeId(3)), (2, NodeId(2))]);
+        assert!(Clients::Free.cuts(Shape::Split, &ids(&[2]), &ids(&[1, 2, 3]), 2).is_empty());
+        assert!(Clients::Inside(vec![1]).cuts(Shape::Mute, &ids(&[2]), &ids(&[1, 2, 3]), 2).is_empty());
+    }
+
+    #[test]
+    fn targets_resolve_around_the_leader() {
+        let (nodes, met) = (ids(&[1, 2, 3, 4, 5]), BTreeMap::from([(FaultId(7), ids(&[2, 3]))]));
+        let sight = Sight { nodes: &nodes, leader: Some(NodeId(4)), met: &met };
+        assert_eq!(Target::Leader(0).resolve(&sight), ids(&[4]));
+        assert_eq!(Target::Leader(2).resolve(&sight), ids(&[4, 5, 1]));
+        assert_eq!(Target::Follower(2).resolve(&sight), ids(&[1]));
+        assert_eq!(Target::SameAs(FaultId(7)).resolve(&sight), ids(&[2, 3]));
+        assert_eq!(Target::SameAs(FaultId(8)).resolve(&sight), []);
+        let nobody = Sight { leader: None, ..sight };
+        assert_eq!(Target::Leader(0).resolve(&nobody), ids(&[1]));
+        assert!(Target::Leader(1).resolve(&Sight { nodes: &[], ..nobody }).is_empty());
+    }
+}

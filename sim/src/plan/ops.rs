@@ -1,0 +1,104 @@
+//! The operations of a plan.
+//!
+//! Open loop: instants drawn evenly over the run, which is a Poisson process given its count. Closed loop: as many
+//! operations of each client as the pauses between them would allow if answers took no time, each not before the
+//! pauses alone have passed. Operations stop one timeout before the run does, so that each can end.
+
+use super::{Call, Event, Tag, What, When};
+use crate::scenario::{Skew, Times, Workload};
+use seaworthy::types::Rng;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Draws the operations, in the order of time.
+pub(super) fn draw(workload: &Workload, time: &Times, seed: u64) -> Vec<Event> {
+    let mut rng = Rng::new(seed, "operations");
+    let until = (time.ends() - workload.timeout).as_millis() as u64;
+    let mut slots: Vec<(u64, u32)> = match workload.think {
+        None => {
+            let count = workload.rate * until / 1000;
+            (0..count).map(|_| (rng.below(until), rng.between(1, u64::from(workload.clients)) as u32)).collect()
+        }
+        Some(think) => {
+            let step = think.as_millis() as u64;
+            (1..=workload.clients).flat_map(|c| (0..until.div_ceil(step)).map(move |i| (i * step, c))).collect()
+        }
+    };
+    slots.sort_unstable();
+    let mut caller = Caller::new(workload);
+    let op = |(at, client)| {
+        let what = What::Op { client, call: caller.call(client, &mut rng) };
+        Event { at: Duration::from_millis(at), what }
+    };
+    slots.into_iter().map(op).collect()
+}
+
+/// Chooses what clients do.
+struct Caller<'a> {
+    workload: &'a Workload,
+    /// Sums of the weights of the first so many keys.
+    keys: Vec<f64>,
+    /// Puts so far of each client: they make the words of the values.
+    puts: BTreeMap<u32, u64>,
+    /// The last word put to each key.
+    last: BTreeMap<String, String>,
+}
+
+impl<'a> Caller<'a> {
+    fn new(workload: &'a Workload) -> Caller<'a> {
+        let mut sum = 0.0;
+        let weight = |n: u64| match workload.skew {
+            Skew::Uniform => 1.0,
+            Skew::Zipf => 1.0 / n as f64,
+        };
+        let keys = (1..=workload.keys).map(|n| {
+            sum += weight(n);
+            sum
+        });
+        Caller { workload, keys: keys.collect(), puts: BTreeMap::new(), last: BTreeMap::new() }
+    }
+
+    fn call(&mut self, client: u32, rng: &mut Rng) -> Call {
+        let key = self.key(rng);
+        let Workload { get, put, delete, cas, conditional, .. } = *self.workload;
+        let mut dice = rng.below(get + put + delete + cas + conditional);
+        let mut falls = |weight: u64| {
+            let hit = dice < weight;
+            dice = dice.saturating_sub(weight);
+            hit
+        };
+        if falls(get) {
+            Call::Get { key }
+        } else if falls(put) {
+            self.put(client, key, When::Always, rng)
+        } else if falls(delete) {
+            let when = if rng.chance(0.25) { When::SawRevision } else { When::Always };
+            Call::Delete { key, when }
+        } else if falls(cas) {
+            let when = if rng.chance(0.5) { When::SawRevision } else { When::SawValue };
+            self.put(client, key, when, rng)
+        } else {
+            let when = match rng.below(4) {
+                0 => When::Missing,
+                1 => When::Present,
+                2 => When::Revision(rng.below(6) as i64 - 1),
+                _ => self.last.get(&key).map_or(When::Missing, |word| When::Value(word.clone())),
+            };
+            self.put(client, key, when, rng)
+        }
+    }
+
+    fn put(&mut self, client: u32, key: String, when: When, rng: &mut Rng) -> Call {
+        let count = self.puts.entry(client).or_default();
+        *count += 1;
+        let word = format!("c{client}-{count}");
+        let size = rng.between(self.workload.value_bytes.low, self.workload.value_bytes.high).max(word.len() as u64);
+        self.last.insert(key.clone(), word.clone());
+        Call::Put { key, value: Tag { word, size }, when }
+    }
+
+    fn key(&self, rng: &mut Rng) -> String {
+        let point = rng.unit() * self.keys.last().copied().unwrap_or(1.0);
+        format!("k{}", self.keys.partition_point(|sum| *sum <= point) + 1)
+    }
+}

@@ -1,0 +1,213 @@
+//! Named values read from text, whether from a TOML table or from the words of a plan's line, with errors that say
+//! where.
+//!
+//! Both formats come down to `name = value` with a position for each, so every setting is read, checked and written in
+//! one place ([`Setting`]), and its text is the same in a scenario and in a plan. Fields are pulled one by one; what is
+//! left over at [`Fields::finish`] is unknown, and the names asked for so far are the ones that were possible.
+
+use super::setting::Setting;
+use std::fmt;
+use toml::de::{DeTable, DeValue};
+
+/// What is wrong with a scenario or a plan, and where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// The file as it was named by the user.
+    pub file: String,
+    /// Line, from 1; 0 when the file as a whole is meant.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What was found and what was expected.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.file, self.what),
+            _ => write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.what),
+        }
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// A text and the name to blame.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub file: &'a str,
+    pub text: &'a str,
+}
+
+impl Source<'_> {
+    /// A problem at a byte offset of the text.
+    pub fn problem(&self, offset: usize, what: impl Into<String>) -> Problem {
+        let mut end = offset.min(self.text.len());
+        while !self.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let before = &self.text[..end];
+        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+        Problem {
+            file: self.file.into(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            what: what.into(),
+        }
+    }
+}
+
+struct Field {
+    name: String,
+    name_at: usize,
+    value: String,
+    value_at: usize,
+    taken: bool,
+}
+
+/// The fields of one table or line.
+pub(crate) struct Fields<'a> {
+    source: Source<'a>,
+    place: &'a str,
+    start: usize,
+    fields: Vec<Field>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a TOML table that starts at `start`; `place` is how messages call it.
+    pub fn of_table(
+        source: Source<'a>,
+        place: &'a str,
+        start: usize,
+        table: &DeTable<'_>,
+    ) -> Result<Fields<'a>, Problem> {
+        let mut fields = Vec::new();
+        for (name, value) in table {
+            let at = value.span().start;
+            let Some(text) = plain(value.get_ref()) else {
+                return Err(source.problem(
+                    at,
+                    format!("`{}` in {place} is a table or a date; expected a plain value", name.get_ref()),
+                ));
+            };
+            let name_at = name.span().start;
+            fields.push(Field { name: name.get_ref().to_string(), name_at, value: text, value_at: at, taken: false });
+        }
+        fields.sort_by_key(|f| f.name_at);
+        Ok(Fields { source, place, start, fields, known: Vec::new() })
+    }
+
+    /// The fields among `name=value` words, each with its offset.
+    pub fn of_words(
+        source: Source<'a>,
+        place: &'a str,
+        start: usize,
+        words: &[(usize, &str)],
+    ) -> Result<Fields<'a>, Problem> {
+        let mut fields: Vec<Field> = Vec::new();
+        for &(at, word) in words {
+            let Some((name, value)) = word.split_once('=') else {
+                return Err(source.problem(at, format!("found `{word}` in {place}, expected name=value")));
+            };
+            if fields.iter().any(|f| f.name == name) {
+                return Err(source.problem(at, format!("`{name}` is given twice in {place}")));
+            }
+            let value_at = at + name.len() + 1;
+            fields.push(Field { name: name.into(), name_at: at, value: value.into(), value_at, taken: false });
+        }
+        Ok(Fields { source, place, start, fields, known: Vec::new() })
+    }
+
+    /// The value of `name`, if given.
+    pub fn take<T: Setting>(&mut self, name: &'static str) -> Result<Option<T>, Problem> {
+        self.known.push(name);
+        let Some(field) = self.fields.iter_mut().find(|f| f.name == name) else { return Ok(None) };
+        field.taken = true;
+        match T::parse(&field.value) {
+            Some(value) => Ok(Some(value)),
+            None => {
+                let what = format!("`{name}` in {} is `{}`, expected {}", self.place, field.value, T::what());
+                Err(self.source.problem(field.value_at, what))
+            }
+        }
+    }
+
+    /// The value of `name`, or `default`.
+    pub fn or<T: Setting>(&mut self, name: &'static str, default: T) -> Result<T, Problem> {
+        Ok(self.take(name)?.unwrap_or(default))
+    }
+
+    /// The value of `name`, which must be given.
+    pub fn need<T: Setting>(&mut self, name: &'static str) -> Result<T, Problem> {
+        match self.take(name)? {
+            Some(value) => Ok(value),
+            None => {
+                // A misspelt required field is better reported as such than as missing.
+                if let Some(close) = self.fields.iter().find(|f| !f.taken && distance(&f.name, name) <= 2) {
+                    return Err(self.unknown(close));
+                }
+                let what = format!("{} lacks `{name}`, expected {}", self.place, T::what());
+                Err(self.source.problem(self.start, what))
+            }
+        }
+    }
+
+    /// A problem at the value of `name`, or at the table where it was left out.
+    pub fn problem(&self, name: &str, what: impl Into<String>) -> Problem {
+        let at = self.fields.iter().find(|f| f.name == name).map_or(self.start, |f| f.value_at);
+        self.source.problem(at, what)
+    }
+
+    /// Checks that nothing is left over.
+    pub fn finish(self) -> Result<(), Problem> {
+        match self.fields.iter().find(|f| !f.taken) {
+            None => Ok(()),
+            Some(field) => Err(self.unknown(field)),
+        }
+    }
+
+    fn unknown(&self, field: &Field) -> Problem {
+        let what = format!("{} has no field `{}`{}", self.place, field.name, suggestion(&field.name, &self.known));
+        self.source.problem(field.name_at, what)
+    }
+}
+
+/// A scalar's text, or an array of scalars joined by commas.
+fn plain(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => Some(number.to_string()),
+        DeValue::Float(number) => Some(number.as_str().into()),
+        DeValue::Boolean(yes) => Some(yes.to_string()),
+        DeValue::Array(items) => {
+            Some(items.iter().map(|i| plain(i.get_ref())).collect::<Option<Vec<_>>>()?.join(","))
+        }
+        DeValue::Datetime(_) | DeValue::Table(_) => None,
+    }
+}
+
+/// "; did you mean …?" with the nearest of `known`, or the whole list when none is near.
+pub(crate) fn suggestion(found: &str, known: &[&str]) -> String {
+    match known.iter().min_by_key(|k| distance(k, found)) {
+        Some(near) if distance(near, found) <= 2 + found.len() / 5 => format!("; did you mean `{near}`?"),
+        _ => format!("; expected one of {}", known.join(", ")),
+    }
+}
+
+/// Levenshtein's edit distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

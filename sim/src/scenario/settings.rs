@@ -1,0 +1,322 @@
+//! The sections of a scenario, which are also the header lines of a plan: every field with its default.
+
+use super::fields::{Fields, Problem};
+use super::setting::{Between, Probability, Setting, words};
+use seaworthy::types::MAX_VALUE_BYTES;
+use std::time::Duration;
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Declares a section: fields, defaults, reading, writing, JSON and the table of its documentation, from one list.
+macro_rules! section {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $field:ident: $type:ty = $default:expr,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, PartialEq, Debug)]
+        pub struct $name { $($(#[doc = $doc])+ pub $field: $type,)+ }
+
+        impl Default for $name {
+            fn default() -> Self {
+                $name { $($field: $default,)+ }
+            }
+        }
+
+        impl $name {
+            /// Reads the fields that are given; the others are as in `base`.
+            pub(crate) fn read(fields: &mut Fields<'_>, base: $name) -> Result<$name, Problem> {
+                Ok($name { $($field: fields.or(stringify!($field), base.$field)?,)+ })
+            }
+
+            /// Name and text of each field.
+            pub(crate) fn words(&self) -> Vec<(&'static str, String)> {
+                vec![$((stringify!($field), self.$field.show()),)+]
+            }
+
+            /// The section as a JSON object.
+            #[must_use]
+            pub fn json(&self) -> serde_json::Value {
+                let mut object = serde_json::Map::new();
+                $(object.insert(stringify!($field).into(), self.$field.json());)+
+                object.into()
+            }
+
+            /// Name and meaning of each field, for docs/scenarios.md.
+            #[cfg(test)]
+            pub(crate) fn docs() -> Vec<(&'static str, &'static str)> {
+                vec![$((stringify!($field), concat!($($doc),+).trim_start()),)+]
+            }
+        }
+    };
+}
+
+section! {
+    /// `[cluster]`: the servers.
+    Cluster {
+        /// Servers, named n1, n2, …
+        nodes: u32 = 3,
+        /// Least election timeout; the real one is drawn from one to two times this.
+        election_timeout: Duration = ms(500),
+        /// Pause between heartbeats; at most a third of `election_timeout`.
+        heartbeat: Duration = ms(100),
+        /// Most unanswered appends to one follower.
+        max_in_flight: u32 = 32,
+        /// Most command bytes in one append; 1 sends every entry by itself.
+        max_append_bytes: u64 = 256 << 10,
+        /// Entries applied between two snapshots.
+        snapshot_entries: u64 = 1000,
+        /// Entries kept behind a snapshot for followers that lag.
+        keep_entries: u64 = 100,
+        /// Bytes in one piece of a snapshot on its way to a follower.
+        snapshot_chunk: u64 = 64 << 10,
+        /// Bytes in one file of the write-ahead log.
+        segment_bytes: u64 = 1 << 20,
+        /// Lease reads under this bound on clock drift, in parts per million; none answers every read with a round.
+        lease_ppm: Option<u32> = None,
+    }
+}
+
+section! {
+    /// How a link behaves: `[network]` for fair weather, and what a `link` fault adds to it.
+    Link {
+        /// Least time a frame is on its way.
+        latency: Duration = ms(0),
+        /// Greatest time beyond that, drawn evenly for each frame; frames may overtake each other only by `reorder`.
+        jitter: Duration = ms(0),
+        /// Probability that a frame is lost.
+        loss: Probability = Probability(0.0),
+        /// Probability that a frame arrives twice.
+        duplicate: Probability = Probability(0.0),
+        /// Probability that a frame is held back so that later ones overtake it.
+        reorder: Probability = Probability(0.0),
+        /// Probability that a frame has a bit flipped.
+        corrupt: Probability = Probability(0.0),
+        /// Probability that a frame breaks its connection: it and all that are on their way behind it are lost.
+        reset: Probability = Probability(0.0),
+        /// Bytes a second and direction; none is unlimited.
+        bandwidth: Option<u64> = None,
+    }
+}
+
+impl Link {
+    /// Fair weather: one to two milliseconds, nothing lost.
+    #[must_use]
+    pub fn fair() -> Link {
+        Link { latency: ms(1), jitter: ms(1), ..Link::default() }
+    }
+}
+
+section! {
+    /// `[disk]`: how long the disks take in fair weather.
+    Disk {
+        /// A write into the cache.
+        write: Duration = ms(0),
+        /// A read.
+        read: Duration = ms(0),
+        /// Least time of a sync.
+        sync: Duration = ms(1),
+        /// Greatest time beyond that, drawn evenly for each sync.
+        jitter: Duration = ms(1),
+    }
+}
+
+words! {
+    /// How keys are chosen.
+    Skew {
+        /// All alike.
+        Uniform = "uniform",
+        /// The n-th key in proportion to 1/n.
+        Zipf = "zipf",
+    }
+}
+
+section! {
+    /// `[workload]`: what clients ask for.
+    Workload {
+        /// Clients, named c1, c2, …; each does one operation at a time.
+        clients: u32 = 5,
+        /// Open loop: operations a second of all clients together, at instants drawn evenly.
+        rate: u64 = 50,
+        /// Closed loop, instead of `rate`: the pause of a client between an answer and its next operation.
+        think: Option<Duration> = None,
+        /// Keys, named k1, k2, …
+        keys: u64 = 10,
+        /// How keys are chosen.
+        skew: Skew = Skew::Zipf,
+        /// Weight of reads.
+        get: u64 = 40,
+        /// Weight of unconditional writes.
+        put: u64 = 35,
+        /// Weight of deletes; one in four is conditional on the revision the client saw last.
+        delete: u64 = 5,
+        /// Weight of writes conditional on the value or the revision that the client saw last.
+        cas: u64 = 15,
+        /// Weight of writes with another condition: nx, xx, cmp or cmprev with a fixed operand.
+        conditional: u64 = 5,
+        /// Length of written values; at least that of their tag, such as `c3-12`.
+        value_bytes: Between<u64> = Between { low: 8, high: 32 },
+        /// After this an operation is given up: a write's outcome is then unknown.
+        timeout: Duration = ms(2000),
+        /// After this one try is given up and the next server asked.
+        attempt: Duration = ms(400),
+        /// Most tries of one operation.
+        tries: u32 = 20,
+    }
+}
+
+section! {
+    /// `[time]`: the phases of a run: warm-up, storm, calm.
+    Times {
+        /// Fair weather before the first fault.
+        warmup: Duration = ms(2000),
+        /// Faults begin and end within this.
+        storm: Duration = ms(20_000),
+        /// Fair weather after the storm.
+        calm: Duration = ms(10_000),
+        /// What begins later than this after the storm must succeed.
+        grace: Duration = ms(5000),
+        /// Servers that die for good when the storm ends, at random; never more than a minority.
+        lost_nodes: Between<u32> = Between { low: 0, high: 0 },
+    }
+}
+
+impl Times {
+    /// When the storm is over.
+    #[must_use]
+    pub fn storm_ends(&self) -> Duration {
+        self.warmup + self.storm
+    }
+
+    /// When the run is over.
+    #[must_use]
+    pub fn ends(&self) -> Duration {
+        self.storm_ends() + self.calm
+    }
+}
+
+/// The kinds of fault that must have had an effect for the run not to count as inert.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MustFire {
+    /// Each kind that the plan holds.
+    All,
+    /// These kinds; none at all when empty.
+    Kinds(Vec<String>),
+}
+
+impl Setting for MustFire {
+    fn what() -> String {
+        format!("all, none, or kinds of fault among {}", crate::plan::KINDS.map(|k| k.0).join(", "))
+    }
+    fn parse(text: &str) -> Option<Self> {
+        let known = |kind: &&str| crate::plan::KINDS.iter().any(|k| k.0 == *kind);
+        match text {
+            "all" => Some(MustFire::All),
+            "none" => Some(MustFire::Kinds(Vec::new())),
+            _ => text.split(',').map(|k| known(&k).then(|| k.into())).collect::<Option<_>>().map(MustFire::Kinds),
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            MustFire::All => "all".into(),
+            MustFire::Kinds(kinds) if kinds.is_empty() => "none".into(),
+            MustFire::Kinds(kinds) => kinds.join(","),
+        }
+    }
+}
+
+section! {
+    /// `[expect]`: what a run must show beyond the invariants, which always hold.
+    Expect {
+        /// The history is linearizable.
+        linearizable: bool = true,
+        /// Operations that succeed, at least.
+        min_ok: u64 = 100,
+        /// Kinds of fault that must have had an effect at least once.
+        must_fire: MustFire = MustFire::All,
+    }
+}
+
+impl Cluster {
+    /// The largest number of servers that a cluster can do without.
+    #[must_use]
+    pub fn minority(&self) -> u32 {
+        (self.nodes - 1) / 2
+    }
+
+    pub(crate) fn check(&self, fields: &Fields<'_>) -> Result<(), Problem> {
+        if !(1..=9).contains(&self.nodes) {
+            return Err(fields.problem("nodes", format!("{} servers; expected 1 to 9", self.nodes)));
+        }
+        if self.heartbeat.is_zero() || self.heartbeat * 3 > self.election_timeout {
+            let what = format!(
+                "a heartbeat every {} with an election timeout of {}; expected at most a third of it, and not 0",
+                self.heartbeat.show(),
+                self.election_timeout.show()
+            );
+            return Err(fields.problem("heartbeat", what));
+        }
+        for (name, value) in [
+            ("max_in_flight", u64::from(self.max_in_flight)),
+            ("max_append_bytes", self.max_append_bytes),
+            ("snapshot_entries", self.snapshot_entries),
+            ("snapshot_chunk", self.snapshot_chunk),
+        ] {
+            at_least(fields, name, value, 1)?;
+        }
+        at_least(fields, "segment_bytes", self.segment_bytes, 4096)
+    }
+}
+
+impl Workload {
+    pub(crate) fn check(&self, fields: &Fields<'_>) -> Result<(), Problem> {
+        at_least(fields, "clients", u64::from(self.clients), 1)?;
+        at_least(fields, "keys", self.keys, 1)?;
+        at_least(fields, "rate", self.rate, 1)?;
+        at_least(fields, "tries", u64::from(self.tries), 1)?;
+        if [self.get, self.put, self.delete, self.cas, self.conditional].iter().all(|w| *w == 0) {
+            return Err(fields.problem("get", "every weight of the operations is 0; expected at least one above"));
+        }
+        if self.value_bytes.high > MAX_VALUE_BYTES as u64 {
+            return Err(fields.problem("value_bytes", format!("longer than the {MAX_VALUE_BYTES} bytes of a value")));
+        }
+        if self.think.is_some_and(|t| t < ms(1)) {
+            return Err(fields.problem("think", "a pause below 1ms; expected 1ms or more"));
+        }
+        if self.attempt < ms(1) || self.attempt > self.timeout {
+            let what = format!("`attempt` is {}; expected 1ms to `timeout`", self.attempt.show());
+            return Err(fields.problem("attempt", what));
+        }
+        Ok(())
+    }
+}
+
+impl Times {
+    pub(crate) fn check(&self, fields: &Fields<'_>, cluster: &Cluster, workload: &Workload) -> Result<(), Problem> {
+        if self.ends() > Duration::from_secs(86_400) {
+            return Err(fields.problem("storm", "a run of more than a day of simulated time"));
+        }
+        if self.grace + workload.timeout >= self.calm {
+            let what = format!(
+                "a calm of {} leaves no time to demand progress in; expected more than grace ({}) and an operation's \
+                 timeout ({}) together",
+                self.calm.show(),
+                self.grace.show(),
+                workload.timeout.show()
+            );
+            return Err(fields.problem("calm", what));
+        }
+        if self.lost_nodes.high > cluster.minority() {
+            let (lost, may) = (self.lost_nodes.high, cluster.minority());
+            let what = format!("{lost} of {} servers lost for good; expected at most {may}", cluster.nodes);
+            return Err(fields.problem("lost_nodes", what));
+        }
+        Ok(())
+    }
+}
+
+fn at_least(fields: &Fields<'_>, name: &str, value: u64, least: u64) -> Result<(), Problem> {
+    match value < least {
+        true => Err(fields.problem(name, format!("`{name}` is {value}; expected at least {least}"))),
+        false => Ok(()),
+    }
+}
