@@ -1,0 +1,201 @@
+//! What a node's clocks show: a pure function of true time and of what was done to them.
+//!
+//! One oscillator drives both clocks. Its rate is off by a drift, or zero while frozen. The **monotonic** clock is its
+//! reading: it starts at an offset of its own, never goes back, and runs on over restarts of the node's process, as a
+//! machine's does. The **wall** clock is the monotonic one plus an offset that can jump either way; a strobe throws it
+//! to and fro.
+
+use super::Nanos;
+use seaworthy::types::{Time, Wall};
+use std::time::Duration;
+
+/// How a node's clocks are without faults.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ClockSettings {
+    /// What the monotonic clock shows at true time 0.
+    pub start: Nanos,
+    /// What the wall clock shows at true time 0, in nanoseconds since the Unix epoch.
+    pub epoch: Nanos,
+    /// How much too fast the oscillator is, in parts per million; negative is too slow.
+    pub drift_ppm: i64,
+}
+
+/// What can be done to a clock.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum ClockFault {
+    /// The wall clock jumps by so many nanoseconds. It stays jumped.
+    Jump(i64),
+    /// The oscillator is off by so many parts per million more.
+    Drift(i64),
+    /// Both clocks stand still.
+    Freeze,
+    /// The wall clock shows so many nanoseconds more in every second period.
+    Strobe {
+        /// How far it is thrown, in nanoseconds; may be negative.
+        by: i64,
+        /// How long it stays on each side.
+        period: Duration,
+    },
+}
+
+/// Parts in a million.
+const MILLION: i128 = 1_000_000;
+
+/// The state of a node's clocks.
+#[derive(Clone, Debug)]
+pub struct ClockModel {
+    base_ppm: i64,
+    /// True time, monotonic reading, and rate since then.
+    anchor: (Nanos, Nanos, i64),
+    wall_offset: i64,
+    strobe: Option<(Nanos, i64, Nanos)>,
+}
+
+impl ClockModel {
+    /// Clocks at true time 0.
+    #[must_use]
+    pub fn new(settings: ClockSettings) -> ClockModel {
+        ClockModel {
+            base_ppm: settings.drift_ppm,
+            anchor: (0, settings.start, settings.drift_ppm),
+            wall_offset: signed(i128::from(settings.epoch) - i128::from(settings.start)),
+            strobe: None,
+        }
+    }
+
+    /// The monotonic clock at true time `at`, which must not lie before the last change.
+    #[must_use]
+    pub fn monotonic(&self, at: Nanos) -> Time {
+        let (since, reading, ppm) = self.anchor;
+        let elapsed = i128::from(at.saturating_sub(since));
+        Time(reading.saturating_add(unsigned(elapsed * (MILLION + i128::from(ppm)) / MILLION)))
+    }
+
+    /// The wall clock at true time `at`.
+    #[must_use]
+    pub fn wall(&self, at: Nanos) -> Wall {
+        let thrown = match self.strobe {
+            Some((since, by, period)) if (at.saturating_sub(since) / period) % 2 == 1 => by,
+            _ => 0,
+        };
+        Wall(unsigned(i128::from(self.monotonic(at).0) + i128::from(self.wall_offset) + i128::from(thrown)))
+    }
+
+    /// The earliest true time at which the monotonic clock shows at least `deadline`, if nothing is done to it until
+    /// then; `None` while it stands still.
+    #[must_use]
+    pub fn true_time_of(&self, deadline: Time) -> Option<Nanos> {
+        let (since, reading, ppm) = self.anchor;
+        let ahead = i128::from(deadline.0.saturating_sub(reading));
+        let rate = MILLION + i128::from(ppm);
+        if ahead > 0 && rate <= 0 {
+            return None;
+        }
+        let rate = rate.max(1);
+        Some(since.saturating_add(unsigned((ahead * MILLION + rate - 1) / rate)))
+    }
+
+    /// Does `fault` to the clocks at true time `at`.
+    pub fn disturb(&mut self, at: Nanos, fault: ClockFault) {
+        match fault {
+            ClockFault::Jump(by) => self.wall_offset = self.wall_offset.saturating_add(by),
+            ClockFault::Drift(ppm) => self.set_rate(at, (self.base_ppm + ppm).max(-MILLION as i64)),
+            ClockFault::Freeze => self.set_rate(at, -MILLION as i64),
+            ClockFault::Strobe { by, period } => self.strobe = Some((at, by, super::nanos(period).max(1))),
+        }
+    }
+
+    /// Ends what lasts of `fault` at true time `at`: rate and strobe are as they were; a jump stays jumped.
+    pub fn settle(&mut self, at: Nanos, fault: ClockFault) {
+        match fault {
+            ClockFault::Jump(_) => {}
+            ClockFault::Drift(_) | ClockFault::Freeze => self.set_rate(at, self.base_ppm),
+            ClockFault::Strobe { .. } => self.strobe = None,
+        }
+    }
+
+    fn set_rate(&mut self, at: Nanos, ppm: i64) {
+        self.anchor = (at, self.monotonic(at).0, ppm);
+    }
+}
+
+fn unsigned(n: i128) -> u64 {
+    n.clamp(0, i128::from(u64::MAX)) as u64
+}
+
+fn signed(n: i128) -> i64 {
+    n.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const S: u64 = 1_000_000_000;
+
+    fn model(drift_ppm: i64) -> ClockModel {
+        ClockModel::new(ClockSettings { start: 7 * S, epoch: 1_000 * S, drift_ppm })
+    }
+
+    #[test]
+    fn drift_offsets_and_jumps_are_as_configured() {
+        let mut clock = model(200);
+        assert_eq!(clock.monotonic(0), Time(7 * S));
+        assert_eq!(clock.monotonic(10 * S), Time(17 * S + 2_000_000));
+        assert_eq!(clock.wall(10 * S), Wall(1_010 * S + 2_000_000));
+        clock.disturb(10 * S, ClockFault::Jump(-(60 * S as i64)));
+        assert_eq!(clock.monotonic(10 * S), Time(17 * S + 2_000_000), "a jump leaves monotonic time alone");
+        assert_eq!(clock.wall(10 * S), Wall(950 * S + 2_000_000));
+        clock.disturb(10 * S, ClockFault::Drift(-500_200));
+        assert_eq!(clock.monotonic(12 * S), Time(18 * S + 2_000_000), "half as fast");
+        clock.settle(12 * S, ClockFault::Drift(-500_200));
+        assert_eq!(clock.monotonic(13 * S), Time(19 * S + 2_000_000 + 200_000));
+    }
+
+    #[test]
+    fn a_frozen_clock_stands_still_and_a_strobe_alternates() {
+        let mut clock = model(0);
+        clock.disturb(S, ClockFault::Freeze);
+        assert_eq!((clock.monotonic(9 * S), clock.wall(9 * S)), (Time(8 * S), Wall(1_001 * S)));
+        assert_eq!(clock.true_time_of(Time(8 * S)), Some(S));
+        assert_eq!(clock.true_time_of(Time(8 * S + 1)), None);
+        clock.settle(9 * S, ClockFault::Freeze);
+        assert_eq!(clock.true_time_of(Time(9 * S)), Some(10 * S));
+        let strobe = ClockFault::Strobe { by: -(5 * S as i64), period: Duration::from_secs(1) };
+        clock.disturb(10 * S, strobe);
+        assert_eq!([10, 11, 12].map(|t| clock.wall(t * S).0 / S), [1_002, 998, 1_004]);
+        clock.settle(13 * S, strobe);
+        assert_eq!(clock.wall(13 * S), Wall(1_005 * S));
+    }
+
+    proptest! {
+        /// Monotonic time never goes back, and `true_time_of` names the first moment that shows the deadline.
+        #[test]
+        fn monotonic_and_its_inverse_agree(
+            drift in -1_000i64..1_000,
+            steps in prop::collection::vec((0u64..S, 0u8..5, -2_000_000i64..2_000_000), 1..20),
+            ahead in 1u64..5 * S,
+        ) {
+            let (mut clock, mut at) = (model(drift), 0);
+            for (wait, what, amount) in steps {
+                let before = clock.monotonic(at);
+                at += wait;
+                prop_assert!(clock.monotonic(at) >= before);
+                let shown = clock.monotonic(at);
+                match what {
+                    0 => clock.disturb(at, ClockFault::Jump(amount)),
+                    1 => clock.disturb(at, ClockFault::Drift(amount)),
+                    2 => clock.disturb(at, ClockFault::Freeze),
+                    _ => clock.settle(at, ClockFault::Freeze),
+                }
+                prop_assert_eq!(clock.monotonic(at), shown, "no change moves the present reading");
+            }
+            let deadline = Time(clock.monotonic(at).0 + ahead);
+            if let Some(when) = clock.true_time_of(deadline) {
+                prop_assert!(clock.monotonic(when) >= deadline);
+                prop_assert!(clock.monotonic(when - 1) < deadline);
+            }
+        }
+    }
+}

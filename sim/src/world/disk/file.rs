@@ -1,0 +1,285 @@
+//! One file: its contents now, and what its sectors held before each sync that is not yet in effect.
+//!
+//! Contents live in chunks that exist only once written to, so reserving a segment of zeros costs nothing. Before a
+//! sector is first changed after a sync its old contents go into an undo list. A sync in effect throws the list away;
+//! a crash plays some of it back.
+
+use super::super::Nanos;
+use seaworthy::types::Rng;
+use std::collections::{BTreeSet, VecDeque};
+
+/// The unit that survives a crash whole or not at all, in bytes.
+pub const SECTOR: usize = 512;
+const CHUNK: usize = 32 * SECTOR;
+
+/// What a sector held before.
+enum Old {
+    Zeros,
+    Bytes(Box<[u8]>),
+}
+
+/// What changed between two syncs: first old contents of each sector changed, in the order of the changes.
+struct Batch {
+    old_len: u64,
+    undo: Vec<(u32, Old)>,
+}
+
+struct Chunk {
+    data: Box<[u8]>,
+    /// The batch in which each sector's old contents were last saved.
+    saved: [u32; CHUNK / SECTOR],
+}
+
+/// A file's contents, volatile and durable.
+pub(super) struct SimFile {
+    chunks: Vec<Option<Chunk>>,
+    len: u64,
+    batch: u32,
+    dirty: Batch,
+    /// Syncs under way: when they take effect, and what they make durable.
+    syncing: VecDeque<(Nanos, Batch)>,
+}
+
+/// What a crash did to a file.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Wreck {
+    pub(super) kept: u64,
+    pub(super) lost: u64,
+}
+
+impl SimFile {
+    pub(super) fn new() -> SimFile {
+        let dirty = Batch { old_len: 0, undo: Vec::new() };
+        SimFile { chunks: Vec::new(), len: 0, batch: 1, dirty, syncing: VecDeque::new() }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(super) fn sectors(&self) -> u32 {
+        self.len.div_ceil(SECTOR as u64) as u32
+    }
+
+    /// Fills `buf`; the range must lie within the file.
+    pub(super) fn read(&self, offset: u64, buf: &mut [u8]) {
+        for (at, part) in pieces(offset, buf.len(), CHUNK) {
+            let (chunk, within) = (at as usize / CHUNK, at as usize % CHUNK);
+            let target = &mut buf[part.clone()];
+            match self.chunks.get(chunk).and_then(Option::as_ref) {
+                Some(chunk) => target.copy_from_slice(&chunk.data[within..within + part.len()]),
+                None => target.fill(0),
+            }
+        }
+    }
+
+    /// Writes, extending the file if need be.
+    pub(super) fn write(&mut self, offset: u64, data: &[u8]) {
+        for (at, part) in pieces(offset, data.len(), SECTOR) {
+            self.save((at / SECTOR as u64) as u32);
+            self.put(at, &data[part]);
+        }
+        self.grow(offset + data.len() as u64);
+    }
+
+    /// Extends the file with zeros to at least `len` bytes.
+    pub(super) fn grow(&mut self, len: u64) {
+        self.len = self.len.max(len);
+        let chunks = self.len.div_ceil(CHUNK as u64) as usize;
+        if self.chunks.len() < chunks {
+            self.chunks.resize_with(chunks, || None);
+        }
+    }
+
+    /// Everything written so far becomes durable at `effective`.
+    pub(super) fn begin_sync(&mut self, effective: Nanos) {
+        let fresh = Batch { old_len: self.len, undo: Vec::new() };
+        self.batch += 1;
+        self.syncing.push_back((effective, std::mem::replace(&mut self.dirty, fresh)));
+    }
+
+    /// Syncs that are in effect by `now` leave nothing to undo.
+    pub(super) fn settle(&mut self, now: Nanos) {
+        while self.syncing.front().is_some_and(|(effective, _)| *effective <= now) {
+            self.syncing.pop_front();
+        }
+    }
+
+    /// A sync failed: what it should have written is gone, though the length stays. How many sectors.
+    pub(super) fn drop_dirty(&mut self) -> u64 {
+        self.batch += 1;
+        let undo = std::mem::take(&mut self.dirty.undo);
+        for (sector, old) in &undo {
+            self.restore(*sector, old);
+        }
+        undo.len() as u64
+    }
+
+    /// The power fails: of what is not durable by now, some survives. Whole sectors do or do not; which ones is a
+    /// matter of the file's luck: all, none, those written first, or each for itself.
+    pub(super) fn crash(&mut self, rng: &mut Rng) -> Wreck {
+        self.batch += 1;
+        let dirty = std::mem::replace(&mut self.dirty, Batch { old_len: 0, undo: Vec::new() });
+        let batches: Vec<Batch> = self.syncing.drain(..).map(|(_, batch)| batch).chain([dirty]).collect();
+        let total: usize = batches.iter().map(|batch| batch.undo.len()).sum();
+        let survives = Luck::draw(rng, total as u64);
+        self.crash_len(&batches, rng, &survives);
+        let (mut kept, mut lost) = (BTreeSet::new(), BTreeSet::new());
+        let mut position = total as u64;
+        for batch in batches.iter().rev() {
+            for (sector, old) in batch.undo.iter().rev() {
+                position -= 1;
+                if kept.contains(sector) {
+                    continue; // A newer version survived.
+                }
+                if survives.holds(rng, position) {
+                    kept.insert(*sector);
+                } else {
+                    lost.insert(*sector);
+                    self.restore(*sector, old);
+                }
+            }
+        }
+        self.truncate();
+        self.dirty.old_len = self.len;
+        let lost = lost.difference(&kept).count() as u64;
+        Wreck { kept: kept.len() as u64, lost }
+    }
+
+    /// The length that survives: the newest, or that of some sync not in effect.
+    fn crash_len(&mut self, batches: &[Batch], rng: &mut Rng, luck: &Luck) {
+        for batch in batches.iter().rev() {
+            if batch.old_len >= self.len {
+                continue;
+            }
+            let survives = match luck {
+                Luck::All => true,
+                Luck::None => false,
+                _ => rng.chance(0.5),
+            };
+            if survives {
+                return;
+            }
+            self.len = batch.old_len;
+        }
+    }
+
+    /// Zeroes what lies past the end.
+    fn truncate(&mut self) {
+        self.chunks.truncate(self.len.div_ceil(CHUNK as u64) as usize);
+        if let Some(Some(last)) = self.chunks.last_mut()
+            && self.len as usize % CHUNK != 0
+        {
+            last.data[self.len as usize % CHUNK..].fill(0);
+        }
+    }
+
+    /// Sectors that are durable and hold something, in order.
+    pub(super) fn durable_sectors(&self) -> Vec<u32> {
+        let batches = self.syncing.iter().map(|(_, batch)| batch).chain([&self.dirty]);
+        let pending: BTreeSet<u32> = batches.flat_map(|batch| batch.undo.iter().map(|(sector, _)| *sector)).collect();
+        (0..self.sectors()).filter(|s| !pending.contains(s) && self.sector(*s).is_some_and(|d| !is_zero(d))).collect()
+    }
+
+    /// Flips one bit, durably and unnoticed.
+    pub(super) fn flip(&mut self, sector: u32, bit: usize) {
+        let at = sector as usize * SECTOR + bit / 8;
+        if let Some(Some(chunk)) = self.chunks.get_mut(at / CHUNK) {
+            chunk.data[at % CHUNK] ^= 1 << (bit % 8);
+        }
+    }
+
+    fn sector(&self, sector: u32) -> Option<&[u8]> {
+        let at = sector as usize * SECTOR;
+        let chunk = self.chunks.get(at / CHUNK)?.as_ref()?;
+        Some(&chunk.data[at % CHUNK..at % CHUNK + SECTOR])
+    }
+
+    /// Keeps the sector's contents for undoing, once a batch.
+    fn save(&mut self, sector: u32) {
+        let at = sector as usize * SECTOR;
+        let within = at % CHUNK / SECTOR;
+        if let Some(Some(chunk)) = self.chunks.get(at / CHUNK)
+            && chunk.saved[within] == self.batch
+        {
+            return;
+        }
+        let old = match self.sector(sector) {
+            Some(data) if !is_zero(data) => Old::Bytes(data.into()),
+            _ => Old::Zeros,
+        };
+        self.dirty.undo.push((sector, old));
+        self.chunk(at / CHUNK).saved[within] = self.batch;
+    }
+
+    fn restore(&mut self, sector: u32, old: &Old) {
+        let at = sector as usize * SECTOR;
+        let target = &mut self.chunk(at / CHUNK).data[at % CHUNK..at % CHUNK + SECTOR];
+        match old {
+            Old::Zeros => target.fill(0),
+            Old::Bytes(bytes) => target.copy_from_slice(bytes),
+        }
+    }
+
+    fn put(&mut self, at: u64, data: &[u8]) {
+        let within = at as usize % CHUNK;
+        self.chunk(at as usize / CHUNK).data[within..within + data.len()].copy_from_slice(data);
+    }
+
+    fn chunk(&mut self, index: usize) -> &mut Chunk {
+        if self.chunks.len() <= index {
+            self.chunks.resize_with(index + 1, || None);
+        }
+        self.chunks[index]
+            .get_or_insert_with(|| Chunk { data: vec![0; CHUNK].into_boxed_slice(), saved: [0; CHUNK / SECTOR] })
+    }
+}
+
+/// Which unsynced changes survive a crash.
+enum Luck {
+    All,
+    None,
+    /// Those made before this one.
+    First(u64),
+    /// Each with this probability.
+    Each(f64),
+}
+
+impl Luck {
+    fn draw(rng: &mut Rng, changes: u64) -> Luck {
+        match rng.below(6) {
+            0 => Luck::All,
+            1 => Luck::None,
+            2 => Luck::First(rng.below(changes + 1)),
+            _ => Luck::Each(rng.unit()),
+        }
+    }
+
+    fn holds(&self, rng: &mut Rng, position: u64) -> bool {
+        match self {
+            Luck::All => true,
+            Luck::None => false,
+            Luck::First(count) => position < *count,
+            Luck::Each(p) => rng.chance(*p),
+        }
+    }
+}
+
+fn is_zero(data: &[u8]) -> bool {
+    data.iter().all(|&b| b == 0)
+}
+
+/// Splits a range of a file at multiples of `unit`: offsets, and ranges of the buffer.
+fn pieces(offset: u64, len: usize, unit: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        if done == len {
+            return None;
+        }
+        let at = offset + done as u64;
+        let part = (unit - at as usize % unit).min(len - done);
+        let range = done..done + part;
+        done += part;
+        Some((at, range))
+    })
+}

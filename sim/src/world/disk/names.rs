@@ -1,0 +1,119 @@
+//! The directory: names now, names that would be found after a crash, and the changes between them.
+
+use super::super::Nanos;
+use seaworthy::types::Rng;
+use std::collections::{BTreeMap, VecDeque};
+
+/// A file's number, which outlives its names.
+pub(super) type Inode = u64;
+
+#[derive(Clone)]
+enum Change {
+    Link(String, Inode),
+    Unlink(String),
+    Rename(String, String, Inode),
+}
+
+/// The directory of one disk.
+#[derive(Default)]
+pub(super) struct Names {
+    now: BTreeMap<String, Inode>,
+    durable: BTreeMap<String, Inode>,
+    pending: VecDeque<Change>,
+    /// Syncs under way: when they take effect, and how many of the pending changes they cover.
+    syncing: VecDeque<(Nanos, usize)>,
+}
+
+impl Names {
+    pub(super) fn get(&self, name: &str) -> Option<Inode> {
+        self.now.get(name).copied()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, Inode)> {
+        self.now.iter().map(|(name, inode)| (name, *inode))
+    }
+
+    /// Whether any name, now or after a crash, leads to the file.
+    pub(super) fn leads_to(&self, inode: Inode) -> bool {
+        let changes = self.pending.iter().any(|change| match change {
+            Change::Link(_, i) | Change::Rename(_, _, i) => *i == inode,
+            Change::Unlink(_) => false,
+        });
+        changes || self.now.values().chain(self.durable.values()).any(|i| *i == inode)
+    }
+
+    pub(super) fn create(&mut self, name: &str, inode: Inode) {
+        self.change(Change::Link(name.to_owned(), inode));
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        self.change(Change::Unlink(name.to_owned()));
+    }
+
+    pub(super) fn rename(&mut self, from: &str, to: &str, inode: Inode) {
+        self.change(Change::Rename(from.to_owned(), to.to_owned(), inode));
+    }
+
+    pub(super) fn begin_sync(&mut self, effective: Nanos) {
+        let covered: usize = self.syncing.iter().map(|(_, count)| count).sum();
+        self.syncing.push_back((effective, self.pending.len() - covered));
+    }
+
+    /// Syncs that are in effect by `now` make their changes durable; true if any was.
+    pub(super) fn settle(&mut self, now: Nanos) -> bool {
+        let mut any = false;
+        while let Some(&(effective, count)) = self.syncing.front()
+            && effective <= now
+        {
+            for change in self.pending.drain(..count) {
+                apply(&mut self.durable, &change);
+            }
+            self.syncing.pop_front();
+            any = true;
+        }
+        any
+    }
+
+    /// The power fails: some of the pending changes survive; how many did not.
+    pub(super) fn crash(&mut self, rng: &mut Rng) -> u64 {
+        let pending: Vec<Change> = self.pending.drain(..).collect();
+        self.syncing.clear();
+        let keep = match rng.below(4) {
+            0 => 1.0,
+            1 => 0.0,
+            _ => rng.unit(),
+        };
+        let mut lost = 0;
+        for change in &pending {
+            if rng.chance(keep) {
+                apply(&mut self.durable, change);
+            } else {
+                lost += 1;
+            }
+        }
+        self.now = self.durable.clone();
+        lost
+    }
+
+    fn change(&mut self, change: Change) {
+        apply(&mut self.now, &change);
+        self.pending.push_back(change);
+    }
+}
+
+fn apply(names: &mut BTreeMap<String, Inode>, change: &Change) {
+    match change {
+        Change::Link(name, inode) => {
+            names.insert(name.clone(), *inode);
+        }
+        Change::Unlink(name) => {
+            names.remove(name);
+        }
+        Change::Rename(from, to, inode) => {
+            if names.get(from) == Some(inode) {
+                names.remove(from);
+            }
+            names.insert(to.clone(), *inode);
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! The network: endpoints with mailboxes, and a directed link from each to each.
+//!
+//! Servers and clients are endpoints alike, so a client can be cut off too. A partition of any shape is a set of
+//! directed pairs with [`LinkFault::Block`] on them; who draws the shape is not the network's business. What is in
+//! flight on a link when it is blocked or reset is lost; what is in flight to a process when it dies is lost too, while
+//! what a dead process had already sent still arrives.
+//!
+//! Limits: frames in flight on a link, frames in a mailbox. What overflows is dropped and counted in [`NetStats`].
+//!
+//! Caveats: there are no connections, hence no handshake, no end-of-stream and no failure detection by the network; a
+//! receiver learns nothing of a sender's death, which is the harsher world.
+
+mod link;
+#[cfg(test)]
+mod tests;
+
+pub use link::{DropCause, LinkFault, LinkSettings};
+
+use super::Nanos;
+use super::ledger::{Effect, FaultId, Ledger};
+use super::schedule::Schedule;
+use super::trace::{Kind, Trace, payload};
+use bytes::Bytes;
+use link::{Late, Link, Route};
+use seaworthy::types::{Addr, Rng};
+use serde::Serialize;
+use std::collections::{BTreeMap, VecDeque};
+use std::task::Waker;
+
+/// How the network is without faults.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NetSettings {
+    /// Links between servers.
+    pub server_links: LinkSettings,
+    /// Links with a client at one end.
+    pub client_links: LinkSettings,
+    /// Most frames in flight on a link.
+    pub link_limit: u32,
+    /// Most frames in a mailbox.
+    pub mailbox_limit: usize,
+}
+
+/// What the network did, in frames unless said otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
+pub struct NetStats {
+    /// Handed over by senders.
+    pub sent: u64,
+    /// Bytes handed over by senders.
+    pub bytes: u64,
+    /// Put into mailboxes, copies included.
+    pub delivered: u64,
+    /// Second copies put under way.
+    pub duplicated: u64,
+    /// Delivered after a later frame of the same link.
+    pub reordered: u64,
+    /// With a bit flipped.
+    pub corrupted: u64,
+    /// Lost by chance.
+    pub lost: u64,
+    /// Sent into a blocked link.
+    pub blocked: u64,
+    /// In flight when their link was cut, or their receiver died.
+    pub cut: u64,
+    /// Refused by a full link.
+    pub link_full: u64,
+    /// Refused by a full mailbox.
+    pub mailbox_full: u64,
+    /// Arrived where nobody listens.
+    pub unbound: u64,
+}
+
+/// An endpoint's place in the network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Endpoint(u16);
+
+/// Proof of listening at an endpoint; a later binding of the same address makes it void.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Binding {
+    /// Where.
+    pub endpoint: Endpoint,
+    generation: u64,
+}
+
+/// What a mailbox has for its owner.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Mail {
+    /// A frame and its sender.
+    Frame(Addr, Bytes),
+    /// Nothing yet; the waker will be woken.
+    Empty,
+    /// The binding is void: the process it belonged to is dead.
+    Void,
+}
+
+struct Port {
+    addr: Addr,
+    generation: u64,
+    bound: bool,
+    mailbox: VecDeque<(Addr, Bytes)>,
+    waker: Option<Waker>,
+    /// Links by receiver.
+    links: Vec<Option<Box<Link>>>,
+}
+
+struct Flight {
+    from: Endpoint,
+    to: Endpoint,
+    epoch: u32,
+    number: u64,
+    copy: bool,
+    late: Option<Late>,
+    frame: Bytes,
+}
+
+/// The network of one run.
+pub struct Net {
+    seed: u64,
+    settings: NetSettings,
+    ports: Vec<Port>,
+    index: BTreeMap<Addr, Endpoint>,
+    flights: Vec<Option<Flight>>,
+    free: Vec<u32>,
+    frames: u64,
+    stats: NetStats,
+    trace: Trace,
+    ledger: Ledger,
+}
+
+impl Net {
+    /// A network without endpoints.
+    #[must_use]
+    pub fn new(seed: u64, settings: NetSettings, trace: Trace, ledger: Ledger) -> Net {
+        Net {
+            seed,
+            settings,
+            ports: Vec::new(),
+            index: BTreeMap::new(),
+            flights: Vec::new(),
+            free: Vec::new(),
+            frames: 0,
+            stats: NetStats::default(),
+            trace,
+            ledger,
+        }
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub fn stats(&self) -> NetStats {
+        self.stats
+    }
+
+    /// Listens at `addr`. An earlier binding becomes void and its mail is lost.
+    pub fn bind(&mut self, addr: Addr) -> Binding {
+        let endpoint = self.endpoint(addr);
+        let port = &mut self.ports[endpoint.0 as usize];
+        port.generation += 1;
+        port.bound = true;
+        port.mailbox.clear();
+        port.waker = None;
+        Binding { endpoint, generation: port.generation }
+    }
+
+    /// Stops listening, if the binding is the present one. What is on its way there is lost.
+    pub fn unbind(&mut self, now: Nanos, binding: Binding) {
+        if self.ports[binding.endpoint.0 as usize].generation == binding.generation {
+            self.reset(now, self.ports[binding.endpoint.0 as usize].addr);
+        }
+    }
+
+    /// The process at `addr` is dead: its mail, read or on the way, is lost.
+    pub fn reset(&mut self, now: Nanos, addr: Addr) {
+        let endpoint = self.endpoint(addr);
+        let port = &mut self.ports[endpoint.0 as usize];
+        if !std::mem::take(&mut port.bound) {
+            return;
+        }
+        port.generation += 1;
+        self.stats.cut += std::mem::take(&mut port.mailbox).len() as u64;
+        port.waker = None;
+        for from in 0..self.ports.len() {
+            let cut =
+                self.ports[from].links.get_mut(endpoint.0 as usize).and_then(Option::as_mut).map_or(0, |l| l.cut());
+            self.note_cut(now, self.ports[from].addr, addr, cut, None);
+        }
+    }
+
+    /// Sends a frame. Never waits; the frame may be dropped.
+    pub fn send(&mut self, now: Nanos, from: Endpoint, to: Addr, frame: Bytes, schedule: &mut Schedule) {
+        let number = self.frames;
+        self.frames += 1;
+        self.stats.sent += 1;
+        self.stats.bytes += frame.len() as u64;
+        let sender = self.ports[from.0 as usize].addr;
+        self.trace.event(now, Kind::Send, sender, to, [number, frame.len() as u64, payload(&frame)]);
+        let to_endpoint = self.endpoint(to);
+        let limit = self.settings.link_limit;
+        let ledger = self.ledger.clone();
+        let link = self.link(from, to_endpoint);
+        match link.route(now, frame.len(), limit, &ledger) {
+            Route::Drop(cause) => self.dropped(now, sender, to, number, cause),
+            Route::Hold => link.held.push((number, frame)),
+            arrive => self.launch(now, (from, to_endpoint), number, frame, &arrive, schedule),
+        }
+    }
+
+    /// The frame in `slot` of the flight table arrives.
+    pub fn deliver(&mut self, now: Nanos, slot: u32) {
+        let flight = self.flights[slot as usize].take().expect("a frame arrives once");
+        self.free.push(slot);
+        let sender = self.ports[flight.from.0 as usize].addr;
+        let link = self.link(flight.from, flight.to);
+        if link.epoch != flight.epoch {
+            return; // Counted when the link was cut.
+        }
+        link.in_flight -= 1;
+        let overtaken = !flight.copy && flight.number < link.newest;
+        link.newest = link.newest.max(flight.number);
+        if overtaken {
+            self.stats.reordered += 1;
+            self.ledger.charge(flight.late.and_then(|late| late.0), Effect::MessagesReordered, 1);
+        }
+        let port = &mut self.ports[flight.to.0 as usize];
+        let receiver = port.addr;
+        if !port.bound {
+            return self.dropped(now, sender, receiver, flight.number, DropCause::Unbound);
+        }
+        if port.mailbox.len() >= self.settings.mailbox_limit {
+            return self.dropped(now, sender, receiver, flight.number, DropCause::MailboxFull);
+        }
+        port.mailbox.push_back((sender, flight.frame));
+        if let Some(waker) = port.waker.take() {
+            waker.wake();
+        }
+        self.stats.delivered += 1;
+        self.trace.event(now, Kind::Deliver, sender, receiver, [flight.number, 0, 0]);
+    }
+
+    /// Takes the oldest frame of a mailbox; if there is none and a waker is given, that is woken by the next.
+    pub fn take(&mut self, binding: Binding, waker: Option<&Waker>) -> Mail {
+        let port = &mut self.ports[binding.endpoint.0 as usize];
+        if port.generation != binding.generation {
+            return Mail::Void;
+        }
+        match (port.mailbox.pop_front(), waker) {
+            (Some((from, frame)), _) => Mail::Frame(from, frame),
+            (None, Some(waker)) => {
+                match &mut port.waker {
+                    Some(old) => old.clone_from(waker),
+                    none => *none = Some(waker.clone()),
+                }
+                Mail::Empty
+            }
+            (None, None) => Mail::Empty,
+        }
+    }
+
+    /// Lays a fault on directed links.
+    pub fn lay(&mut self, now: Nanos, id: FaultId, pairs: &[(Addr, Addr)], fault: &LinkFault) {
+        self.ledger.fired(id);
+        for &(from, to) in pairs {
+            let ends = (self.endpoint(from), self.endpoint(to));
+            let link = self.link(ends.0, ends.1);
+            let cut = if link.lay(id, fault.clone()) { link.cut() } else { 0 };
+            self.trace.event(now, Kind::LinkFault, from, to, [u64::from(id.0), 1, 0]);
+            self.note_cut(now, from, to, cut, Some(id));
+        }
+    }
+
+    /// Takes a fault off every link it is on. Frames held by a hang that ends continue their way.
+    pub fn lift(&mut self, now: Nanos, id: FaultId, schedule: &mut Schedule) {
+        self.relax(now, u64::from(id.0), |link| link.lift(id), schedule);
+    }
+
+    /// Takes all faults off all links.
+    pub fn heal_all(&mut self, now: Nanos, schedule: &mut Schedule) {
+        self.relax(now, u64::MAX, Link::heal, schedule);
+    }
+
+    /// Loses everything in flight on directed links, which then go on as before.
+    pub fn reset_links(&mut self, now: Nanos, id: FaultId, pairs: &[(Addr, Addr)]) {
+        self.ledger.fired(id);
+        for &(from, to) in pairs {
+            let ends = (self.endpoint(from), self.endpoint(to));
+            let cut = self.link(ends.0, ends.1).cut();
+            self.note_cut(now, from, to, cut, Some(id));
+        }
+    }
+
+    fn relax(&mut self, now: Nanos, id: u64, off: impl Fn(&mut Link) -> bool, schedule: &mut Schedule) {
+        for from in 0..self.ports.len() {
+            for to in 0..self.ports[from].links.len() {
+                let Some(link) = &mut self.ports[from].links[to] else { continue };
+                if !off(link) {
+                    continue;
+                }
+                let held = if link.hangs() { Vec::new() } else { std::mem::take(&mut link.held) };
+                self.trace.event(now, Kind::LinkFault, self.ports[from].addr, self.ports[to].addr, [id, 0, 0]);
+                for (number, frame) in held {
+                    let ends = (Endpoint(from as u16), Endpoint(to as u16));
+                    let ledger = self.ledger.clone();
+                    let arrive = self.link(ends.0, ends.1).arrival(now, frame.len(), &ledger);
+                    self.launch(now, ends, number, frame, &arrive, schedule);
+                }
+            }
+        }
+    }
+
+    fn launch(
+        &mut self,
+        now: Nanos,
+        (from, to): (Endpoint, Endpoint),
+        number: u64,
+        mut frame: Bytes,
+        route: &Route,
+        schedule: &mut Schedule,
+    ) {
+        let Route::Arrive { at, late, copy, flip } = *route else {
+            unreachable!("only frames that arrive are launched")
+        };
+        let addrs = (self.ports[from.0 as usize].addr, self.ports[to.0 as usize].addr);
+        if let Some(at) = copy {
+            self.stats.duplicated += 1;
+            self.trace.event(now, Kind::Duplicate, addrs.0, addrs.1, [number, 0, 0]);
+            let epoch = self.board(from, to);
+            let flight = Flight { from, to, epoch, number, copy: true, late: None, frame: frame.clone() };
+            self.fly(at, flight, schedule);
+        }
+        if let Some(bit) = flip {
+            self.stats.corrupted += 1;
+            self.trace.event(now, Kind::Corrupt, addrs.0, addrs.1, [number, bit, 0]);
+            let mut bytes = frame.to_vec();
+            bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+            frame = bytes.into();
+        }
+        let epoch = self.board(from, to);
+        self.fly(at, Flight { from, to, epoch, number, copy: false, late, frame }, schedule);
+    }
+
+    fn board(&mut self, from: Endpoint, to: Endpoint) -> u32 {
+        let link = self.link(from, to);
+        link.in_flight += 1;
+        link.epoch
+    }
+
+    fn fly(&mut self, at: Nanos, flight: Flight, schedule: &mut Schedule) {
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.flights[slot as usize] = Some(flight);
+                slot
+            }
+            None => {
+                self.flights.push(Some(flight));
+                u32::try_from(self.flights.len() - 1).expect("bounded by the links' limits")
+            }
+        };
+        schedule.frame(at, slot);
+    }
+
+    fn dropped(&mut self, now: Nanos, from: Addr, to: Addr, number: u64, cause: DropCause) {
+        *match cause {
+            DropCause::Lost => &mut self.stats.lost,
+            DropCause::Blocked => &mut self.stats.blocked,
+            DropCause::LinkFull => &mut self.stats.link_full,
+            DropCause::MailboxFull => &mut self.stats.mailbox_full,
+            DropCause::Unbound => &mut self.stats.unbound,
+        } += 1;
+        self.trace.event(now, Kind::Drop, from, to, [number, cause as u64, 0]);
+    }
+
+    fn note_cut(&mut self, now: Nanos, from: Addr, to: Addr, frames: u32, id: Option<FaultId>) {
+        if frames > 0 {
+            self.stats.cut += u64::from(frames);
+            self.ledger.charge(id, Effect::MessagesDropped, u64::from(frames));
+            self.trace.event(now, Kind::Cut, from, to, [u64::from(frames), 0, 0]);
+        }
+    }
+
+    fn endpoint(&mut self, addr: Addr) -> Endpoint {
+        if let Some(&endpoint) = self.index.get(&addr) {
+            return endpoint;
+        }
+        let endpoint = Endpoint(u16::try_from(self.ports.len()).expect("fewer than 65536 endpoints"));
+        let (mailbox, links) = (VecDeque::new(), Vec::new());
+        self.ports.push(Port { addr, generation: 0, bound: false, mailbox, waker: None, links });
+        self.index.insert(addr, endpoint);
+        endpoint
+    }
+
+    fn link(&mut self, from: Endpoint, to: Endpoint) -> &mut Link {
+        let receiver = self.ports[to.0 as usize].addr;
+        let port = &mut self.ports[from.0 as usize];
+        let (sender, to) = (port.addr, to.0 as usize);
+        if port.links.len() <= to {
+            port.links.resize_with(to + 1, || None);
+        }
+        port.links[to].get_or_insert_with(|| {
+            let base = match (sender, receiver) {
+                (Addr::Node(_), Addr::Node(_)) => &self.settings.server_links,
+                _ => &self.settings.client_links,
+            };
+            Box::new(Link::new(base.clone(), Rng::new(self.seed, &format!("link {sender}→{receiver}"))))
+        })
+    }
+}

@@ -1,0 +1,379 @@
+//! The running world: nodes that start, stop and die on madsim, over the models.
+//!
+//! A [`World`] is made inside a madsim runtime. It owns what outlives a node's process (its disk, its clocks, its
+//! address) and starts the process anew after a kill. A kill does three things at one instant: the process's tasks
+//! never run again, its mail is lost, and its disk loses power (or, if only the process dies, merely its handles). It is
+//! not a `plugin::Simulator`: madsim tells plugins of a kill but not of a process that ends by itself, and the order of
+//! these three matters.
+//!
+//! Determinism: one runtime a thread, a fresh thread a seed; madsim picks the next ready task at random from the seed
+//! and lets each take 50 to 100 ns, so any extra wake-up shifts the run. Recording the trace adds none.
+//!
+//! Caveat: a run must end with [`World::shutdown`]: tasks, timers and models hold each other, and would be leaked.
+
+mod pump;
+mod seams;
+#[cfg(test)]
+mod tests;
+
+pub use pump::TrueSleep;
+pub use seams::{SimClock, SimStorage, SimTransport};
+
+use super::clock::{ClockModel, ClockSettings};
+use super::disk::{DiskHandle, DiskSettings, DiskStats, SimDisk};
+use super::ledger::{Effect, FaultId, Ledger};
+use super::net::{LinkFault, Net, NetSettings, NetStats};
+use super::trace::{Kind, Trace};
+use super::{Nanos, lock};
+use madsim::runtime::Handle;
+use pump::Hub;
+use seaworthy::storage::Store;
+use seaworthy::types::{Addr, NodeId};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, Weak};
+
+/// What a world is made of.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WorldSettings {
+    /// Decides everything that is left to chance in the models.
+    pub seed: u64,
+    /// The network.
+    pub net: NetSettings,
+    /// Every node's disk.
+    pub disk: DiskSettings,
+}
+
+/// How a node dies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Death {
+    /// Its process is killed; the operating system keeps what it wrote.
+    Process,
+    /// Its machine loses power; what was not synced is at the mercy of the disk.
+    PowerLoss,
+}
+
+/// What a node's process does, from start to end.
+pub type Process = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What a node's process has of the world, made anew for each start.
+pub struct NodeEnv {
+    /// The node.
+    pub id: NodeId,
+    /// How often it was started before.
+    pub restarts: u64,
+    /// Its address, bound.
+    pub transport: SimTransport,
+    /// Its clocks.
+    pub clock: SimClock,
+    /// Its disk, as it was left.
+    pub disk: SimDisk,
+    handle: DiskHandle,
+    hub: Arc<Hub>,
+}
+
+impl NodeEnv {
+    /// Puts a store opened on [`NodeEnv::disk`] behind the storage seam. Opening took the disk some time; the first
+    /// job's result comes after it.
+    pub fn host(&self, store: Store<SimDisk>) -> SimStorage {
+        SimStorage::new(self.hub.clone(), self.handle.clone(), store)
+    }
+
+    /// Waits until the disk has done all that was asked of it, such as opening the store.
+    pub fn disk_idle(&self) -> TrueSleep {
+        TrueSleep::new(self.hub.clone(), self.handle.busy_until())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Running,
+    Paused,
+    Dead,
+}
+
+struct Node {
+    madsim: madsim::task::NodeId,
+    disk: DiskHandle,
+    clock: SimClock,
+    start: Arc<dyn Fn(NodeEnv) -> Process + Send + Sync>,
+    starts: u64,
+    state: State,
+}
+
+/// The world of one run.
+pub struct World {
+    hub: Arc<Hub>,
+    madsim: Handle,
+    settings: WorldSettings,
+    trace: Trace,
+    ledger: Ledger,
+    nodes: Mutex<BTreeMap<NodeId, Node>>,
+    this: Weak<World>,
+}
+
+impl World {
+    /// A world without nodes. To be called inside a madsim runtime, on its main node.
+    #[must_use]
+    pub fn new(settings: WorldSettings, trace: Trace, ledger: Ledger) -> Arc<World> {
+        let net = Net::new(settings.seed, settings.net.clone(), trace.clone(), ledger.clone());
+        let hub = Hub::start(net);
+        Arc::new_cyclic(|this| World {
+            hub,
+            madsim: Handle::current(),
+            settings,
+            trace,
+            ledger,
+            nodes: Mutex::default(),
+            this: this.clone(),
+        })
+    }
+
+    /// True time.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        self.hub.now()
+    }
+
+    /// Waits for a point of true time.
+    pub fn sleep_until(&self, at: Nanos) -> TrueSleep {
+        TrueSleep::new(self.hub.clone(), at)
+    }
+
+    /// The trace.
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// The fault ledger.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// What the network did so far.
+    #[must_use]
+    pub fn net_stats(&self) -> NetStats {
+        self.hub.with(|core, _| core.net.stats())
+    }
+
+    /// What a node's disk did so far.
+    #[must_use]
+    pub fn disk_stats(&self, id: NodeId) -> DiskStats {
+        self.disk(id).stats()
+    }
+
+    /// A client's endpoint on the network.
+    #[must_use]
+    pub fn client(&self, number: u64) -> SimTransport {
+        SimTransport::bind(self.hub.clone(), Addr::Client(number))
+    }
+
+    /// A clock of its own for somebody, set as told. Clients have one that is not faulty.
+    #[must_use]
+    pub fn new_clock(&self, addr: Addr, settings: ClockSettings) -> SimClock {
+        let model = ClockModel::new(settings);
+        SimClock::new(self.hub.clone(), addr, model, self.trace.clone(), self.ledger.clone())
+    }
+
+    /// Adds a node with an empty disk and starts it. `start` is called for every start and must not hold the world.
+    pub fn add_node(
+        &self,
+        id: NodeId,
+        clock: ClockSettings,
+        start: impl Fn(NodeEnv) -> Process + Send + Sync + 'static,
+    ) {
+        let disk = DiskHandle::new(
+            self.settings.seed,
+            id,
+            self.settings.disk,
+            self.hub.time_source(),
+            self.trace.clone(),
+            self.ledger.clone(),
+        );
+        let mut node = Node {
+            madsim: self.madsim.create_node().name(id.to_string()).build().id(),
+            disk,
+            clock: self.new_clock(Addr::Node(id), clock),
+            start: Arc::new(start),
+            starts: 0,
+            state: State::Dead,
+        };
+        self.start(id, &mut node);
+        let before = lock(&self.nodes).insert(id, node);
+        assert!(before.is_none(), "{id} was added twice");
+    }
+
+    /// Kills a node, by `fault` if by one; false if it is dead already.
+    pub fn kill(&self, id: NodeId, death: Death, fault: Option<FaultId>) -> bool {
+        let was = self.with(id, |node| std::mem::replace(&mut node.state, State::Dead));
+        if was == State::Dead {
+            return false;
+        }
+        let numbers = [u64::from(death == Death::PowerLoss), 0, 0];
+        self.event(Kind::Kill, id, numbers);
+        if let Some(fault) = fault {
+            self.ledger.fired(fault);
+            self.ledger.affected(fault, Effect::NodesKilled, 1);
+        }
+        self.bury(id, death, fault);
+        true
+    }
+
+    /// Starts a dead node again on the disk it left; false if it is alive.
+    pub fn restart(&self, id: NodeId) -> bool {
+        self.with(id, |node| {
+            if node.state != State::Dead {
+                return false;
+            }
+            self.madsim.restart(node.madsim);
+            self.start(id, node);
+            true
+        })
+    }
+
+    /// Stops a running node from running, by `fault` if by one; its mail and its timers wait. False if it was not
+    /// running.
+    pub fn pause(&self, id: NodeId, fault: Option<FaultId>) -> bool {
+        self.with(id, |node| {
+            if node.state != State::Running {
+                return false;
+            }
+            node.state = State::Paused;
+            self.madsim.pause(node.madsim);
+            self.event(Kind::Pause, id, [0; 3]);
+            if let Some(fault) = fault {
+                self.ledger.fired(fault);
+                self.ledger.affected(fault, Effect::NodesPaused, 1);
+            }
+            true
+        })
+    }
+
+    /// Lets a paused node run again; false if it was not paused.
+    pub fn resume(&self, id: NodeId) -> bool {
+        self.with(id, |node| {
+            if node.state != State::Paused {
+                return false;
+            }
+            node.state = State::Running;
+            self.madsim.resume(node.madsim);
+            self.event(Kind::Resume, id, [0; 3]);
+            true
+        })
+    }
+
+    /// Whether the node's process runs or is paused.
+    #[must_use]
+    pub fn is_alive(&self, id: NodeId) -> bool {
+        self.with(id, |node| node.state != State::Dead)
+    }
+
+    /// A node's disk, to trouble it.
+    #[must_use]
+    pub fn disk(&self, id: NodeId) -> DiskHandle {
+        self.with(id, |node| node.disk.clone())
+    }
+
+    /// A node's clocks, to disturb them.
+    #[must_use]
+    pub fn clock(&self, id: NodeId) -> SimClock {
+        self.with(id, |node| node.clock.clone())
+    }
+
+    /// Lays a fault on directed links.
+    pub fn lay(&self, id: FaultId, pairs: &[(Addr, Addr)], fault: &LinkFault) {
+        self.hub.with(|core, now| core.net.lay(now, id, pairs, fault));
+    }
+
+    /// Takes a fault off every link, disk and clock it is on.
+    pub fn lift(&self, id: FaultId) {
+        self.hub.with(|core, now| core.net.lift(now, id, &mut core.schedule));
+        let owned: Vec<_> = lock(&self.nodes).values().map(|node| (node.disk.clone(), node.clock.clone())).collect();
+        for (disk, clock) in owned {
+            disk.lift(id);
+            clock.lift(id);
+        }
+    }
+
+    /// Takes all faults off all links.
+    pub fn heal_links(&self) {
+        self.hub.with(|core, now| core.net.heal_all(now, &mut core.schedule));
+    }
+
+    /// Loses everything in flight on directed links.
+    pub fn reset_links(&self, id: FaultId, pairs: &[(Addr, Addr)]) {
+        self.hub.with(|core, now| core.net.reset_links(now, id, pairs));
+    }
+
+    /// Ends the run: kills every node, ends the pump, and lets what they held be freed.
+    pub async fn shutdown(&self) {
+        let nodes = std::mem::take(&mut *lock(&self.nodes));
+        for node in nodes.values() {
+            self.madsim.kill(node.madsim);
+        }
+        drop(nodes);
+        madsim::time::sleep(std::time::Duration::from_millis(1)).await;
+        self.hub.stop();
+        madsim::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+
+    fn start(&self, id: NodeId, node: &mut Node) {
+        node.state = State::Running;
+        node.starts += 1;
+        let starts = node.starts;
+        self.event(Kind::Start, id, [starts, 0, 0]);
+        let env = NodeEnv {
+            id,
+            restarts: starts - 1,
+            transport: SimTransport::bind(self.hub.clone(), Addr::Node(id)),
+            clock: node.clock.clone(),
+            disk: node.disk.attach(),
+            handle: node.disk.clone(),
+            hub: self.hub.clone(),
+        };
+        let (process, world) = ((node.start)(env), self.this.clone());
+        let spawner = self.madsim.get_node(node.madsim).expect("the node was created");
+        spawner.spawn(async move {
+            process.await;
+            if let Some(world) = world.upgrade() {
+                world.exited(id, starts);
+            }
+        });
+    }
+
+    /// The process ended by itself: what the operating system has stays, everything else of it ends too.
+    fn exited(&self, id: NodeId, starts: u64) {
+        let ended = self.with(id, |node| {
+            let current = node.starts == starts && node.state != State::Dead;
+            if current {
+                node.state = State::Dead;
+            }
+            current
+        });
+        if ended {
+            self.event(Kind::Exit, id, [0; 3]);
+            self.bury(id, Death::Process, None);
+        }
+    }
+
+    fn bury(&self, id: NodeId, death: Death, fault: Option<FaultId>) {
+        let (madsim, disk) = self.with(id, |node| (node.madsim, node.disk.clone()));
+        self.madsim.kill(madsim);
+        self.hub.with(|core, now| core.net.reset(now, Addr::Node(id)));
+        match death {
+            Death::Process => disk.detach(),
+            Death::PowerLoss => disk.crash(fault),
+        }
+    }
+
+    fn with<T>(&self, id: NodeId, work: impl FnOnce(&mut Node) -> T) -> T {
+        work(lock(&self.nodes).get_mut(&id).unwrap_or_else(|| panic!("there is no {id}")))
+    }
+
+    fn event(&self, kind: Kind, id: NodeId, numbers: [u64; 3]) {
+        self.trace.event(self.now(), kind, Addr::Node(id), Addr::Node(id), numbers);
+    }
+}

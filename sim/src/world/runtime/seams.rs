@@ -1,0 +1,231 @@
+//! The three seams of a node, as simulation has them: [`SimTransport`], [`SimClock`], [`SimStorage`].
+
+use super::super::clock::{ClockFault, ClockModel};
+use super::super::disk::{DiskHandle, SimDisk};
+use super::super::ledger::{Effect, FaultId, Ledger};
+use super::super::lock;
+use super::super::net::{Binding, Mail};
+use super::super::schedule::TimerKey;
+use super::super::trace::{Kind, Trace};
+use super::pump::{Alarm, Hub, TrueSleep};
+use seaworthy::node::{Clock, StorageHost, Transport};
+use seaworthy::storage::Store;
+use seaworthy::types::{Addr, Time, Wall};
+use seaworthy::wire::{Packet, frame};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+/// An endpoint on the simulated network. Frames are encoded and decoded for real; one that does not decode is counted.
+pub struct SimTransport {
+    hub: Arc<Hub>,
+    binding: Binding,
+    bad_frames: u64,
+}
+
+impl SimTransport {
+    pub(super) fn bind(hub: Arc<Hub>, addr: Addr) -> SimTransport {
+        let binding = hub.with(|core, _| core.net.bind(addr));
+        SimTransport { hub, binding, bad_frames: 0 }
+    }
+
+    /// The next packet that decodes, `None` if there is none yet. The mailbox of a dead process has none ever.
+    fn take(&mut self, waker: Option<&Waker>) -> Option<(Addr, Packet)> {
+        loop {
+            match self.hub.with(|core, _| core.net.take(self.binding, waker)) {
+                Mail::Empty | Mail::Void => return None,
+                Mail::Frame(from, bytes) => match frame::decode(&bytes) {
+                    Ok(packet) => return Some((from, packet)),
+                    Err(_) => self.bad_frames += 1,
+                },
+            }
+        }
+    }
+}
+
+impl Drop for SimTransport {
+    fn drop(&mut self) {
+        self.hub.with(|core, now| core.net.unbind(now, self.binding));
+    }
+}
+
+impl Transport for SimTransport {
+    fn send(&mut self, to: Addr, packet: Packet) {
+        match frame::encode(&packet) {
+            Ok(bytes) => {
+                let from = self.binding.endpoint;
+                self.hub.with(|core, now| core.net.send(now, from, to, bytes, &mut core.schedule));
+            }
+            Err(_) => self.bad_frames += 1,
+        }
+    }
+
+    fn recv(&mut self) -> impl Future<Output = (Addr, Packet)> + Send {
+        poll_fn(|context| self.take(Some(context.waker())).map_or(Poll::Pending, Poll::Ready))
+    }
+
+    fn try_recv(&mut self) -> Option<(Addr, Packet)> {
+        self.take(None)
+    }
+
+    fn bad_frames(&self) -> u64 {
+        self.bad_frames
+    }
+}
+
+/// A node's clocks. Clones are the same clocks.
+#[derive(Clone)]
+pub struct SimClock {
+    hub: Arc<Hub>,
+    state: Arc<Mutex<ClockState>>,
+}
+
+struct ClockState {
+    addr: Addr,
+    model: ClockModel,
+    /// Faults that make readings differ from what they would be.
+    faults: Vec<(FaultId, ClockFault)>,
+    sleepers: Vec<TimerKey>,
+    trace: Trace,
+    ledger: Ledger,
+}
+
+impl ClockState {
+    /// Charges one reading to every fault that shows in it.
+    fn charge(&self, wall: bool) {
+        for (id, fault) in &self.faults {
+            if wall || matches!(fault, ClockFault::Drift(_) | ClockFault::Freeze) {
+                self.ledger.affected(*id, Effect::ClockReads, 1);
+            }
+        }
+    }
+}
+
+impl SimClock {
+    pub(super) fn new(hub: Arc<Hub>, addr: Addr, model: ClockModel, trace: Trace, ledger: Ledger) -> SimClock {
+        let state = ClockState { addr, model, faults: Vec::new(), sleepers: Vec::new(), trace, ledger };
+        SimClock { hub, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Does `fault` to the clocks.
+    pub fn disturb(&self, id: FaultId, fault: ClockFault) {
+        self.change(|state, now| {
+            state.ledger.fired(id);
+            state.model.disturb(now, fault);
+            state.faults.push((id, fault));
+            state.note(id, now);
+        });
+    }
+
+    /// Ends what lasts of a fault. A wall clock that jumped stays jumped, and goes on being charged for it.
+    pub fn lift(&self, id: FaultId) {
+        self.change(|state, now| {
+            let ended: Vec<_> =
+                state.faults.iter().filter(|(other, _)| *other == id).map(|(_, fault)| *fault).collect();
+            for fault in ended {
+                state.model.settle(now, fault);
+            }
+            state.faults.retain(|(other, fault)| *other != id || matches!(fault, ClockFault::Jump(_)));
+            state.note(id, now);
+        });
+    }
+
+    /// Changes the clocks and wakes all who sleep by them, to look again.
+    fn change(&self, work: impl FnOnce(&mut ClockState, u64)) {
+        let sleepers = {
+            let mut state = lock(&self.state);
+            work(&mut state, self.hub.now());
+            std::mem::take(&mut state.sleepers)
+        };
+        self.hub.with(|core, _| sleepers.into_iter().for_each(|key| core.schedule.fire(key)));
+    }
+}
+
+impl ClockState {
+    fn note(&self, id: FaultId, now: u64) {
+        let shown = (self.model.monotonic(now).0, self.model.wall(now).0);
+        self.trace.event(now, Kind::ClockFault, self.addr, self.addr, [u64::from(id.0), shown.0, shown.1]);
+    }
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> Time {
+        let state = lock(&self.state);
+        state.charge(false);
+        state.model.monotonic(self.hub.now())
+    }
+
+    fn wall(&self) -> Wall {
+        let state = lock(&self.state);
+        state.charge(true);
+        state.model.wall(self.hub.now())
+    }
+
+    fn sleep_until(&self, deadline: Time) -> impl Future<Output = ()> + Send {
+        ClockSleep { clock: self.clone(), deadline, alarm: Alarm::new(self.hub.clone()) }
+    }
+}
+
+/// Waits until a node's own clock shows a time, whatever is done to the clock meanwhile.
+struct ClockSleep {
+    clock: SimClock,
+    deadline: Time,
+    alarm: Alarm,
+}
+
+impl Future for ClockSleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let mut state = lock(&this.clock.state);
+        if state.model.monotonic(this.clock.hub.now()) >= this.deadline {
+            return Poll::Ready(());
+        }
+        if !this.alarm.is_set(context.waker()) {
+            let old = this.alarm.key();
+            state.sleepers.retain(|key| Some(*key) != old);
+            let at = state.model.true_time_of(this.deadline);
+            state.sleepers.push(this.alarm.set(at, context.waker().clone()));
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for ClockSleep {
+    fn drop(&mut self) {
+        if let Some(own) = self.alarm.key() {
+            lock(&self.clock.state).sleepers.retain(|key| *key != own);
+        }
+    }
+}
+
+/// A node's storage: each job runs at once, and its result comes when the disk would be done.
+pub struct SimStorage {
+    store: Mutex<Store<SimDisk>>,
+    disk: DiskHandle,
+    hub: Arc<Hub>,
+}
+
+impl SimStorage {
+    pub(super) fn new(hub: Arc<Hub>, disk: DiskHandle, store: Store<SimDisk>) -> SimStorage {
+        SimStorage { store: Mutex::new(store), disk, hub }
+    }
+}
+
+impl StorageHost for SimStorage {
+    type Disk = SimDisk;
+
+    fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Store<SimDisk>) -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        let result = job(&mut lock(&self.store));
+        let done = TrueSleep::new(self.hub.clone(), self.disk.busy_until());
+        async move {
+            done.await;
+            result
+        }
+    }
+}
