@@ -1,18 +1,16 @@
-<<<<<<< HEAD
 //! Seaworthy in a storm: seeded simulation, fault injection, checking, reports.
 //!
 //! - [`scenario`] (TOML) and a seed expand to a [`plan`]; `run` executes a plan against a cluster in the simulated [`world`].
 //! - [`oracle`] watches Raft's safety across nodes while it runs; the history is judged by `seaworthy-check`.
 //! - [`report`] adds recorded runs up and shows them; [`pool`] makes many of them; `cli` is the `sim` binary.
 
+#[cfg(madsim)]
+pub mod cli;
 pub mod oracle;
 pub mod plan;
 pub mod pool;
 pub mod report;
+#[cfg(madsim)]
+pub mod run;
 pub mod scenario;
-=======
-//! Placeholder.
-
-pub mod world;
->>>>>>> a9c314a (Model the world: network, disk, clocks, ledger, trace, lifecycle)
 pub mod world;

@@ -132,10 +132,22 @@ impl Oracle {
         self.lock().checks
     }
 
-    /// How many log indexes are known committed.
+    /// The last index known committed.
     #[must_use]
-    pub fn committed(&self) -> u64 {
-        self.lock().committed.iter().flatten().count() as u64
+    pub fn last_committed(&self) -> Index {
+        (self.lock().committed.len() as Index).saturating_sub(1)
+    }
+
+    /// The last index whose effect the node's state machine was seen to have.
+    #[must_use]
+    pub fn applied(&self, node: NodeId) -> Index {
+        self.lock().logs.get(&node).map_or(0, |log| log.checked_state)
+    }
+
+    /// Who was elected in the latest term that had a leader.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        self.lock().leaders.last_key_value().map(|(_, node)| *node)
     }
 
     fn lock(&self) -> MutexGuard<'_, Picture> {
@@ -178,6 +190,11 @@ impl Observer for Witness {
         let mut picture = self.oracle.lock();
         picture.complete(self.node, raft.status().snapshot.index, |index| raft.term_at(index));
         picture.state(self.node, kv.applied(), || kv.digest());
+        if let Some(violation) = picture.violation.clone() {
+            drop(picture);
+            // Unwinds out of the runtime: the run ends at this very step.
+            panic!("{} is broken: {}", violation.property, violation.detail);
+        }
     }
 }
 
@@ -185,7 +202,6 @@ impl Picture {
     fn violated(&mut self, property: &'static str, detail: String) {
         self.violation.get_or_insert(Violation { property, detail });
     }
-
     fn vote(&mut self, node: NodeId, term: Term, candidate: NodeId) {
         self.checks += 1;
         let before = *self.votes.entry((node, term)).or_insert(candidate);
@@ -384,7 +400,7 @@ mod tests {
         }
         lead(&mut b, 2);
         assert_eq!(oracle.violation(), None);
-        assert_eq!(oracle.committed(), 2);
+        assert_eq!((oracle.last_committed(), oracle.leader()), (2, Some(B)));
         assert!(oracle.checks() > 0);
     }
 

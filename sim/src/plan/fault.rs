@@ -388,7 +388,11 @@ pub const KINDS: [(&str, &str, &str); 16] = [
         "Wall time jumps forth and back by up to this, each time the period has passed.",
     ),
     ("clock-freeze", "", "Both clocks stand still; the processes go on."),
-    ("transfer", "", "The leader is asked to hand over to the target. Instantaneous; an operation rather than a fault."),
+    (
+        "transfer",
+        "",
+        "The leader is asked to hand over to the target. Instantaneous; an operation rather than a fault.",
+    ),
 ];
 
 impl Kind {
@@ -493,12 +497,9 @@ impl Kind {
             Kind::ClockJump { by } => vec![("by", by.show())],
             Kind::ClockDrift { ppm } => vec![("ppm", ppm.show())],
             Kind::ClockStrobe { by, period } => vec![("by", by.show()), ("period", period.show())],
-            Kind::Pause
-            | Kind::DiskStall
-            | Kind::DiskFull
-            | Kind::FsyncFail
-            | Kind::ClockFreeze
-            | Kind::Transfer => Vec::new(),
+            Kind::Pause | Kind::DiskStall | Kind::DiskFull | Kind::FsyncFail | Kind::ClockFreeze | Kind::Transfer => {
+                Vec::new()
+            }
         }
     }
 }

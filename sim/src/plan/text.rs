@@ -16,9 +16,7 @@
 
 use super::fault::numbered;
 use super::{Call, Clients, Event, Fault, FaultId, Kind, Plan, Tag, Target, What, When};
-use crate::scenario::{
-    Cluster, Disk, Expect, Fields, Link, Problem, Setting, Source, Times, Workload, suggestion,
-};
+use crate::scenario::{Cluster, Disk, Expect, Fields, Link, Problem, Setting, Source, Times, Workload, suggestion};
 use seaworthy::types::MAX_VALUE_BYTES;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -168,7 +166,9 @@ fn split(source: Source<'_>) -> Result<(BTreeMap<&str, Words<'_>>, Vec<(usize, E
             events.push((at, read_event(source, &words)?));
         } else if !HEADERS.contains(&first) {
             let near = suggestion(first, &HEADERS);
-            return Err(source.problem(at, format!("found `{first}`, expected a time such as 3.214s or a header{near}")));
+            return Err(
+                source.problem(at, format!("found `{first}`, expected a time such as 3.214s or a header{near}"))
+            );
         } else if header.insert(first, words).is_some() {
             return Err(source.problem(at, format!("a second line `{first}`")));
         }
@@ -377,7 +377,8 @@ impl<'a> Checker<'a> {
                             return problem(format!("`{}` is written twice; expected a word of its own", value.word));
                         }
                     }
-                    if let Call::Put { when: When::Value(word), .. } | Call::Delete { when: When::Value(word), .. } = call
+                    if let Call::Put { when: When::Value(word), .. } | Call::Delete { when: When::Value(word), .. } =
+                        call
                     {
                         if !self.words.contains(word.as_str()) {
                             return problem(format!("cmp:{word}, but no put of the plan writes `{word}`"));

@@ -181,9 +181,7 @@ fn plain(value: &DeValue<'_>) -> Option<String> {
         DeValue::Integer(number) => Some(number.to_string()),
         DeValue::Float(number) => Some(number.as_str().into()),
         DeValue::Boolean(yes) => Some(yes.to_string()),
-        DeValue::Array(items) => {
-            Some(items.iter().map(|i| plain(i.get_ref())).collect::<Option<Vec<_>>>()?.join(","))
-        }
+        DeValue::Array(items) => Some(items.iter().map(|i| plain(i.get_ref())).collect::<Option<Vec<_>>>()?.join(",")),
         DeValue::Datetime(_) | DeValue::Table(_) => None,
     }
 }

@@ -43,8 +43,7 @@ pub struct Scenario {
     pub faults: Vec<FaultSpec>,
 }
 
-const PARTS: [&str; 9] =
-    ["name", "description", "cluster", "network", "disk", "workload", "time", "expect", "fault"];
+const PARTS: [&str; 9] = ["name", "description", "cluster", "network", "disk", "workload", "time", "expect", "fault"];
 
 impl Scenario {
     /// Reads a scenario from a file.
@@ -127,11 +126,7 @@ impl Scenario {
 }
 
 /// The faults of a text that holds nothing else, for a swarm to choose from.
-pub(crate) fn parse_catalogue(
-    source: Source<'_>,
-    cluster: &Cluster,
-    time: &Times,
-) -> Result<Vec<FaultSpec>, Problem> {
+pub(crate) fn parse_catalogue(source: Source<'_>, cluster: &Cluster, time: &Times) -> Result<Vec<FaultSpec>, Problem> {
     read_faults(source, &parse_toml(source)?, cluster, time, true)
 }
 

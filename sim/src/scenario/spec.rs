@@ -231,7 +231,9 @@ fn read_fault(kind: &str, fields: &mut Fields<'_>, context: &Context<'_>) -> Res
 fn check_target(fields: &Fields<'_>, kind: &Kind, target: &Selector, nodes: u32) -> Result<(), Problem> {
     if let Selector::Nodes(list) = target {
         if let Some(stranger) = list.iter().find(|n| n.0 > nodes) {
-            return Err(fields.problem("target", format!("{stranger} in a cluster of {nodes}; expected n1 to n{nodes}")));
+            return Err(
+                fields.problem("target", format!("{stranger} in a cluster of {nodes}; expected n1 to n{nodes}"))
+            );
         }
     }
     let size = target.size(nodes);

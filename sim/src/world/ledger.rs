@@ -57,6 +57,8 @@ pub enum Effect {
     NodesKilled,
     /// Nodes paused.
     NodesPaused,
+    /// Leaders asked to hand over.
+    LeadersAsked,
 }
 
 /// One line of the ledger.

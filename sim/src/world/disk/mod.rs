@@ -141,9 +141,9 @@ impl DiskHandle {
         lock(&self.0).detach();
     }
 
-    /// The node's machine lost power, by `fault` if by one.
-    pub fn crash(&self, fault: Option<FaultId>) {
-        lock(&self.0).crash(fault);
+    /// The node's machine lost power, by `fault` if by one. What was not synced survives by chance, or not at all.
+    pub fn crash(&self, fault: Option<FaultId>, lose_all: bool) {
+        lock(&self.0).crash(fault, lose_all);
     }
 
     /// When the operations so far are done.
@@ -169,9 +169,11 @@ impl DiskHandle {
         state.troubles.push((id, trouble));
     }
 
-    /// Takes a fault off the disk; damaged sectors stay damaged.
+    /// Takes a fault off the disk: sectors it made unreadable can be read again, rotten ones stay rotten.
     pub fn lift(&self, id: FaultId) {
-        lock(&self.0).troubles.retain(|(other, _)| *other != id);
+        let mut state = lock(&self.0);
+        state.troubles.retain(|(other, _)| *other != id);
+        state.damaged.retain(|_, damage| *damage != (id, Damage::Unreadable));
     }
 
     /// Takes every fault off the disk; damaged sectors stay damaged.
@@ -229,7 +231,7 @@ impl State {
         let (mut cost, mut not_before) = (cost, 0);
         for (id, trouble) in &self.troubles {
             match trouble {
-                DiskTrouble::Slow(factor) => cost = cost.saturating_mul(u64::from(*factor)),
+                DiskTrouble::Slow(extra) => cost = cost.saturating_add(super::nanos(*extra)),
                 DiskTrouble::StallUntil(until) if *until > begin => not_before = not_before.max(*until),
                 _ => continue,
             }
@@ -388,14 +390,14 @@ impl State {
         Ok(())
     }
 
-    fn crash(&mut self, fault: Option<FaultId>) {
+    fn crash(&mut self, fault: Option<FaultId>, lose_all: bool) {
         let now = self.now();
         self.names.settle(now);
-        let names_lost = self.names.crash(&mut self.rng);
+        let names_lost = self.names.crash(&mut self.rng, lose_all);
         let (mut kept, mut lost, mut torn) = (0, 0, 0);
         for file in self.files.values_mut() {
             file.settle(now);
-            let wreck = file.crash(&mut self.rng);
+            let wreck = file.crash(&mut self.rng, lose_all);
             kept += wreck.kept;
             lost += wreck.lost;
             torn += u64::from(wreck.kept > 0 && wreck.lost > 0);

@@ -24,7 +24,7 @@ use super::disk::{DiskHandle, DiskSettings, DiskStats, SimDisk};
 use super::ledger::{Effect, FaultId, Ledger};
 use super::net::{LinkFault, Net, NetSettings, NetStats};
 use super::trace::{Kind, Trace};
-use super::{Nanos, lock};
+use super::{Nanos, TimeSource, lock};
 use madsim::runtime::Handle;
 use pump::Hub;
 use seaworthy::storage::Store;
@@ -50,8 +50,10 @@ pub struct WorldSettings {
 pub enum Death {
     /// Its process is killed; the operating system keeps what it wrote.
     Process,
-    /// Its machine loses power; what was not synced is at the mercy of the disk.
+    /// Its machine loses power; what was not synced survives by chance.
     PowerLoss,
+    /// Its machine loses power, and everything that was not synced with it.
+    TotalLoss,
 }
 
 /// What a node's process does, from start to end.
@@ -69,11 +71,17 @@ pub struct NodeEnv {
     pub clock: SimClock,
     /// Its disk, as it was left.
     pub disk: SimDisk,
+    /// Where a store opened on that disk is to be put.
+    pub seat: Seat,
+}
+
+/// A node's place for its storage.
+pub struct Seat {
     handle: DiskHandle,
     hub: Arc<Hub>,
 }
 
-impl NodeEnv {
+impl Seat {
     /// Puts a store opened on [`NodeEnv::disk`] behind the storage seam. Opening took the disk some time; the first
     /// job's result comes after it.
     pub fn host(&self, store: Store<SimDisk>) -> SimStorage {
@@ -134,6 +142,12 @@ impl World {
     #[must_use]
     pub fn now(&self) -> Nanos {
         self.hub.now()
+    }
+
+    /// Reads the true time, for whoever records.
+    #[must_use]
+    pub fn time_source(&self) -> TimeSource {
+        self.hub.time_source()
     }
 
     /// Waits for a point of true time.
@@ -212,7 +226,7 @@ impl World {
         if was == State::Dead {
             return false;
         }
-        let numbers = [u64::from(death == Death::PowerLoss), 0, 0];
+        let numbers = [u64::from(death != Death::Process), 0, 0];
         self.event(Kind::Kill, id, numbers);
         if let Some(fault) = fault {
             self.ledger.fired(fault);
@@ -331,8 +345,7 @@ impl World {
             transport: SimTransport::bind(self.hub.clone(), Addr::Node(id)),
             clock: node.clock.clone(),
             disk: node.disk.attach(),
-            handle: node.disk.clone(),
-            hub: self.hub.clone(),
+            seat: Seat { handle: node.disk.clone(), hub: self.hub.clone() },
         };
         let (process, world) = ((node.start)(env), self.this.clone());
         let spawner = self.madsim.get_node(node.madsim).expect("the node was created");
@@ -365,7 +378,8 @@ impl World {
         self.hub.with(|core, now| core.net.reset(now, Addr::Node(id)));
         match death {
             Death::Process => disk.detach(),
-            Death::PowerLoss => disk.crash(fault),
+            Death::PowerLoss => disk.crash(fault, false),
+            Death::TotalLoss => disk.crash(fault, true),
         }
     }
 

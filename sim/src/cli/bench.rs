@@ -1,0 +1,127 @@
+//! `bench`: how fast simulated time passes, on one core, with everything on that a sweep has on.
+//!
+//! Each row is a whole run: real frames, disk model, oracle, history and verdict included; the fastest of `--repeat`
+//! runs counts, the load it was made under is in the row.
+
+use super::Failure;
+use super::one::json;
+use crate::plan::Plan;
+use crate::report::Verdict;
+use crate::run;
+use crate::scenario::Scenario;
+use clap::Args;
+use serde::Serialize;
+use std::sync::Arc;
+
+#[derive(Args)]
+pub(super) struct Bench {
+    /// Runs of each row; the fastest counts
+    #[arg(long, default_value_t = 5)]
+    repeat: u64,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// One load and what it is to reach, in simulated seconds per second or runs per second.
+struct Load {
+    name: &'static str,
+    nodes: u32,
+    seconds: u64,
+    rate: u64,
+    clients: u32,
+    goal: f64,
+    per_run: bool,
+}
+
+const LOADS: [Load; 4] = [
+    Load { name: "idle (1 op/s)", nodes: 5, seconds: 600, rate: 1, clients: 1, goal: 2000.0, per_run: false },
+    Load { name: "100 op/s", nodes: 5, seconds: 120, rate: 100, clients: 20, goal: 300.0, per_run: false },
+    Load { name: "1,000 op/s", nodes: 5, seconds: 60, rate: 1000, clients: 100, goal: 60.0, per_run: false },
+    Load { name: "seeds: 30 s, 50 op/s", nodes: 3, seconds: 30, rate: 50, clients: 5, goal: 50.0, per_run: true },
+];
+
+#[derive(Serialize)]
+struct Row {
+    load: &'static str,
+    nodes: u32,
+    simulated_s: f64,
+    operations: u64,
+    events: u64,
+    wall_ms: f64,
+    speed: f64,
+    unit: &'static str,
+    goal: f64,
+}
+
+impl Bench {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let mut rows = Vec::new();
+        for load in LOADS {
+            rows.push(measure(&load, self.repeat)?);
+        }
+        if self.json {
+            println!("{}", json(&rows)?);
+            return Ok(());
+        }
+        println!("one core, everything on; fastest of {} runs", self.repeat);
+        println!(
+            "{:<22} {:>5} {:>11} {:>10} {:>10} {:>9} {:>10}  {:<17} {:>6}",
+            "load", "nodes", "simulated", "operations", "events", "wall", "speed", "", "goal"
+        );
+        for row in rows {
+            println!(
+                "{:<22} {:>5} {:>9.0} s {:>10} {:>10} {:>6.0} ms {:>10.0}  {:<17} {:>6.0}",
+                row.load,
+                row.nodes,
+                row.simulated_s,
+                row.operations,
+                row.events,
+                row.wall_ms,
+                row.speed,
+                row.unit,
+                row.goal
+            );
+        }
+        Ok(())
+    }
+}
+
+fn measure(load: &Load, repeat: u64) -> Result<Row, Failure> {
+    let text = format!(
+        "name = \"bench\"\ndescription = \"fair weather\"\n[cluster]\nnodes = {}\nsnapshot_entries = 10000\n[workload]\nclients = {}\nrate = {}\nkeys = {}\n\
+         [time]\nwarmup = \"1s\"\nstorm = \"{}s\"\ncalm = \"8s\"\n[expect]\nmin_ok = 1\n",
+        load.nodes,
+        load.clients,
+        load.rate,
+        load.rate.clamp(10, 100),
+        load.seconds.saturating_sub(9)
+    );
+    let scenario = Scenario::parse("bench", &text).map_err(|e| e.to_string())?;
+    let mut best: Option<Row> = None;
+    for seed in 1..=repeat {
+        let plan = Arc::new(Plan::expand(&scenario, seed));
+        let finished = run::run(&plan, run::Options::default());
+        let outcome = &finished.record.outcome;
+        if outcome.verdict != Verdict::Pass {
+            return Err(Failure::Input(format!("the run with seed {seed} did not pass: {:?}", outcome.verdict)));
+        }
+        let wall = finished.record.wall_ns as f64 / 1e9;
+        let simulated = outcome.sim_ns as f64 / 1e9;
+        let (speed, unit) = if load.per_run { (1.0 / wall, "runs a second") } else { (simulated / wall, "s a second") };
+        if best.as_ref().is_none_or(|b| speed > b.speed) {
+            best = Some(Row {
+                load: load.name,
+                nodes: load.nodes,
+                simulated_s: simulated,
+                operations: outcome.ops.total(),
+                events: outcome.events,
+                wall_ms: wall * 1e3,
+                speed,
+                unit,
+                goal: load.goal,
+            });
+        }
+    }
+    best.ok_or_else(|| Failure::Input("--repeat must be at least 1".to_owned()))
+}

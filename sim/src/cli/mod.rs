@@ -1,0 +1,112 @@
+//! The command line of the simulator.
+//!
+//! Exit status: 0 all passed, 1 a property failed (or a fault was inert, or a verdict unknown), 2 bad input.
+
+mod audit;
+mod bench;
+mod many;
+mod one;
+mod source;
+
+use clap::{Args, Parser, Subcommand};
+use seaworthy::mutant::Bug;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo sim compare                                     run every bundled scenario and write reports/latest/
+  cargo sim run scenarios/cp/leader-isolated.toml --seed 7
+  cargo sim sweep scenarios/ --seeds 500 --jobs 2
+  cargo sim sweep scenarios/ --seeds 500 --mutant vote-twice
+  cargo sim replay reports/failures/swarm-17.plan
+  cargo sim list
+
+Exit status: 0 all passed, 1 a property failed, 2 bad input.";
+
+#[derive(Parser)]
+#[command(name = "sim", bin_name = "cargo sim", about = "Runs whole Seaworthy clusters in a simulated storm", after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the bundled scenarios over a handful of seeds, check everything, write reports/latest/
+    Compare(many::Compare),
+    /// Run one scenario (or plan) with one seed and say what happened
+    Run(one::Run),
+    /// Run a saved plan again, event for event
+    Replay(one::Replay),
+    /// Run scenarios over many seeds; keep the plan of every failure
+    Sweep(many::Sweep),
+    /// Print the plan that a scenario and a seed expand to
+    Plan(one::ShowPlan),
+    /// List scenarios and planted bugs
+    List(one::List),
+    /// Run the same seeds again in fresh processes and compare their traces
+    Audit(audit::Audit),
+    /// Measure how fast simulated time passes
+    Bench(bench::Bench),
+}
+
+/// What most commands share.
+#[derive(Args, Clone)]
+struct Common {
+    /// Plant a bug by name (see `sim list`)
+    #[arg(long, value_name = "NAME", value_parser = bug)]
+    mutant: Option<Bug>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a command ends when it does not pass.
+enum Failure {
+    /// A property failed; said already.
+    Property,
+    /// The input is bad; the message says where.
+    Input(String),
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Failure {
+        Failure::Input(message)
+    }
+}
+
+/// Where reports go, from the root of the repository.
+fn reports() -> PathBuf {
+    PathBuf::from("reports")
+}
+
+fn bug(name: &str) -> Result<Bug, String> {
+    let known = || Bug::ALL.map(Bug::name).join(", ");
+    Bug::ALL.into_iter().find(|bug| bug.name() == name).ok_or_else(|| format!("no such bug; there are: {}", known()))
+}
+
+/// Runs the command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    // A run that panics is a verdict; its message is kept by the run itself, not printed in the middle of a table.
+    crate::run::quiet_panics();
+    let result = match Cli::parse().command {
+        Command::Compare(command) => command.run(),
+        Command::Run(command) => command.run(),
+        Command::Replay(command) => command.run(),
+        Command::Sweep(command) => command.run(),
+        Command::Plan(command) => command.run(),
+        Command::List(command) => command.run(),
+        Command::Audit(command) => command.run(),
+        Command::Bench(command) => command.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Property) => ExitCode::FAILURE,
+        Err(Failure::Input(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(2)
+        }
+    }
+}

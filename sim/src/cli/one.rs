@@ -1,0 +1,200 @@
+//! `run`, `replay`, `plan`, `list`: one run, or none, looked at closely.
+
+use super::source::{Source, What};
+use super::{Common, Failure, reports};
+use crate::plan::Plan;
+use crate::report::Verdict;
+use crate::run::{self, Finished};
+use clap::Args;
+use seaworthy::mutant::Bug;
+use seaworthy_check::{edn, jsonl};
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+#[derive(Args)]
+pub(super) struct Run {
+    /// Scenario (.toml) or plan (.plan)
+    file: PathBuf,
+    /// The seed everything random is drawn from (a plan has its own)
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct Replay {
+    /// Plan (.plan), as written with every run
+    file: PathBuf,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+struct Output {
+    /// Folder for plan, history and outcome [default: reports/runs/SCENARIO-SEED]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write the full event trace too
+    #[arg(long)]
+    trace: bool,
+    /// Print the trace hash only and write nothing
+    #[arg(long, conflicts_with_all = ["out", "trace"])]
+    hash: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Run {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let source = Source::load(&self.file)?;
+        one(&source.plan(self.seed), &self.output)
+    }
+}
+
+impl Replay {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let source = Source::load(&self.file)?;
+        let What::Plan(plan) = source.what else {
+            let file = self.file.display();
+            return Err(Failure::Input(format!("{file}: a scenario; use `cargo sim run {file} --seed N`")));
+        };
+        one(&plan, &self.output)
+    }
+}
+
+fn one(plan: &Arc<Plan>, output: &Output) -> Result<(), Failure> {
+    let name = format!("{}-{}", plan.scenario, plan.seed);
+    let dir = output.out.clone().unwrap_or_else(|| reports().join("runs").join(name));
+    let mut options = run::Options { mutant: output.common.mutant, trace: None };
+    if !output.hash {
+        write(&dir, "plan.plan", plan.write().as_bytes())?;
+    }
+    if output.trace {
+        let file = File::create(dir.join("trace.txt")).map_err(|e| format!("{}: {e}", dir.display()))?;
+        options.trace = Some(Box::new(BufWriter::new(file)));
+    }
+    let finished = run::run(plan, options);
+    let outcome = &finished.record.outcome;
+    if output.hash {
+        println!("{}", outcome.trace_hash);
+    } else {
+        save(&dir, &finished)?;
+        if output.common.json {
+            println!("{}", json(&finished.record)?);
+        } else {
+            describe(plan, &finished, &dir);
+        }
+    }
+    if outcome.verdict == Verdict::Pass { Ok(()) } else { Err(Failure::Property) }
+}
+
+/// Writes history and outcome of a run into `dir`.
+pub(super) fn save(dir: &Path, finished: &Finished) -> Result<(), String> {
+    let mut history = Vec::new();
+    jsonl::write(&finished.history, &mut history).map_err(|e| e.to_string())?;
+    write(dir, "history.jsonl", &history)?;
+    let mut export = Vec::new();
+    edn::write(&finished.history, &mut export).map_err(|e| e.to_string())?;
+    write(dir, "history.edn", &export)?;
+    let ledger: String = finished.ledger.iter().map(|e| serde_json::to_string(e).unwrap_or_default() + "\n").collect();
+    write(dir, "faults.jsonl", ledger.as_bytes())?;
+    write(dir, "outcome.json", json(&finished.record)?.as_bytes())
+}
+
+pub(super) fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
+    let path = dir.join(name);
+    fs::create_dir_all(dir).and_then(|()| fs::write(&path, bytes)).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String, String> {
+    serde_json::to_string_pretty(value).map_err(|e| e.to_string())
+}
+
+fn describe(plan: &Plan, finished: &Finished, dir: &Path) {
+    let (outcome, ops) = (&finished.record.outcome, finished.record.outcome.ops);
+    let ms = |ns: u64| ns as f64 / 1e6;
+    println!("{} with seed {}, {} nodes", plan.scenario, plan.seed, outcome.nodes);
+    println!("  operations  {} ok, {} failed, {} unknown", ops.ok, ops.fail, ops.info);
+    let percent =
+        |share: crate::report::Share| share.fraction().map_or("–".to_owned(), |f| format!("{:.1} %", f * 100.0));
+    let (storm, calm) = (percent(outcome.availability.storm), percent(outcome.availability.calm));
+    println!("  available   {storm} in the storm, {calm} in the calm");
+    if let (Some(p50), Some(p99)) = (outcome.latency.permille(500), outcome.latency.permille(990)) {
+        println!("  latency     p50 {:.1} ms, p99 {:.1} ms", ms(p50), ms(p99));
+    }
+    for fault in &outcome.faults {
+        println!(
+            "  fault       {}: {} asked for, {} applied, {} effects",
+            fault.kind, fault.requested, fault.fired, fault.affected
+        );
+    }
+    for (node, why) in &finished.refusals {
+        println!("  {node} stopped  {why}");
+    }
+    println!(
+        "  simulated   {:.1} s in {:.0} ms, {} events",
+        outcome.sim_ns as f64 / 1e9,
+        ms(finished.record.wall_ns),
+        outcome.events
+    );
+    println!("  trace hash  {}", outcome.trace_hash);
+    println!("  written to  {}", dir.display());
+    match &outcome.verdict {
+        Verdict::Pass => println!("PASS"),
+        Verdict::Fail { property, detail } => println!("FAIL: {property}\n{detail}"),
+        Verdict::Inert { faults } => println!("INERT: asked for, but without any effect: {}", faults.join(", ")),
+        Verdict::Unknown { why } => println!("UNKNOWN: {why}"),
+    }
+}
+
+#[derive(Args)]
+pub(super) struct ShowPlan {
+    /// Scenario (.toml)
+    file: PathBuf,
+    /// The seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the plan's facts as JSON instead
+    #[arg(long)]
+    json: bool,
+}
+
+impl ShowPlan {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let plan = Source::load(&self.file)?.plan(self.seed);
+        if self.json {
+            println!("{}", json(&plan.facts())?);
+        } else {
+            print!("{}", plan.write());
+        }
+        Ok(())
+    }
+}
+
+#[derive(Args)]
+pub(super) struct List {
+    /// Files or folders
+    #[arg(default_value = "scenarios")]
+    paths: Vec<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl List {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let sources: Vec<_> = Source::load_all(&self.paths)?.iter().map(Source::info).collect();
+        if self.json {
+            println!("{}", json(&serde_json::json!({ "scenarios": sources, "mutants": Bug::ALL.map(Bug::name) }))?);
+            return Ok(());
+        }
+        for source in &sources {
+            println!("{}  ({})\n    {}", source.name, source.file, source.about.trim().replace('\n', "\n    "));
+        }
+        println!("\nplanted bugs (--mutant NAME): {}", Bug::ALL.map(Bug::name).join(", "));
+        Ok(())
+    }
+}

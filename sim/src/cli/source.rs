@@ -1,0 +1,94 @@
+//! What can be run: scenarios (a plan for every seed) and plans (one run each), from files and folders.
+
+use crate::plan::Plan;
+use crate::report::ScenarioInfo;
+use crate::scenario::Scenario;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A file to run.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    pub(super) what: What,
+}
+
+#[derive(Clone)]
+pub(super) enum What {
+    Scenario(Arc<Scenario>),
+    Plan(Arc<Plan>),
+}
+
+impl Source {
+    /// Reads a scenario (`.toml`) or a plan (`.plan`).
+    pub(super) fn load(path: &Path) -> Result<Source, String> {
+        let what = match path.extension().and_then(|e| e.to_str()) {
+            Some("toml") => What::Scenario(Arc::new(Scenario::load(path).map_err(|e| e.to_string())?)),
+            Some("plan") => {
+                let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+                What::Plan(Arc::new(Plan::read(&path.display().to_string(), &text).map_err(|e| e.to_string())?))
+            }
+            _ => return Err(format!("{}: expected a scenario (.toml), a plan (.plan) or a folder", path.display())),
+        };
+        Ok(Source { path: path.to_owned(), what })
+    }
+
+    /// Everything below the given files and folders, in the order of their names.
+    pub(super) fn load_all(paths: &[PathBuf]) -> Result<Vec<Source>, String> {
+        let mut sources = Vec::new();
+        for path in paths {
+            if path.is_dir() {
+                let mut files = Vec::new();
+                walk(path, &mut files)?;
+                for file in files {
+                    sources.push(Source::load(&file)?);
+                }
+            } else {
+                sources.push(Source::load(path)?);
+            }
+        }
+        if sources.is_empty() {
+            let named: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+            return Err(format!("{}: no scenario (.toml) or plan (.plan) in there", named.join(", ")));
+        }
+        Ok(sources)
+    }
+
+    /// The plan for a seed; a plan is what it is.
+    pub(super) fn plan(&self, seed: u64) -> Arc<Plan> {
+        match &self.what {
+            What::Scenario(scenario) => Arc::new(Plan::expand(scenario, seed)),
+            What::Plan(plan) => plan.clone(),
+        }
+    }
+
+    pub(super) fn info(&self) -> ScenarioInfo {
+        let (name, about) = match &self.what {
+            What::Scenario(scenario) => (scenario.name.clone(), scenario.description.clone()),
+            What::Plan(plan) => (plan.scenario.clone(), "A plan kept from an earlier run.".to_owned()),
+        };
+        ScenarioInfo { name, file: self.path.display().to_string(), about }
+    }
+
+    pub(super) fn is_plan(&self) -> bool {
+        matches!(self.what, What::Plan(_))
+    }
+}
+
+fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    let located = |e: std::io::Error| format!("{}: {e}", dir.display());
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir).map_err(located)? {
+        paths.push(entry.map_err(located)?.path());
+    }
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            walk(&path, files)?;
+        } else if path.extension().is_some_and(|e| e == "toml" || e == "plan") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}

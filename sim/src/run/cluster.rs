@@ -1,0 +1,170 @@
+//! The cluster under test: nodes booted on the simulated world exactly as a server boots, with the oracle looking on.
+
+use super::{EPOCH, Traces, lock, nodes};
+use crate::oracle::Oracle;
+use crate::plan::Plan;
+use crate::scenario::Link;
+use crate::world::Latency;
+use crate::world::clock::ClockSettings;
+use crate::world::disk::DiskSettings;
+use crate::world::net::{LinkSettings, NetSettings};
+use crate::world::runtime::{NodeEnv, World, WorldSettings};
+use seaworthy::mutant::{Bug, Mutant};
+use seaworthy::node::{Driver, GROUP, NodeConfig};
+use seaworthy::raft;
+use seaworthy::storage::{Store, StoreConfig};
+use seaworthy::types::{NodeId, Rng};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Nodes that stopped over their storage, and why.
+pub(super) type Refusals = Arc<Mutex<Vec<(NodeId, String)>>>;
+
+/// How late a frame that is set aside for reordering may be.
+const REORDER_BY: Duration = Duration::from_millis(20);
+/// Room on a disk without faults, in bytes.
+const DISK_BYTES: u64 = 1 << 30;
+
+/// The servers of a run and their world.
+pub(super) struct Cluster {
+    pub(super) world: Arc<World>,
+    pub(super) nodes: Vec<NodeId>,
+    oracle: Oracle,
+}
+
+impl Cluster {
+    /// Makes the world and boots every node.
+    pub(super) fn start(plan: &Plan, mutant: Option<Bug>, traces: &Traces) -> Cluster {
+        let links = link_settings(&plan.network);
+        let settings = WorldSettings {
+            seed: plan.seed,
+            net: NetSettings {
+                server_links: links.clone(),
+                client_links: links,
+                link_limit: 10_000,
+                mailbox_limit: 100_000,
+            },
+            disk: DiskSettings {
+                per_operation: plan.disk.write,
+                per_kib: Duration::ZERO,
+                sync: Latency::uniform(plan.disk.sync, plan.disk.jitter),
+                capacity: DISK_BYTES,
+            },
+        };
+        let world = World::new(settings, traces.trace.clone(), traces.ledger.clone());
+        let nodes = nodes(plan);
+        for &id in &nodes {
+            let mut rng = Rng::new(plan.seed, &format!("clock {id}"));
+            let clock = ClockSettings { start: rng.below(1_000_000_000_000), epoch: EPOCH, drift_ppm: 0 };
+            let boot = Boot {
+                config: node_config(plan, id, mutant),
+                store: StoreConfig {
+                    segment_bytes: plan.cluster.segment_bytes,
+                    mutant: planted(mutant),
+                    ..StoreConfig::new(id)
+                },
+                seed: plan.seed,
+                oracle: traces.oracle.clone(),
+                refusals: traces.refusals.clone(),
+            };
+            let boot = Arc::new(boot);
+            world.add_node(id, clock, move |env| Box::pin(boot.clone().run(env)));
+        }
+        Cluster { world, nodes, oracle: traces.oracle.clone() }
+    }
+
+    /// Who was elected last, whether or not that is still so.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        self.oracle.leader()
+    }
+
+    /// Waits until every live server has applied the same entries; what differs if `patience` ends before.
+    pub(super) async fn converge(&self, patience: Duration) -> Option<String> {
+        let end = self.world.now() + super::nanos(patience);
+        loop {
+            let applied: Vec<(NodeId, u64)> = self
+                .nodes
+                .iter()
+                .filter(|id| self.world.is_alive(**id))
+                .map(|id| (*id, self.oracle.applied(*id)))
+                .collect();
+            let last = self.oracle.last_committed();
+            if applied.iter().all(|(_, index)| *index == last) {
+                return None;
+            }
+            if self.world.now() >= end {
+                let told: Vec<String> = applied.iter().map(|(id, index)| format!("{id} up to {index}")).collect();
+                return Some(format!("{last} entries are committed, but {} are applied", told.join(", ")));
+            }
+            self.world.sleep_until(self.world.now() + 50_000_000).await;
+        }
+    }
+}
+
+/// What a node's process is made of, each time it starts.
+struct Boot {
+    config: NodeConfig,
+    store: StoreConfig,
+    seed: u64,
+    oracle: Oracle,
+    refusals: Refusals,
+}
+
+impl Boot {
+    async fn run(self: Arc<Self>, env: NodeEnv) {
+        let id = env.id;
+        let Err(error) = self.serve(env).await;
+        lock(&self.refusals).push((id, error.to_string()));
+    }
+
+    async fn serve(&self, env: NodeEnv) -> Result<Infallible, seaworthy::storage::StorageError> {
+        let NodeEnv { id, restarts, transport, clock, disk, seat } = env;
+        let (store, mut recovered) = Store::open(disk, self.store.clone())?;
+        seat.disk_idle().await;
+        let recovered = recovered.remove(&GROUP).unwrap_or_default();
+        let witness = self.oracle.witness(id, &recovered);
+        let rng = Rng::new(self.seed, &format!("raft {id} {restarts}"));
+        Driver::run(self.config.clone(), recovered, (transport, clock, seat.host(store)), witness, rng).await
+    }
+}
+
+fn node_config(plan: &Plan, id: NodeId, mutant: Option<Bug>) -> NodeConfig {
+    let cluster = &plan.cluster;
+    let raft = raft::Config {
+        election_timeout: cluster.election_timeout,
+        heartbeat: cluster.heartbeat,
+        max_in_flight: cluster.max_in_flight as usize,
+        max_append_bytes: usize::try_from(cluster.max_append_bytes).unwrap_or(usize::MAX),
+        keep_entries: cluster.keep_entries,
+        snapshot_chunk: usize::try_from(cluster.snapshot_chunk).unwrap_or(usize::MAX),
+        lease_ppm: cluster.lease_ppm,
+        mutant: planted(mutant),
+        ..raft::Config::new(id, nodes(plan))
+    };
+    NodeConfig { snapshot_entries: cluster.snapshot_entries, ..NodeConfig::new(raft) }
+}
+
+/// Plans speak of bugs by name; nodes carry them.
+fn planted(bug: Option<Bug>) -> Mutant {
+    #[cfg(feature = "mutants")]
+    if let Some(bug) = bug {
+        return Mutant::planted(bug);
+    }
+    let _ = bug;
+    Mutant::default()
+}
+
+/// A plan's link as the network has it.
+pub(super) fn link_settings(link: &Link) -> LinkSettings {
+    LinkSettings {
+        latency: Latency::uniform(link.latency, link.jitter),
+        bandwidth: link.bandwidth,
+        loss: link.loss.0,
+        duplicate: link.duplicate.0,
+        reorder: link.reorder.0,
+        reorder_by: REORDER_BY,
+        corrupt: link.corrupt.0,
+        reset: link.reset.0,
+    }
+}

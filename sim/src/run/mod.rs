@@ -1,0 +1,250 @@
+//! One run: a plan carried out against a cluster, and what came of it.
+//!
+//! Everything happens on a fresh thread with a fresh madsim runtime, whose chance is drawn from the plan's seed. The run
+//! ends early at the first step that breaks an invariant: a node's own assertion or the oracle's observation unwinds out
+//! of the runtime and becomes the verdict. What clients saw until then is kept.
+//!
+//! - [`cluster`](self): nodes booted on the simulated world. `nemesis`: the plan's faults. `workload`: its clients.
+//! - `verdict`: the judgement, from recorded facts only.
+
+mod cluster;
+mod nemesis;
+mod verdict;
+mod workload;
+
+use crate::oracle::{Oracle, Violation};
+use crate::plan::{Call, Plan, What};
+use crate::report::{Mode, Outcome, RunRecord, TraceHash};
+use crate::world::clock::ClockSettings;
+use crate::world::ledger::{self, Ledger};
+use crate::world::runtime::World;
+use crate::world::trace::Trace;
+use bytes::Bytes;
+use cluster::{Cluster, Refusals};
+use seaworthy::client::{Client, Patience};
+use seaworthy::mutant::Bug;
+use seaworthy::types::{Addr, NodeId, Rng};
+use seaworthy_check::{History, Recorder};
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use workload::{Log, Patron};
+
+/// How a plan is run.
+#[derive(Default)]
+pub struct Options {
+    /// The bug planted in every node.
+    pub mutant: Option<Bug>,
+    /// Where the full trace goes.
+    pub trace: Option<Box<dyn Write + Send>>,
+}
+
+/// What a run leaves behind.
+pub struct Finished {
+    /// Figures and verdict.
+    pub record: RunRecord,
+    /// What clients did and saw.
+    pub history: History,
+    /// The fault ledger.
+    pub ledger: Vec<ledger::Entry>,
+    /// Nodes that stopped over their storage, and why.
+    pub refusals: Vec<(NodeId, String)>,
+}
+
+/// Carries out `plan` on a fresh thread and judges what came of it.
+///
+/// # Panics
+/// The system has no thread for it.
+#[must_use]
+pub fn run(plan: &Arc<Plan>, options: Options) -> Finished {
+    let plan = plan.clone();
+    let thread = thread::Builder::new().name(RUN_THREAD.into()).spawn(move || on_this_thread(&plan, options));
+    thread.expect("the system has a thread for a run").join().expect("a run catches its own panics")
+}
+
+/// What the run shares with the world outside it, so that it survives a run that unwinds.
+#[derive(Clone, Default)]
+struct Traces {
+    trace: Trace,
+    ledger: Ledger,
+    oracle: Oracle,
+    recorder: Arc<Mutex<Recorder>>,
+    refusals: Refusals,
+    ending: Arc<Mutex<Ending>>,
+}
+
+/// How far a run came.
+#[derive(Default)]
+struct Ending {
+    sim_ns: u64,
+    messages: u64,
+    bytes: u64,
+    divergence: Option<String>,
+}
+
+fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
+    let start = Instant::now();
+    let traces = Traces { trace: options.trace.map_or_else(Trace::new, Trace::recording), ..Traces::default() };
+    let inside = traces.clone();
+    let unwound = panic::catch_unwind(AssertUnwindSafe(|| {
+        let runtime = madsim::runtime::Runtime::with_seed_and_config(plan.seed, madsim::Config::default());
+        runtime.block_on(voyage(plan.clone(), options.mutant, inside));
+    }));
+    let violation = traces.oracle.violation().or_else(|| unwound.err().map(|payload| assertion(&*payload)));
+    finish(plan, options.mutant, &traces, violation, start)
+}
+
+fn finish(plan: &Plan, mutant: Option<Bug>, traces: &Traces, violation: Option<Violation>, start: Instant) -> Finished {
+    let history = lock(&traces.recorder).history().clone();
+    let ledger = traces.ledger.entries();
+    let faults = verdict::tally(&ledger);
+    let ending = lock(&traces.ending);
+    let divergence = ending.divergence.clone();
+    let verdict =
+        verdict::judge(&verdict::Evidence { plan, history: &history, violation, faults: &faults, divergence });
+    let figures = verdict::figures(plan, &history);
+    if let Err(error) = traces.trace.finish() {
+        eprintln!("warning: the trace could not be written: {error}");
+    }
+    let outcome = Outcome {
+        scenario: plan.scenario.clone(),
+        mode: Mode::Cp,
+        seed: plan.seed,
+        mutant: mutant.map(|bug| bug.name().to_owned()),
+        nodes: plan.cluster.nodes,
+        ops: figures.ops,
+        faults,
+        verdict,
+        availability: figures.availability,
+        latency: figures.latency,
+        recovery_ms: figures.recovery_ms,
+        sim_ns: ending.sim_ns,
+        trace_hash: TraceHash(traces.trace.hash() as u64),
+        events: traces.trace.events(),
+        messages: ending.messages,
+        bytes: ending.bytes,
+    };
+    let wall_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let refusals = lock(&traces.refusals).clone();
+    Finished { record: RunRecord { outcome, wall_ns }, history, ledger, refusals }
+}
+
+/// Client 0 gives the nemesis' orders; it is never cut off.
+const OPERATOR: u64 = 0;
+
+/// The run itself, inside the runtime.
+async fn voyage(plan: Arc<Plan>, mutant: Option<Bug>, traces: Traces) {
+    let cluster = Arc::new(Cluster::start(&plan, mutant, &traces));
+    let world = cluster.world.clone();
+    let values = Arc::new(words(&plan));
+    let log = Log { recorder: traces.recorder.clone(), time: world.time_source() };
+    let clients = plan.workload.clients;
+    let mut work = Vec::new();
+    for (number, operations) in operations(&plan) {
+        let mut patron = patron(&world, &plan, number, values.clone(), &log);
+        let (think, ends) = (plan.workload.think, plan.time.ends());
+        work.push(madsim::task::spawn(async move { patron.work(&operations, think, ends).await }));
+    }
+    let storm = madsim::task::spawn(nemesis::storm(plan.clone(), cluster.clone()));
+    for task in work {
+        task.await.expect("a client's task ends by itself");
+    }
+    storm.await.expect("the nemesis' task ends by itself");
+    world.sleep_until(nanos(plan.time.ends())).await;
+    let divergence = cluster.converge(plan.time.grace).await;
+    let mut last = patron(&world, &plan, clients + 1, values, &log);
+    for number in 1..=plan.workload.keys {
+        last.perform(&Call::Get { key: format!("k{number}") }).await;
+    }
+    let net = world.net_stats();
+    *lock(&traces.ending) = Ending { sim_ns: world.now(), messages: net.sent, bytes: net.bytes, divergence };
+    world.shutdown().await;
+}
+
+fn patron(
+    world: &World,
+    plan: &Plan,
+    number: u32,
+    values: Arc<BTreeMap<String, Bytes>>,
+    log: &Log,
+) -> Patron<crate::world::runtime::SimTransport, crate::world::runtime::SimClock> {
+    let settings = ClockSettings { start: 0, epoch: EPOCH, drift_ppm: 0 };
+    let clock = world.new_clock(Addr::Client(u64::from(number)), settings);
+    let workload = &plan.workload;
+    let patience = Patience {
+        operation: workload.timeout,
+        attempt: workload.attempt,
+        tries: workload.tries,
+        ..Patience::default()
+    };
+    let rng = Rng::new(plan.seed, &format!("client {number}"));
+    let client = Client::new(world.client(u64::from(number)), clock.clone(), nodes(plan), patience, rng);
+    Patron::new(client, clock, (number, workload.clients + 1), values, log.clone())
+}
+
+/// When simulated time begins, on every wall clock: 2026-01-01 00:00:00 UTC.
+const EPOCH: u64 = 1_767_225_600_000_000_000;
+
+fn nodes(plan: &Plan) -> Vec<NodeId> {
+    (1..=plan.cluster.nodes).map(NodeId).collect()
+}
+
+/// Each client's operations with the instants before which they must not begin.
+fn operations(plan: &Plan) -> BTreeMap<u32, Vec<(Duration, Call)>> {
+    let mut operations: BTreeMap<u32, Vec<(Duration, Call)>> = BTreeMap::new();
+    for event in &plan.events {
+        if let What::Op { client, call } = &event.what {
+            operations.entry(*client).or_default().push((event.at, call.clone()));
+        }
+    }
+    operations
+}
+
+/// The bytes that stand for each word a put of the plan writes.
+fn words(plan: &Plan) -> BTreeMap<String, Bytes> {
+    let put = |what: &What| match what {
+        What::Op { call: Call::Put { value, .. }, .. } => Some((value.word.clone(), value.bytes().into())),
+        _ => None,
+    };
+    plan.events.iter().filter_map(|event| put(&event.what)).collect()
+}
+
+fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const RUN_THREAD: &str = "run";
+
+thread_local! {
+    /// Where the panic that is unwinding this thread came from.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps the panics of runs from being printed: they are verdicts. Others are reported as ever.
+pub fn quiet_panics() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if thread::current().name() == Some(RUN_THREAD) {
+            let place = info.location().map_or(String::new(), |l| format!(" ({}:{})", l.file(), l.line()));
+            PANIC.with_borrow_mut(|panic| *panic = Some(place));
+        } else {
+            report(info);
+        }
+    }));
+}
+
+/// A node's broken assertion, as a violation.
+fn assertion(payload: &(dyn Any + Send)) -> Violation {
+    let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+    let place = PANIC.take().unwrap_or_default();
+    Violation { property: "assertion", detail: format!("{}{place}", text.unwrap_or("a panic without a message")) }
+}

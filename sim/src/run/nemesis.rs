@@ -1,0 +1,216 @@
+//! The nemesis: lays the plan's faults on the world at their instants and takes them off again.
+//!
+//! Faults overlap freely. Those of links, disks and clocks lie in layers in the world, each under its own name. A server
+//! is down while any fault that keeps it down lasts, and paused while any pause lasts; when the last one ends, it is
+//! started or goes on. When the storm is over everything is taken off and every server that is down is started, but for
+//! those the plan loses for ever.
+
+use super::cluster::{Cluster, link_settings};
+use super::{OPERATOR, nanos, nodes};
+use crate::plan::{Fault, FaultId, Kind, Links, Plan, Sight, Target, Unsynced, What};
+use crate::scenario::Setting;
+use crate::world::clock::ClockFault;
+use crate::world::disk::{Damage, DiskTrouble, Scope};
+use crate::world::ledger::{self, Effect};
+use crate::world::net::LinkFault;
+use crate::world::runtime::Death;
+use seaworthy::node::Transport;
+use seaworthy::types::{Addr, NodeId};
+use seaworthy::wire::{Packet, Request, RequestBody};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A fault that has begun and not ended.
+struct Active {
+    kind: Kind,
+    met: Vec<NodeId>,
+    forever: bool,
+}
+
+struct Nemesis {
+    plan: Arc<Plan>,
+    cluster: Arc<Cluster>,
+    /// The plan's faults as the ledger knows them.
+    entries: BTreeMap<FaultId, ledger::FaultId>,
+    ends: BTreeMap<FaultId, Duration>,
+    active: BTreeMap<FaultId, Active>,
+    /// Whom each fault met.
+    met: BTreeMap<FaultId, Vec<NodeId>>,
+    operator: crate::world::runtime::SimTransport,
+    orders: u64,
+}
+
+/// Carries out the plan's faults, from its beginning to the end of the storm.
+pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>) {
+    let world = cluster.world.clone();
+    let mut ends = BTreeMap::new();
+    let mut entries = BTreeMap::new();
+    for event in &plan.events {
+        if let What::End(id) = event.what {
+            ends.insert(id, event.at);
+        }
+    }
+    for event in &plan.events {
+        if let What::Begin { id, fault, .. } = &event.what {
+            let until = ends.get(id).map(|end| nanos(*end));
+            let about = format!("{} {}", fault.kind.name(), fault.target.show());
+            entries.insert(*id, world.ledger().request(fault.kind.name(), about, nanos(event.at), until));
+        }
+    }
+    let operator = world.client(OPERATOR);
+    let (active, met) = (BTreeMap::new(), BTreeMap::new());
+    let mut nemesis = Nemesis { plan: plan.clone(), cluster, entries, ends, active, met, operator, orders: 0 };
+    let mut calm = false;
+    for event in &plan.events {
+        if !matches!(event.what, What::Op { .. }) {
+            if !calm && event.at > plan.time.storm_ends() {
+                nemesis.calm_at(plan.time.storm_ends()).await;
+                calm = true;
+            }
+            world.sleep_until(nanos(event.at)).await;
+            match &event.what {
+                What::Begin { id, fault, forever } => nemesis.begin(*id, fault, *forever),
+                What::End(id) => nemesis.end(*id),
+                What::Op { .. } => {}
+            }
+        }
+    }
+    if !calm {
+        nemesis.calm_at(plan.time.storm_ends()).await;
+    }
+}
+
+impl Nemesis {
+    fn begin(&mut self, id: FaultId, fault: &Fault<Target>, forever: bool) {
+        let nodes = self.cluster.nodes.clone();
+        let sight = Sight { nodes: &nodes, leader: self.cluster.leader(), met: &self.met };
+        let met = fault.target.resolve(&sight);
+        self.met.insert(id, met.clone());
+        let entry = self.entries[&id];
+        for &node in &met {
+            self.strike(id, entry, &fault.kind, node);
+        }
+        let world = &self.cluster.world;
+        match &fault.kind {
+            Kind::Partition { shape, clients } => {
+                let between = shape.cuts(&met, &nodes).into_iter().map(|(a, b)| (Addr::Node(a), Addr::Node(b)));
+                let count = self.plan.workload.clients;
+                let to_clients = clients.cuts(*shape, &met, &nodes, count).into_iter().flat_map(|(client, node)| {
+                    let ends = (Addr::Client(u64::from(client)), Addr::Node(node));
+                    [ends, (ends.1, ends.0)]
+                });
+                let pairs: Vec<_> = between.chain(to_clients).collect();
+                world.lay(entry, &pairs, &LinkFault::Block);
+            }
+            Kind::Link { on, add } => {
+                world.lay(entry, &self.links_of(&met, *on), &LinkFault::Degrade(link_settings(add)));
+            }
+            _ => {}
+        }
+        if fault.kind.lasts() {
+            self.active.insert(id, Active { kind: fault.kind.clone(), met, forever });
+        }
+    }
+
+    /// What a fault does to one server.
+    fn strike(&mut self, id: FaultId, entry: ledger::FaultId, kind: &Kind, node: NodeId) {
+        let world = &self.cluster.world;
+        let disk = world.disk(node);
+        let clock = world.clock(node);
+        match kind {
+            Kind::Kill { unsynced } => {
+                let death = match unsynced {
+                    Unsynced::Keep => Death::Process,
+                    Unsynced::Tear => Death::PowerLoss,
+                    Unsynced::Lose => Death::TotalLoss,
+                };
+                world.kill(node, death, Some(entry));
+            }
+            Kind::Pause => {
+                world.pause(node, Some(entry));
+            }
+            Kind::DiskSlow { extra } => disk.trouble(entry, DiskTrouble::Slow(*extra)),
+            Kind::DiskStall => {
+                let until = self.ends.get(&id).copied().unwrap_or(self.plan.time.storm_ends());
+                disk.trouble(entry, DiskTrouble::StallUntil(nanos(until)));
+            }
+            Kind::DiskFull => disk.trouble(entry, DiskTrouble::Full(0)),
+            Kind::FsyncFail => disk.trouble(entry, DiskTrouble::FailSyncs(u64::MAX)),
+            Kind::ReadError { sectors } => {
+                disk.damage(entry, &EVERYWHERE, Damage::Unreadable, usize::try_from(*sectors).unwrap_or(usize::MAX));
+            }
+            Kind::Rot { sectors } => {
+                disk.damage(entry, &EVERYWHERE, Damage::Rotten, usize::try_from(*sectors).unwrap_or(usize::MAX));
+            }
+            Kind::Misdirect { writes } => disk.trouble(entry, DiskTrouble::Misdirect(*writes)),
+            Kind::ClockJump { by } => clock.disturb(entry, ClockFault::Jump(by.0)),
+            Kind::ClockDrift { ppm } => clock.disturb(entry, ClockFault::Drift(*ppm)),
+            Kind::ClockStrobe { by, period } => {
+                clock.disturb(entry, ClockFault::Strobe { by: by.0, period: *period });
+            }
+            Kind::ClockFreeze => clock.disturb(entry, ClockFault::Freeze),
+            Kind::Transfer => {
+                // The operator asks every server; the one that leads obeys.
+                world.ledger().fired(entry);
+                for &server in &self.cluster.nodes {
+                    self.orders += 1;
+                    let body = RequestBody::Transfer { to: node };
+                    self.operator.send(Addr::Node(server), Packet::Request(Request { id: self.orders, body }));
+                }
+                world.ledger().affected(entry, Effect::LeadersAsked, 1);
+            }
+            Kind::Partition { .. } | Kind::Link { .. } => {}
+        }
+    }
+
+    fn links_of(&self, met: &[NodeId], on: Links) -> Vec<(Addr, Addr)> {
+        let peers = self.cluster.nodes.iter().map(|n| Addr::Node(*n)).filter(|_| on != Links::Clients);
+        let clients =
+            (1..=self.plan.workload.clients).map(|c| Addr::Client(u64::from(c))).filter(|_| on != Links::Peers);
+        let others: Vec<Addr> = peers.chain(clients).collect();
+        let mut pairs = BTreeSet::new();
+        for &node in met {
+            for &other in others.iter().filter(|other| **other != Addr::Node(node)) {
+                pairs.insert((Addr::Node(node), other));
+                pairs.insert((other, Addr::Node(node)));
+            }
+        }
+        pairs.into_iter().collect()
+    }
+
+    fn end(&mut self, id: FaultId) {
+        let Some(ended) = self.active.remove(&id) else { return };
+        self.cluster.world.lift(self.entries[&id]);
+        for node in ended.met {
+            self.raise(node);
+        }
+    }
+
+    /// Starts a server that is down, or lets it go on, unless a fault still keeps it.
+    fn raise(&self, node: NodeId) {
+        let kept = |keeps: fn(&Kind) -> bool| self.active.values().any(|a| keeps(&a.kind) && a.met.contains(&node));
+        if !kept(|kind| matches!(kind, Kind::Pause)) {
+            self.cluster.world.resume(node);
+        }
+        let down =
+            |kind: &Kind| matches!(kind, Kind::Kill { .. } | Kind::FsyncFail | Kind::DiskFull | Kind::ReadError { .. });
+        if !kept(down) {
+            self.cluster.world.restart(node);
+        }
+    }
+
+    async fn calm_at(&mut self, at: Duration) {
+        self.cluster.world.sleep_until(nanos(at)).await;
+        let over: Vec<FaultId> = self.active.iter().filter(|(_, a)| !a.forever).map(|(id, _)| *id).collect();
+        for id in over {
+            self.end(id);
+        }
+        for node in nodes(&self.plan) {
+            self.raise(node);
+        }
+    }
+}
+
+/// Damage may strike any durable sector of any file.
+const EVERYWHERE: Scope = Scope { prefix: String::new(), oldest: 1.0 };

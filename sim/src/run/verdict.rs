@@ -1,0 +1,158 @@
+//! What a finished run was worth: the properties in the order of their weight, the first broken one with its evidence.
+//!
+//! 1. No node broke an invariant of its own (a release-mode assertion), and the oracle saw none broken across nodes.
+//! 2. The history is linearizable, final reads included.
+//! 3. Progress: in the calm, once the grace has passed, every operation succeeds.
+//! 4. Convergence: at the end all servers that can run have the same state.
+//! 5. Enough was done, and every kind of fault that was asked for had an effect; otherwise the run proves nothing
+//!    (`inert`).
+
+use crate::oracle::Violation;
+use crate::plan::Plan;
+use crate::report::{Availability, FaultTally, Histogram, Ops, Verdict};
+use crate::scenario::MustFire;
+use crate::world::ledger;
+use seaworthy_check as check;
+use std::time::Duration;
+
+/// What a run left for judgement.
+pub struct Evidence<'a> {
+    /// What was to be done.
+    pub plan: &'a Plan,
+    /// What clients did and saw.
+    pub history: &'a check::History,
+    /// A node's broken assertion, or the oracle's observation.
+    pub violation: Option<Violation>,
+    /// What the fault ledger says, by kind.
+    pub faults: &'a [FaultTally],
+    /// Why the servers' states are not the same at the end, if they are not.
+    pub divergence: Option<String>,
+}
+
+/// The verdict, by the list at the top of this file.
+#[must_use]
+pub fn judge(evidence: &Evidence<'_>) -> Verdict {
+    if let Some(Violation { property, detail }) = &evidence.violation {
+        return fail(property, detail.clone());
+    }
+    let expect = &evidence.plan.expect;
+    if expect.linearizable {
+        let report = check::check(evidence.history, &check::Options::default());
+        if let Some(violation) = report.violations().next() {
+            return fail("linearizable", violation.to_string());
+        }
+        if let Some((key, why)) = report.unknowns().next() {
+            return Verdict::Unknown { why: format!("linearizability of {key}: {why}") };
+        }
+    }
+    if let Some(stuck) = stuck(evidence.plan, evidence.history) {
+        return fail("progress", stuck);
+    }
+    if let Some(divergence) = &evidence.divergence {
+        return fail("convergence", divergence.clone());
+    }
+    let ok =
+        evidence.history.operations().iter().filter(|op| matches!(op.outcome, check::Outcome::Ok(_))).count() as u64;
+    if ok < expect.min_ok {
+        return fail(
+            "enough operations",
+            format!("{ok} operations succeeded, at least {} were expected", expect.min_ok),
+        );
+    }
+    let inert: Vec<String> = evidence.faults.iter().filter(|f| f.affected == 0).map(|f| f.kind.clone()).collect();
+    let required = |kind: &String| match &expect.must_fire {
+        MustFire::All => true,
+        MustFire::Kinds(kinds) => kinds.contains(kind),
+    };
+    let inert: Vec<String> = inert.into_iter().filter(required).collect();
+    if inert.is_empty() { Verdict::Pass } else { Verdict::Inert { faults: inert } }
+}
+
+fn fail(property: &str, detail: String) -> Verdict {
+    Verdict::Fail { property: property.to_owned(), detail }
+}
+
+/// The first operation that did not succeed though it began after the grace.
+fn stuck(plan: &Plan, history: &check::History) -> Option<String> {
+    let from = plan.time.storm_ends() + plan.time.grace;
+    let late = |op: &&check::Operation| Duration::from_nanos(op.called.time) >= from;
+    let op = history.operations().iter().filter(late).find(|op| !matches!(op.outcome, check::Outcome::Ok(_)))?;
+    Some(format!(
+        "process {}'s operation on {} began {:.3} s into the run, {:.3} s after the storm, and did not succeed ({})",
+        op.process,
+        history.key(op.key),
+        Duration::from_nanos(op.called.time).as_secs_f64(),
+        (Duration::from_nanos(op.called.time) - plan.time.storm_ends()).as_secs_f64(),
+        match op.outcome {
+            check::Outcome::Fail => "refused until its time was over",
+            _ => "no answer within its time",
+        },
+    ))
+}
+
+/// The ledger's lines added up by kind, in the order in which kinds first appear.
+#[must_use]
+pub fn tally(entries: &[ledger::Entry]) -> Vec<FaultTally> {
+    let mut tallies: Vec<FaultTally> = Vec::new();
+    for entry in entries {
+        let place = tallies.iter().position(|t| t.kind == entry.kind).unwrap_or_else(|| {
+            let kind = entry.kind.clone();
+            tallies.push(FaultTally { kind, requested: 0, fired: 0, affected: 0, inert: 0 });
+            tallies.len() - 1
+        });
+        let tally = &mut tallies[place];
+        tally.requested += 1;
+        tally.fired += entry.fired;
+        tally.affected += entry.effects.values().sum::<u64>();
+        tally.inert += u64::from(entry.effects.is_empty());
+    }
+    tallies
+}
+
+/// What the clients' side of a run comes to in numbers.
+pub struct Figures {
+    /// Operations by outcome.
+    pub ops: Ops,
+    /// Answered against asked, by phase.
+    pub availability: Availability,
+    /// Of the operations that were answered.
+    pub latency: Histogram,
+    /// From the end of the storm to the first answer after it.
+    pub recovery_ms: Option<u64>,
+}
+
+/// Counts the history. Warm-up belongs to neither phase.
+#[must_use]
+pub fn figures(plan: &Plan, history: &check::History) -> Figures {
+    let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+    let (storm, calm) = (nanos(plan.time.warmup), nanos(plan.time.storm_ends()));
+    let mut figures = Figures {
+        ops: Ops::default(),
+        availability: Availability::default(),
+        latency: Histogram::default(),
+        recovery_ms: None,
+    };
+    let mut first_answer: Option<u64> = None;
+    for op in history.operations() {
+        let ok = matches!(op.outcome, check::Outcome::Ok(_));
+        match op.outcome {
+            check::Outcome::Ok(_) => figures.ops.ok += 1,
+            check::Outcome::Fail => figures.ops.fail += 1,
+            check::Outcome::Info => figures.ops.info += 1,
+        }
+        let called = op.called.time;
+        if called >= storm {
+            let share = if called < calm { &mut figures.availability.storm } else { &mut figures.availability.calm };
+            share.of += 1;
+            share.ok += u64::from(ok);
+        }
+        if let (true, Some(returned)) = (ok, op.returned) {
+            figures.latency.record(returned.time - called);
+            if returned.time >= calm {
+                first_answer = Some(first_answer.map_or(returned.time, |at| at.min(returned.time)));
+            }
+        }
+    }
+    figures.recovery_ms = first_answer.map(|at| (at - calm) / 1_000_000);
+    figures
+}

@@ -1,0 +1,179 @@
+//! Clients at work: each does the plan's operations one after another and records what it saw, as Jepsen does.
+//!
+//! A client is a process of the history while it knows the fate of what it did. After an operation of unknown outcome it
+//! goes on as a new process, because the old one is, as far as the history can tell, still waiting.
+
+use crate::plan::{Call, When};
+use crate::world::TimeSource;
+use bytes::Bytes;
+use seaworthy::client::{Client, ClientError};
+use seaworthy::kv;
+use seaworthy::node::{Clock, Transport};
+use seaworthy::wire::Write;
+use seaworthy_check as check;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The history that all clients of a run write to, and the time it is written by.
+#[derive(Clone)]
+pub struct Log {
+    /// The history so far.
+    pub recorder: Arc<Mutex<check::Recorder>>,
+    /// True simulated time.
+    pub time: TimeSource,
+}
+
+/// One client and what it has seen.
+pub struct Patron<T, C> {
+    client: Client<T, C>,
+    clock: C,
+    process: u32,
+    /// Added to `process` when its fate becomes unknown: the number of clients, so that processes never meet.
+    stride: u32,
+    saw: BTreeMap<String, kv::Versioned>,
+    /// The bytes that stand for a word of the plan.
+    values: Arc<BTreeMap<String, Bytes>>,
+    log: Log,
+}
+
+/// What the history keeps of a version.
+fn version(seen: Option<&kv::Versioned>) -> Option<(String, u64)> {
+    seen.map(|v| (word_of(&v.value), v.revision))
+}
+
+/// Values are a unique word filled up with dots; the word says it all.
+fn word_of(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).trim_end_matches('.').to_owned()
+}
+
+impl<T: Transport, C: Clock> Patron<T, C> {
+    /// Client number `process` of `stride` clients.
+    pub fn new(
+        client: Client<T, C>,
+        clock: C,
+        (process, stride): (u32, u32),
+        values: Arc<BTreeMap<String, Bytes>>,
+        log: Log,
+    ) -> Patron<T, C> {
+        Patron { client, clock, process, stride, saw: BTreeMap::new(), values, log }
+    }
+
+    /// Does the operations in order, each at its instant or as soon after as the one before is done, and in a closed
+    /// loop `think` after that.
+    pub async fn work(&mut self, operations: &[(Duration, Call)], think: Option<Duration>, ends: Duration) {
+        let zero = seaworthy::types::Time(0);
+        for (at, call) in operations {
+            let pause = think.map_or(zero, |think| self.clock.now() + think);
+            self.clock.sleep_until(pause.max(zero + *at)).await;
+            if self.clock.now() >= zero + ends {
+                break;
+            }
+            self.perform(call).await;
+        }
+    }
+
+    /// Does one operation and records it.
+    pub async fn perform(&mut self, call: &Call) {
+        let (key, when) = match call {
+            Call::Get { key } => (key, &When::Always),
+            Call::Put { key, when, .. } | Call::Delete { key, when } => (key, when),
+        };
+        let condition = self.condition(key, when);
+        let compare = condition.value.as_deref().map(word_of);
+        let asked =
+            check::Condition { exists: condition.exists, value: compare.as_deref(), revision: condition.revision };
+        let write = match call {
+            Call::Get { .. } => None,
+            Call::Put { value, .. } => Some(Write::Put {
+                key: key_bytes(key),
+                value: value.bytes().into(),
+                when: condition.clone(),
+                ttl_ms: None,
+            }),
+            Call::Delete { .. } => Some(Write::Delete { key: key_bytes(key), when: condition.clone() }),
+        };
+        let invoked = match call {
+            Call::Get { .. } => check::Call::Get,
+            Call::Put { value, .. } => check::Call::Put { value: value.word.as_str(), when: asked },
+            Call::Delete { .. } => check::Call::Delete { when: asked },
+        };
+        let op = self.record(|recorder, now, process| recorder.invoke(process, now, key, invoked));
+        let outcome = match write {
+            None => self.client.get(key_bytes(key)).await.map(kv::Reply::Value),
+            Some(write) => self.client.write(write).await,
+        };
+        if let Ok(kv::Reply::Value(seen) | kv::Reply::Refused(seen)) = &outcome {
+            self.remember(key, seen.clone());
+        } else if let (Ok(kv::Reply::Done { revision, commit }), Call::Put { value, .. }) = (&outcome, call) {
+            let (value, revision, commit) = (value.bytes().into(), *revision, *commit);
+            self.remember(key, Some(kv::Versioned { value, revision, commit, expires: None }));
+        }
+        self.end(op, outcome);
+    }
+
+    fn remember(&mut self, key: &str, seen: Option<kv::Versioned>) {
+        match seen {
+            Some(seen) => self.saw.insert(key.to_owned(), seen),
+            None => self.saw.remove(key),
+        };
+    }
+
+    fn condition(&self, key: &str, when: &When) -> kv::Condition {
+        let saw = self.saw.get(key);
+        let missing = kv::Condition { revision: Some(-1), ..kv::Condition::ALWAYS };
+        match when {
+            When::Always => kv::Condition::ALWAYS,
+            When::Missing => kv::Condition { exists: Some(false), ..kv::Condition::ALWAYS },
+            When::Present => kv::Condition { exists: Some(true), ..kv::Condition::ALWAYS },
+            When::SawValue => {
+                saw.map_or(missing, |v| kv::Condition { value: Some(v.value.clone()), ..kv::Condition::ALWAYS })
+            }
+            When::SawRevision => saw.map_or(missing, |v| kv::Condition {
+                revision: i64::try_from(v.revision).ok(),
+                ..kv::Condition::ALWAYS
+            }),
+            When::Value(word) => {
+                let value = self.values.get(word).cloned().unwrap_or_else(|| key_bytes(word));
+                kv::Condition { value: Some(value), ..kv::Condition::ALWAYS }
+            }
+            When::Revision(revision) => kv::Condition { revision: Some(*revision), ..kv::Condition::ALWAYS },
+        }
+    }
+
+    fn end(&mut self, op: check::OpId, outcome: Result<kv::Reply, ClientError>) {
+        let unknown = matches!(&outcome, Err(error) if error.happened());
+        self.record(|recorder, now, _| match &outcome {
+            Ok(reply) => {
+                let seen = match reply {
+                    kv::Reply::Value(seen) | kv::Reply::Refused(seen) => version(seen.as_ref()),
+                    _ => None,
+                };
+                let seen = seen.as_ref().map(|(value, r)| check::Version { value: value.as_str(), revision: Some(*r) });
+                recorder.ok(
+                    op,
+                    now,
+                    match reply {
+                        kv::Reply::Value(_) => check::Reply::Got(seen),
+                        kv::Reply::Done { revision, .. } => check::Reply::Done { revision: Some(*revision) },
+                        _ => check::Reply::Refused(seen),
+                    },
+                );
+            }
+            Err(_) if unknown => recorder.info(op, now),
+            Err(_) => recorder.fail(op, now),
+        });
+        if unknown {
+            self.process += self.stride;
+        }
+    }
+
+    fn record<R>(&self, note: impl FnOnce(&mut check::Recorder, u64, u32) -> R) -> R {
+        let mut recorder = self.log.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        note(&mut recorder, (self.log.time)(), self.process)
+    }
+}
+
+fn key_bytes(key: &str) -> Bytes {
+    Bytes::copy_from_slice(key.as_bytes())
+}
