@@ -52,7 +52,10 @@ struct Committed {
 /// One node's log as its own records tell it.
 #[derive(Debug, Default)]
 struct Log {
+    /// The latest term this node is known to be in.
     term: Term,
+    /// The latest term it has recorded; records reach the disk after what they are about has been seen.
+    recorded: Term,
     /// Index of the entry before `terms[0]`.
     base: Index,
     base_term: Term,
@@ -109,6 +112,7 @@ impl Oracle {
         let mut picture = self.lock();
         let log = Log {
             term: recovered.term,
+            recorded: recovered.term,
             base: recovered.snapshot.index,
             base_term: recovered.snapshot.term,
             terms: recovered.entries.iter().map(|entry| entry.term).collect(),
@@ -215,8 +219,8 @@ impl Picture {
         match record {
             Record::HardState { term, .. } => {
                 let log = self.logs.entry(node).or_default();
-                let before = log.term;
-                log.term = (*term).max(before);
+                let before = std::mem::replace(&mut log.recorded, *term);
+                log.term = log.term.max(*term);
                 if *term < before {
                     self.violated("terms never go back", format!("{node} went from term {before} back to {term}"));
                 }
