@@ -117,12 +117,12 @@ impl SimFile {
 
     /// The power fails: of what is not durable by now, some survives. Whole sectors do or do not; which ones is a
     /// matter of the file's luck: all, none, those written first, or each for itself.
-    pub(super) fn crash(&mut self, rng: &mut Rng, lose_all: bool) -> Wreck {
+    pub(super) fn crash(&mut self, rng: &mut Rng) -> Wreck {
         self.batch += 1;
         let dirty = std::mem::replace(&mut self.dirty, Batch { old_len: 0, undo: Vec::new() });
         let batches: Vec<Batch> = self.syncing.drain(..).map(|(_, batch)| batch).chain([dirty]).collect();
         let total: usize = batches.iter().map(|batch| batch.undo.len()).sum();
-        let survives = if lose_all { Luck::None } else { Luck::draw(rng, total as u64) };
+        let survives = Luck::draw(rng, total as u64);
         self.crash_len(&batches, rng, &survives);
         let (mut kept, mut lost) = (BTreeSet::new(), BTreeSet::new());
         let mut position = total as u64;

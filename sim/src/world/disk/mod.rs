@@ -141,9 +141,9 @@ impl DiskHandle {
         lock(&self.0).detach();
     }
 
-    /// The node's machine lost power, by `fault` if by one. What was not synced survives by chance, or not at all.
-    pub fn crash(&self, fault: Option<FaultId>, lose_all: bool) {
-        lock(&self.0).crash(fault, lose_all);
+    /// The node's machine lost power, by `fault` if by one.
+    pub fn crash(&self, fault: Option<FaultId>) {
+        lock(&self.0).crash(fault);
     }
 
     /// When the operations so far are done.
@@ -169,11 +169,9 @@ impl DiskHandle {
         state.troubles.push((id, trouble));
     }
 
-    /// Takes a fault off the disk: sectors it made unreadable can be read again, rotten ones stay rotten.
+    /// Takes a fault off the disk; damaged sectors stay damaged.
     pub fn lift(&self, id: FaultId) {
-        let mut state = lock(&self.0);
-        state.troubles.retain(|(other, _)| *other != id);
-        state.damaged.retain(|_, damage| *damage != (id, Damage::Unreadable));
+        lock(&self.0).troubles.retain(|(other, _)| *other != id);
     }
 
     /// Takes every fault off the disk; damaged sectors stay damaged.
@@ -231,7 +229,7 @@ impl State {
         let (mut cost, mut not_before) = (cost, 0);
         for (id, trouble) in &self.troubles {
             match trouble {
-                DiskTrouble::Slow(extra) => cost = cost.saturating_add(super::nanos(*extra)),
+                DiskTrouble::Slow(factor) => cost = cost.saturating_mul(u64::from(*factor)),
                 DiskTrouble::StallUntil(until) if *until > begin => not_before = not_before.max(*until),
                 _ => continue,
             }
@@ -390,14 +388,14 @@ impl State {
         Ok(())
     }
 
-    fn crash(&mut self, fault: Option<FaultId>, lose_all: bool) {
+    fn crash(&mut self, fault: Option<FaultId>) {
         let now = self.now();
         self.names.settle(now);
-        let names_lost = self.names.crash(&mut self.rng, lose_all);
+        let names_lost = self.names.crash(&mut self.rng);
         let (mut kept, mut lost, mut torn) = (0, 0, 0);
         for file in self.files.values_mut() {
             file.settle(now);
-            let wreck = file.crash(&mut self.rng, lose_all);
+            let wreck = file.crash(&mut self.rng);
             kept += wreck.kept;
             lost += wreck.lost;
             torn += u64::from(wreck.kept > 0 && wreck.lost > 0);

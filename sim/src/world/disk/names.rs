@@ -75,11 +75,10 @@ impl Names {
     }
 
     /// The power fails: some of the pending changes survive; how many did not.
-    pub(super) fn crash(&mut self, rng: &mut Rng, lose_all: bool) -> u64 {
+    pub(super) fn crash(&mut self, rng: &mut Rng) -> u64 {
         let pending: Vec<Change> = self.pending.drain(..).collect();
         self.syncing.clear();
         let keep = match rng.below(4) {
-            _ if lose_all => 0.0,
             0 => 1.0,
             1 => 0.0,
             _ => rng.unit(),

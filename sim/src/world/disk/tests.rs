@@ -35,7 +35,7 @@ impl Bench {
     }
 
     fn crash(&mut self, fault: Option<FaultId>) {
-        self.handle.crash(fault, false);
+        self.handle.crash(fault);
         self.disk = self.handle.attach();
     }
 
@@ -239,7 +239,7 @@ fn a_slow_or_stalled_disk_takes_longer() {
     };
     assert_eq!(took(&mut bench), 14_000);
     let (slow, stall) = (bench.fault(), bench.fault());
-    bench.handle.trouble(slow, DiskTrouble::Slow(Duration::from_millis(9)));
+    bench.handle.trouble(slow, DiskTrouble::Slow(10));
     assert_eq!(took(&mut bench), 140_000);
     bench.handle.trouble(stall, DiskTrouble::StallUntil(bench.now.load(Ordering::Relaxed) + 70 * MS));
     assert_eq!(took(&mut bench), 70 * MS);

@@ -1,7 +1,6 @@
 //! What can be wrong with a disk.
 
 use super::super::Nanos;
-use std::time::Duration;
 
 /// A fault that lasts until it is lifted or used up.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -14,8 +13,8 @@ pub enum DiskTrouble {
     Misdirect(u64),
     /// Only so many more bytes fit on the disk.
     Full(u64),
-    /// Every write, sync and other operation takes so much longer.
-    Slow(Duration),
+    /// Every operation takes so many times as long.
+    Slow(u32),
     /// No operation ends before this time.
     StallUntil(Nanos),
 }

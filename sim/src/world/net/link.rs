@@ -30,8 +30,6 @@ pub struct LinkSettings {
     pub reorder_by: Duration,
     /// Probability that one bit is flipped.
     pub corrupt: f64,
-    /// Probability that the link is reset: the frame and all that are under way on it are lost.
-    pub reset: f64,
 }
 
 impl LinkSettings {
@@ -44,7 +42,6 @@ impl LinkSettings {
         reorder: 0.0,
         reorder_by: Duration::ZERO,
         corrupt: 0.0,
-        reset: 0.0,
     };
 }
 
@@ -78,7 +75,6 @@ pub enum DropCause {
 /// What becomes of one frame.
 pub(super) enum Route {
     Drop(DropCause),
-    Reset(Option<FaultId>),
     Hold,
     Arrive { at: Nanos, late: Option<Late>, copy: Option<Nanos>, flip: Option<u64> },
 }
@@ -156,9 +152,6 @@ impl Link {
         if let Some(id) = self.strikes(|s| s.loss) {
             ledger.charge(id, Effect::MessagesDropped, 1);
             return Route::Drop(DropCause::Lost);
-        }
-        if let Some(id) = self.strikes(|s| s.reset) {
-            return Route::Reset(id);
         }
         if self.in_flight as usize + self.held.len() >= limit as usize {
             return Route::Drop(DropCause::LinkFull);

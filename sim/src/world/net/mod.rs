@@ -199,10 +199,6 @@ impl Net {
         let link = self.link(from, to_endpoint);
         match link.route(now, frame.len(), limit, &ledger) {
             Route::Drop(cause) => self.dropped(now, sender, to, number, cause),
-            Route::Reset(id) => {
-                let frames = link.cut() + 1;
-                self.note_cut(now, sender, to, frames, id);
-            }
             Route::Hold => link.held.push((number, frame)),
             arrive => self.launch(now, (from, to_endpoint), number, frame, &arrive, schedule),
         }

@@ -115,7 +115,6 @@ fn rates_are_as_set_and_charged_to_their_fault() {
         reorder: 0.2,
         reorder_by: ms(50),
         corrupt: 0.02,
-        reset: 0.0,
         ..LinkSettings::CLEAN
     };
     bench.net.lay(0, id, &[(n(0), n(1))], &LinkFault::Degrade(weather));

@@ -50,10 +50,8 @@ pub struct WorldSettings {
 pub enum Death {
     /// Its process is killed; the operating system keeps what it wrote.
     Process,
-    /// Its machine loses power; what was not synced survives by chance.
+    /// Its machine loses power; what was not synced is at the mercy of the disk.
     PowerLoss,
-    /// Its machine loses power, and everything that was not synced with it.
-    TotalLoss,
 }
 
 /// What a node's process does, from start to end.
@@ -226,7 +224,7 @@ impl World {
         if was == State::Dead {
             return false;
         }
-        let numbers = [u64::from(death != Death::Process), 0, 0];
+        let numbers = [u64::from(death == Death::PowerLoss), 0, 0];
         self.event(Kind::Kill, id, numbers);
         if let Some(fault) = fault {
             self.ledger.fired(fault);
@@ -378,8 +376,7 @@ impl World {
         self.hub.with(|core, now| core.net.reset(now, Addr::Node(id)));
         match death {
             Death::Process => disk.detach(),
-            Death::PowerLoss => disk.crash(fault, false),
-            Death::TotalLoss => disk.crash(fault, true),
+            Death::PowerLoss => disk.crash(fault),
         }
     }
 
