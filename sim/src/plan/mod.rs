@@ -219,3 +219,6 @@ impl Plan {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -261,19 +261,29 @@ impl Cluster {
             ("snapshot_entries", self.snapshot_entries),
             ("snapshot_chunk", self.snapshot_chunk),
         ] {
-            at_least(fields, name, value, 1)?;
+            within(fields, name, value, 1, 1 << 40)?;
         }
-        at_least(fields, "segment_bytes", self.segment_bytes, 4096)
+        within(fields, "segment_bytes", self.segment_bytes, 4096, 1 << 30)
     }
 }
 
 impl Workload {
     pub(crate) fn check(&self, fields: &Fields<'_>) -> Result<(), Problem> {
-        at_least(fields, "clients", u64::from(self.clients), 1)?;
-        at_least(fields, "keys", self.keys, 1)?;
-        at_least(fields, "rate", self.rate, 1)?;
-        at_least(fields, "tries", u64::from(self.tries), 1)?;
-        if [self.get, self.put, self.delete, self.cas, self.conditional].iter().all(|w| *w == 0) {
+        within(fields, "clients", u64::from(self.clients), 1, 1000)?;
+        within(fields, "keys", self.keys, 1, 1_000_000)?;
+        within(fields, "rate", self.rate, 1, 100_000)?;
+        within(fields, "tries", u64::from(self.tries), 1, 1000)?;
+        let weights = [
+            ("get", self.get),
+            ("put", self.put),
+            ("delete", self.delete),
+            ("cas", self.cas),
+            ("conditional", self.conditional),
+        ];
+        for (name, weight) in weights {
+            within(fields, name, weight, 0, 1_000_000)?;
+        }
+        if weights.iter().all(|w| w.1 == 0) {
             return Err(fields.problem("get", "every weight of the operations is 0; expected at least one above"));
         }
         if self.value_bytes.high > MAX_VALUE_BYTES as u64 {
@@ -292,8 +302,19 @@ impl Workload {
 
 impl Times {
     pub(crate) fn check(&self, fields: &Fields<'_>, cluster: &Cluster, workload: &Workload) -> Result<(), Problem> {
-        if self.ends() > Duration::from_secs(86_400) {
-            return Err(fields.problem("storm", "a run of more than a day of simulated time"));
+        let day = Duration::from_secs(86_400);
+        if [self.warmup, self.storm, self.calm].iter().any(|phase| *phase > day) {
+            return Err(fields.problem("storm", "a phase of more than a day of simulated time"));
+        }
+        if self.storm < ms(10) {
+            return Err(fields.problem("storm", format!("a storm of {}; expected 10ms or more", self.storm.show())));
+        }
+        let operations = match workload.think {
+            None => workload.rate * self.ends().as_secs(),
+            Some(think) => u64::from(workload.clients) * (self.ends().as_millis() / think.as_millis().max(1)) as u64,
+        };
+        if operations > 10_000_000 {
+            return Err(fields.problem("storm", format!("{operations} operations; expected at most ten million")));
         }
         if self.grace + workload.timeout >= self.calm {
             let what = format!(
@@ -314,9 +335,9 @@ impl Times {
     }
 }
 
-fn at_least(fields: &Fields<'_>, name: &str, value: u64, least: u64) -> Result<(), Problem> {
-    match value < least {
-        true => Err(fields.problem(name, format!("`{name}` is {value}; expected at least {least}"))),
-        false => Ok(()),
+fn within(fields: &Fields<'_>, name: &str, value: u64, least: u64, most: u64) -> Result<(), Problem> {
+    match (least..=most).contains(&value) {
+        true => Ok(()),
+        false => Err(fields.problem(name, format!("`{name}` is {value}; expected {least} to {most}"))),
     }
 }
