@@ -1,189 +1,17 @@
-//! Faults and whom they meet.
-//!
-//! A [`Fault`] is a [`Kind`] and a target. In a scenario the target is a [`Selector`] ("a random minority"); expansion
-//! draws what can be drawn and leaves a [`Target`], which may still depend on the run ("whoever leads then"). The run
-//! resolves a target once, when the fault begins, and its end concerns the same servers.
+//! Faults: a [`Kind`] and whom it meets.
 //!
 //! Faults overlap freely. A server is down while any kill on it lasts, a pair is cut while any partition cuts it; what
 //! several link faults add to one link adds up. So the run keeps the set of active faults and derives the state of the
 //! world from it, rather than doing and undoing.
 
+use super::target::{numbered, show_list};
 use crate::scenario::setting::words;
-use crate::scenario::{Fields, Link, Problem, Setting, Shift, suggestion};
+use crate::scenario::{Fields, Link, Probability, Problem, Setting, Shift, suggestion};
 use seaworthy::types::NodeId;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Names a fault within its plan: f1, f2, …
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct FaultId(pub u32);
-
-impl Setting for FaultId {
-    fn what() -> String {
-        "a fault such as f3".into()
-    }
-    fn parse(text: &str) -> Option<Self> {
-        numbered('f', text).map(FaultId)
-    }
-    fn show(&self) -> String {
-        format!("f{}", self.0)
-    }
-}
-
-/// The number in `n3` or `c3`; no sign, no leading zero, so that each has one spelling.
-pub(super) fn numbered(letter: char, text: &str) -> Option<u32> {
-    let digits = text.strip_prefix(letter)?;
-    let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
-    plain.then(|| digits.parse().ok()).flatten()
-}
-
-fn show_list(letter: char, numbers: impl Iterator<Item = u32>) -> String {
-    numbers.map(|n| format!("{letter}{n}")).collect::<Vec<_>>().join(",")
-}
-
-fn nodes_of(text: &str) -> Option<Vec<NodeId>> {
-    let ids: Vec<NodeId> = text.split(',').map(|t| numbered('n', t).map(NodeId)).collect::<Option<_>>()?;
-    let distinct = ids.iter().enumerate().all(|(i, id)| !ids[..i].contains(id));
-    distinct.then_some(ids)
-}
-
-/// Whom a scenario's fault meets.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Selector {
-    /// Whoever leads when the fault begins.
-    Leader,
-    /// One that does not lead then.
-    Follower,
-    /// The leader and as many as make a minority with it: in five servers, one more.
-    LeaderMinority,
-    /// One, drawn.
-    Random,
-    /// As many as the cluster can do without, drawn.
-    Minority,
-    /// Half of them, rounded down, drawn.
-    Half,
-    /// The least majority, drawn.
-    Majority,
-    /// Every one.
-    All,
-    /// The same as the fault that this one follows.
-    Same,
-    /// These.
-    Nodes(Vec<NodeId>),
-}
-
-const SELECTORS: [(&str, Selector); 9] = [
-    ("leader", Selector::Leader),
-    ("follower", Selector::Follower),
-    ("leader-minority", Selector::LeaderMinority),
-    ("random", Selector::Random),
-    ("minority", Selector::Minority),
-    ("half", Selector::Half),
-    ("majority", Selector::Majority),
-    ("all", Selector::All),
-    ("same", Selector::Same),
-];
-
-impl Setting for Selector {
-    fn what() -> String {
-        format!("one of {}, or servers such as n1,n3", SELECTORS.map(|s| s.0).join(", "))
-    }
-    fn parse(text: &str) -> Option<Self> {
-        let named = SELECTORS.iter().find(|(name, _)| *name == text).map(|(_, s)| s.clone());
-        named.or_else(|| nodes_of(text).map(Selector::Nodes))
-    }
-    fn show(&self) -> String {
-        match self {
-            Selector::Nodes(nodes) => show_list('n', nodes.iter().map(|n| n.0)),
-            _ => SELECTORS.iter().find(|(_, s)| s == self).map_or("", |(name, _)| name).into(),
-        }
-    }
-}
-
-impl Selector {
-    /// How many servers it stands for, in a cluster of `nodes`; that of `Same` is not known here and given as 1.
-    pub(crate) fn size(&self, nodes: u32) -> u32 {
-        match self {
-            Selector::Leader | Selector::Follower | Selector::Random | Selector::Same => 1,
-            Selector::LeaderMinority | Selector::Minority => (nodes - 1) / 2,
-            Selector::Half => nodes / 2,
-            Selector::Majority => nodes / 2 + 1,
-            Selector::All => nodes,
-            Selector::Nodes(list) => list.len() as u32,
-        }
-    }
-}
-
-/// Whom a plan's fault meets.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Target {
-    /// These. Their order matters to a ring only.
-    Nodes(Vec<NodeId>),
-    /// Whoever leads when the fault begins, and this many that follow it in the order of ids, around the end. `leader`,
-    /// `leader+1`.
-    Leader(u32),
-    /// The n-th after the leader in the order of ids, around the end; from 1. `follower1`.
-    Follower(u32),
-    /// The servers that an earlier fault met. `f3`.
-    SameAs(FaultId),
-}
-
-impl Setting for Target {
-    fn what() -> String {
-        "servers such as n1,n3, or leader, leader+1, follower1, or an earlier fault such as f3".into()
-    }
-    fn parse(text: &str) -> Option<Self> {
-        if text == "leader" {
-            return Some(Target::Leader(0));
-        }
-        if let Some(more) = text.strip_prefix("leader+") {
-            return more.parse().ok().filter(|n| (1..=9).contains(n)).map(Target::Leader);
-        }
-        if let Some(nth) = text.strip_prefix("follower") {
-            return nth.parse().ok().filter(|n| (1..=9).contains(n)).map(Target::Follower);
-        }
-        FaultId::parse(text).map(Target::SameAs).or_else(|| nodes_of(text).map(Target::Nodes))
-    }
-    fn show(&self) -> String {
-        match self {
-            Target::Nodes(nodes) => show_list('n', nodes.iter().map(|n| n.0)),
-            Target::Leader(0) => "leader".into(),
-            Target::Leader(more) => format!("leader+{more}"),
-            Target::Follower(nth) => format!("follower{nth}"),
-            Target::SameAs(id) => id.show(),
-        }
-    }
-}
-
-/// What a run knows when a fault begins.
-#[derive(Clone, Copy, Debug)]
-pub struct Sight<'a> {
-    /// All servers, in the order of their ids.
-    pub nodes: &'a [NodeId],
-    /// Who leads, or led last; before any has led, the first server stands in.
-    pub leader: Option<NodeId>,
-    /// Whom the faults that have begun met.
-    pub met: &'a BTreeMap<FaultId, Vec<NodeId>>,
-}
-
-impl Target {
-    /// The servers meant. Empty only when an earlier fault is meant that met none.
-    #[must_use]
-    pub fn resolve(&self, sight: &Sight<'_>) -> Vec<NodeId> {
-        let n = sight.nodes.len();
-        let leader = sight.leader.and_then(|l| sight.nodes.iter().position(|id| *id == l)).unwrap_or(0);
-        let after = |steps: usize| sight.nodes[(leader + steps) % n];
-        match self {
-            _ if n == 0 => Vec::new(),
-            Target::Nodes(nodes) => nodes.clone(),
-            Target::Leader(more) => (0..n.min(*more as usize + 1)).map(after).collect(),
-            Target::Follower(nth) => vec![after(*nth as usize)],
-            Target::SameAs(id) => sight.met.get(id).cloned().unwrap_or_default(),
-        }
-    }
-}
-
-/// A kind of fault and whom it meets: `T` is [`Selector`] in a scenario and [`Target`] in a plan.
+/// A kind of fault and whom it meets: `T` is [`Selector`](super::Selector) in a scenario and
+/// [`Target`](super::Target) in a plan.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Fault<T> {
     /// What happens.
@@ -296,8 +124,6 @@ words! {
         Keep = "keep",
         /// Each survives or not by chance, as when the power fails.
         Tear = "tear",
-        /// All are lost.
-        Lose = "lose",
     }
 }
 
@@ -309,12 +135,14 @@ pub enum Kind {
     Link { on: Links, add: Link },
     Kill { unsynced: Unsynced },
     Pause,
-    DiskSlow { extra: Duration },
+    Hang { on: Links },
+    Reset { on: Links },
+    DiskSlow { times: u32 },
     DiskStall,
-    DiskFull,
+    DiskFull { free: u64 },
     FsyncFail,
-    ReadError { sectors: u64 },
-    Rot { sectors: u64 },
+    ReadError { sectors: u64, oldest: Probability },
+    Rot { sectors: u64, oldest: Probability },
     Misdirect { writes: u64 },
     ClockJump { by: Shift },
     ClockDrift { ppm: i64 },
@@ -324,7 +152,7 @@ pub enum Kind {
 }
 
 /// Each kind's name, its fields with their defaults, and what it does.
-pub const KINDS: [(&str, &str, &str); 16] = [
+pub const KINDS: [(&str, &str, &str); 18] = [
     (
         "partition",
         "shape=split clients=drawn",
@@ -336,23 +164,30 @@ pub const KINDS: [(&str, &str, &str); 16] = [
     ),
     (
         "link",
-        "on=both latency=0s jitter=0s loss=0 duplicate=0 reorder=0 corrupt=0 reset=0 bandwidth=none",
+        "on=both latency=0s jitter=0s tail=0 tail_max=0s loss=0 duplicate=0 reorder=0 reorder_by=50ms corrupt=0 bandwidth=none",
         "Makes the target's links worse by this much, in both directions: times add up, probabilities combine as \
          independent chances, the least bandwidth counts. `on`: `peers`, `clients` or `both`.",
     ),
     (
+        "hang",
+        "on=both",
+        "Nothing arrives over the target's links; what was sent meanwhile arrives at the end, as when a connection \
+         stalls.",
+    ),
+    ("reset", "on=both", "What is on its way over the target's links is lost. Instantaneous."),
+    (
         "kill",
         "unsynced=tear",
         "The process dies and is started again at the end. What it wrote and did not sync: `tear` (each sector survives \
-         by chance), `lose`, `keep`.",
+         by chance) or `keep`.",
     ),
     ("pause", "", "The process stands still and then goes on, as if nothing had been."),
-    ("disk-slow", "extra=50ms", "Every write and sync takes this much longer."),
+    ("disk-slow", "times=20", "Every operation takes so many times as long."),
     ("disk-stall", "", "No disk operation returns before the end."),
     (
         "disk-full",
-        "",
-        "Nothing more can be allocated. A server that stops over it is started again at the end, with space.",
+        "free=0",
+        "Only so many more bytes fit. A server that stops over it is started again at the end, with space.",
     ),
     (
         "fsync-fail",
@@ -361,15 +196,15 @@ pub const KINDS: [(&str, &str, &str); 16] = [
     ),
     (
         "read-error",
-        "sectors=1",
-        "This many durable sectors, drawn, cannot be read. A server that stops over it is started again at the end, \
-         when they can.",
+        "sectors=1 oldest=0.5",
+        "So many durable sectors of the log, drawn among this share of it from its beginning on, cannot be read until \
+         written anew. Instantaneous and for good: the server may refuse to start from then on.",
     ),
     (
         "rot",
-        "sectors=1",
-        "A bit flips in this many durable sectors, drawn. Instantaneous and for good: the server may refuse to start \
-         from then on.",
+        "sectors=1 oldest=0.5",
+        "Bits flip in so many durable sectors, drawn likewise. Instantaneous and for good, like a read error. In the \
+         last record of a log rot cannot be told from a torn write, hence `oldest`.",
     ),
     (
         "misdirect",
@@ -413,12 +248,16 @@ impl Kind {
             }
             "kill" => Kind::Kill { unsynced: fields.or("unsynced", Unsynced::Tear)? },
             "pause" => Kind::Pause,
-            "disk-slow" => Kind::DiskSlow { extra: fields.or("extra", Duration::from_millis(50))? },
+            "hang" => Kind::Hang { on: fields.or("on", Links::Both)? },
+            "reset" => Kind::Reset { on: fields.or("on", Links::Both)? },
+            "disk-slow" => Kind::DiskSlow { times: fields.or("times", 20)? },
             "disk-stall" => Kind::DiskStall,
-            "disk-full" => Kind::DiskFull,
+            "disk-full" => Kind::DiskFull { free: fields.or("free", 0)? },
             "fsync-fail" => Kind::FsyncFail,
-            "read-error" => Kind::ReadError { sectors: fields.or("sectors", 1)? },
-            "rot" => Kind::Rot { sectors: fields.or("sectors", 1)? },
+            "read-error" => {
+                Kind::ReadError { sectors: fields.or("sectors", 1)?, oldest: fields.or("oldest", Probability(0.5))? }
+            }
+            "rot" => Kind::Rot { sectors: fields.or("sectors", 1)?, oldest: fields.or("oldest", Probability(0.5))? },
             "misdirect" => Kind::Misdirect { writes: fields.or("writes", 1)? },
             "clock-jump" => Kind::ClockJump { by: fields.or("by", Shift(30_000_000_000))? },
             "clock-drift" => {
@@ -448,37 +287,38 @@ impl Kind {
     /// The kind's name.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        let index = match self {
-            Kind::Partition { .. } => 0,
-            Kind::Link { .. } => 1,
-            Kind::Kill { .. } => 2,
-            Kind::Pause => 3,
-            Kind::DiskSlow { .. } => 4,
-            Kind::DiskStall => 5,
-            Kind::DiskFull => 6,
-            Kind::FsyncFail => 7,
-            Kind::ReadError { .. } => 8,
-            Kind::Rot { .. } => 9,
-            Kind::Misdirect { .. } => 10,
-            Kind::ClockJump { .. } => 11,
-            Kind::ClockDrift { .. } => 12,
-            Kind::ClockStrobe { .. } => 13,
-            Kind::ClockFreeze => 14,
-            Kind::Transfer => 15,
-        };
-        KINDS[index].0
+        match self {
+            Kind::Partition { .. } => "partition",
+            Kind::Link { .. } => "link",
+            Kind::Hang { .. } => "hang",
+            Kind::Reset { .. } => "reset",
+            Kind::Kill { .. } => "kill",
+            Kind::Pause => "pause",
+            Kind::DiskSlow { .. } => "disk-slow",
+            Kind::DiskStall => "disk-stall",
+            Kind::DiskFull { .. } => "disk-full",
+            Kind::FsyncFail => "fsync-fail",
+            Kind::ReadError { .. } => "read-error",
+            Kind::Rot { .. } => "rot",
+            Kind::Misdirect { .. } => "misdirect",
+            Kind::ClockJump { .. } => "clock-jump",
+            Kind::ClockDrift { .. } => "clock-drift",
+            Kind::ClockStrobe { .. } => "clock-strobe",
+            Kind::ClockFreeze => "clock-freeze",
+            Kind::Transfer => "transfer",
+        }
     }
 
     /// Whether it has an end; the others happen at one instant.
     #[must_use]
     pub fn lasts(&self) -> bool {
-        !matches!(self, Kind::Rot { .. } | Kind::Misdirect { .. } | Kind::ClockJump { .. } | Kind::Transfer)
+        !self.ruins() && !matches!(self, Kind::Reset { .. } | Kind::ClockJump { .. } | Kind::Transfer)
     }
 
     /// Whether a server that met it may rightly refuse to start ever again.
     #[must_use]
     pub fn ruins(&self) -> bool {
-        matches!(self, Kind::Rot { .. } | Kind::Misdirect { .. })
+        matches!(self, Kind::ReadError { .. } | Kind::Rot { .. } | Kind::Misdirect { .. })
     }
 
     /// The fields as words; those of a link are left out where they add nothing.
@@ -491,15 +331,17 @@ impl Kind {
                 [("on", on.show())].into_iter().chain(added).collect()
             }
             Kind::Kill { unsynced } => vec![("unsynced", unsynced.show())],
-            Kind::DiskSlow { extra } => vec![("extra", extra.show())],
-            Kind::ReadError { sectors } | Kind::Rot { sectors } => vec![("sectors", sectors.show())],
+            Kind::Hang { on } | Kind::Reset { on } => vec![("on", on.show())],
+            Kind::DiskSlow { times } => vec![("times", times.show())],
+            Kind::DiskFull { free } => vec![("free", free.show())],
+            Kind::ReadError { sectors, oldest } | Kind::Rot { sectors, oldest } => {
+                vec![("sectors", sectors.show()), ("oldest", oldest.show())]
+            }
             Kind::Misdirect { writes } => vec![("writes", writes.show())],
             Kind::ClockJump { by } => vec![("by", by.show())],
             Kind::ClockDrift { ppm } => vec![("ppm", ppm.show())],
             Kind::ClockStrobe { by, period } => vec![("by", by.show()), ("period", period.show())],
-            Kind::Pause | Kind::DiskStall | Kind::DiskFull | Kind::FsyncFail | Kind::ClockFreeze | Kind::Transfer => {
-                Vec::new()
-            }
+            Kind::Pause | Kind::DiskStall | Kind::FsyncFail | Kind::ClockFreeze | Kind::Transfer => Vec::new(),
         }
     }
 }
@@ -537,19 +379,5 @@ mod tests {
         assert_eq!(cuts, [(1, NodeId(1)), (1, NodeId(3)), (2, NodeId(2))]);
         assert!(Clients::Free.cuts(Shape::Split, &ids(&[2]), &ids(&[1, 2, 3]), 2).is_empty());
         assert!(Clients::Inside(vec![1]).cuts(Shape::Mute, &ids(&[2]), &ids(&[1, 2, 3]), 2).is_empty());
-    }
-
-    #[test]
-    fn targets_resolve_around_the_leader() {
-        let (nodes, met) = (ids(&[1, 2, 3, 4, 5]), BTreeMap::from([(FaultId(7), ids(&[2, 3]))]));
-        let sight = Sight { nodes: &nodes, leader: Some(NodeId(4)), met: &met };
-        assert_eq!(Target::Leader(0).resolve(&sight), ids(&[4]));
-        assert_eq!(Target::Leader(2).resolve(&sight), ids(&[4, 5, 1]));
-        assert_eq!(Target::Follower(2).resolve(&sight), ids(&[1]));
-        assert_eq!(Target::SameAs(FaultId(7)).resolve(&sight), ids(&[2, 3]));
-        assert_eq!(Target::SameAs(FaultId(8)).resolve(&sight), []);
-        let nobody = Sight { leader: None, ..sight };
-        assert_eq!(Target::Leader(0).resolve(&nobody), ids(&[1]));
-        assert!(Target::Leader(1).resolve(&Sight { nodes: &[], ..nobody }).is_empty());
     }
 }

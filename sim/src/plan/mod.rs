@@ -12,10 +12,12 @@ mod expand;
 mod fault;
 mod ops;
 mod swarm;
+mod target;
 mod text;
 
-pub use fault::{Clients, Fault, FaultId, KINDS, Kind, Links, Selector, Shape, Sight, Target, Unsynced};
+pub use fault::{Clients, Fault, KINDS, Kind, Links, Shape, Unsynced};
 pub(crate) use swarm::catalogue;
+pub use target::{FaultId, Selector, Sight, Target};
 
 use crate::scenario::{Cluster, Disk, Expect, Link, Setting, Times, Workload};
 use serde_json::{Value as Json, json};

@@ -14,7 +14,7 @@
 //! defaults; event lines may stand in any order and are sorted by time. What is read is checked as far as it can be
 //! without a run: names that are not there, faults without an end, words used twice.
 
-use super::fault::numbered;
+use super::target::numbered;
 use super::{Call, Clients, Event, Fault, FaultId, Kind, Plan, Tag, Target, What, When};
 use crate::scenario::{Cluster, Disk, Expect, Fields, Link, Problem, Setting, Source, Times, Workload, suggestion};
 use seaworthy::types::MAX_VALUE_BYTES;
@@ -166,9 +166,7 @@ fn split(source: Source<'_>) -> Result<(BTreeMap<&str, Words<'_>>, Vec<(usize, E
             events.push((at, read_event(source, &words)?));
         } else if !HEADERS.contains(&first) {
             let near = suggestion(first, &HEADERS);
-            return Err(
-                source.problem(at, format!("found `{first}`, expected a time such as 3.214s or a header{near}"))
-            );
+            return Err(source.problem(at, format!("`{first}` is neither a time such as 3.214s nor a header{near}")));
         } else if header.insert(first, words).is_some() {
             return Err(source.problem(at, format!("a second line `{first}`")));
         }
@@ -339,64 +337,66 @@ impl<'a> Checker<'a> {
         Checker { source, plan, begun: BTreeMap::new(), words: BTreeSet::new() }
     }
 
-    fn check<'e: 'a>(mut self, events: &'e [(usize, Event)]) -> Result<(), Problem> {
-        for (_, event) in events {
-            if let What::Op { call: Call::Put { value, .. }, .. } = &event.what {
-                self.words.insert(&value.word);
-            }
-        }
+    fn check(mut self, events: &'a [(usize, Event)]) -> Result<(), Problem> {
+        let put = |event: &'a Event| match &event.what {
+            What::Op { call: Call::Put { value, .. }, .. } => Some(value.word.as_str()),
+            _ => None,
+        };
+        self.words = events.iter().filter_map(|(_, event)| put(event)).collect();
         let mut written = BTreeSet::new();
         for (at, event) in events {
-            let problem = |what: String| Err(self.source.problem(*at, what));
-            if event.at > self.plan.time.ends() {
-                return problem(format!("after the end of the run at {}", self.plan.time.ends().show()));
+            if let Some(word) = put(event).filter(|word| !written.insert(*word)) {
+                return Err(self.source.problem(*at, format!("`{word}` is written twice; expected a word of its own")));
             }
-            match &event.what {
-                What::End(id) => match self.begun.get_mut(id) {
-                    Some(open @ Some(_)) => *open = None,
-                    Some(None) => return problem(format!("{} has no end, or ended already", id.show())),
-                    None => return problem(format!("{} has not begun by then", id.show())),
-                },
-                What::Begin { id, fault, forever } => {
-                    self.check_fault(*at, fault)?;
-                    if *forever && !fault.kind.lasts() {
-                        return problem(format!("a {} is instantaneous; expected `begin`", fault.kind.name()));
-                    }
-                    let open = (fault.kind.lasts() && !forever).then_some(*at);
-                    if self.begun.insert(*id, open).is_some() {
-                        return problem(format!("a second {}", id.show()));
-                    }
-                }
-                What::Op { client, call } => {
-                    let count = self.plan.workload.clients;
-                    if !(1..=count).contains(client) {
-                        return problem(format!("c{client} of {count} clients; expected c1 to c{count}"));
-                    }
-                    if let Call::Put { value, .. } = call {
-                        if !written.insert(&value.word) {
-                            return problem(format!("`{}` is written twice; expected a word of its own", value.word));
-                        }
-                    }
-                    if let Call::Put { when: When::Value(word), .. } | Call::Delete { when: When::Value(word), .. } =
-                        call
-                    {
-                        if !self.words.contains(word.as_str()) {
-                            return problem(format!("cmp:{word}, but no put of the plan writes `{word}`"));
-                        }
-                    }
-                }
-            }
+            self.check_event(*at, event).map_err(|what| self.source.problem(*at, what))?;
         }
-        match self.begun.iter().find_map(|(id, open)| open.map(|at| (id, at))) {
+        match self.begun.iter().find_map(|(id, open)| open.map(|at| (id.show(), at))) {
             None => Ok(()),
             Some((id, at)) => {
-                let what = format!("{} has no end; expected a line `end {}`, or `forever`", id.show(), id.show());
+                let what = format!("{id} has no end; expected a line `end {id}`, or `forever` in place of `begin`");
                 Err(self.source.problem(at, what))
             }
         }
     }
 
-    fn check_fault(&self, at: usize, fault: &Fault<Target>) -> Result<(), Problem> {
+    fn check_event(&mut self, at: usize, event: &Event) -> Result<(), String> {
+        let (ends, clients) = (self.plan.time.ends(), self.plan.workload.clients);
+        match &event.what {
+            _ if event.at > ends => Err(format!("after the end of the run at {}", ends.show())),
+            What::End(id) => match self.begun.get_mut(id) {
+                Some(open @ Some(_)) => {
+                    *open = None;
+                    Ok(())
+                }
+                Some(None) => Err(format!("{} has no end, or ended already", id.show())),
+                None => Err(format!("{} has not begun by then", id.show())),
+            },
+            What::Begin { fault, forever: true, .. } if !fault.kind.lasts() => {
+                Err(format!("a {} is instantaneous; expected `begin`", fault.kind.name()))
+            }
+            What::Begin { id, fault, forever } => {
+                self.check_fault(fault)?;
+                let open = (fault.kind.lasts() && !forever).then_some(at);
+                match self.begun.insert(*id, open) {
+                    None => Ok(()),
+                    Some(_) => Err(format!("a second {}", id.show())),
+                }
+            }
+            What::Op { client, .. } if !(1..=clients).contains(client) => {
+                Err(format!("c{client} of {clients} clients; expected c1 to c{clients}"))
+            }
+            What::Op { call, .. } => match call {
+                Call::Put { when: When::Value(word), .. } | Call::Delete { when: When::Value(word), .. }
+                    if !self.words.contains(word.as_str()) =>
+                {
+                    Err(format!("cmp:{word}, but no put of the plan writes `{word}`"))
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn check_fault(&self, fault: &Fault<Target>) -> Result<(), String> {
         let (nodes, clients) = (self.plan.cluster.nodes, self.plan.workload.clients);
         let wrong = match (&fault.target, &fault.kind) {
             (Target::Nodes(list), _) if list.iter().any(|n| !(1..=nodes).contains(&n.0)) => {
@@ -412,6 +412,6 @@ impl<'a> Checker<'a> {
             }
             _ => None,
         };
-        wrong.map_or(Ok(()), |what| Err(self.source.problem(at, what)))
+        wrong.map_or(Ok(()), Err)
     }
 }

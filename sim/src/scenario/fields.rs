@@ -154,6 +154,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether `name` is given.
+    pub fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|f| f.name == name)
+    }
+
     /// A problem at the value of `name`, or at the table where it was left out.
     pub fn problem(&self, name: &str, what: impl Into<String>) -> Problem {
         let at = self.fields.iter().find(|f| f.name == name).map_or(self.start, |f| f.value_at);
@@ -190,6 +195,7 @@ fn plain(value: &DeValue<'_>) -> Option<String> {
 pub(crate) fn suggestion(found: &str, known: &[&str]) -> String {
     match known.iter().min_by_key(|k| distance(k, found)) {
         Some(near) if distance(near, found) <= 2 + found.len() / 5 => format!("; did you mean `{near}`?"),
+        None => "; expected none".into(),
         _ => format!("; expected one of {}", known.join(", ")),
     }
 }

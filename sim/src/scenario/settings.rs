@@ -83,16 +83,20 @@ section! {
         latency: Duration = ms(0),
         /// Greatest time beyond that, drawn evenly for each frame; frames may overtake each other only by `reorder`.
         jitter: Duration = ms(0),
+        /// Probability that a frame takes much longer still.
+        tail: Probability = Probability(0.0),
+        /// Greatest such time; a quarter of it on average.
+        tail_max: Duration = ms(0),
         /// Probability that a frame is lost.
         loss: Probability = Probability(0.0),
         /// Probability that a frame arrives twice.
         duplicate: Probability = Probability(0.0),
         /// Probability that a frame is held back so that later ones overtake it.
         reorder: Probability = Probability(0.0),
+        /// How late a frame held back or a second copy may be.
+        reorder_by: Duration = ms(50),
         /// Probability that a frame has a bit flipped.
         corrupt: Probability = Probability(0.0),
-        /// Probability that a frame breaks its connection: it and all that are on their way behind it are lost.
-        reset: Probability = Probability(0.0),
         /// Bytes a second and direction; none is unlimited.
         bandwidth: Option<u64> = None,
     }
@@ -109,14 +113,16 @@ impl Link {
 section! {
     /// `[disk]`: how long the disks take in fair weather.
     Disk {
-        /// A write into the cache.
-        write: Duration = ms(0),
-        /// A read.
-        read: Duration = ms(0),
+        /// Time of each operation other than a sync.
+        operation: Duration = Duration::from_micros(10),
+        /// Time of each KiB read or written, in addition.
+        per_kib: Duration = Duration::from_micros(1),
         /// Least time of a sync.
         sync: Duration = ms(1),
         /// Greatest time beyond that, drawn evenly for each sync.
         jitter: Duration = ms(1),
+        /// Bytes it can hold.
+        capacity: u64 = 1 << 30,
     }
 }
 
@@ -253,7 +259,8 @@ impl Cluster {
                 self.heartbeat.show(),
                 self.election_timeout.show()
             );
-            return Err(fields.problem("heartbeat", what));
+            let place = if fields.has("heartbeat") { "heartbeat" } else { "election_timeout" };
+            return Err(fields.problem(place, what));
         }
         for (name, value) in [
             ("max_in_flight", u64::from(self.max_in_flight)),

@@ -212,7 +212,7 @@ fn read_fault(kind: &str, fields: &mut Fields<'_>, context: &Context<'_>) -> Res
     }
     let kind = Kind::read(kind, fields)?;
     let usual = match &kind {
-        Kind::Link { .. } | Kind::Partition { shape: Shape::Ring, .. } => Selector::All,
+        Kind::Link { .. } | Kind::Reset { .. } | Kind::Partition { shape: Shape::Ring, .. } => Selector::All,
         Kind::Transfer => Selector::Follower,
         _ => Selector::Random,
     };
@@ -229,12 +229,10 @@ fn read_fault(kind: &str, fields: &mut Fields<'_>, context: &Context<'_>) -> Res
 }
 
 fn check_target(fields: &Fields<'_>, kind: &Kind, target: &Selector, nodes: u32) -> Result<(), Problem> {
-    if let Selector::Nodes(list) = target {
-        if let Some(stranger) = list.iter().find(|n| n.0 > nodes) {
-            return Err(
-                fields.problem("target", format!("{stranger} in a cluster of {nodes}; expected n1 to n{nodes}"))
-            );
-        }
+    if let Selector::Nodes(list) = target
+        && let Some(stranger) = list.iter().find(|n| n.0 > nodes)
+    {
+        return Err(fields.problem("target", format!("{stranger} in a cluster of {nodes}; expected n1 to n{nodes}")));
     }
     let size = target.size(nodes);
     if size == 0 {
