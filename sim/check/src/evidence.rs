@@ -15,8 +15,11 @@ use crate::explain;
 use crate::history::{History, KeyId, OpId};
 use crate::linearizable::Options;
 use crate::problem::{Item, Problem, Scratch};
-use crate::search::{Answer, Limits, decide};
+use crate::search::{Answer, Limits, decide, longest};
 use std::fmt;
+
+/// Steps to look for a long order.
+const ORDER_STEPS: u64 = 1_000_000;
 
 /// Why there is no order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,12 +102,12 @@ impl Judge<'_> {
             return false;
         }
         let problem = Problem::new(self.history, items, self.scratch);
-        // A quick check costs a pass over the operations as well.
-        self.left = self.left.saturating_sub(items.len() as u64);
-        let (answer, spent) = decide(&problem, Limits { steps, memory: self.memory }, false);
+        // To prepare the operations takes about as long as this many steps.
+        self.left = self.left.saturating_sub(16 * items.len() as u64);
+        let (answer, spent) = decide(&problem, Limits { steps, memory: self.memory });
         self.left = self.left.saturating_sub(spent);
         self.sure &= !matches!(answer, Answer::GaveUp(_));
-        matches!(answer, Answer::Impossible(_))
+        answer == Answer::Impossible
     }
 
     /// The first return at which the history is impossible.
@@ -139,7 +142,7 @@ impl Judge<'_> {
                 for &i in chunk {
                     easier[i].open = true;
                 }
-                if self.impossible(&easier, self.left / 16) {
+                if self.impossible(&easier, self.left / 64) {
                     items = easier;
                     dropped = true;
                 }
@@ -153,11 +156,7 @@ impl Judge<'_> {
 
     fn longest_order(&mut self, prefix: &[Item]) -> Vec<OpId> {
         let problem = Problem::new(self.history, prefix, self.scratch);
-        match decide(&problem, Limits { steps: 1_000_000, memory: self.memory }, true).0 {
-            Answer::Impossible(order) | Answer::Possible(order) => {
-                order.iter().map(|&i| problem.ops[i as usize].source).collect()
-            }
-            Answer::GaveUp(_) => Vec::new(),
-        }
+        let order = longest(&problem, Limits { steps: ORDER_STEPS, memory: self.memory });
+        order.iter().map(|&i| problem.ops[i as usize].source).collect()
     }
 }

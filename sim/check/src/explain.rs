@@ -17,7 +17,7 @@ pub fn words(history: &History, breaks: OpId, core: &[OpId], prefix: &[Item], mi
     let case = Case { history, prefix, focus: focus(breaks, core) };
     let last = history.operation(breaks);
     let key = history.key(last.key);
-    let found = case.single().or_else(|| case.pair()).or_else(|| case.counted());
+    let found = case.wrong_refusal().or_else(|| case.single()).or_else(|| case.pair()).or_else(|| case.counted());
     let found = found.unwrap_or_else(|| match core.len() {
         1 => "nothing explains the reply below".to_owned(),
         n => format!("no order of the {n} operations below explains all their replies"),
@@ -27,10 +27,14 @@ pub fn words(history: &History, breaks: OpId, core: &[OpId], prefix: &[Item], mi
     let _ = write!(text, "\nThe history is impossible from event #{ret} on, the return of process {}'s ", last.process);
     let _ = write!(text, "{}. ", name(&last.call));
     let others = prefix.len() - core.len();
-    if others > 0 {
-        let _ = write!(text, "It stays so whatever the {others} other operations on the key did. ");
+    match others {
+        0 => {}
+        1 => text.push_str("It stays so whatever the other operation on the key did. "),
+        n => {
+            let _ = write!(text, "It stays so whatever the {n} other operations on the key did. ");
+        }
     }
-    if !minimal {
+    if !minimal && core.len() > 3 {
         text.push_str("The search for smaller evidence ran out of steps. ");
     }
     text.truncate(text.trim_end().len());
@@ -101,6 +105,26 @@ impl Case<'_> {
     fn only_writer(&self, value: Option<ValueId>) -> Option<&Operation> {
         let mut writers = self.writers(value);
         writers.next().filter(|_| writers.next().is_none())
+    }
+
+    /// A write that was refused because of a state which it asked for.
+    fn wrong_refusal(&self) -> Option<String> {
+        self.focused().find_map(|op| {
+            let Outcome::Ok(Reply::Refused(instead)) = op.outcome else { return None };
+            let when = op.call.condition()?;
+            let deletes_nothing = instead.is_none() && matches!(op.call, Call::Delete { .. });
+            let revision_meets = |n: i64| match instead {
+                None => n == -1,
+                Some(seen) => seen.revision.is_some_and(|r| u64::try_from(n) == Ok(r)),
+            };
+            let meets = when.exists.is_none_or(|wanted| wanted == instead.is_some())
+                && when.value.is_none_or(|value| instead.is_some_and(|seen| seen.value == value))
+                && when.revision.is_none_or(revision_meets);
+            (meets && !deletes_nothing).then(|| {
+                let (who, what) = (subject(op), saw(self.history, op));
+                format!("{who} {what} {}, but with that its condition holds", during(op))
+            })
+        })
     }
 
     /// A value that nobody can have written.

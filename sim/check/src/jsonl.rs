@@ -203,6 +203,10 @@ pub fn read(mut input: impl BufRead) -> Result<History, Error> {
         if text.trim().is_empty() {
             continue;
         }
+        if !text.trim_start().starts_with('{') {
+            let column = text.len() - text.trim_start().len() + 1;
+            return Err(malformed(column, "not an event: expected {\"i\":…,\"t\":…,\"p\":…,\"type\":…".to_owned()));
+        }
         let event: Event = serde_json::from_str(text).map_err(|e| {
             let what = e.to_string();
             let cut = what.rfind(" at line ").unwrap_or(what.len());

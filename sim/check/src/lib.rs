@@ -6,7 +6,7 @@
 //! - [`history`]: what was recorded: operations with call, return and outcome; [`Recorder`] builds them in memory.
 //! - [`jsonl`]: our own format on disk, one event a line, with located errors. [`edn`]: export for Jepsen's tools.
 //! - [`linearizable`]: the verdict. `model` is the sequential specification, `problem` prepares one key for
-//!   `search`, which decides it.
+//!   `search`, which decides it; `zones` refutes quickly.
 //! - [`evidence`]: the smallest impossible prefix and the few operations in it that clash; `explain` puts it in words.
 //!
 //! ```
@@ -30,6 +30,14 @@ pub mod linearizable;
 mod model;
 mod problem;
 mod search;
+mod zones;
+
+#[cfg(test)]
+extern crate self as seaworthy_check;
+/// The tests' generator and oracle.
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod testing;
 
 pub use evidence::Evidence;
 pub use history::{

@@ -139,9 +139,9 @@ pub fn check_final(history: &History, last: &BTreeMap<String, Option<Version<Str
 fn check_key(history: &History, key: KeyId, ops: &[OpId], options: &Options, scratch: &mut Scratch) -> Verdict {
     let items: Vec<Item> = ops.iter().map(|&op| Item { op, open: false }).collect();
     let limits = Limits { steps: options.steps, memory: options.memory };
-    match decide(&Problem::new(history, &items, scratch), limits, false).0 {
-        Answer::Possible(_) => Verdict::Valid,
-        Answer::Impossible(_) => Verdict::Invalid(Box::new(evidence::gather(history, key, &items, options, scratch))),
+    match decide(&Problem::new(history, &items, scratch), limits).0 {
+        Answer::Possible => Verdict::Valid,
+        Answer::Impossible => Verdict::Invalid(Box::new(evidence::gather(history, key, &items, options, scratch))),
         Answer::GaveUp(why) => Verdict::Unknown(why.to_owned()),
     }
 }

@@ -65,6 +65,8 @@ pub struct Problem {
     pub readers: Vec<u32>,
     /// By value: how many operations write it.
     pub supply: Vec<u32>,
+    /// By value: whether some write's condition names it.
+    pub compared: Vec<bool>,
     /// Ordered by `to`.
     pub classes: Vec<Class>,
     /// From this count on, nobody's reply or condition depends on the count.
@@ -140,10 +142,16 @@ impl Problem {
     fn count_values(&mut self, values: usize) {
         self.readers = vec![0; values];
         self.supply = vec![0; values];
+        self.compared = vec![false; values];
         for op in &self.ops {
             match op.act {
                 Act::See { value, .. } => self.readers[value as usize] += 1,
-                Act::Change { to, .. } => self.supply[to as usize] += 1,
+                Act::Change { to, when, .. } => {
+                    self.supply[to as usize] += 1;
+                    if let Some(value) = when.value {
+                        self.compared[value as usize] = true;
+                    }
+                }
             }
         }
         self.broken = (2..values).any(|v| self.readers[v] > 0 && self.supply[v] == 0);
@@ -282,7 +290,11 @@ fn compile(history: &History, item: Item, scratch: &Scratch) -> Option<Op> {
             let (value, revision) = scratch.seen(seen);
             Act::See { value, revision, refused: Some((when?, to? == MISSING)) }
         }
-        Reply::Done { revision } => Act::Change { to: to?, when: when?, revision },
+        Reply::Done { revision } => {
+            // Where `cmprev n` held, the write took revision n + 1, told or not.
+            let asked = when?.revision.filter(|_| ret != OPEN).and_then(|n| u64::try_from(n).ok()).map(|n| n + 1);
+            Act::Change { to: to?, when: when?, revision: revision.or(asked) }
+        }
     };
     Some(Op { source: item.op, call: operation.called.index, ret, act, class: NONE })
 }

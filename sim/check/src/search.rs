@@ -14,7 +14,8 @@
 //! Time and memory are bounded by [`Limits`]; beyond them the answer is unknown.
 
 use crate::model::{Act, MISSING, State, UNSEEN};
-use crate::problem::{Class, NONE, OPEN, Op, Problem};
+use crate::problem::{NONE, OPEN, Op, Problem};
+use crate::zones;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -28,28 +29,49 @@ pub struct Limits {
 }
 
 /// What the search found.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// There is an order: indices into [`Problem::ops`].
-    Possible(Vec<u32>),
-    /// There is none, certainly. The longest order found before every way was blocked (when asked for).
-    Impossible(Vec<u32>),
+    /// There is an order.
+    Possible,
+    /// There is none, certainly.
+    Impossible,
     /// A limit was reached.
     GaveUp(&'static str),
 }
 
-/// Decides, and says how many steps it took. `partial`: on refutation report the longest partial order (costs time).
-pub fn decide(problem: &Problem, limits: Limits, partial: bool) -> (Answer, u64) {
-    if problem.broken && !partial {
-        return (Answer::Impossible(Vec::new()), 0);
+/// Steps an operation before anything else is tried.
+const QUICK_STEPS: u64 = 16;
+
+/// Decides, and says how many steps it took.
+pub fn decide(problem: &Problem, limits: Limits) -> (Answer, u64) {
+    if problem.broken {
+        return (Answer::Impossible, 0);
     }
-    let mut search = Search::new(problem, limits, partial, Memory::Hashed(HashSet::default()));
-    let answer = search.run();
-    if !(search.recalled && matches!(answer, Answer::Impossible(_))) {
+    // Most histories are decided within a few steps an operation; the others get a look at their zones before more.
+    let quick = Limits { steps: limits.steps.min(QUICK_STEPS * problem.ops.len() as u64), ..limits };
+    let mut search = Search::new(problem, quick, Memory::Hashed(HashSet::default()));
+    let mut answer = search.run();
+    if matches!(answer, Answer::GaveUp(_)) {
+        if zones::clash(problem) {
+            return (Answer::Impossible, search.steps);
+        }
+        search.limits = limits;
+        answer = search.run();
+    }
+    if !(search.recalled && answer == Answer::Impossible) {
         return (answer, search.steps);
     }
-    let mut again = Search::new(problem, limits, partial, Memory::Exact(BTreeSet::new()));
+    let mut again = Search::new(problem, limits, Memory::Exact(BTreeSet::new()));
     (again.run(), search.steps + again.steps)
+}
+
+/// The longest order of some of the operations that the search finds within the limits, as indices into
+/// [`Problem::ops`]. It looks at what has happened only, not at what is still to be explained.
+pub fn longest(problem: &Problem, limits: Limits) -> Vec<u32> {
+    let mut search = Search::new(problem, limits, Memory::Hashed(HashSet::default()));
+    search.keep_longest = true;
+    search.run();
+    if search.placed.len() > search.longest.len() { search.placed } else { search.longest }
 }
 
 /// A point of choice.
@@ -73,7 +95,8 @@ enum Memory {
 struct Search<'a> {
     problem: &'a Problem,
     limits: Limits,
-    partial: bool,
+    /// For [`longest`].
+    keep_longest: bool,
     memory: Memory,
     remembered: usize,
     /// Whether the memory ever cut a branch off.
@@ -101,12 +124,12 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(problem: &'a Problem, limits: Limits, partial: bool, memory: Memory) -> Search<'a> {
+    fn new(problem: &'a Problem, limits: Limits, memory: Memory) -> Search<'a> {
         let (next, prev) = link_events(problem);
         Search {
             problem,
             limits,
-            partial,
+            keep_longest: false,
             memory,
             remembered: 0,
             recalled: false,
@@ -131,7 +154,7 @@ impl<'a> Search<'a> {
     fn run(&mut self) -> Answer {
         loop {
             let choices = self.choices.len();
-            let Some(blocker) = self.settle() else { return Answer::Possible(std::mem::take(&mut self.placed)) };
+            let Some(blocker) = self.settle() else { return Answer::Possible };
             if self.recalls() {
                 self.choices.truncate(choices);
             } else {
@@ -145,7 +168,7 @@ impl<'a> Search<'a> {
                     open_tried: false,
                 });
             }
-            let Some(op) = self.choose() else { return Answer::Impossible(std::mem::take(&mut self.longest)) };
+            let Some(op) = self.choose() else { return Answer::Impossible };
             self.place(op);
             if self.steps > self.limits.steps {
                 return Answer::GaveUp("the step limit was reached");
@@ -227,6 +250,9 @@ impl<'a> Search<'a> {
         let Act::Change { to, .. } = self.problem.ops[op as usize].act else { return false };
         let State { value, count } = self.state;
         let slot = count as usize;
+        if self.keep_longest {
+            return true;
+        }
         if count > 0 && self.readers_at.get(slot - 1).is_some_and(|&n| n > 0) {
             return false;
         }
@@ -252,16 +278,23 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Adds the open writes that could help. Where no reply depends on the number of writes any more, writing a value
-    /// that nobody names over another value, or the value that is there already, cannot.
+    /// Adds the open writes that could help. Where no reply depends on the number of writes any more, writing the value
+    /// that is there already cannot, nor can putting one that nobody looks for in the place of another.
     fn push_all_open(&mut self, blocker: u32) {
         if self.problem.owner.get(self.state.count as usize).is_some_and(|&owner| owner != NONE) {
             return;
         }
-        let counting = self.state.count < self.problem.last_count;
-        for (class, Class { to, .. }) in self.problem.classes.iter().enumerate() {
-            let useless = *to == self.state.value || (*to == UNSEEN && self.state.value != MISSING);
-            if counting || !useless {
+        let State { value, count } = self.state;
+        let counting = count < self.problem.last_count;
+        let classes = &self.problem.classes;
+        // Tried first is what is pushed last: values that nobody asks for, then deletes, then those that may be needed later.
+        let named = classes.partition_point(|class| class.to <= UNSEEN);
+        let deletes = classes.partition_point(|class| class.to == MISSING);
+        self.steps += classes.len() as u64 / 8;
+        for class in (named..classes.len()).chain(0..deletes).chain(deletes..named) {
+            let to = classes[class].to;
+            let looked_for = self.readers[to as usize] > 0 || self.problem.compared[to as usize];
+            if counting || to != value && (value == MISSING || to == MISSING || looked_for) {
                 self.push_class(class, blocker);
             }
         }
@@ -274,7 +307,7 @@ impl<'a> Search<'a> {
             let (placed, choices, blocker) = (frame.placed, frame.choices, frame.blocker);
             let tried = frame.open_tried;
             (self.state, self.set, self.highest) = (frame.state, frame.set, frame.highest);
-            if self.partial && self.placed.len() > self.longest.len() {
+            if self.keep_longest && self.placed.len() > self.longest.len() {
                 self.longest.clone_from(&self.placed);
             }
             self.undo_to(placed);
@@ -460,4 +493,13 @@ impl Hasher for Already {
     fn write_u128(&mut self, hash: u128) {
         self.0 = hash as u64;
     }
+}
+
+/// Whether the search alone, without shortcuts, finds the expected answer with either memory.
+#[cfg(test)]
+pub fn agrees_with_exact_memory(problem: &Problem, limits: Limits, possible: bool) -> bool {
+    let expected = if possible { Answer::Possible } else { Answer::Impossible };
+    [Memory::Hashed(HashSet::default()), Memory::Exact(BTreeSet::new())]
+        .into_iter()
+        .all(|memory| Search::new(problem, limits, memory).run() == expected)
 }

@@ -31,7 +31,7 @@ fn agrees_with_trying_every_order() {
         let history = record(&raws);
         let report = check(&history, &Options::default());
         for key in &report.keys {
-            let expected = brute_force(&history, &key.name, u64::MAX);
+            let expected = brute_force(&history, &key.name, u64::MAX, None);
             assert!(mutations > 0 || expected, "history {n}: the generator made an impossible history: {raws:#?}");
             match &key.verdict {
                 Verdict::Valid => {
@@ -43,8 +43,15 @@ fn agrees_with_trying_every_order() {
                     assert!(evidence.minimal);
                     assert!(evidence.core.contains(&evidence.breaks), "history {n}: {raws:#?}\n{evidence}");
                     // The prefix is impossible, and without its last event it is not.
-                    assert!(!brute_force(&history, &key.name, evidence.event + 1), "history {n}: {raws:#?}");
-                    assert!(brute_force(&history, &key.name, evidence.event), "history {n}: {raws:#?}");
+                    assert!(!brute_force(&history, &key.name, evidence.event + 1, None), "history {n}: {raws:#?}");
+                    assert!(brute_force(&history, &key.name, evidence.event, None), "history {n}: {raws:#?}");
+                    // The core alone is impossible; without any one of its operations it is not.
+                    let impossible = |core: &[_]| !brute_force(&history, &key.name, evidence.event + 1, Some(core));
+                    assert!(impossible(&evidence.core), "history {n}: {raws:#?}\n{evidence}");
+                    for spared in &evidence.core {
+                        let rest: Vec<_> = evidence.core.iter().copied().filter(|op| op != spared).collect();
+                        assert!(!impossible(&rest), "history {n}: {spared:?} can be spared: {raws:#?}\n{evidence}");
+                    }
                     invalid += 1;
                 }
                 Verdict::Unknown(why) => panic!("history {n}: {why}: {raws:#?}"),

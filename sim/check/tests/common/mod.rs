@@ -2,7 +2,7 @@
 //! description only and share no code with the package.
 #![allow(dead_code)] // Each user takes a part.
 
-use seaworthy_check::{Call, Condition, History, Operation, Outcome, Recorder, Reply, ValueId, Version};
+use seaworthy_check::{Call, Condition, History, OpId, Operation, Outcome, Recorder, Reply, ValueId, Version};
 
 /// SplitMix64.
 pub struct Rng(pub u64);
@@ -256,16 +256,17 @@ fn borrow_version(seen: &Version<String>) -> Version<&str> {
     Version { value: &seen.value, revision: seen.revision }
 }
 
-/// Whether the operations of one key can be ordered: tries everything. Only the first `events` events count.
-pub fn brute_force(history: &History, key: &str, events: u64) -> bool {
+/// Whether the operations of one key can be ordered: tries everything. Only the first `events` events count, and only the
+/// outcomes of operations that are in `core`, if it is given; the others are unknown.
+pub fn brute_force(history: &History, key: &str, events: u64, core: Option<&[OpId]>) -> bool {
     let key = history.find_key(key);
-    let ops: Vec<Operation> = history
-        .operations()
-        .iter()
-        .filter(|op| Some(op.key) == key && op.called.index < events && op.outcome != Outcome::Fail)
-        .map(|op| {
+    let ops: Vec<Operation> = (0u32..)
+        .zip(history.operations())
+        .filter(|(_, op)| Some(op.key) == key && op.called.index < events && op.outcome != Outcome::Fail)
+        .map(|(i, op)| {
             let mut op = *op;
-            if op.returned.is_none_or(|ret| ret.index >= events) {
+            let forgotten = core.is_some_and(|core| !core.contains(&OpId(i)));
+            if forgotten || op.returned.is_none_or(|ret| ret.index >= events) {
                 op.outcome = Outcome::Info;
             }
             op

@@ -1,0 +1,98 @@
+//! A quick refutation by the times during which values were present (Gibbons and Korach, "Testing shared memories", 1997).
+//!
+//! A value with one writer is present during one stretch of time, which holds the write and every read of it. Let f be
+//! the first return and s the last call among these. If f of A is before s of B, then A's stretch is before B's; if that
+//! holds both ways, there is no order. A write of another value is a stretch of its own, and so is the time before the
+//! first write when nothing is ever deleted. Clashing pairs are found by sorting: stretches with f before s must not
+//! overlap each other, nor contain one with s before f.
+//!
+//! This refutes only; no clash proves nothing, since revisions and conditions are not looked at.
+
+use crate::model::{Act, MISSING};
+use crate::problem::{OPEN, Problem};
+
+#[derive(Clone, Copy)]
+struct Zone {
+    first_return: u64,
+    last_call: u64,
+}
+
+/// Whether two values must each be before the other.
+pub fn clash(problem: &Problem) -> bool {
+    // Moments are shifted by one: 0 is before everything.
+    let mut zones = vec![Zone { first_return: OPEN, last_call: 0 }; problem.supply.len()];
+    let mut points = Vec::new();
+    if problem.supply[MISSING as usize] == 0 {
+        zones[MISSING as usize].first_return = 0;
+    }
+    for op in &problem.ops {
+        let ret = op.ret.saturating_add(1);
+        let (value, writes) = match op.act {
+            Act::See { value, .. } => (value as usize, problem.supply[value as usize]),
+            Act::Change { to, .. } => (to as usize, problem.supply[to as usize]),
+        };
+        let alone = writes == 1 && value != MISSING as usize || writes == 0 && value == MISSING as usize;
+        if alone {
+            let zone = &mut zones[value];
+            zone.first_return = zone.first_return.min(ret);
+            zone.last_call = zone.last_call.max(op.call + 1);
+        } else if matches!(op.act, Act::Change { .. }) && op.ret != OPEN {
+            points.push(Zone { first_return: ret, last_call: op.call + 1 });
+        }
+    }
+    let certain = zones.into_iter().chain(points).filter(|zone| zone.first_return != OPEN);
+    let (mut forward, backward): (Vec<Zone>, Vec<Zone>) = certain.partition(|zone| zone.first_return < zone.last_call);
+    forward.sort_unstable_by_key(|zone| zone.first_return);
+    if forward.windows(2).any(|pair| pair[1].first_return < pair[0].last_call) {
+        return true;
+    }
+    backward.iter().any(|inner| {
+        let before = forward.partition_point(|outer| outer.first_return < inner.last_call);
+        before > 0 && inner.first_return < forward[before - 1].last_call
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::OpId;
+    use crate::problem::{Item, Scratch};
+    use crate::search::{Limits, agrees_with_exact_memory};
+    use crate::testing::{Rng, Shape, brute_force, generate, mutate, record};
+
+    /// What this file says against a history is true; and the search gives the same answer with exact memory from the start.
+    #[test]
+    fn never_refutes_what_can_be_ordered() {
+        let mut rng = Rng(11);
+        let (mut clashes, mut orders) = (0, 0);
+        for n in 0..10_000 {
+            let shape = Shape {
+                ops: 3 + rng.below(5) as usize,
+                processes: 3,
+                keys: 1,
+                values: [0, 0, 0, 2][rng.below(4) as usize],
+                info: [0, 20][rng.below(2) as usize],
+                fail: 0,
+                conditional: [0, 40][rng.below(2) as usize],
+                revisions: [0, 0, 50][rng.below(3) as usize],
+            };
+            let mut raws = generate(shape, &mut rng);
+            for _ in 0..rng.below(3) {
+                mutate(&mut raws, &mut rng);
+            }
+            let history = record(&raws);
+            let items: Vec<Item> =
+                (0u32..).take(history.operations().len()).map(|i| Item { op: OpId(i), open: false }).collect();
+            let problem = Problem::new(&history, &items, &mut Scratch::new(&history));
+            let possible = brute_force(&history, "k0", u64::MAX, None);
+            if clash(&problem) {
+                assert!(!possible, "history {n}: {raws:#?}");
+                clashes += 1;
+            }
+            orders += u64::from(possible);
+            let limits = Limits { steps: 1_000_000, memory: 1 << 20 };
+            assert!(agrees_with_exact_memory(&problem, limits, possible), "history {n}: {raws:#?}");
+        }
+        assert!(clashes > 500 && orders > 3_000, "{clashes} clashes, {orders} orders: too one-sided");
+    }
+}
