@@ -102,8 +102,8 @@ impl Judge<'_> {
             return false;
         }
         let problem = Problem::new(self.history, items, self.scratch);
-        // To prepare the operations takes about as long as this many steps.
-        self.left = self.left.saturating_sub(16 * items.len() as u64);
+        // To prepare the operations takes about as long as two steps for each.
+        self.left = self.left.saturating_sub(2 * items.len() as u64);
         let (answer, spent) = decide(&problem, Limits { steps, memory: self.memory });
         self.left = self.left.saturating_sub(spent);
         self.sure &= !matches!(answer, Answer::GaveUp(_));
@@ -133,11 +133,15 @@ impl Judge<'_> {
         let mut items = prefix.to_vec();
         let firm = |items: &[Item]| (0..items.len()).filter(|&i| !items[i].open).collect::<Vec<_>>();
         let mut size = firm(&items).len().div_ceil(2);
-        while size > 0 {
+        while size > 0 && self.left > 0 {
             let mut dropped = false;
             // From the oldest on, so that the clash stays close to where it shows.
             let constraints = firm(&items);
             for chunk in constraints.chunks(size) {
+                if self.left == 0 {
+                    self.sure = false;
+                    break;
+                }
                 let mut easier = items.clone();
                 for &i in chunk {
                     easier[i].open = true;
@@ -151,6 +155,7 @@ impl Judge<'_> {
                 size /= 2;
             }
         }
+        self.sure &= size == 0;
         firm(&items).iter().map(|&i| items[i].op).collect()
     }
 

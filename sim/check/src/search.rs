@@ -309,6 +309,7 @@ impl<'a> Search<'a> {
             (self.state, self.set, self.highest) = (frame.state, frame.set, frame.highest);
             if self.keep_longest && self.placed.len() > self.longest.len() {
                 self.longest.clone_from(&self.placed);
+                self.steps += self.placed.len() as u64 / 8;
             }
             self.undo_to(placed);
             if self.choices.len() > choices {

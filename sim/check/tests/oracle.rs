@@ -6,7 +6,7 @@ mod common;
 use common::{Rng, Shape, brute_force, generate, mutate, record};
 use seaworthy_check::{Options, Verdict, check};
 
-const HISTORIES: u64 = if cfg!(debug_assertions) { 20_000 } else { 400_000 };
+const HISTORIES: u64 = if cfg!(debug_assertions) { 20_000 } else { 250_000 };
 
 #[test]
 fn agrees_with_trying_every_order() {
