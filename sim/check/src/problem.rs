@@ -170,8 +170,9 @@ impl Problem {
                 Act::Change { to, when, revision } => (*revision, Some(when), *to),
             };
             last = last.max(told.map_or(0, |r| r.saturating_add(1)));
+            // At count n + 1 `cmprev n` holds; one more and it does not, which a refused write may need.
             let asked = conditions.and_then(|when| when.revision);
-            last = last.max(asked.map_or(0, |n| u64::try_from(n).map_or(0, |n| n.saturating_add(1))));
+            last = last.max(asked.map_or(0, |n| u64::try_from(n).map_or(0, |n| n.saturating_add(2))));
             let Some(r) = told else { continue };
             let Some(slot) = usize::try_from(r).ok().filter(|&slot| slot < changes) else {
                 self.broken = true;

@@ -197,6 +197,16 @@ fn unknown_outcomes_are_open_for_ever() {
 }
 
 #[test]
+fn an_unknown_write_of_the_same_value_explains_a_refusal() {
+    let when = Condition { revision: Some(0), ..Condition::ALWAYS };
+    let refused = Reply::Refused(Some(Version { value: "a", revision: None }));
+    let first = || Script::new().ok(1, Call::put("a"), done(0));
+    let history = first().info(2, Call::put("a")).ok(3, Call::Put { value: "b", when }, refused);
+    assert!(is_valid(&history.done()), "the second write took revision 1");
+    assert!(!is_valid(&first().ok(3, Call::Put { value: "b", when }, refused).done()));
+}
+
+#[test]
 fn deletes_take_a_revision_and_conditions_count() {
     let when = Condition { revision: Some(-1), ..Condition::ALWAYS };
     let history = Script::new()
