@@ -215,13 +215,17 @@ impl Kv {
 
     /// The key's state after burying it if its time is up.
     fn settle(&mut self, key: &Key) -> Option<&State> {
-        if let Some(State::Live(held)) = self.keys.get(key).map(|slot| &slot.state)
-            && self.is_over(held)
-        {
-            let revision = held.revision.saturating_add(1);
-            self.set(key, State::Deleted(revision));
+        if self.next_expiry().is_some_and(|deadline| deadline <= self.last_stamp) {
+            self.bury(key);
         }
         self.keys.get(key).map(|slot| &slot.state)
+    }
+
+    fn bury(&mut self, key: &Key) {
+        let held = self.keys.get(key).and_then(|slot| slot.state.live());
+        if let Some(revision) = held.filter(|held| self.is_over(held)).map(|held| held.revision.saturating_add(1)) {
+            self.set(key, State::Deleted(revision));
+        }
     }
 
     fn is_over(&self, held: &Versioned) -> bool {
@@ -233,7 +237,7 @@ impl Kv {
             match self.deadlines.get_min() {
                 Some((deadline, key)) if *deadline <= self.last_stamp => {
                     let key = key.clone();
-                    self.settle(&key);
+                    self.bury(&key);
                 }
                 _ => return,
             }

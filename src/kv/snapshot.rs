@@ -9,7 +9,7 @@
 
 use super::layout::{self, Header, Malformed, Reader, Record};
 use super::machine::Slot;
-use super::sessions::Session;
+use super::sessions::{Session, Sessions};
 use super::{Kv, SessionId};
 use crate::mutant::{Bug, Mutant};
 use crate::types::Key;
@@ -50,12 +50,12 @@ impl Kv {
 
 /// The planted bug: clients keep their sessions, but what each did last is lost.
 fn forget_sessions(snapshot: &mut KvSnapshot, of: &Kv) {
-    let mut blank = Kv::from_header(&of.header(), of.mutant);
+    let mut blank = Sessions::new(of.sessions.limit());
     for (&id, session) in of.sessions.table() {
-        blank.sessions.put(id, Session { used: session.used, last: None });
+        blank.put(id, Session { used: session.used, last: None });
     }
-    snapshot.header.sum = of.header().sum.wrapping_sub(of.sessions.sum()).wrapping_add(blank.sessions.sum());
-    snapshot.sessions = blank.sessions.table().clone();
+    snapshot.header.sum = snapshot.header.sum.wrapping_sub(of.sessions.sum()).wrapping_add(blank.sum());
+    snapshot.sessions = blank.table().clone();
 }
 
 impl KvSnapshot {

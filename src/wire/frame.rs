@@ -13,8 +13,9 @@
 //! no negotiation. To introduce a second: a release first learns to read both and still writes the old one; when all
 //! servers run it, the next release writes the new one; then reading the old one can go.
 //!
-//! Caveat: decoded packets can take more memory than their frame, at worst about XX times (a frame full of the smallest
-//! messages). Payload bytes are copied out of the frame, so that one small command does not keep a large frame alive.
+//! Caveats: a decoded packet can take more memory than its frame, at worst about 12 times (a frame full of the smallest
+//! messages). Payload bytes are copied out of the frame, so that one small command does not keep a large frame alive. The
+//! checksum is against damage, not against forgery.
 
 use super::Packet;
 use crate::codec;

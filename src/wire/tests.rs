@@ -239,3 +239,13 @@ fn announced_lengths_are_not_believed() {
         assert!(matches!(decode(&sealed(&bomb)), Err(FrameError::Body(_))), "{announced} messages");
     }
 }
+
+/// What the caveat in frame.rs says: a vector may have grown to twice its contents.
+#[test]
+fn decoding_takes_at_most_twelve_times_the_frame() {
+    let full = |n: usize| vec![(GroupId(1), Message { term: 1, body: Body::TimeoutNow }); n];
+    let frame = |n: usize| encode(&Packet::Peer(full(n))).unwrap().len();
+    let on_the_wire = frame(2) - frame(1);
+    let in_memory = size_of::<(GroupId, Message)>();
+    assert!(2 * in_memory <= 12 * on_the_wire, "{in_memory} bytes for {on_the_wire}");
+}

@@ -77,11 +77,10 @@ fn steps(len: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = V
 }
 
 /// `Some` once in `n`.
-fn option<S: Strategy>(some: S, n: u32) -> impl Strategy<Value = Option<S::Value>> + Clone
-where
-    S: Clone,
-    S::Value: Clone,
-{
+fn option<T: Clone + std::fmt::Debug>(
+    some: impl Strategy<Value = T> + Clone,
+    n: u32,
+) -> impl Strategy<Value = Option<T>> + Clone {
     prop::option::weighted(1.0 / f64::from(n), some)
 }
 
@@ -144,6 +143,15 @@ proptest! {
             prop_assert_eq!(encode(&command), bytes);
         }
     }
+}
+
+/// The example in docs/formats.md.
+#[test]
+fn the_documented_bytes_are_the_real_ones() {
+    let entry = encode(&Command { stamp: Wall(1), session: Some((5, 2)), op: put("k", "v") });
+    let zeros = [0; 7];
+    let expected = [&[2, 1][..], &[1], &zeros, &[5], &zeros, &[2], &zeros, &[1, 0, b'k'], &[1, 0, 0, 0, b'v']].concat();
+    assert_eq!(entry, expected);
 }
 
 #[test]

@@ -10,8 +10,13 @@ struct Model {
     index: u64,
     stamp: u64,
     keys: BTreeMap<Bytes, (u64, Option<Versioned>)>,
-    /// Id, index of the last use, number and reply of the newest write.
-    sessions: Vec<(u64, u64, Option<(u64, Reply)>)>,
+    sessions: Vec<Client>,
+}
+
+struct Client {
+    id: u64,
+    used: u64,
+    last: Option<(u64, Reply)>,
 }
 
 impl Model {
@@ -25,16 +30,14 @@ impl Model {
             }
         }
         let Some((id, number)) = session.filter(|_| op != Op::OpenSession) else { return self.act(op) };
-        let Some(at) = self.sessions.iter().position(|s| s.0 == id) else { return Reply::SessionExpired };
-        self.sessions[at].1 = self.index;
-        match self.sessions[at].2.clone() {
+        let Some(at) = self.sessions.iter().position(|s| s.id == id) else { return Reply::SessionExpired };
+        self.sessions[at].used = self.index;
+        match self.sessions[at].last.clone() {
             Some((last, reply)) if last == number => reply,
             Some((last, _)) if last > number => Reply::Stale,
             _ => {
                 let reply = self.act(op);
-                if let Some(session) = self.sessions.iter_mut().find(|s| s.0 == id) {
-                    session.2 = Some((number, reply.clone()));
-                }
+                self.sessions[at].last = Some((number, reply.clone()));
                 reply
             }
         }
@@ -46,10 +49,10 @@ impl Model {
         match op {
             Op::Expire => Reply::Nothing,
             Op::OpenSession => {
-                self.sessions.push((self.index, self.index, None));
+                self.sessions.push(Client { id: self.index, used: self.index, last: None });
                 if self.sessions.len() > SESSIONS {
-                    let oldest = self.sessions.iter().map(|s| s.1).min();
-                    self.sessions.retain(|s| Some(s.1) != oldest);
+                    let oldest = self.sessions.iter().map(|s| s.used).min();
+                    self.sessions.retain(|s| Some(s.used) != oldest);
                 }
                 Reply::Session(self.index)
             }

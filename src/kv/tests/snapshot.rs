@@ -93,6 +93,15 @@ proptest! {
     }
 }
 
+/// The storage task writes it out on a thread of its own.
+#[test]
+fn a_snapshot_can_be_sent_to_another_thread() {
+    let kv = lived_in();
+    let mut snapshot = kv.snapshot();
+    let written = std::thread::spawn(move || snapshot.next_block(usize::MAX)).join().unwrap();
+    assert_eq!(written.as_ref(), blocks(&kv, usize::MAX).first());
+}
+
 #[test]
 fn a_large_tree_is_written_whole_by_small_blocks() {
     let mut kv = kv();
@@ -156,7 +165,7 @@ fn errors_say_what_and_where() {
     let mut damaged = written.clone();
     damaged[2][0] = 99;
     assert_eq!(restore(&damaged, 7).err().unwrap().to_string(), "snapshot block 2: unknown record at byte 1");
-    let mut damaged = written.clone();
+    let mut damaged = written;
     let last = damaged[1].len() - 1;
     damaged[1][last] ^= 1;
     assert_eq!(restore(&damaged, 7).err(), Some(RestoreError::Digest));
