@@ -53,7 +53,7 @@ pub fn encode(command: &Command) -> Bytes {
 
     let payload = key.map_or(0, Bytes::len) + value.map_or(0, Bytes::len) + expected.map_or(0, Bytes::len);
     let mut out = Vec::with_capacity(52 + payload);
-    out.extend([tag, flags]);
+    out.extend_from_slice(&[tag, flags]);
     put_u64(&mut out, command.stamp.0);
     if let Some((session, number)) = command.session {
         put_u64(&mut out, session);
@@ -66,7 +66,7 @@ pub fn encode(command: &Command) -> Bytes {
         put_u64(&mut out, ttl);
     }
     if let Some(revision) = when.and_then(|w| w.revision) {
-        out.extend(revision.to_le_bytes());
+        out.extend_from_slice(&revision.to_le_bytes());
     }
     if let Some(expected) = expected {
         put_value(&mut out, expected);
@@ -175,11 +175,11 @@ impl Header {
 
     fn put_fields(&self, out: &mut Vec<u8>) {
         out.push(HEADER);
-        out.extend(SNAPSHOT_VERSION.to_le_bytes());
+        out.extend_from_slice(&SNAPSHOT_VERSION.to_le_bytes());
         put_u64(out, self.applied);
         put_u64(out, self.last_stamp.0);
         put_u64(out, self.skipped);
-        out.extend(self.session_limit.to_le_bytes());
+        out.extend_from_slice(&self.session_limit.to_le_bytes());
         put_u64(out, self.keys);
         put_u64(out, self.sessions);
         put_u64(out, self.sum);
@@ -249,16 +249,16 @@ fn put_versioned(out: &mut Vec<u8>, held: &Versioned) {
 }
 
 fn put_u64(out: &mut Vec<u8>, n: u64) {
-    out.extend(n.to_le_bytes());
+    out.extend_from_slice(&n.to_le_bytes());
 }
 
 fn put_key(out: &mut Vec<u8>, key: &[u8]) {
-    out.extend((key.len() as u16).to_le_bytes());
+    out.extend_from_slice(&(key.len() as u16).to_le_bytes());
     out.extend_from_slice(key);
 }
 
 fn put_value(out: &mut Vec<u8>, value: &[u8]) {
-    out.extend((value.len() as u32).to_le_bytes());
+    out.extend_from_slice(&(value.len() as u32).to_le_bytes());
     out.extend_from_slice(value);
 }
 
