@@ -115,7 +115,7 @@ impl MemDisk {
         self.inner().changes
     }
 
-    /// From now on syncs fail, and what was to be synced is forgotten without a trace.
+    /// From now on syncs fail, and the contents (not the names) that were to be synced are forgotten without a trace.
     pub(super) fn fail_syncs(&self) {
         self.inner().fail_sync = true;
     }
@@ -306,7 +306,6 @@ impl Disk for MemDisk {
         let disk = &mut *self.inner();
         disk.change("sync directory", "")?;
         if disk.fail_sync {
-            disk.pending.clear();
             return Err(error("sync directory", "", DiskFault::Io("the device failed".into())));
         }
         for change in std::mem::take(&mut disk.pending) {

@@ -52,7 +52,8 @@ pub(super) struct Scan {
 /// One segment, read.
 struct Segment {
     bytes: Vec<u8>,
-    /// The last whole batch.
+    /// The first whole batch, and the last.
+    first_batch: Range<u64>,
     last_batch: Range<u64>,
     /// From its end to the last sector in use.
     torn: Range<u64>,
@@ -118,7 +119,7 @@ pub(super) fn scan(
         }
         scan.bytes += (read.last_batch.end - 1) * SECTOR_BYTES;
         if i == 0 {
-            scan.checkpoint_bytes = scan.bytes;
+            scan.checkpoint_bytes = (read.first_batch.end - 1) * SECTOR_BYTES;
         }
         scan.next_batch = read.next_batch;
         if i + 1 == headers.len() {
@@ -144,7 +145,7 @@ fn read_segment(
     read?;
 
     let sectors = Sectors { bytes: &bytes, file: &file, seq: header.seq, mutant };
-    let mut last_batch = 1..1;
+    let (mut first_batch, mut last_batch) = (1..1, 1..1);
     let mut next_batch = header.first_batch;
     let mut payload = Vec::new();
     let breaks_at = loop {
@@ -162,6 +163,9 @@ fn read_segment(
                 .map_err(|what| sectors.corrupt(start, format!("in batch {next_batch}: {what}")))?;
         }
         last_batch = start..end;
+        if first_batch.is_empty() {
+            first_batch = last_batch.clone();
+        }
         next_batch += 1;
     };
     if last_batch.is_empty() {
@@ -183,7 +187,7 @@ fn read_segment(
             torn.end = number + 1;
         }
     }
-    Ok(Segment { bytes, last_batch, torn, next_batch, breaks_at })
+    Ok(Segment { bytes, first_batch, last_batch, torn, next_batch, breaks_at })
 }
 
 /// The sectors of one segment in memory.

@@ -1,0 +1,115 @@
+//! Checkpoints: cut the power at every single step, let all, nothing or a part of what was unsynced survive.
+
+use super::*;
+use crate::storage::segment;
+use crate::types::Rng;
+
+/// Appends, a snapshot, a checkpoint and more appends; tells `reached` the number of what is acknowledged.
+fn script(disk: &MemDisk, mut reached: impl FnMut(usize)) -> Result<(), StorageError> {
+    let (mut store, _) = open(disk.clone())?;
+    let append = |store: &mut Store<MemDisk>, record| store.append(&[(G, record)]);
+    reached(0);
+    append(&mut store, entries(1, 6, 400))?;
+    reached(1);
+    append(&mut store, hard_state(3))?;
+    reached(2);
+    append(&mut store, entries(7, 5, 400))?;
+    reached(3);
+    store.snapshot_begin(G, meta(8))?;
+    store.snapshot_write(b"state after entry 8")?;
+    store.snapshot_finish()?;
+    append(&mut store, Record::Snapshot(meta(8)))?;
+    reached(4);
+    store.snapshot_retain(G, meta(8))?;
+    store.checkpoint(&[(G, hard_state(3)), (G, Record::Snapshot(meta(8))), (G, entries(9, 3, 400))])?;
+    append(&mut store, entries(12, 5, 400))?;
+    reached(5);
+    store.snapshot_begin(G, meta(12))?;
+    store.snapshot_write(b"state after entry 12")?;
+    store.snapshot_finish()?;
+    append(&mut store, Record::Snapshot(meta(12)))?;
+    reached(6);
+    store.snapshot_retain(G, meta(12))?;
+    store.checkpoint(&[(G, hard_state(3)), (G, Record::Snapshot(meta(12))), (G, entries(13, 4, 400))])?;
+    append(&mut store, hard_state(4))?;
+    reached(7);
+    Ok(())
+}
+
+#[test]
+fn power_cut_at_every_step_loses_nothing_acknowledged() {
+    let whole = MemDisk::default();
+    let mut states = Vec::new();
+    script(&whole, |_| states.push(durable_state(&whole))).unwrap();
+    let rng = &mut Rng::new(1, "checkpoint");
+    for step in 0..whole.changes() {
+        for (kill, keep) in [(false, 0.0), (false, 1.0), (false, 0.5), (false, 0.5), (false, 0.5), (true, 1.0)] {
+            let disk = MemDisk::default();
+            disk.cut_power_after(step);
+            let mut acknowledged = None;
+            script(&disk, |n| acknowledged = Some(n)).expect_err("the power was cut");
+            if kill {
+                disk.kill()
+            } else {
+                disk.crash(rng, keep)
+            }
+            let (_, found) = must_open(&disk);
+            let n = acknowledged.unwrap_or(0);
+            assert!(
+                found == states[n] || found == states[n + 1],
+                "cut at step {step}, keep {keep}: after {acknowledged:?} found {found:?}"
+            );
+            assert_eq!(durable_state(&disk), found, "cut at step {step}: recovery told what was not durable");
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_replaces_all_older_segments_and_may_exceed_a_segment() {
+    let disk = MemDisk::default();
+    let (mut store, _) = must_open(&disk);
+    for index in 1..10 {
+        store.append(&[(G, entries(index, 1, 2000))]).unwrap();
+    }
+    assert!(disk.names().len() > 3);
+    store.checkpoint(&[(G, hard_state(2)), (G, entries(1, 9, 2000))]).unwrap();
+    assert_eq!(disk.names().len(), 1);
+    assert!(disk.read(&disk.names()[0]).len() > 18_000);
+    store.append(&[(G, entries(10, 1, 10_000))]).unwrap();
+    let state = &must_open(&disk).1[&G];
+    assert_eq!((state.term, state.entries.len()), (2, 10));
+    assert_eq!(state.entries[9].command.len(), 10_008);
+}
+
+#[test]
+fn a_checkpoint_is_wanted_when_more_was_appended_than_it_would_rewrite() {
+    let disk = MemDisk::default();
+    let (mut store, _) = must_open(&disk);
+    let mut batches = 0;
+    while !store.wants_checkpoint() {
+        batches += 1;
+        store.append(&[(G, entries(batches, 1, 0))]).unwrap();
+    }
+    // Four segments' worth of one-sector batches.
+    assert_eq!(batches, 32);
+    assert!(must_open(&disk).0.wants_checkpoint(), "forgotten by a restart");
+    store.checkpoint(&[(G, entries(1, 1, 40_000))]).unwrap();
+    for index in 2..82 {
+        assert!(!store.wants_checkpoint(), "wanted after {index}");
+        store.append(&[(G, entries(index, 1, 0))]).unwrap();
+    }
+    assert!(store.wants_checkpoint());
+}
+
+#[test]
+fn segments_left_from_before_a_checkpoint_are_removed() {
+    let disk = MemDisk::default();
+    let (mut store, _) = must_open(&disk);
+    store.append(&[(G, hard_state(1))]).unwrap();
+    let old = disk.read(&segment::name(1));
+    store.checkpoint(&[(G, hard_state(2))]).unwrap();
+    disk.plant(&segment::name(1), &old);
+    disk.plant("wal-0000000000000003.log.tmp", b"half made");
+    assert_eq!(must_open(&disk).1[&G].term, 2);
+    assert_eq!(disk.names(), [segment::name(2)]);
+}
