@@ -38,3 +38,6 @@ pub use host::ThreadHost;
 pub use real_disk::RealDisk;
 pub use snapshot::{MAX_BLOCK_BYTES, SnapshotBlocks, name as snapshot_name};
 pub use store::{Incoming, Store, StoreConfig};
+
+/// What the names of files not yet complete end in.
+const TEMPORARY: &str = ".tmp";

@@ -29,7 +29,7 @@ impl RealDisk {
     pub fn open(path: &Path) -> Result<RealDisk, DiskError> {
         let shown = path.display().to_string();
         let fail = |op| move |e| failure(op, &shown, &e);
-        std::fs::create_dir_all(path).map_err(fail.clone()("create"))?;
+        create_durably(path).map_err(fail.clone()("create"))?;
         let directory = File::open(path).map_err(fail.clone()("open"))?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK));
         let lock = lock.map_err(fail.clone()("lock"))?;
@@ -62,6 +62,17 @@ impl RealDisk {
         }
         Ok(self.path.join(name))
     }
+}
+
+/// Makes a directory and what is missing above it, and makes their names durable.
+fn create_durably(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_durably(parent)?;
+    std::fs::create_dir(path)?;
+    File::open(parent)?.sync_all()
 }
 
 fn failure(op: &'static str, file: &str, error: &Error) -> DiskError {

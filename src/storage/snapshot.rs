@@ -5,7 +5,7 @@
 //! be dropped, doubled, swapped or taken from another snapshot unnoticed, and a reader knows at every block that all so
 //! far is right. A file gets its name only when it is complete and synced.
 
-use super::{Disk, FileId, StorageError};
+use super::{Disk, FileId, StorageError, TEMPORARY};
 use crate::raft::SnapshotMeta;
 use crate::types::{Bytes, GroupId};
 use crc32fast::Hasher;
@@ -19,12 +19,8 @@ const BLOCK_HEAD: usize = 8;
 /// Most bytes in one block of a snapshot.
 pub const MAX_BLOCK_BYTES: usize = 8 << 20;
 
-/// What every name of a file not yet complete ends in.
-pub(super) const TEMPORARY: &str = ".tmp";
-
-/// The name of the file with the snapshot of `group` at `meta`.
-#[must_use]
-pub fn name(group: GroupId, meta: SnapshotMeta) -> String {
+/// The name of the snapshot of `group` at `meta`.
+pub(super) fn name(group: GroupId, meta: SnapshotMeta) -> String {
     format!("snap-{:08x}-{:016x}-{:016x}", group.0, meta.index, meta.term)
 }
 

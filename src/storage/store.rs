@@ -1,9 +1,9 @@
 //! A node's data directory: the log and the snapshot files, and what ties them together.
 
 use super::replay::Replay;
-use super::snapshot::{self, SnapshotBlocks, TEMPORARY, Writer};
+use super::snapshot::{self, SnapshotBlocks, Writer};
 use super::wal::{self, Wal};
-use super::{Disk, DiskFault, FileId, StorageError};
+use super::{Disk, DiskFault, FileId, StorageError, TEMPORARY};
 use crate::mutant::Mutant;
 use crate::raft::{Record, Recovered, SnapshotMeta};
 use crate::types::{Bytes, GroupId, NodeId};
@@ -79,7 +79,7 @@ impl<D: Disk> Store<D> {
             return Err(StorageError::corrupt(name, 0, "there is a snapshot but no write-ahead log"));
         }
 
-        for name in names.iter().filter(|name| name.ends_with(TEMPORARY)) {
+        for name in names.iter().filter(|name| is_temporary(name)) {
             disk.remove(name)?;
         }
         let wal = match scan {
@@ -280,6 +280,11 @@ impl<D: Disk> Store<D> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a file was being made when the process died. What is not ours is let alone.
+fn is_temporary(name: &str) -> bool {
+    name.ends_with(TEMPORARY) && (name.starts_with("wal-") || name.starts_with("snap-"))
 }
 
 fn read_chunk(

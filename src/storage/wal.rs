@@ -20,7 +20,7 @@
 
 use super::sector::{self, Batch, SECTOR, State};
 use super::segment::{self, Header};
-use super::{Disk, FileId, StorageError};
+use super::{Disk, FileId, StorageError, TEMPORARY};
 use crate::mutant::Mutant;
 use crate::raft::Record;
 use crate::types::{GroupId, NodeId};
@@ -382,7 +382,7 @@ fn make_segment(
     let length = segment_bytes.next_multiple_of(SECTOR_BYTES).max(needed);
     let header = Header { node, seq, length, first_batch, checkpoint };
     let name = segment::name(seq);
-    let temporary = format!("{name}.tmp");
+    let temporary = format!("{name}{TEMPORARY}");
     let file = disk.open(&temporary, true)?;
     disk.allocate(file, length)?;
     disk.write_at(file, 0, &header.encode())?;

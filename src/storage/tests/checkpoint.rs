@@ -43,23 +43,29 @@ fn power_cut_at_every_step_loses_nothing_acknowledged() {
     script(&whole, |_| states.push(durable_state(&whole))).unwrap();
     let rng = &mut Rng::new(1, "checkpoint");
     for step in 0..whole.changes() {
-        for (kill, keep) in [(false, 0.0), (false, 1.0), (false, 0.5), (false, 0.5), (false, 0.5), (true, 1.0)] {
-            let disk = MemDisk::default();
-            disk.cut_power_after(step);
-            let mut acknowledged = None;
-            script(&disk, |n| acknowledged = Some(n)).expect_err("the power was cut");
-            if kill {
-                disk.kill()
-            } else {
-                disk.crash(rng, keep)
-            }
-            let (_, found) = must_open(&disk);
-            let n = acknowledged.unwrap_or(0);
-            assert!(
-                found == states[n] || found == states[n + 1],
-                "cut at step {step}, keep {keep}: after {acknowledged:?} found {found:?}"
-            );
-            assert_eq!(durable_state(&disk), found, "cut at step {step}: recovery told what was not durable");
+        let disk = MemDisk::default();
+        disk.cut_power_after(step);
+        let mut acknowledged = None;
+        script(&disk, |n| acknowledged = Some(n)).expect_err("the power was cut");
+        let n = acknowledged.unwrap_or(0);
+        let check = |disk: &MemDisk, how: &str| {
+            let (_, found) = must_open(disk);
+            assert!(found == states[n] || found == states[n + 1], "step {step}, {how}: after {n} found {found:?}");
+            assert_eq!(durable_state(disk), found, "step {step}, {how}: recovery told what was not durable");
+        };
+        for keep in [0.0, 1.0, 0.5, 0.5, 0.5] {
+            let copy = disk.copy();
+            copy.crash(rng, keep);
+            check(&copy, "crash");
+        }
+        disk.kill();
+        check(&disk.copy(), "kill");
+        for later in (0..10).flat_map(|later| [later; 4]) {
+            let copy = disk.copy();
+            copy.cut_power_after(later);
+            let _ = open(copy.clone());
+            copy.crash(rng, 0.5);
+            check(&copy, "kill, then crash while opening");
         }
     }
 }
@@ -93,8 +99,9 @@ fn a_checkpoint_is_wanted_when_more_was_appended_than_it_would_rewrite() {
     // Four segments' worth of one-sector batches.
     assert_eq!(batches, 32);
     assert!(must_open(&disk).0.wants_checkpoint(), "forgotten by a restart");
+    // 81 sectors, which is more than four segments.
     store.checkpoint(&[(G, entries(1, 1, 40_000))]).unwrap();
-    for index in 2..82 {
+    for index in 2..83 {
         assert!(!store.wants_checkpoint(), "wanted after {index}");
         store.append(&[(G, entries(index, 1, 0))]).unwrap();
     }
@@ -110,6 +117,7 @@ fn segments_left_from_before_a_checkpoint_are_removed() {
     store.checkpoint(&[(G, hard_state(2))]).unwrap();
     disk.plant(&segment::name(1), &old);
     disk.plant("wal-0000000000000003.log.tmp", b"half made");
+    disk.plant("report.tmp", b"somebody else's");
     assert_eq!(must_open(&disk).1[&G].term, 2);
-    assert_eq!(disk.names(), [segment::name(2)]);
+    assert_eq!(disk.names(), ["report.tmp".into(), segment::name(2)]);
 }

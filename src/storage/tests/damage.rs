@@ -1,21 +1,24 @@
 //! Damage to the log: what is refused, and exactly what cannot be told from a crash.
 
 use super::*;
-use crate::storage::sector::{Batch, SECTOR};
+use crate::mutant::Mutant;
+use crate::storage::sector::{Batch, SECTOR, State, judge};
 use crate::storage::segment::{self, Header};
 use crate::types::Rng;
 
-/// Two segments of eight sectors: a checkpoint (one sector), batches of 1, 2 and 3 sectors; then, since the next two
-/// do not fit, a segment with batches of 2 and 1. Gives also the state after all, and after all but the last batch.
+/// Two segments of twelve sectors: a checkpoint of one sector, batches of 1, 2, 3 and 4; then, since the next does not
+/// fit, a segment with batches of 2, 1 and 1. Gives also the state after all, and after all but the last batch.
 fn small_log() -> (MemDisk, Groups, Groups) {
     let disk = MemDisk::default();
-    let (mut store, _) = must_open(&disk);
+    let (mut store, _) = Store::open(disk.clone(), StoreConfig { segment_bytes: 12 * 512, ..config() }).unwrap();
     store.append(&[(G, hard_state(1)), (G, entries(1, 2, 20))]).unwrap();
     store.append(&[(G, entries(3, 3, 200))]).unwrap();
     store.append(&[(G, entries(6, 2, 500)), (GroupId(8), hard_state(5))]).unwrap();
-    store.append(&[(G, entries(8, 1, 700))]).unwrap();
+    store.append(&[(G, entries(8, 1, 1700))]).unwrap();
+    store.append(&[(G, entries(9, 1, 700))]).unwrap();
+    store.append(&[(G, entries(10, 1, 0))]).unwrap();
     let before = durable_state(&disk);
-    store.append(&[(G, entries(9, 1, 0))]).unwrap();
+    store.append(&[(G, entries(11, 1, 0))]).unwrap();
     assert_eq!(disk.names(), [segment::name(1), segment::name(2)]);
     let after = durable_state(&disk);
     (disk, after, before)
@@ -67,7 +70,7 @@ fn a_wiped_sector_is_refused_except_in_the_last_batch() {
             }
             let copy = disk.copy();
             copy.tamper(&name, |file| file[start..start + SECTOR].fill(0));
-            if name == segment::name(2) && start == 3 * SECTOR {
+            if name == segment::name(2) && start == 4 * SECTOR {
                 assert_eq!(must_open(&copy).1, before);
             } else {
                 assert_eq!(refusal(open(copy)).0, name);
@@ -96,6 +99,17 @@ fn every_sector_written_to_a_wrong_place_is_refused() {
         }
     }
     assert_eq!(must_open(&disk).1, after);
+}
+
+#[test]
+fn a_sector_is_valid_only_at_its_place() {
+    let mut batch = Batch::default();
+    batch.put(&[1; 600]);
+    let sector = &batch.seal(4, 9, 100)[SECTOR..];
+    assert!(matches!(judge(sector, 4, 10, Mutant::default()), State::Valid(head) if head.batch == 100));
+    for (seq, number) in [(4, 9), (4, 11), (3, 10), (5, 10), (10, 4)] {
+        assert_eq!(judge(sector, seq, number, Mutant::default()), State::Rotten);
+    }
 }
 
 #[test]
@@ -143,7 +157,7 @@ fn every_torn_tail_is_erased_before_the_log_goes_on() {
     let (disk, _, before) = small_log();
     let torn = disk.copy();
     let (mut store, _) = must_open(&torn);
-    store.append(&[(G, entries(10, 1, 1500))]).unwrap();
+    store.append(&[(G, entries(12, 1, 1500))]).unwrap();
     let after = durable_state(&torn);
     let name = segment::name(2);
     let (old, new) = (disk.read(&name), torn.read(&name));
@@ -165,9 +179,9 @@ fn every_torn_tail_is_erased_before_the_log_goes_on() {
         assert_eq!(found, durable_state(&disk));
         assert_ne!(found, before);
         assert_eq!(copy.read(&name), old, "remains of the torn batch are still there");
-        store.append(&[(G, entries(10, 1, 1)), (G, hard_state(9))]).unwrap();
+        store.append(&[(G, entries(12, 1, 1)), (G, hard_state(9))]).unwrap();
         let state = &durable_state(&copy)[&G];
-        assert_eq!((state.term, state.entries.len()), (9, 10));
+        assert_eq!((state.term, state.entries.len()), (9, 12));
     }
 }
 
@@ -203,10 +217,10 @@ fn noise_never_panics() {
 #[cfg(feature = "mutants")]
 #[test]
 fn skip_checksum_gives_wrong_data_back() {
-    use crate::mutant::{Bug, Mutant};
+    use crate::mutant::Bug;
     let (disk, after, _) = small_log();
     let mut wrong = 0;
-    for byte in SECTOR..8 * SECTOR {
+    for byte in SECTOR..12 * SECTOR {
         disk.tamper(&segment::name(1), |file| file[byte] ^= 1);
         refusal(open(disk.clone()));
         let careless = StoreConfig { mutant: Mutant::planted(Bug::SkipChecksum), ..config() };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 fn in_directory(f: impl FnOnce(&std::path::Path)) {
     let dir = tempfile::tempdir().unwrap();
-    f(&dir.path().join("data"));
+    f(&dir.path().join("made/as/needed"));
 }
 
 /// Waits on this thread for a future that another thread completes.
