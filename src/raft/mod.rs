@@ -194,7 +194,9 @@ impl Raft {
         self.election_at = self.now + timeout + std::time::Duration::from_nanos(more);
     }
 
+    /// Records what follows a change of term after that change, so that no crash leaves a log ahead of its node's term.
     fn persist(&mut self, record: Record, out: &mut Outbox<Raft>) {
+        self.record_hard_state(out);
         let ticket = out.persist(record);
         self.undurable = Some(ticket);
         self.log.await_ticket(ticket);

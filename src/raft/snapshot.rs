@@ -8,9 +8,10 @@
 //!   │                  │                     │ ◀──── ChunkSaved │
 //!   │ ◀────────────────┼──────SnapshotReply─ │                  │  … and after the last chunk: Restore
 //! ```
-//! A chunk that is not answered within an election timeout is loaded and sent again. When the leader has compacted
-//! meanwhile, the transfer starts again with the newer snapshot; a follower that is slower than the leader compacts is
-//! never done, so snapshots should be far enough apart.
+//! The follower says which byte it wants next, and the first chunk always starts the file afresh, so either side may
+//! forget where it was. A chunk that is not answered within an election timeout is loaded and sent again. When the
+//! leader has compacted meanwhile, the transfer starts again with the newer snapshot; a follower that is slower than the
+//! leader compacts is never done, so snapshots should be far enough apart.
 
 use super::progress::Phase;
 use super::{Body, Effect, Index, LIMIT, Message, Raft, Record, SnapshotMeta, State};
@@ -24,8 +25,6 @@ pub(super) struct Sending {
     meta: SnapshotMeta,
     /// Where the chunk under way begins.
     offset: u64,
-    /// The end of the furthest chunk sent: a follower cannot ask for more.
-    sent_to: u64,
     stage: Stage,
 }
 
@@ -41,7 +40,7 @@ enum Stage {
 
 impl Sending {
     pub fn new(meta: SnapshotMeta) -> Sending {
-        Sending { meta, offset: 0, sent_to: 0, stage: Stage::Wanted }
+        Sending { meta, offset: 0, stage: Stage::Wanted }
     }
 
     pub fn wants(&self) -> bool {
@@ -73,10 +72,11 @@ impl Sending {
         }
     }
 
-    /// The follower wants the byte at `next`.
+    /// The follower wants the byte at `next`. If it still wants the chunk that is under way, that was lost or refused, and
+    /// goes out again when the time is up.
     fn on_wanted(&mut self, meta: SnapshotMeta, next: u64) {
         let waiting = matches!(self.stage, Stage::Waiting(_));
-        if waiting && meta == self.meta && next != self.offset && next <= self.sent_to {
+        if waiting && meta == self.meta && next != self.offset {
             self.offset = next;
             self.stage = Stage::Wanted;
         }
@@ -124,7 +124,6 @@ impl Raft {
         sending.stage = Stage::Waiting(self.now);
         match data.filter(|(bytes, last)| *last || !bytes.is_empty()) {
             Some((data, last)) => {
-                sending.sent_to = sending.sent_to.max(offset + data.len() as u64);
                 let body = Body::Snapshot { meta, offset, data, last, round };
                 out.send(to, Message { term: self.term, body });
             }
@@ -181,6 +180,9 @@ impl Raft {
             _ => Receiving { from, meta, next: 0, saving: false, round },
         };
         receiving.round = round;
+        if offset == 0 && !receiving.saving {
+            receiving.next = 0;
+        }
         let (saving, next) = (receiving.saving, receiving.next);
         if !saving && offset == next {
             receiving.saving = true;

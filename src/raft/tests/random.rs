@@ -1,0 +1,222 @@
+//! Random storms: loss, repetition, reordering, partitions, crashes that lose what was not durable, compaction, clocks
+//! that run apart. After every step the oracle looks for what must never happen; then the storm ends and the group must
+//! get work done.
+
+use super::cluster::Cluster;
+use super::*;
+use std::collections::BTreeSet;
+
+/// What a storm did, so that a test can tell it from a calm.
+#[derive(Default, Debug)]
+struct Tally {
+    /// Entries committed in the storm.
+    commits: u64,
+    /// Reads answered and snapshots restored, in storm and calm.
+    reads: usize,
+    restores: usize,
+}
+
+struct Storm {
+    cluster: Cluster,
+    rng: Rng,
+    /// Directed links that lose everything.
+    cut: BTreeSet<(NodeId, NodeId)>,
+}
+
+impl Storm {
+    fn new(seed: u64, mutant: Mutant) -> Storm {
+        let mut rng = Rng::new(seed, "storm");
+        let size = *rng.pick(&[1, 3, 3, 3, 5, 5]).unwrap();
+        let lease = rng.chance(0.3);
+        let keep = rng.below(5);
+        let max_in_flight = rng.between(1, 4) as usize;
+        let mut cluster = Cluster::new(size, seed, |config| {
+            config.mutant = mutant;
+            config.lease_ppm = lease.then_some(10_000);
+            config.keep_entries = keep;
+            config.max_in_flight = max_in_flight;
+            config.max_append_bytes = 100;
+            config.max_uncommitted_bytes = 1000;
+            config.max_pending_reads = 10;
+        });
+        cluster.instant_disk = rng.chance(0.3);
+        for n in 1..=size {
+            let rate = rng.below(8000) as i64 - 4000;
+            cluster.set_clock_rate(id(n), rate);
+        }
+        Storm { cluster, rng, cut: BTreeSet::new() }
+    }
+
+    fn someone(&mut self) -> NodeId {
+        id(self.rng.between(1, self.cluster.nodes.len() as u64) as u32)
+    }
+
+    fn run(&mut self, events: usize) {
+        for event in 0..events {
+            self.event();
+            if event % 64 == 0 {
+                self.cluster.check_logs();
+            }
+        }
+        self.cluster.check_logs();
+    }
+
+    fn event(&mut self) {
+        let who = self.someone();
+        match self.rng.below(1000) {
+            0..560 => self.deliver(),
+            560..700 => {
+                let ms = self.rng.below(if self.rng.chance(0.05) { 600 } else { 16 });
+                self.cluster.pass(ms);
+                self.cluster.wake();
+            }
+            700..850 => self.cluster.sync(who),
+            850..900 => {
+                let text = self.rng.below(1000).to_string();
+                self.cluster.request(who, |id| Request::Propose { id, command: command(&text) });
+            }
+            900..940 => {
+                self.cluster.request(who, |id| Request::Read { id });
+            }
+            940..965 => self.crash_or_restart(who),
+            965..975 => self.cluster.compact(who),
+            975..980 => self.cluster.checkpoint(who),
+            980..984 => {
+                let to = self.someone();
+                self.cluster.request(who, |id| Request::Transfer { id, to });
+            }
+            984..990 => self.cut_links(who),
+            _ => self.cut.clear(),
+        }
+    }
+
+    fn deliver(&mut self) {
+        let waiting = self.cluster.net.len() as u64;
+        if waiting == 0 {
+            return;
+        }
+        // Mostly among the oldest, sometimes any.
+        let among = if self.rng.chance(0.8) { waiting.min(4) } else { waiting };
+        let packet = self.cluster.net.remove(self.rng.below(among) as usize);
+        if self.cut.contains(&(packet.from, packet.to)) || self.rng.chance(0.05) {
+            return;
+        }
+        if self.rng.chance(0.05) {
+            self.cluster.net.push(packet.clone());
+        }
+        self.cluster.deliver(packet);
+    }
+
+    fn crash_or_restart(&mut self, who: NodeId) {
+        if self.cluster.nodes[&who].up {
+            if self.rng.chance(0.5) {
+                return;
+            }
+            let lucky = self.rng.below(3) as usize;
+            self.cluster.crash(who, lucky);
+            if self.rng.chance(0.5) {
+                self.cluster.restart(who);
+            }
+        } else {
+            self.cluster.restart(who);
+        }
+    }
+
+    /// Cuts a node off, both ways or one way.
+    fn cut_links(&mut self, who: NodeId) {
+        let ways = self.rng.below(3);
+        for &other in self.cluster.nodes.keys() {
+            if ways != 1 {
+                self.cut.insert((who, other));
+            }
+            if ways != 0 {
+                self.cut.insert((other, who));
+            }
+        }
+    }
+
+    /// The storm ends. Within 20 simulated seconds a new proposal must be committed and everyone must catch up.
+    fn calm(&mut self) -> Tally {
+        self.cluster.instant_disk = true;
+        for node in self.cluster.nodes.keys().copied().collect::<Vec<_>>() {
+            if self.cluster.nodes[&node].up {
+                self.cluster.sync(node);
+            } else {
+                self.cluster.restart(node);
+            }
+        }
+        let before = self.cluster.oracle.commit();
+        for round in 0..2000 {
+            if round == 1980 {
+                self.cluster.transcript = Some(String::new());
+            }
+            for packet in std::mem::take(&mut self.cluster.net) {
+                self.cluster.deliver(packet);
+            }
+            self.cluster.pass(10);
+            self.cluster.wake();
+            if round % 20 == 0 {
+                for n in 1..=self.cluster.nodes.len() as u32 {
+                    self.cluster.request(id(n), |id| Request::Propose { id, command: command("calm") });
+                    self.cluster.request(id(n), |id| Request::Read { id });
+                }
+            }
+            let commits: BTreeSet<Index> = self.cluster.nodes.values().map(|n| n.raft.status().commit).collect();
+            if commits.len() == 1 && self.cluster.oracle.commit() > before {
+                self.cluster.check_logs();
+                let oracle = &self.cluster.oracle;
+                let (reads, restores) = (oracle.reads_answered, oracle.snapshots_restored);
+                return Tally { commits: before, reads, restores };
+            }
+        }
+        let logs: Vec<String> = self.cluster.nodes.values().map(|n| transcript::log(&n.raft)).collect();
+        panic!("no progress in the calm:\n{}{}", self.cluster.transcript.take().unwrap_or_default(), logs.join("\n"));
+    }
+}
+
+/// Runs a storm; the panic's text if an oracle or the core itself objects.
+fn storm(seed: u64, mutant: Mutant, events: usize) -> Tally {
+    let mut storm = Storm::new(seed, mutant);
+    storm.run(events);
+    storm.calm()
+}
+
+#[test]
+fn storms_break_nothing() {
+    let mut total = Tally::default();
+    for seed in 0..2000 {
+        let result = std::panic::catch_unwind(|| storm(seed, Mutant::default(), 1000));
+        let tally = result.unwrap_or_else(|_| panic!("seed {seed}"));
+        total.commits += tally.commits;
+        total.reads += tally.reads;
+        total.restores += tally.restores;
+    }
+    println!("{total:?}");
+    assert!(total.commits > 2000 && total.reads > 2000 && total.restores > 100, "a calm, not a storm: {total:?}");
+}
+
+/// The oracles bite: every planted bug is found, and by the property it breaks.
+#[cfg(feature = "mutants")]
+#[test]
+fn planted_bugs_are_caught() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let cases = [
+        (Bug::VoteTwice, vec!["election safety"]),
+        (Bug::CommitOldTerm, vec!["state machine safety", "leader completeness"]),
+        (Bug::StaleRead, vec!["stale read"]),
+    ];
+    let caught = cases.map(|(bug, properties)| {
+        let found = (0..20_000).find_map(|seed| {
+            let panic = std::panic::catch_unwind(|| storm(seed, Mutant::planted(bug), 1000)).err()?;
+            let text = panic.downcast::<String>().map_or_else(|_| "?".to_string(), |text| *text);
+            Some((seed, text))
+        });
+        (bug, properties, found)
+    });
+    let _ = std::panic::take_hook();
+    for (bug, properties, found) in caught {
+        let (seed, text) = found.unwrap_or_else(|| panic!("{bug:?} was not caught"));
+        println!("{bug:?}: seed {seed}: {text}");
+        assert!(properties.iter().any(|p| text.contains(p)), "{bug:?}: {text}");
+    }
+}
