@@ -66,7 +66,8 @@ impl Storm {
         match self.rng.below(1000) {
             0..560 => self.deliver(),
             560..700 => {
-                let ms = self.rng.below(if self.rng.chance(0.05) { 600 } else { 16 });
+                let most = if self.rng.chance(0.05) { 600 } else { 16 };
+                let ms = self.rng.below(most);
                 self.cluster.pass(ms);
                 self.cluster.wake();
             }
