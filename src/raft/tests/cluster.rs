@@ -282,6 +282,14 @@ impl Cluster {
         self.note_of(id, "restarts");
     }
 
+    /// Puts this on the node's disk and starts it from there.
+    pub fn start_with(&mut self, id: NodeId, recovered: Recovered) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let config = node.raft.config().clone();
+        node.disk.records = Raft::new(config, recovered, Time(0), Rng::new(0, "")).state_records();
+        self.restart(id);
+    }
+
     /// Time passes; nobody is woken.
     pub fn pass(&mut self, ms: u64) {
         self.now = self.now + Duration::from_millis(ms);

@@ -1,8 +1,10 @@
 //! Tests of the core as a group of nodes in one process: golden conversations, random storms, nonsense.
 
 mod cluster;
+mod nonsense;
 mod oracle;
 mod random;
+mod script;
 mod transcript;
 
 use super::*;

@@ -5,6 +5,7 @@
 use super::cluster::Cluster;
 use super::*;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// What a storm did, so that a test can tell it from a calm.
 #[derive(Default, Debug)]
@@ -21,6 +22,10 @@ struct Storm {
     rng: Rng,
     /// Directed links that lose everything.
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// How often time leaps, so that many stand for election at once.
+    leaps: f64,
+    /// How often a node crashes and restarts just after a message.
+    reboots: f64,
 }
 
 impl Storm {
@@ -30,12 +35,15 @@ impl Storm {
         let lease = rng.chance(0.3);
         let keep = rng.below(5);
         let max_in_flight = rng.between(1, 4) as usize;
+        let max_append_bytes = *rng.pick(&[1, 100]).unwrap();
         let mut cluster = Cluster::new(size, seed, |config| {
             config.mutant = mutant;
             config.lease_ppm = lease.then_some(10_000);
+            config.election_timeout = Duration::from_millis(150);
+            config.heartbeat = Duration::from_millis(30);
             config.keep_entries = keep;
             config.max_in_flight = max_in_flight;
-            config.max_append_bytes = 100;
+            config.max_append_bytes = max_append_bytes;
             config.max_uncommitted_bytes = 1000;
             config.max_pending_reads = 10;
         });
@@ -44,11 +52,23 @@ impl Storm {
             let rate = rng.below(8000) as i64 - 4000;
             cluster.set_clock_rate(id(n), rate);
         }
-        Storm { cluster, rng, cut: BTreeSet::new() }
+        let (leaps, reboots) = (*rng.pick(&[0.01, 0.05, 0.2]).unwrap(), *rng.pick(&[0.0, 0.02, 0.1, 0.2]).unwrap());
+        Storm { cluster, rng, cut: BTreeSet::new(), leaps, reboots }
     }
 
     fn someone(&mut self) -> NodeId {
         id(self.rng.between(1, self.cluster.nodes.len() as u64) as u32)
+    }
+
+    /// One who believes to lead if there is one, mostly.
+    fn leader(&mut self) -> NodeId {
+        let leads = |id: &&NodeId| {
+            let node = &self.cluster.nodes[*id];
+            node.up && node.raft.status().soft.role == Role::Leader
+        };
+        let leaders: Vec<NodeId> = self.cluster.nodes.keys().filter(leads).copied().collect();
+        let someone = self.someone();
+        if self.rng.chance(0.9) { *self.rng.pick(&leaders).unwrap_or(&someone) } else { someone }
     }
 
     fn run(&mut self, events: usize) {
@@ -66,7 +86,7 @@ impl Storm {
         match self.rng.below(1000) {
             0..560 => self.deliver(),
             560..700 => {
-                let most = if self.rng.chance(0.05) { 600 } else { 16 };
+                let most = if self.rng.chance(self.leaps) { 200 } else { 12 };
                 let ms = self.rng.below(most);
                 self.cluster.pass(ms);
                 self.cluster.wake();
@@ -74,17 +94,19 @@ impl Storm {
             700..850 => self.cluster.sync(who),
             850..900 => {
                 let text = self.rng.below(1000).to_string();
-                self.cluster.request(who, |id| Request::Propose { id, command: command(&text) });
+                let leader = self.leader();
+                self.cluster.request(leader, |id| Request::Propose { id, command: command(&text) });
             }
             900..940 => {
-                self.cluster.request(who, |id| Request::Read { id });
+                let leader = self.leader();
+                self.cluster.request(leader, |id| Request::Read { id });
             }
-            940..965 => self.crash_or_restart(who),
-            965..975 => self.cluster.compact(who),
+            940..950 => self.crash_or_restart(who),
+            950..975 => self.cluster.compact(who),
             975..980 => self.cluster.checkpoint(who),
             980..984 => {
-                let to = self.someone();
-                self.cluster.request(who, |id| Request::Transfer { id, to });
+                let (leader, to) = (self.leader(), self.someone());
+                self.cluster.request(leader, |id| Request::Transfer { id, to });
             }
             984..990 => self.cut_links(who),
             _ => self.cut.clear(),
@@ -105,28 +127,30 @@ impl Storm {
         if self.rng.chance(0.05) {
             self.cluster.net.push(packet.clone());
         }
+        let to = packet.to;
         self.cluster.deliver(packet);
+        if self.cluster.nodes[&to].up && self.rng.chance(self.reboots) {
+            if self.rng.chance(0.7) {
+                self.cluster.sync(to);
+            }
+            self.cluster.crash(to, 0);
+            self.cluster.restart(to);
+        }
     }
 
     fn crash_or_restart(&mut self, who: NodeId) {
         if self.cluster.nodes[&who].up {
-            if self.rng.chance(0.5) {
-                return;
-            }
             let lucky = self.rng.below(3) as usize;
             self.cluster.crash(who, lucky);
-            if self.rng.chance(0.5) {
-                self.cluster.restart(who);
-            }
         } else {
             self.cluster.restart(who);
         }
     }
 
-    /// Cuts a node off, both ways or one way.
+    /// Cuts links of a node: all or one, one way or both.
     fn cut_links(&mut self, who: NodeId) {
-        let ways = self.rng.below(3);
-        for &other in self.cluster.nodes.keys() {
+        let (ways, one) = (self.rng.below(3), self.rng.chance(0.5).then(|| self.someone()));
+        for &other in self.cluster.nodes.keys().filter(|&&other| one.is_none_or(|one| one == other)) {
             if ways != 1 {
                 self.cut.insert((who, other));
             }
@@ -186,7 +210,7 @@ fn storm(seed: u64, mutant: Mutant, events: usize) -> Tally {
 fn storms_break_nothing() {
     let mut total = Tally::default();
     for seed in 0..2000 {
-        let result = std::panic::catch_unwind(|| storm(seed, Mutant::default(), 1000));
+        let result = std::panic::catch_unwind(|| storm(seed, Mutant::default(), 1500));
         let tally = result.unwrap_or_else(|_| panic!("seed {seed}"));
         total.commits += tally.commits;
         total.reads += tally.reads;
@@ -207,11 +231,13 @@ fn planted_bugs_are_caught() {
         (Bug::StaleRead, vec!["stale read"]),
     ];
     let caught = cases.map(|(bug, properties)| {
+        let start = std::time::Instant::now();
         let found = (0..20_000).find_map(|seed| {
-            let panic = std::panic::catch_unwind(|| storm(seed, Mutant::planted(bug), 1000)).err()?;
+            let panic = std::panic::catch_unwind(|| storm(seed, Mutant::planted(bug), 1500)).err()?;
             let text = panic.downcast::<String>().map_or_else(|_| "?".to_string(), |text| *text);
             Some((seed, text))
         });
+        println!("{bug:?} {found:?} {:?}", start.elapsed());
         (bug, properties, found)
     });
     let _ = std::panic::take_hook();

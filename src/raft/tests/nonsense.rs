@@ -1,0 +1,143 @@
+//! Whatever the members of a group are told by each other, or by liars, nobody panics.
+
+use super::*;
+use crate::types::Rng;
+use proptest::prelude::*;
+
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![6 => 0..12u64, 1 => Just(u64::MAX), 1 => (LIMIT - 2)..=(LIMIT + 2), 1 => any::<u64>()]
+}
+
+fn meta() -> impl Strategy<Value = SnapshotMeta> {
+    (number(), number()).prop_map(|(index, term)| SnapshotMeta { index, term })
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    let entry = (number(), 0..3usize).prop_map(|(term, len)| Entry { term, command: vec![7; len].into() });
+    let entries = (prop::collection::vec(entry, 0..5), any::<bool>()).prop_map(|(mut list, sorted)| {
+        if sorted {
+            list.sort_by_key(|e| e.term);
+        }
+        list
+    });
+    prop_oneof![
+        (any::<bool>(), number(), number(), any::<bool>())
+            .prop_map(|(pre, last_index, last_term, transfer)| Body::Vote { pre, last_index, last_term, transfer }),
+        (any::<bool>(), any::<bool>()).prop_map(|(pre, granted)| Body::VoteReply { pre, granted }),
+        (number(), number(), entries, number(), number()).prop_map(
+            |(prev_index, prev_term, entries, commit, round)| {
+                Body::Append { prev_index, prev_term, entries, commit, round }
+            }
+        ),
+        (number(), number()).prop_map(|(m, round)| Body::AppendReply { result: AppendResult::Matched(m), round }),
+        (number(), number(), number(), number()).prop_map(|(rejected, hint, hint_term, round)| Body::AppendReply {
+            result: AppendResult::Conflict { rejected, hint, hint_term },
+            round
+        }),
+        (meta(), number(), 0..3usize, any::<bool>(), number()).prop_map(|(meta, offset, len, last, round)| {
+            Body::Snapshot { meta, offset, data: vec![1; len].into(), last, round }
+        }),
+        (meta(), number(), any::<bool>(), number()).prop_map(|(meta, next, installed, round)| Body::SnapshotReply {
+            meta,
+            next,
+            installed,
+            round
+        }),
+        Just(Body::TimeoutNow),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Message(u32, Message),
+    Propose,
+    Read,
+    Transfer(u32),
+    Compact,
+    /// The node's disk is asked to have done what the last effect wanted, or failed.
+    Disk(bool),
+    Pass(u64),
+    Persist,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        12 => (0..5u32, number(), body()).prop_map(|(from, term, body)| Event::Message(from, Message { term, body })),
+        1 => Just(Event::Propose),
+        1 => Just(Event::Read),
+        1 => (0..5u32).prop_map(Event::Transfer),
+        1 => Just(Event::Compact),
+        2 => any::<bool>().prop_map(Event::Disk),
+        3 => (0..1200u64).prop_map(Event::Pass),
+        4 => Just(Event::Persist),
+    ]
+}
+
+/// Carries out what the node was asked for, so that transfers get somewhere.
+fn disk(effects: &[Effect], ok: bool) -> Option<Request> {
+    effects.iter().rev().find_map(|effect| match effect {
+        Effect::LoadChunk { to, meta, offset } => {
+            let data = ok.then(|| (command("data"), true));
+            Some(Request::ChunkLoaded { to: *to, meta: *meta, offset: *offset, data })
+        }
+        Effect::SaveChunk { from, meta, offset, data, last } => {
+            let next = offset + data.len() as u64;
+            Some(Request::ChunkSaved { from: *from, meta: *meta, next, complete: *last, ok })
+        }
+        _ => None,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn never_panics(events in prop::collection::vec(event(), 1..80), leads: bool, lease: bool) {
+        let mut config = Config::new(id(1), vec![id(1), id(2), id(3)]);
+        config.lease_ppm = lease.then_some(u32::MAX);
+        config.keep_entries = 1;
+        let recovered = if leads {
+            Recovered::default()
+        } else {
+            let entries = [2, 2, 3].map(|term| Entry { term, command: command("x") }).to_vec();
+            Recovered { term: 3, vote: None, snapshot: SnapshotMeta { index: 2, term: 1 }, entries }
+        };
+        let mut raft = Raft::new(config, recovered, Time(0), Rng::new(1, "nonsense"));
+        let (mut out, mut now, mut effects, mut ticket) = (Outbox::default(), Time(0), Vec::new(), Ticket(0));
+        let mut step = |raft: &mut Raft, out: &mut Outbox<Raft>, now: Time, input| raft.step(now, input, out);
+        if leads {
+            now = Time(2_000_000_000);
+            step(&mut raft, &mut out, now, Input::Tick);
+            let grant = |pre| Message { term: 1, body: Body::VoteReply { pre, granted: true } };
+            step(&mut raft, &mut out, now, Input::Message(id(2), grant(true)));
+            step(&mut raft, &mut out, now, Input::Message(id(2), grant(false)));
+            step(&mut raft, &mut out, now, Input::Message(id(3), grant(false)));
+            prop_assert_eq!(raft.status().soft.role, Role::Leader);
+        }
+        for (number, event) in (0..).zip(events) {
+            let input = match event {
+                Event::Message(from, message) => Input::Message(id(from), message),
+                Event::Propose => Input::Request(Request::Propose { id: number, command: command("p") }),
+                Event::Read => Input::Request(Request::Read { id: number }),
+                Event::Transfer(to) => Input::Request(Request::Transfer { id: number, to: id(to) }),
+                Event::Compact => {
+                    let index = raft.status().commit;
+                    let term = raft.term_at(index).unwrap();
+                    Input::Request(Request::Compact { meta: SnapshotMeta { index, term } })
+                }
+                Event::Disk(ok) => disk(&effects, ok).map_or(Input::Tick, Input::Request),
+                Event::Pass(ms) => {
+                    now = now + std::time::Duration::from_millis(ms);
+                    Input::Tick
+                }
+                Event::Persist => {
+                    ticket = out.take_records().map_or(ticket, |(ticket, _)| ticket);
+                    Input::Persisted(ticket)
+                }
+            };
+            step(&mut raft, &mut out, now, input);
+            effects.append(&mut out.effects);
+            out.sends.clear();
+        }
+    }
+}
