@@ -138,7 +138,7 @@ impl Cluster {
         }
         node.raft.step(now, input, &mut node.out);
         let leads = node.raft.status().soft.role == Role::Leader;
-        if leads && node.raft.deadline().is_some_and(|d| d <= now) {
+        if leads && node.raft.deadline().is_some_and(|d| d <= now.max(node.raft.now)) {
             node.raft.step(now, Input::Tick, &mut node.out);
         }
         self.drain(id);

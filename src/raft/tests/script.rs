@@ -166,6 +166,13 @@ fn figure_8() {
         _ => false,
     };
     s.deliver_unless(new);
+    s.says("n1 has learnt of term 3 and tries again; its no-op of term 4 reaches nobody");
+    s.timeout(1);
+    s.deliver_unless(new);
+    s.pass(100, &[1]);
+    s.deliver_unless(new);
+    assert_eq!(s.0.raft(1).status().soft, SoftState { role: Role::Leader, term: 4, leader: Some(id(1)) });
+    assert_eq!(s.0.raft(3).term_at(2), Some(2));
     assert_eq!(s.0.raft(1).status().commit, 0, "committed by counting");
     s.logs();
     s.says("(d) n1 crashes; n5 may lead term 5 and replace it everywhere");
@@ -173,10 +180,13 @@ fn figure_8() {
     s.0.restart(id(5));
     s.timeout(5);
     s.deliver();
+    s.timeout(5);
+    s.deliver();
     s.0.restart(id(1));
-    s.pass(500, &[5]);
+    s.pass(100, &[5]);
     s.deliver();
     s.logs();
+    assert!((1..=5).all(|n| s.0.raft(n).term_at(2) == Some(3)));
     insta::assert_snapshot!(s.end());
 }
 
@@ -208,7 +218,8 @@ fn read_on_a_deposed_leader() {
     s.says("a read takes a round");
     s.0.request(id(1), |id| Request::Read { id });
     s.deliver();
-    s.says("n1 is cut off; n2 leads and commits");
+    s.says("n1 is cut off and its clock stands still; n2 leads and commits");
+    s.0.set_clock_rate(id(1), -900_000);
     s.pass(500, &[]);
     s.timeout(2);
     s.deliver_without(&[1]);
@@ -218,7 +229,7 @@ fn read_on_a_deposed_leader() {
     let read = s.0.request(id(1), |id| Request::Read { id });
     s.deliver_without(&[1]);
     s.says("the link mends; n1 hears of term 2 and refuses");
-    s.pass(100, &[1]);
+    s.pass(100, &[2]);
     s.deliver();
     let refusal = format!("refuses request {read}");
     let text = s.end();
