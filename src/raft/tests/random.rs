@@ -52,7 +52,7 @@ impl Storm {
             let rate = rng.below(8000) as i64 - 4000;
             cluster.set_clock_rate(id(n), rate);
         }
-        let (leaps, reboots) = (*rng.pick(&[0.01, 0.05, 0.2]).unwrap(), *rng.pick(&[0.0, 0.02, 0.1, 0.2]).unwrap());
+        let (leaps, reboots) = (*rng.pick(&[0.01, 0.05, 0.2]).unwrap(), *rng.pick(&[0.0, 0.01, 0.03, 0.1]).unwrap());
         Storm { cluster, rng, cut: BTreeSet::new(), leaps, reboots }
     }
 
@@ -128,14 +128,29 @@ impl Storm {
             self.cluster.net.push(packet.clone());
         }
         let to = packet.to;
+        let vote = |storm: &Storm| {
+            let status = storm.cluster.nodes[&to].raft.status();
+            (status.soft.term, status.vote, status.soft.role == Role::Leader)
+        };
+        let before = vote(self);
         self.cluster.deliver(packet);
-        if self.cluster.nodes[&to].up && self.rng.chance(self.reboots) {
-            if self.rng.chance(0.7) {
-                self.cluster.sync(to);
-            }
-            self.cluster.crash(to, 0);
-            self.cluster.restart(to);
+        // The worst moments to crash are right after a vote and right after an election.
+        let worst = if vote(self) == before { 1.0 } else { 5.0 };
+        if self.cluster.nodes[&to].up && self.rng.chance(self.reboots * worst) {
+            self.reboot(to);
         }
+    }
+
+    /// A crash and an immediate restart; what was on its way from the node may be lost with its connections.
+    fn reboot(&mut self, who: NodeId) {
+        if self.rng.chance(0.7) {
+            self.cluster.sync(who);
+        }
+        if self.rng.chance(0.5) {
+            self.cluster.net.retain(|packet| packet.from != who);
+        }
+        self.cluster.crash(who, 0);
+        self.cluster.restart(who);
     }
 
     fn crash_or_restart(&mut self, who: NodeId) {
