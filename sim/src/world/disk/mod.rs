@@ -219,7 +219,6 @@ impl State {
     fn detach(&mut self) {
         self.session += 1;
         self.open.clear();
-        self.busy_until = self.now().min(self.busy_until);
         self.collect();
     }
 
@@ -408,6 +407,7 @@ impl State {
         self.ledger.charge(fault, Effect::FilesTorn, torn);
         self.ledger.charge(fault, Effect::NamesLost, names_lost);
         self.event(Kind::Crash, [kept, lost, names_lost]);
+        self.busy_until = now;
         self.detach();
     }
 

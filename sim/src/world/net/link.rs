@@ -175,11 +175,11 @@ impl Link {
                 at += added;
             }
         }
+        at = at.max(self.last_arrival);
         let late = self.strikes(|s| s.reorder).map(Late);
         if late.is_some() {
             at += self.late_by();
         } else {
-            at = at.max(self.last_arrival);
             self.last_arrival = at;
         }
         let copy = self.strikes(|s| s.duplicate).map(|id| {

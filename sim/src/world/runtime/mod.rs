@@ -67,28 +67,27 @@ pub struct NodeEnv {
     pub transport: SimTransport,
     /// Its clocks.
     pub clock: SimClock,
-    /// Its disk, as it was left.
-    pub disk: SimDisk,
-    /// Where a store opened on that disk is to be put.
-    pub seat: Seat,
-}
-
-/// A node's place for its storage.
-pub struct Seat {
-    handle: DiskHandle,
+    disk: DiskHandle,
     hub: Arc<Hub>,
 }
 
-impl Seat {
-    /// Puts a store opened on [`NodeEnv::disk`] behind the storage seam. Opening took the disk some time; the first
-    /// job's result comes after it.
-    pub fn host(&self, store: Store<SimDisk>) -> SimStorage {
-        SimStorage::new(self.hub.clone(), self.handle.clone(), store)
+impl NodeEnv {
+    /// Opens the node's store with `open` and puts it behind the storage seam. Opening takes the disk some time:
+    /// [`NodeEnv::disk_idle`] waits for it.
+    ///
+    /// # Errors
+    /// Whatever `open` says.
+    pub fn open<T, E>(
+        &self,
+        open: impl FnOnce(SimDisk) -> Result<(Store<SimDisk>, T), E>,
+    ) -> Result<(SimStorage, T), E> {
+        let (store, found) = open(self.disk.attach())?;
+        Ok((SimStorage::new(self.hub.clone(), self.disk.clone(), store), found))
     }
 
     /// Waits until the disk has done all that was asked of it, such as opening the store.
     pub fn disk_idle(&self) -> TrueSleep {
-        TrueSleep::new(self.hub.clone(), self.handle.busy_until())
+        TrueSleep::new(self.hub.clone(), self.disk.busy_until())
     }
 }
 
@@ -342,8 +341,8 @@ impl World {
             restarts: starts - 1,
             transport: SimTransport::bind(self.hub.clone(), Addr::Node(id)),
             clock: node.clock.clone(),
-            disk: node.disk.attach(),
-            seat: Seat { handle: node.disk.clone(), hub: self.hub.clone() },
+            disk: node.disk.clone(),
+            hub: self.hub.clone(),
         };
         let (process, world) = ((node.start)(env), self.this.clone());
         let spawner = self.madsim.get_node(node.madsim).expect("the node was created");

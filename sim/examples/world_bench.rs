@@ -1,0 +1,235 @@
+//! Figures of the simulated world alone, without any database in it. Run with
+//! `cargo run --release --config build.rustflags=['--cfg','madsim'] --target-dir target/sim -p seaworthy-sim --example world_bench`.
+
+#[cfg(madsim)]
+fn main() {
+    bench::all();
+}
+
+#[cfg(not(madsim))]
+fn main() {
+    eprintln!("build it with --cfg madsim");
+    std::process::exit(2);
+}
+
+#[cfg(madsim)]
+mod bench {
+    use seaworthy::node::{Clock, Transport};
+    use seaworthy::storage::Disk;
+    use seaworthy::types::{Addr, NodeId};
+    use seaworthy::wire::{Packet, Request, RequestBody};
+    use seaworthy_sim::world::Latency;
+    use seaworthy_sim::world::clock::ClockSettings;
+    use seaworthy_sim::world::disk::{DiskHandle, DiskSettings};
+    use seaworthy_sim::world::ledger::Ledger;
+    use seaworthy_sim::world::net::{LinkSettings, Net, NetSettings};
+    use seaworthy_sim::world::runtime::{NodeEnv, Process, World, WorldSettings};
+    use seaworthy_sim::world::schedule::{Due, Schedule};
+    use seaworthy_sim::world::trace::{Kind, Trace};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::{Duration, Instant};
+
+    const MS: u64 = 1_000_000;
+    const CLOCK: ClockSettings = ClockSettings { start: 0, epoch: 1 << 60, drift_ppm: 10 };
+
+    pub fn all() {
+        trace();
+        models();
+        disk();
+        runtimes();
+        ping_pong();
+        idle();
+    }
+
+    fn settings() -> WorldSettings {
+        let ms = Duration::from_millis;
+        let links = LinkSettings { latency: Latency::uniform(ms(1), ms(4)), ..LinkSettings::CLEAN };
+        let disk = DiskSettings {
+            per_operation: Duration::from_micros(5),
+            per_kib: Duration::from_micros(1),
+            sync: Latency::uniform(ms(1), ms(4)),
+            capacity: 1 << 34,
+        };
+        let net = NetSettings {
+            server_links: links.clone(),
+            client_links: links,
+            link_limit: 100_000,
+            mailbox_limit: 100_000,
+        };
+        WorldSettings { seed: 1, net, disk }
+    }
+
+    fn rate(what: &str, count: u64, begun: Instant) {
+        let took = begun.elapsed();
+        let each = took.as_nanos() as f64 / count as f64;
+        println!("{what}: {count} in {took:.2?}, {each:.0} ns each, {:.2} M/s", 1e3 / each);
+    }
+
+    fn trace() {
+        let (trace, count) = (Trace::new(), 5_000_000);
+        let (from, to) = (Addr::Node(NodeId(1)), Addr::Node(NodeId(2)));
+        let begun = Instant::now();
+        (0..count).for_each(|i| trace.event(i, Kind::Deliver, from, to, [i, 0, 0]));
+        rate("trace events", count, begun);
+        assert_ne!(trace.hash(), 0);
+    }
+
+    /// The network model without an executor: 100-byte frames between five endpoints, 1000 under way.
+    fn models() {
+        let mut net = Net::new(1, settings().net, Trace::new(), Ledger::default());
+        let mut schedule = Schedule::default();
+        let addrs: Vec<Addr> = (0..5).map(|i| Addr::Node(NodeId(i))).collect();
+        let ends: Vec<_> = addrs.iter().map(|addr| net.bind(*addr)).collect();
+        let frame = bytes::Bytes::from(vec![7; 100]);
+        let (count, mut now) = (3_000_000u64, 0);
+        let begun = Instant::now();
+        for i in 0..count as usize {
+            let (from, to) = (i % 5, (i + 1 + i / 5 % 4) % 5);
+            net.send(now, ends[from].endpoint, addrs[to], frame.clone(), &mut schedule);
+            now += 3_000;
+            while let Some(Due::Frame(slot)) = schedule.pop(now) {
+                net.deliver(now, slot);
+            }
+            net.take(ends[to], None);
+        }
+        rate("network model, frames sent and delivered", count, begun);
+    }
+
+    fn disk() {
+        let now = Arc::new(AtomicU64::new(0));
+        let time = now.clone();
+        let handle = DiskHandle::new(
+            1,
+            NodeId(1),
+            settings().disk,
+            Arc::new(move || time.load(Ordering::Relaxed)),
+            Trace::new(),
+            Ledger::default(),
+        );
+        let mut disk = handle.attach();
+        let file = disk.open("log", true).unwrap();
+        let begun = Instant::now();
+        disk.allocate(file, 1 << 30).unwrap();
+        println!("disk, allocate 1 GiB: {:.2?}", begun.elapsed());
+        for bytes in [512u64, 4096] {
+            let data = vec![7; bytes as usize];
+            let count = 100_000;
+            let begun = Instant::now();
+            for i in 0..count {
+                disk.write_at(file, i * bytes, &data).unwrap();
+                disk.sync(file).unwrap();
+                now.store(handle.busy_until(), Ordering::Relaxed);
+            }
+            rate(&format!("disk, write of {bytes} B and sync"), count, begun);
+        }
+    }
+
+    fn runtimes() {
+        let count = 2_000;
+        let begun = Instant::now();
+        for seed in 0..count {
+            std::thread::spawn(move || {
+                let runtime = madsim::runtime::Runtime::with_seed_and_config(seed, madsim::Config::default());
+                runtime.block_on(async {});
+            })
+            .join()
+            .unwrap();
+        }
+        rate("thread and madsim runtime, made and dropped", count, begun);
+        let before = resident();
+        let begun = Instant::now();
+        for _ in 0..count {
+            run(|world| async move {
+                (0..5).for_each(|id| world.add_node(NodeId(id), CLOCK, heartbeat));
+                world.sleep_until(MS).await;
+            });
+        }
+        rate("thread, runtime and world of five nodes", count, begun);
+        println!("  resident memory grew by {} kB over {count} of them", resident().saturating_sub(before));
+    }
+
+    fn resident() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+        line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
+    }
+
+    fn run<F, Fut>(body: F)
+    where
+        F: FnOnce(Arc<World>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        std::thread::spawn(move || {
+            let runtime = madsim::runtime::Runtime::with_seed_and_config(1, madsim::Config::default());
+            runtime.block_on(async {
+                let world = World::new(settings(), Trace::new(), Ledger::default());
+                body(world.clone()).await;
+                world.shutdown().await;
+            });
+        })
+        .join()
+        .unwrap();
+    }
+
+    fn packet() -> Packet {
+        Packet::Request(Request { id: 7, body: RequestBody::Get { key: vec![7; 40].into() } })
+    }
+
+    /// Five nodes, each keeping 100 real packets going round: everything but a database.
+    fn ping_pong() {
+        let begun = Instant::now();
+        let delivered = Arc::new(AtomicU64::new(0));
+        let result = delivered.clone();
+        run(move |world| async move {
+            (0..5).for_each(|id| {
+                world.add_node(NodeId(id), CLOCK, |mut env: NodeEnv| -> Process {
+                    Box::pin(async move {
+                        for i in 0..100 {
+                            env.transport.send(Addr::Node(NodeId((env.id.0 + 1 + i % 4) % 5)), packet());
+                        }
+                        loop {
+                            let (from, packet) = env.transport.recv().await;
+                            env.transport.send(from, packet);
+                        }
+                    })
+                });
+            });
+            world.sleep_until(6_000 * MS).await;
+            delivered.store(world.net_stats().delivered, Ordering::Relaxed);
+        });
+        rate("packets encoded, sent, delivered, decoded under madsim", result.load(Ordering::Relaxed), begun);
+    }
+
+    async fn beat(mut env: NodeEnv) {
+        loop {
+            let next = env.clock.now() + Duration::from_millis(50);
+            loop {
+                tokio::select! {
+                    biased;
+                    (from, packet) = env.transport.recv() => if env.id.0 != 0 { env.transport.send(from, packet) },
+                    () = env.clock.sleep_until(next) => break,
+                }
+            }
+            if env.id.0 == 0 {
+                (1..5).for_each(|peer| env.transport.send(Addr::Node(NodeId(peer)), packet()));
+            }
+        }
+    }
+
+    fn heartbeat(env: NodeEnv) -> Process {
+        Box::pin(beat(env))
+    }
+
+    /// A leader that beats every 50 ms and four followers that answer; each has a deadline on its own drifting clock.
+    fn idle() {
+        let simulated = 3_000;
+        let begun = Instant::now();
+        run(move |world| async move {
+            (0..5).for_each(|id| world.add_node(NodeId(id), CLOCK, heartbeat));
+            world.sleep_until(simulated * 1_000 * MS).await;
+        });
+        let took = begun.elapsed();
+        println!("idle: {simulated} simulated seconds in {took:.2?}, {:.0} s/s", simulated as f64 / took.as_secs_f64());
+    }
+}
