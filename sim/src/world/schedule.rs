@@ -88,7 +88,7 @@ impl Schedule {
     }
 
     /// When the next live event is due.
-    pub fn next(&mut self) -> Option<Nanos> {
+    pub fn next_due(&mut self) -> Option<Nanos> {
         while let Some(Reverse((at, _, due))) = self.heap.peek() {
             match *due {
                 Due::Timer(key) if self.timers[key.slot as usize].generation != key.generation => self.heap.pop(),
@@ -100,7 +100,7 @@ impl Schedule {
 
     /// Takes the next event if it is due by `now`.
     pub fn pop(&mut self, now: Nanos) -> Option<Due> {
-        let at = self.next()?;
+        let at = self.next_due()?;
         if at > now {
             return None;
         }
@@ -158,11 +158,11 @@ mod tests {
         let first = schedule.timer(Some(10), waker());
         assert!(schedule.is_set(first, &waker()));
         schedule.cancel(first);
-        assert_eq!(schedule.next(), None);
+        assert_eq!(schedule.next_due(), None);
         let second = schedule.timer(Some(20), waker());
         schedule.cancel(first);
         schedule.fire(first);
-        assert_eq!((schedule.next(), count.0.load(Ordering::Relaxed)), (Some(20), 0));
+        assert_eq!((schedule.next_due(), count.0.load(Ordering::Relaxed)), (Some(20), 0));
         assert_eq!(schedule.pop(20), Some(Due::Timer(second)));
         schedule.fire(second);
         schedule.fire(second);

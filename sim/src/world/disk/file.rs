@@ -168,7 +168,7 @@ impl SimFile {
     fn truncate(&mut self) {
         self.chunks.truncate(self.len.div_ceil(CHUNK as u64) as usize);
         if let Some(Some(last)) = self.chunks.last_mut()
-            && self.len as usize % CHUNK != 0
+            && !(self.len as usize).is_multiple_of(CHUNK)
         {
             last.data[self.len as usize % CHUNK..].fill(0);
         }

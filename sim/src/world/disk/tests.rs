@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use seaworthy::storage::{Disk, DiskError, DiskFault, FileId};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 

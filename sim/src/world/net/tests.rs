@@ -53,7 +53,7 @@ impl Bench {
 
     fn run(&mut self, span: Nanos) {
         let end = self.now + span;
-        while let Some(at) = self.schedule.next().filter(|&at| at <= end) {
+        while let Some(at) = self.schedule.next_due().filter(|&at| at <= end) {
             self.now = at;
             match self.schedule.pop(at) {
                 Some(Due::Frame(slot)) => self.net.deliver(at, slot),

@@ -105,7 +105,7 @@ impl Hub {
 impl Core {
     /// Has madsim wake the pump when the next event is due, unless it will be awake by then.
     fn arm(&mut self, time: &TimeHandle, now: Nanos) {
-        let (Some(at), Some(pump)) = (self.schedule.next(), &self.pump) else { return };
+        let (Some(at), Some(pump)) = (self.schedule.next_due(), &self.pump) else { return };
         if self.armed.peek().is_some_and(|Reverse(armed)| *armed <= at) {
             return;
         }

@@ -1,0 +1,288 @@
+//! The disk behind the seam: what each operation takes, does, and fails at.
+
+use super::super::ledger::{Effect, FaultId, Ledger};
+use super::super::trace::{Kind, Trace, payload};
+use super::super::{Nanos, TimeSource, nanos};
+use super::file::{SECTOR, SimFile};
+use super::names::{Inode, Names};
+use super::{Damage, DiskSettings, DiskStats, DiskTrouble, Scope};
+use seaworthy::storage::{DiskError, DiskFault, FileId};
+use seaworthy::types::{Addr, Rng};
+use std::collections::BTreeMap;
+
+/// A disk and all that is wrong with it.
+pub(super) struct State {
+    pub(super) node: Addr,
+    pub(super) settings: DiskSettings,
+    pub(super) time: TimeSource,
+    pub(super) rng: Rng,
+    pub(super) busy_until: Nanos,
+    pub(super) names: Names,
+    pub(super) files: BTreeMap<Inode, SimFile>,
+    pub(super) open: BTreeMap<FileId, (Inode, String)>,
+    pub(super) next_inode: Inode,
+    pub(super) next_file: u64,
+    pub(super) session: u64,
+    pub(super) troubles: Vec<(FaultId, DiskTrouble)>,
+    pub(super) damaged: BTreeMap<(Inode, u32), (FaultId, Damage)>,
+    pub(super) stats: DiskStats,
+    pub(super) trace: Trace,
+    pub(super) ledger: Ledger,
+}
+
+/// A failure, with the file's name.
+pub(super) fn error(op: &'static str, file: &str, what: DiskFault) -> DiskError {
+    DiskError { op, file: file.to_owned(), what }
+}
+
+pub(super) fn broken(op: &'static str, file: &str) -> DiskError {
+    error(op, file, DiskFault::Io("input/output error".into()))
+}
+
+impl State {
+    pub(super) fn now(&self) -> Nanos {
+        (self.time)()
+    }
+
+    pub(super) fn event(&self, kind: Kind, numbers: [u64; 3]) {
+        self.trace.event(self.now(), kind, self.node, self.node, numbers);
+    }
+
+    pub(super) fn detach(&mut self) {
+        self.session += 1;
+        self.open.clear();
+        self.collect();
+    }
+
+    /// Spends `cost` on an operation; when it ends.
+    pub(super) fn spend(&mut self, cost: Nanos) -> Nanos {
+        let begin = self.busy_until.max(self.now());
+        let (mut cost, mut not_before) = (cost, 0);
+        for (id, trouble) in &self.troubles {
+            match trouble {
+                DiskTrouble::Slow(factor) => cost = cost.saturating_mul(u64::from(*factor)),
+                DiskTrouble::StallUntil(until) if *until > begin => not_before = not_before.max(*until),
+                _ => continue,
+            }
+            self.ledger.affected(*id, Effect::DiskOpsDelayed, 1);
+        }
+        self.busy_until = begin.saturating_add(cost).max(not_before);
+        self.busy_until
+    }
+
+    pub(super) fn spend_operation(&mut self, bytes: usize) {
+        let settings = self.settings;
+        let cost = nanos(settings.per_operation) + nanos(settings.per_kib) * bytes as u64 / 1024;
+        self.spend(cost);
+    }
+
+    pub(super) fn spend_sync(&mut self) -> Nanos {
+        let cost = self.settings.sync.sample(&mut self.rng);
+        self.spend(cost)
+    }
+
+    /// Uses up one of a counted trouble, if there is one.
+    pub(super) fn strike(&mut self, of: impl Fn(&mut DiskTrouble) -> Option<&mut u64>) -> Option<FaultId> {
+        let hit = self.troubles.iter_mut().find_map(|(id, trouble)| match of(trouble) {
+            Some(left) if *left > 0 => {
+                *left = if *left == u64::MAX { u64::MAX } else { *left - 1 };
+                Some(*id)
+            }
+            _ => None,
+        })?;
+        Some(hit)
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.files.values().map(SimFile::len).sum()
+    }
+
+    /// Refuses to grow a file beyond what fits.
+    pub(super) fn check_space(&self, op: &'static str, name: &str, inode: Inode, len: u64) -> Result<(), DiskError> {
+        let grows = len.saturating_sub(self.files[&inode].len());
+        if grows == 0 {
+            return Ok(());
+        }
+        let needed = self.used() + grows;
+        let full = self.troubles.iter().find_map(|(id, trouble)| match trouble {
+            DiskTrouble::Full(limit) if needed > *limit => Some(*id),
+            _ => None,
+        });
+        if full.is_none() && needed <= self.settings.capacity {
+            return Ok(());
+        }
+        self.ledger.charge(full, Effect::WritesFailed, 1);
+        self.failure(inode, full);
+        Err(error(op, name, DiskFault::Full))
+    }
+
+    pub(super) fn failure(&self, inode: Inode, fault: Option<FaultId>) {
+        self.event(Kind::DiskFailure, [inode, fault.map_or(u64::MAX, |id| u64::from(id.0)), 0]);
+    }
+
+    pub(super) fn opened(&self, op: &'static str, file: FileId) -> Result<(Inode, String), DiskError> {
+        self.open.get(&file).cloned().ok_or_else(|| broken(op, &format!("closed file {}", file.0)))
+    }
+
+    pub(super) fn file(&mut self, inode: Inode) -> &mut SimFile {
+        self.files.get_mut(&inode).expect("open and named files exist")
+    }
+
+    /// Fails a read that meets an unreadable sector, and notes one that meets a rotten one.
+    pub(super) fn check_damage(&self, name: &str, inode: Inode, offset: u64, len: usize) -> Result<(), DiskError> {
+        let mut result = Ok(());
+        for (&(_, _), &(id, damage)) in self.damaged.range(sectors(inode, offset, len)) {
+            self.ledger.affected(id, Effect::BadReads, 1);
+            if damage == Damage::Unreadable {
+                self.failure(inode, Some(id));
+                result = Err(broken("read", name));
+            }
+        }
+        result
+    }
+
+    pub(super) fn mend(&mut self, inode: Inode, offset: u64, len: usize) {
+        if !self.damaged.is_empty() {
+            let mended: Vec<_> = self.damaged.range(sectors(inode, offset, len)).map(|(key, _)| *key).collect();
+            for key in mended {
+                self.damaged.remove(&key);
+            }
+        }
+    }
+
+    pub(super) fn write(&mut self, name: &str, inode: Inode, offset: u64, data: &[u8]) -> Result<(), DiskError> {
+        self.spend_operation(data.len());
+        if let Some(id) = self.strike(|t| if let DiskTrouble::FailWrites(left) = t { Some(left) } else { None }) {
+            self.ledger.affected(id, Effect::WritesFailed, 1);
+            self.failure(inode, Some(id));
+            return Err(broken("write", name));
+        }
+        self.check_space("write", name, inode, offset + data.len() as u64)?;
+        let offset = self.direct(inode, offset, data.len());
+        self.mend(inode, offset, data.len());
+        self.file(inode).write(offset, data);
+        self.stats.writes += 1;
+        self.stats.bytes += data.len() as u64;
+        self.event(Kind::Write, [inode, offset, payload(data)]);
+        Ok(())
+    }
+
+    /// Where a write lands: where it should, unless it is misdirected to another place that fits in the file.
+    pub(super) fn direct(&mut self, inode: Inode, offset: u64, len: usize) -> u64 {
+        let room = self.files[&inode].len().saturating_sub(len as u64) / SECTOR as u64;
+        let own = offset / SECTOR as u64;
+        if room == 0 || own > room {
+            return offset;
+        }
+        match self.strike(|t| if let DiskTrouble::Misdirect(left) = t { Some(left) } else { None }) {
+            Some(id) => {
+                self.ledger.affected(id, Effect::WritesMisdirected, 1);
+                let shift = 1 + self.rng.below(room);
+                (own + shift) % (room + 1) * SECTOR as u64
+            }
+            None => offset,
+        }
+    }
+
+    pub(super) fn sync(&mut self, name: &str, inode: Inode) -> Result<(), DiskError> {
+        let effective = self.spend_sync();
+        let now = self.now();
+        if let Some(id) = self.strike(|t| if let DiskTrouble::FailSyncs(left) = t { Some(left) } else { None }) {
+            let lost = self.file(inode).drop_dirty();
+            self.ledger.affected(id, Effect::SyncsFailed, 1);
+            self.ledger.affected(id, Effect::SectorsLost, lost);
+            self.failure(inode, Some(id));
+            return Err(broken("sync", name));
+        }
+        let file = self.file(inode);
+        file.settle(now);
+        file.begin_sync(effective);
+        self.stats.syncs += 1;
+        self.event(Kind::Sync, [inode, effective, 0]);
+        Ok(())
+    }
+
+    pub(super) fn sync_dir(&mut self) -> Result<(), DiskError> {
+        let effective = self.spend_sync();
+        let now = self.now();
+        if let Some(id) = self.strike(|t| if let DiskTrouble::FailSyncs(left) = t { Some(left) } else { None }) {
+            self.ledger.affected(id, Effect::SyncsFailed, 1);
+            self.failure(0, Some(id));
+            return Err(broken("sync", "the directory"));
+        }
+        if self.names.settle(now) {
+            self.collect();
+        }
+        self.names.begin_sync(effective);
+        self.stats.syncs += 1;
+        self.event(Kind::Sync, [0, effective, 0]);
+        Ok(())
+    }
+
+    pub(super) fn crash(&mut self, fault: Option<FaultId>) {
+        let now = self.now();
+        self.names.settle(now);
+        let names_lost = self.names.crash(&mut self.rng);
+        let (mut kept, mut lost, mut torn) = (0, 0, 0);
+        for file in self.files.values_mut() {
+            file.settle(now);
+            let wreck = file.crash(&mut self.rng);
+            kept += wreck.kept;
+            lost += wreck.lost;
+            torn += u64::from(wreck.kept > 0 && wreck.lost > 0);
+        }
+        self.stats.crashes += 1;
+        self.stats.bytes_lost += lost * SECTOR as u64;
+        self.stats.files_torn += torn;
+        self.stats.names_lost += names_lost;
+        self.ledger.charge(fault, Effect::SectorsLost, lost);
+        self.ledger.charge(fault, Effect::FilesTorn, torn);
+        self.ledger.charge(fault, Effect::NamesLost, names_lost);
+        self.event(Kind::Crash, [kept, lost, names_lost]);
+        self.busy_until = now;
+        self.detach();
+    }
+
+    pub(super) fn damage(&mut self, id: FaultId, scope: &Scope, damage: Damage, count: usize) -> Vec<(String, u32)> {
+        self.ledger.fired(id);
+        let now = self.now();
+        let mut candidates = Vec::new();
+        for (name, inode) in self.names.iter().filter(|(name, _)| name.starts_with(&scope.prefix)) {
+            let file = self.files.get_mut(&inode).expect("named files exist");
+            file.settle(now);
+            candidates.extend(file.durable_sectors().into_iter().map(|sector| (name.clone(), inode, sector)));
+        }
+        candidates.truncate((candidates.len() as f64 * scope.oldest).ceil() as usize);
+        self.rng.shuffle(&mut candidates);
+        candidates.truncate(count);
+        for (_, inode, sector) in &candidates {
+            let bit = match damage {
+                Damage::Rotten => {
+                    let bit = self.rng.below(SECTOR as u64 * 8);
+                    self.file(*inode).flip(*sector, bit as usize);
+                    self.ledger.affected(id, Effect::BitsFlipped, 1);
+                    bit
+                }
+                Damage::Unreadable => {
+                    self.ledger.affected(id, Effect::SectorsSpoiled, 1);
+                    u64::MAX
+                }
+            };
+            self.damaged.insert((*inode, *sector), (id, damage));
+            self.event(Kind::Rot, [*inode, u64::from(*sector), bit]);
+        }
+        candidates.into_iter().map(|(name, _, sector)| (name, sector)).collect()
+    }
+
+    /// Frees files that no name and no handle leads to.
+    pub(super) fn collect(&mut self) {
+        let (names, open) = (&self.names, &self.open);
+        self.files.retain(|inode, _| names.leads_to(*inode) || open.values().any(|(other, _)| other == inode));
+    }
+}
+
+/// The keys of the damage table that a byte range of a file covers.
+fn sectors(inode: Inode, offset: u64, len: usize) -> std::ops::Range<(Inode, u32)> {
+    let sector = SECTOR as u64;
+    (inode, (offset / sector) as u32)..(inode, (offset + len as u64).div_ceil(sector) as u32)
+}
