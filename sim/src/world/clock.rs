@@ -20,7 +20,7 @@ pub struct ClockSettings {
     pub drift_ppm: i64,
 }
 
-/// What can be done to a clock.
+/// What can be done to a clock. Where several act on the rate, the newest counts.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum ClockFault {
     /// The wall clock jumps by so many nanoseconds. It stays jumped.

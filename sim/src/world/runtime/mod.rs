@@ -302,16 +302,20 @@ impl World {
     /// Takes a fault off every link, disk and clock it is on.
     pub fn lift(&self, id: FaultId) {
         self.hub.with(|core, now| core.net.lift(now, id, &mut core.schedule));
-        let owned: Vec<_> = lock(&self.nodes).values().map(|node| (node.disk.clone(), node.clock.clone())).collect();
-        for (disk, clock) in owned {
+        for (disk, clock) in self.belongings() {
             disk.lift(id);
             clock.lift(id);
         }
     }
 
-    /// Takes all faults off all links.
-    pub fn heal_links(&self) {
+    /// Takes all faults off all links, disks and clocks. What was done stays done: jumped clocks, damaged sectors,
+    /// dead and paused nodes.
+    pub fn heal(&self) {
         self.hub.with(|core, now| core.net.heal_all(now, &mut core.schedule));
+        for (disk, clock) in self.belongings() {
+            disk.heal();
+            clock.heal();
+        }
     }
 
     /// Loses everything in flight on directed links.
@@ -367,6 +371,11 @@ impl World {
             self.event(Kind::Exit, id, [0; 3]);
             self.bury(id, Death::Process, None);
         }
+    }
+
+    /// What outlives the nodes' processes.
+    fn belongings(&self) -> Vec<(DiskHandle, SimClock)> {
+        lock(&self.nodes).values().map(|node| (node.disk.clone(), node.clock.clone())).collect()
     }
 
     fn bury(&self, id: NodeId, death: Death, fault: Option<FaultId>) {

@@ -118,17 +118,25 @@ impl SimClock {
         });
     }
 
-    /// Ends what lasts of a fault. A wall clock that jumped stays jumped, and goes on being charged for it.
+    /// Ends what lasts of a fault, if it is on these clocks. A wall clock that jumped stays jumped, and goes on being
+    /// charged for it.
     pub fn lift(&self, id: FaultId) {
-        self.change(|state, now| {
-            let ended: Vec<_> =
-                state.faults.iter().filter(|(other, _)| *other == id).map(|(_, fault)| *fault).collect();
-            for fault in ended {
-                state.model.settle(now, fault);
-            }
-            state.faults.retain(|(other, fault)| *other != id || matches!(fault, ClockFault::Jump(_)));
-            state.note(id, now);
-        });
+        if lock(&self.state).faults.iter().any(|(other, fault)| *other == id && lasts(*fault)) {
+            self.change(|state, now| {
+                let ended = state.faults.iter().filter(|(other, _)| *other == id);
+                ended.for_each(|(_, fault)| state.model.settle(now, *fault));
+                state.faults.retain(|(other, fault)| *other != id || !lasts(*fault));
+                let left = state.faults.iter().filter(|(_, fault)| lasts(*fault));
+                left.for_each(|(_, fault)| state.model.disturb(now, *fault));
+                state.note(id, now);
+            });
+        }
+    }
+
+    /// Ends what lasts of every fault.
+    pub fn heal(&self) {
+        let ids: Vec<FaultId> = lock(&self.state).faults.iter().map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.lift(id));
     }
 
     /// Changes the clocks and wakes all who sleep by them, to look again.
@@ -140,6 +148,11 @@ impl SimClock {
         };
         self.hub.with(|core, _| sleepers.into_iter().for_each(|key| core.schedule.fire(key)));
     }
+}
+
+/// Whether a fault can end.
+fn lasts(fault: ClockFault) -> bool {
+    !matches!(fault, ClockFault::Jump(_))
 }
 
 impl ClockState {

@@ -244,6 +244,32 @@ fn storage_takes_its_time_and_what_it_acknowledged_survives_power_loss() {
     assert!(seen.load(Ordering::Relaxed) > 100, "{seen:?} appends");
 }
 
+#[test]
+fn lifting_a_fault_takes_off_that_one_and_healing_all() {
+    in_world(9, Trace::new(), |world| async move {
+        world.add_node(N1, CLOCK, echo);
+        let faults: Vec<FaultId> = (0..3).map(|_| world.ledger().request("test", "", 0, None)).collect();
+        let (clock, mut client) = (world.clock(N1), world.client(7));
+        clock.disturb(faults[0], ClockFault::Freeze);
+        clock.disturb(faults[1], ClockFault::Drift(-500_000));
+        world.lay(faults[2], &[(Addr::Client(7), n(N1))], &LinkFault::Block);
+        world.disk(N1).trouble(faults[2], DiskTrouble::FailSyncs(u64::MAX));
+        world.lift(faults[0]);
+        let (shown, begun) = (clock.now(), world.now());
+        client.send(n(N1), packet(1));
+        assert!(drain(&world, &mut client).await.is_empty());
+        let passed = clock.now().since(shown).as_nanos() as u64;
+        assert_eq!(passed, (world.now() - begun) / 2, "the drift is still on");
+        world.heal();
+        let (shown, begun) = (clock.now(), world.now());
+        client.send(n(N1), packet(2));
+        assert_eq!(drain(&world, &mut client).await, [2]);
+        assert_eq!(clock.now().since(shown).as_nanos() as u64, world.now() - begun);
+        world.kill(N1, Death::Process, None);
+        assert!(seaworthy::storage::Disk::sync_dir(&mut world.disk(N1).attach()).is_ok());
+    });
+}
+
 /// A storm of echoes, kills, pauses and cuts.
 async fn storm(world: Arc<World>) {
     for id in [N1, N2] {
