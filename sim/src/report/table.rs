@@ -153,7 +153,7 @@ pub(super) fn duration(ns: Option<u64>) -> String {
     }
 }
 
-/// All rows, a dash where a group was not run in a mode; the last one adds everything up that can be.
+/// All rows, with dashes where a group was not run in a mode.
 fn rows(summary: &Summary, modes: &[Mode]) -> Vec<Vec<Cell>> {
     let row = |group: &Group| {
         let mut row = vec![Cell::from(label(group))];
