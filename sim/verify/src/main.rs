@@ -5,8 +5,9 @@
 //!
 //! The order puts what is quick and what fails often first. Two worlds are built, each into a target folder of its own:
 //! the real one (`target`, debug) and the simulated one (`target/sim`, release, `--cfg madsim`, shared with `cargo sim`).
-//! Features of the root package differ between steps (`mutants` is never on in what users run), which recompiles that
-//! package and nothing below it.
+//! `tests` builds the database with planted bugs possible (the feature `mutants`, which the simulator switches on);
+//! `tests-shipped` builds it alone, with the features users get, which recompiles it and the few dependencies whose
+//! features the simulator widens.
 
 mod steps;
 
