@@ -20,7 +20,8 @@ const BLOCK_HEAD: usize = 8;
 pub const MAX_BLOCK_BYTES: usize = 8 << 20;
 
 /// The name of the snapshot of `group` at `meta`.
-pub(super) fn name(group: GroupId, meta: SnapshotMeta) -> String {
+#[must_use]
+pub fn name(group: GroupId, meta: SnapshotMeta) -> String {
     format!("snap-{:08x}-{:016x}-{:016x}", group.0, meta.index, meta.term)
 }
 

@@ -21,11 +21,6 @@ use std::time::Duration;
 /// Nodes that stopped over their storage, and why.
 pub(super) type Refusals = Arc<Mutex<Vec<(NodeId, String)>>>;
 
-/// How late a frame that is set aside for reordering may be.
-const REORDER_BY: Duration = Duration::from_millis(20);
-/// Room on a disk without faults, in bytes.
-const DISK_BYTES: u64 = 1 << 30;
-
 /// The servers of a run and their world.
 pub(super) struct Cluster {
     pub(super) world: Arc<World>,
@@ -46,10 +41,10 @@ impl Cluster {
                 mailbox_limit: 100_000,
             },
             disk: DiskSettings {
-                per_operation: plan.disk.write,
-                per_kib: Duration::ZERO,
+                per_operation: plan.disk.operation,
+                per_kib: plan.disk.per_kib,
                 sync: Latency::uniform(plan.disk.sync, plan.disk.jitter),
-                capacity: DISK_BYTES,
+                capacity: plan.disk.capacity,
             },
         };
         let world = World::new(settings, traces.trace.clone(), traces.ledger.clone());
@@ -119,13 +114,12 @@ impl Boot {
     }
 
     async fn serve(&self, env: NodeEnv) -> Result<Infallible, seaworthy::storage::StorageError> {
-        let NodeEnv { id, restarts, transport, clock, disk, seat } = env;
-        let (store, mut recovered) = Store::open(disk, self.store.clone())?;
-        seat.disk_idle().await;
+        let (host, mut recovered) = env.open(|disk| Store::open(disk, self.store.clone()))?;
+        env.disk_idle().await;
         let recovered = recovered.remove(&GROUP).unwrap_or_default();
-        let witness = self.oracle.witness(id, &recovered);
-        let rng = Rng::new(self.seed, &format!("raft {id} {restarts}"));
-        Driver::run(self.config.clone(), recovered, (transport, clock, seat.host(store)), witness, rng).await
+        let witness = self.oracle.witness(env.id, &recovered);
+        let rng = Rng::new(self.seed, &format!("raft {} {}", env.id, env.restarts));
+        Driver::run(self.config.clone(), recovered, (env.transport, env.clock, host), witness, rng).await
     }
 }
 
@@ -158,13 +152,12 @@ fn planted(bug: Option<Bug>) -> Mutant {
 /// A plan's link as the network has it.
 pub(super) fn link_settings(link: &Link) -> LinkSettings {
     LinkSettings {
-        latency: Latency::uniform(link.latency, link.jitter),
+        latency: Latency { base: link.latency, jitter: link.jitter, tail: link.tail.0, tail_max: link.tail_max },
         bandwidth: link.bandwidth,
         loss: link.loss.0,
         duplicate: link.duplicate.0,
         reorder: link.reorder.0,
-        reorder_by: REORDER_BY,
+        reorder_by: link.reorder_by,
         corrupt: link.corrupt.0,
-        reset: link.reset.0,
     }
 }

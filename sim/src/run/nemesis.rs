@@ -10,7 +10,7 @@ use super::{OPERATOR, nanos, nodes};
 use crate::plan::{Fault, FaultId, Kind, Links, Plan, Sight, Target, Unsynced, What};
 use crate::scenario::Setting;
 use crate::world::clock::ClockFault;
-use crate::world::disk::{Damage, DiskTrouble, Scope};
+use crate::world::disk::{Damage, DiskHandle, DiskTrouble, Scope};
 use crate::world::ledger::{self, Effect};
 use crate::world::net::LinkFault;
 use crate::world::runtime::Death;
@@ -106,6 +106,8 @@ impl Nemesis {
             Kind::Link { on, add } => {
                 world.lay(entry, &self.links_of(&met, *on), &LinkFault::Degrade(link_settings(add)));
             }
+            Kind::Hang { on } => world.lay(entry, &self.links_of(&met, *on), &LinkFault::Hang),
+            Kind::Reset { on } => world.reset_links(entry, &self.links_of(&met, *on)),
             _ => {}
         }
         if fault.kind.lasts() {
@@ -123,26 +125,21 @@ impl Nemesis {
                 let death = match unsynced {
                     Unsynced::Keep => Death::Process,
                     Unsynced::Tear => Death::PowerLoss,
-                    Unsynced::Lose => Death::TotalLoss,
                 };
                 world.kill(node, death, Some(entry));
             }
             Kind::Pause => {
                 world.pause(node, Some(entry));
             }
-            Kind::DiskSlow { extra } => disk.trouble(entry, DiskTrouble::Slow(*extra)),
+            Kind::DiskSlow { times } => disk.trouble(entry, DiskTrouble::Slow(*times)),
             Kind::DiskStall => {
                 let until = self.ends.get(&id).copied().unwrap_or(self.plan.time.storm_ends());
                 disk.trouble(entry, DiskTrouble::StallUntil(nanos(until)));
             }
-            Kind::DiskFull => disk.trouble(entry, DiskTrouble::Full(0)),
+            Kind::DiskFull { free } => disk.trouble(entry, DiskTrouble::Full(*free)),
             Kind::FsyncFail => disk.trouble(entry, DiskTrouble::FailSyncs(u64::MAX)),
-            Kind::ReadError { sectors } => {
-                disk.damage(entry, &EVERYWHERE, Damage::Unreadable, usize::try_from(*sectors).unwrap_or(usize::MAX));
-            }
-            Kind::Rot { sectors } => {
-                disk.damage(entry, &EVERYWHERE, Damage::Rotten, usize::try_from(*sectors).unwrap_or(usize::MAX));
-            }
+            Kind::ReadError { sectors, oldest } => spoil(&disk, entry, Damage::Unreadable, *sectors, oldest.0),
+            Kind::Rot { sectors, oldest } => spoil(&disk, entry, Damage::Rotten, *sectors, oldest.0),
             Kind::Misdirect { writes } => disk.trouble(entry, DiskTrouble::Misdirect(*writes)),
             Kind::ClockJump { by } => clock.disturb(entry, ClockFault::Jump(by.0)),
             Kind::ClockDrift { ppm } => clock.disturb(entry, ClockFault::Drift(*ppm)),
@@ -160,7 +157,7 @@ impl Nemesis {
                 }
                 world.ledger().affected(entry, Effect::LeadersAsked, 1);
             }
-            Kind::Partition { .. } | Kind::Link { .. } => {}
+            Kind::Partition { .. } | Kind::Link { .. } | Kind::Hang { .. } | Kind::Reset { .. } => {}
         }
     }
 
@@ -193,9 +190,7 @@ impl Nemesis {
         if !kept(|kind| matches!(kind, Kind::Pause)) {
             self.cluster.world.resume(node);
         }
-        let down =
-            |kind: &Kind| matches!(kind, Kind::Kill { .. } | Kind::FsyncFail | Kind::DiskFull | Kind::ReadError { .. });
-        if !kept(down) {
+        if !kept(|kind| matches!(kind, Kind::Kill { .. } | Kind::FsyncFail | Kind::DiskFull { .. })) {
             self.cluster.world.restart(node);
         }
     }
@@ -212,5 +207,8 @@ impl Nemesis {
     }
 }
 
-/// Damage may strike any durable sector of any file.
-const EVERYWHERE: Scope = Scope { prefix: String::new(), oldest: 1.0 };
+/// Damages durable sectors of the log, among the given share of it from its beginning on.
+fn spoil(disk: &DiskHandle, entry: ledger::FaultId, damage: Damage, sectors: u64, oldest: f64) {
+    let log = Scope { prefix: "wal-".to_owned(), oldest };
+    disk.damage(entry, &log, damage, usize::try_from(sectors).unwrap_or(usize::MAX));
+}
