@@ -1,0 +1,146 @@
+//! A client's transport: a connection to each server it asks, dialled when it is first asked.
+
+use super::hello::{ClusterName, HANDSHAKE, Hello, HelloError};
+use super::link::{Closed, Delivery, Inbox, Outbound, read_frames};
+use super::server::{CLIENT_QUEUE_BYTES, INBOX_BYTES};
+use crate::node::Transport;
+use crate::types::{Addr, NodeId};
+use crate::wire::{Packet, frame};
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, error};
+
+/// Where a cluster's servers are, for a client.
+#[derive(Clone, Debug)]
+pub struct Servers {
+    /// The cluster's name, if known; servers of another one are then refused.
+    pub cluster: Option<ClusterName>,
+    /// Where each server is, `host:port`.
+    pub nodes: BTreeMap<NodeId, String>,
+}
+
+/// Frames between one client and the servers of a cluster, over TCP. A packet for a server that cannot be reached is
+/// lost, as the trait allows; the next packet dials again. Dropping the transport ends all its tasks.
+pub struct TcpClientTransport {
+    servers: Servers,
+    links: BTreeMap<NodeId, Weak<Outbound>>,
+    inbox: Inbox,
+    arrived: mpsc::UnboundedReceiver<Delivery>,
+    bad_frames: Arc<AtomicU64>,
+    running: watch::Sender<()>,
+}
+
+impl TcpClientTransport {
+    /// A transport that has not dialled anyone yet.
+    #[must_use]
+    pub fn new(servers: Servers) -> TcpClientTransport {
+        let (sender, arrived) = mpsc::unbounded_channel();
+        let inbox = Inbox::new(sender, INBOX_BYTES);
+        let (running, _) = watch::channel(());
+        TcpClientTransport { servers, links: BTreeMap::new(), inbox, arrived, bad_frames: Arc::default(), running }
+    }
+
+    /// The open connection to `node`, or a new one; `None` when no address is known.
+    fn link(&mut self, node: NodeId) -> Option<Arc<Outbound>> {
+        // The connection's task holds the only lasting reference: once it has ended, so has the queue.
+        if let Some(open) = self.links.get(&node).and_then(Weak::upgrade) {
+            return Some(open);
+        }
+        let address = self.servers.nodes.get(&node)?.clone();
+        let outbound = Arc::new(Outbound::new(CLIENT_QUEUE_BYTES));
+        self.links.insert(node, Arc::downgrade(&outbound));
+        let (queue, cluster) = (outbound.clone(), self.servers.cluster.clone());
+        let (inbox, bad_frames) = (self.inbox.clone(), self.bad_frames.clone());
+        let mut stop = self.running.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                _ = stop.changed() => {}
+                ended = converse(node, &address, cluster, &queue, &inbox, &bad_frames) => match ended {
+                    Ok(closed) => debug!("connection to {node} at {address} ended: {closed}"),
+                    Err(error) => debug!("cannot reach {node} at {address}: {error}"),
+                },
+            }
+        });
+        Some(outbound)
+    }
+}
+
+impl Transport for TcpClientTransport {
+    fn send(&mut self, to: Addr, packet: Packet) {
+        if let Addr::Node(node) = to
+            && let Some(link) = self.link(node)
+        {
+            match frame::encode(&packet) {
+                Ok(frame) => drop(link.push(&frame)),
+                Err(error) => error!("cannot send to {node}: {error}"),
+            }
+        }
+    }
+
+    async fn recv(&mut self) -> (Addr, Packet) {
+        match self.arrived.recv().await {
+            Some((from, packet, _)) => (from, packet),
+            None => pending().await, // `inbox` holds a sender for as long as we live.
+        }
+    }
+
+    fn try_recv(&mut self) -> Option<(Addr, Packet)> {
+        self.arrived.try_recv().ok().map(|(from, packet, _)| (from, packet))
+    }
+
+    fn bad_frames(&self) -> u64 {
+        self.bad_frames.load(Relaxed)
+    }
+}
+
+/// Speaks with one server until the connection ends.
+async fn converse(
+    node: NodeId,
+    address: &str,
+    cluster: Option<ClusterName>,
+    outbound: &Outbound,
+    inbox: &Inbox,
+    bad_frames: &AtomicU64,
+) -> Result<Closed, HelloError> {
+    let (stream, theirs) = greet(address, cluster).await?;
+    if theirs.node != Some(node) {
+        return Err(HelloError::Unwanted(format!("not {node} answers there, but {:?}", theirs.node)));
+    }
+    let (reader, writer) = tokio::io::split(stream);
+    let heard = AtomicU64::new(0);
+    let closed = tokio::select! {
+        biased;
+        closed = read_frames(reader, Addr::Node(node), inbox, &heard) => closed,
+        closed = outbound.write_to(writer) => closed,
+    };
+    if closed.is_bad_frame() {
+        bad_frames.fetch_add(1, Relaxed);
+    }
+    Ok(closed)
+}
+
+/// Connects as a client and exchanges hellos.
+async fn greet(address: &str, cluster: Option<ClusterName>) -> Result<(TcpStream, Hello), HelloError> {
+    let connecting = TcpStream::connect(address);
+    let mut stream = tokio::time::timeout(HANDSHAKE, connecting).await.map_err(|_| HelloError::Silent)??;
+    stream.set_nodelay(true)?;
+    Hello { node: None, cluster }.write(&mut stream).await?;
+    let theirs = Hello::read(&mut stream).await?;
+    Ok((stream, theirs))
+}
+
+/// Asks whoever listens at `address` who it is.
+///
+/// # Errors
+/// Nobody answers there, or not a server of ours.
+pub async fn identify(address: &str) -> Result<(NodeId, ClusterName), HelloError> {
+    match greet(address, None).await?.1 {
+        Hello { node: Some(node), cluster: Some(cluster) } => Ok((node, cluster)),
+        Hello { .. } => Err(HelloError::Unwanted("a client answers there".to_owned())),
+    }
+}

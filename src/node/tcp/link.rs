@@ -1,0 +1,210 @@
+//! The two directions of one connection: frames read into the inbox, frames queued for writing.
+
+use crate::types::{Addr, Bytes};
+use crate::wire::Packet;
+use crate::wire::frame::{self, FrameError};
+use bytes::BytesMut;
+use std::io;
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// A connection whose other side takes nothing for this long is closed.
+pub(super) const WRITE_STALL: Duration = Duration::from_secs(5);
+/// Room made for each read.
+const READ_BYTES: usize = 16 << 10;
+/// A write buffer larger than this is given back to the allocator once written.
+const KEEP_BYTES: usize = 256 << 10;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Closed {
+    #[error("closed by the other side")]
+    Eof,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("bad frame: {0}")]
+    Frame(#[from] FrameError),
+    #[error("bad frame: the connection ended after {0} bytes of it")]
+    Truncated(usize),
+    #[error("takes nothing for {WRITE_STALL:?}")]
+    Stalled,
+    #[error("does not read its answers: the queue is full")]
+    Overflow,
+    #[error("{0}")]
+    Given(&'static str),
+}
+
+impl Closed {
+    /// Whether the other side sent something that it never should.
+    pub(super) fn is_bad_frame(&self) -> bool {
+        matches!(self, Closed::Frame(_) | Closed::Truncated(_))
+    }
+}
+
+/// What arrived, holding its share of the inbox's budget until it is taken out.
+pub(super) type Delivery = (Addr, Packet, OwnedSemaphorePermit);
+
+/// The way into the inbox for one kind of sender. Whoever finds the budget spent waits, and so stops reading: the
+/// pressure goes back over TCP to the one who sends too much. The inbox is bounded in bytes of frames.
+#[derive(Clone)]
+pub(super) struct Inbox {
+    sender: mpsc::UnboundedSender<Delivery>,
+    budget: Arc<Semaphore>,
+}
+
+impl Inbox {
+    pub(super) fn new(sender: mpsc::UnboundedSender<Delivery>, bytes: usize) -> Inbox {
+        assert!(bytes >= frame::MAX_FRAME_BYTES, "the largest frame must fit the inbox");
+        Inbox { sender, budget: Arc::new(Semaphore::new(bytes)) }
+    }
+
+    async fn deliver(&self, from: Addr, packet: Packet, bytes: usize) -> Result<(), Closed> {
+        let share = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let Ok(permit) = self.budget.clone().acquire_many_owned(share).await else { return Err(Closed::Eof) };
+        self.sender.send((from, packet, permit)).map_err(|_| Closed::Eof)
+    }
+}
+
+/// Reads frames until the connection ends, giving each one's packet to the inbox. `heard` counts them.
+pub(super) async fn read_frames(
+    mut reader: impl AsyncRead + Unpin,
+    from: Addr,
+    inbox: &Inbox,
+    heard: &AtomicU64,
+) -> Closed {
+    let mut buffer = BytesMut::new();
+    loop {
+        match next_frame(&mut buffer) {
+            Err(error) => return error.into(),
+            Ok(Some((packet, bytes))) => {
+                heard.fetch_add(1, Relaxed);
+                if let Err(closed) = inbox.deliver(from, packet, bytes).await {
+                    return closed;
+                }
+                continue;
+            }
+            Ok(None) => {}
+        }
+        // Room grows with what was received, never with what a header claims.
+        buffer.reserve(READ_BYTES);
+        match reader.read_buf(&mut buffer).await {
+            Ok(0) if buffer.is_empty() => return Closed::Eof,
+            Ok(0) => return Closed::Truncated(buffer.len()),
+            Ok(_) => {}
+            Err(error) => return error.into(),
+        }
+    }
+}
+
+/// Takes the first frame off `buffer` if it is there whole: its packet and its size.
+fn next_frame(buffer: &mut BytesMut) -> Result<Option<(Packet, usize)>, FrameError> {
+    let Some((head, rest)) = buffer.split_first_chunk() else { return Ok(None) };
+    let header = frame::Header::parse(head)?;
+    let Some(body) = rest.get(..header.body_bytes) else { return Ok(None) };
+    let packet = header.open(body)?;
+    let bytes = frame::HEADER_BYTES + body.len();
+    let _ = buffer.split_to(bytes);
+    Ok(Some((packet, bytes)))
+}
+
+/// Frames on their way out: one growing buffer, so that whatever gathered while a write was under way goes out in the
+/// next one.
+pub(super) struct Outbound {
+    queue: Mutex<Queue>,
+    wake: Notify,
+    cut: Notify,
+    limit: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    frames: u64,
+}
+
+impl Outbound {
+    pub(super) fn new(limit: usize) -> Outbound {
+        Outbound { queue: Mutex::default(), wake: Notify::new(), cut: Notify::new(), limit }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a frame; false when there is no room, and the frame is dropped.
+    pub(super) fn push(&self, frame: &Bytes) -> bool {
+        let mut queue = self.queue();
+        if queue.bytes.len() + frame.len() > self.limit {
+            return false;
+        }
+        queue.bytes.extend_from_slice(frame);
+        queue.frames += 1;
+        drop(queue);
+        self.wake.notify_one();
+        true
+    }
+
+    /// Asks the connection's task to end.
+    pub(super) fn cut(&self) {
+        self.cut.notify_one();
+    }
+
+    /// Waits for [`Outbound::cut`].
+    pub(super) async fn overflowed(&self) -> Closed {
+        self.cut.notified().await;
+        Closed::Overflow
+    }
+
+    /// Forgets what is queued; how many frames that were.
+    pub(super) fn clear(&self) -> u64 {
+        let mut queue = self.queue();
+        queue.bytes = Vec::new();
+        mem::take(&mut queue.frames)
+    }
+
+    /// Exchanges `empty` for everything queued, waiting until that is something.
+    async fn take(&self, empty: &mut Vec<u8>) {
+        loop {
+            {
+                let mut queue = self.queue();
+                if !queue.bytes.is_empty() {
+                    queue.frames = 0;
+                    mem::swap(&mut queue.bytes, empty);
+                    return;
+                }
+            }
+            self.wake.notified().await;
+        }
+    }
+
+    /// Writes what is queued until the connection ends.
+    pub(super) async fn write_to(&self, mut writer: impl AsyncWrite + Unpin) -> Closed {
+        let mut batch = Vec::new();
+        loop {
+            batch.clear();
+            if batch.capacity() > KEEP_BYTES {
+                batch = Vec::new();
+            }
+            self.take(&mut batch).await;
+            if let Err(closed) = write(&mut writer, &batch).await {
+                return closed;
+            }
+        }
+    }
+}
+
+/// Writes all of `bytes`, giving up when the other side takes nothing for [`WRITE_STALL`].
+pub(super) async fn write(writer: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> Result<(), Closed> {
+    while !bytes.is_empty() {
+        let written = tokio::time::timeout(WRITE_STALL, writer.write(bytes)).await.map_err(|_| Closed::Stalled)??;
+        if written == 0 {
+            return Err(Closed::Eof);
+        }
+        bytes = &bytes[written..];
+    }
+    Ok(writer.flush().await?)
+}
