@@ -1,2 +1,5 @@
-//! The `seaworthy` binary.
-fn main() {}
+//! The `seaworthy` binary; its commands are in [`seaworthy::cli`].
+
+fn main() -> std::process::ExitCode {
+    seaworthy::cli::main()
+}

@@ -1,0 +1,109 @@
+//! `seaworthy bench`: a closed loop of writers against a running cluster.
+//!
+//! Every client has connections and a session of its own and writes again as soon as it is answered, each time a new
+//! value under one of its own keys. The figures are the load's, not the store's best: they hold for these clients, this
+//! value size and this machine, on which the load itself takes its share of the processors.
+
+use super::connect::{Target, block_on, client};
+use super::output::{Exit, Failure, say};
+use crate::kv::Condition;
+use crate::types::Bytes;
+use clap::Args;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// Keys each client writes in turn.
+const KEYS: u64 = 16;
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Clients at a time, each with one write under way
+    #[arg(long, default_value = "64", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    clients: u64,
+    /// How long
+    #[arg(long, default_value = "5", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// Bytes in a value
+    #[arg(long, default_value = "100", value_parser = clap::value_parser!(u64).range(8..=1_048_576))]
+    value_bytes: u64,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// What one client saw.
+#[derive(Default)]
+struct Seen {
+    micros: Vec<u64>,
+    errors: u64,
+}
+
+pub(super) fn run(options: &Options, json: bool) -> Result<Exit, Failure> {
+    let (took, mut seen) = block_on(load(options))?;
+    seen.micros.sort_unstable();
+    let quantile = |q: f64| {
+        let rank = (seen.micros.len() as f64 * q) as usize;
+        seen.micros.get(rank.min(seen.micros.len().saturating_sub(1))).map_or(0.0, |us| *us as f64 / 1e3)
+    };
+    let (done, seconds) = (seen.micros.len(), took.as_secs_f64());
+    let rate = done as f64 / seconds;
+    let (p50, p99, most) = (quantile(0.5), quantile(0.99), quantile(1.0));
+    let Options { clients, value_bytes, .. } = options;
+    if json {
+        let object = json!({
+            "clients": clients, "value_bytes": value_bytes, "seconds": seconds, "puts": done, "errors": seen.errors,
+            "puts_per_second": rate, "p50_ms": p50, "p99_ms": p99, "max_ms": most,
+        });
+        say(&object.to_string());
+    } else {
+        say(&format!(
+            "{clients} clients, {value_bytes}-byte values, {seconds:.1} s: {done} puts, {} errors\n\
+             {rate:.0} puts/s, p50 {p50:.1} ms, p99 {p99:.1} ms, max {most:.1} ms",
+            seen.errors
+        ));
+    }
+    Ok(if seen.errors == 0 && done > 0 { Exit::Done } else { Exit::Failed })
+}
+
+async fn load(options: &Options) -> Result<(Duration, Seen), Failure> {
+    let (servers, _) = options.target.servers().await?;
+    let mut clients: Vec<_> = (0..options.clients).map(|_| client(&servers, options.target.patience())).collect();
+    // Sessions and connections first, so that they are not measured.
+    for (i, client) in clients.iter_mut().enumerate() {
+        client.put(key(i as u64, 0), Bytes::from_static(b"warm"), Condition::ALWAYS, None).await?;
+    }
+    let begun = Instant::now();
+    let end = begun + Duration::from_secs(options.seconds);
+    let value_bytes = options.value_bytes as usize;
+    let running: Vec<_> = (0..)
+        .zip(clients)
+        .map(|(i, mut client)| {
+            tokio::spawn(async move {
+                let mut seen = Seen::default();
+                for number in 0u64.. {
+                    let at = Instant::now();
+                    if at >= end {
+                        break;
+                    }
+                    let mut value = number.to_le_bytes().to_vec();
+                    value.resize(value_bytes, b'.');
+                    match client.put(key(i, number), value.into(), Condition::ALWAYS, None).await {
+                        Ok(_) => seen.micros.push(at.elapsed().as_micros() as u64),
+                        Err(_) => seen.errors += 1,
+                    }
+                }
+                seen
+            })
+        })
+        .collect();
+    let mut all = Seen::default();
+    for client in running {
+        let seen = client.await.map_err(|e| Failure::new(Exit::Failed, format!("a client failed: {e}")))?;
+        all.micros.extend(seen.micros);
+        all.errors += seen.errors;
+    }
+    Ok((begun.elapsed(), all))
+}
+
+fn key(client: u64, number: u64) -> Bytes {
+    format!("bench/{client}/{}", number % KEYS).into()
+}

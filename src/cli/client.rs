@@ -1,0 +1,270 @@
+//! The commands that ask a cluster something.
+
+use super::When;
+use super::connect::{Target, block_on, client};
+use super::output::{Exit, Failure, Paint, from_hex, millis, paint, say, show, to_hex, versioned_json};
+use crate::kv::{Condition, Reply, Versioned};
+use crate::raft::Role;
+use crate::types::{Bytes, NodeId};
+use crate::wire::{NodeStatus, Write};
+use serde_json::{Value, json};
+use std::io::{Read as _, Write as _, stdout};
+use std::time::{Duration, Instant};
+
+/// How often `transfer` looks whether the new leader leads.
+const LOOK: Duration = Duration::from_millis(20);
+
+fn bytes(what: &str, text: &str, hex: bool) -> Result<Bytes, Failure> {
+    if !hex {
+        return Ok(Bytes::copy_from_slice(text.as_bytes()));
+    }
+    let decoded = from_hex(text).map_err(|why| Failure::bad_input(format!("{what}: {why}")))?;
+    Ok(decoded.into())
+}
+
+fn value_bytes(text: &str, hex: bool) -> Result<Bytes, Failure> {
+    if text != "-" {
+        return bytes("value", text, hex);
+    }
+    let mut value = Vec::new();
+    // One byte more than allowed is enough to be refused.
+    let most = crate::types::MAX_VALUE_BYTES as u64 + 1;
+    let read = std::io::stdin().take(most).read_to_end(&mut value);
+    read.map_err(|e| Failure::bad_input(format!("standard input: {e}")))?;
+    Ok(value.into())
+}
+
+fn condition(when: &When, hex: bool) -> Result<Condition, Failure> {
+    Ok(Condition {
+        exists: match (when.nx, when.xx) {
+            (true, _) => Some(false),
+            (_, true) => Some(true),
+            _ => None,
+        },
+        value: when.cmp.as_ref().map(|text| bytes("--cmp", text, hex)).transpose()?,
+        revision: when.cmprev,
+    })
+}
+
+pub(super) fn put(
+    key: &str,
+    value: &str,
+    when: &When,
+    ttl_ms: Option<u64>,
+    target: &Target,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let (key, when) = (bytes("key", key, target.hex)?, condition(when, target.hex)?);
+    let value = value_bytes(value, target.hex)?;
+    write(Write::Put { key, value, when, ttl_ms }, "set", target, json)
+}
+
+pub(super) fn delete(key: &str, when: &When, target: &Target, json: bool) -> Result<Exit, Failure> {
+    let (key, when) = (bytes("key", key, target.hex)?, condition(when, target.hex)?);
+    write(Write::Delete { key, when }, "deleted", target, json)
+}
+
+pub(super) fn extend(key: &str, ttl_ms: u64, target: &Target, json: bool) -> Result<Exit, Failure> {
+    let key = bytes("key", key, target.hex)?;
+    write(Write::Extend { key, ttl_ms }, "extended", target, json)
+}
+
+fn write(write: Write, done: &str, target: &Target, json: bool) -> Result<Exit, Failure> {
+    crate::kv::Op::from(write.clone()).check_limits().map_err(Failure::bad_input)?;
+    block_on(async {
+        let begun = Instant::now();
+        let reply = target.connect().await?.write(write).await?;
+        let took = begun.elapsed();
+        match reply {
+            Reply::Done { revision, commit } => {
+                if json {
+                    let object = json!({ "done": done, "revision": revision, "commit": commit.0, "ms": ms(took) });
+                    say(&object.to_string());
+                } else {
+                    say(&format!("r{revision} {done} {}", paint(Paint::Dim, &millis(took), stdout())));
+                }
+                Ok(Exit::Done)
+            }
+            Reply::Refused(present) => {
+                if json {
+                    let present = present.as_ref().map(versioned_json);
+                    say(&json!({ "refused": true, "present": present, "ms": ms(took) }).to_string());
+                } else {
+                    let holds = present.map_or("no such key".to_owned(), |found| line(&found, target.hex));
+                    let time = paint(Paint::Dim, &millis(took), stdout());
+                    say(&format!("{} {holds} {time}", paint(Paint::Bad, "refused:", stdout())));
+                }
+                Ok(Exit::Failed)
+            }
+            other => Err(Failure::new(Exit::Unknown, format!("the server gave an answer of the wrong kind: {other:?}"))),
+        }
+    })
+}
+
+pub(super) fn get(key: &str, raw: bool, target: &Target, json: bool) -> Result<Exit, Failure> {
+    let key = bytes("key", key, target.hex)?;
+    block_on(async {
+        let begun = Instant::now();
+        let found = target.connect().await?.get(key).await?;
+        let took = begun.elapsed();
+        let exit = if found.is_some() { Exit::Done } else { Exit::Failed };
+        if json {
+            let mut object = found.as_ref().map_or(json!({}), versioned_json);
+            object["found"] = json!(found.is_some());
+            object["ms"] = ms(took);
+            say(&object.to_string());
+        } else {
+            let time = paint(Paint::Dim, &millis(took), stdout());
+            match found {
+                Some(found) if raw => {
+                    let written = stdout().write_all(&found.value).and_then(|()| stdout().flush());
+                    written.map_err(|e| Failure::new(Exit::Failed, format!("standard output: {e}")))?;
+                }
+                Some(found) => say(&format!("{} {time}", line(&found, target.hex))),
+                None if raw => return Err(Failure::new(Exit::Failed, "no such key")),
+                None => say(&format!("no such key {time}")),
+            }
+        }
+        Ok(exit)
+    })
+}
+
+fn line(found: &Versioned, hex: bool) -> String {
+    format!("r{} {}", found.revision, show(&found.value, hex))
+}
+
+fn ms(took: Duration) -> Value {
+    json!((took.as_secs_f64() * 1e6).round() / 1e3)
+}
+
+pub(super) fn status(target: &Target, json: bool) -> Result<Exit, Failure> {
+    block_on(async {
+        let (servers, silent) = target.servers().await?;
+        let mut rows = Vec::new();
+        let asked: Vec<_> = servers
+            .nodes
+            .iter()
+            .map(|(node, address)| {
+                let (node, address) = (*node, address.clone());
+                let mut client = client(&servers, target.patience());
+                tokio::spawn(async move { (Some(node), address, client.status(node).await.ok()) })
+            })
+            .collect();
+        for answer in asked {
+            rows.extend(answer.await);
+        }
+        rows.extend(silent.into_iter().map(|address| (None, address, None)));
+        let answered: Vec<&NodeStatus> = rows.iter().filter_map(|(.., status)| status.as_ref()).collect();
+        let members = answered.first().map_or(rows.len(), |status| status.voters.len());
+        let leads = answered.iter().any(|status| status.raft.soft.role == Role::Leader);
+        let healthy = leads && answered.len() * 2 > members;
+        if json {
+            let nodes: Vec<Value> = rows.iter().map(|(node, a, status)| status_json(*node, a, status.as_ref())).collect();
+            let cluster = servers.cluster.map(|name| name.to_string());
+            say(&json!({ "cluster": cluster, "healthy": healthy, "nodes": nodes }).to_string());
+        } else {
+            print_table(&rows);
+        }
+        Ok(if healthy { Exit::Done } else { Exit::Failed })
+    })
+}
+
+type Row = (Option<NodeId>, String, Option<NodeStatus>);
+
+fn status_json(node: Option<NodeId>, address: &str, status: Option<&NodeStatus>) -> Value {
+    let name = |node: NodeId| node.to_string();
+    let Some(status) = status else {
+        return json!({ "node": node.map(name), "address": address, "reachable": false });
+    };
+    let raft = &status.raft;
+    json!({
+        "node": name(status.node), "address": address, "reachable": true,
+        "voters": status.voters.iter().copied().map(name).collect::<Vec<_>>(),
+        "role": role(raft.soft.role), "term": raft.soft.term, "leader": raft.soft.leader.map(name),
+        "vote": raft.vote.map(name), "commit": raft.commit, "applied": status.applied, "last": raft.last,
+        "durable": raft.durable, "first": raft.first, "log_bytes": raft.log_bytes,
+        "snapshot": { "index": raft.snapshot.index, "term": raft.snapshot.term },
+        "keys": status.keys, "sessions": status.sessions, "bad_frames": status.bad_frames,
+    })
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Follower => "follower",
+        Role::PreCandidate => "pre-candidate",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+    }
+}
+
+fn print_table(rows: &[Row]) {
+    let head = "node address role term leader commit applied durable log snapshot keys sessions bad-frames";
+    let mut table: Vec<Vec<String>> = vec![head.split(' ').map(str::to_owned).collect()];
+    table.extend(rows.iter().map(|(node, address, status)| cells(*node, address, status.as_ref())));
+    let columns = table[0].len();
+    let widths: Vec<usize> =
+        (0..columns).map(|c| table.iter().filter_map(|row| row.get(c)).map(String::len).max().unwrap_or(0)).collect();
+    for (i, row) in table.iter().enumerate() {
+        let padded: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let text = padded.join("  ");
+        let text = text.trim_end();
+        say(&match row.get(2).map(String::as_str) {
+            _ if i == 0 => paint(Paint::Strong, text, stdout()),
+            Some("leader") => paint(Paint::Good, text, stdout()),
+            Some("unreachable") => paint(Paint::Bad, text, stdout()),
+            _ => text.to_owned(),
+        });
+    }
+}
+
+fn cells(node: Option<NodeId>, address: &str, status: Option<&NodeStatus>) -> Vec<String> {
+    let name = |node: Option<NodeId>| node.map_or("?".to_owned(), |node| node.to_string());
+    let Some(status) = status else { return vec![name(node), address.to_owned(), "unreachable".to_owned()] };
+    let raft = &status.raft;
+    vec![
+        name(Some(status.node)),
+        address.to_owned(),
+        role(raft.soft.role).to_owned(),
+        raft.soft.term.to_string(),
+        name(raft.soft.leader),
+        raft.commit.to_string(),
+        status.applied.to_string(),
+        raft.durable.to_string(),
+        format!("{}..{} {}", raft.first, raft.last, size(raft.log_bytes)),
+        raft.snapshot.index.to_string(),
+        status.keys.to_string(),
+        status.sessions.to_string(),
+        status.bad_frames.to_string(),
+    ]
+}
+
+fn size(bytes: usize) -> String {
+    match bytes {
+        0..10_240 => format!("{bytes}B"),
+        10_240..10_485_760 => format!("{}K", bytes >> 10),
+        _ => format!("{}M", bytes >> 20),
+    }
+}
+
+pub(super) fn transfer(to: NodeId, target: &Target, json: bool) -> Result<Exit, Failure> {
+    block_on(async {
+        let begun = Instant::now();
+        let mut client = target.connect().await?;
+        client.transfer(to).await?;
+        let patience = target.patience().operation;
+        while !client.status(to).await.is_ok_and(|status| status.raft.soft.role == Role::Leader) {
+            if begun.elapsed() > patience {
+                let message = format!("handing over to {to} has begun, but {to} did not lead within {patience:?}");
+                return Err(Failure::new(Exit::Unknown, message));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        let took = begun.elapsed();
+        if json {
+            say(&json!({ "leader": to.to_string(), "ms": ms(took) }).to_string());
+        } else {
+            say(&format!("{to} leads {}", paint(Paint::Dim, &millis(took), stdout())));
+        }
+        Ok(Exit::Done)
+    })
+}

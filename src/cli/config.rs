@@ -1,0 +1,282 @@
+//! A node's configuration file (TOML; documented in docs/deploying.md, samples in docs/cluster/).
+//!
+//! Every mistake is reported with file, line and column and what was expected there, before anything is touched.
+
+use crate::node::NodeConfig;
+use crate::node::tcp::{ClusterName, Servers, TcpConfig};
+use crate::raft;
+use crate::storage::StoreConfig;
+use crate::types::NodeId;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::Spanned;
+
+/// Most servers in a cluster.
+const MAX_NODES: usize = 9;
+/// A configuration is never this long, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// What a configuration file says, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the node's data is; a relative path in the file starts from the file's own directory.
+    pub data_dir: PathBuf,
+    /// Listening and peers.
+    pub tcp: TcpConfig,
+    /// The driver and Raft.
+    pub node: NodeConfig,
+    /// The log.
+    pub store: StoreConfig,
+}
+
+impl Config {
+    /// The cluster, as a client sees it.
+    #[must_use]
+    pub fn servers(&self) -> Servers {
+        Servers { cluster: Some(self.tcp.cluster.clone()), nodes: self.tcp.nodes.clone() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    cluster: Spanned<String>,
+    node: Spanned<String>,
+    data_dir: PathBuf,
+    listen: Option<Spanned<String>>,
+    nodes: Spanned<BTreeMap<Spanned<String>, Spanned<String>>>,
+    #[serde(default)]
+    tuning: Tuning,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Tuning {
+    election_timeout_ms: Option<Spanned<u64>>,
+    heartbeat_ms: Option<Spanned<u64>>,
+    snapshot_log_mib: Option<Spanned<u64>>,
+    snapshot_entries: Option<Spanned<u64>>,
+    segment_mib: Option<Spanned<u64>>,
+    max_clients: Option<Spanned<u64>>,
+    max_open_requests: Option<Spanned<u64>>,
+    lease_ppm: Option<Spanned<u64>>,
+}
+
+/// A mistake and where it stands, in bytes from the start of the file.
+type Mistake = (Option<Range<usize>>, String);
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// `file:line:column: what is wrong`, or why the file cannot be read.
+pub fn load(path: &Path) -> Result<Config, String> {
+    let shown = path.display();
+    let unreadable = |e| format!("{shown}: {e}");
+    if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
+        return Err(format!("{shown}: longer than {MAX_FILE_BYTES} bytes"));
+    }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    parse(&text, base).map_err(|(span, what)| match span {
+        Some(span) => {
+            let (line, column) = line_and_column(&text, span.start);
+            format!("{shown}:{line}:{column}: {what}")
+        }
+        None => format!("{shown}: {what}"),
+    })
+}
+
+fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
+    let file: File = toml::from_str(text).map_err(|e| (e.span(), e.message().replace('\n', ", ")))?;
+    let cluster: ClusterName = checked(&file.cluster, |name| name.parse())?;
+    let id = checked(&file.node, |name| node_id(name))?;
+    let nodes = nodes(&file.nodes)?;
+    let Some(own_address) = nodes.get(&id) else {
+        return Err((Some(file.node.span()), format!("{id} is not in [nodes], which must list every node")));
+    };
+    let listen = match &file.listen {
+        Some(listen) => checked(listen, |text| address(text))?,
+        None => own_address.clone(),
+    };
+    let tuning = &file.tuning;
+    let node = tuning.node(raft::Config::new(id, nodes.keys().copied().collect()))?;
+    let mut store = StoreConfig::new(id);
+    if let Some(mib) = bounded(tuning.segment_mib.as_ref(), 1..=1024)? {
+        store.segment_bytes = mib << 20;
+    }
+    let max_clients = bounded(tuning.max_clients.as_ref(), 1..=65_536)?.unwrap_or(1024) as usize;
+    let tcp = TcpConfig { id, cluster, listen, nodes, max_clients };
+    Ok(Config { data_dir: base.join(file.data_dir), tcp, node, store })
+}
+
+impl Tuning {
+    fn node(&self, mut raft: raft::Config) -> Result<NodeConfig, Mistake> {
+        let millis = |ms: u64| Duration::from_millis(ms);
+        if let Some(timeout) = bounded(self.election_timeout_ms.as_ref(), 10..=600_000)? {
+            raft.election_timeout = millis(timeout);
+            raft.heartbeat = millis((timeout / 5).max(1));
+        }
+        if let Some(heartbeat) = bounded(self.heartbeat_ms.as_ref(), 1..=200_000)? {
+            raft.heartbeat = millis(heartbeat);
+        }
+        if raft.heartbeat * 3 > raft.election_timeout {
+            let (span, most) = (self.heartbeat_ms.as_ref().map(Spanned::span), raft.election_timeout / 3);
+            let what = format!("a heartbeat takes at most a third of the election timeout, here {most:?}");
+            return Err((span, what));
+        }
+        raft.lease_ppm = bounded(self.lease_ppm.as_ref(), 1..=500_000)?.map(|ppm| ppm as u32);
+        let mut node = NodeConfig::new(raft);
+        if let Some(mib) = bounded(self.snapshot_log_mib.as_ref(), 1..=4096)? {
+            node.snapshot_log_bytes = (mib as usize) << 20;
+        }
+        if let Some(entries) = bounded(self.snapshot_entries.as_ref(), 100..=u64::MAX)? {
+            node.snapshot_entries = entries;
+        }
+        if let Some(requests) = bounded(self.max_open_requests.as_ref(), 1..=1_000_000)? {
+            node.max_open_requests = requests as usize;
+        }
+        Ok(node)
+    }
+}
+
+fn nodes(table: &Spanned<BTreeMap<Spanned<String>, Spanned<String>>>) -> Result<BTreeMap<NodeId, String>, Mistake> {
+    let entries = table.get_ref();
+    if !(1..=MAX_NODES).contains(&entries.len()) {
+        let what = format!("a cluster has 1 to {MAX_NODES} nodes, this one has {}", entries.len());
+        return Err((Some(table.span()), what));
+    }
+    let mut nodes = BTreeMap::new();
+    for (name, text) in entries {
+        let (id, text_address) = (checked(name, |name| node_id(name))?, checked(text, |text| address(text))?);
+        if let Some((other, _)) = nodes.iter().find(|(_, known)| **known == text_address) {
+            return Err((Some(text.span()), format!("{text_address} is the address of {other} already")));
+        }
+        if nodes.insert(id, text_address).is_some() {
+            return Err((Some(name.span()), format!("{id} is here twice")));
+        }
+    }
+    Ok(nodes)
+}
+
+fn checked<T>(value: &Spanned<String>, check: impl Fn(&str) -> Result<T, String>) -> Result<T, Mistake> {
+    check(value.get_ref()).map_err(|what| (Some(value.span()), what))
+}
+
+fn bounded(value: Option<&Spanned<u64>>, range: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, Mistake> {
+    let Some(value) = value else { return Ok(None) };
+    if range.contains(value.get_ref()) {
+        return Ok(Some(*value.get_ref()));
+    }
+    let (least, most) = range.into_inner();
+    Err((Some(value.span()), format!("expected a number from {least} to {most}, found {}", value.get_ref())))
+}
+
+/// `n1` is node 1.
+///
+/// # Errors
+/// The text is no such name.
+pub fn node_id(name: &str) -> Result<NodeId, String> {
+    match name.strip_prefix('n').and_then(|digits| digits.parse().ok()) {
+        Some(id @ 1..) if name == NodeId(id).to_string() => Ok(NodeId(id)),
+        _ => Err(format!("expected a node's name, n1 to n{}, found {name:?}", u32::MAX)),
+    }
+}
+
+/// A `host:port`.
+///
+/// # Errors
+/// The text has no host or no port.
+pub fn address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        _ => Err(format!("expected an address, host:port, found {text:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"cluster = "harbour"
+node = "n2"
+data_dir = "data"
+
+[nodes]
+n1 = "127.0.0.1:7101"
+n2 = "127.0.0.1:7102"
+n3 = "[::1]:7103"
+"#;
+
+    fn mistake(text: &str) -> String {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("n.toml");
+        std::fs::write(&path, text).expect("written");
+        let error = load(&path).expect_err("a mistake");
+        let prefix = format!("{}:", dir.path().display());
+        error.replace(&prefix[..prefix.len() - 1], "").trim_start_matches('/').to_owned()
+    }
+
+    #[test]
+    fn a_good_file_is_taken_with_its_defaults() {
+        let config = parse(GOOD, Path::new("/etc/seaworthy")).expect("good");
+        assert_eq!(config.data_dir, Path::new("/etc/seaworthy/data"));
+        assert_eq!((config.tcp.id, config.tcp.listen.as_str()), (NodeId(2), "127.0.0.1:7102"));
+        assert_eq!(config.node.raft.voters, [NodeId(1), NodeId(2), NodeId(3)]);
+        assert_eq!(config.node.raft.election_timeout, Duration::from_millis(500));
+        assert_eq!((config.node.raft.lease_ppm, config.tcp.max_clients), (None, 1024));
+        assert_eq!(config.servers().nodes.len(), 3);
+    }
+
+    #[test]
+    fn tuning_changes_what_it_names() {
+        let text = format!(
+            "{GOOD}[tuning]\nelection_timeout_ms = 1500\nsnapshot_entries = 200\nlease_ppm = 300\nmax_clients = 7\n\
+             snapshot_log_mib = 2\nsegment_mib = 3\nmax_open_requests = 9\n"
+        );
+        let config = parse(&text, Path::new("")).expect("good");
+        assert_eq!(config.node.raft.election_timeout, Duration::from_millis(1500));
+        assert_eq!(config.node.raft.heartbeat, Duration::from_millis(300));
+        assert_eq!((config.node.snapshot_entries, config.node.snapshot_log_bytes), (200, 2 << 20));
+        assert_eq!((config.node.max_open_requests, config.store.segment_bytes), (9, 3 << 20));
+        assert_eq!((config.node.raft.lease_ppm, config.tcp.max_clients), (Some(300), 7));
+    }
+
+    #[test]
+    fn mistakes_are_located() {
+        let cases = [
+            (GOOD.replace("cluster", "clutser"), "n.toml:1:1: unknown field `clutser`"),
+            (GOOD.replace("\"n2\"\n", "2\n"), "n.toml:2:8: invalid type: integer `2`, expected a string"),
+            (GOOD.replace("node = \"n2\"", "node = \"n4\""), "n.toml:2:8: n4 is not in [nodes]"),
+            (GOOD.replace("node = \"n2\"", "node = \"two\""), "n.toml:2:8: expected a node's name"),
+            (GOOD.replace("n3 =", "m3 ="), "n.toml:8:1: expected a node's name"),
+            (GOOD.replace("7102", "7101"), "n.toml:7:6: 127.0.0.1:7101 is the address of n1 already"),
+            (GOOD.replace(":7103", ""), "n.toml:8:6: expected an address, host:port, found \"[::1]\""),
+            (GOOD.replace("harbour", "two words"), "n.toml:1:11: a cluster's name is"),
+            (GOOD.replace("data_dir = \"data\"\n", ""), "n.toml:1:1: missing field `data_dir`"),
+            (format!("{GOOD}[tuning]\nheartbeat_ms = 400\n"), "n.toml:10:16: a heartbeat takes at most a third"),
+            (format!("{GOOD}[tuning]\nmax_clients = 0\n"), "n.toml:10:15: expected a number from 1 to 65536, found 0"),
+            (format!("{GOOD}[tuning]\nmax_clients = -1\n"), "n.toml:10:15: "),
+            (GOOD.replace("[nodes]", "[nodes"), "n.toml:5:7: "),
+        ];
+        for (text, expected) in cases {
+            let found = mistake(&text);
+            assert!(found.starts_with(expected), "expected {expected:?}, found {found:?}");
+            assert!(!found.contains('\n'), "one line: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = load(Path::new("/nowhere/n1.toml")).expect_err("missing");
+        assert!(error.starts_with("/nowhere/n1.toml: "), "{error}");
+    }
+}

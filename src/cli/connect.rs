@@ -1,0 +1,94 @@
+//! From the command line's idea of a cluster to a client of it.
+
+use super::config;
+use super::output::{Exit, Failure};
+use crate::client::{Client, Patience};
+use crate::node::tcp::{Servers, TcpClientTransport, identify};
+use crate::node::{SystemClock, entropy};
+use crate::types::{NodeId, Rng};
+use clap::Args;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Ports `local-cluster` uses when it is not told otherwise: where a client looks when it is not told either.
+pub(super) const BASE_PORT: u16 = 7101;
+
+/// Which cluster, and how patiently.
+#[derive(Args, Clone)]
+pub(super) struct Target {
+    /// Configuration file of any node of the cluster
+    #[arg(long, value_name = "FILE", conflicts_with = "node")]
+    cluster: Option<PathBuf>,
+    /// Addresses of some or all nodes [default: where `local-cluster` runs, 127.0.0.1:7101 to 7103]
+    #[arg(long, value_name = "ADDR,…", value_delimiter = ',', value_parser = config::address)]
+    node: Vec<String>,
+    /// Give up after this many milliseconds
+    #[arg(long, value_name = "MS", default_value = "5000", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    timeout: u64,
+    /// Keys and values are given and printed as hexadecimal digits
+    #[arg(long)]
+    pub(super) hex: bool,
+}
+
+/// A client over TCP.
+pub(super) type TcpClient = Client<TcpClientTransport, SystemClock>;
+
+impl Target {
+    pub(super) fn patience(&self) -> Patience {
+        let operation = Duration::from_millis(self.timeout);
+        Patience { operation, attempt: operation.min(Duration::from_millis(500)), ..Patience::default() }
+    }
+
+    /// The servers of the cluster. Where only addresses are given, asks who is there; those that do not answer are left
+    /// out and returned apart.
+    pub(super) async fn servers(&self) -> Result<(Servers, Vec<String>), Failure> {
+        if let Some(file) = &self.cluster {
+            return Ok((config::load(file).map_err(Failure::bad_input)?.servers(), Vec::new()));
+        }
+        let addresses = match self.node.as_slice() {
+            [] => (0..3).map(|i| format!("127.0.0.1:{}", BASE_PORT + i)).collect(),
+            given => given.to_vec(),
+        };
+        let asked: Vec<_> = addresses.into_iter().map(|a| tokio::spawn(async { (identify(&a).await, a) })).collect();
+        let (mut nodes, mut silent, mut cluster) = (BTreeMap::new(), Vec::new(), None);
+        for answer in asked {
+            let Ok((answer, address)) = answer.await else { continue };
+            match answer {
+                Err(_) => silent.push(address),
+                Ok((_, name)) if cluster.as_ref().is_some_and(|known| *known != name) => {
+                    let known = cluster.map(|c| c.to_string()).unwrap_or_default();
+                    let message = format!("{address} belongs to cluster {name}, others to cluster {known}");
+                    return Err(Failure::bad_input(message));
+                }
+                Ok((node, name)) => {
+                    nodes.insert(node, address);
+                    cluster = Some(name);
+                }
+            }
+        }
+        if nodes.is_empty() {
+            let message = format!("no server answers at {}", silent.join(", "));
+            return Err(Failure::new(Exit::Failed, message));
+        }
+        Ok((Servers { cluster, nodes }, silent))
+    }
+
+    /// A client of the cluster.
+    pub(super) async fn connect(&self) -> Result<TcpClient, Failure> {
+        Ok(client(&self.servers().await?.0, self.patience()))
+    }
+}
+
+/// A client of `servers` with connections of its own.
+pub(super) fn client(servers: &Servers, patience: Patience) -> TcpClient {
+    let nodes: Vec<NodeId> = servers.nodes.keys().copied().collect();
+    let transport = TcpClientTransport::new(servers.clone());
+    Client::new(transport, SystemClock::start(), nodes, patience, Rng::new(entropy(), "client"))
+}
+
+/// Runs a command's future on this thread.
+pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| Failure::new(Exit::Failed, format!("cannot start: {e}")))?.block_on(future)
+}

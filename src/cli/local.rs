@@ -1,0 +1,172 @@
+//! `seaworthy local-cluster`: a cluster of child processes, for trying things out.
+
+use super::connect::{BASE_PORT, block_on, client};
+use super::output::{Exit, Failure, Paint, paint, say};
+use crate::client::Patience;
+use crate::node::tcp::{ClusterName, Servers};
+use crate::raft::Role;
+use crate::types::NodeId;
+use clap::Args;
+use host_tokio::signal::unix::{SignalKind, signal};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write as _, stderr, stdout};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long nodes have to stop by themselves.
+const PARTING: Duration = Duration::from_secs(5);
+/// How often to look whether a node still runs.
+const LOOK: Duration = Duration::from_millis(100);
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// How many nodes
+    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u16).range(1..=9))]
+    nodes: u16,
+    /// Where configurations and data go
+    #[arg(long, default_value = "seaworthy-cluster")]
+    dir: PathBuf,
+    /// Port of the first node; the others follow
+    #[arg(long, default_value_t = BASE_PORT, value_name = "P", value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    base_port: u16,
+}
+
+impl Options {
+    fn servers(&self) -> Servers {
+        let address = |i: u16| format!("127.0.0.1:{}", self.base_port + i - 1);
+        let cluster: Option<ClusterName> = "local".parse().ok();
+        Servers { cluster, nodes: (1..=self.nodes).map(|i| (NodeId(u32::from(i)), address(i))).collect() }
+    }
+}
+
+fn config(node: NodeId, servers: &Servers) -> String {
+    let mut text = format!(
+        "# Written by `seaworthy local-cluster`. docs/deploying.md says what else can be set.\n\
+         cluster = \"local\"\nnode = \"{node}\"\ndata_dir = \"{node}\"\n\n[nodes]\n"
+    );
+    for (id, address) in &servers.nodes {
+        let _ = writeln!(text, "{id} = \"{address}\"");
+    }
+    text
+}
+
+/// Writes the configurations, or finds them as they would be written: data of a cluster with other members must not be
+/// run as this one.
+fn prepare(dir: &Path, servers: &Servers) -> Result<Vec<(NodeId, PathBuf)>, Failure> {
+    let wanted: Vec<_> = servers.nodes.keys().map(|id| (*id, dir.join(format!("{id}.toml")), config(*id, servers))).collect();
+    let more = dir.join(format!("n{}.toml", servers.nodes.len() + 1));
+    let differs = wanted.iter().any(|(_, path, text)| std::fs::read_to_string(path).is_ok_and(|found| found != *text));
+    if differs || more.exists() {
+        let dir = dir.display();
+        let message = format!(
+            "{dir} holds a cluster with other settings; run its nodes with `serve --config {dir}/n1.toml` and so on, \
+             or choose another --dir"
+        );
+        return Err(Failure::bad_input(message));
+    }
+    let unwritable = |e| Failure::new(Exit::Failed, format!("{}: {e}", dir.display()));
+    std::fs::create_dir_all(dir).map_err(unwritable)?;
+    for (_, path, text) in &wanted {
+        std::fs::write(path, text).map_err(unwritable)?;
+    }
+    Ok(wanted.into_iter().map(|(id, path, _)| (id, path)).collect())
+}
+
+fn start(node: NodeId, config: &Path) -> std::io::Result<Child> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["serve", "--until-stdin-ends", "--config"])
+        .arg(config)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    if let Some(log) = child.stderr.take() {
+        let prefix = paint(Paint::Dim, &format!("{node} |"), stderr());
+        std::thread::spawn(move || {
+            for line in BufReader::new(log).lines().map_while(Result::ok) {
+                let _ = writeln!(stderr(), "{prefix} {line}");
+            }
+        });
+    }
+    Ok(child)
+}
+
+pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
+    let servers = options.servers();
+    let configs = prepare(&options.dir, &servers)?;
+    let mut nodes = BTreeMap::new();
+    for (node, path) in &configs {
+        let child = start(*node, path).map_err(|e| Failure::new(Exit::Failed, format!("cannot start {node}: {e}")))?;
+        nodes.insert(*node, child);
+    }
+    let result = block_on(async {
+        let no_signals = |e| Failure::new(Exit::Failed, format!("cannot listen to signals: {e}"));
+        let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => Ok(Exit::Done),
+            _ = interrupt.recv() => Ok(Exit::Done),
+            () = announce(options, &servers) => unreachable!("announcing ends by waiting"),
+            failure = watch(&mut nodes, &configs) => Err(failure),
+        }
+    });
+    part(nodes);
+    result
+}
+
+/// Tells when the cluster is ready and how to talk to it; then waits for ever.
+async fn announce(options: &Options, servers: &Servers) {
+    let mut client = client(servers, Patience::default());
+    let leader = 'leader: loop {
+        for node in servers.nodes.keys() {
+            if client.status(*node).await.is_ok_and(|status| status.raft.soft.role == Role::Leader) {
+                break 'leader *node;
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    let default = options.base_port == BASE_PORT && options.nodes == 3;
+    let cluster = if default { String::new() } else { format!(" --cluster {}/n1.toml", options.dir.display()) };
+    say(&format!(
+        "{} of {} nodes, {leader} leads; data in {}. Now, in another terminal:\n\
+         \n  seaworthy put greeting ahoy{cluster}\n  seaworthy get greeting{cluster}\n  seaworthy status{cluster}\n\
+         \nCtrl-C stops it.\n",
+        paint(Paint::Good, "A cluster", stdout()),
+        servers.nodes.len(),
+        options.dir.display(),
+    ));
+    std::future::pending().await
+}
+
+/// Tells when a node ends, and how to start it again; a failure once none is left.
+async fn watch(nodes: &mut BTreeMap<NodeId, Child>, configs: &[(NodeId, PathBuf)]) -> Failure {
+    while !nodes.is_empty() {
+        tokio::time::sleep(LOOK).await;
+        nodes.retain(|node, child| {
+            let Ok(Some(status)) = child.try_wait() else { return true };
+            let path = configs.iter().find(|(id, _)| id == node).map(|(_, path)| path.display().to_string());
+            let again = format!("seaworthy serve --config {}", path.unwrap_or_default());
+            say(&format!("{} ({status}); to start it again: {again}", paint(Paint::Bad, &format!("{node} ended"), stdout())));
+            false
+        });
+    }
+    Failure::new(Exit::Failed, "no node is left")
+}
+
+/// Lets every node end: its standard input closes, and what does not heed that is killed.
+fn part(mut nodes: BTreeMap<NodeId, Child>) {
+    for child in nodes.values_mut() {
+        drop(child.stdin.take());
+    }
+    let deadline = Instant::now() + PARTING;
+    for child in nodes.values_mut() {
+        while let Ok(None) = child.try_wait() {
+            if Instant::now() > deadline {
+                let _ = child.kill();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The commands of the `seaworthy` binary: what they take, and what their exit status means ([`Exit`]).
+
+mod bench;
+mod client;
+mod config;
+mod connect;
+mod local;
+mod output;
+mod serve;
+
+pub use config::{Config, load};
+pub use output::{Exit, Failure};
+
+use clap::{Args, Parser, Subcommand};
+use connect::Target;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXIT_STATUS: &str = "Exit status:
+  0  done
+  1  certainly not done: a condition did not hold, the key is missing, no server could do it
+  2  bad input: command line or configuration; nothing was sent or written
+  3  unknown: no answer came; a write may have happened, or may yet
+  4  the data directory is damaged, in use, or its disk failed";
+
+const EXAMPLES: &str = "Examples:
+  seaworthy local-cluster                        three nodes on this machine
+  seaworthy put greeting 'ahoy'                  r0 set 9ms
+  seaworthy get greeting                         r0 ahoy 2ms
+  seaworthy put greeting 'hello' --cmprev 0      only if nobody wrote in between
+  seaworthy status                               who leads, how far everyone is";
+
+/// A distributed key-value store that is proven in a storm before it goes to sea.
+#[derive(Parser)]
+#[command(name = "seaworthy", version, after_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"))]
+struct Cli {
+    /// Print results and errors as one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one node of a cluster
+    ///
+    /// Logs go to standard error; RUST_LOG sets the level (`info` by default). SIGTERM and Ctrl-C stop it.
+    #[command(after_help = "Example:\n  seaworthy serve --config docs/cluster/n1.toml")]
+    Serve {
+        /// The node's configuration (docs/deploying.md)
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Stop when standard input ends: so that nodes do not outlive the `local-cluster` that started them
+        #[arg(long, hide = true)]
+        until_stdin_ends: bool,
+    },
+    /// Run a whole cluster on this machine, for trying things out
+    ///
+    /// Each node is a process of its own, with its own configuration and data under DIR. Ctrl-C stops them all; started
+    /// again on the same DIR, the cluster goes on with what it held.
+    #[command(after_help = "Example:\n  seaworthy local-cluster --nodes 5 --dir /tmp/five --base-port 7200")]
+    LocalCluster(local::Options),
+    /// Write a value
+    #[command(after_help = "Examples:
+  seaworthy put config v1                 r0 set 9ms
+  seaworthy put config v2 --cmprev 0      only if the key is still at revision 0
+  seaworthy put lock me --nx --ttl 30000  only if nobody has it; gone after 30 s
+  seaworthy put photo - < photo.jpg       the value from standard input")]
+    Put {
+        /// The key
+        key: String,
+        /// The value; `-` reads it from standard input, as it is
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+        #[command(flatten)]
+        when: When,
+        /// Milliseconds until the key expires; without it the key stays, even if it was to expire before
+        #[arg(long, value_name = "MS")]
+        ttl: Option<u64>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Read a value: the newest there is, confirmed with a majority
+    #[command(after_help = "Examples:
+  seaworthy get config             r1 v2 2ms
+  seaworthy get photo --raw > copy.jpg")]
+    Get {
+        /// The key
+        key: String,
+        /// Print the value's bytes and nothing else
+        #[arg(long, conflicts_with = "json")]
+        raw: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Remove a key
+    #[command(after_help = "Example:\n  seaworthy delete config --cmp v2     r2 deleted 5ms")]
+    Delete {
+        /// The key
+        key: String,
+        #[command(flatten)]
+        when: When,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Give a key a new expiry; value and revision stay
+    #[command(after_help = "Example:\n  seaworthy extend lock 30000     r0 extended 6ms")]
+    Extend {
+        /// The key
+        key: String,
+        /// Milliseconds from now
+        #[arg(value_name = "MS")]
+        ttl: u64,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show every node: role, term, log, keys. Succeeds when one leads and a majority answers
+    Status {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Hand leadership to another node, and wait until it leads
+    #[command(after_help = "Example:\n  seaworthy transfer n2")]
+    Transfer {
+        /// The new leader
+        #[arg(value_parser = config::node_id)]
+        node: crate::types::NodeId,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Load a running cluster with writes and measure
+    #[command(after_help = "Example:\n  seaworthy bench --clients 64 --seconds 5")]
+    Bench(bench::Options),
+}
+
+/// When a write is to be refused. Conditions combine; all must hold.
+#[derive(Args, Clone)]
+struct When {
+    /// Only if the key does not exist
+    #[arg(long, conflicts_with = "xx")]
+    nx: bool,
+    /// Only if the key exists
+    #[arg(long)]
+    xx: bool,
+    /// Only if the key holds this value
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    cmp: Option<String>,
+    /// Only if the key is at this revision; -1 for a key that does not exist
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    cmprev: Option<i64>,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { json, command } = Cli::parse();
+    let result = match command {
+        Command::Serve { config, until_stdin_ends } => serve::run(&config, until_stdin_ends),
+        Command::LocalCluster(options) => local::run(&options),
+        Command::Put { key, value, when, ttl, target } => client::put(&key, &value, &when, ttl, &target, json),
+        Command::Get { key, raw, target } => client::get(&key, raw, &target, json),
+        Command::Delete { key, when, target } => client::delete(&key, &when, &target, json),
+        Command::Extend { key, ttl, target } => client::extend(&key, ttl, &target, json),
+        Command::Status { target } => client::status(&target, json),
+        Command::Transfer { node, target } => client::transfer(node, &target, json),
+        Command::Bench(options) => bench::run(&options, json),
+    };
+    output::finish(result, json)
+}

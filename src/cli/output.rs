@@ -1,0 +1,187 @@
+//! Exit status, errors, and bytes as people read them.
+
+use crate::client::ClientError;
+use crate::kv::Versioned;
+use crate::storage::StorageError;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What a process's exit status says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Certainly not done: a condition did not hold, the key is missing, no server could do it.
+    Failed = 1,
+    /// The command line or the configuration is wrong; nothing was sent or written.
+    BadInput = 2,
+    /// No answer came; a write may have happened, or may yet.
+    Unknown = 3,
+    /// The data directory is damaged or in use, or the disk failed.
+    Storage = 4,
+}
+
+/// Why a command ends with an error.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit status.
+    pub exit: Exit,
+    /// One sentence for the user.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
+        Failure { exit, message: message.into() }
+    }
+
+    pub(super) fn bad_input(message: impl Into<String>) -> Failure {
+        Failure::new(Exit::BadInput, message)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        let exit = match &error {
+            ClientError::NotDone(_) => Exit::Failed,
+            ClientError::Unknown(_) | ClientError::SessionExpired => Exit::Unknown,
+            ClientError::Invalid(_) => Exit::BadInput,
+        };
+        Failure::new(exit, error.to_string())
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Failure {
+        Failure::new(Exit::Storage, error.to_string())
+    }
+}
+
+/// Ends the process: says what went wrong, if anything.
+pub(super) fn finish(result: Result<Exit, Failure>, json: bool) -> ExitCode {
+    let exit = match result {
+        Ok(exit) => exit,
+        Err(Failure { exit, message }) => {
+            if json {
+                let outcome = if exit == Exit::Unknown { "unknown" } else { "not done" };
+                say(&json!({ "error": message, "outcome": outcome, "exit": exit as u8 }).to_string());
+            } else {
+                let _ = writeln!(std::io::stderr(), "{} {message}", paint(Paint::Bad, "error:", std::io::stderr()));
+            }
+            exit
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// Prints a line. A reader that has gone away is not our error.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// What a colour stands for.
+#[derive(Clone, Copy)]
+pub(super) enum Paint {
+    Good,
+    Bad,
+    Dim,
+    Strong,
+}
+
+/// `text` in colour if `stream` is a terminal and the user has not set NO_COLOR.
+pub(super) fn paint(paint: Paint, text: &str, stream: impl IsTerminal) -> String {
+    if !stream.is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) {
+        return text.to_owned();
+    }
+    let code = match paint {
+        Paint::Good => 32,
+        Paint::Bad => 31,
+        Paint::Dim => 2,
+        Paint::Strong => 1,
+    };
+    format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+/// `9ms`; below a millisecond `0.4ms`.
+pub(super) fn millis(took: Duration) -> String {
+    match took.as_millis() {
+        0 => format!("{:.1}ms", took.as_secs_f64() * 1e3),
+        ms => format!("{ms}ms"),
+    }
+}
+
+/// Bytes for a terminal: text as it is, anything else (and control characters, which could drive the terminal) as hex.
+pub(super) fn show(bytes: &[u8], hex: bool) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !hex && !text.chars().any(char::is_control) => text.to_owned(),
+        _ if hex => to_hex(bytes),
+        _ => format!("0x{}", to_hex(bytes)),
+    }
+}
+
+/// Two hexadecimal digits a byte.
+pub(super) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The bytes that `text`, two hexadecimal digits each, stands for.
+pub(super) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
+    let digit = |c: u8| (c as char).to_digit(16).map(|d| d as u8);
+    let digits: Vec<u8> = text.bytes().map_while(digit).collect();
+    if digits.len() != text.len() {
+        return Err(format!("expected hexadecimal digits, found {:?}", text.chars().nth(digits.len()).unwrap_or(' ')));
+    }
+    if !digits.len().is_multiple_of(2) {
+        return Err(format!("expected two hexadecimal digits a byte, found {} digits", digits.len()));
+    }
+    Ok(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+/// A value for JSON: `value` when it is text, `value_hex` always when it is not.
+pub(super) fn versioned_json(found: &Versioned) -> Value {
+    let mut object = json!({
+        "revision": found.revision,
+        "commit": found.commit.0,
+        "expires": found.expires.map(|at| at.0),
+    });
+    match std::str::from_utf8(&found.value) {
+        Ok(text) => object["value"] = json!(text),
+        Err(_) => object["value_hex"] = json!(to_hex(&found.value)),
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_goes_both_ways_and_refuses_the_rest() {
+        assert_eq!(from_hex("00fF10"), Ok(vec![0, 255, 16]));
+        assert_eq!(to_hex(&[0, 255, 16]), "00ff10");
+        assert!(from_hex("0").is_err_and(|e| e.contains("1 digits")));
+        assert!(from_hex("0g").is_err_and(|e| e.contains("'g'")));
+        assert!(from_hex("aé").is_err_and(|e| e.contains("'é'")));
+    }
+
+    #[test]
+    fn terminals_are_not_driven_by_values() {
+        assert_eq!(show("schön".as_bytes(), false), "schön");
+        assert_eq!(show(b"\x1b[31m", false), "0x1b5b33316d");
+        assert_eq!(show(b"ab", true), "6162");
+    }
+
+    #[test]
+    fn times_are_short() {
+        assert_eq!(millis(Duration::from_micros(430)), "0.4ms");
+        assert_eq!(millis(Duration::from_micros(9_800)), "9ms");
+    }
+}
