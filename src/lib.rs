@@ -10,6 +10,7 @@
 //! - [`client`]: the retrying client. [`cli`]: commands of the `seaworthy` binary.
 //! - [`mutant`]: bugs planted on purpose.
 
+pub mod cli;
 pub mod client;
 pub mod codec;
 pub mod kv;

@@ -2,7 +2,7 @@
 
 use super::When;
 use super::connect::{Target, block_on, client};
-use super::output::{Exit, Failure, Paint, from_hex, millis, paint, say, show, to_hex, versioned_json};
+use super::output::{Exit, Failure, Paint, from_hex, millis, paint, say, show, versioned_json};
 use crate::kv::{Condition, Reply, Versioned};
 use crate::raft::Role;
 use crate::types::{Bytes, NodeId};
@@ -96,7 +96,9 @@ fn write(write: Write, done: &str, target: &Target, json: bool) -> Result<Exit, 
                 }
                 Ok(Exit::Failed)
             }
-            other => Err(Failure::new(Exit::Unknown, format!("the server gave an answer of the wrong kind: {other:?}"))),
+            other => {
+                Err(Failure::new(Exit::Unknown, format!("the server gave an answer of the wrong kind: {other:?}")))
+            }
         }
     })
 }
@@ -159,7 +161,8 @@ pub(super) fn status(target: &Target, json: bool) -> Result<Exit, Failure> {
         let leads = answered.iter().any(|status| status.raft.soft.role == Role::Leader);
         let healthy = leads && answered.len() * 2 > members;
         if json {
-            let nodes: Vec<Value> = rows.iter().map(|(node, a, status)| status_json(*node, a, status.as_ref())).collect();
+            let nodes: Vec<Value> =
+                rows.iter().map(|(node, a, status)| status_json(*node, a, status.as_ref())).collect();
             let cluster = servers.cluster.map(|name| name.to_string());
             say(&json!({ "cluster": cluster, "healthy": healthy, "nodes": nodes }).to_string());
         } else {

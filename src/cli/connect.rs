@@ -3,7 +3,7 @@
 use super::config;
 use super::output::{Exit, Failure};
 use crate::client::{Client, Patience};
-use crate::node::tcp::{Servers, TcpClientTransport, identify};
+use crate::node::tcp::{ClusterName, Servers, TcpClientTransport, identify};
 use crate::node::{SystemClock, entropy};
 use crate::types::{NodeId, Rng};
 use clap::Args;
@@ -51,7 +51,7 @@ impl Target {
             given => given.to_vec(),
         };
         let asked: Vec<_> = addresses.into_iter().map(|a| tokio::spawn(async { (identify(&a).await, a) })).collect();
-        let (mut nodes, mut silent, mut cluster) = (BTreeMap::new(), Vec::new(), None);
+        let (mut nodes, mut silent, mut cluster) = (BTreeMap::new(), Vec::new(), None::<ClusterName>);
         for answer in asked {
             let Ok((answer, address)) = answer.await else { continue };
             match answer {

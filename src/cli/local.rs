@@ -55,7 +55,8 @@ fn config(node: NodeId, servers: &Servers) -> String {
 /// Writes the configurations, or finds them as they would be written: data of a cluster with other members must not be
 /// run as this one.
 fn prepare(dir: &Path, servers: &Servers) -> Result<Vec<(NodeId, PathBuf)>, Failure> {
-    let wanted: Vec<_> = servers.nodes.keys().map(|id| (*id, dir.join(format!("{id}.toml")), config(*id, servers))).collect();
+    let wanted: Vec<_> =
+        servers.nodes.keys().map(|id| (*id, dir.join(format!("{id}.toml")), config(*id, servers))).collect();
     let more = dir.join(format!("n{}.toml", servers.nodes.len() + 1));
     let differs = wanted.iter().any(|(_, path, text)| std::fs::read_to_string(path).is_ok_and(|found| found != *text));
     if differs || more.exists() {
@@ -148,7 +149,10 @@ async fn watch(nodes: &mut BTreeMap<NodeId, Child>, configs: &[(NodeId, PathBuf)
             let Ok(Some(status)) = child.try_wait() else { return true };
             let path = configs.iter().find(|(id, _)| id == node).map(|(_, path)| path.display().to_string());
             let again = format!("seaworthy serve --config {}", path.unwrap_or_default());
-            say(&format!("{} ({status}); to start it again: {again}", paint(Paint::Bad, &format!("{node} ended"), stdout())));
+            say(&format!(
+                "{} ({status}); to start it again: {again}",
+                paint(Paint::Bad, &format!("{node} ended"), stdout())
+            ));
             false
         });
     }
