@@ -11,6 +11,7 @@ mod serve;
 pub use config::{Config, load};
 pub use output::{Exit, Failure};
 
+use crate::types::NodeId;
 use clap::{Args, Parser, Subcommand};
 use connect::Target;
 use std::path::PathBuf;
@@ -124,8 +125,8 @@ enum Command {
     #[command(after_help = "Example:\n  seaworthy transfer n2")]
     Transfer {
         /// The new leader
-        #[arg(value_parser = config::node_id)]
-        node: crate::types::NodeId,
+        #[arg(value_name = "NODE", value_parser = config::node_id)]
+        to: NodeId,
         #[command(flatten)]
         target: Target,
     },
@@ -163,8 +164,26 @@ pub fn main() -> ExitCode {
         Command::Delete { key, when, target } => client::delete(&key, &when, &target, json),
         Command::Extend { key, ttl, target } => client::extend(&key, ttl, &target, json),
         Command::Status { target } => client::status(&target, json),
-        Command::Transfer { node, target } => client::transfer(node, &target, json),
+        Command::Transfer { to, target } => client::transfer(to, &target, json),
         Command::Bench(options) => bench::run(&options, json),
     };
     output::finish(result, json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_help_text() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+        }
+    }
 }
