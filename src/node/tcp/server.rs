@@ -344,9 +344,9 @@ struct Dialler {
 impl Dialler {
     async fn run(mut self) {
         let mut backoff = BACKOFF_LEAST;
-        let mut told = false;
-        let Dialler { peer, address, .. } = &self;
-        let (peer, address) = (*peer, address.clone());
+        // A peer that stays away is worth one line for each reason, not one a second.
+        let mut told = String::new();
+        let (peer, address) = (self.peer, self.address.clone());
         loop {
             match self.dial().await {
                 Ok(stream) => {
@@ -354,16 +354,15 @@ impl Dialler {
                     let since = Instant::now();
                     let closed = self.speak(stream).await;
                     warn!("link to {peer} at {address} is down: {closed}");
-                    told = true;
+                    told.clear();
                     if since.elapsed() > BACKOFF_MOST {
                         backoff = BACKOFF_LEAST;
                     }
                 }
-                // A peer that stays away is worth one line, not one a second.
-                Err(error) if told => debug!("cannot reach {peer} at {address}: {error}"),
+                Err(error) if told == error.to_string() => debug!("cannot reach {peer} at {address}: {error}"),
                 Err(error) => {
                     warn!("cannot reach {peer} at {address}, trying on: {error}");
-                    told = true;
+                    told = error.to_string();
                 }
             }
             // What gathered meanwhile is old news; Raft says it again.

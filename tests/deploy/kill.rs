@@ -1,0 +1,144 @@
+//! Nothing acknowledged is lost when the leader, and then every node, is killed without warning.
+//!
+//! Each writer has keys of its own, so what they must hold is known exactly: a key written once and acknowledged is at
+//! revision 0 with its value; the writer's counter, each write of it conditional on the revision of the last, holds the
+//! last acknowledged number at the revision of that number. A retry applied twice, a lost write and a stale read all
+//! show.
+
+use crate::cluster::{Cluster, PATIENCE, TcpClient, eventually};
+use seaworthy::client::{ClientError, Patience};
+use seaworthy::kv::{Condition, Reply};
+use seaworthy::types::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+const WRITERS: usize = 4;
+/// Writes every writer must get acknowledged in each phase before the next begins.
+const PROGRESS: u64 = 25;
+
+#[derive(Default)]
+struct Shared {
+    acknowledged: [AtomicU64; WRITERS],
+    stop: AtomicBool,
+}
+
+/// Writes until told to stop; gives back how many numbers it got acknowledged.
+async fn writer(me: usize, mut client: TcpClient, shared: Arc<Shared>) -> u64 {
+    let counter = Bytes::from(format!("counter/{me}"));
+    for number in 0.. {
+        if shared.stop.load(Relaxed) {
+            return number;
+        }
+        let value = Bytes::from(format!("{me}-{number}"));
+        once(&mut client, format!("once/{me}/{number}").into(), &value).await;
+
+        // The condition admits the write once and only once, so that even after an unknown outcome it can be repeated.
+        let when = Condition { revision: Some(number as i64 - 1), ..Condition::ALWAYS };
+        loop {
+            match client.put(counter.clone(), value.clone(), when.clone(), None).await {
+                Ok(Reply::Done { revision, .. }) => {
+                    assert_eq!(revision, number, "the counter was written once for each number");
+                    break;
+                }
+                Ok(Reply::Refused(Some(present))) if present.value == value => {
+                    assert_eq!(present.revision, number);
+                    break; // A try of unknown outcome had happened after all.
+                }
+                Ok(other) => panic!("writer {me}, number {number}: {other:?}"),
+                Err(error) => assert_retriable(&error),
+            }
+        }
+        let found = read(&mut client, counter.clone()).await.expect("it was acknowledged");
+        assert_eq!((found.revision, found.value), (number, value), "a read sees the write before it");
+        shared.acknowledged[me].fetch_add(1, Relaxed);
+    }
+    unreachable!()
+}
+
+/// Writes a key that is written only once; repeats after an error, which the `nx` makes harmless.
+async fn once(client: &mut TcpClient, key: Bytes, value: &Bytes) {
+    let nx = Condition { exists: Some(false), ..Condition::ALWAYS };
+    loop {
+        match client.put(key.clone(), value.clone(), nx.clone(), None).await {
+            Ok(Reply::Done { revision: 0, .. }) => return,
+            Ok(Reply::Refused(Some(present))) if present.value == value && present.revision == 0 => return,
+            Ok(other) => panic!("{key:?}: {other:?}"),
+            Err(error) => assert_retriable(&error),
+        }
+    }
+}
+
+async fn read(client: &mut TcpClient, key: Bytes) -> Option<seaworthy::kv::Versioned> {
+    loop {
+        match client.get(key.clone()).await {
+            Ok(found) => return found,
+            Err(error) => assert_retriable(&error),
+        }
+    }
+}
+
+fn assert_retriable(error: &ClientError) {
+    assert!(!matches!(error, ClientError::Invalid(_)), "{error}");
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost() {
+    // A small log, so that snapshots are taken, and nodes come back by snapshot, within the test.
+    let mut cluster = Cluster::started(3, "snapshot_entries = 100\nsegment_mib = 1\n");
+    let shared = Arc::new(Shared::default());
+    let patience = Patience { operation: PATIENCE / 4, ..Patience::default() };
+    let writers: Vec<_> =
+        (0..WRITERS).map(|me| tokio::spawn(writer(me, cluster.client(patience), shared.clone()))).collect();
+    let progress = async |during: &str| {
+        let before: Vec<u64> = shared.acknowledged.iter().map(|n| n.load(Relaxed)).collect();
+        eventually(&format!("progress {during}"), async || {
+            assert!(writers.iter().all(|writer| !writer.is_finished()), "a writer failed {during}");
+            let moved = |(now, before): (&AtomicU64, &u64)| now.load(Relaxed) >= before + PROGRESS;
+            shared.acknowledged.iter().zip(&before).all(moved).then_some(())
+        })
+        .await;
+    };
+    progress("at first").await;
+
+    let leader = cluster.leader().await;
+    cluster.kill(leader);
+    progress("with the leader killed").await;
+    let second = cluster.leader().await;
+    assert_ne!(second, leader);
+
+    cluster.start(leader);
+    let goal = cluster.statuses().await[second - 1].as_ref().expect("leads").raft.commit;
+    eventually("the killed node catches up", async || {
+        cluster.statuses().await[leader - 1].as_ref().filter(|s| s.applied >= goal).map(drop)
+    })
+    .await;
+
+    for _ in 0..2 {
+        cluster.kill_all();
+        cluster.start_all();
+        progress("after all were killed").await;
+    }
+
+    shared.stop.store(true, Relaxed);
+    let mut written = Vec::new();
+    for writer in writers {
+        written.push(writer.await.expect("writers do not fail"));
+    }
+    let mut client = cluster.client(patience);
+    for (me, count) in written.iter().enumerate() {
+        for number in 0..*count {
+            let key = format!("once/{me}/{number}");
+            let found = read(&mut client, key.clone().into()).await;
+            let found = found.unwrap_or_else(|| panic!("{key} was acknowledged and is lost"));
+            assert_eq!((found.revision, found.value), (0, Bytes::from(format!("{me}-{number}"))), "{key}");
+        }
+    }
+    eventually("all nodes hold the same", async || {
+        let statuses: Vec<_> = cluster.statuses().await.into_iter().collect::<Option<_>>()?;
+        let keys = written.iter().sum::<u64>() + WRITERS as u64;
+        (statuses.iter().all(|s| s.keys == keys && s.applied == statuses[0].applied)).then_some(())
+    })
+    .await;
+    let snapshots = cluster.statuses().await.into_iter().flatten().filter(|s| s.raft.snapshot.index > 0).count();
+    assert_eq!(snapshots, 3, "the log was compacted under way on every node");
+}

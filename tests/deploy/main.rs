@@ -1,0 +1,7 @@
+//! The deployed server, as its users meet it: real processes, real TCP, real files, `kill -9`.
+#![cfg(not(madsim))]
+
+mod cluster;
+mod commands;
+mod damage;
+mod kill;
