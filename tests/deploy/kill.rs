@@ -1,14 +1,18 @@
 //! Nothing acknowledged is lost when the leader, and then every node, is killed without warning.
 //!
 //! Each writer has keys of its own, so what they must hold is known exactly: a key written once and acknowledged is at
-//! revision 0 with its value; the writer's counter, each write of it conditional on the revision of the last, holds the
-//! last acknowledged number at the revision of that number. A retry applied twice, a lost write and a stale read all
-//! show.
+//! revision 0 with its value, however often the client tried; the writer's counter, each write of it conditional on the
+//! revision of the last, holds the last acknowledged number at the revision of that number. A retry applied twice, a
+//! lost write and a stale read all show.
+//!
+//! Caveat: `kill -9` leaves the system's page cache alone, so a missing fsync does not show here. The simulator's disk
+//! is what forgets unsynced data.
 
 use crate::cluster::{Cluster, PATIENCE, TcpClient, eventually};
 use seaworthy::client::{ClientError, Patience};
 use seaworthy::kv::{Condition, Reply};
 use seaworthy::types::Bytes;
+use seaworthy::wire::NodeStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -22,15 +26,20 @@ struct Shared {
     stop: AtomicBool,
 }
 
-/// Writes until told to stop; gives back how many numbers it got acknowledged.
-async fn writer(me: usize, mut client: TcpClient, shared: Arc<Shared>) -> u64 {
+/// Writes until told to stop; gives back the numbers whose own key it got acknowledged.
+async fn writer(me: usize, mut client: TcpClient, shared: Arc<Shared>) -> Vec<u64> {
     let counter = Bytes::from(format!("counter/{me}"));
+    let mut acknowledged = Vec::new();
     for number in 0.. {
         if shared.stop.load(Relaxed) {
-            return number;
+            return acknowledged;
         }
         let value = Bytes::from(format!("{me}-{number}"));
-        once(&mut client, format!("once/{me}/{number}").into(), &value).await;
+        match client.put(format!("once/{me}/{number}").into(), value.clone(), Condition::ALWAYS, None).await {
+            Ok(Reply::Done { revision: 0, .. }) => acknowledged.push(number),
+            Ok(other) => panic!("writer {me}, number {number}: {other:?}"),
+            Err(error) => assert_retriable(&error), // Written or not: nobody was told that it was.
+        }
 
         // The condition admits the write once and only once, so that even after an unknown outcome it can be repeated.
         let when = Condition { revision: Some(number as i64 - 1), ..Condition::ALWAYS };
@@ -53,19 +62,6 @@ async fn writer(me: usize, mut client: TcpClient, shared: Arc<Shared>) -> u64 {
         shared.acknowledged[me].fetch_add(1, Relaxed);
     }
     unreachable!()
-}
-
-/// Writes a key that is written only once; repeats after an error, which the `nx` makes harmless.
-async fn once(client: &mut TcpClient, key: Bytes, value: &Bytes) {
-    let nx = Condition { exists: Some(false), ..Condition::ALWAYS };
-    loop {
-        match client.put(key.clone(), value.clone(), nx.clone(), None).await {
-            Ok(Reply::Done { revision: 0, .. }) => return,
-            Ok(Reply::Refused(Some(present))) if present.value == value && present.revision == 0 => return,
-            Ok(other) => panic!("{key:?}: {other:?}"),
-            Err(error) => assert_retriable(&error),
-        }
-    }
 }
 
 async fn read(client: &mut TcpClient, key: Bytes) -> Option<seaworthy::kv::Versioned> {
@@ -125,8 +121,9 @@ async fn nothing_acknowledged_is_lost() {
         written.push(writer.await.expect("writers do not fail"));
     }
     let mut client = cluster.client(patience);
-    for (me, count) in written.iter().enumerate() {
-        for number in 0..*count {
+    for (me, numbers) in written.iter().enumerate() {
+        assert!(numbers.len() as u64 > 3 * PROGRESS, "writer {me} got hardly anything acknowledged");
+        for number in numbers {
             let key = format!("once/{me}/{number}");
             let found = read(&mut client, key.clone().into()).await;
             let found = found.unwrap_or_else(|| panic!("{key} was acknowledged and is lost"));
@@ -135,8 +132,8 @@ async fn nothing_acknowledged_is_lost() {
     }
     eventually("all nodes hold the same", async || {
         let statuses: Vec<_> = cluster.statuses().await.into_iter().collect::<Option<_>>()?;
-        let keys = written.iter().sum::<u64>() + WRITERS as u64;
-        (statuses.iter().all(|s| s.keys == keys && s.applied == statuses[0].applied)).then_some(())
+        let same = |s: &NodeStatus| (s.keys, s.applied) == (statuses[0].keys, statuses[0].applied);
+        statuses.iter().all(same).then_some(())
     })
     .await;
     let snapshots = cluster.statuses().await.into_iter().flatten().filter(|s| s.raft.snapshot.index > 0).count();
