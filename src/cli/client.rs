@@ -81,7 +81,7 @@ fn write(write: Write, done: &str, target: &Target, json: bool) -> Result<Exit, 
                     let object = json!({ "done": done, "revision": revision, "commit": commit.0, "ms": ms(took) });
                     say(&object.to_string());
                 } else {
-                    say(&format!("r{revision} {done} {}", paint(Paint::Dim, &millis(took), stdout())));
+                    say(&format!("r{revision} {done} {}", paint(Paint::Dim, &millis(took), &stdout())));
                 }
                 Ok(Exit::Done)
             }
@@ -91,8 +91,8 @@ fn write(write: Write, done: &str, target: &Target, json: bool) -> Result<Exit, 
                     say(&json!({ "refused": true, "present": present, "ms": ms(took) }).to_string());
                 } else {
                     let holds = present.map_or("no such key".to_owned(), |found| line(&found, target.hex));
-                    let time = paint(Paint::Dim, &millis(took), stdout());
-                    say(&format!("{} {holds} {time}", paint(Paint::Bad, "refused:", stdout())));
+                    let time = paint(Paint::Dim, &millis(took), &stdout());
+                    say(&format!("{} {holds} {time}", paint(Paint::Bad, "refused:", &stdout())));
                 }
                 Ok(Exit::Failed)
             }
@@ -116,7 +116,7 @@ pub(super) fn get(key: &str, raw: bool, target: &Target, json: bool) -> Result<E
             object["ms"] = ms(took);
             say(&object.to_string());
         } else {
-            let time = paint(Paint::Dim, &millis(took), stdout());
+            let time = paint(Paint::Dim, &millis(took), &stdout());
             match found {
                 Some(found) if raw => {
                     let written = stdout().write_all(&found.value).and_then(|()| stdout().flush());
@@ -212,9 +212,9 @@ fn print_table(rows: &[Row]) {
         let text = padded.join("  ");
         let text = text.trim_end();
         say(&match row.get(2).map(String::as_str) {
-            _ if i == 0 => paint(Paint::Strong, text, stdout()),
-            Some("leader") => paint(Paint::Good, text, stdout()),
-            Some("unreachable") => paint(Paint::Bad, text, stdout()),
+            _ if i == 0 => paint(Paint::Strong, text, &stdout()),
+            Some("leader") => paint(Paint::Good, text, &stdout()),
+            Some("unreachable") => paint(Paint::Bad, text, &stdout()),
             _ => text.to_owned(),
         });
     }
@@ -266,7 +266,7 @@ pub(super) fn transfer(to: NodeId, target: &Target, json: bool) -> Result<Exit, 
         if json {
             say(&json!({ "leader": to.to_string(), "ms": ms(took) }).to_string());
         } else {
-            say(&format!("{to} leads {}", paint(Paint::Dim, &millis(took), stdout())));
+            say(&format!("{to} leads {}", paint(Paint::Dim, &millis(took), &stdout())));
         }
         Ok(Exit::Done)
     })

@@ -97,14 +97,14 @@ fn line_and_column(text: &str, at: usize) -> (usize, usize) {
 
 fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
     let file: File = toml::from_str(text).map_err(|e| (e.span(), e.message().replace('\n', ", ")))?;
-    let cluster: ClusterName = checked(&file.cluster, |name| name.parse())?;
-    let id = checked(&file.node, |name| node_id(name))?;
+    let cluster: ClusterName = checked(&file.cluster, str::parse)?;
+    let id = checked(&file.node, node_id)?;
     let nodes = nodes(&file.nodes)?;
     let Some(own_address) = nodes.get(&id) else {
         return Err((Some(file.node.span()), format!("{id} is not in [nodes], which must list every node")));
     };
     let listen = match &file.listen {
-        Some(listen) => checked(listen, |text| address(text))?,
+        Some(listen) => checked(listen, address)?,
         None => own_address.clone(),
     };
     let tuning = &file.tuning;
@@ -156,7 +156,7 @@ fn nodes(table: &Spanned<BTreeMap<Spanned<String>, Spanned<String>>>) -> Result<
     }
     let mut nodes = BTreeMap::new();
     for (name, text) in entries {
-        let (id, text_address) = (checked(name, |name| node_id(name))?, checked(text, |text| address(text))?);
+        let (id, text_address) = (checked(name, node_id)?, checked(text, address)?);
         if let Some((other, _)) = nodes.iter().find(|(_, known)| **known == text_address) {
             return Err((Some(text.span()), format!("{text_address} is the address of {other} already")));
         }

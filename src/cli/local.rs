@@ -83,7 +83,7 @@ fn start(node: NodeId, config: &Path) -> std::io::Result<Child> {
         .stderr(Stdio::piped())
         .spawn()?;
     if let Some(log) = child.stderr.take() {
-        let prefix = paint(Paint::Dim, &format!("{node} |"), stderr());
+        let prefix = paint(Paint::Dim, &format!("{node} |"), &stderr());
         std::thread::spawn(move || {
             for line in BufReader::new(log).lines().map_while(Result::ok) {
                 let _ = writeln!(stderr(), "{prefix} {line}");
@@ -134,11 +134,11 @@ async fn announce(options: &Options, servers: &Servers) {
         "{} of {} nodes, {leader} leads; data in {}. Now, in another terminal:\n\
          \n  seaworthy put greeting ahoy{cluster}\n  seaworthy get greeting{cluster}\n  seaworthy status{cluster}\n\
          \nCtrl-C stops it.\n",
-        paint(Paint::Good, "A cluster", stdout()),
+        paint(Paint::Good, "A cluster", &stdout()),
         servers.nodes.len(),
         options.dir.display(),
     ));
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Tells when a node ends, and how to start it again; a failure once none is left.
@@ -151,7 +151,7 @@ async fn watch(nodes: &mut BTreeMap<NodeId, Child>, configs: &[(NodeId, PathBuf)
             let again = format!("seaworthy serve --config {}", path.unwrap_or_default());
             say(&format!(
                 "{} ({status}); to start it again: {again}",
-                paint(Paint::Bad, &format!("{node} ended"), stdout())
+                paint(Paint::Bad, &format!("{node} ended"), &stdout())
             ));
             false
         });

@@ -71,7 +71,7 @@ pub(super) fn finish(result: Result<Exit, Failure>, json: bool) -> ExitCode {
                 let outcome = if exit == Exit::Unknown { "unknown" } else { "not done" };
                 say(&json!({ "error": message, "outcome": outcome, "exit": exit as u8 }).to_string());
             } else {
-                let _ = writeln!(std::io::stderr(), "{} {message}", paint(Paint::Bad, "error:", std::io::stderr()));
+                let _ = writeln!(std::io::stderr(), "{} {message}", paint(Paint::Bad, "error:", &std::io::stderr()));
             }
             exit
         }
@@ -94,7 +94,7 @@ pub(super) enum Paint {
 }
 
 /// `text` in colour if `stream` is a terminal and the user has not set NO_COLOR.
-pub(super) fn paint(paint: Paint, text: &str, stream: impl IsTerminal) -> String {
+pub(super) fn paint(paint: Paint, text: &str, stream: &impl IsTerminal) -> String {
     if !stream.is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) {
         return text.to_owned();
     }

@@ -21,8 +21,7 @@ pub(super) fn run(path: &Path, until_stdin_ends: bool) -> Result<Exit, Failure> 
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 
-    // One thread for the driver and the network, one for the disk: measured against a multi-threaded runtime, the
-    // hand-overs between threads cost more than they gain (docs/deploying.md).
+    // One thread for the driver and the network, one for the disk: the driver's turns follow each other anyway.
     block_on(async {
         tokio::select! {
             biased;
