@@ -275,6 +275,16 @@ n3 = "[::1]:7103"
     }
 
     #[test]
+    fn the_samples_are_one_cluster() {
+        let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cluster");
+        for i in 1..=3 {
+            let config = load(&samples.join(format!("n{i}.toml"))).expect("a good sample");
+            assert_eq!((config.tcp.id, config.tcp.nodes.len()), (NodeId(i), 3));
+            assert_eq!(config.tcp.nodes[&NodeId(i)], format!("127.0.0.1:{}", 7100 + i));
+        }
+    }
+
+    #[test]
     fn a_missing_file_is_named() {
         let error = load(Path::new("/nowhere/n1.toml")).expect_err("missing");
         assert!(error.starts_with("/nowhere/n1.toml: "), "{error}");

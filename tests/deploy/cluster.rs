@@ -59,6 +59,12 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
     }
 }
 
+pub fn client_of(servers: Servers, patience: Patience) -> TcpClient {
+    let nodes = servers.nodes.keys().copied().collect();
+    let rng = Rng::new(entropy(), "test client");
+    Client::new(TcpClientTransport::new(servers), SystemClock::start(), nodes, patience, rng)
+}
+
 pub struct Cluster {
     dir: TempDir,
     nodes: Vec<Option<Child>>,
@@ -137,10 +143,7 @@ impl Cluster {
     }
 
     pub fn client(&self, patience: Patience) -> TcpClient {
-        let servers = self.servers();
-        let nodes = servers.nodes.keys().copied().collect();
-        let rng = Rng::new(entropy(), "test client");
-        Client::new(TcpClientTransport::new(servers), SystemClock::start(), nodes, patience, rng)
+        client_of(self.servers(), patience)
     }
 
     /// What every node says of itself; `None` from one that does not answer.

@@ -8,7 +8,7 @@
 //! Caveat: `kill -9` leaves the system's page cache alone, so a missing fsync does not show here. The simulator's disk
 //! is what forgets unsynced data.
 
-use crate::cluster::{Cluster, PATIENCE, TcpClient, eventually};
+use crate::cluster::{Cluster, PATIENCE, TcpClient, client_of, eventually, signal};
 use seaworthy::client::{ClientError, Patience};
 use seaworthy::kv::{Condition, Reply};
 use seaworthy::types::Bytes;
@@ -138,4 +138,45 @@ async fn nothing_acknowledged_is_lost() {
     .await;
     let snapshots = cluster.statuses().await.into_iter().flatten().filter(|s| s.raft.snapshot.index > 0).count();
     assert_eq!(snapshots, 3, "the log was compacted under way on every node");
+}
+
+/// Caveat: a leader that wakes sees at once how late it is and steps down by check-quorum, before it looks at what
+/// arrived; that ReadIndex alone would hold, the simulator must show.
+#[tokio::test]
+async fn a_leader_that_slept_through_its_deposition_finds_its_place_again() {
+    let mut cluster = Cluster::started(3, "");
+    let patience = Patience { operation: PATIENCE, ..Patience::default() };
+    let mut client = cluster.client(patience);
+    let key = Bytes::from_static(b"k");
+    let done = |reply| assert!(matches!(reply, Ok(Reply::Done { .. })), "{reply:?}");
+    done(client.put(key.clone(), "old".into(), Condition::ALWAYS, None).await);
+
+    let leader = cluster.leader().await;
+    // This one asks that leader alone, over a connection that is open already: the question waits in the socket until
+    // the leader wakes.
+    let mut servers = cluster.servers();
+    servers.nodes.retain(|id, _| id.0 as usize == leader);
+    let mut asking = client_of(servers, Patience { operation: PATIENCE / 2, attempt: PATIENCE / 2, ..patience });
+    assert_eq!(asking.get(key.clone()).await.expect("read").expect("there").value, "old");
+    signal(cluster.child(leader), "STOP");
+    done(client.put(key.clone(), "new".into(), Condition::ALWAYS, None).await);
+    let asked = tokio::spawn(async move { asking.get(key).await });
+    eventually("the others notice that the link is silent", async || {
+        let noticed = |i: usize| {
+            let log = std::fs::read_to_string(cluster.path(&format!("n{i}.log"))).unwrap_or_default();
+            log.contains(&format!("link to n{leader} ")) && log.contains("is down: silent")
+        };
+        (1..=3).filter(|i| *i != leader).all(noticed).then_some(())
+    })
+    .await;
+    signal(cluster.child(leader), "CONT");
+    match asked.await.expect("no panic") {
+        Ok(found) => assert_eq!(found.expect("there").value, "new"),
+        Err(error) => assert!(!error.happened(), "{error}"),
+    }
+    eventually("it follows again", async || {
+        let statuses: Vec<_> = cluster.statuses().await.into_iter().collect::<Option<_>>()?;
+        statuses.iter().all(|s| s.applied == statuses[0].applied).then_some(())
+    })
+    .await;
 }
