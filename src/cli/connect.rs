@@ -9,10 +9,13 @@ use crate::types::{NodeId, Rng};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Ports `local-cluster` uses when it is not told otherwise: where a client looks when it is not told either.
 pub(super) const BASE_PORT: u16 = 7101;
+
+/// Pause before looking again for a server that answers.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Which cluster, and how patiently.
 #[derive(Args, Clone)]
@@ -40,8 +43,8 @@ impl Target {
         Patience { operation, attempt: operation.min(Duration::from_millis(500)), ..Patience::default() }
     }
 
-    /// The servers of the cluster. Where only addresses are given, asks who is there; those that do not answer are left
-    /// out and returned apart.
+    /// The servers of the cluster. Where only addresses are given, asks once who is there; those that do not answer are
+    /// left out and returned apart.
     pub(super) async fn servers(&self) -> Result<(Servers, Vec<String>), Failure> {
         if let Some(file) = &self.cluster {
             return Ok((config::load(file).map_err(Failure::bad_input)?.servers(), Vec::new()));
@@ -50,18 +53,20 @@ impl Target {
             [] => (0..3).map(|i| format!("127.0.0.1:{}", BASE_PORT + i)).collect(),
             given => given.to_vec(),
         };
-        let asked: Vec<_> = addresses.into_iter().map(|a| tokio::spawn(async { (identify(&a).await, a) })).collect();
+        let attempt = self.patience().attempt;
+        let ask = |a: String| tokio::spawn(async move { (tokio::time::timeout(attempt, identify(&a)).await, a) });
+        let asked: Vec<_> = addresses.into_iter().map(ask).collect();
         let (mut nodes, mut silent, mut cluster) = (BTreeMap::new(), Vec::new(), None::<ClusterName>);
         for answer in asked {
             let Ok((answer, address)) = answer.await else { continue };
             match answer {
-                Err(_) => silent.push(address),
-                Ok((_, name)) if cluster.as_ref().is_some_and(|known| *known != name) => {
+                Err(_) | Ok(Err(_)) => silent.push(address),
+                Ok(Ok((_, name))) if cluster.as_ref().is_some_and(|known| *known != name) => {
                     let known = cluster.map(|c| c.to_string()).unwrap_or_default();
                     let message = format!("{address} belongs to cluster {name}, others to cluster {known}");
                     return Err(Failure::bad_input(message));
                 }
-                Ok((node, name)) => {
+                Ok(Ok((node, name))) => {
                     nodes.insert(node, address);
                     cluster = Some(name);
                 }
@@ -74,9 +79,17 @@ impl Target {
         Ok((Servers { cluster, nodes }, silent))
     }
 
-    /// A client of the cluster.
+    /// A client of the cluster, once any of its servers answers.
     pub(super) async fn connect(&self) -> Result<TcpClient, Failure> {
-        Ok(client(&self.servers().await?.0, self.patience()))
+        let begun = Instant::now();
+        loop {
+            match self.servers().await {
+                Ok((servers, _)) => return Ok(client(&servers, self.patience())),
+                Err(failure) if failure.exit != Exit::Failed => return Err(failure),
+                Err(failure) if begun.elapsed() + LOOK > self.patience().operation => return Err(failure),
+                Err(_) => tokio::time::sleep(LOOK).await,
+            }
+        }
     }
 }
 

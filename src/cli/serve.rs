@@ -10,7 +10,7 @@ use crate::types::Rng;
 use host_tokio::signal::unix::{SignalKind, signal};
 use std::io::{IsTerminal, Read};
 use std::path::Path;
-use tracing::{error, info};
+use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 /// Runs the node until a signal ends it or its disk fails.
@@ -29,16 +29,13 @@ pub(super) fn run(path: &Path, until_stdin_ends: bool) -> Result<Exit, Failure> 
                 info!("{}: stopping, {}", config.tcp.id, why?);
                 Ok(Exit::Done)
             }
-            failure = serve(&config) => {
-                error!("{}: {}", config.tcp.id, failure.message);
-                Err(failure)
-            }
+            failure = serve(&config) => Err(failure),
         }
     })
 }
 
 async fn serve(config: &Config) -> Failure {
-    let located = |e: StorageError| Failure::new(Exit::Storage, format!("{}: {e}", config.data_dir.display()));
+    let located = |e: StorageError| Failure::new(Exit::Storage, format!("in {}: {e}", config.data_dir.display()));
     let (store, mut groups) = match RealDisk::open(&config.data_dir)
         .map_err(StorageError::from)
         .and_then(|disk| Store::open(disk, config.store))
