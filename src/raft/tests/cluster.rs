@@ -174,6 +174,11 @@ impl Cluster {
         }
     }
 
+    /// Nodes whose writes are not durable yet.
+    pub fn writing(&self) -> impl Iterator<Item = NodeId> {
+        self.nodes.iter().filter(|(_, node)| !node.writes.is_empty()).map(|(id, _)| *id)
+    }
+
     /// Whatever a node has written becomes durable.
     pub fn sync(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();

@@ -35,12 +35,13 @@ impl Storm {
         let lease = rng.chance(0.3);
         let keep = rng.below(5);
         let max_in_flight = rng.between(1, 4) as usize;
+        let timeout = Duration::from_millis(*rng.pick(&[40, 150]).unwrap());
         let max_append_bytes = *rng.pick(&[1, 100]).unwrap();
         let mut cluster = Cluster::new(size, seed, |config| {
             config.mutant = mutant;
             config.lease_ppm = lease.then_some(10_000);
-            config.election_timeout = Duration::from_millis(150);
-            config.heartbeat = Duration::from_millis(30);
+            config.election_timeout = timeout;
+            config.heartbeat = timeout / 5;
             config.keep_entries = keep;
             config.max_in_flight = max_in_flight;
             config.max_append_bytes = max_append_bytes;
@@ -52,7 +53,7 @@ impl Storm {
             let rate = rng.below(8000) as i64 - 4000;
             cluster.set_clock_rate(id(n), rate);
         }
-        let (leaps, reboots) = (*rng.pick(&[0.01, 0.05, 0.2]).unwrap(), *rng.pick(&[0.0, 0.01, 0.03, 0.1]).unwrap());
+        let (leaps, reboots) = (*rng.pick(&[0.01, 0.05, 0.2]).unwrap(), *rng.pick(&[0.0, 0.01, 0.03, 0.15]).unwrap());
         Storm { cluster, rng, cut: BTreeSet::new(), leaps, reboots }
     }
 
@@ -86,12 +87,17 @@ impl Storm {
         match self.rng.below(1000) {
             0..560 => self.deliver(),
             560..700 => {
-                let most = if self.rng.chance(self.leaps) { 200 } else { 12 };
+                let most = if self.rng.chance(self.leaps) { 150 } else { 12 };
                 let ms = self.rng.below(most);
                 self.cluster.pass(ms);
                 self.cluster.wake();
             }
-            700..850 => self.cluster.sync(who),
+            700..850 => {
+                let writing: Vec<NodeId> = self.cluster.writing().collect();
+                if let Some(&who) = self.rng.pick(&writing) {
+                    self.cluster.sync(who);
+                }
+            }
             850..900 => {
                 let text = self.rng.below(1000).to_string();
                 let leader = self.leader();
@@ -128,14 +134,15 @@ impl Storm {
             self.cluster.net.push(packet.clone());
         }
         let to = packet.to;
-        let vote = |storm: &Storm| {
+        let state = |storm: &Storm| {
             let status = storm.cluster.nodes[&to].raft.status();
-            (status.soft.term, status.vote, status.soft.role == Role::Leader)
+            let leads = status.soft.role == Role::Leader;
+            (status.soft.term, status.vote, leads.then_some(status.commit))
         };
-        let before = vote(self);
+        let before = state(self);
         self.cluster.deliver(packet);
-        // The worst moments to crash are right after a vote and right after an election.
-        let worst = if vote(self) == before { 1.0 } else { 5.0 };
+        // The worst moments to crash are right after a vote, an election, and what a leader commits.
+        let worst = if state(self) == before { 1.0 } else { 5.0 };
         if self.cluster.nodes[&to].up && self.rng.chance(self.reboots * worst) {
             self.reboot(to);
         }
@@ -143,10 +150,10 @@ impl Storm {
 
     /// A crash and an immediate restart; what was on its way from the node may be lost with its connections.
     fn reboot(&mut self, who: NodeId) {
-        if self.rng.chance(0.7) {
+        if self.rng.chance(0.8) {
             self.cluster.sync(who);
         }
-        if self.rng.chance(0.5) {
+        if self.rng.chance(0.7) {
             self.cluster.net.retain(|packet| packet.from != who);
         }
         self.cluster.crash(who, 0);
@@ -247,7 +254,7 @@ fn planted_bugs_are_caught() {
     ];
     let caught = cases.map(|(bug, properties)| {
         let start = std::time::Instant::now();
-        let found = (0..20_000).find_map(|seed| {
+        let found = (0..10_000).find_map(|seed| {
             let panic = std::panic::catch_unwind(|| storm(seed, Mutant::planted(bug), 1500)).err()?;
             let text = panic.downcast::<String>().map_or_else(|_| "?".to_string(), |text| *text);
             Some((seed, text))
