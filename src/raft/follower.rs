@@ -17,7 +17,7 @@ impl Raft {
         self.leader = leader;
         match std::mem::replace(&mut self.state, State::Follower) {
             State::Follower => {}
-            State::Leader(led) => {
+            State::Leader(mut led) => {
                 self.record_tail(out);
                 led.refuse_reads(leader, out);
                 self.restart_election_timer();

@@ -42,7 +42,7 @@ impl Leader {
     }
 
     /// Tells those who wait for a read that this node leads no more.
-    pub fn refuse_reads(mut self: Box<Self>, leader: Option<NodeId>, out: &mut Outbox<Raft>) {
+    pub fn refuse_reads(&mut self, leader: Option<NodeId>, out: &mut Outbox<Raft>) {
         for id in self.rounds.take_reads() {
             out.effect(Effect::Refused { id, why: Refusal::NotLeader(leader) });
         }

@@ -7,7 +7,7 @@
 //! followers that lag a little. `recorded` is the last index handed to the disk, `durable` the last the disk confirmed.
 //! Terms never decrease along the log, which makes every search by term a binary one.
 
-use super::{ENTRY_OVERHEAD, Entry, Index, Recovered, SnapshotMeta, Term};
+use super::{ENTRY_OVERHEAD, Entry, Index, Recovered, SnapshotMeta, Term, pop_front_if};
 use crate::protocol::Ticket;
 use std::collections::VecDeque;
 
@@ -177,7 +177,7 @@ impl Log {
 
     /// `ticket` and all before it are durable.
     pub fn persisted(&mut self, ticket: Ticket) {
-        while let Some((_, index)) = self.awaited.pop_front_if(|(t, _)| *t <= ticket) {
+        while let Some((_, index)) = pop_front_if(&mut self.awaited, |(t, _)| *t <= ticket) {
             self.durable = self.durable.max(index);
         }
     }

@@ -53,6 +53,7 @@ use candidate::Votes;
 use leader::Leader;
 use log::Log;
 use snapshot::Receiving;
+use std::collections::VecDeque;
 
 /// One member of a group.
 #[derive(Debug)]
@@ -341,6 +342,11 @@ impl Protocol for Raft {
             _ => self.election_at,
         })
     }
+}
+
+/// Removes the first item if it is to go.
+fn pop_front_if<T>(queue: &mut VecDeque<T>, goes: impl FnOnce(&T) -> bool) -> Option<T> {
+    if queue.front().is_some_and(goes) { queue.pop_front() } else { None }
 }
 
 impl Message {

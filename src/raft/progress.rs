@@ -12,7 +12,7 @@
 
 use super::log::Log;
 use super::snapshot::Sending;
-use super::{Config, Entry, Index, Term};
+use super::{Config, Entry, Index, Term, pop_front_if};
 use crate::types::{NodeId, Time};
 use std::collections::VecDeque;
 
@@ -101,7 +101,7 @@ impl Progress {
     /// The follower holds all up to `index`.
     pub fn on_matched(&mut self, index: Index, log: &Log) {
         self.matched = self.matched.max(index);
-        while self.in_flight.pop_front_if(|last| *last <= index).is_some() {}
+        while pop_front_if(&mut self.in_flight, |last| *last <= index).is_some() {}
         match &mut self.phase {
             Phase::Replicate => self.next = self.next.max(self.matched + 1),
             Phase::Probe { .. } => self.replicate(),

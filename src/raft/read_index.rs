@@ -16,7 +16,7 @@
 //! disloyal on purpose, and its message may arrive late; so there are no leases during a transfer, and none for the rest
 //! of the term once the target was told to campaign.
 
-use super::{Effect, Index, Raft, Refusal, RequestId, State};
+use super::{Effect, Index, Raft, Refusal, RequestId, State, pop_front_if};
 use crate::mutant::Bug;
 use crate::protocol::Outbox;
 use crate::types::Time;
@@ -53,7 +53,7 @@ impl Rounds {
     }
 
     fn confirm(&mut self, round: u64) {
-        while let Some(confirmed) = self.open.pop_front_if(|(r, _)| *r <= round) {
+        while let Some(confirmed) = pop_front_if(&mut self.open, |(r, _)| *r <= round) {
             self.confirmed = confirmed;
         }
     }
@@ -61,7 +61,7 @@ impl Rounds {
     /// The next read whose round is confirmed.
     fn pop_ready(&mut self) -> Option<RequestId> {
         let confirmed = self.confirmed.0;
-        self.reads.pop_front_if(|(round, _)| *round <= confirmed).map(|(_, id)| id)
+        pop_front_if(&mut self.reads, |(round, _)| *round <= confirmed).map(|(_, id)| id)
     }
 
     /// All reads that wait.

@@ -321,7 +321,7 @@ impl Cluster {
     }
 
     pub fn check_logs(&self) {
-        self.oracle.check_matching(self.nodes.values().map(|n| &n.raft));
+        self.oracle.check_matching(&self.nodes.values().map(|n| &n.raft));
         let mut applied: Vec<_> = self.nodes.values().filter(|n| n.up).map(|n| n.applied).collect();
         applied.sort_unstable();
         assert!(applied.windows(2).all(|w| w[0].0 < w[1].0 || w[0] == w[1]), "applied states differ");

@@ -89,7 +89,7 @@ fn disk(effects: &[Effect], ok: bool) -> Option<Request> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn never_panics(events in prop::collection::vec(event(), 1..80), leads: bool, lease: bool) {
@@ -104,7 +104,7 @@ proptest! {
         };
         let mut raft = Raft::new(config, recovered, Time(0), Rng::new(1, "nonsense"));
         let (mut out, mut now, mut effects, mut ticket) = (Outbox::default(), Time(0), Vec::new(), Ticket(0));
-        let mut step = |raft: &mut Raft, out: &mut Outbox<Raft>, now: Time, input| raft.step(now, input, out);
+        let step = |raft: &mut Raft, out: &mut Outbox<Raft>, now: Time, input| raft.step(now, input, out);
         if leads {
             now = Time(2_000_000_000);
             step(&mut raft, &mut out, now, Input::Tick);

@@ -60,7 +60,7 @@ impl Oracle {
     }
 
     /// Log matching: logs that agree on an entry's term agree on all before it.
-    pub fn check_matching<'a>(&self, rafts: impl Iterator<Item = &'a Raft> + Clone) {
+    pub fn check_matching<'a>(&self, rafts: &(impl Iterator<Item = &'a Raft> + Clone)) {
         for (i, a) in rafts.clone().enumerate() {
             for b in rafts.clone().skip(i + 1) {
                 let first = a.status().first.max(b.status().first);
