@@ -213,7 +213,8 @@ pub enum Request {
         meta: SnapshotMeta,
         /// The next byte wanted.
         next: u64,
-        /// Whether this completes the snapshot: the node's state machine is about to be restored from it.
+        /// Whether this completes the snapshot. If it is still needed, `Restore` follows in this very step; if not, the
+        /// log has got there meanwhile and the file may go.
         complete: bool,
         /// Whether all went well.
         ok: bool,
@@ -283,7 +284,7 @@ pub enum Effect {
         last: bool,
     },
     /// The log now starts from this snapshot: replace the state machine by the file's contents. Later `Commit`s follow
-    /// its index.
+    /// its index. The older snapshot file must stay until the `Record::Snapshot` of this step is durable.
     Restore {
         /// Which snapshot.
         meta: SnapshotMeta,
