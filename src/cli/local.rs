@@ -9,6 +9,7 @@ use crate::types::NodeId;
 use clap::Args;
 use host_tokio::signal::unix::{SignalKind, signal};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write as _, stderr, stdout};
 use std::path::{Path, PathBuf};
@@ -109,7 +110,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
             biased;
             _ = terminate.recv() => Ok(Exit::Done),
             _ = interrupt.recv() => Ok(Exit::Done),
-            () = announce(options, &servers) => unreachable!("announcing ends by waiting"),
+            never = announce(options, &servers) => match never {},
             failure = watch(&mut nodes, &configs) => Err(failure),
         }
     });
@@ -118,7 +119,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
 }
 
 /// Tells when the cluster is ready and how to talk to it; then waits for ever.
-async fn announce(options: &Options, servers: &Servers) {
+async fn announce(options: &Options, servers: &Servers) -> Infallible {
     let mut client = client(servers, Patience::default());
     let leader = 'leader: loop {
         for node in servers.nodes.keys() {
@@ -138,7 +139,7 @@ async fn announce(options: &Options, servers: &Servers) {
         servers.nodes.len(),
         options.dir.display(),
     ));
-    std::future::pending::<()>().await;
+    std::future::pending().await
 }
 
 /// Tells when a node ends, and how to start it again; a failure once none is left.

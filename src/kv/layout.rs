@@ -234,6 +234,7 @@ fn put_reply(out: &mut Vec<u8>, reply: &Reply) {
             out.push(4);
             put_versioned(out, held);
         }
+        // invariant: sessions keep the answers of writes only.
         Reply::Value(_) | Reply::SessionExpired | Reply::Stale => unreachable!("no write is answered so: {reply:?}"),
     }
 }

@@ -1,6 +1,6 @@
 //! What the disk holds of a node, and how it becomes a node again (figure 2, "persistent state"; §7).
 
-use super::{Raft, Record, Recovered};
+use super::{LIMIT, Raft, Record, Recovered};
 
 impl Recovered {
     /// Takes the next record as it was persisted. Replaying all records in order gives what [`Raft::new`] expects;
@@ -31,15 +31,17 @@ impl Recovered {
                 self.entries.extend(entries);
             }
             Record::Snapshot(meta) => {
-                let Some(included) = meta.index.checked_sub(self.snapshot.index) else {
+                if meta == self.snapshot {
+                    return Ok(());
+                }
+                let forward = meta.index.checked_sub(self.snapshot.index).filter(|_| meta.index <= LIMIT);
+                let Some(last_included) = forward.and_then(|included| included.checked_sub(1)) else {
                     return Err(BadRecord::SnapshotGoesBack);
                 };
-                let included = usize::try_from(included).unwrap_or(usize::MAX);
-                let known =
-                    included.checked_sub(1).and_then(|i| self.entries.get(i)).is_some_and(|e| e.term == meta.term);
-                if known {
-                    self.entries.drain(..included);
-                } else if meta != self.snapshot {
+                let last_included = usize::try_from(last_included).unwrap_or(usize::MAX);
+                if self.entries.get(last_included).is_some_and(|entry| entry.term == meta.term) {
+                    self.entries.drain(..=last_included);
+                } else {
                     self.entries.clear();
                 }
                 self.snapshot = meta;
@@ -61,8 +63,8 @@ pub enum BadRecord {
     /// A term lower than one recorded before.
     #[error("the term is lower than one recorded before")]
     TermGoesBack,
-    /// A snapshot older than one recorded before.
-    #[error("the snapshot is older than one recorded before")]
+    /// A snapshot older than one recorded before, another one at the same index, or one at an impossible index.
+    #[error("the snapshot cannot follow the one recorded before")]
     SnapshotGoesBack,
 }
 

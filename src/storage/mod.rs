@@ -1,7 +1,7 @@
 //! What a node must find again after a crash, and how it knows that it found it.
 //!
 //! In the order it is read: `store` is what the node uses; `wal` the write-ahead log, made of segments (`segment`) of
-//! batches of checked sectors (`sector`) of records (`record`), whose meaning `replay` gives; `snapshot` the files that
+//! batches of checked sectors (`sector`) of records (`record`), whose meaning [`Recovered::replay`](crate::raft::Recovered::replay) gives; `snapshot` the files that
 //! let the log be cut; `host` the thread it all runs on. Below is the [`Disk`] seam, in deployment [`RealDisk`].
 //!
 //! Invariants:
@@ -20,7 +20,6 @@ mod error;
 mod host;
 mod real_disk;
 mod record;
-mod replay;
 mod sector;
 mod segment;
 mod snapshot;

@@ -1,6 +1,5 @@
 //! A node's data directory: the log and the snapshot files, and what ties them together.
 
-use super::replay::Replay;
 use super::snapshot::{self, SnapshotBlocks, Writer};
 use super::wal::{self, Wal};
 use super::{Disk, DiskFault, FileId, StorageError, TEMPORARY};
@@ -66,10 +65,10 @@ impl<D: Disk> Store<D> {
     /// The directory is another node's, is damaged, or the disk fails.
     pub fn open(mut disk: D, config: StoreConfig) -> Result<(Store<D>, BTreeMap<GroupId, Recovered>), StorageError> {
         let names = disk.list()?;
-        let mut replay = Replay::default();
-        let scan =
-            wal::scan(&mut disk, config.node, config.mutant, &names, |group, record| replay.apply(group, record))?;
-        let groups = replay.groups;
+        let mut groups: BTreeMap<GroupId, Recovered> = BTreeMap::new();
+        let scan = wal::scan(&mut disk, config.node, config.mutant, &names, |group, record| {
+            groups.entry(group).or_default().replay(record).map_err(|why| why.to_string())
+        })?;
         for (group, state) in groups.iter().filter(|(_, state)| state.snapshot.index > 0) {
             check_snapshot(&mut disk, *group, state.snapshot)?;
         }

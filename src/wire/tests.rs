@@ -1,3 +1,5 @@
+//! Frames: round trips, damage, truncation, and bytes that were never a frame.
+
 use super::frame::{FrameError, HEADER_BYTES, Header, MAX_FRAME_BYTES, VERSION, decode, encode};
 use super::*;
 use crate::kv::Versioned;

@@ -1,3 +1,5 @@
+//! The state machine against a naive model, and its conversations.
+
 mod model;
 mod script;
 mod sessions;

@@ -1,3 +1,5 @@
+//! Sessions: retries, strays, and who is forgotten when the table is full.
+
 use super::*;
 
 #[test]

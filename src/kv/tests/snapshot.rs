@@ -1,3 +1,5 @@
+//! Snapshots: what is restored is what was, and damage is refused.
+
 use super::*;
 use crate::kv::layout::Reader;
 

@@ -1,3 +1,5 @@
+//! The TCP transport on real loopback connections, with honest and dishonest far ends.
+
 use super::*;
 use crate::node::Transport;
 use crate::raft::{Body, Message};

@@ -1,3 +1,5 @@
+//! The disk model against a plain file system, and every fault seen to bite.
+
 use super::*;
 use proptest::prelude::*;
 use seaworthy::storage::{Disk, DiskError, DiskFault, FileId};

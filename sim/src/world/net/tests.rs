@@ -1,3 +1,5 @@
+//! The network model: order, rates, cuts and limits.
+
 use super::super::Latency;
 use super::super::schedule::Due;
 use super::*;
