@@ -35,7 +35,14 @@ pub(super) fn run(path: &Path, until_stdin_ends: bool) -> Result<Exit, Failure> 
 }
 
 async fn serve(config: &Config) -> Failure {
-    let located = |e: StorageError| Failure::new(Exit::Storage, format!("in {}: {e}", config.data_dir.display()));
+    let located = |error: StorageError| {
+        let why = match error {
+            // Its own words suffice: nothing is wrong with the disk.
+            StorageError::Disk(in_use) if in_use.op == "lock" => in_use.to_string(),
+            other => other.to_string(),
+        };
+        Failure::new(Exit::Storage, format!("in {}: {why}", config.data_dir.display()))
+    };
     let (store, mut groups) = match RealDisk::open(&config.data_dir)
         .map_err(StorageError::from)
         .and_then(|disk| Store::open(disk, config.store))

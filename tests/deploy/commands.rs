@@ -108,6 +108,17 @@ async fn status_and_transfer() {
     assert_eq!(status, 1, "certainly not done: {err}");
 }
 
+#[tokio::test]
+async fn the_load_tool_counts_what_was_acknowledged() {
+    let shell = Shell(Cluster::started(3, ""));
+    let (status, found) = shell.json(&["bench", "--clients", "3", "--seconds", "1"]);
+    let puts = found["puts"].as_u64().expect("a count");
+    assert_eq!((status, &found["errors"], &found["clients"]), (0, &0.into(), &3.into()), "{found}");
+    // Each stands in the log, as do three sessions, three writes to warm up and the leader's no-op.
+    let commit = shell.0.statuses().await.into_iter().flatten().map(|s| s.raft.commit).max().expect("answers");
+    assert!(puts > 0 && commit >= puts + 7, "{puts} puts, commit index {commit}");
+}
+
 /// A server that opens sessions and then falls silent.
 #[tokio::test]
 async fn an_unknown_outcome_has_an_exit_status_of_its_own() {
