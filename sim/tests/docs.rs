@@ -1,0 +1,107 @@
+//! What the documents show is what the code does: transcripts and the committed report are made again and compared.
+//!
+//! After a change that alters runs on purpose: `UPDATE_DOCS=1 cargo verify --only tests-sim`.
+
+#![cfg(madsim)]
+
+use seaworthy_sim::plan::Plan;
+use seaworthy_sim::report::{Mode, Report, write_folder};
+use seaworthy_sim::scenario::Scenario;
+use seaworthy_sim::{pool, run};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn updating() -> bool {
+    std::env::var_os("UPDATE_DOCS").is_some()
+}
+
+/// Figures of the machine's own clock are replaced, so that only what a run decides is compared.
+fn settled(output: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in output.lines() {
+        if line.starts_with("  written to") {
+            lines.push("  written to  reports/runs/leader-isolated-7".to_owned());
+        } else if let Some((simulated, rest)) = line.split_once(" s in ") {
+            let events = rest.split_once(" ms").map_or(rest, |(_, events)| events);
+            lines.push(format!("{simulated} s in … ms{events}"));
+        } else {
+            lines.push(line.to_owned());
+        }
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn the_readme_shows_a_real_run() {
+    let readme = root().join("README.md");
+    let text = fs::read_to_string(&readme).unwrap();
+    let command = "sim run scenarios/cp/leader-isolated.toml --seed 7";
+    let opening = format!("<!-- {command} -->\n");
+    let (before, rest) = text.split_once(&opening).expect("the README has the transcript's opening mark");
+    let (shown, after) = rest.split_once("<!-- end -->").expect("the README has the transcript's end mark");
+    let out = tempfile::tempdir().unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_sim"))
+        .args(command.split(' ').skip(1))
+        .arg("--out")
+        .arg(out.path())
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let real = format!("```console\n$ cargo {command}\n{}\n```\n", settled(&String::from_utf8(run.stdout).unwrap()));
+    if updating() {
+        fs::write(&readme, format!("{before}{opening}{real}<!-- end -->{after}")).unwrap();
+    } else {
+        assert_eq!(shown, real, "the README's transcript is out of date; UPDATE_DOCS=1 renews it");
+    }
+}
+
+/// Every run of the committed report is made again: on whatever machine this is, the outcome must be the same, trace
+/// hash included.
+#[test]
+fn the_committed_report_is_what_the_code_does() {
+    let dir = root().join("reports/example");
+    if updating() {
+        let made = Command::new(env!("CARGO_BIN_EXE_sim"))
+            .args(["compare", "--seeds", "1", "--out", "reports/example"])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+    }
+    let report = Report::read(&dir.join("report.json")).unwrap();
+    assert!(report.runs.len() > 20, "the report has {} runs", report.runs.len());
+    let plans: Vec<Arc<Plan>> = report
+        .runs
+        .iter()
+        .map(|record| {
+            let info = report.scenarios.iter().find(|info| info.name == record.outcome.scenario).unwrap();
+            let file = root().join(&info.file);
+            assert_eq!(record.outcome.mode, Mode::Cp);
+            Arc::new(if info.file.ends_with(".plan") {
+                Plan::load(&file).unwrap()
+            } else {
+                Plan::expand(&Scenario::load(&file).unwrap(), record.outcome.seed)
+            })
+        })
+        .collect();
+    let again = |n: usize| run::run(&plans[n], run::Options::default());
+    pool::each(plans.len(), 2, again, |n, finished| {
+        assert_eq!(
+            serde_json::to_string_pretty(&finished.record.outcome).unwrap(),
+            serde_json::to_string_pretty(&report.runs[n].outcome).unwrap(),
+            "reports/example is out of date; UPDATE_DOCS=1 renews it"
+        );
+        true
+    });
+    let again = tempfile::tempdir().unwrap();
+    write_folder(again.path(), &report).unwrap();
+    let page = |dir: &Path| fs::read_to_string(dir.join("index.html")).unwrap();
+    assert!(page(again.path()) == page(&dir), "reports/example/index.html is not what report.json says");
+}
