@@ -1,7 +1,7 @@
 //! Raft: the replicated log, as a pure state machine ([`Protocol`]) for one group with fixed members.
 //!
 //! Follows the extended version of "In Search of an Understandable Consensus Algorithm" (cited as §n) and Ongaro's
-//! dissertation "Consensus: Bridging Theory and Practice" (cited as "thesis §n"). Read in this order: [`message`] (the
+//! dissertation "Consensus: Bridging Theory and Practice" (cited as "thesis §n"). Read in this order: `message` (the
 //! vocabulary), this file (dispatch and the rules on terms), `log`, `follower`, `candidate`, `leader` with `progress`,
 //! then `read_index`, `transfer`, `snapshot`, and `recovery`.
 //!

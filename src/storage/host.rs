@@ -44,7 +44,7 @@ impl<D: Disk + 'static> StorageHost for ThreadHost<D> {
     type Disk = D;
 
     /// Hands the job in at once, before the future is polled, so that dropping the future never cancels it. With
-    /// [`QUEUE`] jobs waiting this blocks until the storage thread, which waits for nobody, has taken one.
+    /// `QUEUE` jobs waiting this blocks until the storage thread, which waits for nobody, has taken one.
     fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Store<D>) -> T + Send + 'static,

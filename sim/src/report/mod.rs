@@ -10,7 +10,7 @@
 //!
 //! - [`record`]: what one run leaves behind; the part that must repeat is kept apart from the wall clock.
 //! - [`histogram`]: latencies with a bounded relative error, mergeable.
-//! - [`summary`]: runs added up by scenario, planted bug and mode. [`table`]: that as aligned text and as markdown.
+//! - [`summary`]: runs added up by scenario, planted bug and mode. [`mod@table`]: that as aligned text and as markdown.
 //! - [`page`]: that as one self-contained HTML file, with bars from `chart`. [`folder`]: both files, written atomically.
 //! - [`progress`]: the bar shown while runs are made. [`origin`]: commit and toolchain.
 //!

@@ -1,7 +1,7 @@
 //! The report as one HTML file that needs nothing else: no script, no fonts, no network; it follows the reader's light
 //! or dark setting and prints.
 //!
-//! `maud` escapes everything that is not a literal of this file. Bars are inline SVG ([`super::chart`]).
+//! `maud` escapes everything that is not a literal of this file. Bars are inline SVG (`chart.rs`).
 
 use super::chart;
 use super::folder::Report;
