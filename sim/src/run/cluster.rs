@@ -114,7 +114,7 @@ impl Boot {
     }
 
     async fn serve(&self, env: NodeEnv) -> Result<Infallible, seaworthy::storage::StorageError> {
-        let (host, mut recovered) = env.open(|disk| Store::open(disk, self.store.clone()))?;
+        let (host, mut recovered) = env.open(|disk| Store::open(disk, self.store))?;
         env.disk_idle().await;
         let recovered = recovered.remove(&GROUP).unwrap_or_default();
         let witness = self.oracle.witness(env.id, &recovered);

@@ -109,7 +109,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
             let (value, revision, commit) = (value.bytes().into(), *revision, *commit);
             self.remember(key, Some(kv::Versioned { value, revision, commit, expires: None }));
         }
-        self.end(op, outcome);
+        self.end(op, &outcome);
     }
 
     fn remember(&mut self, key: &str, seen: Option<kv::Versioned>) {
@@ -141,9 +141,9 @@ impl<T: Transport, C: Clock> Patron<T, C> {
         }
     }
 
-    fn end(&mut self, op: check::OpId, outcome: Result<kv::Reply, ClientError>) {
-        let unknown = matches!(&outcome, Err(error) if error.happened());
-        self.record(|recorder, now, _| match &outcome {
+    fn end(&mut self, op: check::OpId, outcome: &Result<kv::Reply, ClientError>) {
+        let unknown = matches!(outcome, Err(error) if error.happened());
+        self.record(|recorder, now, _| match outcome {
             Ok(reply) => {
                 let seen = match reply {
                     kv::Reply::Value(seen) | kv::Reply::Refused(seen) => version(seen.as_ref()),
