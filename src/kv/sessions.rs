@@ -11,6 +11,7 @@
 
 use super::{Reply, SessionId, layout};
 use im::OrdMap;
+use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Most sessions open at a time. Part of the replicated state: a group keeps the number it was started with.
@@ -52,7 +53,7 @@ pub(super) enum Seen {
 pub(super) struct Sessions {
     table: OrdMap<SessionId, Session>,
     /// Sessions by when they were used; an index is used by one command, so by at most one session.
-    recent: OrdMap<u64, SessionId>,
+    recent: BTreeMap<u64, SessionId>,
     limit: u32,
     reply_bytes: usize,
     /// Wrapping sum of the hashes of the sessions' snapshot records.
@@ -63,7 +64,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub fn new(limit: u32) -> Sessions {
-        Sessions { table: OrdMap::new(), recent: OrdMap::new(), limit, reply_bytes: 0, sum: 0, scratch: Vec::new() }
+        Sessions { table: OrdMap::new(), recent: BTreeMap::new(), limit, reply_bytes: 0, sum: 0, scratch: Vec::new() }
     }
 
     pub fn len(&self) -> usize {
@@ -103,18 +104,21 @@ impl Sessions {
 
     /// Marks a session as used at `index`, by a write with this number and reply if it was applied now.
     pub fn touch(&mut self, id: SessionId, index: u64, applied: Option<(u64, Reply)>) {
-        if let Some(mut session) = self.forget(id) {
-            session.used = index;
-            session.last = applied.or(session.last);
-            self.put(id, session);
-            self.shed();
-        }
+        let Some(session) = self.table.get_mut(&id) else { return };
+        self.sum = self.sum.wrapping_sub(hash(&mut self.scratch, id, session));
+        self.reply_bytes -= session.reply_bytes();
+        self.recent.remove(&session.used);
+        session.used = index;
+        session.last = applied.or(session.last.take());
+        self.sum = self.sum.wrapping_add(hash(&mut self.scratch, id, session));
+        self.reply_bytes += session.reply_bytes();
+        self.recent.insert(index, id);
+        self.shed();
     }
 
     /// Adds a session that is not there, counting it in.
     pub fn put(&mut self, id: SessionId, session: Session) {
-        let hash = self.hash(id, &session);
-        self.sum = self.sum.wrapping_add(hash);
+        self.sum = self.sum.wrapping_add(hash(&mut self.scratch, id, &session));
         self.reply_bytes += session.reply_bytes();
         self.recent.insert(session.used, id);
         self.table.insert(id, session);
@@ -124,21 +128,21 @@ impl Sessions {
         let session = self.table.remove(&id)?;
         self.recent.remove(&session.used);
         self.reply_bytes -= session.reply_bytes();
-        let hash = self.hash(id, &session);
-        self.sum = self.sum.wrapping_sub(hash);
+        self.sum = self.sum.wrapping_sub(hash(&mut self.scratch, id, &session));
         Some(session)
     }
 
     fn shed(&mut self) {
         while self.table.len() > self.limit as usize || self.reply_bytes > MAX_REPLY_BYTES {
-            let Some(&(_, oldest)) = self.recent.get_min() else { return };
+            let Some((_, &oldest)) = self.recent.first_key_value() else { return };
             self.forget(oldest);
         }
     }
+}
 
-    fn hash(&mut self, id: SessionId, session: &Session) -> u64 {
-        self.scratch.clear();
-        layout::put_session(&mut self.scratch, id, session);
-        xxh3_64(&self.scratch)
-    }
+/// Hash of the session's snapshot record.
+fn hash(scratch: &mut Vec<u8>, id: SessionId, session: &Session) -> u64 {
+    scratch.clear();
+    layout::put_session(scratch, id, session);
+    xxh3_64(scratch)
 }
