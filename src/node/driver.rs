@@ -253,7 +253,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             self.step(Input::Tick);
         }
         loop {
-            for outgoing in mem::take(&mut self.outbox.sends) {
+            // Both queues are taken and given back, to keep their memory.
+            let mut sends = mem::take(&mut self.outbox.sends);
+            for outgoing in sends.drain(..) {
                 let waits = outgoing.after.is_some_and(|ticket| ticket > self.durable);
                 if waits && !self.config.mutant.is(Bug::AckBeforeFsync) {
                     self.held.push_back(outgoing);
@@ -261,12 +263,17 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     self.ready.entry(outgoing.to).or_default().push((GROUP, outgoing.message));
                 }
             }
+            self.outbox.sends = sends;
             if self.outbox.effects.is_empty() {
                 break;
             }
-            for effect in mem::take(&mut self.outbox.effects) {
+            let mut effects = mem::take(&mut self.outbox.effects);
+            for effect in effects.drain(..) {
                 self.observer.effect(&effect);
                 self.carry_out(effect, storage).await?;
+            }
+            if self.outbox.effects.is_empty() {
+                self.outbox.effects = effects;
             }
         }
         self.consider_snapshot();
@@ -386,19 +393,11 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 
     fn flush(&mut self) {
-        for (peer, messages) in mem::take(&mut self.ready) {
-            let mut packet = Vec::with_capacity(messages.len());
-            let mut bytes = 0;
-            for (group, message) in messages {
-                self.observer.sending(peer, &message);
-                bytes += payload_bytes(&message);
-                packet.push((group, message));
-                if bytes > PACKET_BYTES {
-                    self.transport.send(Addr::Node(peer), Packet::Peer(mem::take(&mut packet)));
-                    bytes = 0;
-                }
-            }
-            if !packet.is_empty() {
+        for (&peer, messages) in &mut self.ready {
+            while !messages.is_empty() {
+                let rest = messages.split_off(packet_end(messages));
+                let packet = mem::replace(messages, rest);
+                packet.iter().for_each(|(_, message)| self.observer.sending(peer, message));
                 self.transport.send(Addr::Node(peer), Packet::Peer(packet));
             }
         }
@@ -422,6 +421,16 @@ const EXPIRE: u64 = 0;
 
 fn refusal(id: u64, why: wire::Refused) -> Packet {
     Packet::Response(wire::Response { id, body: ResponseBody::Refused(why) })
+}
+
+/// How many of `messages` go into one packet.
+fn packet_end(messages: &[(GroupId, Message)]) -> usize {
+    let mut bytes = 0;
+    let closes = |(_, message): &(GroupId, Message)| {
+        bytes += payload_bytes(message);
+        bytes > PACKET_BYTES
+    };
+    messages.iter().position(closes).map_or(messages.len(), |last| last + 1)
 }
 
 fn payload_bytes(message: &Message) -> usize {
