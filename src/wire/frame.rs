@@ -132,7 +132,7 @@ fn checksum(partial: u32, body: &[u8]) -> u32 {
 /// # Errors
 /// [`FrameError::TooLarge`]: the sender put too many messages into one packet.
 pub fn encode(packet: &Packet) -> Result<Bytes, FrameError> {
-    let mut frame = Vec::with_capacity(128);
+    let mut frame = Vec::with_capacity(512);
     frame.resize(HEADER_BYTES, 0);
     codec::append(packet, &mut frame).map_err(FrameError::Body)?;
     if frame.len() > MAX_FRAME_BYTES {
