@@ -266,7 +266,7 @@ impl Luck {
 }
 
 fn is_zero(data: &[u8]) -> bool {
-    data.iter().all(|&b| b == 0)
+    data.chunks(SECTOR).all(|part| *part == [0; SECTOR][..part.len()])
 }
 
 /// Splits a range of a file at multiples of `unit`: offsets, and ranges of the buffer.

@@ -9,6 +9,7 @@ use super::{Damage, DiskSettings, DiskStats, DiskTrouble, Scope};
 use seaworthy::storage::{DiskError, DiskFault, FileId};
 use seaworthy::types::{Addr, Rng};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A disk and all that is wrong with it.
 pub(super) struct State {
@@ -19,7 +20,7 @@ pub(super) struct State {
     pub(super) busy_until: Nanos,
     pub(super) names: Names,
     pub(super) files: BTreeMap<Inode, SimFile>,
-    pub(super) open: BTreeMap<FileId, (Inode, String)>,
+    pub(super) open: BTreeMap<FileId, (Inode, Arc<str>)>,
     pub(super) next_inode: Inode,
     pub(super) next_file: u64,
     pub(super) session: u64,
@@ -120,7 +121,7 @@ impl State {
         self.event(Kind::DiskFailure, [inode, fault.map_or(u64::MAX, |id| u64::from(id.0)), 0]);
     }
 
-    pub(super) fn opened(&self, op: &'static str, file: FileId) -> Result<(Inode, String), DiskError> {
+    pub(super) fn opened(&self, op: &'static str, file: FileId) -> Result<(Inode, Arc<str>), DiskError> {
         self.open.get(&file).cloned().ok_or_else(|| broken(op, &format!("closed file {}", file.0)))
     }
 

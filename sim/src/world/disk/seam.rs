@@ -40,7 +40,7 @@ impl Disk for SimDisk {
             };
             let file = FileId(state.next_file);
             state.next_file += 1;
-            state.open.insert(file, (inode, name.to_owned()));
+            state.open.insert(file, (inode, name.into()));
             Ok(file)
         })
     }

@@ -69,6 +69,11 @@ impl Hub {
         result
     }
 
+    /// Works on what puts no events on the agenda.
+    pub(super) fn look<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
+        work(&mut lock(&self.core))
+    }
+
     /// Ends the pump: nothing is delivered and nobody is woken any more.
     pub(super) fn stop(&self) {
         let mut core = lock(&self.core);
@@ -132,7 +137,7 @@ impl Alarm {
 
     /// Whether it is set, now for this waker.
     pub(super) fn is_set(&self, waker: &Waker) -> bool {
-        self.key.is_some_and(|key| self.hub.with(|core, _| core.schedule.is_set(key, waker)))
+        self.key.is_some_and(|key| self.hub.look(|core| core.schedule.is_set(key, waker)))
     }
 
     /// Sets it anew; `None` only for [`Schedule::fire`] to end.
@@ -156,7 +161,7 @@ impl Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            lock(&self.hub.core).schedule.cancel(key);
+            self.hub.look(|core| core.schedule.cancel(key));
         }
     }
 }

@@ -33,7 +33,7 @@ impl SimTransport {
     /// The next packet that decodes, `None` if there is none yet. The mailbox of a dead process has none ever.
     fn take(&mut self, waker: Option<&Waker>) -> Option<(Addr, Packet)> {
         loop {
-            match self.hub.with(|core, _| core.net.take(self.binding, waker)) {
+            match self.hub.look(|core| core.net.take(self.binding, waker)) {
                 Mail::Empty | Mail::Void => return None,
                 Mail::Frame(from, bytes) => match frame::decode(&bytes) {
                     Ok(packet) => return Some((from, packet)),
