@@ -73,6 +73,7 @@ impl Condition {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Versioned {
     /// The bytes.
+    #[serde(deserialize_with = "crate::codec::bytes")]
     pub value: Value,
     /// How often the key was modified before this.
     pub revision: Revision,

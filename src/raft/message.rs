@@ -18,6 +18,7 @@ pub struct Entry {
     /// The term of the leader that created it.
     pub term: Term,
     /// The state machine's command; empty for the no-op a leader appends on election (§8).
+    #[serde(deserialize_with = "crate::codec::bytes")]
     pub command: Bytes,
 }
 

@@ -38,6 +38,7 @@ pub enum RequestBody {
     /// A linearizable read.
     Get {
         /// Which key.
+        #[serde(deserialize_with = "crate::codec::bytes")]
         key: Key,
     },
     /// A write, applied at most once for each `(session, number)`.
@@ -64,8 +65,10 @@ pub enum Write {
     /// See `kv::Op::Put`.
     Put {
         /// Where.
+        #[serde(deserialize_with = "crate::codec::bytes")]
         key: Key,
         /// What.
+        #[serde(deserialize_with = "crate::codec::bytes")]
         value: Value,
         /// When to refuse.
         when: Condition,
