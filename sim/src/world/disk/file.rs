@@ -32,7 +32,7 @@ struct Chunk {
 
 /// A file's contents, volatile and durable.
 pub(super) struct SimFile {
-    chunks: Vec<Option<Chunk>>,
+    chunks: Vec<Option<Box<Chunk>>>,
     len: u64,
     batch: u32,
     dirty: Batch,
@@ -230,8 +230,9 @@ impl SimFile {
         if self.chunks.len() <= index {
             self.chunks.resize_with(index + 1, || None);
         }
-        self.chunks[index]
-            .get_or_insert_with(|| Chunk { data: vec![0; CHUNK].into_boxed_slice(), saved: [0; CHUNK / SECTOR] })
+        self.chunks[index].get_or_insert_with(|| {
+            Box::new(Chunk { data: vec![0; CHUNK].into_boxed_slice(), saved: [0; CHUNK / SECTOR] })
+        })
     }
 }
 
