@@ -120,16 +120,16 @@ impl<T: Transport, C: Clock> Patron<T, C> {
     }
 
     fn condition(&self, key: &str, when: &When) -> kv::Condition {
-        let saw = self.saw.get(key);
+        let saw = || self.saw.get(key);
         let missing = kv::Condition { revision: Some(-1), ..kv::Condition::ALWAYS };
         match when {
             When::Always => kv::Condition::ALWAYS,
             When::Missing => kv::Condition { exists: Some(false), ..kv::Condition::ALWAYS },
             When::Present => kv::Condition { exists: Some(true), ..kv::Condition::ALWAYS },
             When::SawValue => {
-                saw.map_or(missing, |v| kv::Condition { value: Some(v.value.clone()), ..kv::Condition::ALWAYS })
+                saw().map_or(missing, |v| kv::Condition { value: Some(v.value.clone()), ..kv::Condition::ALWAYS })
             }
-            When::SawRevision => saw.map_or(missing, |v| kv::Condition {
+            When::SawRevision => saw().map_or(missing, |v| kv::Condition {
                 revision: i64::try_from(v.revision).ok(),
                 ..kv::Condition::ALWAYS
             }),

@@ -7,7 +7,7 @@
 use super::super::net::Net;
 use super::super::schedule::{Due, Schedule, TimerKey};
 use super::super::{Nanos, TimeSource, lock, nanos};
-use madsim::time::TimeHandle;
+use madsim::time::{Sleep, TimeHandle};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::{Future, poll_fn};
@@ -26,6 +26,8 @@ pub(super) struct Core {
     pub(super) schedule: Schedule,
     pub(super) net: Net,
     pump: Option<Waker>,
+    /// Arms madsim's timers; reset each time.
+    timer: Sleep,
     /// When madsim will wake the pump; all in the future.
     armed: BinaryHeap<Reverse<Nanos>>,
     stopped: bool,
@@ -40,6 +42,7 @@ impl Hub {
                 schedule: Schedule::default(),
                 net,
                 pump: None,
+                timer: TimeHandle::current().sleep(Duration::ZERO),
                 armed: BinaryHeap::new(),
                 stopped: false,
             }),
@@ -114,11 +117,10 @@ impl Core {
         if self.armed.peek().is_some_and(|Reverse(armed)| *armed <= at) {
             return;
         }
-        let mut sleep = time.sleep(Duration::ZERO);
-        let mut sleep = Pin::new(&mut sleep);
-        sleep.as_mut().reset(time.now_instant() + Duration::from_nanos(at.saturating_sub(now)));
+        let mut timer = Pin::new(&mut self.timer);
+        timer.as_mut().reset(time.now_instant() + Duration::from_nanos(at.saturating_sub(now)));
         self.armed.push(Reverse(at));
-        if sleep.poll(&mut Context::from_waker(pump)).is_ready() {
+        if timer.poll(&mut Context::from_waker(pump)).is_ready() {
             pump.wake_by_ref();
         }
     }
