@@ -74,8 +74,10 @@ fn vary_settings(scenario: &mut Scenario, rng: &mut Rng) {
     cluster.max_in_flight = one_of(rng, &[1, 4, 32]);
     cluster.snapshot_chunk = one_of(rng, &[256, 4 << 10, 64 << 10]);
     cluster.segment_bytes = one_of(rng, &[16 << 10, 64 << 10, 1 << 20]);
-    network.latency = Duration::from_millis(one_of(rng, &[1, 5, timeout / 20]));
-    network.jitter = Duration::from_millis(one_of(rng, &[1, 5, timeout / 20]));
+    // Slow for the servers, but not so slow that clients give up in fair weather, or no progress could be demanded.
+    let slow = (timeout / 20).min(workload.attempt.as_millis() as u64 / 20).max(1);
+    network.latency = Duration::from_millis(one_of(rng, &[1, 5, slow]));
+    network.jitter = Duration::from_millis(one_of(rng, &[1, 5, slow]));
     workload.clients = one_of(rng, &[2, 5, 10]);
     workload.keys = one_of(rng, &[1, 3, 10, 50]);
     workload.skew = one_of(rng, &[Skew::Zipf, Skew::Uniform]);

@@ -59,13 +59,18 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
             format!("{ok} operations succeeded, at least {} were expected", expect.min_ok),
         );
     }
-    let inert: Vec<String> = evidence.faults.iter().filter(|f| f.affected == 0).map(|f| f.kind.clone()).collect();
-    let required = |kind: &String| match &expect.must_fire {
-        MustFire::All => true,
-        MustFire::Kinds(kinds) => kinds.contains(kind),
-    };
-    let inert: Vec<String> = inert.into_iter().filter(required).collect();
+    let inert = inert(evidence.faults, &expect.must_fire);
     if inert.is_empty() { Verdict::Pass } else { Verdict::Inert { faults: inert } }
+}
+
+/// The kinds of fault that had no effect and should have had one.
+fn inert(faults: &[FaultTally], must_fire: &MustFire) -> Vec<String> {
+    let required = |fault: &&FaultTally| match must_fire {
+        MustFire::All => true,
+        MustFire::Any => faults.iter().all(|f| f.affected == 0),
+        MustFire::Kinds(kinds) => kinds.contains(&fault.kind),
+    };
+    faults.iter().filter(|fault| fault.affected == 0).filter(required).map(|fault| fault.kind.clone()).collect()
 }
 
 fn fail(property: &str, detail: String) -> Verdict {
@@ -155,4 +160,24 @@ pub fn figures(plan: &Plan, history: &check::History) -> Figures {
     }
     figures.recovery_ms = first_answer.map(|at| (at - calm) / 1_000_000);
     figures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_have_had_an_effect() {
+        let fault = |kind: &str, affected| {
+            let kind = kind.to_owned();
+            FaultTally { kind, requested: 1, fired: 1, affected, inert: u64::from(affected == 0) }
+        };
+        let some = [fault("kill", 3), fault("pause", 0), fault("rot", 0)];
+        assert_eq!(inert(&some, &MustFire::All), ["pause", "rot"]);
+        assert_eq!(inert(&some, &MustFire::Kinds(vec!["kill".into(), "rot".into()])), ["rot"]);
+        assert!(inert(&some, &MustFire::Any).is_empty());
+        assert_eq!(inert(&some[1..], &MustFire::Any), ["pause", "rot"]);
+        assert!(inert(&some, &MustFire::Kinds(Vec::new())).is_empty());
+        assert!(inert(&[], &MustFire::Any).is_empty());
+    }
 }

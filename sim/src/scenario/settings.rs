@@ -205,18 +205,21 @@ impl Times {
 pub enum MustFire {
     /// Each kind that the plan holds.
     All,
+    /// At least one of the kinds that the plan holds: for storms so random that a fault may meet a server already down.
+    Any,
     /// These kinds; none at all when empty.
     Kinds(Vec<String>),
 }
 
 impl Setting for MustFire {
     fn what() -> String {
-        format!("all, none, or kinds of fault among {}", crate::plan::KINDS.map(|k| k.0).join(", "))
+        format!("all, any, none, or kinds of fault among {}", crate::plan::KINDS.map(|k| k.0).join(", "))
     }
     fn parse(text: &str) -> Option<Self> {
         let known = |kind: &&str| crate::plan::KINDS.iter().any(|k| k.0 == *kind);
         match text {
             "all" => Some(MustFire::All),
+            "any" => Some(MustFire::Any),
             "none" => Some(MustFire::Kinds(Vec::new())),
             _ => text.split(',').map(|k| known(&k).then(|| k.into())).collect::<Option<_>>().map(MustFire::Kinds),
         }
@@ -224,6 +227,7 @@ impl Setting for MustFire {
     fn show(&self) -> String {
         match self {
             MustFire::All => "all".into(),
+            MustFire::Any => "any".into(),
             MustFire::Kinds(kinds) if kinds.is_empty() => "none".into(),
             MustFire::Kinds(kinds) => kinds.join(","),
         }
@@ -237,7 +241,8 @@ section! {
         linearizable: bool = true,
         /// Operations that succeed, at least.
         min_ok: u64 = 100,
-        /// Kinds of fault that must have had an effect at least once.
+        /// Kinds of fault that must have had an effect at least once: `all` of the plan, `any` of it (at least one), `none`,
+        /// or those listed.
         must_fire: MustFire = MustFire::All,
     }
 }
