@@ -200,7 +200,7 @@ impl Observer for Witness {
         picture.state(self.node, kv.applied(), || kv.digest());
         if let Some(violation) = picture.violation.clone() {
             drop(picture);
-            // Unwinds out of the runtime: the run ends at this very step.
+            // Unwinds out of the node, whose run ends with it.
             panic!("{} is broken: {}", violation.property, violation.detail);
         }
     }

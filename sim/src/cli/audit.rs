@@ -5,35 +5,68 @@
 //! these differ is printed.
 
 use super::source::Source;
-use super::{Common, Failure};
+use super::{Common, Failure, at_least_one, jobs};
 use crate::pool;
 use crate::report::Progress;
 use crate::world::trace::first_difference;
 use clap::Args;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::available_parallelism;
+
+const AUDIT: &str = "\
+Examples:
+  cargo sim audit
+  cargo sim audit scenarios/cp/swarm.toml --seeds 1 --reruns 10000";
 
 #[derive(Args)]
+#[command(after_help = AUDIT)]
 pub(super) struct Audit {
     /// Files or folders
     #[arg(default_value = "scenarios")]
     paths: Vec<PathBuf>,
     /// Seeds for each scenario
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
     seeds: u64,
     /// Processes for each seed
-    #[arg(long, default_value_t = 2)]
-    reruns: usize,
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one)]
+    reruns: u64,
     /// Processes at a time [default: one for each processor]
-    #[arg(long)]
-    jobs: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    jobs: Option<u64>,
     #[command(flatten)]
     common: Common,
 }
+
+/// What a process said of its run: the trace's hash, or why there is none.
+type Heard = Result<String, String>;
+
+/// The hashes heard so far, one for each task, and the first disagreement.
+#[derive(Default)]
+struct Hashes {
+    heard: BTreeMap<usize, String>,
+    wrong: Option<(usize, Heard)>,
+}
+
+impl Hashes {
+    /// Takes in what one more run of `task` said; whether it agrees with the runs before it.
+    fn agrees(&mut self, task: usize, heard: Heard) -> bool {
+        let agrees = match &heard {
+            Ok(hash) => hash == self.heard.entry(task).or_insert_with(|| hash.clone()),
+            Err(_) => false,
+        };
+        if !agrees {
+            self.wrong.get_or_insert((task, heard));
+        }
+        agrees
+    }
+}
+
+/// Where two traces part: the line, and what each has there.
+type Parting = (u64, String, String);
 
 impl Audit {
     pub(super) fn run(self) -> Result<(), Failure> {
@@ -42,47 +75,58 @@ impl Audit {
         for seed in 1..=self.seeds {
             tasks.extend(sources.iter().filter(|s| !s.is_plan() || seed == 1).map(|s| (s.path.as_path(), seed)));
         }
-        let total = tasks.len() * self.reruns;
-        let jobs = self.jobs.unwrap_or_else(|| available_parallelism().map_or(1, Into::into));
+        let reruns = usize::try_from(self.reruns).unwrap_or(usize::MAX);
+        let total = tasks.len().saturating_mul(reruns);
         let mut progress = Progress::new(total as u64, self.common.json);
-        let mut hashes: BTreeMap<usize, String> = BTreeMap::new();
-        let mut wrong = None;
+        let mut hashes = Hashes::default();
         pool::each(
             total,
-            jobs,
+            jobs(self.jobs),
             |n| self.hash(tasks[n % tasks.len()]),
-            |n, hash| {
-                let task = n % tasks.len();
-                let agrees = match &hash {
-                    Ok(hash) => hash == hashes.entry(task).or_insert_with(|| hash.clone()),
-                    Err(_) => false,
-                };
-                if !agrees {
-                    wrong.get_or_insert((task, hash));
-                }
+            |n, heard| {
+                let agrees = hashes.agrees(n % tasks.len(), heard);
                 progress.done(agrees);
                 agrees
             },
         );
         progress.finish();
-        let Some((task, hash)) = wrong else {
-            if self.common.json {
-                println!("{}", serde_json::json!({ "runs": total, "plans": tasks.len(), "equal": true }));
-            } else {
-                println!(
-                    "{total} runs in processes of their own, {} each of {} plans: all traces equal",
-                    self.reruns,
-                    tasks.len()
-                );
+        match hashes.wrong {
+            None => {
+                self.say_equal(total, tasks.len());
+                Ok(())
             }
+            Some((task, heard)) => {
+                let hash = heard?;
+                self.say_unequal(tasks[task], [&hashes.heard[&task], &hash])?;
+                Err(Failure::Property)
+            }
+        }
+    }
+
+    fn say_equal(&self, runs: usize, plans: usize) {
+        if self.common.json {
+            println!("{}", json!({ "runs": runs, "plans": plans, "equal": true }));
+        } else {
+            let each = self.reruns;
+            println!("{runs} runs in processes of their own, {each} each of {plans} plans: all traces equal");
+        }
+    }
+
+    fn say_unequal(&self, task: (&Path, u64), hashes: [&str; 2]) -> Result<(), String> {
+        let (file, seed) = (task.0.display().to_string(), task.1);
+        let parting = self.parting(task)?;
+        if self.common.json {
+            let difference = parting.map(|(line, a, b)| json!({ "line": line, "traces": [a, b] }));
+            let facts = json!({ "equal": false, "file": file, "seed": seed, "hashes": hashes, "difference": difference });
+            println!("{facts}");
             return Ok(());
-        };
-        let hash = hash?;
-        let (path, seed) = tasks[task];
-        let earlier = &hashes[&task];
-        println!("{} with seed {seed}: trace {hash} where another process had {earlier}", path.display());
-        self.explain(tasks[task])?;
-        Err(Failure::Property)
+        }
+        println!("{file} with seed {seed}: trace {} where another process had {}", hashes[1], hashes[0]);
+        match parting {
+            Some((line, a, b)) => println!("first difference, in line {line} of the traces:\n  {a}\n  {b}"),
+            None => println!("{PAIRS} more pairs of runs with full traces were equal"),
+        }
+        Ok(())
     }
 
     fn command(&self, (path, seed): (&Path, u64)) -> Result<Command, String> {
@@ -95,36 +139,74 @@ impl Audit {
     }
 
     /// The trace hash of a run in a process of its own.
-    fn hash(&self, task: (&Path, u64)) -> Result<String, String> {
+    fn hash(&self, task: (&Path, u64)) -> Heard {
         let output = self.command(task)?.arg("--hash").output().map_err(|e| e.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         if text.len() == 16 { Ok(text) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
     }
 
-    /// Runs twice more with full traces and prints where they part.
-    fn explain(&self, task: (&Path, u64)) -> Result<(), String> {
-        for attempt in 1..=20 {
-            let dirs = [1, 2].map(|n| super::reports().join(format!("audit-{attempt}-{n}")));
+    /// Runs pairs with full traces until two part; the traces of those are kept.
+    fn parting(&self, task: (&Path, u64)) -> Result<Option<Parting>, String> {
+        for pair in 1..=PAIRS {
+            let dirs = [1, 2].map(|n| super::reports().join(format!("audit-{pair}-{n}")));
             for dir in &dirs {
-                let status =
-                    self.command(task)?.arg("--trace").arg("--out").arg(dir).output().map_err(|e| e.to_string())?;
-                drop(status);
+                // The run may pass or fail, as long as it leaves a trace.
+                self.command(task)?.arg("--trace").arg("--out").arg(dir).output().map_err(|e| e.to_string())?;
             }
-            let traces = [0, 1].map(|n| File::open(dirs[n].join("trace.txt")).map(BufReader::new));
-            let [Ok(a), Ok(b)] = traces else { return Err("the traces could not be read".to_owned()) };
-            if let Some((line, a, b)) = first_difference(a, b).map_err(|e| e.to_string())? {
-                println!(
-                    "first difference, line {line} of {} and {}:\n  {a}\n  {b}",
-                    dirs[0].display(),
-                    dirs[1].display()
-                );
-                return Ok(());
+            if let Some(parting) = compare(&dirs)? {
+                return Ok(Some(parting));
             }
             for dir in &dirs {
                 let _ = fs::remove_dir_all(dir);
             }
         }
-        println!("twenty more pairs of runs with full traces were equal");
-        Ok(())
+        Ok(None)
+    }
+}
+
+/// How many pairs of runs are made to catch a difference with full traces.
+const PAIRS: u32 = 20;
+
+/// Where the traces in two folders part.
+fn compare(dirs: &[PathBuf; 2]) -> Result<Option<Parting>, String> {
+    let open = |dir: &PathBuf| {
+        let path = dir.join("trace.txt");
+        File::open(&path).map(BufReader::new).map_err(|e| format!("{}: {e}", path.display()))
+    };
+    first_difference(open(&dirs[0])?, open(&dirs[1])?).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_that_differs_or_is_missing_is_told() {
+        let mut hashes = Hashes::default();
+        let heard = |hash: &str| Ok(hash.to_owned());
+        assert!(hashes.agrees(0, heard("a")) && hashes.agrees(1, heard("b")));
+        assert!(hashes.agrees(0, heard("a")) && hashes.agrees(1, heard("b")));
+        assert_eq!(hashes.wrong, None);
+        assert!(!hashes.agrees(1, heard("a")), "what another task had counts nothing");
+        assert!(!hashes.agrees(0, Err("killed".to_owned())), "a run without a hash is no agreement");
+        assert_eq!(hashes.wrong, Some((1, heard("a"))), "the first disagreement is the one explained");
+        assert_eq!(hashes.heard[&1], "b");
+    }
+
+    #[test]
+    fn two_traces_are_compared_line_by_line() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dirs = ["a", "b"].map(|name| dir.path().join(name));
+        let write = |n: usize, trace: &str| {
+            fs::create_dir_all(&dirs[n]).and_then(|()| fs::write(dirs[n].join("trace.txt"), trace)).expect("written");
+        };
+        write(0, "0.1 start n1 times=1\n0.2 send n1\u{2192}n2 frame=1\n");
+        assert!(compare(&dirs).expect_err("one is missing").contains("trace.txt"));
+        write(1, "0.1 start n1 times=1\n0.2 send n1\u{2192}n2 frame=1\n");
+        assert_eq!(compare(&dirs), Ok(None));
+        write(1, "0.1 start n1 times=1\n0.2 send n1\u{2192}n3 frame=1\n");
+        let parting = compare(&dirs).expect("both can be read").expect("they part");
+        assert_eq!(parting.0, 2);
+        assert!(parting.1.contains("n2") && parting.2.contains("n3"));
     }
 }

@@ -3,7 +3,7 @@
 //! Each row is a whole run: real frames, disk model, oracle, history and verdict included; the fastest of `--repeat`
 //! runs counts, the load it was made under is in the row.
 
-use super::Failure;
+use super::{Failure, at_least_one};
 use super::one::json;
 use crate::plan::Plan;
 use crate::report::Verdict;
@@ -14,9 +14,10 @@ use serde::Serialize;
 use std::sync::Arc;
 
 #[derive(Args)]
+#[command(after_help = "Example:\n  cargo sim bench --repeat 20 --json")]
 pub(super) struct Bench {
     /// Runs of each row; the fastest counts
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
     repeat: u64,
     /// Print JSON instead of text
     #[arg(long)]

@@ -2,22 +2,36 @@
 
 use super::one::{json, save, write};
 use super::source::Source;
-use super::{Common, Failure, reports};
+use super::{Common, Failure, at_least_one, jobs, reports};
 use crate::pool;
 use crate::report::{self, Progress, Report, RunInfo, RunRecord, Style, Verdict, write_folder};
 use crate::run;
 use clap::Args;
 use std::path::{Path, PathBuf};
-use std::thread::available_parallelism;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+const COMPARE: &str = "\
+Examples:
+  cargo sim compare
+  cargo sim compare scenarios/cp/swarm.toml --seeds 200 --out reports/swarm";
+
+const SWEEP: &str = "\
+Plans are replayed once each, whatever --seeds says. What did not pass is kept under reports/failures/.
+
+Examples:
+  cargo sim sweep scenarios --seeds 500 --jobs 2
+  cargo sim sweep scenarios/cp/figure-8.toml --seeds 500 --until-failure --mutant commit-old-term
+  cargo sim sweep scenarios/regress
+  cargo sim sweep scenarios/cp/swarm.toml --from 501 --seeds 500 --json";
+
 #[derive(Args)]
+#[command(after_help = COMPARE)]
 pub(super) struct Compare {
     /// Files or folders
     #[arg(default_value = "scenarios")]
     paths: Vec<PathBuf>,
     /// Seeds for each scenario
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
     seeds: u64,
     /// Folder for the report
     #[arg(long, value_name = "DIR", default_value = "reports/latest")]
@@ -27,12 +41,13 @@ pub(super) struct Compare {
 }
 
 #[derive(Args)]
+#[command(after_help = SWEEP)]
 pub(super) struct Sweep {
     /// Files or folders
     #[arg(default_value = "scenarios")]
     paths: Vec<PathBuf>,
     /// Seeds for each scenario
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
     seeds: u64,
     /// Stop at the first run in which a property fails
     #[arg(long)]
@@ -44,11 +59,11 @@ pub(super) struct Sweep {
 #[derive(Args)]
 struct Sweeping {
     /// The first seed
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
     from: u64,
     /// Runs at a time [default: one for each processor]
-    #[arg(long)]
-    jobs: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    jobs: Option<u64>,
     #[command(flatten)]
     common: Common,
 }
@@ -75,7 +90,6 @@ fn sweep(paths: &[PathBuf], seeds: u64, until_failure: bool, how: &Sweeping) -> 
     for seed in how.from..how.from.saturating_add(seeds) {
         tasks.extend(sources.iter().filter(|s| !s.is_plan() || seed == how.from).map(|source| (source, seed)));
     }
-    let jobs = how.jobs.unwrap_or_else(|| available_parallelism().map_or(1, Into::into));
     let mut progress = Progress::new(tasks.len() as u64, how.common.json);
     let mut records: Vec<(usize, RunRecord)> = Vec::new();
     let mut trouble = None;
@@ -86,7 +100,7 @@ fn sweep(paths: &[PathBuf], seeds: u64, until_failure: bool, how: &Sweeping) -> 
         let finished = run::run(&plan, run::Options { mutant: how.common.mutant, trace: None });
         (plan, finished)
     };
-    pool::each(tasks.len(), jobs, work, |n, (plan, finished)| {
+    pool::each(tasks.len(), jobs(how.jobs), work, |n, (plan, finished)| {
         let verdict = &finished.record.outcome.verdict;
         progress.done(*verdict == Verdict::Pass);
         let failed = matches!(verdict, Verdict::Fail { .. });

@@ -86,6 +86,21 @@ fn bug(name: &str) -> Result<Bug, String> {
     Bug::ALL.into_iter().find(|bug| bug.name() == name).ok_or_else(|| format!("no such bug; there are: {}", known()))
 }
 
+/// A number of runs, seeds or processes: none at all would pass without having shown anything.
+fn at_least_one(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err("expected 1 or more".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("expected a number: {error}")),
+    }
+}
+
+/// How many runs to make at a time: as asked for, or one for each processor.
+fn jobs(asked: Option<u64>) -> usize {
+    let all = || std::thread::available_parallelism().map_or(1, Into::into);
+    asked.map_or_else(all, |jobs| usize::try_from(jobs).unwrap_or(usize::MAX))
+}
+
 /// Runs the command line.
 #[must_use]
 pub fn main() -> ExitCode {

@@ -13,7 +13,31 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+const RUN: &str = "\
+Writes plan.plan, history.jsonl, history.edn, faults.jsonl and outcome.json, and trace.txt with --trace.
+
+Examples:
+  cargo sim run scenarios/cp/leader-isolated.toml --seed 7
+  cargo sim run scenarios/cp/figure-8.toml --seed 1 --mutant commit-old-term
+  cargo sim run scenarios/cp/swarm.toml --seed 7 --trace --out /tmp/swarm-7";
+
+const REPLAY: &str = "\
+Examples:
+  cargo sim replay reports/runs/leader-isolated-7/plan.plan
+  cargo sim replay reports/failures/figure-8-1-commit-old-term.plan --mutant commit-old-term";
+
+const PLAN: &str = "\
+Examples:
+  cargo sim plan scenarios/cp/leader-isolated.toml --seed 7
+  cargo sim plan scenarios/cp/swarm.toml --seed 7 > mine.plan    then edit it and: cargo sim replay mine.plan";
+
+const LIST: &str = "\
+Examples:
+  cargo sim list
+  cargo sim list scenarios/regress --json";
+
 #[derive(Args)]
+#[command(after_help = RUN)]
 pub(super) struct Run {
     /// Scenario (.toml) or plan (.plan)
     file: PathBuf,
@@ -25,6 +49,7 @@ pub(super) struct Run {
 }
 
 #[derive(Args)]
+#[command(after_help = REPLAY)]
 pub(super) struct Replay {
     /// Plan (.plan), as written with every run
     file: PathBuf,
@@ -151,6 +176,7 @@ fn describe(plan: &Plan, finished: &Finished, dir: &Path) {
 }
 
 #[derive(Args)]
+#[command(after_help = PLAN)]
 pub(super) struct ShowPlan {
     /// Scenario (.toml)
     file: PathBuf,
@@ -175,6 +201,7 @@ impl ShowPlan {
 }
 
 #[derive(Args)]
+#[command(after_help = LIST)]
 pub(super) struct List {
     /// Files or folders
     #[arg(default_value = "scenarios")]

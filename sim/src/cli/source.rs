@@ -25,10 +25,8 @@ impl Source {
     pub(super) fn load(path: &Path) -> Result<Source, String> {
         let what = match path.extension().and_then(|e| e.to_str()) {
             Some("toml") => What::Scenario(Arc::new(Scenario::load(path).map_err(|e| e.to_string())?)),
-            Some("plan") => {
-                let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-                What::Plan(Arc::new(Plan::read(&path.display().to_string(), &text).map_err(|e| e.to_string())?))
-            }
+            Some("plan") => What::Plan(Arc::new(Plan::load(path).map_err(|e| e.to_string())?)),
+            _ if !path.exists() => return Err(format!("{}: no such file or folder", path.display())),
             _ => return Err(format!("{}: expected a scenario (.toml), a plan (.plan) or a folder", path.display())),
         };
         Ok(Source { path: path.to_owned(), what })

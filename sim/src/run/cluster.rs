@@ -1,5 +1,6 @@
 //! The cluster under test: nodes booted on the simulated world exactly as a server boots, with the oracle looking on.
 
+use super::wreck::Wreck;
 use super::{EPOCH, Traces, lock, nodes};
 use crate::oracle::Oracle;
 use crate::plan::Plan;
@@ -62,6 +63,7 @@ impl Cluster {
                 seed: plan.seed,
                 oracle: traces.oracle.clone(),
                 refusals: traces.refusals.clone(),
+                wreck: traces.wreck.clone(),
             };
             let boot = Arc::new(boot);
             world.add_node(id, clock, move |env| Box::pin(boot.clone().run(env)));
@@ -104,13 +106,17 @@ struct Boot {
     seed: u64,
     oracle: Oracle,
     refusals: Refusals,
+    wreck: Wreck,
 }
 
 impl Boot {
     async fn run(self: Arc<Self>, env: NodeEnv) {
         let id = env.id;
-        let Err(error) = self.serve(env).await;
-        lock(&self.refusals).push((id, error.to_string()));
+        match self.wreck.catch(self.serve(env)).await {
+            Some(Err(error)) => lock(&self.refusals).push((id, error.to_string())),
+            // The run is over. The process neither goes on nor ends.
+            None => std::future::pending().await,
+        }
     }
 
     async fn serve(&self, env: NodeEnv) -> Result<Infallible, seaworthy::storage::StorageError> {

@@ -1,16 +1,17 @@
 //! One run: a plan carried out against a cluster, and what came of it.
 //!
 //! Everything happens on a fresh thread with a fresh madsim runtime, whose chance is drawn from the plan's seed. The run
-//! ends early at the first step that breaks an invariant: a node's own assertion or the oracle's observation unwinds out
-//! of the runtime and becomes the verdict. What clients saw until then is kept.
+//! ends early at the first step that breaks an invariant: a node's own assertion or the oracle's observation panics,
+//! which is caught around the node and becomes the verdict. What clients saw until then is kept.
 //!
 //! - [`cluster`](self): nodes booted on the simulated world. `nemesis`: the plan's faults. `workload`: its clients.
-//! - `verdict`: the judgement, from recorded facts only.
+//! - `wreck`: panics of nodes. `verdict`: the judgement, from recorded facts only.
 
 mod cluster;
 mod nemesis;
 mod verdict;
 mod workload;
+mod wreck;
 
 use crate::oracle::{Oracle, Violation};
 use crate::plan::{Call, Plan, What};
@@ -34,6 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use workload::{Log, Patron};
+use wreck::Wreck;
 
 /// How a plan is run.
 #[derive(Default)]
@@ -75,6 +77,7 @@ struct Traces {
     oracle: Oracle,
     recorder: Arc<Mutex<Recorder>>,
     refusals: Refusals,
+    wreck: Wreck,
     ending: Arc<Mutex<Ending>>,
 }
 
@@ -93,9 +96,17 @@ fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
     let inside = traces.clone();
     let unwound = panic::catch_unwind(AssertUnwindSafe(|| {
         let runtime = madsim::runtime::Runtime::with_seed_and_config(plan.seed, madsim::Config::default());
-        runtime.block_on(voyage(plan.clone(), options.mutant, inside));
+        let sunk = inside.wreck.clone();
+        runtime.block_on(async move {
+            tokio::select! {
+                biased;
+                () = sunk.sunk() => {}
+                () = voyage(plan.clone(), options.mutant, inside) => {}
+            }
+        });
     }));
-    let violation = traces.oracle.violation().or_else(|| unwound.err().map(|payload| assertion(&*payload)));
+    let panic = traces.wreck.take().or(unwound.err());
+    let violation = traces.oracle.violation().or_else(|| panic.map(|payload| assertion(&*payload)));
     finish(plan, options.mutant, &traces, violation, start)
 }
 
