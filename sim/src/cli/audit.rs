@@ -117,7 +117,8 @@ impl Audit {
         let parting = self.parting(task)?;
         if self.common.json {
             let difference = parting.map(|(line, a, b)| json!({ "line": line, "traces": [a, b] }));
-            let facts = json!({ "equal": false, "file": file, "seed": seed, "hashes": hashes, "difference": difference });
+            let facts =
+                json!({ "equal": false, "file": file, "seed": seed, "hashes": hashes, "difference": difference });
             println!("{facts}");
             return Ok(());
         }

@@ -3,8 +3,8 @@
 //! Each row is a whole run: real frames, disk model, oracle, history and verdict included; the fastest of `--repeat`
 //! runs counts, the load it was made under is in the row.
 
-use super::{Failure, at_least_one};
 use super::one::json;
+use super::{Failure, at_least_one};
 use crate::plan::Plan;
 use crate::report::Verdict;
 use crate::run;

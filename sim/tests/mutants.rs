@@ -1,0 +1,94 @@
+//! The proof that the oracles bite: every planted bug is found by the scenario made for it, within 500 seeds, and what
+//! finds it is the bug: the same run without it passes.
+//!
+//! `scenarios/regress/*.plan` are runs kept for good. Those named after a bug must still catch it.
+
+#![cfg(all(madsim, feature = "mutants"))]
+
+use seaworthy::mutant::Bug;
+use seaworthy_sim::plan::Plan;
+use seaworthy_sim::pool;
+use seaworthy_sim::report::Verdict;
+use seaworthy_sim::run::{Options, quiet_panics, run};
+use seaworthy_sim::scenario::Scenario;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+/// The scenario made for each bug, and the properties that bug breaks.
+const MADE_FOR: [(Bug, &str, &[&str]); 6] = [
+    (Bug::AckBeforeFsync, "acked-is-durable", &["leader completeness", "state-machine safety", "linearizable"]),
+    (Bug::VoteTwice, "vote-after-restart", &["one vote a term", "election safety"]),
+    (Bug::CommitOldTerm, "figure-8", &["leader completeness", "state-machine safety", "linearizable"]),
+    (Bug::StaleRead, "deposed-leader-reads", &["linearizable"]),
+    (Bug::ForgetSessions, "retries-over-snapshots", &["equal states", "linearizable"]),
+    (Bug::SkipChecksum, "disk-rot", &["state-machine safety", "log matching", "equal states", "assertion"]),
+];
+
+/// More seeds than this a bug must not need.
+const SEEDS: usize = 500;
+
+fn scenarios() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios")
+}
+
+fn verdict(plan: &Arc<Plan>, mutant: Option<Bug>) -> Verdict {
+    run(plan, Options { mutant, ..Options::default() }).record.outcome.verdict
+}
+
+/// The first seed that fails with `bug` planted, the property it breaks, and the evidence.
+fn hunt(scenario: &Scenario, bug: Bug) -> Option<(u64, String, String)> {
+    let plan = |n: usize| Arc::new(Plan::expand(scenario, n as u64 + 1));
+    let mut found: Option<(u64, String, String)> = None;
+    let jobs = available_parallelism().map_or(1, Into::into);
+    let work = |n| verdict(&plan(n), Some(bug));
+    pool::each(SEEDS, jobs, work, |n, verdict| {
+        if let Verdict::Fail { property, detail } = verdict
+            && found.as_ref().is_none_or(|(seed, ..)| n as u64 + 1 < *seed)
+        {
+            found = Some((n as u64 + 1, property, detail));
+        }
+        found.is_none()
+    });
+    found
+}
+
+#[test]
+fn every_planted_bug_is_found_by_the_scenario_made_for_it() {
+    quiet_panics();
+    assert_eq!(MADE_FOR.map(|made| made.0), Bug::ALL, "a scenario for every bug");
+    for (bug, name, breaks) in MADE_FOR {
+        let scenario = Scenario::load(&scenarios().join(format!("cp/{name}.toml"))).expect("a bundled scenario");
+        let Some((seed, property, detail)) = hunt(&scenario, bug) else {
+            panic!("{name} does not find {} within {SEEDS} seeds", bug.name());
+        };
+        println!("{:<17} found by {name} with seed {seed}: {property}: {}", bug.name(), detail.lines().next().unwrap());
+        assert!(breaks.contains(&property.as_str()), "{} breaks {property}, of all things: {detail}", bug.name());
+        let plan = Arc::new(Plan::expand(&scenario, seed));
+        assert_eq!(verdict(&plan, None), Verdict::Pass, "{name} with seed {seed} and no bug planted");
+    }
+}
+
+#[test]
+fn kept_plans_pass_and_those_named_after_a_bug_catch_it() {
+    quiet_panics();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(scenarios().join("regress"))
+        .expect("the folder of kept plans")
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "plan"))
+        .collect();
+    files.sort();
+    let mut caught = 0;
+    for file in &files {
+        let name = file.file_stem().and_then(|stem| stem.to_str()).expect("a name in UTF-8");
+        let plan = Arc::new(Plan::load(file).unwrap_or_else(|problem| panic!("{problem}")));
+        assert_eq!(plan.scenario, name, "a kept plan bears its file's name, so that reports can tell it apart");
+        assert_eq!(verdict(&plan, None), Verdict::Pass, "{name}");
+        if let Some(bug) = Bug::ALL.into_iter().find(|bug| bug.name() == name) {
+            let with = verdict(&plan, Some(bug));
+            assert!(matches!(with, Verdict::Fail { .. }), "{name} no longer catches its bug: {with:?}");
+            caught += 1;
+        }
+    }
+    assert!(caught >= 2 && files.len() > caught, "{} kept plans, {caught} of bugs", files.len());
+}
