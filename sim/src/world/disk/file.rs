@@ -21,7 +21,16 @@ enum Old {
 /// What changed between two syncs: first old contents of each sector changed, in the order of the changes.
 struct Batch {
     old_len: u64,
-    undo: Vec<(u32, Old)>,
+    /// When the first change of length began.
+    grown: Nanos,
+    /// Each with the time at which the first change of the sector began.
+    undo: Vec<(Nanos, u32, Old)>,
+}
+
+impl Batch {
+    fn new(old_len: u64) -> Batch {
+        Batch { old_len, grown: Nanos::MAX, undo: Vec::new() }
+    }
 }
 
 struct Chunk {
@@ -49,8 +58,7 @@ pub(super) struct Wreck {
 
 impl SimFile {
     pub(super) fn new() -> SimFile {
-        let dirty = Batch { old_len: 0, undo: Vec::new() };
-        SimFile { chunks: Vec::new(), len: 0, batch: 1, dirty, syncing: VecDeque::new() }
+        SimFile { chunks: Vec::new(), len: 0, batch: 1, dirty: Batch::new(0), syncing: VecDeque::new() }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -73,17 +81,20 @@ impl SimFile {
         }
     }
 
-    /// Writes, extending the file if need be.
-    pub(super) fn write(&mut self, offset: u64, data: &[u8]) {
+    /// Writes, beginning at `begun`, extending the file if need be.
+    pub(super) fn write(&mut self, begun: Nanos, offset: u64, data: &[u8]) {
         for (at, part) in pieces(offset, data.len(), SECTOR) {
-            self.save((at / SECTOR as u64) as u32);
+            self.save(begun, (at / SECTOR as u64) as u32);
             self.put(at, &data[part]);
         }
-        self.grow(offset + data.len() as u64);
+        self.grow(begun, offset + data.len() as u64);
     }
 
     /// Extends the file with zeros to at least `len` bytes.
-    pub(super) fn grow(&mut self, len: u64) {
+    pub(super) fn grow(&mut self, begun: Nanos, len: u64) {
+        if len > self.len {
+            self.dirty.grown = self.dirty.grown.min(begun);
+        }
         self.len = self.len.max(len);
         let chunks = self.len.div_ceil(CHUNK as u64) as usize;
         if self.chunks.len() < chunks {
@@ -93,7 +104,7 @@ impl SimFile {
 
     /// Everything written so far becomes durable at `effective`.
     pub(super) fn begin_sync(&mut self, effective: Nanos) {
-        let fresh = Batch { old_len: self.len, undo: Vec::new() };
+        let fresh = Batch::new(self.len);
         self.batch += 1;
         self.syncing.push_back((effective, std::mem::replace(&mut self.dirty, fresh)));
     }
@@ -109,30 +120,30 @@ impl SimFile {
     pub(super) fn drop_dirty(&mut self) -> u64 {
         self.batch += 1;
         let undo = std::mem::take(&mut self.dirty.undo);
-        for (sector, old) in &undo {
+        for (_, sector, old) in &undo {
             self.restore(*sector, old);
         }
         undo.len() as u64
     }
 
-    /// The power fails: of what is not durable by now, some survives. Whole sectors do or do not; which ones is a
+    /// The power fails at `now`: of what had begun and is not durable, some survives. Whole sectors do or do not; which ones is a
     /// matter of the file's luck: all, none, those written first, or each for itself.
-    pub(super) fn crash(&mut self, rng: &mut Rng) -> Wreck {
+    pub(super) fn crash(&mut self, now: Nanos, rng: &mut Rng) -> Wreck {
         self.batch += 1;
-        let dirty = std::mem::replace(&mut self.dirty, Batch { old_len: 0, undo: Vec::new() });
+        let dirty = std::mem::replace(&mut self.dirty, Batch::new(0));
         let batches: Vec<Batch> = self.syncing.drain(..).map(|(_, batch)| batch).chain([dirty]).collect();
         let total: usize = batches.iter().map(|batch| batch.undo.len()).sum();
         let survives = Luck::draw(rng, total as u64);
-        self.crash_len(&batches, rng, &survives);
+        self.crash_len(now, &batches, rng, &survives);
         let (mut kept, mut lost) = (BTreeSet::new(), BTreeSet::new());
         let mut position = total as u64;
         for batch in batches.iter().rev() {
-            for (sector, old) in batch.undo.iter().rev() {
+            for (begun, sector, old) in batch.undo.iter().rev() {
                 position -= 1;
                 if kept.contains(sector) {
                     continue; // A newer version survived.
                 }
-                if survives.holds(rng, position) {
+                if *begun <= now && survives.holds(rng, position) {
                     kept.insert(*sector);
                 } else {
                     lost.insert(*sector);
@@ -147,12 +158,13 @@ impl SimFile {
     }
 
     /// The length that survives: the newest, or that of some sync not in effect.
-    fn crash_len(&mut self, batches: &[Batch], rng: &mut Rng, luck: &Luck) {
+    fn crash_len(&mut self, now: Nanos, batches: &[Batch], rng: &mut Rng, luck: &Luck) {
         for batch in batches.iter().rev() {
             if batch.old_len >= self.len {
                 continue;
             }
             let survives = match luck {
+                _ if batch.grown > now => false,
                 Luck::All => true,
                 Luck::None => false,
                 _ => rng.chance(0.5),
@@ -177,7 +189,8 @@ impl SimFile {
     /// Sectors that are durable and hold something, in order.
     pub(super) fn durable_sectors(&self) -> Vec<u32> {
         let batches = self.syncing.iter().map(|(_, batch)| batch).chain([&self.dirty]);
-        let pending: BTreeSet<u32> = batches.flat_map(|batch| batch.undo.iter().map(|(sector, _)| *sector)).collect();
+        let pending: BTreeSet<u32> =
+            batches.flat_map(|batch| batch.undo.iter().map(|(_, sector, _)| *sector)).collect();
         (0..self.sectors()).filter(|s| !pending.contains(s) && self.sector(*s).is_some_and(|d| !is_zero(d))).collect()
     }
 
@@ -196,7 +209,7 @@ impl SimFile {
     }
 
     /// Keeps the sector's contents for undoing, once a batch.
-    fn save(&mut self, sector: u32) {
+    fn save(&mut self, begun: Nanos, sector: u32) {
         let at = sector as usize * SECTOR;
         let within = at % CHUNK / SECTOR;
         if let Some(Some(chunk)) = self.chunks.get(at / CHUNK)
@@ -208,7 +221,7 @@ impl SimFile {
             Some(data) if !is_zero(data) => Old::Bytes(data.into()),
             _ => Old::Zeros,
         };
-        self.dirty.undo.push((sector, old));
+        self.dirty.undo.push((begun, sector, old));
         self.chunk(at / CHUNK).saved[within] = self.batch;
     }
 

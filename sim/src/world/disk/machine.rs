@@ -18,6 +18,9 @@ pub(super) struct State {
     pub(super) time: TimeSource,
     pub(super) rng: Rng,
     pub(super) busy_until: Nanos,
+    /// When the latest operation began: a job's operations are carried out here in one go, yet a crash in the midst of
+    /// them must leave no trace of those that had not begun.
+    pub(super) begun: Nanos,
     pub(super) names: Names,
     pub(super) files: BTreeMap<Inode, SimFile>,
     pub(super) open: BTreeMap<FileId, (Inode, Arc<str>)>,
@@ -67,6 +70,7 @@ impl State {
             }
             self.ledger.affected(*id, Effect::DiskOpsDelayed, 1);
         }
+        self.begun = begin;
         self.busy_until = begin.saturating_add(cost).max(not_before);
         self.busy_until
     }
@@ -161,7 +165,8 @@ impl State {
         self.check_space("write", name, inode, offset + data.len() as u64)?;
         let offset = self.direct(inode, offset, data.len());
         self.mend(inode, offset, data.len());
-        self.file(inode).write(offset, data);
+        let begun = self.begun;
+        self.file(inode).write(begun, offset, data);
         self.stats.writes += 1;
         self.stats.bytes += data.len() as u64;
         self.event(Kind::Write, [inode, offset, payload(data)]);
@@ -223,11 +228,11 @@ impl State {
     pub(super) fn crash(&mut self, fault: Option<FaultId>) {
         let now = self.now();
         self.names.settle(now);
-        let names_lost = self.names.crash(&mut self.rng);
+        let names_lost = self.names.crash(now, &mut self.rng);
         let (mut kept, mut lost, mut torn) = (0, 0, 0);
         for file in self.files.values_mut() {
             file.settle(now);
-            let wreck = file.crash(&mut self.rng);
+            let wreck = file.crash(now, &mut self.rng);
             kept += wreck.kept;
             lost += wreck.lost;
             torn += u64::from(wreck.kept > 0 && wreck.lost > 0);

@@ -3,7 +3,7 @@
 //! What is written is volatile. A sync takes effect when its modelled latency has passed, not when it is called: a
 //! node that is killed meanwhile had not been promised anything, and may find any part of it. On a power failure any
 //! subset of the sectors not durable survives (torn, not only a prefix), and so does any subset of the creations,
-//! renames and removals whose directory was not synced. When only the process dies, nothing is lost: the operating
+//! renames and removals whose directory was not synced; of operations that had not begun, nothing. When only the process dies, nothing is lost: the operating
 //! system still has it.
 //!
 //! The disk serves one operation at a time: each starts when the one before ended, or now. Whoever runs jobs on it
@@ -96,6 +96,7 @@ impl DiskHandle {
             time,
             rng: Rng::new(seed, &format!("disk {node}")),
             busy_until: 0,
+            begun: 0,
             names: Names::default(),
             files: BTreeMap::new(),
             open: BTreeMap::new(),

@@ -19,7 +19,8 @@ enum Change {
 pub(super) struct Names {
     now: BTreeMap<String, Inode>,
     durable: BTreeMap<String, Inode>,
-    pending: VecDeque<Change>,
+    /// Each with the time at which it began.
+    pending: VecDeque<(Nanos, Change)>,
     /// Syncs under way: when they take effect, and how many of the pending changes they cover.
     syncing: VecDeque<(Nanos, usize)>,
 }
@@ -35,23 +36,23 @@ impl Names {
 
     /// Whether any name, now or after a crash, leads to the file.
     pub(super) fn leads_to(&self, inode: Inode) -> bool {
-        let changes = self.pending.iter().any(|change| match change {
+        let changes = self.pending.iter().any(|(_, change)| match change {
             Change::Link(_, i) | Change::Rename(_, _, i) => *i == inode,
             Change::Unlink(_) => false,
         });
         changes || self.now.values().chain(self.durable.values()).any(|i| *i == inode)
     }
 
-    pub(super) fn create(&mut self, name: &str, inode: Inode) {
-        self.change(Change::Link(name.to_owned(), inode));
+    pub(super) fn create(&mut self, begun: Nanos, name: &str, inode: Inode) {
+        self.change(begun, Change::Link(name.to_owned(), inode));
     }
 
-    pub(super) fn remove(&mut self, name: &str) {
-        self.change(Change::Unlink(name.to_owned()));
+    pub(super) fn remove(&mut self, begun: Nanos, name: &str) {
+        self.change(begun, Change::Unlink(name.to_owned()));
     }
 
-    pub(super) fn rename(&mut self, from: &str, to: &str, inode: Inode) {
-        self.change(Change::Rename(from.to_owned(), to.to_owned(), inode));
+    pub(super) fn rename(&mut self, begun: Nanos, from: &str, to: &str, inode: Inode) {
+        self.change(begun, Change::Rename(from.to_owned(), to.to_owned(), inode));
     }
 
     pub(super) fn begin_sync(&mut self, effective: Nanos) {
@@ -65,7 +66,7 @@ impl Names {
         while let Some(&(effective, count)) = self.syncing.front()
             && effective <= now
         {
-            for change in self.pending.drain(..count) {
+            for (_, change) in self.pending.drain(..count) {
                 apply(&mut self.durable, &change);
             }
             self.syncing.pop_front();
@@ -74,9 +75,9 @@ impl Names {
         any
     }
 
-    /// The power fails: some of the pending changes survive; how many did not.
-    pub(super) fn crash(&mut self, rng: &mut Rng) -> u64 {
-        let pending: Vec<Change> = self.pending.drain(..).collect();
+    /// The power fails at `now`: some of the pending changes that had begun survive; how many did not.
+    pub(super) fn crash(&mut self, now: Nanos, rng: &mut Rng) -> u64 {
+        let pending: Vec<(Nanos, Change)> = self.pending.drain(..).collect();
         self.syncing.clear();
         let keep = match rng.below(4) {
             0 => 1.0,
@@ -84,8 +85,8 @@ impl Names {
             _ => rng.unit(),
         };
         let mut lost = 0;
-        for change in &pending {
-            if rng.chance(keep) {
+        for (begun, change) in &pending {
+            if *begun <= now && rng.chance(keep) {
                 apply(&mut self.durable, change);
             } else {
                 lost += 1;
@@ -95,9 +96,9 @@ impl Names {
         lost
     }
 
-    fn change(&mut self, change: Change) {
+    fn change(&mut self, begun: Nanos, change: Change) {
         apply(&mut self.now, &change);
-        self.pending.push_back(change);
+        self.pending.push_back((begun, change));
     }
 }
 

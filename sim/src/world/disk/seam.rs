@@ -33,7 +33,7 @@ impl Disk for SimDisk {
                 (None, true) => {
                     let inode = state.next_inode;
                     state.next_inode += 1;
-                    state.names.create(name, inode);
+                    state.names.create(state.begun, name, inode);
                     state.files.insert(inode, SimFile::new());
                     inode
                 }
@@ -91,7 +91,8 @@ impl Disk for SimDisk {
             let (inode, name) = state.opened("allocate", file)?;
             state.spend_operation(0);
             state.check_space("allocate", &name, inode, len)?;
-            state.file(inode).grow(len);
+            let begun = state.begun;
+            state.file(inode).grow(begun, len);
             Ok(())
         })
     }
@@ -108,7 +109,7 @@ impl Disk for SimDisk {
             state.spend_operation(0);
             let inode = state.names.get(from).ok_or_else(|| error("rename", from, DiskFault::Missing))?;
             if from != to {
-                state.names.rename(from, to, inode);
+                state.names.rename(state.begun, from, to, inode);
             }
             Ok(())
         })
@@ -118,7 +119,7 @@ impl Disk for SimDisk {
         self.with("remove", name, |state| {
             state.spend_operation(0);
             state.names.get(name).ok_or_else(|| error("remove", name, DiskFault::Missing))?;
-            state.names.remove(name);
+            state.names.remove(state.begun, name);
             Ok(())
         })
     }

@@ -96,6 +96,32 @@ fn an_unsynced_sector_survives_a_crash_or_does_not_and_not_only_prefixes_do() {
 }
 
 #[test]
+fn a_crash_leaves_no_trace_of_what_had_not_begun() {
+    for (seed, micros) in (0..200).flat_map(|seed| [(seed, 500), (seed, 2_500), (seed, 4_500)]) {
+        let mut bench = Bench::new(seed);
+        bench.durable_file("old", &[1; SECTOR]);
+        // A job: every operation is carried out in one go, but each begins when the one before is done.
+        let file = bench.disk.open("temporary", true).unwrap();
+        bench.disk.write_at(file, 0, &[2; 4 * SECTOR]).unwrap();
+        bench.disk.sync(file).unwrap();
+        bench.disk.rename("temporary", "new").unwrap();
+        bench.disk.sync_dir().unwrap();
+        bench.disk.remove("old").unwrap();
+        bench.now.fetch_add(micros * 1_000, Ordering::Relaxed);
+        bench.crash(None);
+        let (old, new) = (bench.contents("old"), bench.contents("new"));
+        assert!(
+            old.is_ok() || new.is_ok(),
+            "seed {seed}, {micros} us: the old file went before the new one had its name"
+        );
+        assert!(
+            new.is_err() || new.unwrap() == [2; 4 * SECTOR],
+            "seed {seed}, {micros} us: named before it was synced"
+        );
+    }
+}
+
+#[test]
 fn a_sync_takes_effect_only_when_its_time_has_passed() {
     let lost = (0..100).filter(|&seed| {
         let mut bench = Bench::new(seed);
