@@ -3,16 +3,24 @@
 //! A request is *open* from arrival to answer. A write passes from `Accepted` (it stands at an index, in a term) to
 //! committed (that index was applied, with this or another term); a read passes from `ReadAt` to applied. Nothing is
 //! answered twice: closing a request forgets it.
+//!
+//! A network that repeats packets may deliver a request again, and a second copy could be refused when the first was
+//! accepted: its sender would believe that nothing happened. So copies are ignored: the latest `2 · limit` requests are
+//! remembered by sender and id. A copy that arrives later still, or after this process was restarted, is not recognised;
+//! TCP makes none, and what was sent to a dead process does not reach its successor.
 
 use crate::raft::{Index, Term};
 use crate::types::{Addr, Key};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The open requests of one node, at most `limit`.
 pub(super) struct Answers {
     limit: usize,
     next: u64,
     open: BTreeMap<u64, (Addr, u64)>,
+    /// The latest requests, and the order in which they came.
+    seen: BTreeSet<(Addr, u64)>,
+    order: VecDeque<(Addr, u64)>,
     /// Keys of reads that have no index yet.
     reading: BTreeMap<u64, Key>,
     /// Writes by the index they stand at, each with its term. Two at one index: the later term displaced the earlier.
@@ -27,10 +35,26 @@ impl Answers {
             limit,
             next: 1,
             open: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            order: VecDeque::new(),
             reading: BTreeMap::new(),
             writes: BTreeMap::new(),
             reads: BTreeMap::new(),
         }
+    }
+
+    /// Whether a request is a copy of one that came before.
+    pub(super) fn repeated(&mut self, client: Addr, id: u64) -> bool {
+        if !self.seen.insert((client, id)) {
+            return true;
+        }
+        self.order.push_back((client, id));
+        if self.order.len() > 2 * self.limit
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+        false
     }
 
     /// Takes in a request; `None` when too many are open.
@@ -133,6 +157,16 @@ mod tests {
         assert_eq!(answers.next_read(8), Some((early, Key::from_static(b"k"))));
         assert_eq!(answers.next_read(8), None);
         assert_eq!(answers.next_read(9), Some((late, Key::from_static(b"k"))));
+    }
+
+    #[test]
+    fn a_copy_is_recognised_among_the_latest_requests() {
+        let mut answers = Answers::new(1);
+        assert!(!answers.repeated(ANN, 7) && !answers.repeated(BOB, 7));
+        assert!(answers.repeated(ANN, 7) && answers.repeated(BOB, 7));
+        assert!(!answers.repeated(ANN, 8));
+        assert!(answers.repeated(BOB, 7) && answers.repeated(ANN, 8), "two are remembered");
+        assert!(!answers.repeated(ANN, 7), "and no more");
     }
 
     #[test]

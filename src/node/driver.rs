@@ -44,7 +44,7 @@ pub const GROUP: GroupId = GroupId(1);
 pub struct NodeConfig {
     /// The Raft group.
     pub raft: raft::Config,
-    /// Log bytes after which a snapshot is taken and the log compacted.
+    /// Log bytes since the last compaction after which a snapshot is taken and the log compacted.
     pub snapshot_log_bytes: usize,
     /// Entries applied since the last snapshot after which another is taken.
     pub snapshot_entries: u64,
@@ -99,7 +99,11 @@ pub struct Driver<T, C, H: StorageHost, O> {
     /// Messages that may leave at the end of this turn.
     ready: BTreeMap<NodeId, Vec<(GroupId, Message)>>,
     jobs: VecDeque<Job<H::Disk>>,
+    /// The disk was given a batch of the log last: it is the jobs' turn.
+    jobs_next: bool,
     snapshotting: bool,
+    /// Log bytes left by the last compaction: what is kept for followers that lag does not call for another.
+    kept_bytes: usize,
     /// The next batch restates all live state in a fresh segment, so that older ones can go.
     checkpoint_due: bool,
     expiring: bool,
@@ -132,6 +136,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             durable: Ticket::default(),
             ready: BTreeMap::new(),
             jobs: VecDeque::new(),
+            jobs_next: false,
+            kept_bytes: 0,
             snapshotting: false,
             checkpoint_due: false,
             expiring: false,
@@ -190,6 +196,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     fn on_request(&mut self, client: Addr, request: wire::Request) {
         let wire::Request { id, body } = request;
+        if self.answers.repeated(client, id) {
+            return;
+        }
         let Some(ticket) = self.answers.open(client, id) else {
             return self.transport.send(client, refusal(id, wire::Refused::Busy));
         };
@@ -238,6 +247,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             Done::SnapshotBlock(meta, snapshot) => self.jobs.push_back(snapshot_block(meta, snapshot)),
             Done::SnapshotFinished(meta) => {
                 self.step(Input::Request(Request::Compact { meta }));
+                self.kept_bytes = self.raft.status().log_bytes;
                 self.checkpoint_due = true;
                 self.snapshotting = false;
             }
@@ -317,6 +327,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             Effect::Restore { meta } => {
                 self.kv = load(storage, meta, self.config.mutant).await?;
                 self.answers.forget_through(meta.index);
+                self.kept_bytes = self.raft.status().log_bytes;
                 self.checkpoint_due = true;
                 self.answer_reads();
             }
@@ -359,7 +370,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let status = self.raft.status();
         let behind = self.kv.applied().saturating_sub(status.snapshot.index);
         let due = behind >= self.config.snapshot_entries
-            || (behind > 0 && status.log_bytes >= self.config.snapshot_log_bytes);
+            || (behind > 0 && status.log_bytes >= self.kept_bytes.saturating_add(self.config.snapshot_log_bytes));
         if !due || self.snapshotting {
             return;
         }
@@ -373,9 +384,16 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }));
     }
 
-    /// What the disk should do next: the log first, then snapshots.
+    /// What the disk should do next: in turn a batch of the log and one of the other jobs, so that under a load that
+    /// never lets up neither waits for ever.
     fn next_job(&mut self) -> Option<Job<H::Disk>> {
+        if mem::take(&mut self.jobs_next)
+            && let Some(job) = self.jobs.pop_front()
+        {
+            return Some(job);
+        }
         let Some((ticket, records)) = self.outbox.take_records() else { return self.jobs.pop_front() };
+        self.jobs_next = true;
         self.observer.persisting(&records);
         let checkpoint = mem::take(&mut self.checkpoint_due);
         let records = if checkpoint { self.raft.state_records() } else { records };
