@@ -8,6 +8,8 @@
 //! - **Log matching**: entries of equal index and term are equal and follow entries of equal term.
 //! - **Leader completeness**: what was committed in an earlier term is in a new leader's log.
 //! - **State-machine safety**: no two nodes commit different entries at one index; equal states after equal prefixes.
+//! - **Promises outlive crashes**: a node that starts again is in no earlier term than it has spoken in, and its log is
+//!   no shorter than it has told the leader of that term, unless its disk was made to lie.
 //! - **Commits in order**: a node's commits follow each other without gap, from its snapshot on.
 //!
 //! It sees only what nodes do, never what they should have done; it shares no code with the core. Its memory is one
@@ -15,9 +17,9 @@
 
 use seaworthy::kv::Kv;
 use seaworthy::node::Observer;
-use seaworthy::raft::{Body, Effect, Entry, Index, Message, Raft, Record, Recovered, Role, Term};
+use seaworthy::raft::{AppendResult, Body, Effect, Entry, Index, Message, Raft, Record, Recovered, Role, Term};
 use seaworthy::types::NodeId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -90,6 +92,10 @@ struct Picture {
     /// Digest of the state machine after an index, and who had it.
     states: BTreeMap<Index, (u64, NodeId)>,
     logs: BTreeMap<NodeId, Log>,
+    /// The latest term each node has spoken in, and up to where it has said in that term that its log is durable.
+    promises: BTreeMap<NodeId, (Term, Index)>,
+    /// Nodes whose disks write elsewhere than told, so that their promises are worth nothing.
+    distrusted: BTreeSet<NodeId>,
     violation: Option<Violation>,
     checks: u64,
 }
@@ -119,9 +125,16 @@ impl Oracle {
             committed: recovered.snapshot.index,
             ..Log::default()
         };
+        let (term, last) = (log.term, log.last());
         picture.logs.insert(node, log);
+        picture.keeps_promises(node, term, last);
         drop(picture);
         Witness { node, oracle: self.clone() }
+    }
+
+    /// The node's disk loses what it has confirmed; what the node forgets is not its own fault.
+    pub fn distrust(&self, node: NodeId) {
+        self.lock().distrusted.insert(node);
     }
 
     /// The first violation, if any.
@@ -189,9 +202,23 @@ impl Observer for Witness {
     }
 
     fn sending(&mut self, to: NodeId, message: &Message) {
-        if let Body::VoteReply { pre: false, granted: true } = message.body {
-            self.oracle.lock().vote(self.node, message.term, to);
-        }
+        let mut picture = self.oracle.lock();
+        let index = match message.body {
+            Body::Vote { pre: true, .. } | Body::VoteReply { pre: true, .. } => return,
+            Body::VoteReply { granted: true, .. } => {
+                picture.vote(self.node, message.term, to);
+                0
+            }
+            // Who asks for votes has voted for itself.
+            Body::Vote { .. } => {
+                picture.vote(self.node, message.term, self.node);
+                0
+            }
+            Body::AppendReply { result: AppendResult::Matched(index), .. } => index,
+            Body::SnapshotReply { installed: true, meta, .. } => meta.index,
+            _ => 0,
+        };
+        picture.promise(self.node, message.term, index);
     }
 
     fn turn(&mut self, raft: &Raft, kv: &Kv) {
@@ -216,6 +243,24 @@ impl Picture {
         if before != candidate {
             let detail = format!("{node} voted for {before} and for {candidate} in term {term}");
             self.violated("one vote a term", detail);
+        }
+    }
+
+    fn promise(&mut self, node: NodeId, term: Term, index: Index) {
+        let promise = self.promises.entry(node).or_default();
+        // Within a term a log only grows: it follows one leader.
+        *promise = (*promise).max((term, index));
+    }
+
+    fn keeps_promises(&mut self, node: NodeId, term: Term, last: Index) {
+        self.checks += 1;
+        let Some(&(said, index)) = self.promises.get(&node) else { return };
+        if (term < said || (term == said && last < index)) && !self.distrusted.contains(&node) {
+            let detail = format!(
+                "{node} starts again in term {term} with entries up to {last}; it had spoken in term {said} and said it \
+                 holds entries up to {index}"
+            );
+            self.violated("promises outlive crashes", detail);
         }
     }
 
@@ -436,6 +481,34 @@ mod tests {
         assert_eq!(broken(&oracle), None);
         a.sending(NodeId(3), &grant);
         assert_eq!(broken(&oracle), Some("one vote a term"));
+    }
+
+    #[test]
+    fn a_vote_beside_its_own_candidacy_is_seen() {
+        let (oracle, mut a, _b) = pair();
+        let vote = |pre| Body::Vote { pre, last_index: 0, last_term: 0, transfer: false };
+        a.sending(B, &Message { term: 4, body: vote(true) });
+        a.sending(B, &Message { term: 4, body: Body::VoteReply { pre: false, granted: true } });
+        assert_eq!(broken(&oracle), None, "a pre-vote is no candidacy");
+        a.sending(B, &Message { term: 4, body: vote(false) });
+        assert_eq!(broken(&oracle), Some("one vote a term"));
+    }
+
+    #[test]
+    fn a_forgotten_promise_is_seen() {
+        let matched = |index| Body::AppendReply { result: AppendResult::Matched(index), round: 0 };
+        let start = |term, count| {
+            let (oracle, mut a, _b) = pair();
+            a.sending(B, &Message { term: 4, body: matched(9) });
+            a.sending(B, &Message { term: 5, body: matched(2) });
+            let entries = vec![entry(1, "x"); count];
+            let recovered = Recovered { term, entries, ..Recovered::default() };
+            (oracle.witness(A, &recovered), oracle)
+        };
+        assert_eq!(broken(&start(5, 2).1), None);
+        assert_eq!(broken(&start(6, 1).1), None, "a later leader may have taken entries away");
+        assert_eq!(broken(&start(5, 1).1), Some("promises outlive crashes"));
+        assert_eq!(broken(&start(4, 9).1), Some("promises outlive crashes"));
     }
 
     #[test]

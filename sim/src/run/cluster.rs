@@ -26,7 +26,7 @@ pub(super) type Refusals = Arc<Mutex<Vec<(NodeId, String)>>>;
 pub(super) struct Cluster {
     pub(super) world: Arc<World>,
     pub(super) nodes: Vec<NodeId>,
-    oracle: Oracle,
+    pub(super) oracle: Oracle,
 }
 
 impl Cluster {

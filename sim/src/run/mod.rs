@@ -116,8 +116,10 @@ fn finish(plan: &Plan, mutant: Option<Bug>, traces: &Traces, violation: Option<V
     let faults = verdict::tally(&ledger);
     let ending = lock(&traces.ending);
     let divergence = ending.divergence.clone();
-    let verdict =
-        verdict::judge(&verdict::Evidence { plan, history: &history, violation, faults: &faults, divergence });
+    let refusals = lock(&traces.refusals).clone();
+    let evidence =
+        verdict::Evidence { plan, history: &history, violation, faults: &faults, divergence, refusals: &refusals };
+    let verdict = verdict::judge(&evidence);
     let figures = verdict::figures(plan, &history);
     if let Err(error) = traces.trace.finish() {
         eprintln!("warning: the trace could not be written: {error}");
@@ -141,7 +143,6 @@ fn finish(plan: &Plan, mutant: Option<Bug>, traces: &Traces, violation: Option<V
         bytes: ending.bytes,
     };
     let wall_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    let refusals = lock(&traces.refusals).clone();
     Finished { record: RunRecord { outcome, wall_ns }, history, ledger, refusals }
 }
 

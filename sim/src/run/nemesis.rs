@@ -140,7 +140,10 @@ impl Nemesis {
             Kind::FsyncFail => disk.trouble(entry, DiskTrouble::FailSyncs(u64::MAX)),
             Kind::ReadError { sectors, oldest } => spoil(&disk, entry, Damage::Unreadable, *sectors, oldest.0),
             Kind::Rot { sectors, oldest } => spoil(&disk, entry, Damage::Rotten, *sectors, oldest.0),
-            Kind::Misdirect { writes } => disk.trouble(entry, DiskTrouble::Misdirect(*writes)),
+            Kind::Misdirect { writes } => {
+                self.cluster.oracle.distrust(node);
+                disk.trouble(entry, DiskTrouble::Misdirect(*writes));
+            }
             Kind::ClockJump { by } => clock.disturb(entry, ClockFault::Jump(by.0)),
             Kind::ClockDrift { ppm } => clock.disturb(entry, ClockFault::Drift(*ppm)),
             Kind::ClockStrobe { by, period } => {

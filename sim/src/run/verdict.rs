@@ -2,16 +2,18 @@
 //!
 //! 1. No node broke an invariant of its own (a release-mode assertion), and the oracle saw none broken across nodes.
 //! 2. The history is linearizable, final reads included.
-//! 3. Progress: in the calm, once the grace has passed, every operation succeeds.
-//! 4. Convergence: at the end all servers that can run have the same state.
-//! 5. Enough was done, and every kind of fault that was asked for had an effect; otherwise the run proves nothing
+//! 3. Recovery: no server refuses to start unless its disk was spoiled.
+//! 4. Progress: in the calm, once the grace has passed, every operation succeeds.
+//! 5. Convergence: at the end all servers that can run have the same state.
+//! 6. Enough was done, and every kind of fault that was asked for had an effect; otherwise the run proves nothing
 //!    (`inert`).
 
 use crate::oracle::Violation;
-use crate::plan::Plan;
+use crate::plan::{Kind, Plan, What};
 use crate::report::{Availability, FaultTally, Histogram, Ops, Verdict};
 use crate::scenario::MustFire;
 use crate::world::ledger;
+use seaworthy::types::NodeId;
 use seaworthy_check as check;
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ pub struct Evidence<'a> {
     pub faults: &'a [FaultTally],
     /// Why the servers' states are not the same at the end, if they are not.
     pub divergence: Option<String>,
+    /// Servers that stopped over their storage, and why.
+    pub refusals: &'a [(NodeId, String)],
 }
 
 /// The verdict, by the list at the top of this file.
@@ -44,6 +48,9 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         if let Some((key, why)) = report.unknowns().next() {
             return Verdict::Unknown { why: format!("linearizability of {key}: {why}") };
         }
+    }
+    if let Some((node, why)) = evidence.refusals.first().filter(|_| !spoils_disks(evidence.plan)) {
+        return fail("recovery", format!("{node} stopped, though nothing was done to its disk: {why}"));
     }
     if let Some(stuck) = stuck(evidence.plan, evidence.history) {
         return fail("progress", stuck);
@@ -75,6 +82,16 @@ fn inert(faults: &[FaultTally], must_fire: &MustFire) -> Vec<String> {
 
 fn fail(property: &str, detail: String) -> Verdict {
     Verdict::Fail { property: property.to_owned(), detail }
+}
+
+/// Whether a server of this plan may rightly stop over its storage. Losing power is no reason.
+fn spoils_disks(plan: &Plan) -> bool {
+    plan.events.iter().any(|event| {
+        matches!(&event.what, What::Begin { fault, .. } if matches!(
+            fault.kind,
+            Kind::DiskFull { .. } | Kind::FsyncFail | Kind::ReadError { .. } | Kind::Rot { .. } | Kind::Misdirect { .. }
+        ))
+    })
 }
 
 /// The first operation that did not succeed though it began after the grace.
