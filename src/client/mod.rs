@@ -161,7 +161,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
     /// [`ClientError::NotDone`] when it does not answer.
     pub async fn status(&mut self, node: NodeId) -> Result<NodeStatus, ClientError> {
         let deadline = self.clock.now() + self.patience.attempt;
-        match self.attempt(node, RequestBody::Status, deadline).await {
+        match self.attempt(node, RequestBody::Status, self.next_id, deadline).await {
             Some(ResponseBody::Status(status)) => Ok(status),
             _ => Err(ClientError::NotDone(self.patience.attempt)),
         }
@@ -182,6 +182,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
     async fn call(&mut self, body: RequestBody) -> Result<ResponseBody, ClientError> {
         let end = self.clock.now() + self.patience.operation;
         let mut backoff = self.patience.backoff;
+        let first = self.next_id;
         let mut maybe = false;
         let mut tries = 0;
         loop {
@@ -192,7 +193,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 return Err(if maybe { ClientError::Unknown(patience) } else { ClientError::NotDone(patience) });
             }
             let node = self.nodes[self.favourite];
-            let hint = match self.attempt(node, body.clone(), end.min(now + self.patience.attempt)).await {
+            let hint = match self.attempt(node, body.clone(), first, end.min(now + self.patience.attempt)).await {
                 Some(ResponseBody::Refused(Refused::Invalid(why))) => return Err(ClientError::Invalid(why)),
                 Some(ResponseBody::Refused(Refused::NotLeader(hint))) => hint,
                 Some(ResponseBody::Refused(Refused::Busy | Refused::Displaced)) => Some(node),
@@ -226,8 +227,10 @@ impl<T: Transport, C: Clock> Client<T, C> {
         self.favourite = (self.favourite + 1) % self.nodes.len();
     }
 
-    /// Asks one server once; `None` when it does not answer by `deadline`.
-    async fn attempt(&mut self, node: NodeId, body: RequestBody, deadline: Time) -> Option<ResponseBody> {
+    /// Asks one server once; `None` when it does not answer by `deadline`. An answer to an earlier attempt at the same
+    /// operation, the `first` of which is given, is as good, however late: without it a group that takes longer than an
+    /// attempt would never be heard. A late refusal is not, for it says nothing of this attempt.
+    async fn attempt(&mut self, node: NodeId, body: RequestBody, first: u64, deadline: Time) -> Option<ResponseBody> {
         let id = self.next_id;
         self.next_id += 1;
         self.transport.send(Addr::Node(node), Packet::Request(Request { id, body }));
@@ -239,7 +242,12 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 biased;
                 (_, packet) = self.transport.recv() => match packet {
                     Packet::Response(Response { id: of, body }) if of == id => return Some(body),
-                    _ => {} // A late answer to an earlier attempt.
+                    Packet::Response(Response { id: of, body })
+                        if (first..id).contains(&of) && !matches!(body, ResponseBody::Refused(_)) =>
+                    {
+                        return Some(body);
+                    }
+                    _ => {} // Too late: of another operation, or a refusal.
                 },
                 () = &mut timeout => return None,
             }
