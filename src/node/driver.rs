@@ -68,6 +68,10 @@ impl NodeConfig {
     }
 }
 
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;
+
 /// What a storage job gives back to the driver.
 enum Done {
     /// A batch is durable.
@@ -123,7 +127,12 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     ) -> Result<Infallible, StorageError> {
         let kv = load(&storage, recovered.snapshot, config.mutant).await?;
         let raft = Raft::new(config.raft.clone(), recovered, clock.now(), rng);
-        let mut driver: Driver<T, C, H, O> = Driver {
+        let mut driver: Driver<T, C, H, O> = Driver::new(config, (raft, kv), (transport, clock), observer);
+        driver.turns(&storage).await
+    }
+
+    fn new(config: NodeConfig, (raft, kv): (Raft, Kv), (transport, clock): (T, C), observer: O) -> Self {
+        Driver {
             answers: Answers::new(config.max_open_requests),
             config,
             transport,
@@ -141,8 +150,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             snapshotting: false,
             checkpoint_due: false,
             expiring: false,
-        };
-        driver.turns(&storage).await
+        }
     }
 
     async fn turns(&mut self, storage: &H) -> Result<Infallible, StorageError> {
