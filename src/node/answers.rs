@@ -9,15 +9,25 @@
 //! remembered by sender and id. A copy that arrives later still, or after this process was restarted, is not recognised;
 //! TCP makes none, and what was sent to a dead process does not reach its successor.
 
+use crate::kv::SessionId;
 use crate::raft::{Index, Term};
 use crate::types::{Addr, Key};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Who asked, under which id, and for which write.
+struct Open {
+    client: Addr,
+    id: u64,
+    write: Option<(SessionId, u64)>,
+}
 
 /// The open requests of one node, at most `limit`.
 pub(super) struct Answers {
     limit: usize,
     next: u64,
-    open: BTreeMap<u64, (Addr, u64)>,
+    open: BTreeMap<u64, Open>,
+    /// Writes that have been proposed and not answered, by what a retry of them bears too.
+    underway: BTreeMap<(SessionId, u64), u64>,
     /// The latest requests, and the order in which they came.
     seen: BTreeSet<(Addr, u64)>,
     order: VecDeque<(Addr, u64)>,
@@ -35,6 +45,7 @@ impl Answers {
             limit,
             next: 1,
             open: BTreeMap::new(),
+            underway: BTreeMap::new(),
             seen: BTreeSet::new(),
             order: VecDeque::new(),
             reading: BTreeMap::new(),
@@ -64,14 +75,35 @@ impl Answers {
         }
         let ticket = self.next;
         self.next += 1;
-        self.open.insert(ticket, (client, id));
+        self.open.insert(ticket, Open { client, id, write: None });
         Some(ticket)
     }
 
     /// Ends a request: who asked, and under which id.
     pub(super) fn close(&mut self, ticket: u64) -> Option<(Addr, u64)> {
         self.reading.remove(&ticket);
-        self.open.remove(&ticket)
+        let open = self.open.remove(&ticket)?;
+        if let Some(write) = open.write
+            && self.underway.get(&write) == Some(&ticket)
+        {
+            self.underway.remove(&write);
+        }
+        Some((open.client, open.id))
+    }
+
+    /// The request is a write that is proposed now.
+    pub(super) fn underway(&mut self, ticket: u64, write: (SessionId, u64)) {
+        if let Some(open) = self.open.get_mut(&ticket) {
+            open.write = Some(write);
+            self.underway.insert(write, ticket);
+        }
+    }
+
+    /// If the write is under way already, whoever asks now gets its answer, instead of whoever asked before.
+    pub(super) fn join(&mut self, write: (SessionId, u64), client: Addr, id: u64) -> bool {
+        let Some(open) = self.underway.get(&write).and_then(|ticket| self.open.get_mut(ticket)) else { return false };
+        (open.client, open.id) = (client, id);
+        true
     }
 
     pub(super) fn reading(&mut self, ticket: u64, key: Key) {
@@ -111,7 +143,7 @@ impl Answers {
     pub(super) fn forget_through(&mut self, index: Index) {
         let later = self.writes.split_off(&(index + 1, 0));
         for ticket in std::mem::replace(&mut self.writes, later).into_values() {
-            self.open.remove(&ticket);
+            self.close(ticket);
         }
     }
 }
@@ -132,6 +164,18 @@ mod tests {
         assert_eq!(answers.committed(5, 2), Some((ticket, false)));
         assert_eq!(answers.close(ticket), Some((ANN, 77)));
         assert_eq!(answers.close(ticket), None, "nothing is answered twice");
+    }
+
+    #[test]
+    fn a_retry_takes_over_the_answer_of_a_write_under_way() {
+        let mut answers = Answers::new(10);
+        let ticket = answers.open(ANN, 1).unwrap();
+        assert!(!answers.join((7, 1), ANN, 2), "nothing is under way");
+        answers.underway(ticket, (7, 1));
+        assert!(answers.join((7, 1), ANN, 2));
+        assert!(!answers.join((7, 2), ANN, 3), "another number is another write");
+        assert_eq!(answers.close(ticket), Some((ANN, 2)));
+        assert!(!answers.join((7, 1), ANN, 4), "it was answered");
     }
 
     #[test]

@@ -8,21 +8,25 @@
 //! - **Nothing leaves before its fsync.** A message sent `after` a ticket waits in `held` until that ticket is durable.
 //! - **One batch in flight.** While the disk works, further records gather into the next batch: group commit without a
 //!   timer, and the property by which recovery tells a torn tail from damage (storage/).
-//! - **Every queue is bounded.** Open requests by `max_open_requests`; entries and reads by the core's own limits;
-//!   storage jobs by one snapshot being written, one being received, and one chunk a follower; one turn takes at
-//!   most [`MAX_PACKETS_PER_TURN`] packets.
+//! - **Every queue is bounded.** Open requests by `max_open_requests`; entries and reads by the core's own limits, and what
+//!   a leader has yet to write by its limit on uncommitted bytes; messages that wait for the disk by [`MAX_HELD`], storage
+//!   jobs by [`MAX_JOBS`]; one turn takes at most [`MAX_PACKETS_PER_TURN`] packets.
+//! - **A retry does not make an entry.** While a write is under way here, a retry of it takes over its place in the line for
+//!   the answer: clients that retry against a slow group must not make it slower.
 //! - **A failed disk stops the node.** [`Driver::run`] returns the error; whatever was not acknowledged is not owed.
 //!
 //! Caveat: restoring the state machine from a received snapshot blocks the node until it is done.
 
+use super::alarm::Alarm;
 use super::answers::Answers;
+use super::jobs::{self, Done, Job, load};
 use super::{Clock, Observer, StorageHost, Transport};
-use crate::kv::{self, Command, Kv, KvRestore, KvSnapshot, Op, RestoreError};
+use crate::kv::{self, Command, Kv, Op};
 use crate::mutant::{Bug, Mutant};
 use crate::protocol::{Input, Outbox, Outgoing, Protocol, Ticket};
 use crate::raft::{self, Body, Effect, Message, Raft, Record, Recovered, Request, Role, SnapshotMeta};
-use crate::storage::{Incoming, StorageError, Store, snapshot_name};
-use crate::types::{Addr, Bytes, GroupId, NodeId, Rng, Time};
+use crate::storage::StorageError;
+use crate::types::{Addr, GroupId, NodeId, Rng};
 use crate::wire::{self, Packet, RequestBody, ResponseBody};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -34,8 +38,10 @@ use std::pin::Pin;
 const MAX_PACKETS_PER_TURN: usize = 1024;
 /// Command bytes after which a packet to a peer is closed and another begun; well below the frame limit.
 const PACKET_BYTES: usize = 1 << 20;
-/// Bytes in one block of a snapshot file.
-const SNAPSHOT_BLOCK: usize = 256 << 10;
+/// Messages that wait for the disk; what comes beyond is dropped, as if the network had lost it.
+const MAX_HELD: usize = 10_000;
+/// Jobs that wait for the disk; beyond it a piece of a snapshot is refused, and the transfer begins again later.
+const MAX_JOBS: usize = 64;
 /// The one group of this version.
 pub const GROUP: GroupId = GroupId(1);
 
@@ -72,19 +78,6 @@ impl NodeConfig {
 #[path = "driver_tests.rs"]
 mod tests;
 
-/// What a storage job gives back to the driver.
-enum Done {
-    /// A batch is durable.
-    Batch(Ticket),
-    /// A block of our own snapshot is written; more to come.
-    SnapshotBlock(SnapshotMeta, KvSnapshot),
-    /// Our own snapshot is complete and durable.
-    SnapshotFinished(SnapshotMeta),
-    /// An answer for the core.
-    Answer(Request),
-}
-
-type Job<D> = Box<dyn FnOnce(&mut Store<D>) -> Result<Done, StorageError> + Send>;
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Done, StorageError>> + Send + 'a>>;
 
 /// One node: its core, its state machine, and the world it lives in.
@@ -108,6 +101,8 @@ pub struct Driver<T, C, H: StorageHost, O> {
     snapshotting: bool,
     /// Log bytes left by the last compaction: what is kept for followers that lag does not call for another.
     kept_bytes: usize,
+    /// Bytes of commands proposed here that the disk has not been given yet.
+    unwritten: usize,
     /// The next batch restates all live state in a fresh segment, so that older ones can go.
     checkpoint_due: bool,
     expiring: bool,
@@ -147,6 +142,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             jobs: VecDeque::new(),
             jobs_next: false,
             kept_bytes: 0,
+            unwritten: 0,
             snapshotting: false,
             checkpoint_due: false,
             expiring: false,
@@ -207,10 +203,20 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         if self.answers.repeated(client, id) {
             return;
         }
+        if let RequestBody::Write { session, number, .. } = body
+            && self.leads()
+            && self.answers.join((session, number), client, id)
+        {
+            return;
+        }
         let Some(ticket) = self.answers.open(client, id) else {
             return self.transport.send(client, refusal(id, wire::Refused::Busy));
         };
         match body {
+            // With a stalled disk the group may go on committing without it; what this node has to write must not pile up.
+            RequestBody::OpenSession | RequestBody::Write { .. } if self.writes_pile_up() => {
+                self.respond(ticket, ResponseBody::Refused(wire::Refused::Busy));
+            }
             RequestBody::Status => {
                 let status = self.status();
                 self.respond(ticket, ResponseBody::Status(status));
@@ -223,16 +229,18 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             RequestBody::OpenSession => self.propose(ticket, None, Op::OpenSession),
             RequestBody::Write { session, number, write } => {
                 let op = Op::from(write);
-                match op.check_limits() {
-                    Ok(()) => self.propose(ticket, Some((session, number)), op),
-                    Err(why) => self.respond(ticket, ResponseBody::Refused(wire::Refused::Invalid(why))),
+                if let Err(why) = op.check_limits() {
+                    return self.respond(ticket, ResponseBody::Refused(wire::Refused::Invalid(why)));
                 }
+                self.answers.underway(ticket, (session, number));
+                self.propose(ticket, Some((session, number)), op);
             }
         }
     }
 
     fn propose(&mut self, id: u64, session: Option<(kv::SessionId, u64)>, op: Op) {
         let command = kv::encode(&Command { stamp: self.clock.wall(), session, op });
+        self.unwritten += command.len();
         self.step(Input::Request(Request::Propose { id, command }));
     }
 
@@ -252,7 +260,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     self.ready.entry(to).or_default().push((GROUP, message));
                 }
             }
-            Done::SnapshotBlock(meta, snapshot) => self.jobs.push_back(snapshot_block(meta, snapshot)),
+            Done::SnapshotBlock(meta, snapshot) => self.jobs.push_back(jobs::snapshot_block(meta, snapshot)),
             Done::SnapshotFinished(meta) => {
                 self.step(Input::Request(Request::Compact { meta }));
                 self.kept_bytes = self.raft.status().log_bytes;
@@ -276,7 +284,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             for outgoing in sends.drain(..) {
                 let waits = outgoing.after.is_some_and(|ticket| ticket > self.durable);
                 if waits && !self.config.mutant.is(Bug::AckBeforeFsync) {
-                    self.held.push_back(outgoing);
+                    if self.held.len() < MAX_HELD {
+                        self.held.push_back(outgoing);
+                    }
                 } else {
                     self.ready.entry(outgoing.to).or_default().push((GROUP, outgoing.message));
                 }
@@ -321,16 +331,17 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 }
                 self.answer_reads();
             }
-            Effect::LoadChunk { to, meta, offset } => {
-                let max = self.config.raft.snapshot_chunk;
-                self.jobs.push_back(Box::new(move |store| {
-                    // A file that is gone or unreadable is the core's to handle: it starts over with a newer one.
-                    let data = store.snapshot_chunk(GROUP, meta, offset, max).unwrap_or(None);
-                    Ok(Done::Answer(Request::ChunkLoaded { to, meta, offset, data }))
-                }));
+            Effect::LoadChunk { to, meta, offset } if self.jobs.len() < MAX_JOBS => {
+                self.jobs.push_back(jobs::load_chunk(to, meta, offset, self.config.raft.snapshot_chunk));
             }
-            Effect::SaveChunk { from, meta, offset, data, last } => {
-                self.jobs.push_back(Box::new(move |store| save_chunk(store, from, meta, offset, &data, last)));
+            Effect::LoadChunk { to, meta, offset } => {
+                self.step(Input::Request(Request::ChunkLoaded { to, meta, offset, data: None }));
+            }
+            Effect::SaveChunk { from, meta, offset, data, last } if self.jobs.len() < MAX_JOBS => {
+                self.jobs.push_back(jobs::save_chunk(from, meta, offset, data, last));
+            }
+            Effect::SaveChunk { from, meta, .. } => {
+                self.step(Input::Request(Request::ChunkSaved { from, meta, next: 0, complete: false, ok: false }));
             }
             Effect::Restore { meta } => {
                 self.kv = load(storage, meta, self.config.mutant).await?;
@@ -367,11 +378,22 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     /// A leader whose date has passed the next deadline proposes the expiry as an entry of the log. It looks once a
     /// turn, and a leader has a turn at least every heartbeat.
     fn expire(&mut self) {
-        let leads = self.raft.status().soft.role == Role::Leader;
-        if leads && !self.expiring && self.kv.next_expiry().is_some_and(|due| due <= self.clock.wall()) {
+        if self.leads()
+            && !self.expiring
+            && !self.writes_pile_up()
+            && self.kv.next_expiry().is_some_and(|due| due <= self.clock.wall())
+        {
             self.expiring = true;
             self.propose(EXPIRE, None, Op::Expire);
         }
+    }
+
+    fn writes_pile_up(&self) -> bool {
+        self.unwritten > self.config.raft.max_uncommitted_bytes
+    }
+
+    fn leads(&self) -> bool {
+        self.raft.status().soft.role == Role::Leader
     }
 
     fn consider_snapshot(&mut self) {
@@ -385,11 +407,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let index = self.kv.applied();
         let Some(term) = self.raft.term_at(index) else { return };
         self.snapshotting = true;
-        let (meta, snapshot) = (SnapshotMeta { index, term }, self.kv.snapshot());
-        self.jobs.push_back(Box::new(move |store| {
-            store.snapshot_begin(GROUP, meta)?;
-            Ok(Done::SnapshotBlock(meta, snapshot))
-        }));
+        self.jobs.push_back(jobs::begin_snapshot(SnapshotMeta { index, term }, self.kv.snapshot()));
     }
 
     /// What the disk should do next: in turn a batch of the log and one of the other jobs, so that under a load that
@@ -402,6 +420,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
         let Some((ticket, records)) = self.outbox.take_records() else { return self.jobs.pop_front() };
         self.jobs_next = true;
+        self.unwritten = 0;
         self.observer.persisting(&records);
         let checkpoint = mem::take(&mut self.checkpoint_due);
         let records = if checkpoint { self.raft.state_records() } else { records };
@@ -467,89 +486,10 @@ fn payload_bytes(message: &Message) -> usize {
     }
 }
 
-fn snapshot_block<D: crate::storage::Disk>(meta: SnapshotMeta, mut snapshot: KvSnapshot) -> Job<D> {
-    Box::new(move |store| match snapshot.next_block(SNAPSHOT_BLOCK) {
-        Some(block) => {
-            store.snapshot_write(&block)?;
-            Ok(Done::SnapshotBlock(meta, snapshot))
-        }
-        None => {
-            store.snapshot_finish()?;
-            Ok(Done::SnapshotFinished(meta))
-        }
-    })
-}
-
-fn save_chunk<D: crate::storage::Disk>(
-    store: &mut Store<D>,
-    from: NodeId,
-    meta: SnapshotMeta,
-    offset: u64,
-    data: &Bytes,
-    last: bool,
-) -> Result<Done, StorageError> {
-    let (next, complete, ok) = match store.incoming_chunk(GROUP, meta, offset, data, last)? {
-        Incoming::Next(next) => (next, false, true),
-        Incoming::Complete => (offset + data.len() as u64, true, true),
-        Incoming::Refused(_) => (0, false, false),
-    };
-    Ok(Done::Answer(Request::ChunkSaved { from, meta, next, complete, ok }))
-}
-
-/// The state machine as of `snapshot`; a new one for index 0.
-async fn load<H: StorageHost>(storage: &H, meta: SnapshotMeta, mutant: Mutant) -> Result<Kv, StorageError> {
-    if meta.index == 0 {
-        return Ok(Kv::new(mutant));
-    }
-    storage
-        .run(move |store| {
-            let mut restore = KvRestore::new(mutant);
-            for block in store.snapshot_blocks(GROUP, meta)? {
-                restore.block(&block?).map_err(|why| store_refuses(meta, &why))?;
-            }
-            restore.finish(meta.index).map_err(|why| store_refuses(meta, &why))
-        })
-        .await
-}
-
-/// Every block passed its checksum and still they make no state machine: written by another version, or by a bug.
-fn store_refuses(meta: SnapshotMeta, why: &RestoreError) -> StorageError {
-    StorageError::Corrupt { file: snapshot_name(GROUP, meta), offset: 0, what: why.to_string() }
-}
-
 /// The running job, or for ever if there is none.
 async fn maybe(running: &mut Option<Running<'_>>) -> Result<Done, StorageError> {
     match running {
         Some(job) => job.await,
         None => pending().await,
-    }
-}
-
-/// A timer that is re-armed only when it must ring earlier: a follower's election deadline moves back with every
-/// heartbeat, and an early ring costs less than a new timer each time.
-struct Alarm<'a, C> {
-    clock: &'a C,
-    at: Option<Time>,
-    sleep: Pin<Box<dyn Future<Output = ()> + Send + 'a>>,
-}
-
-impl<'a, C: Clock> Alarm<'a, C> {
-    fn new(clock: &'a C) -> Self {
-        Alarm { clock, at: None, sleep: Box::pin(pending()) }
-    }
-
-    fn set(&mut self, deadline: Option<Time>) {
-        if let Some(deadline) = deadline
-            && self.at.is_none_or(|at| deadline < at)
-        {
-            self.at = Some(deadline);
-            self.sleep = Box::pin(self.clock.sleep_until(deadline));
-        }
-    }
-
-    async fn rings(&mut self) {
-        self.sleep.as_mut().await;
-        self.at = None;
-        self.sleep = Box::pin(pending());
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::node::LogRoles;
 use crate::storage::{RealDisk, ThreadHost};
-use crate::types::Wall;
+use crate::types::{Time, Wall};
 
 /// A network where nothing arrives and a clock that stands still.
 #[derive(Clone)]

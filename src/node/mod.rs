@@ -3,8 +3,10 @@
 //! [`seams`](self): [`Transport`], [`Clock`], [`StorageHost`], behind which simulation and deployment differ.
 //! [`Driver`]: turns the pure cores. [`Observer`]: looks on. In deployment: [`tcp`] and [`SystemClock`].
 
+mod alarm;
 mod answers;
 mod driver;
+mod jobs;
 mod observer;
 mod seams;
 mod system;

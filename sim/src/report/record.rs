@@ -37,8 +37,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// How much of what was asked was answered.
     pub availability: Availability,
-    /// Latency of the operations that ended ok, in nanoseconds of simulated time from the first invocation to the
-    /// answer, retries included.
+    /// Latency of the operations that ended ok, in nanoseconds of simulated time from the instant at which they were due
+    /// to the answer, waiting and retries included.
     pub latency: Histogram,
     /// Milliseconds of simulated time from the start of the calm phase to the first operation that ended ok in it;
     /// `None` if none did.
@@ -143,9 +143,10 @@ pub enum Verdict {
 
 /// How much of what clients asked was answered, by phase.
 ///
-/// An operation belongs to the phase in which it was first invoked, even if it ends in the other. It counts as ok if
-/// its history entry is `ok`: the store answered within the client's time. A compare that was answered "no" was
-/// answered; a refusal (`fail`) and silence (`info`) were not.
+/// An operation belongs to the phase in which it was due, even if it ends in the other. It counts as ok if its history
+/// entry is `ok` and came within the client's time of the instant at which it was due, not of that at which a client held
+/// up by an outage came to it. A compare that was answered "no" was answered; a refusal (`fail`) and silence (`info`)
+/// were not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Availability {
     /// While faults were on.

@@ -25,7 +25,7 @@ use cluster::{Cluster, Refusals};
 use seaworthy::client::{Client, Patience};
 use seaworthy::mutant::Bug;
 use seaworthy::types::{Addr, NodeId, Rng};
-use seaworthy_check::{History, Recorder};
+use seaworthy_check::History;
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-use workload::{Log, Patron};
+use workload::{Log, Patron, Record};
 use wreck::Wreck;
 
 /// How a plan is run.
@@ -75,7 +75,7 @@ struct Traces {
     trace: Trace,
     ledger: Ledger,
     oracle: Oracle,
-    recorder: Arc<Mutex<Recorder>>,
+    record: Arc<Mutex<Record>>,
     refusals: Refusals,
     wreck: Wreck,
     ending: Arc<Mutex<Ending>>,
@@ -111,7 +111,8 @@ fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
 }
 
 fn finish(plan: &Plan, mutant: Option<Bug>, traces: &Traces, violation: Option<Violation>, start: Instant) -> Finished {
-    let history = lock(&traces.recorder).history().clone();
+    let Record { recorder, due } = std::mem::take(&mut *lock(&traces.record));
+    let history = recorder.finish();
     let ledger = traces.ledger.entries();
     let faults = verdict::tally(&ledger);
     let ending = lock(&traces.ending);
@@ -120,7 +121,7 @@ fn finish(plan: &Plan, mutant: Option<Bug>, traces: &Traces, violation: Option<V
     let evidence =
         verdict::Evidence { plan, history: &history, violation, faults: &faults, divergence, refusals: &refusals };
     let verdict = verdict::judge(&evidence);
-    let figures = verdict::figures(plan, &history);
+    let figures = verdict::figures(plan, &history, &due);
     if let Err(error) = traces.trace.finish() {
         eprintln!("warning: the trace could not be written: {error}");
     }
@@ -154,7 +155,7 @@ async fn voyage(plan: Arc<Plan>, mutant: Option<Bug>, traces: Traces) {
     let cluster = Arc::new(Cluster::start(&plan, mutant, &traces));
     let world = cluster.world.clone();
     let values = Arc::new(words(&plan));
-    let log = Log { recorder: traces.recorder.clone(), time: world.time_source() };
+    let log = Log { record: traces.record.clone(), time: world.time_source() };
     let clients = plan.workload.clients;
     let mut work = Vec::new();
     for (number, operations) in operations(&plan) {
@@ -171,7 +172,7 @@ async fn voyage(plan: Arc<Plan>, mutant: Option<Bug>, traces: Traces) {
     let divergence = cluster.converge(plan.time.grace).await;
     let mut last = patron(&world, &plan, clients + 1, values, &log);
     for number in 1..=plan.workload.keys {
-        last.perform(&Call::Get { key: format!("k{number}") }).await;
+        last.perform(&Call::Get { key: format!("k{number}") }, None).await;
     }
     let net = world.net_stats();
     *lock(&traces.ending) = Ending { sim_ns: world.now(), messages: net.sent, bytes: net.bytes, divergence };

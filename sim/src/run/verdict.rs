@@ -10,11 +10,12 @@
 
 use crate::oracle::Violation;
 use crate::plan::{Kind, Plan, What};
-use crate::report::{Availability, FaultTally, Histogram, Ops, Verdict};
+use crate::report::{Availability, FaultTally, Histogram, Ops, Share, Verdict};
 use crate::scenario::MustFire;
 use crate::world::ledger;
 use seaworthy::types::NodeId;
 use seaworthy_check as check;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What a run left for judgement.
@@ -144,39 +145,82 @@ pub struct Figures {
 }
 
 /// Counts the history. Warm-up belongs to neither phase.
+///
+/// Everything is measured from the instant at which an operation was `due`. In an open loop a client that waited through
+/// an outage comes late to all that follows; counted from their calls, these operations would hide the outage that made
+/// them late (coordinated omission). What was due and never begun counts as asked and not answered.
 #[must_use]
-pub fn figures(plan: &Plan, history: &check::History) -> Figures {
-    let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
-    let (storm, calm) = (nanos(plan.time.warmup), nanos(plan.time.storm_ends()));
+pub fn figures(plan: &Plan, history: &check::History, due: &[u64]) -> Figures {
     let mut figures = Figures {
         ops: Ops::default(),
         availability: Availability::default(),
         latency: Histogram::default(),
         recovery_ms: None,
     };
+    let calm = nanos(plan.time.storm_ends());
+    let patience = nanos(plan.workload.timeout);
     let mut first_answer: Option<u64> = None;
-    for op in history.operations() {
-        let ok = matches!(op.outcome, check::Outcome::Ok(_));
+    for (op, due) in history.operations().iter().zip(due) {
         match op.outcome {
             check::Outcome::Ok(_) => figures.ops.ok += 1,
             check::Outcome::Fail => figures.ops.fail += 1,
             check::Outcome::Info => figures.ops.info += 1,
         }
-        let called = op.called.time;
-        if called >= storm {
-            let share = if called < calm { &mut figures.availability.storm } else { &mut figures.availability.calm };
+        let answered = op.returned.filter(|_| matches!(op.outcome, check::Outcome::Ok(_))).map(|moment| moment.time);
+        if let Some(share) = phase(plan, &mut figures.availability, *due) {
             share.of += 1;
-            share.ok += u64::from(ok);
+            share.ok += u64::from(answered.is_some_and(|at| at - due <= patience));
         }
-        if let (true, Some(returned)) = (ok, op.returned) {
-            figures.latency.record(returned.time - called);
-            if returned.time >= calm {
-                first_answer = Some(first_answer.map_or(returned.time, |at| at.min(returned.time)));
+        if let Some(at) = answered {
+            figures.latency.record(at - due);
+            if at >= calm {
+                first_answer = Some(first_answer.map_or(at, |first| first.min(at)));
             }
+        }
+    }
+    for at in never_begun(plan, history) {
+        if let Some(share) = phase(plan, &mut figures.availability, at) {
+            share.of += 1;
         }
     }
     figures.recovery_ms = first_answer.map(|at| (at - calm) / 1_000_000);
     figures
+}
+
+/// The phase in which an operation was due.
+fn phase<'a>(plan: &Plan, availability: &'a mut Availability, due: u64) -> Option<&'a mut Share> {
+    if due < nanos(plan.time.warmup) {
+        None
+    } else if due < nanos(plan.time.storm_ends()) {
+        Some(&mut availability.storm)
+    } else {
+        Some(&mut availability.calm)
+    }
+}
+
+/// When those operations of an open loop were due that clients never came to. Each client does its own in order.
+fn never_begun(plan: &Plan, history: &check::History) -> Vec<u64> {
+    if plan.workload.think.is_some() {
+        return Vec::new();
+    }
+    let mut begun: BTreeMap<u32, u64> = BTreeMap::new();
+    for op in history.operations() {
+        *begun.entry(op.process % (plan.workload.clients + 1)).or_default() += 1;
+    }
+    let mut left = Vec::new();
+    for event in &plan.events {
+        if let What::Op { client, .. } = event.what {
+            match begun.get_mut(&(client % (plan.workload.clients + 1))) {
+                Some(count) if *count > 0 => *count -= 1,
+                _ => left.push(nanos(event.at)),
+            }
+        }
+    }
+    left
+}
+
+fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -15,11 +15,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The history that all clients of a run write to, and the time it is written by.
+/// What clients did and saw, and when they were to do it.
+#[derive(Default)]
+pub struct Record {
+    /// The history so far.
+    pub recorder: check::Recorder,
+    /// For each operation of the history, in order, the instant at which it was due, in nanoseconds: in an open loop the
+    /// plan's, however late the client came to it, in a closed loop that of its call.
+    pub due: Vec<u64>,
+}
+
+/// The record that all clients of a run write to, and the time it is written by.
 #[derive(Clone)]
 pub struct Log {
-    /// The history so far.
-    pub recorder: Arc<Mutex<check::Recorder>>,
+    /// The record so far.
+    pub record: Arc<Mutex<Record>>,
     /// True simulated time.
     pub time: TimeSource,
 }
@@ -69,12 +79,13 @@ impl<T: Transport, C: Clock> Patron<T, C> {
             if self.clock.now() >= zero + ends {
                 break;
             }
-            self.perform(call).await;
+            let due = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+            self.perform(call, think.is_none().then_some(due)).await;
         }
     }
 
-    /// Does one operation and records it.
-    pub async fn perform(&mut self, call: &Call) {
+    /// Does one operation, which was due then or else is now, and records it.
+    pub async fn perform(&mut self, call: &Call, due: Option<u64>) {
         let (key, when) = match call {
             Call::Get { key } => (key, &When::Always),
             Call::Put { key, when, .. } | Call::Delete { key, when } => (key, when),
@@ -98,7 +109,10 @@ impl<T: Transport, C: Clock> Patron<T, C> {
             Call::Put { value, .. } => check::Call::Put { value: value.word.as_str(), when: asked },
             Call::Delete { .. } => check::Call::Delete { when: asked },
         };
-        let op = self.record(|recorder, now, process| recorder.invoke(process, now, key, invoked));
+        let op = self.record(|record, now, process| {
+            record.due.push(due.unwrap_or(now));
+            record.recorder.invoke(process, now, key, invoked)
+        });
         let outcome = match write {
             None => self.client.get(key_bytes(key)).await.map(kv::Reply::Value),
             Some(write) => self.client.write(write).await,
@@ -143,7 +157,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
 
     fn end(&mut self, op: check::OpId, outcome: &Result<kv::Reply, ClientError>) {
         let unknown = matches!(outcome, Err(error) if error.happened());
-        self.record(|recorder, now, _| match outcome {
+        self.record(|Record { recorder, .. }, now, _| match outcome {
             Ok(reply) => {
                 let seen = match reply {
                     kv::Reply::Value(seen) | kv::Reply::Refused(seen) => version(seen.as_ref()),
@@ -168,9 +182,9 @@ impl<T: Transport, C: Clock> Patron<T, C> {
         }
     }
 
-    fn record<R>(&self, note: impl FnOnce(&mut check::Recorder, u64, u32) -> R) -> R {
-        let mut recorder = self.log.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        note(&mut recorder, (self.log.time)(), self.process)
+    fn record<R>(&self, note: impl FnOnce(&mut Record, u64, u32) -> R) -> R {
+        let mut record = self.log.record.lock().unwrap_or_else(PoisonError::into_inner);
+        note(&mut record, (self.log.time)(), self.process)
     }
 }
 
