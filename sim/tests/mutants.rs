@@ -17,8 +17,8 @@ use std::thread::available_parallelism;
 
 /// The scenario made for each bug, and the properties that bug breaks.
 const MADE_FOR: [(Bug, &str, &[&str]); 6] = [
-    (Bug::AckBeforeFsync, "acked-is-durable", &["leader completeness", "state-machine safety", "linearizable"]),
-    (Bug::VoteTwice, "vote-after-restart", &["one vote a term", "election safety"]),
+    (Bug::AckBeforeFsync, "acked-is-durable", &["promises outlive crashes", "leader completeness", "linearizable"]),
+    (Bug::VoteTwice, "vote-after-restart", &["promises outlive crashes", "one vote a term", "election safety"]),
     (Bug::CommitOldTerm, "figure-8", &["leader completeness", "state-machine safety", "linearizable"]),
     (Bug::StaleRead, "deposed-leader-reads", &["linearizable"]),
     (Bug::ForgetSessions, "retries-over-snapshots", &["equal states", "linearizable"]),
