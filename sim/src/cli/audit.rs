@@ -105,10 +105,10 @@ impl Audit {
 
     fn say_equal(&self, runs: usize, plans: usize) {
         if self.common.json {
-            println!("{}", json!({ "runs": runs, "plans": plans, "equal": true }));
+            say!("{}", json!({ "runs": runs, "plans": plans, "equal": true }));
         } else {
             let each = self.reruns;
-            println!("{runs} runs in processes of their own, {each} each of {plans} plans: all traces equal");
+            say!("{runs} runs in processes of their own, {each} each of {plans} plans: all traces equal");
         }
     }
 
@@ -119,13 +119,13 @@ impl Audit {
             let difference = parting.map(|(line, a, b)| json!({ "line": line, "traces": [a, b] }));
             let facts =
                 json!({ "equal": false, "file": file, "seed": seed, "hashes": hashes, "difference": difference });
-            println!("{facts}");
+            say!("{facts}");
             return Ok(());
         }
-        println!("{file} with seed {seed}: trace {} where another process had {}", hashes[1], hashes[0]);
+        say!("{file} with seed {seed}: trace {} where another process had {}", hashes[1], hashes[0]);
         match parting {
-            Some((line, a, b)) => println!("first difference, in line {line} of the traces:\n  {a}\n  {b}"),
-            None => println!("{PAIRS} more pairs of runs with full traces were equal"),
+            Some((line, a, b)) => say!("first difference, in line {line} of the traces:\n  {a}\n  {b}"),
+            None => say!("{PAIRS} more pairs of runs with full traces were equal"),
         }
         Ok(())
     }

@@ -62,16 +62,24 @@ impl Bench {
             rows.push(measure(&load, self.repeat)?);
         }
         if self.json {
-            println!("{}", json(&rows)?);
+            say!("{}", json(&rows)?);
             return Ok(());
         }
-        println!("one core, everything on; fastest of {} runs", self.repeat);
-        println!(
+        say!("one core, everything on; fastest of {} runs", self.repeat);
+        say!(
             "{:<22} {:>5} {:>11} {:>10} {:>10} {:>9} {:>10}  {:<17} {:>6}",
-            "load", "nodes", "simulated", "operations", "events", "wall", "speed", "", "goal"
+            "load",
+            "nodes",
+            "simulated",
+            "operations",
+            "events",
+            "wall",
+            "speed",
+            "",
+            "goal"
         );
         for row in rows {
-            println!(
+            say!(
                 "{:<22} {:>5} {:>9.0} s {:>10} {:>10} {:>6.0} ms {:>10.0}  {:<17} {:>6.0}",
                 row.load,
                 row.nodes,

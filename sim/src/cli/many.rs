@@ -139,15 +139,15 @@ fn sweep(paths: &[PathBuf], seeds: u64, until_failure: bool, how: &Sweeping) -> 
 fn finish(report: &Report, as_json: bool, written: Option<&Path>) -> Result<(), Failure> {
     let summary = report.summary();
     if as_json {
-        println!("{}", json(&summary)?);
+        say!("{}", json(&summary)?);
     } else {
-        print!("{}", report::table(&summary, Style::of_stdout()));
+        say!("{}", report::table(&summary, Style::of_stdout()).trim_end());
         let failed = report.runs.iter().filter(|run| run.outcome.verdict != Verdict::Pass);
         for run in failed.take(3) {
             let outcome = &run.outcome;
             let mutant = outcome.mutant.as_ref().map_or(String::new(), |name| format!("-{name}"));
-            println!("\n{} with seed {}: {:#}", outcome.scenario, outcome.seed, Told(&outcome.verdict));
-            println!(
+            say!("\n{} with seed {}: {:#}", outcome.scenario, outcome.seed, Told(&outcome.verdict));
+            say!(
                 "  again: cargo sim replay reports/failures/{}-{}{mutant}.plan{}",
                 outcome.scenario,
                 outcome.seed,
@@ -155,7 +155,7 @@ fn finish(report: &Report, as_json: bool, written: Option<&Path>) -> Result<(), 
             );
         }
         if let Some(dir) = written {
-            println!("\nreport: {}", dir.join("index.html").display());
+            say!("\nreport: {}", dir.join("index.html").display());
         }
     }
     if report.runs.iter().all(|run| run.outcome.verdict == Verdict::Pass) { Ok(()) } else { Err(Failure::Property) }

@@ -2,6 +2,14 @@
 //!
 //! Exit status: 0 all passed, 1 a property failed (or a fault was inert, or a verdict unknown), 2 bad input.
 
+/// Prints a line. A reader that has gone away, as in `cargo sim list | head`, is not our error.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod audit;
 mod bench;
 mod many;

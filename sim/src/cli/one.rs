@@ -104,11 +104,11 @@ fn one(plan: &Arc<Plan>, output: &Output) -> Result<(), Failure> {
     let finished = run::run(plan, options);
     let outcome = &finished.record.outcome;
     if output.hash {
-        println!("{}", outcome.trace_hash);
+        say!("{}", outcome.trace_hash);
     } else {
         save(&dir, &finished)?;
         if output.common.json {
-            println!("{}", json(&finished.record)?);
+            say!("{}", json(&finished.record)?);
         } else {
             describe(plan, &finished, &dir);
         }
@@ -141,37 +141,40 @@ pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String, String> {
 fn describe(plan: &Plan, finished: &Finished, dir: &Path) {
     let (outcome, ops) = (&finished.record.outcome, finished.record.outcome.ops);
     let ms = |ns: u64| ns as f64 / 1e6;
-    println!("{} with seed {}, {} nodes", plan.scenario, plan.seed, outcome.nodes);
-    println!("  operations  {} ok, {} failed, {} unknown", ops.ok, ops.fail, ops.info);
+    say!("{} with seed {}, {} nodes", plan.scenario, plan.seed, outcome.nodes);
+    say!("  operations  {} ok, {} failed, {} unknown", ops.ok, ops.fail, ops.info);
     let percent =
         |share: crate::report::Share| share.fraction().map_or("–".to_owned(), |f| format!("{:.1} %", f * 100.0));
     let (storm, calm) = (percent(outcome.availability.storm), percent(outcome.availability.calm));
-    println!("  available   {storm} in the storm, {calm} in the calm");
+    say!("  available   {storm} in the storm, {calm} in the calm");
     if let (Some(p50), Some(p99)) = (outcome.latency.permille(500), outcome.latency.permille(990)) {
-        println!("  latency     p50 {:.1} ms, p99 {:.1} ms", ms(p50), ms(p99));
+        say!("  latency     p50 {:.1} ms, p99 {:.1} ms", ms(p50), ms(p99));
     }
     for fault in &outcome.faults {
-        println!(
+        say!(
             "  fault       {}: {} asked for, {} applied, {} effects",
-            fault.kind, fault.requested, fault.fired, fault.affected
+            fault.kind,
+            fault.requested,
+            fault.fired,
+            fault.affected
         );
     }
     for (node, why) in &finished.refusals {
-        println!("  {node} stopped  {why}");
+        say!("  {node} stopped  {why}");
     }
-    println!(
+    say!(
         "  simulated   {:.1} s in {:.0} ms, {} events",
         outcome.sim_ns as f64 / 1e9,
         ms(finished.record.wall_ns),
         outcome.events
     );
-    println!("  trace hash  {}", outcome.trace_hash);
-    println!("  written to  {}", dir.display());
+    say!("  trace hash  {}", outcome.trace_hash);
+    say!("  written to  {}", dir.display());
     match &outcome.verdict {
-        Verdict::Pass => println!("PASS"),
-        Verdict::Fail { property, detail } => println!("FAIL: {property}\n{detail}"),
-        Verdict::Inert { faults } => println!("INERT: asked for, but without any effect: {}", faults.join(", ")),
-        Verdict::Unknown { why } => println!("UNKNOWN: {why}"),
+        Verdict::Pass => say!("PASS"),
+        Verdict::Fail { property, detail } => say!("FAIL: {property}\n{detail}"),
+        Verdict::Inert { faults } => say!("INERT: asked for, but without any effect: {}", faults.join(", ")),
+        Verdict::Unknown { why } => say!("UNKNOWN: {why}"),
     }
 }
 
@@ -192,9 +195,9 @@ impl ShowPlan {
     pub(super) fn run(self) -> Result<(), Failure> {
         let plan = Source::load(&self.file)?.plan(self.seed);
         if self.json {
-            println!("{}", json(&plan.facts())?);
+            say!("{}", json(&plan.facts())?);
         } else {
-            print!("{}", plan.write());
+            say!("{}", plan.write().trim_end());
         }
         Ok(())
     }
@@ -215,13 +218,13 @@ impl List {
     pub(super) fn run(self) -> Result<(), Failure> {
         let sources: Vec<_> = Source::load_all(&self.paths)?.iter().map(Source::info).collect();
         if self.json {
-            println!("{}", json(&serde_json::json!({ "scenarios": sources, "mutants": Bug::ALL.map(Bug::name) }))?);
+            say!("{}", json(&serde_json::json!({ "scenarios": sources, "mutants": Bug::ALL.map(Bug::name) }))?);
             return Ok(());
         }
         for source in &sources {
-            println!("{}  ({})\n    {}", source.name, source.file, source.about.trim().replace('\n', "\n    "));
+            say!("{}  ({})\n    {}", source.name, source.file, source.about.trim().replace('\n', "\n    "));
         }
-        println!("\nplanted bugs (--mutant NAME): {}", Bug::ALL.map(Bug::name).join(", "));
+        say!("\nplanted bugs (--mutant NAME): {}", Bug::ALL.map(Bug::name).join(", "));
         Ok(())
     }
 }

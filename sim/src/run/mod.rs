@@ -107,6 +107,13 @@ fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
     }));
     let panic = traces.wreck.take().or(unwound.err());
     let violation = traces.oracle.violation().or_else(|| panic.map(|payload| assertion(&*payload)));
+    let violation = violation.map(|Violation { property, detail }| {
+        let (at, events) = (Duration::from_nanos(traces.trace.last()), traces.trace.events());
+        Violation {
+            property,
+            detail: format!("{detail}\nseen {:.6} s into the run, after {events} events", at.as_secs_f64()),
+        }
+    });
     finish(plan, options.mutant, &traces, violation, start)
 }
 
@@ -137,7 +144,7 @@ fn finish(plan: &Plan, mutant: Option<Bug>, traces: &Traces, violation: Option<V
         availability: figures.availability,
         latency: figures.latency,
         recovery_ms: figures.recovery_ms,
-        sim_ns: ending.sim_ns,
+        sim_ns: ending.sim_ns.max(traces.trace.last()),
         trace_hash: TraceHash(traces.trace.hash() as u64),
         events: traces.trace.events(),
         messages: ending.messages,

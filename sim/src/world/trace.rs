@@ -81,6 +81,7 @@ pub struct Trace(Arc<Mutex<Inner>>);
 struct Inner {
     hash: Xxh3,
     events: u64,
+    last: Nanos,
     sink: Option<Box<dyn Write + Send>>,
     failure: Option<io::Error>,
 }
@@ -105,7 +106,7 @@ impl Trace {
     }
 
     fn to(sink: Option<Box<dyn Write + Send>>) -> Trace {
-        Trace(Arc::new(Mutex::new(Inner { hash: Xxh3::new(), events: 0, sink, failure: None })))
+        Trace(Arc::new(Mutex::new(Inner { hash: Xxh3::new(), events: 0, last: 0, sink, failure: None })))
     }
 
     /// Adds an event at true time `at` between two parties (the same one twice where there is one only).
@@ -131,6 +132,12 @@ impl Trace {
         lock(&self.0).events
     }
 
+    /// The time of the last event.
+    #[must_use]
+    pub fn last(&self) -> Nanos {
+        lock(&self.0).last
+    }
+
     /// Flushes the sink.
     ///
     /// # Errors
@@ -153,6 +160,7 @@ impl Inner {
         }
         self.hash.update(&record);
         self.events += 1;
+        self.last = at;
         if let Some(sink) = &mut self.sink
             && let Err(failure) = write_line(sink, at, kind, from, to, numbers, text)
         {

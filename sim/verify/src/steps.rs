@@ -83,8 +83,8 @@ pub(crate) fn all(root: &Path) -> Vec<Step> {
         one("tests", &["test", "--workspace"]),
         one("tests-shipped", &["test", "--package", "seaworthy"]),
         step("tests-sim", vec![simulated("test", &[])]),
-        one("sweep", &["sim", "sweep", "scenarios/", "--seeds", "20", "--jobs", "2"]),
-        one("audit", &["sim", "audit", "--seeds", "5", "--reruns", "5"]),
+        one("sweep", &["sim", "sweep", "scenarios/", "--seeds", "100"]),
+        one("audit", &["sim", "audit", "--seeds", "10", "--reruns", "5"]),
     ]
 }
 

@@ -1,0 +1,168 @@
+//! Every property of the oracle, seen broken and seen kept.
+
+use super::*;
+use bytes::Bytes;
+use seaworthy::raft::SoftState;
+
+const A: NodeId = NodeId(1);
+const B: NodeId = NodeId(2);
+
+fn entry(term: Term, command: &'static str) -> Entry {
+    Entry { term, command: Bytes::from_static(command.as_bytes()) }
+}
+
+fn append(witness: &mut Witness, first: Index, entries: Vec<Entry>) {
+    witness.persisting(&[Record::Append { first, entries }]);
+}
+
+fn lead(witness: &mut Witness, term: Term) {
+    witness.effect(&Effect::Became(SoftState { role: Role::Leader, term, leader: Some(witness.node) }));
+}
+
+fn pair() -> (Oracle, Witness, Witness) {
+    let oracle = Oracle::default();
+    let (a, b) = (oracle.witness(A, &Recovered::default()), oracle.witness(B, &Recovered::default()));
+    (oracle, a, b)
+}
+
+fn broken(oracle: &Oracle) -> Option<&'static str> {
+    oracle.violation().map(|violation| violation.property)
+}
+
+#[test]
+fn equal_logs_pass() {
+    let (oracle, mut a, mut b) = pair();
+    lead(&mut a, 1);
+    for witness in [&mut a, &mut b] {
+        append(witness, 1, vec![entry(1, "x"), entry(1, "y")]);
+        witness.effect(&Effect::Commit { first: 1, entries: vec![entry(1, "x"), entry(1, "y")] });
+    }
+    lead(&mut b, 2);
+    assert_eq!(oracle.violation(), None);
+    assert_eq!((oracle.last_committed(), oracle.leader()), (2, Some(B)));
+    assert!(oracle.checks() > 0);
+}
+
+#[test]
+fn two_leaders_of_a_term_are_seen() {
+    let (oracle, mut a, mut b) = pair();
+    lead(&mut a, 3);
+    lead(&mut b, 3);
+    assert_eq!(broken(&oracle), Some("election safety"));
+}
+
+#[test]
+fn a_second_vote_is_seen() {
+    let (oracle, mut a, _b) = pair();
+    let grant = Message { term: 4, body: Body::VoteReply { pre: false, granted: true } };
+    a.sending(B, &grant);
+    a.sending(B, &grant);
+    assert_eq!(broken(&oracle), None);
+    a.sending(NodeId(3), &grant);
+    assert_eq!(broken(&oracle), Some("one vote a term"));
+}
+
+#[test]
+fn a_vote_beside_its_own_candidacy_is_seen() {
+    let (oracle, mut a, _b) = pair();
+    let vote = |pre| Body::Vote { pre, last_index: 0, last_term: 0, transfer: false };
+    a.sending(B, &Message { term: 4, body: vote(true) });
+    a.sending(B, &Message { term: 4, body: Body::VoteReply { pre: false, granted: true } });
+    assert_eq!(broken(&oracle), None, "a pre-vote is no candidacy");
+    a.sending(B, &Message { term: 4, body: vote(false) });
+    assert_eq!(broken(&oracle), Some("one vote a term"));
+}
+
+#[test]
+fn a_forgotten_promise_is_seen() {
+    let matched = |index| Body::AppendReply { result: AppendResult::Matched(index), round: 0 };
+    let start = |term, count| {
+        let (oracle, mut a, _b) = pair();
+        a.sending(B, &Message { term: 4, body: matched(9) });
+        a.sending(B, &Message { term: 5, body: matched(2) });
+        let entries = vec![entry(1, "x"); count];
+        let recovered = Recovered { term, entries, ..Recovered::default() };
+        (oracle.witness(A, &recovered), oracle)
+    };
+    assert_eq!(broken(&start(5, 2).1), None);
+    assert_eq!(broken(&start(6, 1).1), None, "a later leader may have taken entries away");
+    assert_eq!(broken(&start(5, 1).1), Some("promises outlive crashes"));
+    assert_eq!(broken(&start(4, 9).1), Some("promises outlive crashes"));
+}
+
+#[test]
+fn a_log_that_does_not_match_is_seen() {
+    let (oracle, mut a, mut b) = pair();
+    append(&mut a, 1, vec![entry(1, "x")]);
+    append(&mut b, 1, vec![entry(1, "z")]);
+    assert_eq!(broken(&oracle), Some("log matching"));
+}
+
+#[test]
+fn a_gap_is_seen() {
+    let (oracle, mut a, _b) = pair();
+    append(&mut a, 3, vec![entry(1, "x")]);
+    assert_eq!(broken(&oracle), Some("logs have no gaps"));
+}
+
+#[test]
+fn an_incomplete_leader_is_seen() {
+    let (oracle, mut a, mut b) = pair();
+    lead(&mut a, 1);
+    append(&mut a, 1, vec![entry(1, "x")]);
+    a.effect(&Effect::Commit { first: 1, entries: vec![entry(1, "x")] });
+    lead(&mut b, 2);
+    oracle.lock().complete(B, 0, |index| (index == 1).then_some(1));
+    assert_eq!(broken(&oracle), None);
+    lead(&mut b, 3);
+    oracle.lock().complete(B, 0, |_| None);
+    assert_eq!(broken(&oracle), Some("leader completeness"));
+}
+
+#[test]
+fn different_commits_are_seen() {
+    let (oracle, mut a, mut b) = pair();
+    a.effect(&Effect::Commit { first: 1, entries: vec![entry(1, "x")] });
+    b.effect(&Effect::Commit { first: 1, entries: vec![entry(2, "x")] });
+    assert_eq!(broken(&oracle), Some("state-machine safety"));
+}
+
+#[test]
+fn an_overwritten_commit_is_seen() {
+    let (oracle, mut a, _b) = pair();
+    append(&mut a, 1, vec![entry(1, "x")]);
+    a.effect(&Effect::Commit { first: 1, entries: vec![entry(1, "x")] });
+    append(&mut a, 1, vec![entry(2, "y")]);
+    assert_eq!(broken(&oracle), Some("committed entries stay"));
+}
+
+/// As it looks when a disk is slow: the batch is written after the commit that its last record led to.
+#[test]
+fn an_entry_displaced_before_it_was_written_is_no_violation() {
+    let (oracle, mut a, _b) = pair();
+    a.effect(&Effect::Commit { first: 1, entries: vec![entry(2, "y")] });
+    let append = |term, command| Record::Append { first: 1, entries: vec![entry(term, command)] };
+    a.persisting(&[append(1, "x"), append(2, "y")]);
+    assert_eq!(oracle.violation(), None);
+    a.persisting(&[append(2, "y"), append(3, "x")]);
+    assert_eq!(broken(&oracle), Some("committed entries stay"));
+}
+
+#[test]
+fn a_committed_entry_cut_off_is_seen() {
+    let (oracle, mut a, _b) = pair();
+    append(&mut a, 1, vec![entry(1, "x"), entry(1, "y")]);
+    a.effect(&Effect::Commit { first: 1, entries: vec![entry(1, "x"), entry(1, "y")] });
+    append(&mut a, 1, vec![entry(1, "x")]);
+    assert_eq!(broken(&oracle), Some("committed entries stay"));
+}
+
+#[test]
+fn a_skipped_commit_and_a_term_going_back_are_seen() {
+    let (oracle, mut a, _b) = pair();
+    a.effect(&Effect::Commit { first: 2, entries: vec![entry(1, "x")] });
+    assert_eq!(broken(&oracle), Some("commits in order"));
+    let (oracle, mut a, _b) = pair();
+    a.persisting(&[Record::HardState { term: 5, vote: None }, Record::HardState { term: 4, vote: None }]);
+    assert_eq!(broken(&oracle), Some("terms never go back"));
+}
