@@ -4,7 +4,8 @@
 //! `target/verify/STEP.log` and is printed when the step fails. The last line printed is `N passed, N failed`.
 //!
 //! The order puts what is quick and what fails often first. Two worlds are built, each into a target folder of its own:
-//! the real one (`target`, debug) and the simulated one (`target/sim`, release, `--cfg madsim`, shared with `cargo sim`).
+//! the real one (`target`, debug) and the simulated one (`target/sim`, `--cfg madsim`: tests in the profile `release`, `cargo sim`
+//! itself in the profile `sim`, which takes longer to build and runs faster).
 //! `tests` builds the database with planted bugs possible (the feature `mutants`, which the simulator switches on);
 //! `tests-shipped` builds it alone, with the features users get, which recompiles it and the few dependencies whose
 //! features the simulator widens.
