@@ -363,8 +363,9 @@ impl Picture {
         let new = Committed { term: entry.term, digest: xxh3_64(&entry.command), in_term, by: node };
         let known = *self.committed[slot].get_or_insert(new);
         if (known.term, known.digest) != (new.term, new.digest) {
+            let other = if known.term == new.term { " with other contents" } else { "" };
             let detail = format!(
-                "{node} commits entry {index}@{} where {} had committed {index}@{}",
+                "{node} commits entry {index}@{} where {} had committed {index}@{}{other}",
                 new.term, known.by, known.term
             );
             self.violated("state-machine safety", detail);
