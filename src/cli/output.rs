@@ -49,7 +49,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         let exit = match &error {
             ClientError::NotDone(_) => Exit::Failed,
-            ClientError::Unknown(_) | ClientError::SessionExpired => Exit::Unknown,
+            ClientError::Unknown(_) | ClientError::SessionExpired | ClientError::Confused(_) => Exit::Unknown,
             ClientError::Invalid(_) => Exit::BadInput,
         };
         Failure::new(exit, error.to_string())

@@ -50,6 +50,9 @@ pub enum ClientError {
     /// before that, they no longer know.
     #[error("the session has expired: the write may have happened")]
     SessionExpired,
+    /// A server answered what was not asked.
+    #[error("the server gave an answer of the wrong kind, so what happened is not known: {0}")]
+    Confused(String),
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
@@ -59,7 +62,7 @@ impl ClientError {
     /// Whether the operation may have taken effect.
     #[must_use]
     pub fn happened(&self) -> bool {
-        matches!(self, ClientError::Unknown(_) | ClientError::SessionExpired)
+        matches!(self, ClientError::Unknown(_) | ClientError::SessionExpired | ClientError::Confused(_))
     }
 }
 
@@ -90,7 +93,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
     /// The value of `key`, as of some moment between call and return.
     ///
     /// # Errors
-    /// A read has no effect, so [`ClientError::NotDone`] or [`ClientError::Invalid`].
+    /// A read has no effect, so never [`ClientError::Unknown`] or [`ClientError::SessionExpired`].
     pub async fn get(&mut self, key: Key) -> Result<Option<Versioned>, ClientError> {
         match self.call(RequestBody::Get { key }).await {
             Ok(ResponseBody::Reply(Reply::Value(found))) => Ok(found),
@@ -258,6 +261,6 @@ impl<T: Transport, C: Clock> Client<T, C> {
 fn unexpected(answer: Result<ResponseBody, ClientError>) -> ClientError {
     match answer {
         Err(error) => error,
-        Ok(answer) => ClientError::Invalid(format!("the server gave an answer of the wrong kind: {answer:?}")),
+        Ok(answer) => ClientError::Confused(format!("{answer:?}")),
     }
 }
