@@ -252,7 +252,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     fn on_done(&mut self, done: Done) {
         match done {
-            Done::Batch(ticket) => {
+            Done::Batch(ticket, log_is_long) => {
+                self.checkpoint_due |= log_is_long;
                 self.durable = ticket;
                 self.step(Input::Persisted(ticket));
                 while self.held.front().is_some_and(|m| m.after <= Some(ticket)) {
@@ -433,7 +434,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             } else {
                 store.append(&records)?;
             }
-            Ok(Done::Batch(ticket))
+            Ok(Done::Batch(ticket, store.wants_checkpoint()))
         }))
     }
 

@@ -46,7 +46,7 @@ fn alone() -> Alone {
 fn under_a_load_that_never_lets_up_snapshots_get_their_turn() {
     let mut driver = alone();
     for _ in 0..3 {
-        driver.jobs.push_back(Box::new(|_| Ok(Done::Batch(Ticket(0)))));
+        driver.jobs.push_back(Box::new(|_| Ok(Done::Batch(Ticket(0), false))));
     }
     let mut left = Vec::new();
     for _ in 0..6 {

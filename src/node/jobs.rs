@@ -13,8 +13,8 @@ const SNAPSHOT_BLOCK: usize = 256 << 10;
 
 /// What a storage job gives back to the driver.
 pub(super) enum Done {
-    /// A batch is durable.
-    Batch(Ticket),
+    /// A batch is durable; and whether the log has grown enough for a checkpoint.
+    Batch(Ticket, bool),
     /// A block of our own snapshot is written; more to come.
     SnapshotBlock(SnapshotMeta, KvSnapshot),
     /// Our own snapshot is complete and durable.

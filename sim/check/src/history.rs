@@ -216,11 +216,6 @@ impl History {
         self.keys.ids.get(text).copied().map(KeyId)
     }
 
-    /// The number of a value, if it occurs.
-    pub fn find_value(&self, text: &str) -> Option<ValueId> {
-        self.values.ids.get(text).copied().map(ValueId)
-    }
-
     /// Every event in order: the operation, and whether this is its return.
     pub(crate) fn in_order(&self) -> Vec<(Moment, OpId, bool)> {
         let mut events: Vec<_> = (0u32..)

@@ -195,15 +195,6 @@ impl Plan {
         self.events.iter().filter(|e| matches!(e.what, What::Op { .. })).count() as u64
     }
 
-    /// The bytes that the put with this word writes.
-    #[must_use]
-    pub fn value_of(&self, word: &str) -> Option<Vec<u8>> {
-        self.events.iter().find_map(|event| match &event.what {
-            What::Op { call: Call::Put { value, .. }, .. } if value.word == word => Some(value.bytes()),
-            _ => None,
-        })
-    }
-
     /// What the plan is, without its events, as JSON.
     #[must_use]
     pub fn facts(&self) -> Json {
