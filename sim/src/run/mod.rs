@@ -20,6 +20,7 @@ use crate::world::clock::ClockSettings;
 use crate::world::ledger::{self, Ledger};
 use crate::world::runtime::World;
 use crate::world::trace::Trace;
+use crate::world::{lock, nanos};
 use bytes::Bytes;
 use cluster::{Cluster, Refusals};
 use seaworthy::client::{Client, Patience};
@@ -31,7 +32,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use workload::{Log, Patron, Record};
@@ -150,7 +151,7 @@ fn finish(plan: &Plan, mutant: Option<Bug>, traces: &Traces, violation: Option<V
         messages: ending.messages,
         bytes: ending.bytes,
     };
-    let wall_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let wall_ns = nanos(start.elapsed());
     Finished { record: RunRecord { outcome, wall_ns }, history, ledger, refusals }
 }
 
@@ -232,14 +233,6 @@ fn words(plan: &Plan) -> BTreeMap<String, Bytes> {
         _ => None,
     };
     plan.events.iter().filter_map(|event| put(&event.what)).collect()
-}
-
-fn nanos(d: Duration) -> u64 {
-    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const RUN_THREAD: &str = "run";

@@ -12,7 +12,7 @@ use crate::oracle::Violation;
 use crate::plan::{Kind, Plan, What};
 use crate::report::{Availability, FaultTally, Histogram, Ops, Share, Verdict};
 use crate::scenario::MustFire;
-use crate::world::ledger;
+use crate::world::{ledger, nanos};
 use seaworthy::types::NodeId;
 use seaworthy_check as check;
 use std::collections::BTreeMap;
@@ -217,10 +217,6 @@ fn never_begun(plan: &Plan, history: &check::History) -> Vec<u64> {
         }
     }
     left
-}
-
-fn nanos(d: Duration) -> u64 {
-    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! goes on as a new process, because the old one is, as far as the history can tell, still waiting.
 
 use crate::plan::{Call, When};
-use crate::world::TimeSource;
+use crate::world::{TimeSource, lock, nanos};
 use bytes::Bytes;
 use seaworthy::client::{Client, ClientError};
 use seaworthy::kv;
@@ -12,7 +12,7 @@ use seaworthy::node::{Clock, Transport};
 use seaworthy::wire::Write;
 use seaworthy_check as check;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What clients did and saw, and when they were to do it.
@@ -79,7 +79,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
             if self.clock.now() >= zero + ends {
                 break;
             }
-            let due = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+            let due = nanos(*at);
             self.perform(call, think.is_none().then_some(due)).await;
         }
     }
@@ -183,7 +183,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
     }
 
     fn record<R>(&self, note: impl FnOnce(&mut Record, u64, u32) -> R) -> R {
-        let mut record = self.log.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut record = lock(&self.log.record);
         note(&mut record, (self.log.time)(), self.process)
     }
 }
