@@ -1,36 +1,33 @@
-//! Checks histories of concurrent operations against a key-value store's promises, as Jepsen does.
+//! Checks histories of concurrent operations: what was promised, what was seen, and why the two do not fit.
 //!
-//! The package knows nothing of any store: a [`History`] goes in, a [`Report`] comes out, with a verdict for every key
-//! and evidence for every refusal.
+//! The package knows nothing of any store: a [`History`] goes in, a report comes out, with a verdict for every part and
+//! evidence for every refusal.
 //!
 //! - [`history`]: what was recorded: operations with call, return and outcome; [`Recorder`] builds them in memory.
-//! - [`jsonl`]: our own format on disk, one event a line, with located errors. [`edn`]: export for Jepsen's tools.
-//! - [`linearizable`]: the verdict. `model` is the sequential specification, `problem` prepares one key for
-//!   `search`, which decides it; `zones` refutes quickly.
-//! - [`evidence`]: the smallest impossible prefix and the few operations in it that clash; `explain` puts it in words.
+//! - [`format`]: histories on disk: reading them, with located errors, and writing them.
+//! - [`model`]: the sequential specifications: what an object does when one client at a time uses it.
+//! - [`linear`]: linearizability: which procedure decides which part of a history, and the verdicts.
+//! - [`evidence`]: the smallest impossible prefix and the few operations in it that clash, in words and drawn.
 //!
 //! ```
-//! use seaworthy_check::{Call, Options, Recorder, Reply, Verdict, Version, check};
+//! use seaworthy_check::{Call, Options, Recorder, Reply, Verdict, check};
 //! let mut log = Recorder::default();
 //! let write = log.invoke(0, 10, "k", Call::put("new"));
 //! log.ok(write, 20, Reply::Done { revision: Some(0) });
 //! let read = log.invoke(1, 30, "k", Call::Get);
 //! log.ok(read, 40, Reply::Got(None)); // stale: the write had returned
 //! let report = check(&log.finish(), &Options::default());
-//! assert!(matches!(report.keys[0].verdict, Verdict::Invalid(_)));
+//! assert!(matches!(report.parts[0].verdict, Verdict::Invalid(_)));
 //! println!("{report}");
 //! ```
 
-pub mod edn;
 pub mod evidence;
-mod explain;
+pub mod format;
 pub mod history;
-pub mod jsonl;
-pub mod linearizable;
-mod model;
-mod problem;
-mod search;
-mod zones;
+pub mod linear;
+pub mod model;
+pub mod session;
+pub mod txn;
 
 #[cfg(test)]
 extern crate self as seaworthy_check;
@@ -41,6 +38,8 @@ mod testing;
 
 pub use evidence::Evidence;
 pub use history::{
-    Call, Condition, History, KeyId, Moment, OpId, Operation, Outcome, Recorder, Reply, ValueId, Version,
+    Call, Condition, Datum, End, Function, History, KeyId, KvOperation, Moment, OpId, Operation, Outcome, Recorder,
+    Reply, Request, Value, Version,
 };
-pub use linearizable::{KeyReport, Options, Report, Verdict, check, check_final};
+pub use linear::{Options, PartReport, Report, Verdict, check, check_as, check_final};
+pub use model::Kind;

@@ -4,7 +4,8 @@ mod common;
 
 use common::{Rng, Shape, generate, mutate, record};
 use proptest::prelude::*;
-use seaworthy_check::{Call, Condition, History, Options, Recorder, Reply, Version, check, edn, jsonl};
+use seaworthy_check::format::{export as edn, jsonl};
+use seaworthy_check::{Call, Condition, History, Options, Recorder, Reply, Version, check};
 
 fn written(history: &History) -> String {
     let mut text = Vec::new();
@@ -75,7 +76,6 @@ fn malformed_lines_are_located() {
         &format!("{call}\n{}", r#"{"i":1,"t":1,"p":3,"type":"ok","f":"get","k":"a","v":null}"#),
         &format!("{call}\n{}", r#"{"i":1,"t":1,"p":3,"type":"ok","f":"put","k":"b"}"#),
         &format!("{call}\n\n{}", r#"{"i":1,"t":1,"p":3,"type":"fail","f":"put","k":"a","rev":1}"#),
-        &format!("{call}\n{}", r#"{"i":1,"t":1,"p":3,"type":"refused","f":"put","k":"a"}"#),
         &format!("{call}\n{}", r#"{"i":1,"t":1,"p":3,"type":"refused","f":"put","k":"a","v":null,"rev":3}"#),
     ];
     let mut told = String::new();

@@ -30,8 +30,8 @@ fn agrees_with_trying_every_order() {
         }
         let history = record(&raws);
         let report = check(&history, &Options::default());
-        for key in &report.keys {
-            let expected = brute_force(&history, &key.name, u64::MAX, None);
+        for key in &report.parts {
+            let expected = brute_force(&history, &key.name, u32::MAX, None);
             assert!(mutations > 0 || expected, "history {n}: the generator made an impossible history: {raws:#?}");
             match &key.verdict {
                 Verdict::Valid => {
@@ -41,12 +41,13 @@ fn agrees_with_trying_every_order() {
                 Verdict::Invalid(evidence) => {
                     assert!(!expected, "history {n}: called invalid: {raws:#?}\n{evidence}");
                     assert!(evidence.minimal);
-                    assert!(evidence.core.contains(&evidence.breaks), "history {n}: {raws:#?}\n{evidence}");
+                    let (breaks, event) = (evidence.breaks.expect("an operation"), evidence.event.expect("an event"));
+                    assert!(evidence.core.contains(&breaks), "history {n}: {raws:#?}\n{evidence}");
                     // The prefix is impossible, and without its last event it is not.
-                    assert!(!brute_force(&history, &key.name, evidence.event + 1, None), "history {n}: {raws:#?}");
-                    assert!(brute_force(&history, &key.name, evidence.event, None), "history {n}: {raws:#?}");
+                    assert!(!brute_force(&history, &key.name, event + 1, None), "history {n}: {raws:#?}");
+                    assert!(brute_force(&history, &key.name, event, None), "history {n}: {raws:#?}");
                     // The core alone is impossible; without any one of its operations it is not.
-                    let impossible = |core: &[_]| !brute_force(&history, &key.name, evidence.event + 1, Some(core));
+                    let impossible = |core: &[_]| !brute_force(&history, &key.name, event + 1, Some(core));
                     assert!(impossible(&evidence.core), "history {n}: {raws:#?}\n{evidence}");
                     for spared in &evidence.core {
                         let rest: Vec<_> = evidence.core.iter().copied().filter(|op| op != spared).collect();

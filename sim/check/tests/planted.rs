@@ -62,7 +62,7 @@ impl Script {
 /// The evidence against the only key.
 fn explain(history: &History) -> String {
     let report = check(history, &Options::default());
-    let Verdict::Invalid(evidence) = &report.keys[0].verdict else { panic!("not found: {report}") };
+    let Verdict::Invalid(evidence) = &report.parts[0].verdict else { panic!("not found: {report}") };
     assert!(evidence.minimal);
     evidence.to_string()
 }
@@ -184,7 +184,7 @@ fn evidence_leaves_out_what_does_not_matter() {
     let report = check(&history, &Options::default());
     let evidence = report.violations().next().expect("stale");
     assert_eq!(evidence.core.len(), 2, "{evidence}");
-    assert_eq!(evidence.event, 801, "the stale read's return");
+    assert_eq!(evidence.event, Some(801), "the stale read's return");
     assert!(evidence.order.len() >= 400, "all but the stale read can be ordered: {}", evidence.order.len());
 }
 

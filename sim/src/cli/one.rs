@@ -7,7 +7,7 @@ use crate::report::Verdict;
 use crate::run::{self, Finished};
 use clap::Args;
 use seaworthy::mutant::Bug;
-use seaworthy_check::{edn, jsonl};
+use seaworthy_check::format::{export as edn, jsonl};
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};

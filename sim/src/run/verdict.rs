@@ -59,8 +59,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     if let Some(divergence) = &evidence.divergence {
         return fail("convergence", divergence.clone());
     }
-    let ok =
-        evidence.history.operations().iter().filter(|op| matches!(op.outcome, check::Outcome::Ok(_))).count() as u64;
+    let ok = evidence.history.operations().iter().filter(|op| op.settled().is_some()).count() as u64;
     if ok < expect.min_ok {
         return fail(
             "enough operations",
@@ -98,16 +97,16 @@ fn spoils_disks(plan: &Plan) -> bool {
 /// The first operation that did not succeed though it began after the grace.
 fn stuck(plan: &Plan, history: &check::History) -> Option<String> {
     let from = plan.time.storm_ends() + plan.time.grace;
-    let late = |op: &&check::Operation| Duration::from_nanos(op.called.time) >= from;
-    let op = history.operations().iter().filter(late).find(|op| !matches!(op.outcome, check::Outcome::Ok(_)))?;
+    let late = |op: &&check::Operation| Duration::from_nanos(history.time(op.called)) >= from;
+    let op = history.operations().iter().filter(late).find(|op| op.settled().is_none())?;
     Some(format!(
         "process {}'s operation on {} began {:.3} s into the run, {:.3} s after the storm, and did not succeed ({})",
         op.process,
         history.key(op.key),
-        Duration::from_nanos(op.called.time).as_secs_f64(),
-        (Duration::from_nanos(op.called.time) - plan.time.storm_ends()).as_secs_f64(),
-        match op.outcome {
-            check::Outcome::Fail => "refused until its time was over",
+        Duration::from_nanos(history.time(op.called)).as_secs_f64(),
+        (Duration::from_nanos(history.time(op.called)) - plan.time.storm_ends()).as_secs_f64(),
+        match op.end {
+            check::End::Fail => "refused until its time was over",
             _ => "no answer within its time",
         },
     ))
@@ -161,12 +160,12 @@ pub fn figures(plan: &Plan, history: &check::History, due: &[u64]) -> Figures {
     let patience = nanos(plan.workload.timeout);
     let mut first_answer: Option<u64> = None;
     for (op, due) in history.operations().iter().zip(due) {
-        match op.outcome {
-            check::Outcome::Ok(_) => figures.ops.ok += 1,
-            check::Outcome::Fail => figures.ops.fail += 1,
-            check::Outcome::Info => figures.ops.info += 1,
+        match op.end {
+            check::End::Ok | check::End::Refused => figures.ops.ok += 1,
+            check::End::Fail => figures.ops.fail += 1,
+            check::End::Info => figures.ops.info += 1,
         }
-        let answered = op.returned.filter(|_| matches!(op.outcome, check::Outcome::Ok(_))).map(|moment| moment.time);
+        let answered = op.settled().map(|event| history.time(event));
         if let Some(share) = phase(plan, &mut figures.availability, *due) {
             share.of += 1;
             share.ok += u64::from(answered.is_some_and(|at| at - due <= patience));

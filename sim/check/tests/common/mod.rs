@@ -2,7 +2,9 @@
 //! description only and share no code with the package.
 #![allow(dead_code)] // Each user takes a part.
 
-use seaworthy_check::{Call, Condition, History, OpId, Operation, Outcome, Recorder, Reply, ValueId, Version};
+pub mod naive;
+
+use seaworthy_check::{Call, Condition, History, KvOperation, OpId, Outcome, Recorder, Reply, Value, Version};
 
 /// SplitMix64.
 pub struct Rng(pub u64);
@@ -203,6 +205,7 @@ pub fn mutate(raws: &mut [Raw], rng: &mut Rng) {
             Some(_) => *revision = Some(number),
             None => *reply = Reply::Refused(None),
         },
+        Reply::Declined => *reply = Reply::Done { revision: None },
     }
 }
 
@@ -249,6 +252,7 @@ fn borrow_reply(reply: &Reply<String>) -> Reply<&str> {
         Reply::Got(seen) => Reply::Got(seen.as_ref().map(borrow_version)),
         Reply::Done { revision } => Reply::Done { revision: *revision },
         Reply::Refused(seen) => Reply::Refused(seen.as_ref().map(borrow_version)),
+        Reply::Declined => Reply::Declined,
     }
 }
 
@@ -258,13 +262,13 @@ fn borrow_version(seen: &Version<String>) -> Version<&str> {
 
 /// Whether the operations of one key can be ordered: tries everything. Only the first `events` events count, and only the
 /// outcomes of operations that are in `core`, if it is given; the others are unknown.
-pub fn brute_force(history: &History, key: &str, events: u64, core: Option<&[OpId]>) -> bool {
+pub fn brute_force(history: &History, key: &str, events: u32, core: Option<&[OpId]>) -> bool {
     let key = history.find_key(key);
-    let ops: Vec<Operation> = (0u32..)
-        .zip(history.operations())
+    let ops: Vec<KvOperation> = (0u32..)
+        .take(history.operations().len())
+        .map(|i| (i, history.kv(OpId(i))))
         .filter(|(_, op)| Some(op.key) == key && op.called.index < events && op.outcome != Outcome::Fail)
-        .map(|(i, op)| {
-            let mut op = *op;
+        .map(|(i, mut op)| {
             let forgotten = core.is_some_and(|core| !core.contains(&OpId(i)));
             if forgotten || op.returned.is_none_or(|ret| ret.index >= events) {
                 op.outcome = Outcome::Info;
@@ -275,13 +279,13 @@ pub fn brute_force(history: &History, key: &str, events: u64, core: Option<&[OpI
     extend(&ops, &mut vec![false; ops.len()], None, 0)
 }
 
-fn extend(ops: &[Operation], done: &mut [bool], value: Option<ValueId>, count: u64) -> bool {
-    let ret = |op: &Operation| match op.outcome {
-        Outcome::Ok(_) => op.returned.map_or(u64::MAX, |m| m.index),
-        _ => u64::MAX,
+fn extend(ops: &[KvOperation], done: &mut [bool], value: Option<Value>, count: u64) -> bool {
+    let ret = |op: &KvOperation| match op.outcome {
+        Outcome::Ok(_) => op.returned.map_or(u32::MAX, |m| m.index),
+        _ => u32::MAX,
     };
-    let deadline = (0..ops.len()).filter(|&i| !done[i]).map(|i| ret(&ops[i])).min().unwrap_or(u64::MAX);
-    if deadline == u64::MAX {
+    let deadline = (0..ops.len()).filter(|&i| !done[i]).map(|i| ret(&ops[i])).min().unwrap_or(u32::MAX);
+    if deadline == u32::MAX {
         return true;
     }
     for i in 0..ops.len() {
@@ -299,7 +303,7 @@ fn extend(ops: &[Operation], done: &mut [bool], value: Option<ValueId>, count: u
 }
 
 /// The state after an operation; `None` when its reply cannot be given here.
-fn after(op: &Operation, value: Option<ValueId>, count: u64) -> Option<(Option<ValueId>, u64)> {
+fn after(op: &KvOperation, value: Option<Value>, count: u64) -> Option<(Option<Value>, u64)> {
     let matches = |seen: Option<Version>| match seen {
         None => value.is_none(),
         Some(v) => Some(v.value) == value && v.revision.is_none_or(|r| Some(r) == count.checked_sub(1)),
@@ -325,6 +329,7 @@ fn after(op: &Operation, value: Option<ValueId>, count: u64) -> Option<(Option<V
             (accepted && revision.is_none_or(|r| r == count)).then_some((next, count + 1))
         }
         Outcome::Ok(Reply::Refused(seen)) => (!accepted && matches(seen)).then_some((value, count)),
+        Outcome::Ok(Reply::Declined) => (!accepted).then_some((value, count)),
         _ if accepted => Some((next, count + 1)),
         _ => Some((value, count)),
     }

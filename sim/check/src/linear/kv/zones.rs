@@ -8,8 +8,8 @@
 //!
 //! This refutes only; no clash proves nothing, since revisions and conditions are not looked at.
 
-use crate::model::{Act, MISSING};
-use crate::problem::{OPEN, Problem};
+use super::problem::{OPEN, Problem};
+use super::state::{ANY, Act, MISSING};
 
 #[derive(Clone, Copy)]
 struct Zone {
@@ -22,16 +22,18 @@ pub fn clash(problem: &Problem) -> bool {
     // Moments are shifted by one: 0 is before everything.
     let mut zones = vec![Zone { first_return: OPEN, last_call: 0 }; problem.supply.len()];
     let mut points = Vec::new();
-    if problem.supply[MISSING as usize] == 0 {
-        zones[MISSING as usize].first_return = 0;
+    let first = problem.initial.value as usize;
+    if problem.supply[first] == 0 {
+        zones[first].first_return = 0;
     }
     for op in &problem.ops {
         let ret = op.ret.saturating_add(1);
         let (value, writes) = match op.act {
+            Act::See { value: ANY, .. } => continue,
             Act::See { value, .. } => (value as usize, problem.supply[value as usize]),
             Act::Change { to, .. } => (to as usize, problem.supply[to as usize]),
         };
-        let alone = writes == 1 && value != MISSING as usize || writes == 0 && value == MISSING as usize;
+        let alone = if value == first { writes == 0 } else { writes == 1 && value != MISSING as usize };
         if alone {
             let zone = &mut zones[value];
             zone.first_return = zone.first_return.min(ret);
@@ -56,8 +58,9 @@ pub fn clash(problem: &Problem) -> bool {
 mod tests {
     use super::*;
     use crate::history::OpId;
-    use crate::problem::{Item, Scratch};
-    use crate::search::{Limits, agrees_with_exact_memory};
+    use crate::linear::kv::problem::Scratch;
+    use crate::linear::kv::search::agrees_with_exact_memory;
+    use crate::linear::{Item, Limits};
     use crate::testing::{Rng, Shape, brute_force, generate, mutate, record};
 
     /// What this file says against a history is true; and the search gives the same answer with exact memory from the start.
@@ -83,8 +86,8 @@ mod tests {
             let history = record(&raws);
             let items: Vec<Item> =
                 (0u32..).take(history.operations().len()).map(|i| Item { op: OpId(i), open: false }).collect();
-            let problem = Problem::new(&history, &items, &mut Scratch::new(&history));
-            let possible = brute_force(&history, "k0", u64::MAX, None);
+            let problem = Problem::new(&history, &items, &mut Scratch::default());
+            let possible = brute_force(&history, "k0", u32::MAX, None);
             if clash(&problem) {
                 assert!(!possible, "history {n}: {raws:#?}");
                 clashes += 1;

@@ -22,7 +22,7 @@
 //! An unknown delete that names no value is a `:write nil` of unknown fate, a failed one a `:fail`. Processes keep their
 //! numbers, though Jepsen retires a process after `:info`.
 
-use crate::history::{Call, Condition, History, KeyId, Operation, Outcome, Reply, ValueId, Version};
+use crate::history::{Call, Condition, Datum, History, KvOperation, Outcome, Reply, Value, Version};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -31,12 +31,12 @@ use std::io::{self, Write};
 /// # Errors
 /// Those of `out`.
 pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
-    for (moment, id, returned) in history.in_order() {
-        let op = history.operation(id);
+    for (event, id, returned) in history.in_order() {
+        let op = &history.kv(id);
         let (kind, seen, revision) = if returned { outcome(op) } else { ("invoke", None, None) };
         let (f, value) = function(history, op, seen);
-        write!(out, "{{:index {}, :time {}, :process {}, ", moment.index, moment.time, op.process)?;
-        write!(out, ":type :{kind}, :f :{f}, :value [{} {value}]", key(history, op.key))?;
+        write!(out, "{{:index {event}, :time {}, :process {}, ", history.time(event), op.process)?;
+        write!(out, ":type :{kind}, :f :{f}, :value [{} {value}]", datum(history, history.key_value(op.key)))?;
         if let Some(revision) = revision {
             write!(out, ", :revision {revision}")?;
         }
@@ -46,19 +46,19 @@ pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// The type of a return, what a read saw, and the revision told.
-fn outcome(op: &Operation) -> (&'static str, Option<ValueId>, Option<u64>) {
+fn outcome(op: &KvOperation) -> (&'static str, Option<Value>, Option<u64>) {
     let removes_any = matches!(op.call, Call::Delete { when: Condition::ALWAYS });
     match op.outcome {
         Outcome::Ok(Reply::Got(seen)) => ("ok", seen.map(|v| v.value), seen.and_then(|v: Version| v.revision)),
         Outcome::Ok(Reply::Done { revision }) => ("ok", None, revision),
         Outcome::Ok(Reply::Refused(None)) if removes_any => ("ok", None, None),
-        Outcome::Ok(Reply::Refused(_)) | Outcome::Fail => ("fail", None, None),
+        Outcome::Ok(Reply::Refused(_) | Reply::Declined) | Outcome::Fail => ("fail", None, None),
         Outcome::Info => ("info", None, None),
     }
 }
 
-fn function(history: &History, op: &Operation, seen: Option<ValueId>) -> (&'static str, String) {
-    let text = |value: Option<ValueId>| value.map_or("nil".to_owned(), |value| string(history.value(value)));
+fn function(history: &History, op: &KvOperation, seen: Option<Value>) -> (&'static str, String) {
+    let text = |value: Option<Value>| value.map_or("nil".to_owned(), |value| datum(history, value));
     let (to, when) = match op.call {
         Call::Get => return ("read", text(seen)),
         Call::Put { value, when } => (Some(value), when),
@@ -72,8 +72,11 @@ fn function(history: &History, op: &Operation, seen: Option<ValueId>) -> (&'stat
     }
 }
 
-fn key(history: &History, key: KeyId) -> String {
-    string(history.key(key))
+fn datum(history: &History, value: Value) -> String {
+    match history.datum(value) {
+        Datum::Text(text) => string(text),
+        _ => history.show(value),
+    }
 }
 
 /// A string of EDN, whose escapes are those of Java.

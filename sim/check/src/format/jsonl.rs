@@ -20,42 +20,15 @@
 //!
 //! Empty lines are skipped. An operation without a return is still open at the end, which means the same as `info`.
 
-use crate::history::{Call, Condition, History, OpId, Outcome, Recorder, Reply, Version};
+use super::Error;
+use crate::history::{Call, Condition, Datum, History, OpId, Outcome, Recorder, Reply, Version};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{self, BufRead, Write};
 
 /// Longest line accepted, in bytes.
 pub const MAX_LINE_BYTES: usize = 4 << 20;
-
-/// Why a file cannot be read.
-#[derive(Debug)]
-pub enum Error {
-    /// A line is not an event, or not one that can come here.
-    Malformed {
-        /// From 1.
-        line: usize,
-        /// From 1, in bytes.
-        column: usize,
-        /// What is wrong and what was expected.
-        what: String,
-    },
-    /// Reading failed.
-    Io(io::Error),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Malformed { line, column, what } => write!(f, "line {line}, column {column}: {what}"),
-            Error::Io(error) => write!(f, "cannot read: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -124,12 +97,15 @@ mod present {
 /// # Errors
 /// Those of `out`.
 pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
-    for (moment, id, returned) in history.in_order() {
-        let op = history.operation(id);
-        let text = |value| Cow::Borrowed(history.value(value));
-        let mut event = Event {
-            i: moment.index,
-            t: moment.time,
+    for (event, id, returned) in history.in_order() {
+        let op = history.kv(id);
+        let text = |value| match history.datum(value) {
+            Datum::Text(text) | Datum::Symbol(text) => Cow::Borrowed(text),
+            _ => Cow::Owned(history.values().show(value, false)),
+        };
+        let mut line = Event {
+            i: u64::from(event),
+            t: history.time(event),
             p: op.process,
             r#type: Type::Invoke,
             f: match op.call {
@@ -137,17 +113,17 @@ pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
                 Call::Put { .. } => Function::Put,
                 Call::Delete { .. } => Function::Delete,
             },
-            k: Cow::Borrowed(history.key(op.key)),
+            k: history.key(op.key),
             v: None,
             rev: None,
             when: None,
         };
         if returned {
             let mut show = |seen: Option<Version>| {
-                event.v = Some(seen.map(|v| text(v.value)));
-                event.rev = seen.and_then(|v| v.revision);
+                line.v = Some(seen.map(|v| text(v.value)));
+                line.rev = seen.and_then(|v| v.revision);
             };
-            event.r#type = match op.outcome {
+            line.r#type = match op.outcome {
                 Outcome::Ok(Reply::Got(seen)) => {
                     show(seen);
                     Type::Ok
@@ -156,8 +132,9 @@ pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
                     show(seen);
                     Type::Refused
                 }
+                Outcome::Ok(Reply::Declined) => Type::Refused,
                 Outcome::Ok(Reply::Done { revision }) => {
-                    event.rev = revision;
+                    line.rev = revision;
                     Type::Ok
                 }
                 Outcome::Fail => Type::Fail,
@@ -165,15 +142,15 @@ pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
             };
         } else {
             if let Call::Put { value, .. } = op.call {
-                event.v = Some(Some(text(value)));
+                line.v = Some(Some(text(value)));
             }
-            event.when = op.call.condition().filter(|when| !when.is_always()).map(|when| When {
+            line.when = op.call.condition().filter(|when| !when.is_always()).map(|when| When {
                 exists: when.exists,
                 value: when.value.map(text),
                 rev: when.revision,
             });
         }
-        serde_json::to_writer(&mut *out, &event)?;
+        serde_json::to_writer(&mut *out, &line)?;
         out.write_all(b"\n")?;
     }
     Ok(())
@@ -224,7 +201,7 @@ pub fn read(mut input: impl BufRead) -> Result<History, Error> {
 type Fault = (&'static str, String);
 
 fn take(recorder: &mut Recorder, open: &mut BTreeMap<u32, OpId>, event: &Event) -> Result<(), Fault> {
-    let expected = recorder.history().events();
+    let expected = u64::from(recorder.history().events());
     if event.i != expected {
         return Err(("i", format!("event {} where {expected} was expected: positions have no gaps", event.i)));
     }
@@ -234,7 +211,7 @@ fn take(recorder: &mut Recorder, open: &mut BTreeMap<u32, OpId>, event: &Event) 
     let Some(id) = open.remove(&event.p) else {
         return Err(("p", format!("process {} returns, but has no operation open", event.p)));
     };
-    let op = *recorder.history().operation(id);
+    let op = recorder.history().kv(id);
     let called = match op.call {
         Call::Get => Function::Get,
         Call::Put { .. } => Function::Put,
@@ -252,6 +229,7 @@ fn take(recorder: &mut Recorder, open: &mut BTreeMap<u32, OpId>, event: &Event) 
     let reply = match (event.r#type, called) {
         (Type::Ok, Function::Get) => Reply::Got(seen(event)?),
         (Type::Refused, Function::Get) => return Err(("type", "a get cannot be refused".to_owned())),
+        (Type::Refused, _) if event.v.is_none() => Reply::Declined,
         (Type::Refused, _) => Reply::Refused(seen(event)?),
         _ if event.v.is_some() => return Err(("v", "no value belongs here".to_owned())),
         (Type::Ok, _) => Reply::Done { revision: event.rev },
@@ -271,7 +249,7 @@ fn take(recorder: &mut Recorder, open: &mut BTreeMap<u32, OpId>, event: &Event) 
 
 fn invoke(recorder: &mut Recorder, open: &mut BTreeMap<u32, OpId>, event: &Event) -> Result<(), Fault> {
     if let Some(id) = open.get(&event.p) {
-        let since = recorder.history().operation(*id).called.index;
+        let since = recorder.history().operation(*id).called;
         return Err(("p", format!("process {} calls, but its operation of event {since} is still open", event.p)));
     }
     if event.rev.is_some() {

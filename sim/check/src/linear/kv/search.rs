@@ -13,39 +13,20 @@
 //!
 //! Time and memory are bounded by [`Limits`]; beyond them the answer is unknown.
 
-use crate::model::{Act, MISSING, State, UNSEEN};
-use crate::problem::{NONE, OPEN, Op, Problem};
-use crate::zones;
+use super::problem::{NONE, OPEN, Op, Problem};
+use super::state::{ANY, Act, MISSING, State, UNSEEN};
+use super::zones;
+use crate::linear::{Answer, Decision, Limits};
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
-
-/// What the search may spend.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Candidates placed or looked at.
-    pub steps: u64,
-    /// Bytes of remembered configurations.
-    pub memory: usize,
-}
-
-/// What the search found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answer {
-    /// There is an order.
-    Possible,
-    /// There is none, certainly.
-    Impossible,
-    /// A limit was reached.
-    GaveUp(&'static str),
-}
 
 /// Steps an operation before anything else is tried.
 const QUICK_STEPS: u64 = 16;
 
-/// Decides, and says how many steps it took.
-pub fn decide(problem: &Problem, limits: Limits) -> (Answer, u64) {
+/// Decides, and says how.
+pub fn decide(problem: &Problem, limits: Limits) -> Decision {
     if problem.broken {
-        return (Answer::Impossible, 0);
+        return Decision { answer: Answer::Impossible, by: "replies that exclude each other", steps: 0 };
     }
     // Most histories are decided within a few steps an operation; the others get a look at their zones before more.
     let quick = Limits { steps: limits.steps.min(QUICK_STEPS * problem.ops.len() as u64), ..limits };
@@ -53,16 +34,23 @@ pub fn decide(problem: &Problem, limits: Limits) -> (Answer, u64) {
     let mut answer = search.run();
     if matches!(answer, Answer::GaveUp(_)) {
         if zones::clash(problem) {
-            return (Answer::Impossible, search.steps);
+            return Decision { answer: Answer::Impossible, by: "zones", steps: search.steps };
         }
         search.limits = limits;
         answer = search.run();
     }
+    let by = "search";
     if !(search.recalled && answer == Answer::Impossible) {
-        return (answer, search.steps);
+        return Decision { answer, by, steps: search.steps };
     }
     let mut again = Search::new(problem, limits, Memory::Exact(BTreeSet::new()));
-    (again.run(), search.steps + again.steps)
+    Decision { answer: again.run(), by, steps: search.steps + again.steps }
+}
+
+/// An order that explains everything, as indices into [`Problem::ops`].
+pub fn witness(problem: &Problem, limits: Limits) -> Option<Vec<u32>> {
+    let mut search = Search::new(problem, limits, Memory::Hashed(HashSet::default()));
+    (!problem.broken && search.run() == Answer::Possible).then_some(search.placed)
 }
 
 /// The longest order of some of the operations that the search finds within the limits, as indices into
@@ -136,7 +124,7 @@ impl<'a> Search<'a> {
             steps: 0,
             next,
             prev,
-            state: State::INITIAL,
+            state: problem.initial,
             set: 0,
             highest: 0,
             placed: Vec::with_capacity(problem.ops.len()),
@@ -329,7 +317,9 @@ impl<'a> Search<'a> {
         let Op { act, ret, class, .. } = &self.problem.ops[op as usize];
         match *act {
             Act::See { value, revision, .. } => {
-                self.readers[value as usize] -= 1;
+                if value != ANY {
+                    self.readers[value as usize] -= 1;
+                }
                 if let Some(r) = revision {
                     self.readers_at[r as usize] -= 1;
                 }
@@ -362,7 +352,9 @@ impl<'a> Search<'a> {
             let Op { act, ret, class, .. } = &self.problem.ops[op as usize];
             match *act {
                 Act::See { value, revision, .. } => {
-                    self.readers[value as usize] += 1;
+                    if value != ANY {
+                        self.readers[value as usize] += 1;
+                    }
                     if let Some(r) = revision {
                         self.readers_at[r as usize] += 1;
                     }

@@ -12,6 +12,8 @@ pub type Local = u32;
 pub const MISSING: Local = 0;
 /// Any value that no reply and no condition names: nothing can tell these apart.
 pub const UNSEEN: Local = 1;
+/// What was seen was not told: of a refused write only.
+pub const ANY: Local = u32::MAX;
 
 /// What a key holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,20 +25,19 @@ pub struct State {
 }
 
 impl State {
-    /// Never written.
-    pub const INITIAL: State = State { value: MISSING, count: 0 };
-
     /// Whether a condition holds.
     pub fn holds(self, when: &Condition<Local>) -> bool {
         let present = self.value != MISSING;
         when.exists.is_none_or(|wanted| wanted == present)
-            && when.value.is_none_or(|value| present && value == self.value)
-            && when.revision.is_none_or(|n| if present { n >= 0 && n as u64 == self.count - 1 } else { n == -1 })
+            && when.value.is_none_or(|value| value == self.value)
+            && when
+                .revision
+                .is_none_or(|n| if present { u64::try_from(n).is_ok_and(|n| n + 1 == self.count) } else { n == -1 })
     }
 
     /// Whether a reader may have seen this: a value or [`MISSING`], and the revision if it was told.
     pub fn shows(self, value: Local, revision: Option<u64>) -> bool {
-        value == self.value && revision.is_none_or(|r| r.checked_add(1) == Some(self.count))
+        (value == ANY || value == self.value) && revision.is_none_or(|r| r.checked_add(1) == Some(self.count))
     }
 }
 
@@ -45,12 +46,12 @@ impl State {
 pub enum Act {
     /// Saw the state and changed nothing: a read, or a write that was refused.
     See {
-        /// What was seen, or [`MISSING`].
+        /// What was seen, [`MISSING`], or [`ANY`].
         value: Local,
         /// The revision that was told.
         revision: Option<u64>,
-        /// Of a write: the conditions, which must not all hold, and whether it is a delete.
-        refused: Option<(Condition<Local>, bool)>,
+        /// Of a write: the conditions, which must not all hold. Those of a delete ask for presence.
+        refused: Option<Condition<Local>>,
     },
     /// Changed the state.
     Change {
@@ -68,16 +69,9 @@ impl Act {
     pub fn allowed(&self, state: State) -> bool {
         match self {
             Act::See { value, revision, refused } => {
-                let would_change = |(when, delete): &(Condition<Local>, bool)| {
-                    state.holds(when) && !(*delete && state.value == MISSING)
-                };
-                state.shows(*value, *revision) && !refused.as_ref().is_some_and(would_change)
+                state.shows(*value, *revision) && !refused.is_some_and(|when| state.holds(&when))
             }
-            Act::Change { to, when, revision } => {
-                revision.is_none_or(|r| r == state.count)
-                    && state.holds(when)
-                    && !(*to == MISSING && state.value == MISSING)
-            }
+            Act::Change { when, revision, .. } => revision.is_none_or(|r| r == state.count) && state.holds(when),
         }
     }
 

@@ -14,20 +14,15 @@
 //! without a writer, a revision beyond the number of writes so far, or one that is older than what had been told before
 //! the call. This is only a shortcut for the search, which would find the same.
 
-use crate::history::{Call, Condition, History, OpId, Outcome, Reply, ValueId, Version};
-use crate::model::{Act, Local, MISSING, UNSEEN};
+use super::state::{ANY, Act, Local, MISSING, State, UNSEEN};
+use crate::history::{Call, Condition, History, OpId, Outcome, Reply, Value, Version};
+use crate::linear::Item;
+use hashbrown::HashMap;
 
 /// No operation, no value.
 pub const NONE: u32 = u32::MAX;
 /// The return of an operation that has none.
 pub const OPEN: u64 = u64::MAX;
-
-/// An operation to be judged. `open`: forget its outcome, it may have happened at any time after its call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Item {
-    pub op: OpId,
-    pub open: bool,
-}
 
 /// An operation as the search sees it.
 #[derive(Clone, Debug)]
@@ -49,8 +44,10 @@ pub struct Class {
 }
 
 /// One key's operations and what follows from their replies.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Problem {
+    /// Before the first operation.
+    pub initial: State,
     /// In the order of their calls.
     pub ops: Vec<Op>,
     /// The required operations by return.
@@ -75,27 +72,20 @@ pub struct Problem {
     pub broken: bool,
 }
 
-/// Renumbers values; made once per history so that preparing a key costs nothing for the other keys' values.
+/// Renumbers the values of a key, from [`MISSING`] on.
+#[derive(Default)]
 pub struct Scratch {
-    local: Vec<Local>,
-    named: Vec<ValueId>,
+    local: HashMap<Value, Local>,
 }
 
 impl Scratch {
-    pub fn new(history: &History) -> Scratch {
-        Scratch { local: vec![UNSEEN; history.values() as usize], named: Vec::new() }
+    fn name(&mut self, value: Value) {
+        let next = UNSEEN + self.local.len() as u32;
+        self.local.entry(value).or_insert(next);
     }
 
-    fn name(&mut self, value: ValueId) {
-        let local = &mut self.local[value.0 as usize];
-        if *local == UNSEEN {
-            *local = UNSEEN + 1 + self.named.len() as u32;
-            self.named.push(value);
-        }
-    }
-
-    fn get(&self, value: ValueId) -> Local {
-        self.local[value.0 as usize]
+    fn get(&self, value: Value) -> Local {
+        self.local.get(&value).copied().unwrap_or(UNSEEN)
     }
 
     fn seen(&self, seen: Option<Version>) -> (Local, Option<u64>) {
@@ -106,25 +96,39 @@ impl Scratch {
         Condition { exists: when.exists, value: when.value.map(|v| self.get(v)), revision: when.revision }
     }
 
+    /// Only [`MISSING`] has a number.
     fn clear(&mut self) {
-        for value in self.named.drain(..) {
-            self.local[value.0 as usize] = UNSEEN;
-        }
+        self.local.clear();
+        self.local.insert(Value::NIL, MISSING);
     }
 }
 
 impl Problem {
     /// Prepares the given operations, which are in the order of their calls.
     pub fn new(history: &History, items: &[Item], scratch: &mut Scratch) -> Problem {
-        let mut problem = Problem::default();
+        scratch.clear();
+        scratch.name(history.initial());
+        let mut problem = Problem {
+            initial: State { value: scratch.get(history.initial()), count: 0 },
+            ops: Vec::with_capacity(items.len()),
+            returns: Vec::new(),
+            owner: Vec::new(),
+            value_at: Vec::new(),
+            readers_at: Vec::new(),
+            readers: Vec::new(),
+            supply: Vec::new(),
+            compared: Vec::new(),
+            classes: Vec::new(),
+            last_count: 0,
+            broken: false,
+        };
         for item in items {
             name_values(history, *item, scratch);
         }
         for item in items {
             problem.ops.extend(compile(history, *item, scratch));
         }
-        let values = UNSEEN as usize + 1 + scratch.named.len();
-        scratch.clear();
+        let values = UNSEEN as usize + scratch.local.len();
         problem.returns = problem.required().map(|(i, op)| (op.ret, i)).collect();
         problem.returns.sort_unstable();
         problem.count_values(values);
@@ -145,6 +149,7 @@ impl Problem {
         self.compared = vec![false; values];
         for op in &self.ops {
             match op.act {
+                Act::See { value: ANY, .. } => {}
                 Act::See { value, .. } => self.readers[value as usize] += 1,
                 Act::Change { to, when, .. } => {
                     self.supply[to as usize] += 1;
@@ -154,7 +159,8 @@ impl Problem {
                 }
             }
         }
-        self.broken = (2..values).any(|v| self.readers[v] > 0 && self.supply[v] == 0);
+        let first = self.initial.value as usize;
+        self.broken = (2..values).any(|v| self.readers[v] > 0 && self.supply[v] == 0 && v != first);
     }
 
     /// What replies say about each revision.
@@ -166,7 +172,7 @@ impl Problem {
         let mut last = 0;
         for (i, op) in (0u32..).zip(&self.ops) {
             let (told, conditions, value) = match &op.act {
-                Act::See { value, revision, refused } => (*revision, refused.as_ref().map(|(when, _)| when), *value),
+                Act::See { value, revision, refused } => (*revision, refused.as_ref(), *value),
                 Act::Change { to, when, revision } => (*revision, Some(when), *to),
             };
             last = last.max(told.map_or(0, |r| r.saturating_add(1)));
@@ -194,7 +200,9 @@ impl Problem {
     fn infer_revisions(&mut self) {
         let mut seen_at = vec![None; self.readers.len()];
         for op in &self.ops {
-            if let Act::See { value, revision: Some(r), .. } = op.act {
+            if let Act::See { value, revision: Some(r), .. } = op.act
+                && value != ANY
+            {
                 seen_at[value as usize] = Some(r);
             }
         }
@@ -257,13 +265,14 @@ impl Problem {
 /// Makes known the values that replies and conditions name.
 fn name_values(history: &History, item: Item, scratch: &mut Scratch) {
     let operation = history.operation(item.op);
-    if operation.outcome == Outcome::Fail {
+    let outcome = history.outcome(operation);
+    if outcome == Outcome::Fail {
         return;
     }
-    if let Some(value) = operation.call.condition().and_then(|when| when.value) {
+    if let Some(value) = operation.compare.told() {
         scratch.name(value);
     }
-    if let (false, Outcome::Ok(Reply::Got(Some(seen)) | Reply::Refused(Some(seen)))) = (item.open, operation.outcome) {
+    if let (false, Outcome::Ok(Reply::Got(Some(seen)) | Reply::Refused(Some(seen)))) = (item.open, outcome) {
         scratch.name(seen.value);
     }
 }
@@ -271,16 +280,24 @@ fn name_values(history: &History, item: Item, scratch: &mut Scratch) {
 /// The operation as the search sees it; `None` when it cannot matter.
 fn compile(history: &History, item: Item, scratch: &Scratch) -> Option<Op> {
     let operation = history.operation(item.op);
-    let ret = operation.settled().filter(|_| !item.open).unwrap_or(OPEN);
-    let reply = match operation.outcome {
+    let outcome = history.outcome(operation);
+    let ret = match outcome {
         Outcome::Fail => return None,
-        Outcome::Ok(reply) if ret != OPEN => reply,
-        Outcome::Ok(_) | Outcome::Info => Reply::Done { revision: None },
+        Outcome::Ok(_) if !item.open => u64::from(operation.returned),
+        Outcome::Ok(_) | Outcome::Info => OPEN,
     };
-    let (to, when) = match operation.call {
+    let reply = match outcome {
+        Outcome::Ok(reply) if ret != OPEN => reply,
+        _ => Reply::Done { revision: None },
+    };
+    let (to, when) = match history.call(operation)? {
         Call::Get => (None, None),
         Call::Put { value, when } => (Some(scratch.get(value)), Some(scratch.condition(&when))),
-        Call::Delete { when } => (Some(MISSING), Some(scratch.condition(&when))),
+        // A delete asks for presence. One that asks for absence as well never takes effect: no value is at revision -2.
+        Call::Delete { when: Condition { exists: Some(false), .. } } => {
+            (Some(MISSING), Some(Condition { revision: Some(-2), ..Condition::ALWAYS }))
+        }
+        Call::Delete { when } => (Some(MISSING), Some(Condition { exists: Some(true), ..scratch.condition(&when) })),
     };
     let act = match reply {
         Reply::Got(seen) => {
@@ -289,13 +306,14 @@ fn compile(history: &History, item: Item, scratch: &Scratch) -> Option<Op> {
         }
         Reply::Refused(seen) => {
             let (value, revision) = scratch.seen(seen);
-            Act::See { value, revision, refused: Some((when?, to? == MISSING)) }
+            Act::See { value, revision, refused: Some(when?) }
         }
+        Reply::Declined => Act::See { value: ANY, revision: None, refused: Some(when?) },
         Reply::Done { revision } => {
             // Where `cmprev n` held, the write took revision n + 1, told or not.
             let asked = when?.revision.filter(|_| ret != OPEN).and_then(|n| u64::try_from(n).ok()).map(|n| n + 1);
             Act::Change { to: to?, when: when?, revision: revision.or(asked) }
         }
     };
-    Some(Op { source: item.op, call: operation.called.index, ret, act, class: NONE })
+    Some(Op { source: item.op, call: u64::from(operation.called), ret, act, class: NONE })
 }

@@ -11,27 +11,30 @@
 //! Each smaller history is checked by the exact search again. When [`Options::evidence_steps`] run out the evidence is
 //! larger than it need be ([`Evidence::minimal`]), never wrong.
 
-use crate::explain;
+mod explain;
+
 use crate::history::{History, KeyId, OpId};
-use crate::linearizable::Options;
-use crate::problem::{Item, Problem, Scratch};
-use crate::search::{Answer, Limits, decide, longest};
+use crate::linear::{Answer, Item, Judge, Limits, Options};
 use std::fmt;
 
 /// Steps to look for a long order.
 const ORDER_STEPS: u64 = 1_000_000;
 
-/// Why there is no order.
+/// Why a property does not hold of a part of a history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Evidence {
-    /// The key.
-    pub key: KeyId,
-    /// The operation by whose return the history has become impossible.
-    pub breaks: OpId,
+    /// The part: a key, or what else the property is about.
+    pub part: String,
+    /// The anomaly's name, as the literature has it: `stale read`, `G1c`; empty when it has none.
+    pub anomaly: String,
+    /// The operation by whose return the history has become impossible, where there is one.
+    pub breaks: Option<OpId>,
     /// The index of that return: the events up to and with it are impossible, those before it are not.
-    pub event: u64,
+    pub event: Option<u32>,
     /// The operations that clash, by call: whatever the other operations did, these replies cannot all be true.
     pub core: Vec<OpId>,
+    /// What must be before what, where that is the reason: a cycle.
+    pub edges: Vec<Edge>,
     /// Whether the prefix is the shortest, and no operation of the core can be spared.
     pub minimal: bool,
     /// The longest order found of operations in the prefix.
@@ -42,33 +45,46 @@ pub struct Evidence {
     pub diagram: String,
 }
 
+/// One operation must be before another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Edge {
+    /// The earlier.
+    pub from: OpId,
+    /// The later.
+    pub to: OpId,
+    /// Why, in a few words: `ww x`, `returned before`.
+    pub why: String,
+}
+
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n\n{}", self.explanation, self.diagram)
     }
 }
 
-/// Finds the evidence against a key that is known not to be linearizable.
+/// Finds the evidence against a part that is known not to be linearizable.
 pub(crate) fn gather(
+    judge: &mut dyn Judge,
     history: &History,
     key: KeyId,
     items: &[Item],
     options: &Options,
-    scratch: &mut Scratch,
 ) -> Evidence {
-    let mut judge = Judge { history, scratch, memory: options.memory, left: options.evidence_steps, sure: true };
-    let event = judge.shortest_prefix(items);
+    let mut search = Minimizer { history, judge, memory: options.memory, left: options.evidence_steps, sure: true };
+    let event = search.shortest_prefix(items);
     let prefix = cut(history, items, event);
     let breaks = prefix.iter().find(|item| history.operation(item.op).settled() == Some(event));
     let breaks = breaks.map_or(OpId(0), |item| item.op);
-    let core = judge.smallest_core(&prefix);
-    let order = judge.longest_order(&prefix);
-    let minimal = judge.sure;
+    let core = search.smallest_core(&prefix);
+    let minimal = search.sure;
+    let order = judge.longest(history, &prefix, Limits { steps: ORDER_STEPS, memory: options.memory });
     Evidence {
-        key,
-        breaks,
-        event,
+        part: history.key(key).into_owned(),
+        anomaly: String::new(),
+        breaks: Some(breaks),
+        event: Some(event),
         minimal,
+        edges: Vec::new(),
         order,
         explanation: explain::words(history, breaks, &core, &prefix, minimal),
         diagram: explain::diagram(history, breaks, &core),
@@ -77,23 +93,26 @@ pub(crate) fn gather(
 }
 
 /// The history up to and with an event: what has not returned by then is open.
-fn cut(history: &History, items: &[Item], event: u64) -> Vec<Item> {
-    let called = items.iter().take_while(|item| history.operation(item.op).called.index <= event);
+fn cut(history: &History, items: &[Item], event: u32) -> Vec<Item> {
+    let called = items.iter().take_while(|item| history.operation(item.op).called <= event);
     called
-        .map(|item| Item { open: history.operation(item.op).settled().is_none_or(|ret| ret > event), ..*item })
+        .map(|item| Item {
+            open: item.open || history.operation(item.op).settled().is_none_or(|ret| ret > event),
+            ..*item
+        })
         .collect()
 }
 
-struct Judge<'a> {
+struct Minimizer<'a> {
     history: &'a History,
-    scratch: &'a mut Scratch,
+    judge: &'a mut dyn Judge,
     memory: usize,
     left: u64,
     /// No check had to be given up so far.
     sure: bool,
 }
 
-impl Judge<'_> {
+impl Minimizer<'_> {
     /// Whether these operations certainly cannot be ordered.
     fn impossible(&mut self, items: &[Item], share: u64) -> bool {
         let steps = share.min(self.left);
@@ -101,18 +120,16 @@ impl Judge<'_> {
             self.sure = false;
             return false;
         }
-        let problem = Problem::new(self.history, items, self.scratch);
+        let decision = self.judge.decide(self.history, items, Limits { steps, memory: self.memory });
         // To prepare the operations takes about as long as two steps for each.
-        self.left = self.left.saturating_sub(2 * items.len() as u64);
-        let (answer, spent) = decide(&problem, Limits { steps, memory: self.memory });
-        self.left = self.left.saturating_sub(spent);
-        self.sure &= !matches!(answer, Answer::GaveUp(_));
-        answer == Answer::Impossible
+        self.left = self.left.saturating_sub(decision.steps + 2 * items.len() as u64);
+        self.sure &= !matches!(decision.answer, Answer::GaveUp(_));
+        decision.answer == Answer::Impossible
     }
 
     /// The first return at which the history is impossible.
-    fn shortest_prefix(&mut self, items: &[Item]) -> u64 {
-        let mut returns: Vec<u64> = items.iter().filter_map(|i| self.history.operation(i.op).settled()).collect();
+    fn shortest_prefix(&mut self, items: &[Item]) -> u32 {
+        let mut returns: Vec<u32> = items.iter().filter_map(|i| self.history.operation(i.op).settled()).collect();
         returns.sort_unstable();
         // Invariant: the prefix that ends at `returns[high]` is impossible, no shorter one below `low` is.
         let (mut low, mut high) = (0, returns.len().saturating_sub(1));
@@ -157,11 +174,5 @@ impl Judge<'_> {
         }
         self.sure &= size == 0;
         firm(&items).iter().map(|&i| items[i].op).collect()
-    }
-
-    fn longest_order(&mut self, prefix: &[Item]) -> Vec<OpId> {
-        let problem = Problem::new(self.history, prefix, self.scratch);
-        let order = longest(&problem, Limits { steps: ORDER_STEPS, memory: self.memory });
-        order.iter().map(|&i| problem.ops[i as usize].source).collect()
     }
 }

@@ -5,8 +5,8 @@
 //! with events, and holds for every history that it matches; it is not a second opinion on the verdict. Otherwise
 //! the words say only that the operations listed cannot be ordered.
 
-use crate::history::{Call, Condition, History, OpId, Operation, Outcome, Reply, ValueId, Version};
-use crate::problem::Item;
+use crate::history::{Call, Condition, History, KvOperation, OpId, Outcome, Reply, Value, Version};
+use crate::linear::Item;
 use std::fmt::Write;
 
 /// More operations than this are neither compared with each other nor drawn.
@@ -14,8 +14,10 @@ const SHOWN: usize = 40;
 
 /// The reason in words.
 pub fn words(history: &History, breaks: OpId, core: &[OpId], prefix: &[Item], minimal: bool) -> String {
-    let case = Case { history, prefix, focus: focus(breaks, core) };
-    let last = history.operation(breaks);
+    let kv = |ops: &[OpId]| ops.iter().map(|&op| history.kv(op)).collect::<Vec<_>>();
+    let all: Vec<OpId> = prefix.iter().map(|item| item.op).collect();
+    let case = Case { history, prefix: kv(&all), focus: kv(&focus(breaks, core)) };
+    let last = history.kv(breaks);
     let key = history.key(last.key);
     let found = case.wrong_refusal().or_else(|| case.single()).or_else(|| case.pair()).or_else(|| case.counted());
     let found = found.unwrap_or_else(|| match core.len() {
@@ -44,11 +46,11 @@ pub fn words(history: &History, breaks: OpId, core: &[OpId], prefix: &[Item], mi
 /// The core over time: a row for each operation, events spread evenly.
 pub fn diagram(history: &History, breaks: OpId, core: &[OpId]) -> String {
     let shown = focus(breaks, core);
-    let ops: Vec<&Operation> = shown.iter().map(|&op| history.operation(op)).collect();
-    let mut moments: Vec<u64> = ops.iter().flat_map(|op| [Some(op.called.index), op.settled()]).flatten().collect();
+    let ops: Vec<KvOperation> = shown.iter().map(|&op| history.kv(op)).collect();
+    let mut moments: Vec<u32> = ops.iter().flat_map(|op| [Some(op.called.index), op.settled()]).flatten().collect();
     moments.sort_unstable();
     let step = (60 / moments.len().max(1)).clamp(2, 8);
-    let column = |moment: u64| moments.partition_point(|&m| m < moment) * step;
+    let column = |moment: u32| moments.partition_point(|&m| m < moment) * step;
     let labels: Vec<[String; 3]> = ops
         .iter()
         .map(|op| {
@@ -87,22 +89,23 @@ fn focus(breaks: OpId, core: &[OpId]) -> Vec<OpId> {
 
 struct Case<'a> {
     history: &'a History,
-    prefix: &'a [Item],
-    focus: Vec<OpId>,
+    prefix: Vec<KvOperation>,
+    focus: Vec<KvOperation>,
 }
 
 impl Case<'_> {
-    fn focused(&self) -> impl Iterator<Item = &Operation> {
-        self.focus.iter().map(|&op| self.history.operation(op))
+    fn focused(&self) -> impl Iterator<Item = &KvOperation> {
+        self.focus.iter()
     }
 
     /// Those in the prefix that can have written a value (`None`: removed the key).
-    fn writers(&self, value: Option<ValueId>) -> impl Iterator<Item = &Operation> {
-        let ops = self.prefix.iter().map(|item| self.history.operation(item.op));
-        ops.filter(move |op| op.outcome != Outcome::Fail && !is_refused(op) && written(op) == Some(value))
+    fn writers(&self, value: Option<Value>) -> impl Iterator<Item = &KvOperation> {
+        self.prefix
+            .iter()
+            .filter(move |op| op.outcome != Outcome::Fail && !is_refused(op) && written(op) == Some(value))
     }
 
-    fn only_writer(&self, value: Option<ValueId>) -> Option<&Operation> {
+    fn only_writer(&self, value: Option<Value>) -> Option<&KvOperation> {
         let mut writers = self.writers(value);
         writers.next().filter(|_| writers.next().is_none())
     }
@@ -135,8 +138,8 @@ impl Case<'_> {
             if self.writers(Some(version.value)).next().is_some() {
                 continue;
             }
-            let ops = history.operations();
-            let same = |other: &&Operation| other.key == op.key && written(other) == Some(Some(version.value));
+            let ops: Vec<KvOperation> = (0..history.operations().len() as u32).map(|i| history.kv(OpId(i))).collect();
+            let same = |other: &&KvOperation| other.key == op.key && written(other) == Some(Some(version.value));
             let what = format!("{} {}", subject(op), saw(history, op));
             return Some(match ops.iter().filter(same).find(|w| w.outcome == Outcome::Fail || is_refused(w)) {
                 Some(w) if w.called.index < op.settled()? => {
@@ -159,7 +162,7 @@ impl Case<'_> {
 
     /// Two operations whose replies exclude each other.
     fn pair(&self) -> Option<String> {
-        let ops: Vec<&Operation> = self.focused().collect();
+        let ops: Vec<&KvOperation> = self.focused().collect();
         let pairs = || ops.iter().enumerate().flat_map(|(i, &a)| ops[i + 1..].iter().map(move |&b| (a, b)));
         pairs()
             .find_map(|(a, b)| self.same_revision(a, b))
@@ -174,7 +177,7 @@ impl Case<'_> {
     }
 
     /// Two writes, or two values, at one revision.
-    fn same_revision(&self, a: &Operation, b: &Operation) -> Option<String> {
+    fn same_revision(&self, a: &KvOperation, b: &KvOperation) -> Option<String> {
         let history = self.history;
         let r = told(a).filter(|&r| told(b) == Some(r))?;
         let (value_a, value_b) = (value_after(a)?, value_after(b)?);
@@ -202,7 +205,7 @@ impl Case<'_> {
     }
 
     /// `b` was called after `a` had returned, and was told an older revision.
-    fn older_revision(&self, a: &Operation, b: &Operation) -> Option<String> {
+    fn older_revision(&self, a: &KvOperation, b: &KvOperation) -> Option<String> {
         let history = self.history;
         let (new, old) = (told(a)?, told(b)?);
         let ret = a.settled().filter(|&ret| ret < b.called.index)?;
@@ -225,8 +228,8 @@ impl Case<'_> {
     }
 
     /// Two compare-and-sets took the place of a value that was written once.
-    fn replaced_twice(&self, a: &Operation, b: &Operation) -> Option<String> {
-        let from = |op: &Operation| match op.outcome {
+    fn replaced_twice(&self, a: &KvOperation, b: &KvOperation) -> Option<String> {
+        let from = |op: &KvOperation| match op.outcome {
             Outcome::Ok(Reply::Done { .. }) if value_after(op) != Some(op.call.condition()?.value) => {
                 op.call.condition()?.value
             }
@@ -247,7 +250,7 @@ impl Case<'_> {
     }
 
     /// `op` saw what another write, settled before `op` was called, had certainly replaced.
-    fn overwritten(&self, op: &Operation) -> Option<String> {
+    fn overwritten(&self, op: &KvOperation) -> Option<String> {
         let history = self.history;
         let value = seen(op)?.map(|v| v.value);
         let since = match (self.only_writer(value), value) {
@@ -275,7 +278,7 @@ impl Case<'_> {
     }
 
     /// `a` saw a newer value than `b`, which was called later. Without revisions: by the order of the values' only writers.
-    fn backwards(&self, a: &Operation, b: &Operation) -> Option<String> {
+    fn backwards(&self, a: &KvOperation, b: &KvOperation) -> Option<String> {
         let history = self.history;
         let (new, old) = (seen(a)??, seen(b)??);
         let ret = a.settled().filter(|&ret| ret < b.called.index)?;
@@ -299,8 +302,8 @@ impl Case<'_> {
         let history = self.history;
         self.focused().find_map(|op| {
             let (r, ret) = (told(op)?, op.settled()?);
-            let writes = self.prefix.iter().map(|item| history.operation(item.op));
-            let writes = writes.filter(|w| w.outcome != Outcome::Fail && !is_refused(w) && w.call != Call::Get);
+            let writes =
+                self.prefix.iter().filter(|w| w.outcome != Outcome::Fail && !is_refused(w) && w.call != Call::Get);
             let writes = writes.filter(|w| w.called.index < ret).count() as u64;
             (r >= writes).then(|| {
                 format!(
@@ -317,27 +320,27 @@ impl Case<'_> {
 }
 
 /// What an answered operation saw; the inner `None`: that the key is missing.
-fn seen(op: &Operation) -> Option<Option<Version>> {
+fn seen(op: &KvOperation) -> Option<Option<Version>> {
     match op.outcome {
         Outcome::Ok(Reply::Got(seen) | Reply::Refused(seen)) => Some(seen),
         _ => None,
     }
 }
 
-fn is_refused(op: &Operation) -> bool {
-    matches!(op.outcome, Outcome::Ok(Reply::Refused(_)))
+fn is_refused(op: &KvOperation) -> bool {
+    matches!(op.outcome, Outcome::Ok(Reply::Refused(_) | Reply::Declined))
 }
 
-fn told(op: &Operation) -> Option<u64> {
+fn told(op: &KvOperation) -> Option<u64> {
     match op.outcome {
         Outcome::Ok(Reply::Got(seen) | Reply::Refused(seen)) => seen?.revision,
         Outcome::Ok(Reply::Done { revision }) => revision,
-        Outcome::Fail | Outcome::Info => None,
+        Outcome::Ok(Reply::Declined) | Outcome::Fail | Outcome::Info => None,
     }
 }
 
 /// What a call would leave behind.
-fn written(op: &Operation) -> Option<Option<ValueId>> {
+fn written(op: &KvOperation) -> Option<Option<Value>> {
     match op.call {
         Call::Get => None,
         Call::Put { value, .. } => Some(Some(value)),
@@ -346,11 +349,11 @@ fn written(op: &Operation) -> Option<Option<ValueId>> {
 }
 
 /// What the key certainly held right after the operation took place.
-fn value_after(op: &Operation) -> Option<Option<ValueId>> {
+fn value_after(op: &KvOperation) -> Option<Option<Value>> {
     seen(op).map(|seen| seen.map(|v| v.value)).or_else(|| written(op))
 }
 
-fn subject(op: &Operation) -> String {
+fn subject(op: &KvOperation) -> String {
     format!("process {}", op.process)
 }
 
@@ -362,21 +365,21 @@ fn name(call: &Call) -> &'static str {
     }
 }
 
-fn noun(op: &Operation) -> &'static str {
+fn noun(op: &KvOperation) -> &'static str {
     match op.call {
         Call::Get => "the read",
         _ => "the refusal",
     }
 }
 
-fn whose(history: &History, op: &Operation) -> String {
+fn whose(history: &History, op: &KvOperation) -> String {
     match op.call {
         Call::Put { value, .. } => format!("process {}'s write of {}", op.process, quoted(history, value)),
         Call::Get | Call::Delete { .. } => format!("process {}'s {}", op.process, name(&op.call)),
     }
 }
 
-fn saw(history: &History, op: &Operation) -> String {
+fn saw(history: &History, op: &KvOperation) -> String {
     match op.outcome {
         Outcome::Ok(Reply::Got(seen)) => format!("read {}", version(history, seen)),
         Outcome::Ok(Reply::Refused(seen)) => {
@@ -389,7 +392,7 @@ fn saw(history: &History, op: &Operation) -> String {
     }
 }
 
-fn during(op: &Operation) -> String {
+fn during(op: &KvOperation) -> String {
     format!("between #{} and #{}", op.called.index, op.settled().unwrap_or_default())
 }
 
@@ -406,15 +409,15 @@ fn version(history: &History, seen: Option<Version>) -> String {
 }
 
 /// A value for people: escaped, and shortened when it is long.
-fn quoted(history: &History, value: ValueId) -> String {
-    let text = history.value(value);
+fn quoted(history: &History, value: Value) -> String {
+    let text = history.values().show(value, false);
     match text.char_indices().nth(24) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
     }
 }
 
-fn title(history: &History, op: &Operation) -> String {
+fn title(history: &History, op: &KvOperation) -> String {
     let mut text = match op.call {
         Call::Get => "get".to_owned(),
         Call::Put { value, .. } => format!("put {}", quoted(history, value)),
@@ -436,7 +439,7 @@ fn title(history: &History, op: &Operation) -> String {
     text
 }
 
-fn reply(history: &History, op: &Operation) -> String {
+fn reply(history: &History, op: &KvOperation) -> String {
     let short = |seen: Option<Version>| match seen {
         None => "missing".to_owned(),
         Some(v) => quoted(history, v.value) + &v.revision.map_or(String::new(), |r| format!(" r{r}")),
@@ -445,6 +448,7 @@ fn reply(history: &History, op: &Operation) -> String {
         Outcome::Ok(Reply::Got(seen)) => short(seen),
         Outcome::Ok(Reply::Done { revision }) => revision.map_or("done".to_owned(), |r| format!("r{r}")),
         Outcome::Ok(Reply::Refused(seen)) => format!("refused, {}", short(seen)),
+        Outcome::Ok(Reply::Declined) => "refused".to_owned(),
         Outcome::Fail => "failed".to_owned(),
         Outcome::Info => "unknown".to_owned(),
     }

@@ -1,0 +1,275 @@
+//! Builds a [`History`] event by event, in the order in which the events happen.
+
+use super::value::{Datum, Value};
+use super::{
+    Call, Condition, End, Function, History, KeyId, MicroOp, NEVER, OpId, Operation, Reply, UNTOLD_REVISION, Version,
+};
+
+/// What a client asks, in the neutral vocabulary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// The function.
+    pub f: Function,
+    /// What it is asked with, or [`Value::UNTOLD`].
+    pub arg: Value,
+    /// Conditions, of a write or delete.
+    pub when: Condition,
+}
+
+impl Request {
+    /// A function without conditions.
+    #[must_use]
+    pub fn new(f: Function, arg: Value) -> Request {
+        Request { f, arg, when: Condition::ALWAYS }
+    }
+}
+
+/// A step of a transaction, before it is recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Step<'a> {
+    /// [`Function::Read`], [`Function::Write`] or [`Function::Append`].
+    pub f: Function,
+    /// The key.
+    pub key: Value,
+    /// What is written or appended, or was read of a register; else [`Value::UNTOLD`].
+    pub value: Value,
+    /// The list that was read.
+    pub list: Option<&'a [Value]>,
+}
+
+/// Builds a [`History`].
+#[derive(Clone, Debug, Default)]
+pub struct Recorder {
+    history: History,
+    line: u32,
+}
+
+impl Recorder {
+    /// Goes on after the end of a record.
+    #[must_use]
+    pub fn continuing(history: History) -> Recorder {
+        Recorder { history, line: 0 }
+    }
+
+    /// What was recorded so far.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The record; operations still open have unknown outcomes.
+    #[must_use]
+    pub fn finish(self) -> History {
+        self.history
+    }
+
+    /// The events that follow stand in this line of their source, from 1.
+    pub fn at_line(&mut self, line: u32) {
+        self.line = line;
+    }
+
+    /// The value of a datum.
+    pub fn value(&mut self, datum: Datum<'_>) -> Value {
+        self.history.values.intern(datum)
+    }
+
+    /// What every object holds at first.
+    pub fn initial(&mut self, value: Value) {
+        self.history.initial = value;
+    }
+
+    /// A function that is not in the vocabulary; `None` when there are 256 already.
+    pub fn other(&mut self, name: &str) -> Option<Function> {
+        let names = &mut self.history.names;
+        let place = names.iter().position(|known| known == name).unwrap_or_else(|| {
+            names.push(name.to_owned());
+            names.len() - 1
+        });
+        u8::try_from(place).ok().map(Function::Other)
+    }
+
+    /// A client calls an operation on a key ([`Value::NIL`] where there are no keys).
+    ///
+    /// # Panics
+    /// Beyond 2^32 - 1 events: check [`History::events`] first where the record may be that long.
+    pub fn begin(&mut self, process: u32, time: u64, key: Value, request: Request) -> OpId {
+        let key = self.key(key);
+        let when = self.further_conditions(&request.when);
+        let compare = request.when.value.unwrap_or(Value::UNTOLD);
+        self.push(process, time, key, request.f, (request.arg, compare, Value::UNTOLD), when)
+    }
+
+    /// A client calls a transaction.
+    ///
+    /// # Panics
+    /// As [`Recorder::begin`].
+    pub fn begin_txn(&mut self, process: u32, time: u64, steps: &[Step<'_>]) -> OpId {
+        let (start, length) = self.steps(steps);
+        self.push(process, time, KeyId::NONE, Function::Txn, (start, Value::UNTOLD, length), u32::MAX)
+    }
+
+    /// An operation ends.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn end(&mut self, op: OpId, time: u64, end: End, reply: Value, revision: Option<u32>) {
+        let event = self.event(time);
+        let operation = &mut self.history.operations[op.0 as usize];
+        assert!(operation.returned == NEVER, "operation {} ended twice", op.0);
+        operation.returned = event;
+        operation.end = end;
+        if operation.f != Function::Txn {
+            operation.reply = reply;
+            operation.revision = revision.unwrap_or(UNTOLD_REVISION);
+        }
+    }
+
+    /// A transaction ends; `steps`: as the client sees them now, if it was told.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn end_txn(&mut self, op: OpId, time: u64, end: End, steps: Option<&[Step<'_>]>) {
+        self.end(op, time, end, Value::UNTOLD, None);
+        if let Some(steps) = steps {
+            let (start, length) = self.steps(steps);
+            let History { operations, micro_ops, .. } = &mut self.history;
+            let operation = &mut operations[op.0 as usize];
+            if let (true, Some(old), Some(new)) =
+                (operation.reply == length, operation.arg.as_small(), start.as_small())
+            {
+                // The same steps, now with what was read: they take the place of the old ones.
+                micro_ops.copy_within(new as usize.., old as usize);
+                micro_ops.truncate(new as usize);
+            } else {
+                (operation.arg, operation.reply) = (start, length);
+            }
+        }
+    }
+
+    /// A client calls an operation of a key-value store.
+    pub fn invoke(&mut self, process: u32, time: u64, key: &str, call: Call<&str>) -> OpId {
+        let key = self.value(Datum::Text(key));
+        let (f, arg, when) = match call {
+            Call::Get => (Function::Read, Value::UNTOLD, Condition::ALWAYS),
+            Call::Put { value, when } => (Function::Write, self.value(Datum::Text(value)), when),
+            Call::Delete { when } => (Function::Delete, Value::UNTOLD, when),
+        };
+        let value = when.value.map(|text| self.value(Datum::Text(text)));
+        let when = Condition { exists: when.exists, value, revision: when.revision };
+        self.begin(process, time, key, Request { f, arg, when })
+    }
+
+    /// A key-value store answered.
+    ///
+    /// # Panics
+    /// When the operation has already ended, or the answer is of the wrong kind for the call: errors of the program
+    /// that records.
+    pub fn ok(&mut self, op: OpId, time: u64, reply: Reply<&str>) {
+        let reads = self.history.operation(op).f == Function::Read;
+        assert!(reads == matches!(reply, Reply::Got(_)), "{reply:?} does not answer this call");
+        let mut seen = |seen: Option<Version<&str>>| {
+            let value = seen.map_or(Value::NIL, |v| self.value(Datum::Text(v.value)));
+            (value, seen.and_then(|v| v.revision))
+        };
+        let (end, (value, revision)) = match reply {
+            Reply::Got(version) => (End::Ok, seen(version)),
+            Reply::Done { revision } => (End::Ok, (Value::UNTOLD, revision)),
+            Reply::Refused(version) => (End::Refused, seen(version)),
+            Reply::Declined => (End::Refused, (Value::UNTOLD, None)),
+        };
+        // No history has so many modifications: such a revision is as wrong as any other that is too large.
+        let revision = revision.map(|r| u32::try_from(r).unwrap_or(u32::MAX).min(UNTOLD_REVISION - 1));
+        self.end(op, time, end, value, revision);
+    }
+
+    /// The operation certainly did not happen and never will.
+    ///
+    /// # Panics
+    /// When the operation has already ended.
+    pub fn fail(&mut self, op: OpId, time: u64) {
+        self.end(op, time, End::Fail, Value::UNTOLD, None);
+    }
+
+    /// The client gave up without knowing whether the operation happened or will.
+    ///
+    /// # Panics
+    /// When the operation has already ended.
+    pub fn info(&mut self, op: OpId, time: u64) {
+        self.end(op, time, End::Info, Value::UNTOLD, None);
+    }
+
+    fn push(
+        &mut self,
+        process: u32,
+        time: u64,
+        key: KeyId,
+        f: Function,
+        (arg, compare, reply): (Value, Value, Value),
+        when: u32,
+    ) -> OpId {
+        let called = self.event(time);
+        let id = OpId(self.history.operations.len() as u32);
+        self.history.operations.push(Operation {
+            process,
+            key,
+            called,
+            returned: NEVER,
+            f,
+            end: End::Info,
+            arg,
+            compare,
+            reply,
+            revision: UNTOLD_REVISION,
+            when,
+        });
+        id
+    }
+
+    fn key(&mut self, value: Value) -> KeyId {
+        let History { keys, key_ids, .. } = &mut self.history;
+        KeyId(*key_ids.entry(value.bits()).or_insert_with(|| {
+            keys.push(value);
+            keys.len() as u32 - 1
+        }))
+    }
+
+    fn further_conditions(&mut self, when: &Condition) -> u32 {
+        let conditions = &mut self.history.conditions;
+        let further = (when.exists, when.revision);
+        if further == (None, None) {
+            return u32::MAX;
+        }
+        if conditions.last() != Some(&further) {
+            conditions.push(further);
+        }
+        conditions.len() as u32 - 1
+    }
+
+    /// Records steps: where they begin and how many they are.
+    fn steps(&mut self, steps: &[Step<'_>]) -> (Value, Value) {
+        let start = self.history.micro_ops.len() as u32;
+        for step in steps {
+            let key = self.key(step.key);
+            let elements = &mut self.history.elements;
+            let list = step.list.map(|list| {
+                elements.extend_from_slice(list);
+                ((elements.len() - list.len()) as u32, list.len() as u32)
+            });
+            self.history.micro_ops.push(MicroOp { f: step.f, key, value: step.value, list });
+        }
+        let small = |n| Value::small(n).expect("invariant: a history has fewer than 2^31 steps of transactions");
+        (small(start), small(steps.len() as u32))
+    }
+
+    fn event(&mut self, time: u64) -> u32 {
+        let history = &mut self.history;
+        let event = history.times.len();
+        assert!(event < NEVER as usize, "a history has fewer than 2^32 - 1 events");
+        history.times.push(time);
+        if self.line != 0 {
+            history.lines.resize(event, 0);
+            history.lines.push(self.line);
+        }
+        event as u32
+    }
+}

@@ -1,0 +1,240 @@
+//! Linearizability (Herlihy and Wing, 1990), decided part by part.
+//!
+//! A history of independent objects is linearizable exactly if each object's part is (the locality theorem), so every
+//! [`Part`] gets its own verdict. The answer is exact: valid, not valid with evidence, or unknown with the reason when a
+//! limit was reached. Which procedure decided is told with the verdict ([`Decision::by`]).
+//!
+//! A [`Judge`] has one model's procedures. Everything else here and in [`crate::evidence`] is the same for all models:
+//! smaller histories are made by leaving operations out or forgetting their outcomes ([`Item::open`]) and judged again.
+
+pub mod general;
+pub mod kv;
+
+use crate::evidence::{self, Evidence};
+use crate::history::{Call, History, KeyId, OpId, Recorder, Reply, Version};
+use crate::model::Kind;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// An operation to be judged. `open`: forget its outcome, it may have happened at any time after its call, or never.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Item {
+    /// The operation.
+    pub op: OpId,
+    /// Whether its outcome is forgotten.
+    pub open: bool,
+}
+
+/// What a decision may spend.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Steps of the search; a step takes tens of nanoseconds.
+    pub steps: u64,
+    /// Bytes for remembered configurations.
+    pub memory: usize,
+}
+
+/// What was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// There is an order.
+    Possible,
+    /// There is none, certainly.
+    Impossible,
+    /// A limit was reached.
+    GaveUp(&'static str),
+}
+
+/// An answer, and how it was come by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decision {
+    /// The answer.
+    pub answer: Answer,
+    /// The procedure that gave it, in a few words for people.
+    pub by: &'static str,
+    /// What it spent of [`Limits::steps`].
+    pub steps: u64,
+}
+
+/// One model's procedures for one part at a time. A judge may keep buffers from one part to the next.
+pub trait Judge {
+    /// Whether these operations, which are in the order of their calls, can be put in an order that explains all replies.
+    fn decide(&mut self, history: &History, items: &[Item], limits: Limits) -> Decision;
+
+    /// An order that explains all replies, for operations that [`Judge::decide`] found possible; `None` when the limits end.
+    fn witness(&mut self, history: &History, items: &[Item], limits: Limits) -> Option<Vec<OpId>>;
+
+    /// A few operations that alone are impossible (with the outcomes of all others forgotten), if the procedure that refuted
+    /// them can name some: a head start for the search for the smallest evidence, which checks them.
+    fn suspects(&mut self, _history: &History, _items: &[Item]) -> Option<Vec<OpId>> {
+        None
+    }
+
+    /// The longest order of some of the operations that is found within the limits, whatever is still to be explained.
+    fn longest(&mut self, history: &History, items: &[Item], limits: Limits) -> Vec<OpId>;
+}
+
+/// What a check may spend on each part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Steps of the search; a step takes tens of nanoseconds.
+    pub steps: u64,
+    /// Bytes for remembered configurations.
+    pub memory: usize,
+    /// Steps of all the checks that look for smaller evidence, once a part is known not to be linearizable. 0: the evidence
+    /// is the whole history of the part.
+    pub evidence_steps: u64,
+    /// Parts judged at a time, each on a thread of its own. 1: no thread is started.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { steps: 50_000_000, memory: 256 << 20, evidence_steps: 20_000_000, threads: 1 }
+    }
+}
+
+/// What was decided about a part.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The property holds.
+    Valid,
+    /// It does not.
+    Invalid(Box<Evidence>),
+    /// Not decided, and why.
+    Unknown(String),
+}
+
+/// One part's verdict.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PartReport {
+    /// The part's name: its key.
+    pub name: String,
+    /// How many operations it has.
+    pub operations: usize,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// The procedure that decided.
+    pub by: &'static str,
+    /// What it spent.
+    pub steps: u64,
+}
+
+/// The verdicts on a history.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// The property, as it reads after "is" or "is not": `linearizable`.
+    pub property: &'static str,
+    /// One for each part.
+    pub parts: Vec<PartReport>,
+}
+
+impl Report {
+    /// Whether the property certainly holds of every part.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.parts.iter().all(|part| part.verdict == Verdict::Valid)
+    }
+
+    /// Evidence against the parts of which it certainly does not hold.
+    pub fn violations(&self) -> impl Iterator<Item = &Evidence> {
+        self.parts.iter().filter_map(|part| match &part.verdict {
+            Verdict::Invalid(evidence) => Some(&**evidence),
+            Verdict::Valid | Verdict::Unknown(_) => None,
+        })
+    }
+
+    /// Names of the parts that were not decided, and why.
+    pub fn unknowns(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.parts.iter().filter_map(|part| match &part.verdict {
+            Verdict::Unknown(why) => Some((part.name.as_str(), why.as_str())),
+            Verdict::Valid | Verdict::Invalid(_) => None,
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (violations, unknowns) = (self.violations().count(), self.unknowns().count());
+        let operations: usize = self.parts.iter().map(|part| part.operations).sum();
+        let property = self.property;
+        write!(f, "{operations} operations on {} keys: ", self.parts.len())?;
+        match (violations, unknowns) {
+            (0, 0) => return writeln!(f, "{property}"),
+            (0, _) => writeln!(f, "unknown for {unknowns} keys")?,
+            (_, 0) => writeln!(f, "NOT {property} on {violations} keys")?,
+            _ => writeln!(f, "NOT {property} on {violations} keys, unknown for {unknowns}")?,
+        }
+        for (key, why) in self.unknowns() {
+            writeln!(f, "\nkey {key}: unknown, {why}")?;
+        }
+        for evidence in self.violations() {
+            write!(f, "\n{evidence}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The operations that are judged together: those on one key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// The key.
+    pub key: KeyId,
+    /// Its operations, in the order of their calls.
+    pub ops: Vec<OpId>,
+}
+
+/// A history's parts, in the order of their keys.
+#[must_use]
+pub fn parts(history: &History) -> Vec<Part> {
+    let mut parts: Vec<Part> = (0..history.keys()).map(|key| Part { key: KeyId(key), ops: Vec::new() }).collect();
+    for (i, op) in (0u32..).zip(history.operations()) {
+        if let Some(part) = parts.get_mut(op.key.0 as usize) {
+            part.ops.push(OpId(i));
+        }
+    }
+    parts
+}
+
+/// Decides every key of a key-value store's history.
+#[must_use]
+pub fn check(history: &History, options: &Options) -> Report {
+    check_as(Kind::Kv, history, options)
+}
+
+/// Decides every part of a history by one of the models. Operations that the model does not know count as never called:
+/// refuse such a history first ([`Kind::accepts`]).
+#[must_use]
+pub fn check_as(kind: Kind, history: &History, options: &Options) -> Report {
+    let mut judge = kind.judge();
+    let parts = parts(history);
+    let parts = parts.iter().map(|part| check_part(judge.as_mut(), history, part, options));
+    Report { property: "linearizable", parts: parts.collect() }
+}
+
+/// Decides a key-value history followed by a look at the final state: what each key holds when all is over. A key that is
+/// not mentioned is not looked at; one that the history does not know gets a verdict too.
+#[must_use]
+pub fn check_final(history: &History, last: &BTreeMap<String, Option<Version<String>>>, options: &Options) -> Report {
+    let mut recorder = Recorder::continuing(history.clone());
+    let time = (0..history.events()).map(|event| history.time(event)).max().unwrap_or(0);
+    let process = history.operations().iter().map(|op| op.process).max().map_or(0, |last| last.saturating_add(1));
+    for (key, seen) in last {
+        let read = recorder.invoke(process, time, key, Call::Get);
+        let seen = seen.as_ref().map(|v| Version { value: v.value.as_str(), revision: v.revision });
+        recorder.ok(read, time, Reply::Got(seen));
+    }
+    check(&recorder.finish(), options)
+}
+
+fn check_part(judge: &mut dyn Judge, history: &History, part: &Part, options: &Options) -> PartReport {
+    let items: Vec<Item> = part.ops.iter().map(|&op| Item { op, open: false }).collect();
+    let limits = Limits { steps: options.steps, memory: options.memory };
+    let Decision { answer, by, steps } = judge.decide(history, &items, limits);
+    let verdict = match answer {
+        Answer::Possible => Verdict::Valid,
+        Answer::Impossible => Verdict::Invalid(Box::new(evidence::gather(judge, history, part.key, &items, options))),
+        Answer::GaveUp(why) => Verdict::Unknown(why.to_owned()),
+    };
+    PartReport { name: history.key(part.key).into_owned(), operations: part.ops.len(), verdict, by, steps }
+}

@@ -1,0 +1,150 @@
+//! The sequential specifications: what an object does when one client at a time uses it.
+//!
+//! [`Kind`] names the built-in ones; [`Model`] is what a user's own has to say.
+
+pub mod append;
+pub mod counter;
+pub mod lock;
+pub mod queue;
+pub mod sequence;
+pub mod set;
+
+use crate::history::{Function, History, OpId, Operation};
+use crate::linear::Judge;
+use crate::linear::kv::KvJudge;
+use std::hash::Hash;
+
+/// A sequential specification of one object.
+///
+/// Operations are compiled once and applied often. States are compared and remembered: keep them small, or behind an `Arc`.
+pub trait Model {
+    /// What the object holds.
+    type State: Clone + Eq + Hash;
+    /// An operation, ready to be applied.
+    type Op;
+
+    /// Before the first operation.
+    fn initial(&self, history: &History) -> Self::State;
+
+    /// Prepares an operation. `told` is false where its outcome is unknown or forgotten: it may then have happened with
+    /// any reply. `None`: it cannot matter, as a read whose reply is not known.
+    fn compile(&self, history: &History, op: &Operation, told: bool) -> Option<Self::Op>;
+
+    /// The state after the operation; `None` when it cannot give this reply in this state.
+    fn apply(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
+
+    /// Whether it never changes any state. It is then placed as soon as it fits.
+    fn reads(&self, op: &Self::Op) -> bool;
+}
+
+/// The built-in models.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// Read and write.
+    Register,
+    /// Read, write and compare-and-set.
+    CasRegister,
+    /// Keys of a store: read, write, delete, conditions, revisions.
+    Kv,
+    /// Texts that only grow: read and append.
+    Append,
+    /// A number: add and read.
+    Counter,
+    /// Add, remove, contains, and read of the whole set.
+    Set,
+    /// First in, first out: enqueue and dequeue.
+    Queue,
+    /// Mutual exclusion, with fencing tokens where replies carry them: acquire and release.
+    Lock,
+    /// Ever larger numbers: next, and read of the last one given.
+    Sequence,
+}
+
+/// An operation that a model does not know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Misfit {
+    /// The first such operation.
+    pub op: OpId,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 9] = [
+        Kind::Register,
+        Kind::CasRegister,
+        Kind::Kv,
+        Kind::Append,
+        Kind::Counter,
+        Kind::Set,
+        Kind::Queue,
+        Kind::Lock,
+        Kind::Sequence,
+    ];
+
+    /// Its name on command lines and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Register => "register",
+            Kind::CasRegister => "cas-register",
+            Kind::Kv => "kv",
+            Kind::Append => "append",
+            Kind::Counter => "counter",
+            Kind::Set => "set",
+            Kind::Queue => "queue",
+            Kind::Lock => "lock",
+            Kind::Sequence => "sequence",
+        }
+    }
+
+    /// The model of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Its procedures.
+    #[must_use]
+    pub fn judge(self) -> Box<dyn Judge> {
+        match self {
+            Kind::Register | Kind::CasRegister | Kind::Kv => Box::new(KvJudge::default()),
+            Kind::Append => append::judge(),
+            Kind::Counter => counter::judge(),
+            Kind::Set => set::judge(),
+            Kind::Queue => queue::judge(),
+            Kind::Lock => lock::judge(),
+            Kind::Sequence => sequence::judge(),
+        }
+    }
+
+    /// Whether it knows a function.
+    fn knows(self, f: Function) -> bool {
+        use Function::{Acquire, Add, Append, Contains, Delete, Dequeue, Enqueue, Next, Read, Release, Remove, Write};
+        match self {
+            Kind::Register | Kind::CasRegister => matches!(f, Read | Write),
+            Kind::Kv => matches!(f, Read | Write | Delete),
+            Kind::Append => matches!(f, Read | Write | Append),
+            Kind::Counter => matches!(f, Read | Add),
+            Kind::Set => matches!(f, Read | Add | Remove | Contains),
+            Kind::Queue => matches!(f, Enqueue | Dequeue),
+            Kind::Lock => matches!(f, Acquire | Release),
+            Kind::Sequence => matches!(f, Next | Read),
+        }
+    }
+
+    /// Whether the model knows every operation of the history.
+    ///
+    /// # Errors
+    /// The first operation that it does not know.
+    pub fn accepts(self, history: &History) -> Result<(), Misfit> {
+        match history.operations().iter().position(|op| !self.knows(op.f)) {
+            None => Ok(()),
+            Some(at) => {
+                let f = history.function(history.operations()[at].f);
+                Err(Misfit { op: OpId(at as u32), what: format!("the model {} has no function {f}", self.name()) })
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Sequential consistency, session guarantees, causal consistency, staleness, convergence, lost and phantom writes.
