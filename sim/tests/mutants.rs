@@ -92,3 +92,19 @@ fn kept_plans_pass_and_those_named_after_a_bug_catch_it() {
     }
     assert!(caught >= 2 && files.len() > caught, "{} kept plans, {caught} of bugs", files.len());
 }
+
+/// A history that has become impossible ends its run there and then, long before the plan's time is over.
+#[test]
+fn a_run_ends_at_the_reply_that_makes_its_history_impossible() {
+    quiet_panics();
+    let scenario = Scenario::load(&scenarios().join("cp/deposed-leader-reads.toml")).expect("a bundled scenario");
+    let plan = Arc::new(Plan::expand(&scenario, 1));
+    let finished = run(&plan, Options { mutant: Some(Bug::StaleRead), ..Options::default() });
+    let Verdict::Fail { property, detail } = &finished.record.outcome.verdict else { panic!("seed 1 finds the bug") };
+    assert_eq!(property, "linearizable");
+    assert!(detail.contains(" s into the run, after "), "{detail}");
+    let last = finished.history.events() - 1;
+    assert!(detail.contains(&format!("impossible from event #{last} on")), "event {last} is the last: {detail}");
+    let ended = std::time::Duration::from_nanos(finished.record.outcome.sim_ns);
+    assert!(ended < plan.time.storm_ends(), "ended after {ended:?}");
+}

@@ -26,6 +26,7 @@ pub mod format;
 pub mod history;
 pub mod linear;
 pub mod model;
+pub mod online;
 pub mod session;
 pub mod txn;
 

@@ -2,7 +2,8 @@
 //!
 //! Everything happens on a fresh thread with a fresh madsim runtime, whose chance is drawn from the plan's seed. The run
 //! ends early at the first step that breaks an invariant: a node's own assertion or the oracle's observation panics,
-//! which is caught around the node and becomes the verdict. What clients saw until then is kept.
+//! which is caught around the node and becomes the verdict; or a reply that makes the clients' history impossible. What
+//! clients saw until then is kept.
 //!
 //! - [`cluster`](self): nodes booted on the simulated world. `nemesis`: the plan's faults. `workload`: its clients.
 //! - `wreck`: panics of nodes. `verdict`: the judgement, from recorded facts only.
@@ -27,6 +28,8 @@ use seaworthy::client::{Client, Patience};
 use seaworthy::mutant::Bug;
 use seaworthy::types::{Addr, NodeId, Rng};
 use seaworthy_check::History;
+use seaworthy_check::model::kv::Kv;
+use seaworthy_check::online::{Bounds, Online};
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -82,6 +85,14 @@ struct Traces {
     ending: Arc<Mutex<Ending>>,
 }
 
+impl Traces {
+    /// How far the run has come, in words.
+    fn when(&self) -> String {
+        let at = Duration::from_nanos(self.trace.last());
+        format!("seen {:.6} s into the run, after {} events", at.as_secs_f64(), self.trace.events())
+    }
+}
+
 /// How far a run came.
 #[derive(Default)]
 struct Ending {
@@ -108,26 +119,28 @@ fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
     }));
     let panic = traces.wreck.take().or(unwound.err());
     let violation = traces.oracle.violation().or_else(|| panic.map(|payload| assertion(&*payload)));
-    let violation = violation.map(|Violation { property, detail }| {
-        let (at, events) = (Duration::from_nanos(traces.trace.last()), traces.trace.events());
-        Violation {
-            property,
-            detail: format!("{detail}\nseen {:.6} s into the run, after {events} events", at.as_secs_f64()),
-        }
-    });
+    let violation = violation
+        .map(|Violation { property, detail }| Violation { property, detail: format!("{detail}\n{}", traces.when()) });
     finish(plan, options.mutant, &traces, violation, start)
 }
 
 fn finish(plan: &Plan, mutant: Option<Bug>, traces: &Traces, violation: Option<Violation>, start: Instant) -> Finished {
-    let Record { recorder, due } = std::mem::take(&mut *lock(&traces.record));
+    let Record { recorder, due, impossible, online } = std::mem::take(&mut *lock(&traces.record));
     let history = recorder.finish();
     let ledger = traces.ledger.entries();
     let faults = verdict::tally(&ledger);
     let ending = lock(&traces.ending);
     let divergence = ending.divergence.clone();
     let refusals = lock(&traces.refusals).clone();
-    let evidence =
-        verdict::Evidence { plan, history: &history, violation, faults: &faults, divergence, refusals: &refusals };
+    let evidence = verdict::Evidence {
+        plan,
+        history: &history,
+        violation,
+        impossible: impossible.map(|_| traces.when()),
+        faults: &faults,
+        divergence,
+        refusals: &refusals,
+    };
     let verdict = verdict::judge(&evidence);
     let figures = verdict::figures(plan, &history, &due);
     if let Err(error) = traces.trace.finish() {
@@ -163,7 +176,8 @@ async fn voyage(plan: Arc<Plan>, mutant: Option<Bug>, traces: Traces) {
     let cluster = Arc::new(Cluster::start(&plan, mutant, &traces));
     let world = cluster.world.clone();
     let values = Arc::new(words(&plan));
-    let log = Log { record: traces.record.clone(), time: world.time_source() };
+    let log = Log { record: traces.record.clone(), time: world.time_source(), wreck: traces.wreck.clone() };
+    lock(&log.record).online = plan.expect.linearizable.then(|| Online::new(Kv, Bounds::default()));
     let clients = plan.workload.clients;
     let mut work = Vec::new();
     for (number, operations) in operations(&plan) {

@@ -26,6 +26,8 @@ pub struct Evidence<'a> {
     pub history: &'a check::History,
     /// A node's broken assertion, or the oracle's observation.
     pub violation: Option<Violation>,
+    /// When the history became impossible, if that ended the run.
+    pub impossible: Option<String>,
     /// What the fault ledger says, by kind.
     pub faults: &'a [FaultTally],
     /// Why the servers' states are not the same at the end, if they are not.
@@ -44,7 +46,11 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     if expect.linearizable {
         let report = check::check(evidence.history, &check::Options::default());
         if let Some(violation) = report.violations().next() {
-            return fail("linearizable", violation.to_string());
+            let when = evidence.impossible.as_deref().unwrap_or("seen in the whole history");
+            return fail("linearizable", format!("{}\n\n{when}", violation.to_string().trim_end()));
+        }
+        if let Some(when) = &evidence.impossible {
+            return fail("linearizable", format!("the history has become impossible, and nothing says why\n{when}"));
         }
         if let Some((key, why)) = report.unknowns().next() {
             return Verdict::Unknown { why: format!("linearizability of {key}: {why}") };

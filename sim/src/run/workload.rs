@@ -3,6 +3,7 @@
 //! A client is a process of the history while it knows the fate of what it did. After an operation of unknown outcome it
 //! goes on as a new process, because the old one is, as far as the history can tell, still waiting.
 
+use super::wreck::Wreck;
 use crate::plan::{Call, When};
 use crate::world::{TimeSource, lock, nanos};
 use bytes::Bytes;
@@ -11,6 +12,8 @@ use seaworthy::kv;
 use seaworthy::node::{Clock, Transport};
 use seaworthy::wire::Write;
 use seaworthy_check as check;
+use seaworthy_check::model::kv::Kv;
+use seaworthy_check::online::{Impossible, Online};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +26,29 @@ pub struct Record {
     /// For each operation of the history, in order, the instant at which it was due, in nanoseconds: in an open loop the
     /// plan's, however late the client came to it, in a closed loop that of its call.
     pub due: Vec<u64>,
+    /// Judges the history as it grows, where it is to be linearizable.
+    pub online: Option<Online<Kv>>,
+    /// The first event that made the history impossible.
+    pub impossible: Option<Impossible>,
+}
+
+impl Record {
+    fn called(&mut self, op: check::OpId) -> check::OpId {
+        if let Some(online) = &mut self.online {
+            online.called(self.recorder.history(), op);
+        }
+        op
+    }
+
+    /// Whether the history is still possible.
+    fn ended(&mut self, op: check::OpId) -> bool {
+        if let Some(online) = &mut self.online
+            && let Err(impossible) = online.ended(self.recorder.history(), op)
+        {
+            self.impossible.get_or_insert(impossible);
+        }
+        self.impossible.is_none()
+    }
 }
 
 /// The record that all clients of a run write to, and the time it is written by.
@@ -32,6 +58,8 @@ pub struct Log {
     pub record: Arc<Mutex<Record>>,
     /// True simulated time.
     pub time: TimeSource,
+    /// Ends the run.
+    pub wreck: Wreck,
 }
 
 /// One client and what it has seen.
@@ -111,7 +139,8 @@ impl<T: Transport, C: Clock> Patron<T, C> {
         };
         let op = self.record(|record, now, process| {
             record.due.push(due.unwrap_or(now));
-            record.recorder.invoke(process, now, key, invoked)
+            let op = record.recorder.invoke(process, now, key, invoked);
+            record.called(op)
         });
         let outcome = match write {
             None => self.client.get(key_bytes(key)).await.map(kv::Reply::Value),
@@ -157,26 +186,18 @@ impl<T: Transport, C: Clock> Patron<T, C> {
 
     fn end(&mut self, op: check::OpId, outcome: &Result<kv::Reply, ClientError>) {
         let unknown = matches!(outcome, Err(error) if error.happened());
-        self.record(|Record { recorder, .. }, now, _| match outcome {
-            Ok(reply) => {
-                let seen = match reply {
-                    kv::Reply::Value(seen) | kv::Reply::Refused(seen) => version(seen.as_ref()),
-                    _ => None,
-                };
-                let seen = seen.as_ref().map(|(value, r)| check::Version { value: value.as_str(), revision: Some(*r) });
-                recorder.ok(
-                    op,
-                    now,
-                    match reply {
-                        kv::Reply::Value(_) => check::Reply::Got(seen),
-                        kv::Reply::Done { revision, .. } => check::Reply::Done { revision: Some(*revision) },
-                        _ => check::Reply::Refused(seen),
-                    },
-                );
+        let possible = self.record(|record, now, _| {
+            let recorder = &mut record.recorder;
+            match outcome {
+                Ok(reply) => answered(recorder, op, now, reply),
+                Err(_) if unknown => recorder.info(op, now),
+                Err(_) => recorder.fail(op, now),
             }
-            Err(_) if unknown => recorder.info(op, now),
-            Err(_) => recorder.fail(op, now),
+            record.ended(op)
         });
+        if !possible {
+            self.log.wreck.sink();
+        }
         if unknown {
             self.process += self.stride;
         }
@@ -186,6 +207,20 @@ impl<T: Transport, C: Clock> Patron<T, C> {
         let mut record = lock(&self.log.record);
         note(&mut record, (self.log.time)(), self.process)
     }
+}
+
+fn answered(recorder: &mut check::Recorder, op: check::OpId, now: u64, reply: &kv::Reply) {
+    let seen = match reply {
+        kv::Reply::Value(seen) | kv::Reply::Refused(seen) => version(seen.as_ref()),
+        _ => None,
+    };
+    let seen = seen.as_ref().map(|(value, r)| check::Version { value: value.as_str(), revision: Some(*r) });
+    let reply = match reply {
+        kv::Reply::Value(_) => check::Reply::Got(seen),
+        kv::Reply::Done { revision, .. } => check::Reply::Done { revision: Some(*revision) },
+        _ => check::Reply::Refused(seen),
+    };
+    recorder.ok(op, now, reply);
 }
 
 fn key_bytes(key: &str) -> Bytes {

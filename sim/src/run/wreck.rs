@@ -1,4 +1,5 @@
-//! A node that panics ends its run: at once, and without a word.
+//! What ends a run before its time: a node that panics does, at once and without a word; so does a history that cannot be
+//! explained any more.
 //!
 //! Were the panic left to unwind through madsim, its executor would print a line about the task to standard error, in
 //! the middle of tables, and nothing can keep it from that. So it is caught around the node's own future, kept, and the
@@ -41,7 +42,12 @@ impl Wreck {
         .await
     }
 
-    /// Returns when a node has panicked.
+    /// Ends the run though no node has panicked.
+    pub(super) fn sink(&self) {
+        self.0.sunk.notify_one();
+    }
+
+    /// Returns when a node has panicked, or the run is to end for another reason.
     pub(super) async fn sunk(&self) {
         self.0.sunk.notified().await;
     }

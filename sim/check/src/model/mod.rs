@@ -4,6 +4,7 @@
 
 pub mod append;
 pub mod counter;
+pub mod kv;
 pub mod lock;
 pub mod queue;
 pub mod sequence;
@@ -35,6 +36,12 @@ pub trait Model {
 
     /// Whether it never changes any state. It is then placed as soon as it fits.
     fn reads(&self, op: &Self::Op) -> bool;
+
+    /// Whether it can certainly not come after this state, whatever comes in between. Saying no is always right; saying
+    /// yes where it is true spares work.
+    fn too_late(&self, _state: &Self::State, _op: &Self::Op) -> bool {
+        false
+    }
 }
 
 /// The built-in models.
