@@ -125,7 +125,7 @@ fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
 }
 
 fn finish(plan: &Plan, mutant: Option<Bug>, traces: &Traces, violation: Option<Violation>, start: Instant) -> Finished {
-    let Record { recorder, due, impossible, online } = std::mem::take(&mut *lock(&traces.record));
+    let Record { recorder, due, impossible, .. } = std::mem::take(&mut *lock(&traces.record));
     let history = recorder.finish();
     let ledger = traces.ledger.entries();
     let faults = verdict::tally(&ledger);
