@@ -29,7 +29,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { configurations: 2_000, open: 200 }
+        Bounds { configurations: 300, open: 100 }
     }
 }
 
