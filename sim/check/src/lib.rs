@@ -23,6 +23,7 @@
 
 pub mod evidence;
 pub mod format;
+pub mod generate;
 pub mod history;
 pub mod linear;
 pub mod model;
