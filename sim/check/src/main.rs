@@ -1,5 +1,9 @@
-//! `seaworthy-check FILE`: reads a history, decides it, and says why.
+//! `seaworthy-check FILE`: reads a history of any store, decides it, and says why.
 
-fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
 }

@@ -66,7 +66,8 @@ pub struct Shape {
     pub values: u32,
     /// Operations of unknown outcome, in a thousand; every other one takes effect.
     pub info: u32,
-    /// Whether one late reply tells of the past, or of what never was.
+    /// Whether one late reply tells of the past, or of what never was: certainly impossible where each write has a value of
+    /// its own.
     pub plant: bool,
 }
 
@@ -222,6 +223,7 @@ impl World {
                 Request::new(Append, self.recorder.value(Datum::Text(&text)))
             }
             Workload::Counter if dice < 6 => Request::new(Add, Value::small(1 + dice % 5).unwrap_or(Value::NIL)),
+            Workload::Set if dice == 0 => Request::new(Contains, self.stranger()),
             Workload::Set => {
                 let element = Value::small(self.rng.below(self.shape.values.max(10))).unwrap_or(Value::NIL);
                 Request::new([Add, Remove, Contains][dice as usize % 3], element)
@@ -232,6 +234,11 @@ impl World {
             Workload::Sequence => plain(Next),
             _ => plain(Read),
         }
+    }
+
+    /// An element that nobody ever adds.
+    fn stranger(&self) -> Value {
+        Value::small(self.shape.values.max(10)).unwrap_or(Value::NIL)
     }
 
     /// A value to write.
@@ -321,10 +328,16 @@ impl World {
             op.request.f,
             Function::Read | Function::Contains | Function::Dequeue | Function::Acquire | Function::Next
         );
-        if !tells || answer.end != End::Ok || answer.reply == Value::NIL || op.request.f == Function::Contains {
+        if !tells || answer.end != End::Ok || answer.reply == Value::NIL {
             return false;
         }
-        if self.calls < self.shape.operations / 10 * 9 {
+        let late = self.calls >= self.shape.operations / 10 * 9;
+        if op.request.f == Function::Contains {
+            let phantom = late && op.request.arg == self.stranger();
+            answer.reply = if phantom { Value::TRUE } else { answer.reply };
+            return phantom;
+        }
+        if !late {
             if self.calls > self.shape.operations / 3 {
                 self.old.entry(op.key).or_insert(answer.reply);
             }

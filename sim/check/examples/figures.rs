@@ -1,0 +1,209 @@
+//! What checking costs: generates histories, checks each in a process of its own on one thread, and prints the table.
+//!
+//! `cargo run --release -p seaworthy-check --example figures [-- --histories FOLDER] [--only TEXT]`
+//!
+//! Time is that of checking alone, after the history is in memory: the fastest of several. Memory is the peak of the whole
+//! process, generation and history included. FOLDER may hold Porcupine's and Jepsen's own files, which are not part of this
+//! repository: `etcd_*.log`, `c*.txt`, `hard-*.txt`.
+
+use seaworthy_check::format::{ReadOptions, export, jsonl, read};
+use seaworthy_check::generate::{Shape, Workload, history};
+use seaworthy_check::txn::{self, Isolation};
+use seaworthy_check::{History, Kind, Options, Report, check_as};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+/// A row of the table.
+struct Row {
+    name: &'static str,
+    source: Source,
+}
+
+enum Source {
+    Objects(Workload, Kind, Shape),
+    Transactions(Workload, Shape),
+    Parse(&'static str),
+    Files(&'static str),
+}
+
+const BASE: Shape = Shape { operations: 1_000_000, clients: 10, keys: 1, values: 0, info: 0, plant: false };
+
+fn rows() -> Vec<Row> {
+    let cas = |name, shape| Row { name, source: Source::Objects(Workload::CasRegister, Kind::CasRegister, shape) };
+    let register = |name, shape| Row { name, source: Source::Objects(Workload::Register, Kind::Register, shape) };
+    let hundred = Shape { operations: 100_000, ..BASE };
+    let five = Shape { values: 5, ..hundred };
+    let thirty = Shape { operations: 1_000, clients: 30, values: 5, ..BASE };
+    let doubled = |operations| Shape { operations, ..thirty };
+    let kv = Shape { operations: 5_000, clients: 50, keys: 10, ..BASE };
+    let append = |name, shape| Row { name, source: Source::Objects(Workload::Append, Kind::Append, shape) };
+    let txn = |name, workload, shape| Row { name, source: Source::Transactions(workload, shape) };
+    vec![
+        cas("1 M ops, 10 clients, 1,000 keys, distinct", Shape { keys: 1_000, ..BASE }),
+        cas("1 M ops, 100 clients, 1,000 keys, distinct", Shape { clients: 100, keys: 1_000, ..BASE }),
+        cas("100 k ops, 10 clients, one key, distinct", hundred),
+        cas(
+            "1 M ops, 100 clients, one key, 1 % ambiguous, distinct, one stale read",
+            Shape { clients: 100, info: 10, plant: true, ..BASE },
+        ),
+        cas("the same without the stale read", Shape { clients: 100, info: 10, ..BASE }),
+        cas("100 k ops, 10 clients, one key, five values", five),
+        cas("the same, one impossible read", Shape { plant: true, ..five }),
+        register("1,000 ops, 30 clients, one key, five values, no cas", thirty),
+        cas("the same with cas", thirty),
+        cas("2,000 ops, 30 clients, one key, five values, cas", doubled(2_000)),
+        cas("4,000 ops, 30 clients, one key, five values, cas", doubled(4_000)),
+        cas("8,000 ops, 30 clients, one key, five values, cas", doubled(8_000)),
+        append("5,000 ops, 50 clients, 10 keys, append and get", kv),
+        append("the same, one wrong read", Shape { plant: true, ..kv }),
+        txn("list-append, 1 M transactions", Workload::ListAppend, Shape { clients: 20, keys: 10, ..BASE }),
+        txn("the same, one stale read", Workload::ListAppend, Shape { clients: 20, keys: 10, plant: true, ..BASE }),
+        txn("rw-register, 1 M transactions", Workload::RwRegister, Shape { clients: 20, keys: 10, ..BASE }),
+        Row { name: "parsing JSON lines", source: Source::Parse("jsonl") },
+        Row { name: "parsing EDN", source: Source::Parse("edn") },
+        Row { name: "files hard-*.txt", source: Source::Files("hard-") },
+        Row { name: "files etcd_*.log", source: Source::Files("etcd_") },
+        Row { name: "files c*.txt", source: Source::Files("c") },
+    ]
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let value = |name: &str| args.iter().position(|arg| arg == name).and_then(|at| args.get(at + 1));
+    let folder = value("--histories").map(PathBuf::from);
+    if let Some(row) = value("--row").and_then(|row| row.parse().ok()) {
+        if let Some(line) = rows().into_iter().nth(row).and_then(|row| measure(&row, folder.as_deref())) {
+            println!("{line}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    println!("{:<72} {:>11} {:>9}  decided", "history", "checking", "peak");
+    for (i, row) in rows().iter().enumerate() {
+        if value("--only").is_some_and(|only| !row.name.contains(only.as_str())) {
+            continue;
+        }
+        let mut command = Command::new(std::env::current_exe().expect("this program's path"));
+        command.args(["--row", &i.to_string()]);
+        if let Some(folder) = &folder {
+            command.arg("--histories").arg(folder);
+        }
+        let output = command.output().expect("this program starts");
+        if !output.status.success() {
+            println!("{:<72} failed: {}", row.name, String::from_utf8_lossy(&output.stderr).trim());
+        } else if !output.stdout.is_empty() {
+            println!("{:<72} {}", row.name, String::from_utf8_lossy(&output.stdout).trim_end());
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// The row's figures; `None`: its files are not there.
+fn measure(row: &Row, folder: Option<&Path>) -> Option<String> {
+    let options = Options { steps: 2_000_000_000, memory: 1 << 30, ..Options::default() };
+    match &row.source {
+        Source::Objects(workload, kind, shape) => {
+            let history = history(*workload, shape, 1);
+            let (time, report) = fastest(|| check_as(*kind, &history, &options));
+            let bare = Options { evidence_steps: 0, ..options };
+            let decided = if report.is_valid() { time } else { fastest(|| check_as(*kind, &history, &bare)).0 };
+            let words = verdict(&report, (time > decided).then_some(time));
+            Some(format!("{:>11} {:>9}  {words}", milliseconds(decided), peak()))
+        }
+        Source::Transactions(workload, shape) => {
+            let history = history(*workload, shape, 1);
+            let (time, report) = fastest(|| txn::check(&history, Isolation::StrictSerializable, &options));
+            Some(format!("{:>11} {:>9}  {}", milliseconds(time), peak(), verdict(&report, None)))
+        }
+        Source::Parse(format) => {
+            let shape = Shape { operations: 500_000, keys: 1_000, ..BASE };
+            let history = history(Workload::CasRegister, &shape, 1);
+            let mut text = Vec::new();
+            match *format {
+                "jsonl" => jsonl::write(&history, &mut text).expect("writing to memory"),
+                _ => export::write(&history, &mut text).expect("writing to memory"),
+            }
+            let (time, _) = fastest(|| read(&text[..], &ReadOptions::default()).expect("what was written is read"));
+            let speed = text.len() as f64 / 1e6 / time.as_secs_f64();
+            Some(format!("{:>11} {:>9}  {speed:.0} MB/s", milliseconds(time), peak()))
+        }
+        Source::Files(prefix) => files(folder?, prefix, &options),
+    }
+}
+
+/// All files of a folder whose names begin so.
+fn files(folder: &Path, prefix: &str, options: &Options) -> Option<String> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.filter_map(|e| Some(e.ok()?.path())).collect();
+    paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)));
+    paths.sort();
+    let (mut total, mut worst, mut words) = (Duration::ZERO, Duration::ZERO, [0; 3]);
+    for path in &paths {
+        let file = std::io::BufReader::new(std::fs::File::open(path).ok()?);
+        let reading = read(file, &ReadOptions::default()).ok()?;
+        let kind = object(&reading.history);
+        let (time, report) = fastest(|| check_as(kind, &reading.history, options));
+        let class =
+            usize::from(!report.is_valid()) + usize::from(report.violations().next().is_none() && !report.is_valid());
+        words[class] += 1;
+        total += time;
+        worst = worst.max(time);
+    }
+    let [valid, invalid, unknown] = words;
+    (!paths.is_empty()).then(|| {
+        let decided = format!("{valid} valid, {invalid} not, {unknown} unknown; slowest {}", milliseconds(worst));
+        format!("{:>11} {:>9}  {} files: {decided}", milliseconds(total), peak(), paths.len())
+    })
+}
+
+fn object(history: &History) -> Kind {
+    let fits = |kind: &Kind| kind.accepts(history).is_ok();
+    [Kind::CasRegister, Kind::Kv, Kind::Append].into_iter().find(fits).unwrap_or(Kind::Kv)
+}
+
+/// The fastest of a few, and what it gave.
+fn fastest<T>(mut work: impl FnMut() -> T) -> (Duration, T) {
+    let begun = Instant::now();
+    let mut best: Option<(Duration, T)> = None;
+    for _ in 0..20 {
+        let start = Instant::now();
+        let result = work();
+        let time = start.elapsed();
+        if best.as_ref().is_none_or(|(fastest, _)| time < *fastest) {
+            best = Some((time, result));
+        }
+        if begun.elapsed() > Duration::from_secs(3) {
+            break;
+        }
+    }
+    best.expect("it was done at least once")
+}
+
+fn verdict(report: &Report, with_evidence: Option<Duration>) -> String {
+    let mut words = match (report.violations().next(), report.unknowns().next()) {
+        (Some(evidence), _) => {
+            let minimal = if evidence.minimal { "minimal" } else { "not minimal" };
+            format!("not valid, core of {} ({minimal})", evidence.core.len())
+        }
+        (None, Some((_, why))) => format!("unknown: {why}"),
+        (None, None) => "valid".to_owned(),
+    };
+    if let Some(time) = with_evidence {
+        words += &format!(", with evidence {}", milliseconds(time));
+    }
+    let mut by: Vec<&str> = report.parts.iter().map(|part| part.by).collect();
+    by.sort_unstable();
+    by.dedup();
+    format!("{words}; by {}", by.join(", "))
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}
+
+/// The most memory that this process has used.
+fn peak() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes: Option<f64> = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    kilobytes.map_or("?".to_owned(), |kb| format!("{:.0} MB", kb * 1024.0 / 1e6))
+}
