@@ -1,0 +1,237 @@
+//! What was found: anomalies, counted, with a few examples of each in words.
+
+use super::index::Index;
+use super::levels::{Isolation, weakest};
+use crate::evidence::Edge;
+use crate::history::{End, Function, KeyId, OpId, Value};
+use std::fmt::Write;
+
+/// Lists longer than this are shown by their ends.
+const SHOWN_ELEMENTS: usize = 12;
+/// Transactions with more steps than this are shown by their first ones.
+const SHOWN_STEPS: usize = 12;
+
+/// Something that the history shows and some isolation level forbids.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Anomaly {
+    /// Its name: Adya's where there is one.
+    pub name: &'static str,
+    /// The transactions, as `T1`, `T2`, … of the explanation. Those of a cycle are in its order.
+    pub ops: Vec<OpId>,
+    /// Which must be before which, and why. Of a cycle: each before the next, the last before the first.
+    pub edges: Vec<Edge>,
+    /// The reason in words.
+    pub explanation: String,
+    /// The transactions over time.
+    pub diagram: String,
+    /// Whether there is certainly no shorter cycle of this kind among the transactions concerned.
+    pub smallest: bool,
+    /// The weakest levels that it rules out.
+    pub forbidden_by: Vec<Isolation>,
+}
+
+/// How often an anomaly of a name was found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Count {
+    /// The anomaly's name.
+    pub name: &'static str,
+    /// How often.
+    pub times: u64,
+}
+
+/// Collects anomalies.
+pub struct Found {
+    /// In the order in which they were found.
+    pub anomalies: Vec<Anomaly>,
+    /// All of them, also those of which no example was kept.
+    pub counts: Vec<Count>,
+    examples: u64,
+}
+
+impl Found {
+    /// Keeps so many examples of each.
+    pub fn new(examples: usize) -> Found {
+        Found { anomalies: Vec::new(), counts: Vec::new(), examples: examples.max(1) as u64 }
+    }
+
+    /// Another one of a name; whether its example is to be kept.
+    fn count(&mut self, name: &'static str) -> bool {
+        let at = self.counts.iter().position(|count| count.name == name).unwrap_or_else(|| {
+            self.counts.push(Count { name, times: 0 });
+            self.counts.len() - 1
+        });
+        self.counts[at].times += 1;
+        self.counts[at].times <= self.examples
+    }
+
+    /// Counts an anomaly and, if there are not enough examples yet, has it put in words.
+    pub fn add(
+        &mut self,
+        index: &Index<'_>,
+        name: &'static str,
+        ops: &[u32],
+        explain: impl FnOnce(&mut Words<'_, '_>) -> String,
+    ) {
+        if self.count(name) {
+            self.keep(index, name, ops, true, explain);
+        }
+    }
+
+    /// A cycle.
+    pub fn add_cycle(
+        &mut self,
+        index: &Index<'_>,
+        name: &'static str,
+        (ops, smallest): (&[u32], bool),
+        explain: impl FnOnce(&mut Words<'_, '_>) -> String,
+    ) {
+        if self.count(name) {
+            self.keep(index, name, ops, smallest, explain);
+        }
+    }
+
+    fn keep(
+        &mut self,
+        index: &Index<'_>,
+        name: &'static str,
+        ops: &[u32],
+        smallest: bool,
+        explain: impl FnOnce(&mut Words<'_, '_>) -> String,
+    ) {
+        let mut words = Words { index, ops, edges: Vec::new() };
+        let explanation = format!("{name}: {}.", explain(&mut words));
+        let Words { edges, .. } = words;
+        let words = Words { index, ops, edges: Vec::new() };
+        let (mut diagram, mut forbidden_by) = (words.diagram(), weakest(name).to_vec());
+        if edges.len() > 1 {
+            diagram.push_str(&words.arrows(&edges));
+        }
+        // Of the fate of these it is only known that they committed or are dirty reads; and of registers that are written
+        // without being read only that committed reads are followed by what was written after them.
+        let certain = |&op: &u32| index.history.operations()[op as usize].end != End::Info;
+        let register = |&op: &u32| index.steps(op).iter().any(|step| step.f == Function::Write);
+        if name == "G0" && (!ops.iter().all(certain) || ops.iter().any(register)) {
+            forbidden_by = vec![Isolation::ReadCommitted];
+        }
+        let ops = ops.iter().map(|&op| OpId(op)).collect();
+        self.anomalies.push(Anomaly { name, ops, edges, explanation, diagram, smallest, forbidden_by });
+    }
+}
+
+/// Puts things in words; the transactions of an anomaly are `T1`, `T2`, ….
+pub struct Words<'a, 'h> {
+    /// Where to look things up.
+    pub index: &'a Index<'h>,
+    ops: &'a [u32],
+    edges: Vec<Edge>,
+}
+
+impl Words<'_, '_> {
+    /// A transaction's name: `T1`, or who ran it when.
+    pub fn name(&self, op: u32) -> String {
+        match self.ops.iter().position(|&other| other == op) {
+            Some(at) => format!("T{}", at + 1),
+            None => {
+                let process = self.index.history.operation(OpId(op)).process;
+                format!("process {process}'s transaction {}", self.span(op))
+            }
+        }
+    }
+
+    /// A transaction's events: `#4–#7`.
+    pub fn span(&self, op: u32) -> String {
+        let op = self.index.history.operation(OpId(op));
+        match op.settled() {
+            Some(returned) => format!("#{}–#{returned}", op.called),
+            None => format!("#{}…", op.called),
+        }
+    }
+
+    /// A key.
+    pub fn key(&self, key: KeyId) -> String {
+        self.index.history.key(key).into_owned()
+    }
+
+    /// A value.
+    pub fn value(&self, value: Value) -> String {
+        self.index.history.show(value)
+    }
+
+    /// A list; the beginning of a long one is left out.
+    pub fn list(&self, list: &[Value]) -> String {
+        let skipped = list.len().saturating_sub(SHOWN_ELEMENTS);
+        let mut text = String::from("[");
+        if skipped > 0 {
+            let _ = write!(text, "… {skipped} more … ");
+        }
+        let shown: Vec<String> = list[skipped..].iter().map(|&value| self.value(value)).collect();
+        text + &shown.join(" ") + "]"
+    }
+
+    /// One is before the other.
+    pub fn edge(&mut self, from: u32, to: u32, why: String) {
+        self.edges.push(Edge { from: OpId(from), to: OpId(to), why });
+    }
+
+    /// What a transaction did.
+    pub fn title(&self, op: u32) -> String {
+        let steps = self.index.steps(op);
+        let shown = steps.iter().take(SHOWN_STEPS).map(|step| {
+            let (f, key) = (self.index.history.function(step.f), self.key(step.key));
+            match (step.f, self.index.history.list(step)) {
+                (Function::Read, Some(list)) => format!("read {key} = {}", self.list(list)),
+                (Function::Read, None) if step.value.told().is_none() => format!("read {key}"),
+                (Function::Read, None) => format!("read {key} = {}", self.value(step.value)),
+                _ => format!("{f} {key} {}", self.value(step.value)),
+            }
+        });
+        let mut text = shown.collect::<Vec<_>>().join(", ");
+        if steps.len() > SHOWN_STEPS {
+            let _ = write!(text, ", and {} more steps", steps.len() - SHOWN_STEPS);
+        }
+        match self.index.history.operation(OpId(op)).end {
+            End::Fail | End::Refused => text.push_str(" (aborted)"),
+            End::Info => text.push_str(" (unknown)"),
+            End::Ok => {}
+        }
+        text
+    }
+
+    /// The transactions over time, a row each.
+    fn diagram(&self) -> String {
+        let operations: Vec<_> = self.ops.iter().map(|&op| self.index.history.operation(OpId(op))).collect();
+        let mut moments: Vec<u32> =
+            operations.iter().flat_map(|op| [Some(op.called), op.settled()]).flatten().collect();
+        moments.sort_unstable();
+        let step = (48 / moments.len().max(1)).clamp(2, 8);
+        let column = |moment: u32| moments.partition_point(|&m| m < moment) * step;
+        let rows = self.ops.iter().zip(&operations).map(|(&op, operation)| {
+            let labels = [self.name(op), format!("p{}", operation.process), self.title(op), self.span(op)];
+            let start = column(operation.called);
+            let end = operation.settled().map_or(moments.len() * step, column);
+            let (line, tip) = if operation.settled().is_some() { ("─", "┤") } else { ("╌", "") };
+            (labels, format!("{:start$}├{}{tip}", "", line.repeat(end.saturating_sub(start + 1))))
+        });
+        let rows: Vec<_> = rows.collect();
+        let width = |i: usize| rows.iter().map(|(labels, _)| labels[i].chars().count()).max().unwrap_or(0);
+        let [a, b, c, d] = [0, 1, 2, 3].map(width);
+        let mut text = String::new();
+        for ([name, process, title, span], bar) in &rows {
+            let _ = writeln!(text, "  {name:<a$}  {process:<b$}  {title:<c$}  {span:<d$}  {bar}");
+        }
+        text
+    }
+
+    /// A cycle in one line.
+    fn arrows(&self, edges: &[Edge]) -> String {
+        let mut text = String::from("  ");
+        for edge in edges {
+            let label = edge.why.split(':').next().unwrap_or_default();
+            let _ = write!(text, "{} ──{label}→ ", self.name(edge.from.0));
+        }
+        match edges.first() {
+            Some(first) => text + &self.name(first.from.0) + "\n",
+            None => text,
+        }
+    }
+}

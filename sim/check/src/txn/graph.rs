@@ -1,0 +1,337 @@
+//! The dependency graph: transactions as nodes, numbered as their operations, edges in compressed rows of four bytes each.
+//!
+//! Two relations would need quadratically many edges and get helping nodes instead, which no one sees: real time (everything
+//! that returned before, to everything called after) is a chain of barriers, and "before every one of a set but oneself" is a
+//! [`Fan`]. A helping node is entered by an edge of the kind that it stands for, and left by [`Link::Via`]; every path from
+//! one transaction to another through helping nodes is one edge of that kind, and no such path leads from a transaction back
+//! to itself.
+
+use crate::history::{History, NEVER};
+
+/// Why one transaction is before another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Link {
+    /// It wrote an earlier version.
+    Ww,
+    /// The other read what it wrote.
+    Wr,
+    /// It read a version that the other overwrote.
+    Rw,
+    /// The same client ran it earlier.
+    Process,
+    /// It had returned before the other was called.
+    Realtime,
+    /// Goes on from a helping node.
+    Via,
+}
+
+impl Link {
+    const ALL: [Link; 6] = [Link::Ww, Link::Wr, Link::Rw, Link::Process, Link::Realtime, Link::Via];
+
+    /// As a set of one.
+    pub const fn mask(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// Bits of a node's number in an edge; the others are its [`Link`].
+const NODE_BITS: u32 = 29;
+/// More nodes than this are refused.
+const MAX_NODES: u32 = 1 << NODE_BITS;
+
+/// Collects edges.
+pub struct Builder {
+    real: u32,
+    nodes: u32,
+    /// From, and to with its link.
+    edges: Vec<(u32, u32)>,
+}
+
+/// Helping nodes for edges to each of a set, but not to oneself: for each member a node that leads to it and to all before
+/// it, and one that leads to it and to all after it.
+pub struct Fan {
+    members: Vec<u32>,
+    prefix: u32,
+    suffix: u32,
+}
+
+impl Builder {
+    /// For so many nodes, and about so many edges.
+    pub fn new(nodes: usize, edges: usize) -> Builder {
+        let real = nodes as u32;
+        Builder { real, nodes: real, edges: Vec::with_capacity(edges) }
+    }
+
+    /// An edge; none to oneself.
+    pub fn add(&mut self, from: u32, to: u32, link: Link) {
+        if from != to && self.nodes < MAX_NODES {
+            self.edges.push((from, to | (link as u32) << NODE_BITS));
+        }
+    }
+
+    fn helpers(&mut self, count: usize) -> u32 {
+        let first = self.nodes;
+        self.nodes = self.nodes.saturating_add(count as u32);
+        first
+    }
+
+    /// A fan to these transactions.
+    pub fn fan(&mut self, mut members: Vec<u32>) -> Fan {
+        members.sort_unstable();
+        members.dedup();
+        let few = members.len() <= 3;
+        let (prefix, suffix) = if few { (0, 0) } else { (self.helpers(members.len()), self.helpers(members.len())) };
+        if !few {
+            for (i, &member) in (0u32..).zip(&members) {
+                self.add(prefix + i, member, Link::Via);
+                self.add(suffix + i, member, Link::Via);
+                if i > 0 {
+                    self.add(prefix + i, prefix + i - 1, Link::Via);
+                    self.add(suffix + i - 1, suffix + i, Link::Via);
+                }
+            }
+        }
+        Fan { members, prefix, suffix }
+    }
+
+    /// Edges to every member of a fan but oneself.
+    pub fn spread(&mut self, from: u32, fan: &Fan, link: Link) {
+        if fan.members.len() <= 3 {
+            for &member in &fan.members {
+                self.add(from, member, link);
+            }
+            return;
+        }
+        match fan.members.binary_search(&from) {
+            Ok(at) => {
+                let at = at as u32;
+                if at > 0 {
+                    self.add(from, fan.prefix + at - 1, link);
+                }
+                if at + 1 < fan.members.len() as u32 {
+                    self.add(from, fan.suffix + at + 1, link);
+                }
+            }
+            Err(_) => self.add(from, fan.suffix, link),
+        }
+    }
+
+    /// The order of real time and that within each client, among the operations that count.
+    pub fn orders(&mut self, history: &History, counts: impl Fn(u32) -> bool) {
+        let operations = history.operations();
+        let mut returns = vec![NEVER; history.events() as usize];
+        let mut processes: Vec<(u32, u32)> = Vec::new();
+        for (i, op) in (0u32..).zip(operations).filter(|&(i, _)| counts(i)) {
+            processes.push((op.process, i));
+            if let Some(slot) = op.settled().and_then(|at| returns.get_mut(at as usize)) {
+                *slot = i;
+            }
+        }
+        // Whatever returned since the last barrier leads to the next; a call needs a barrier only if something did.
+        let (mut barrier, mut waiting) = (None, Vec::new());
+        let mut event = 0;
+        for (i, op) in (0u32..).zip(operations).filter(|&(i, _)| counts(i)) {
+            let passed = &returns[event..(op.called as usize).max(event)];
+            waiting.extend(passed.iter().copied().filter(|&done| done != NEVER));
+            event = event.max(op.called as usize);
+            if !waiting.is_empty() {
+                let next = self.helpers(1);
+                if let Some(last) = barrier.replace(next) {
+                    self.add(last, next, Link::Via);
+                }
+                for done in waiting.drain(..) {
+                    self.add(done, next, Link::Realtime);
+                }
+            }
+            if let Some(barrier) = barrier {
+                self.add(barrier, i, Link::Via);
+            }
+        }
+        processes.sort_unstable();
+        let mut last: Option<(u32, u32)> = None;
+        for (process, i) in processes {
+            if let Some((_, before)) = last.filter(|&(p, before)| {
+                p == process
+                    && operations[before as usize].settled().is_some_and(|at| at < operations[i as usize].called)
+            }) {
+                self.add(before, i, Link::Process);
+            }
+            // After an operation of unknown fate the one before it still counts.
+            if operations[i as usize].settled().is_some() || last.is_none_or(|(p, _)| p != process) {
+                last = Some((process, i));
+            }
+        }
+    }
+
+    /// The graph; `None` when it is too large.
+    pub fn finish(self) -> Option<Graph> {
+        if self.nodes >= MAX_NODES || self.edges.len() >= u32::MAX as usize {
+            return None;
+        }
+        let mut start = vec![0u32; self.nodes as usize + 2];
+        for &(from, _) in &self.edges {
+            start[from as usize + 2] += 1;
+        }
+        for i in 2..start.len() {
+            start[i] += start[i - 1];
+        }
+        let mut out = vec![0u32; self.edges.len()];
+        for &(from, to) in &self.edges {
+            let slot = &mut start[from as usize + 1];
+            out[*slot as usize] = to;
+            *slot += 1;
+        }
+        start.pop();
+        Some(Graph { real: self.real, start, out, names: Vec::new() })
+    }
+}
+
+/// A finished graph.
+pub struct Graph {
+    /// Nodes from here on are helpers.
+    real: u32,
+    /// Where each node's edges begin, and one more.
+    start: Vec<u32>,
+    out: Vec<u32>,
+    /// The operations of the nodes, where they are not the same numbers.
+    names: Vec<u32>,
+}
+
+/// Strongly connected components of more than one node.
+pub struct Components {
+    /// The component of each node; `u32::MAX`: it is alone.
+    pub of: Vec<u32>,
+    /// The nodes of each, ascending.
+    pub nodes: Vec<Vec<u32>>,
+}
+
+impl Graph {
+    /// How many nodes there are.
+    pub fn nodes(&self) -> usize {
+        self.start.len() - 1
+    }
+
+    /// How many edges there are.
+    pub fn edges(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether a node is a transaction.
+    pub fn is_real(&self, node: u32) -> bool {
+        node < self.real
+    }
+
+    /// The operation of a node.
+    pub fn op(&self, node: u32) -> u32 {
+        self.names.get(node as usize).copied().unwrap_or(node)
+    }
+
+    /// A node's edges.
+    pub fn out(&self, node: u32) -> impl Iterator<Item = (u32, Link)> + '_ {
+        let range = self.start[node as usize] as usize..self.start[node as usize + 1] as usize;
+        self.out[range].iter().map(|&edge| (edge & (MAX_NODES - 1), Link::ALL[(edge >> NODE_BITS) as usize]))
+    }
+
+    /// Tarjan's algorithm (1972) on the edges of a mask, with a stack of its own.
+    pub fn components(&self, mask: u8) -> Components {
+        const NEW: u32 = u32::MAX;
+        const DONE: u32 = u32::MAX - 1;
+        let n = self.nodes();
+        let mut low = vec![NEW; n];
+        let mut of = vec![u32::MAX; n];
+        let mut found: Vec<Vec<u32>> = Vec::new();
+        let (mut open, mut path): (Vec<u32>, Vec<(u32, u32, u32)>) = (Vec::new(), Vec::new());
+        let mut count = 0;
+        for root in 0..n as u32 {
+            if low[root as usize] != NEW {
+                continue;
+            }
+            low[root as usize] = count;
+            path.push((root, self.start[root as usize], count));
+            open.push(root);
+            count += 1;
+            while let Some((node, cursor, index)) = path.last_mut() {
+                let (v, i) = (*node as usize, *index);
+                if *cursor == self.start[v + 1] {
+                    path.pop();
+                    let least = low[v];
+                    if let Some((parent, _, _)) = path.last() {
+                        let parent = *parent as usize;
+                        low[parent] = low[parent].min(least);
+                    }
+                    if least == i {
+                        let mut nodes = Vec::new();
+                        while let Some(member) = open.pop() {
+                            low[member as usize] = DONE;
+                            nodes.push(member);
+                            if member as usize == v {
+                                break;
+                            }
+                        }
+                        if nodes.len() > 1 {
+                            nodes.sort_unstable();
+                            nodes.iter().for_each(|&member| of[member as usize] = found.len() as u32);
+                            found.push(nodes);
+                        }
+                    }
+                    continue;
+                }
+                let edge = self.out[*cursor as usize];
+                *cursor += 1;
+                if mask & (1 << (edge >> NODE_BITS)) == 0 {
+                    continue;
+                }
+                let to = edge & (MAX_NODES - 1);
+                match low[to as usize] {
+                    NEW => {
+                        low[to as usize] = count;
+                        path.push((to, self.start[to as usize], count));
+                        open.push(to);
+                        count += 1;
+                    }
+                    DONE => {}
+                    other => low[v] = low[v].min(other),
+                }
+            }
+        }
+        Components { of, nodes: found }
+    }
+
+    /// The part with these nodes, which are ascending, and the edges between them.
+    pub fn part(&self, nodes: &[u32]) -> Graph {
+        let mut place = vec![u32::MAX; self.nodes()];
+        for (i, &node) in (0u32..).zip(nodes) {
+            place[node as usize] = i;
+        }
+        let (mut start, mut out) = (vec![0], Vec::new());
+        for &node in nodes {
+            let kept = self.out(node).map(|(to, link)| (place[to as usize], link)).filter(|&(to, _)| to != u32::MAX);
+            out.extend(kept.map(|(to, link)| to | (link as u32) << NODE_BITS));
+            start.push(out.len() as u32);
+        }
+        let real = nodes.partition_point(|&node| self.is_real(node)) as u32;
+        Graph { real, start, out, names: nodes.iter().map(|&node| self.op(node)).collect() }
+    }
+
+    /// Two copies of each node: `2v`, reached by anything, and `2v + 1`, reached by an anti-dependency, which no further
+    /// one may leave. Its cycles are the walks without adjacent anti-dependencies.
+    pub fn apart(&self, mask: u8) -> Graph {
+        let mut start = vec![0];
+        let mut out = Vec::new();
+        for node in 0..self.nodes() as u32 {
+            for late in [false, true] {
+                for (to, link) in self.out(node).filter(|&(_, link)| mask & link.mask() != 0) {
+                    let state = match link {
+                        Link::Rw if late => continue,
+                        Link::Rw => 1,
+                        Link::Via => u32::from(late),
+                        _ => 0,
+                    };
+                    out.push((2 * to + state) | (link as u32) << NODE_BITS);
+                }
+                start.push(out.len() as u32);
+            }
+        }
+        Graph { real: 2 * self.real, start, out, names: Vec::new() }
+    }
+}

@@ -1,0 +1,335 @@
+//! Registers that transactions read and write: a read tells whom it read from, but little of the order of writes.
+//!
+//! What is known of a key's version order:
+//! - the initial value comes before all others;
+//! - what a transaction read of a key comes before what it then wrote to it. That needs read committed: with the opposite
+//!   order the transaction would both follow and precede the one it read from, a G1c;
+//! - if the caller says so ([`super::Options::linearizable_keys`], [`super::Options::sequential_keys`]): what a
+//!   transaction left behind or saw last comes before what a later one saw or wrote first; later in real time, or of the
+//!   same client.
+//!
+//! A version order that goes in a circle is an anomaly; of such keys only "who read from whom" is used.
+
+use super::Options;
+use super::found::Found;
+use super::graph::{Builder, Link};
+use super::index::{Index, NONE, Several, Step, Use};
+use crate::history::{End, Function, KeyId, NEVER, Value};
+use std::collections::HashMap;
+
+/// The version orders, as far as they are known. A version is the place of its write, or, initially, the number of writes
+/// and the key.
+pub struct Registers {
+    /// Each version's known later versions: pairs, sorted.
+    order: Vec<(u32, u32)>,
+    /// By key: the order goes in a circle.
+    broken: Vec<bool>,
+}
+
+/// What a transaction did to a key.
+#[derive(Clone, Copy)]
+struct Touch {
+    op: u32,
+    key: KeyId,
+    /// The version of others that it read first.
+    read: u32,
+    /// Its last write.
+    write: u32,
+}
+
+impl Touch {
+    fn first(&self) -> u32 {
+        if self.read != NONE { self.read } else { self.write }
+    }
+
+    fn last(&self) -> u32 {
+        if self.write != NONE { self.write } else { self.read }
+    }
+}
+
+impl Registers {
+    /// Adds all dependencies to a graph, and finds what needs no cycle.
+    pub fn new(index: &mut Index<'_>, options: &Options, graph: &mut Builder, found: &mut Found) -> Registers {
+        let touches = touches(index, found);
+        let mut registers = Registers { order: Vec::new(), broken: vec![false; index.uses.len()] };
+        for touch in touches.iter().filter(|touch| index.counts(touch.op)) {
+            if touch.read != NONE && touch.write != NONE && touch.read != touch.write {
+                registers.order.push((touch.read, touch.write));
+            }
+        }
+        if options.linearizable_keys {
+            registers.real_time(index, &touches);
+        }
+        if options.sequential_keys {
+            registers.by_process(index, &touches);
+        }
+        registers.order.sort_unstable();
+        registers.order.dedup();
+        registers.circles(index, found);
+        registers.lost_updates(index, &touches, found);
+        registers.depend(index, &touches, graph);
+        registers
+    }
+
+    /// The versions known to come right after one; of the initial one they are not listed.
+    fn later(&self, version: u32) -> &[(u32, u32)] {
+        let start = self.order.partition_point(|&(from, _)| from < version);
+        let length = self.order[start..].partition_point(|&(from, _)| from == version);
+        &self.order[start..start + length]
+    }
+
+    fn real_time(&mut self, index: &Index<'_>, touches: &[Touch]) {
+        let operations = index.history.operations();
+        let mut events: Vec<(u32, u32)> = Vec::new();
+        for (i, touch) in (0u32..).zip(touches).filter(|(_, touch)| index.counts(touch.op) && touch.first() != NONE) {
+            let op = &operations[touch.op as usize];
+            events.push((op.called, i));
+            events.extend(op.settled().map(|returned| (returned, i)));
+        }
+        events.sort_unstable();
+        // By key: what was left by transactions that returned, none of which was called after another had returned.
+        let mut fronts: Vec<Vec<(u32, u32)>> = vec![Vec::new(); index.uses.len()];
+        for (event, i) in events {
+            let touch = &touches[i as usize];
+            let front = &mut fronts[touch.key.0 as usize];
+            let called = operations[touch.op as usize].called;
+            if event == called {
+                let earlier = front.iter().map(|&(_, version)| version).filter(|&version| version != touch.first());
+                self.order.extend(earlier.map(|version| (version, touch.first())));
+            } else {
+                front.retain(|&(returned, _)| returned > called);
+                front.push((event, touch.last()));
+            }
+        }
+    }
+
+    fn by_process(&mut self, index: &Index<'_>, touches: &[Touch]) {
+        // Only looked into.
+        let mut left: HashMap<(u32, KeyId), (u32, u32)> = HashMap::new();
+        for touch in touches.iter().filter(|touch| index.counts(touch.op) && touch.first() != NONE) {
+            let op = &index.history.operations()[touch.op as usize];
+            let slot = left.entry((op.process, touch.key)).or_insert((NEVER, NONE));
+            if slot.0 < op.called && slot.1 != touch.first() {
+                self.order.push((slot.1, touch.first()));
+            }
+            if let Some(returned) = op.settled() {
+                *slot = (returned, touch.last());
+            }
+        }
+    }
+
+    /// Finds keys whose version order goes in a circle.
+    fn circles(&mut self, index: &Index<'_>, found: &mut Found) {
+        let writes = index.writes.len() as u32;
+        let mut versions = Builder::new(index.writes.len() + index.uses.len(), self.order.len());
+        for &(from, to) in &self.order {
+            versions.add(from, to, Link::Ww);
+            if to >= writes {
+                versions.add(to, from, Link::Ww); // The initial version is before all others.
+            }
+        }
+        let Some(versions) = versions.finish() else { return };
+        for circle in versions.components(Link::Ww.mask()).nodes {
+            let version = |v: u32| index.writes.get(v as usize).map(|write| write.value);
+            let Some(key) = circle.first().and_then(|&first| key_of(index, first)) else { continue };
+            self.broken[key.0 as usize] = true;
+            let ops: Vec<u32> = circle.iter().filter_map(|&v| Some(index.writes.get(v as usize)?.op)).collect();
+            found.add(index, "cyclic versions", &ops[..ops.len().min(8)], |words| {
+                let shown: Vec<String> = circle
+                    .iter()
+                    .take(8)
+                    .map(|&v| match version(v) {
+                        Some(value) => words.value(value),
+                        None => "the initial value".to_owned(),
+                    })
+                    .collect();
+                let key = words.key(key);
+                format!("the versions {} of {key} would each have to come before the others", shown.join(", "))
+            });
+        }
+    }
+
+    fn lost_updates(&self, index: &Index<'_>, touches: &[Touch], found: &mut Found) {
+        let mut updated = vec![NONE; index.writes.len() + index.uses.len()];
+        for touch in touches.iter().filter(|touch| index.counts(touch.op)) {
+            if touch.read == NONE || touch.write == NONE {
+                continue;
+            }
+            let slot = &mut updated[touch.read as usize];
+            if *slot == NONE {
+                *slot = touch.op;
+                continue;
+            }
+            let (other, op) = (*slot, touch.op);
+            found.add(index, "lost update", &[other, op], |words| {
+                let value = index.writes.get(touch.read as usize).map(|write| write.value);
+                let value = value.map_or_else(|| "the initial value".to_owned(), |value| words.value(value));
+                let (a, b, key) = (words.name(other), words.name(op), words.key(touch.key));
+                words.edge(other, op, format!("rw {key}: {a} read {key} = {value}, which {b} overwrote"));
+                words.edge(op, other, format!("rw {key}: {b} read {key} = {value}, which {a} overwrote"));
+                format!(
+                    "{a} and {b} both read {key} = {value} and then wrote to it: one has overwritten the other unseen"
+                )
+            });
+        }
+    }
+
+    fn depend(&self, index: &Index<'_>, touches: &[Touch], graph: &mut Builder) {
+        let writes = index.writes.len() as u32;
+        let writer = |version: u32| index.writes.get(version as usize).map_or(NONE, |write| write.op);
+        let mut initial: Vec<Vec<u32>> = vec![Vec::new(); index.uses.len()];
+        let touches = || touches.iter().filter(|touch| index.counts(touch.op));
+        for touch in touches().filter(|touch| touch.write != NONE) {
+            initial[touch.key.0 as usize].push(touch.op);
+        }
+        let initial: Vec<_> = initial.into_iter().map(|ops| graph.fan(ops)).collect();
+        let mut fans = HashMap::new(); // Only looked into.
+        for touch in touches() {
+            let key = touch.key.0 as usize;
+            if touch.read != NONE && index.counts(writer(touch.read)) {
+                graph.add(writer(touch.read), touch.op, Link::Wr);
+            }
+            if self.broken[key] || touch.read == NONE {
+                continue;
+            }
+            if touch.read >= writes {
+                graph.spread(touch.op, &initial[key], Link::Rw);
+                continue;
+            }
+            let fan = fans.entry(touch.read).or_insert_with(|| {
+                let later = self.later(touch.read).iter().map(|&(_, to)| writer(to)).filter(|&op| index.counts(op));
+                graph.fan(later.collect())
+            });
+            graph.spread(touch.op, fan, Link::Rw);
+        }
+        for &(from, to) in &self.order {
+            let (a, b) = (writer(from), writer(to));
+            if index.counts(a) && index.counts(b) && key_of(index, to).is_some_and(|key| !self.broken[key.0 as usize]) {
+                graph.add(a, b, Link::Ww);
+            }
+        }
+    }
+
+    /// Whether one version of a key is known to come right before another.
+    pub fn precedes(&self, index: &Index<'_>, from: u32, to: u32) -> bool {
+        let initial = from >= index.writes.len() as u32;
+        initial || self.order.binary_search(&(from, to)).is_ok()
+    }
+}
+
+/// The key of a version.
+fn key_of(index: &Index<'_>, version: u32) -> Option<KeyId> {
+    let writes = index.writes.len() as u32;
+    if version >= writes {
+        return Some(KeyId(version - writes));
+    }
+    // Keys without writes begin where the next one does.
+    (index.first.partition_point(|&start| start <= version) as u32).checked_sub(1).map(KeyId)
+}
+
+/// The version that a committed read of a register saw; [`NONE`] when it is not known.
+pub fn version(index: &Index<'_>, step: &Step) -> u32 {
+    if step.f != Function::Read || index.uses[step.key.0 as usize] != Use::Register || step.value == Value::UNTOLD {
+        return NONE;
+    }
+    match index.find(step.key, step.value) {
+        Ok(NONE) if step.value == index.history.initial() => index.writes.len() as u32 + step.key.0,
+        Ok(at) if step.value != index.history.initial() => at,
+        Ok(_) | Err(Several) => NONE,
+    }
+}
+
+/// Goes through the transactions and looks at each by itself.
+fn touches(index: &mut Index<'_>, found: &mut Found) -> Vec<Touch> {
+    let history = index.history;
+    for op in history.operations().iter().filter(|op| op.end == End::Ok) {
+        for step in history.micro_ops(op) {
+            let writer = index.writes.get(version(index, step) as usize).map_or(NONE, |write| write.op);
+            index.seen(writer);
+        }
+    }
+    let index = &*index;
+    let (mut touches, mut next) = (Vec::<Touch>::new(), index.first.clone());
+    let mut at = vec![NONE; index.uses.len()];
+    for (i, op) in (0u32..).zip(history.operations()) {
+        for step in history.micro_ops(op).iter().filter(|step| index.uses[step.key.0 as usize] == Use::Register) {
+            let slot = &mut at[step.key.0 as usize];
+            if touches.get(*slot as usize).is_none_or(|touch| touch.op != i) {
+                *slot = touches.len() as u32;
+                touches.push(Touch { op: i, key: step.key, read: NONE, write: NONE });
+            }
+            let touch = &mut touches[*slot as usize];
+            if step.f != Function::Read {
+                let place = next[step.key.0 as usize];
+                next[step.key.0 as usize] += 1;
+                let clear = index.find(step.key, step.value) == Ok(place);
+                touch.write = if clear { place } else { NONE };
+            } else if op.end == End::Ok {
+                read(index, found, touch, step);
+            }
+        }
+    }
+    touches
+}
+
+/// Takes a read, and finds what is wrong with it.
+fn read(index: &Index<'_>, found: &mut Found, touch: &mut Touch, step: &Step) {
+    let (op, key, seen) = (touch.op, step.key, version(index, step));
+    if step.value == Value::UNTOLD {
+        return;
+    }
+    if touch.write != NONE {
+        let own = index.writes[touch.write as usize].value;
+        if own != step.value {
+            found.add(index, "internal", &[op], |words| {
+                let (name, key) = (words.name(op), words.key(key));
+                let (own, value) = (words.value(own), words.value(step.value));
+                format!("{name} had written {own} to {key}, and then read {key} = {value}")
+            });
+        }
+        return;
+    }
+    if seen == NONE {
+        if index.find(key, step.value) == Ok(NONE) {
+            found.add(index, "phantom value", &[op], |words| {
+                let (name, key, value) = (words.name(op), words.key(key), words.value(step.value));
+                format!("{name} read {key} = {value}, but nobody ever wrote that")
+            });
+        }
+        return;
+    }
+    if touch.read != NONE && touch.read != seen {
+        found.add(index, "non-repeatable read", &[op], |words| {
+            let (name, key, value) = (words.name(op), words.key(key), words.value(step.value));
+            format!("{name} read {key} twice, and the second time it found another value, {value}")
+        });
+        return;
+    }
+    touch.read = seen;
+    let Some(write) = index.writes.get(seen as usize) else { return };
+    let (writer, last) = (write.op, write.last);
+    let kind = match (index.aborted(writer), writer == op, last) {
+        (_, true, _) => "future read",
+        (true, ..) => "G1a",
+        (false, false, false) => "G1b",
+        (false, false, true) => return,
+    };
+    if writer == op {
+        touch.read = NONE;
+    }
+    let ops = if writer == op { vec![op] } else { vec![writer, op] };
+    found.add(index, kind, &ops, |words| {
+        let (a, b, key, value) = (words.name(writer), words.name(op), words.key(key), words.value(step.value));
+        if writer == op {
+            return format!("{b} read its own {value} in {key} before it wrote it");
+        }
+        words.edge(writer, op, format!("wr {key}: {b} read the {value} that {a} wrote"));
+        match kind {
+            "G1a" => format!("{b} read {key} = {value}, which {a} had written; but {a} aborted"),
+            _ => format!(
+                "{b} read {key} = {value}, which {a} had written; but {a} went on to write {key} again, so \
+                          {b} saw it half done"
+            ),
+        }
+    });
+}
