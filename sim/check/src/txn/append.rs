@@ -64,7 +64,29 @@ impl<'h> Lists<'h> {
             lists.place(index, found, KeyId(key));
         }
         lists.neighbours(index);
+        lists.compare_own(index, found);
         lists
+    }
+
+    /// A transaction's appends to one list must stand there in the order in which it made them.
+    fn compare_own(&self, index: &Index<'h>, found: &mut Found) {
+        for key in (0..index.uses.len() as u32).map(KeyId).filter(|key| !self.broken[key.0 as usize]) {
+            for at in index.of_key(key).skip(1) {
+                let (first, second) = (index.writes[at - 1], index.writes[at]);
+                let together = first.op == second.op && index.counts(second.op);
+                // What was read without the first, which must have come before, was read without it for ever.
+                let swapped = self.position[at] != NONE && self.position[at - 1] > self.position[at];
+                if !together || !swapped || index.find(key, first.value) == Err(Several) {
+                    continue;
+                }
+                let (list, by) = self.longest[key.0 as usize];
+                found.add(index, "misordered appends", &[second.op, by][..1 + usize::from(by != second.op)], |words| {
+                    let (name, reader, shown) = (words.name(second.op), words.name(by), words.key(key));
+                    let (a, b, list) = (words.value(first.value), words.value(second.value), words.list(list));
+                    format!("{name} appended {a} to {shown} and then {b}, but {reader} read {shown} = {list}")
+                });
+            }
+        }
     }
 
     fn find_longest(&mut self, index: &Index<'h>) {

@@ -125,7 +125,7 @@ impl fmt::Display for Isolation {
 /// The weakest levels that forbid an anomaly.
 pub(super) fn weakest(anomaly: &str) -> &'static [Isolation] {
     match anomaly {
-        "G0" | "duplicate elements" | "phantom value" => &[ReadUncommitted],
+        "G0" | "duplicate elements" | "misordered appends" | "phantom value" => &[ReadUncommitted],
         "G1a" | "G1b" | "G1c" | "dirty update" | "incompatible order" | "future read" | "cyclic versions" => {
             &[ReadCommitted]
         }

@@ -82,9 +82,10 @@ pub struct Findings {
 }
 
 /// Worst first: the order in which anomalies are told.
-const SEVERITY: [&str; 26] = [
+const SEVERITY: [&str; 27] = [
     "phantom value",
     "duplicate elements",
+    "misordered appends",
     "incompatible order",
     "cyclic versions",
     "dirty update",
