@@ -1,7 +1,7 @@
 //! Why one transaction is before another, in words, looked up again from the reads that show it.
 
 use super::append::{Lists, seen};
-use super::found::Words;
+use super::found::{SHOWN_TRANSACTIONS, Words};
 use super::graph::Link;
 use super::index::{Index, NONE, Step, Use};
 use super::register::{Registers, version};
@@ -20,13 +20,18 @@ pub struct Why<'a, 'h> {
 impl Why<'_, '_> {
     /// A cycle, step by step.
     pub fn cycle(&self, words: &mut Words<'_, '_>, cycle: &[(u32, u32, Link)]) -> String {
-        let mut steps = Vec::new();
-        for &(from, to, link) in cycle {
+        let mut text = format!("{} transactions would each have to be before the others", cycle.len());
+        for (i, &(from, to, link)) in cycle.iter().enumerate() {
             let (label, reason) = self.edge(words, from, to, link);
-            steps.push(format!("{} is before {}: {reason}", words.name(from), words.name(to)));
+            if i < SHOWN_TRANSACTIONS {
+                text += &format!(".\n  - {} is before {}: {reason}", words.name(from), words.name(to));
+            }
             words.edge(from, to, format!("{label}: {reason}"));
         }
-        format!("{} transactions would each have to be before the others.\n  - {}", cycle.len(), steps.join(".\n  - "))
+        if cycle.len() > SHOWN_TRANSACTIONS {
+            text += &format!(".\n  - and so on, up to T{}, which is before T1", cycle.len());
+        }
+        text
     }
 
     /// An edge's label and its reason.

@@ -10,6 +10,8 @@ use std::fmt::Write;
 const SHOWN_ELEMENTS: usize = 12;
 /// Transactions with more steps than this are shown by their first ones.
 const SHOWN_STEPS: usize = 12;
+/// Of more transactions than this the others are neither drawn nor told of one by one.
+pub const SHOWN_TRANSACTIONS: usize = 24;
 
 /// Something that the history shows and some isolation level forbids.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,10 +100,11 @@ impl Found {
         smallest: bool,
         explain: impl FnOnce(&mut Words<'_, '_>) -> String,
     ) {
-        let mut words = Words { index, ops, edges: Vec::new() };
+        let mut places: Vec<(u32, u32)> = ops.iter().copied().zip(1..).collect();
+        places.sort_unstable();
+        let mut words = Words { index, ops, places, edges: Vec::new() };
         let explanation = format!("{name}: {}.", explain(&mut words));
-        let Words { edges, .. } = words;
-        let words = Words { index, ops, edges: Vec::new() };
+        let edges = std::mem::take(&mut words.edges);
         let (mut diagram, mut forbidden_by) = (words.diagram(), weakest(name).to_vec());
         if edges.len() > 1 {
             diagram.push_str(&words.arrows(&edges));
@@ -123,14 +126,17 @@ pub struct Words<'a, 'h> {
     /// Where to look things up.
     pub index: &'a Index<'h>,
     ops: &'a [u32],
+    /// The same with their numbers, sorted.
+    places: Vec<(u32, u32)>,
     edges: Vec<Edge>,
 }
 
 impl Words<'_, '_> {
     /// A transaction's name: `T1`, or who ran it when.
     pub fn name(&self, op: u32) -> String {
-        match self.ops.iter().position(|&other| other == op) {
-            Some(at) => format!("T{}", at + 1),
+        let at = self.places.partition_point(|&(other, _)| other < op);
+        match self.places.get(at).filter(|&&(other, _)| other == op) {
+            Some((_, number)) => format!("T{number}"),
             None => {
                 let process = self.index.history.operation(OpId(op)).process;
                 format!("process {process}'s transaction {}", self.span(op))
@@ -199,13 +205,14 @@ impl Words<'_, '_> {
 
     /// The transactions over time, a row each.
     fn diagram(&self) -> String {
-        let operations: Vec<_> = self.ops.iter().map(|&op| self.index.history.operation(OpId(op))).collect();
+        let shown = &self.ops[..self.ops.len().min(SHOWN_TRANSACTIONS)];
+        let operations: Vec<_> = shown.iter().map(|&op| self.index.history.operation(OpId(op))).collect();
         let mut moments: Vec<u32> =
             operations.iter().flat_map(|op| [Some(op.called), op.settled()]).flatten().collect();
         moments.sort_unstable();
         let step = (48 / moments.len().max(1)).clamp(2, 8);
         let column = |moment: u32| moments.partition_point(|&m| m < moment) * step;
-        let rows = self.ops.iter().zip(&operations).map(|(&op, operation)| {
+        let rows = shown.iter().zip(&operations).map(|(&op, operation)| {
             let labels = [self.name(op), format!("p{}", operation.process), self.title(op), self.span(op)];
             let start = column(operation.called);
             let end = operation.settled().map_or(moments.len() * step, column);
@@ -219,15 +226,21 @@ impl Words<'_, '_> {
         for ([name, process, title, span], bar) in &rows {
             let _ = writeln!(text, "  {name:<a$}  {process:<b$}  {title:<c$}  {span:<d$}  {bar}");
         }
+        if self.ops.len() > shown.len() {
+            let _ = writeln!(text, "  … and {} more", self.ops.len() - shown.len());
+        }
         text
     }
 
     /// A cycle in one line.
     fn arrows(&self, edges: &[Edge]) -> String {
         let mut text = String::from("  ");
-        for edge in edges {
+        for edge in edges.iter().take(SHOWN_TRANSACTIONS) {
             let label = edge.why.split(':').next().unwrap_or_default();
             let _ = write!(text, "{} ──{label}→ ", self.name(edge.from.0));
+        }
+        if edges.len() > SHOWN_TRANSACTIONS {
+            text.push_str("… → ");
         }
         match edges.first() {
             Some(first) => text + &self.name(first.from.0) + "\n",

@@ -1,8 +1,8 @@
 //! A small database in memory whose transactions interleave step by step, at several isolation levels, with or without
 //! bugs. It knows nothing of anomalies or graphs.
 
-use super::super::common::Rng;
 use super::{Op, Txn};
+use crate::common::Rng;
 use seaworthy_check::End;
 
 /// How the database isolates transactions.
