@@ -14,7 +14,7 @@ pub enum Mode {
     Locks,
     /// Reads come from a snapshot; of two that wrote a key at a time the second aborts.
     Snapshot,
-    /// Reads see what is committed at that moment; writes take place at the commit.
+    /// Reads see what is committed at that moment; keys are locked for writes, which take place at the commit.
     Committed,
     /// Everything takes place at once; whoever aborts takes back what it wrote.
     Uncommitted,
@@ -54,9 +54,9 @@ struct Running {
     done: bool,
 }
 
-/// All writes in order: key, value, whether they were taken back.
+/// All writes in order: key, value, whether they were taken back; and its length before each commit.
 #[derive(Default)]
-struct Log(Vec<(u32, u32, bool)>);
+struct Log(Vec<(u32, u32, bool)>, Vec<usize>);
 
 impl Log {
     fn list(&self, key: u32, length: usize) -> Vec<u32> {
@@ -78,11 +78,11 @@ pub fn simulate(shape: Shape, rng: &mut Rng) -> Vec<Txn> {
                 let ops = (0..1 + rng.below(shape.steps)).map(|_| op(shape, &mut written, rng)).collect();
                 txns.push(Txn { process: names[p], events: (event, None), end: End::Ok, ops });
                 event += 1;
-                let back = if rng.percent(shape.stale) { rng.below(3) as usize } else { 0 };
+                let back = if rng.percent(shape.stale) { rng.below(3) as usize } else { usize::MAX };
                 running[p] = Some(Running {
                     txn: txns.len() - 1,
                     next: 0,
-                    snapshot: log.0.len().saturating_sub(back),
+                    snapshot: log.1.iter().rev().nth(back).copied().unwrap_or(log.0.len()),
                     own: Vec::new(),
                     locked: Vec::new(),
                     doomed: rng.percent(shape.abort),
@@ -144,7 +144,8 @@ fn step(shape: Shape, log: &mut Log, txns: &mut [Txn], run: &mut Running, others
     let op = &mut txns[run.txn].ops[run.next];
     run.next += 1;
     let (Op::Append(key, _) | Op::Write(key, _) | Op::List(key, _) | Op::Read(key, _)) = *op;
-    if shape.mode == Mode::Locks && !rng.percent(shape.skip) {
+    let write = matches!(op, Op::Append(..) | Op::Write(..));
+    if (shape.mode == Mode::Locks || shape.mode == Mode::Committed && write) && !rng.percent(shape.skip) {
         run.doomed |= others.contains(&key);
         run.locked.push(key);
     }
@@ -183,6 +184,7 @@ fn finish(shape: Shape, log: &mut Log, txn: &mut Txn, run: &mut Running, rng: &m
     }
     txn.end = if rng.percent(shape.info) { End::Info } else { End::Ok };
     if shape.mode != Mode::Uncommitted {
+        log.1.push(log.0.len());
         log.0.extend(run.own.iter().map(|&(key, value)| (key, value, false)));
     }
 }
