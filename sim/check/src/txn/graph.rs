@@ -7,6 +7,7 @@
 //! to itself.
 
 use crate::history::{History, NEVER};
+use hashbrown::HashMap;
 
 /// Why one transaction is before another.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -120,9 +121,17 @@ impl Builder {
     pub fn orders(&mut self, history: &History, counts: impl Fn(u32) -> bool) {
         let operations = history.operations();
         let mut returns = vec![NEVER; history.events() as usize];
-        let mut processes: Vec<(u32, u32)> = Vec::new();
+        // By process: its last operation that returned, and when. Only looked into.
+        let mut last: HashMap<u32, (u32, u32)> = HashMap::new();
         for (i, op) in (0u32..).zip(operations).filter(|&(i, _)| counts(i)) {
-            processes.push((op.process, i));
+            // After an operation of unknown fate the one before it still counts.
+            let slot = last.entry(op.process).or_insert((NEVER, i));
+            if slot.0 < op.called {
+                self.add(slot.1, i, Link::Process);
+            }
+            if let Some(returned) = op.settled() {
+                *slot = (returned, i);
+            }
             if let Some(slot) = op.settled().and_then(|at| returns.get_mut(at as usize)) {
                 *slot = i;
             }
@@ -145,20 +154,6 @@ impl Builder {
             }
             if let Some(barrier) = barrier {
                 self.add(barrier, i, Link::Via);
-            }
-        }
-        processes.sort_unstable();
-        let mut last: Option<(u32, u32)> = None;
-        for (process, i) in processes {
-            if let Some((_, before)) = last.filter(|&(p, before)| {
-                p == process
-                    && operations[before as usize].settled().is_some_and(|at| at < operations[i as usize].called)
-            }) {
-                self.add(before, i, Link::Process);
-            }
-            // After an operation of unknown fate the one before it still counts.
-            if operations[i as usize].settled().is_some() || last.is_none_or(|(p, _)| p != process) {
-                last = Some((process, i));
             }
         }
     }
