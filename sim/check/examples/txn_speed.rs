@@ -116,7 +116,7 @@ fn main() {
         if what != kind && what != "both" {
             continue;
         }
-        for plant in [0, txns / 100, 100] {
+        for plant in [0, txns / 100, 100, 2] {
             let history = generate(txns, lists, 128, plant);
             println!("recorded: {}", memory());
             let name = format!(

@@ -134,3 +134,44 @@ fn registers_are_refused_only_where_nothing_explains_them() {
     // Most of what is impossible is found, though the order of writes is known in part only.
     assert!(refused.iter().zip(&missed).all(|(refused, missed)| refused > missed), "{refused:?}, {missed:?}");
 }
+
+#[test]
+fn nonsense_is_answered_too() {
+    let mut rng = Rng(13);
+    let (mut told, mut refused) = (0, 0);
+    for _ in 0..histories() / 4 {
+        let txns: Vec<Txn> = (0..1 + rng.below(6) as usize)
+            .map(|i| {
+                let key = rng.below(3) as u32;
+                let value = |rng: &mut Rng| rng.below(5) as u32;
+                let mixed = rng.percent(5);
+                let ops = (0..rng.below(5)).map(|_| match (rng.below(2), key == 2 || mixed) {
+                    (0, true) => Op::Write(key, value(&mut rng)),
+                    (_, true) => Op::Read(key, Some(rng.percent(80).then_some(0).map(|_| value(&mut rng)))),
+                    (0, false) => Op::Append(key, value(&mut rng)),
+                    _ => Op::List(key, Some((0..rng.below(4)).map(|_| value(&mut rng)).collect())),
+                });
+                let ops = ops.collect();
+                let end = [End::Ok, End::Ok, End::Ok, End::Fail, End::Info, End::Refused][rng.below(6) as usize];
+                let returned = (10 + rng.below(90)) as usize * 10 + i;
+                Txn { process: rng.below(3) as u32, events: (i, Some(returned)), end, ops }
+            })
+            .collect();
+        let options =
+            Options { linearizable_keys: rng.percent(50), sequential_keys: rng.percent(50), ..Options::default() };
+        match find(&record(&txns), &options) {
+            Err(why) => {
+                assert!(why.contains("as a list and as a register"), "{why}: {txns:#?}");
+                refused += 1;
+            }
+            Ok(found) => {
+                for anomaly in &found.anomalies {
+                    assert!(!anomaly.ops.is_empty() && !anomaly.forbidden_by.is_empty(), "{anomaly:#?}");
+                    assert!(!anomaly.explanation.contains("its replies depend on it"), "{anomaly:#?}: {txns:#?}");
+                    told += 1;
+                }
+            }
+        }
+    }
+    assert!(told > histories() / 4 && refused > histories() / 1000, "{told}, {refused}");
+}

@@ -5,7 +5,8 @@ use super::found::{SHOWN_TRANSACTIONS, Words};
 use super::graph::Link;
 use super::index::{Index, NONE, Step, Use};
 use super::register::{Registers, version};
-use crate::history::{Function, OpId, Value};
+use crate::history::{Function, KeyId, OpId, Value};
+use hashbrown::HashMap;
 
 /// Looks up reasons.
 pub struct Why<'a, 'h> {
@@ -20,7 +21,10 @@ pub struct Why<'a, 'h> {
 impl Why<'_, '_> {
     /// A cycle, step by step.
     pub fn cycle(&self, words: &mut Words<'_, '_>, cycle: &[(u32, u32, Link)]) -> String {
-        let mut text = format!("{} transactions would each have to be before the others", cycle.len());
+        let mut text = match cycle.len() {
+            2 => "T1 and T2 would each have to be before the other".to_owned(),
+            n => format!("{n} transactions would each have to be before all the others"),
+        };
         for (i, &(from, to, link)) in cycle.iter().enumerate() {
             let (label, reason) = self.edge(words, from, to, link);
             if i < SHOWN_TRANSACTIONS {
@@ -64,10 +68,12 @@ impl Why<'_, '_> {
     /// Reads of lists by a transaction, without what it had appended itself.
     fn reads(&self, op: u32) -> impl Iterator<Item = (&Step, &[Value])> {
         let index = self.index;
+        let mut own: HashMap<KeyId, usize> = HashMap::new(); // Only looked into.
         index.steps(op).iter().filter_map(move |step| {
+            let own = own.entry(step.key).or_insert(0);
+            *own += usize::from(step.f == Function::Append);
             let list = seen(index, step)?;
-            let own = list.iter().rev().take_while(|&&value| index.writer(step.key, value) == op).count();
-            Some((step, &list[..list.len() - own]))
+            Some((step, list.get(..list.len().checked_sub(*own)?)?))
         })
     }
 

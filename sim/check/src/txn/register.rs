@@ -15,7 +15,7 @@ use super::found::Found;
 use super::graph::{Builder, Link};
 use super::index::{Index, NONE, Several, Step, Use};
 use crate::history::{End, Function, KeyId, NEVER, Value};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// The version orders, as far as they are known. A version is the place of its write, or, initially, the number of writes
 /// and the key.
@@ -50,8 +50,11 @@ impl Touch {
 impl Registers {
     /// Adds all dependencies to a graph, and finds what needs no cycle.
     pub fn new(index: &mut Index<'_>, options: &Options, graph: &mut Builder, found: &mut Found) -> Registers {
-        let touches = touches(index, found);
         let mut registers = Registers { order: Vec::new(), broken: vec![false; index.uses.len()] };
+        if !index.uses.contains(&Use::Register) {
+            return registers;
+        }
+        let touches = touches(index, found);
         for touch in touches.iter().filter(|touch| index.counts(touch.op)) {
             if touch.read != NONE && touch.write != NONE && touch.read != touch.write {
                 registers.order.push((touch.read, touch.write));
@@ -196,10 +199,13 @@ impl Registers {
                 graph.spread(touch.op, &initial[key], Link::Rw);
                 continue;
             }
-            let fan = fans.entry(touch.read).or_insert_with(|| {
-                let later = self.later(touch.read).iter().map(|&(_, to)| writer(to)).filter(|&op| index.counts(op));
-                graph.fan(later.collect())
-            });
+            let later = self.later(touch.read);
+            let writers = || later.iter().map(|&(_, to)| writer(to)).filter(|&op| index.counts(op));
+            if later.len() <= 3 {
+                writers().for_each(|to| graph.add(touch.op, to, Link::Rw));
+                continue;
+            }
+            let fan = fans.entry(touch.read).or_insert_with(|| graph.fan(writers().collect()));
             graph.spread(touch.op, fan, Link::Rw);
         }
         for &(from, to) in &self.order {
