@@ -7,8 +7,13 @@
 //! A [`Judge`] has one model's procedures. Everything else here and in [`crate::evidence`] is the same for all models:
 //! smaller histories are made by leaving operations out or forgetting their outcomes ([`Item::open`]) and judged again.
 
+pub mod direct;
 pub mod general;
 pub mod kv;
+pub mod locks;
+pub mod queues;
+pub mod sequences;
+pub mod sets;
 
 use crate::evidence::{self, Evidence};
 use crate::history::{Call, History, KeyId, OpId, Recorder, Reply, Version};

@@ -1,0 +1,165 @@
+//! Sets that only grow, with reads of the whole set.
+//!
+//! Reads must form a chain by inclusion: that puts them into levels. An element enters before the reads of the first level
+//! that has it, and after those of the level before; one that no read has enters after all reads, if it must. So stages
+//! alternate, entrances and reads, and each of these has an earliest and a latest time. Within a stage there is no order. The
+//! history is possible exactly if nothing's latest time is before the earliest time of something of an earlier stage: then
+//! everything takes place as early as it can.
+//!
+//! The time is linear in the operations and the lengths of the reads.
+
+use super::{Entrance, Place, Problem, Read, after, entrance, place};
+use crate::history::{NEVER, OpId, Value};
+use hashbrown::HashMap;
+
+/// A read or an entrance. Stage 2l: entrances before level l; 2l + 1: its reads.
+struct Member {
+    stage: u32,
+    low: u32,
+    low_by: Option<OpId>,
+    high: u32,
+    high_by: Option<OpId>,
+    /// The `add` or the read.
+    id: OpId,
+}
+
+/// Everything that has a stage, by stage.
+pub struct Stages(Vec<Member>);
+
+/// The levels of the reads.
+struct Levels<'a> {
+    /// The first level that has an element, by its number; [`NEVER`]: none.
+    of: Vec<u32>,
+    /// A read of each level.
+    reads: Vec<Read<'a>>,
+    /// The level of each read.
+    each: Vec<u32>,
+}
+
+/// The error: operations that clash.
+pub fn check(problem: &Problem<'_>) -> Result<Stages, Vec<OpId>> {
+    let mut numbers: HashMap<u32, u32> = HashMap::new();
+    for value in problem.each().map(|words| words[0].value).chain(problem.initial.iter().copied()) {
+        let next = numbers.len() as u32;
+        numbers.entry(value.bits()).or_insert(next);
+    }
+    let levels = Levels::new(problem, &numbers)?;
+    let level = |value: Value| numbers.get(&value.bits()).map_or(NEVER, |&number| levels.of[number as usize]);
+    if let Some(smallest) = levels.reads.first().filter(|_| problem.initial.iter().any(|&value| level(value) != 0)) {
+        return Err(vec![smallest.id]);
+    }
+    let mut members = Vec::with_capacity(numbers.len() + problem.reads.len());
+    for (&Read { id, call, ret, .. }, level) in problem.reads.iter().zip(&levels.each) {
+        let by = Some(id);
+        members.push(Member { stage: 2 * level + 1, low: call, low_by: by, high: ret, high_by: by, id });
+    }
+    for words in problem.each() {
+        let (at_first, level) = (problem.at_first(words[0].value), level(words[0].value));
+        match entrance(words, at_first)? {
+            Some(Entrance { low, low_by, high, high_by, by }) if level != NEVER || high != NEVER => {
+                let stage = 2 * level.min(levels.reads.len() as u32);
+                members.push(Member { stage, low, low_by, high, high_by, id: by });
+            }
+            None if level != NEVER && !at_first => return Err(vec![levels.reads[level as usize].id]),
+            _ => {}
+        }
+    }
+    members.sort_by_key(|member| member.stage);
+    in_time(&members, &levels)?;
+    Ok(Stages(members))
+}
+
+impl<'a> Levels<'a> {
+    fn new(problem: &Problem<'a>, numbers: &HashMap<u32, u32>) -> Result<Levels<'a>, Vec<OpId>> {
+        let mut levels = Levels { of: vec![NEVER; numbers.len()], reads: Vec::new(), each: Vec::new() };
+        levels.each.resize(problem.reads.len(), 0);
+        let mut by_size: Vec<u32> = (0u32..).take(problem.reads.len()).collect();
+        by_size.sort_by_key(|&i| problem.reads[i as usize].list.len());
+        let mut stamps = vec![NEVER; numbers.len()];
+        for i in by_size {
+            let read = &problem.reads[i as usize];
+            levels.each[i as usize] = levels.add(read, i, numbers, &mut stamps)?;
+        }
+        Ok(levels)
+    }
+
+    /// The level of a read that is at least as large as all before.
+    fn add(
+        &mut self,
+        read: &Read<'a>,
+        stamp: u32,
+        numbers: &HashMap<u32, u32>,
+        stamps: &mut [u32],
+    ) -> Result<u32, Vec<OpId>> {
+        let below = self.reads.last().copied();
+        let level = self.reads.len() as u32;
+        if let Some(same) = below.filter(|below| std::ptr::eq(below.list, read.list)) {
+            debug_assert!(same.list.len() == read.list.len());
+            return Ok(level - 1);
+        }
+        let mut old = 0;
+        for value in read.list {
+            // An element that nobody added, or twice.
+            let number = *numbers.get(&value.bits()).ok_or_else(|| vec![read.id])? as usize;
+            if std::mem::replace(&mut stamps[number], stamp) == stamp {
+                return Err(vec![read.id]);
+            }
+            if self.of[number] == NEVER {
+                self.of[number] = level;
+            } else {
+                old += 1;
+            }
+        }
+        if let Some(below) = below.filter(|below| old < below.list.len()) {
+            return Err(vec![below.id, read.id]);
+        }
+        if below.is_some() && old == read.list.len() {
+            return Ok(level - 1);
+        }
+        self.reads.push(*read);
+        Ok(level)
+    }
+}
+
+/// Looks for a latest time before the earliest time of an earlier stage.
+fn in_time(members: &[Member], levels: &Levels<'_>) -> Result<(), Vec<OpId>> {
+    let mut latest: Option<&Member> = None;
+    for stage in members.chunk_by(|a, b| a.stage == b.stage) {
+        for member in stage {
+            let Some(early) = latest.filter(|early| member.high < early.low) else { continue };
+            // Two entrances have an order because a read has the one element and not the other.
+            let entrances = early.stage % 2 == 0 && member.stage % 2 == 0;
+            let link = entrances.then(|| levels.reads[early.stage as usize / 2].id);
+            return Err([early.low_by, link, member.high_by].into_iter().flatten().collect());
+        }
+        let last = stage.iter().max_by_key(|member| member.low);
+        if latest.map(|member| member.low) < last.map(|member| member.low) {
+            latest = last;
+        }
+    }
+    Ok(())
+}
+
+impl Stages {
+    /// Places all operations.
+    pub fn place(&self, problem: &Problem<'_>, plan: &mut Vec<Place>) {
+        let mut entered: HashMap<OpId, (i64, u32)> = HashMap::with_capacity(self.0.len());
+        let (mut before, mut reached) = (0, 0);
+        for stage in self.0.chunk_by(|a, b| a.stage == b.stage) {
+            for member in stage {
+                let moment = after(member.low).max(before);
+                reached = moment.max(reached);
+                if member.stage % 2 == 1 {
+                    plan.push((moment, member.stage + 1, member.id));
+                } else {
+                    entered.insert(member.id, (moment, member.stage + 1));
+                }
+            }
+            before = reached;
+        }
+        for words in problem.each() {
+            let enters = words.iter().find_map(|word| entered.get(&word.id).map(|&(at, rank)| (at, rank, word.id)));
+            place(words, enters, plan);
+        }
+    }
+}
