@@ -151,7 +151,7 @@ impl<'a> Problem<'a> {
             return Err(Stop::OtherForm);
         }
         let clash = |until: i64| {
-            let told = told.iter().filter(move |(e, act)| moment(e.call) < until && *act != Act::Busy);
+            let told = told.iter().filter(move |(e, _)| moment(e.call) < until);
             Err(Stop::Clash(told.map(|(e, _)| e.id).collect()))
         };
         // A hold whose end is still to be found; and the last refused release since the last hold.
@@ -243,10 +243,10 @@ impl<'a> Problem<'a> {
     /// All that the processes of two holds did until both were over.
     fn of_both(&self, a: &Hold, b: &Hold) -> Vec<OpId> {
         let until = a.last.max(b.last);
-        let theirs = self.entries.iter().filter(|(e, act)| {
-            let involved = [a.process, b.process].contains(&e.op.process);
-            involved && e.told() && moment(e.call) < until && *act != Act::Busy
-        });
+        let theirs = self
+            .entries
+            .iter()
+            .filter(|(e, _)| [a.process, b.process].contains(&e.op.process) && e.told() && moment(e.call) < until);
         theirs.map(|(e, _)| e.id).collect()
     }
 
@@ -272,7 +272,7 @@ impl<'a> Problem<'a> {
     fn refusals(&self) -> Result<(), Stop> {
         let widest = self.widest();
         let ordered = self.holds.iter().all(|hold| hold.f() < hold.s()) || self.holds.iter().all(|h| h.token.is_some());
-        for &(call, ret, id) in &self.busy {
+        for &(call, ret, _) in &self.busy {
             // The first hold that can end after the call.
             let next = widest.partition_point(|&(_, end)| end < call);
             if widest.get(next).is_some_and(|&(begin, _)| begin < ret) {
@@ -281,8 +281,9 @@ impl<'a> Problem<'a> {
             if !ordered || self.spare < ret {
                 return Err(Stop::OtherForm);
             }
-            let told = self.entries.iter().filter(|(e, act)| e.told() && moment(e.call) < ret && *act != Act::Busy);
-            return Err(Stop::Clash(told.map(|(e, _)| e.id).chain([id]).collect()));
+            // Any of the others, had it come at another time, might have held the lock.
+            let told = self.entries.iter().filter(|(e, _)| e.told());
+            return Err(Stop::Clash(told.map(|(e, _)| e.id).collect()));
         }
         Ok(())
     }

@@ -234,11 +234,24 @@ impl Stay {
     }
 }
 
+/// Adds the refused enqueues of the values that clash: had they been successful, there would have been more of these.
+fn with_refusals(history: &History, items: &[Item], clash: &mut Vec<OpId>) {
+    let mut values: Vec<Value> =
+        clash.iter().map(|&op| history.operation(op)).flat_map(|op| [op.arg, op.reply]).collect();
+    values.sort_unstable();
+    let refused = |e: &Entry<'_>| e.op.f == Function::Enqueue && e.told() && e.op.end == End::Refused;
+    let same = entries(history, items).filter(refused).filter(|e| values.binary_search(&e.op.arg).is_ok());
+    clash.extend(same.map(|e| e.id));
+}
+
 impl Procedure for Queues {
     type Model = Queue;
 
     fn find(&mut self, history: &History, items: &[Item], _: Limits) -> Option<Finding> {
-        let result = Problem::new(history, items)?.and_then(|problem| problem.check());
+        let mut result = Problem::new(history, items)?.and_then(|problem| problem.check());
+        if let Err(clash) = &mut result {
+            with_refusals(history, items, clash);
+        }
         Some(Finding::new("order of distinct elements", items, result))
     }
 

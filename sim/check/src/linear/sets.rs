@@ -51,6 +51,8 @@ struct Word {
     call: u32,
     /// [`NEVER`]: it need not have happened.
     ret: u32,
+    /// Whether it is an `add` or `remove` that changed nothing.
+    refused: bool,
 }
 
 impl Word {
@@ -123,7 +125,8 @@ impl<'a> Problem<'a> {
                 }
                 _ => continue,
             };
-            problem.words.push(Word { value: op.arg, say, id, call, ret });
+            let refused = op.f != Function::Contains && reply == Value::FALSE;
+            problem.words.push(Word { value: op.arg, say, id, call, ret, refused });
         }
         // Stable: calls stay in order.
         problem.words.sort_by_key(|word| word.value);
@@ -227,7 +230,10 @@ fn one_by_one(history: &History, problem: &Problem<'_>, size: usize, limits: Lim
         Finding { answer: Answer::Possible, by: "elements one by one", steps: size as u64, clash: Vec::new() };
     for words in problem.each() {
         match way(words, problem.at_first(words[0].value)) {
-            Err(clash) => return Finding { answer: Answer::Impossible, clash, ..found },
+            Err(mut clash) => {
+                clash.extend(words.iter().filter(|word| word.refused).map(|word| word.id));
+                return Finding { answer: Answer::Impossible, clash, ..found };
+            }
             Ok(Way::Entrance(_) | Way::Stay(_)) => continue,
             Ok(Way::Search) => {}
         }

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each user takes a part.
 
 pub mod naive;
+pub mod objects;
 
 use seaworthy_check::{Call, Condition, History, KvOperation, OpId, Outcome, Recorder, Reply, Value, Version};
 

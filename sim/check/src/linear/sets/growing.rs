@@ -8,7 +8,7 @@
 //!
 //! The time is linear in the operations and the lengths of the reads.
 
-use super::{Entrance, Place, Problem, Read, after, entrance, place};
+use super::{Entrance, Place, Problem, Read, Say, Word, after, entrance, place};
 use crate::history::{NEVER, OpId, Value};
 use hashbrown::HashMap;
 
@@ -21,6 +21,8 @@ struct Member {
     high_by: Option<OpId>,
     /// The `add` or the read.
     id: OpId,
+    /// The element that enters.
+    value: Option<Value>,
 }
 
 /// Everything that has a stage, by stage.
@@ -36,8 +38,29 @@ struct Levels<'a> {
     each: Vec<u32>,
 }
 
+/// Operations that clash, because of some elements.
+struct Clash {
+    ops: Vec<OpId>,
+    of: [Option<Value>; 2],
+}
+
+impl From<Vec<OpId>> for Clash {
+    fn from(ops: Vec<OpId>) -> Clash {
+        Clash { ops, of: [None, None] }
+    }
+}
+
 /// The error: operations that clash.
 pub fn check(problem: &Problem<'_>) -> Result<Stages, Vec<OpId>> {
+    stages(problem).map_err(|Clash { mut ops, of }| {
+        // With their outcomes forgotten, refused removes might remove anything, and refused adds add these elements.
+        let matters = |word: &&Word| word.refused && (word.say == Say::Missing || of.contains(&Some(word.value)));
+        ops.extend(problem.words.iter().filter(matters).map(|word| word.id));
+        ops
+    })
+}
+
+fn stages(problem: &Problem<'_>) -> Result<Stages, Clash> {
     let mut numbers: HashMap<u32, u32> = HashMap::new();
     for value in problem.each().map(|words| words[0].value).chain(problem.initial.iter().copied()) {
         let next = numbers.len() as u32;
@@ -46,21 +69,24 @@ pub fn check(problem: &Problem<'_>) -> Result<Stages, Vec<OpId>> {
     let levels = Levels::new(problem, &numbers)?;
     let level = |value: Value| numbers.get(&value.bits()).map_or(NEVER, |&number| levels.of[number as usize]);
     if let Some(smallest) = levels.reads.first().filter(|_| problem.initial.iter().any(|&value| level(value) != 0)) {
-        return Err(vec![smallest.id]);
+        return Err(vec![smallest.id].into());
     }
     let mut members = Vec::with_capacity(numbers.len() + problem.reads.len());
     for (&Read { id, call, ret, .. }, level) in problem.reads.iter().zip(&levels.each) {
         let by = Some(id);
-        members.push(Member { stage: 2 * level + 1, low: call, low_by: by, high: ret, high_by: by, id });
+        members.push(Member { stage: 2 * level + 1, low: call, low_by: by, high: ret, high_by: by, id, value: None });
     }
     for words in problem.each() {
         let (at_first, level) = (problem.at_first(words[0].value), level(words[0].value));
-        match entrance(words, at_first)? {
+        let of = [Some(words[0].value), None];
+        match entrance(words, at_first).map_err(|ops| Clash { ops, of })? {
             Some(Entrance { low, low_by, high, high_by, by }) if level != NEVER || high != NEVER => {
                 let stage = 2 * level.min(levels.reads.len() as u32);
-                members.push(Member { stage, low, low_by, high, high_by, id: by });
+                members.push(Member { stage, low, low_by, high, high_by, id: by, value: Some(words[0].value) });
             }
-            None if level != NEVER && !at_first => return Err(vec![levels.reads[level as usize].id]),
+            None if level != NEVER && !at_first => {
+                return Err(Clash { ops: vec![levels.reads[level as usize].id], of });
+            }
             _ => {}
         }
     }
@@ -122,7 +148,7 @@ impl<'a> Levels<'a> {
 }
 
 /// Looks for a latest time before the earliest time of an earlier stage.
-fn in_time(members: &[Member], levels: &Levels<'_>) -> Result<(), Vec<OpId>> {
+fn in_time(members: &[Member], levels: &Levels<'_>) -> Result<(), Clash> {
     let mut latest: Option<&Member> = None;
     for stage in members.chunk_by(|a, b| a.stage == b.stage) {
         for member in stage {
@@ -130,7 +156,8 @@ fn in_time(members: &[Member], levels: &Levels<'_>) -> Result<(), Vec<OpId>> {
             // Two entrances have an order because a read has the one element and not the other.
             let entrances = early.stage % 2 == 0 && member.stage % 2 == 0;
             let link = entrances.then(|| levels.reads[early.stage as usize / 2].id);
-            return Err([early.low_by, link, member.high_by].into_iter().flatten().collect());
+            let ops = [early.low_by, link, member.high_by].into_iter().flatten().collect();
+            return Err(Clash { ops, of: [early.value, member.value] });
         }
         let last = stage.iter().max_by_key(|member| member.low);
         if latest.map(|member| member.low) < last.map(|member| member.low) {

@@ -1,0 +1,163 @@
+//! Queues: the direct procedure against trying every order, and planted bugs.
+
+mod common;
+
+use common::Rng;
+use common::objects::{Object, Raw, Script, Val, assert_caught, assert_valid, sweep};
+use seaworthy_check::model::queue::Queue;
+use seaworthy_check::{End, Function, Kind, OpId};
+use std::collections::VecDeque;
+
+struct Fifo {
+    first: Vec<i64>,
+    line: VecDeque<i64>,
+    repeats: bool,
+    silent: u64,
+    enqueues: u64,
+}
+
+impl Object for Fifo {
+    fn ask(&mut self, _: u32, n: usize, rng: &mut Rng) -> (Function, Val) {
+        if rng.percent(self.enqueues) {
+            let value = if self.repeats { rng.below(3) as i64 } else { n as i64 };
+            return (Function::Enqueue, Val::Int(value));
+        }
+        (Function::Dequeue, Val::Untold)
+    }
+
+    fn apply(&mut self, _: u32, f: Function, arg: &Val) -> (End, Val) {
+        match (f, arg) {
+            (Function::Enqueue, Val::Int(n)) => self.line.push_back(*n),
+            _ => {
+                let reply = self.line.pop_front().map_or(Val::Nil, Val::Int);
+                self.silent = self.silent.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                return match self.silent >> 58 {
+                    0 => (End::Ok, Val::Untold),
+                    1 | 2 if reply == Val::Nil => (End::Refused, Val::Untold),
+                    _ => (End::Ok, reply),
+                };
+            }
+        }
+        (End::Ok, Val::Untold)
+    }
+
+    fn lie(&self, raw: &mut Raw, rng: &mut Rng) {
+        match raw.f {
+            Function::Enqueue if rng.percent(20) => raw.end = End::Refused,
+            Function::Enqueue => {}
+            _ if rng.percent(50) => (raw.end, raw.reply) = (End::Ok, Val::Nil),
+            _ => (raw.end, raw.reply) = (End::Ok, Val::Int(rng.below(9) as i64)),
+        }
+    }
+
+    fn initial(&self) -> Val {
+        Val::List(self.first.clone())
+    }
+}
+
+#[test]
+fn agrees_with_trying_every_order() {
+    let tally = sweep(Kind::Queue, &Queue, 2, |rng| {
+        let first: Vec<i64> = (0..[0, 0, 1, 2][rng.below(4) as usize]).map(|i| 100 + i).collect();
+        let line = first.iter().copied().collect();
+        let enqueues = [35, 50, 70][rng.below(3) as usize];
+        Fifo { first, line, repeats: rng.percent(10), silent: rng.below(u64::MAX), enqueues }
+    });
+    let all = tally.valid + tally.invalid;
+    assert!(tally.valid > all / 4 && tally.invalid > all / 6, "{tally:?}");
+    assert!(tally.direct.0 > tally.valid * 7 / 10 && tally.direct.1 > tally.invalid * 7 / 10, "{tally:?}");
+}
+
+use Function::{Dequeue, Enqueue};
+
+/// Enqueues some values one after another, and then dequeues.
+fn run(values: &[i64], replies: &[Val]) -> seaworthy_check::History {
+    let mut script = Script::default();
+    for &value in values {
+        script.ok(1, Enqueue, Val::Int(value), Val::Untold);
+    }
+    for reply in replies {
+        script.ok(2, Dequeue, Val::Untold, reply.clone());
+    }
+    script.finish()
+}
+
+#[test]
+fn lost() {
+    // 2 is never seen, though 3, which came later, is.
+    let history = run(&[1, 2, 3], &[Val::Int(1), Val::Int(3)]);
+    assert_caught(Kind::Queue, &history, OpId(4), &[OpId(1), OpId(3), OpId(4)]);
+}
+
+#[test]
+fn duplicated() {
+    let history = run(&[1, 2], &[Val::Int(1), Val::Int(1)]);
+    assert_caught(Kind::Queue, &history, OpId(3), &[OpId(2), OpId(3)]);
+}
+
+#[test]
+fn reordered() {
+    let history = run(&[1, 2], &[Val::Int(2), Val::Int(1)]);
+    assert_caught(Kind::Queue, &history, OpId(2), &[OpId(0), OpId(2)]);
+}
+
+#[test]
+fn reordered_when_it_was_not_yet_certain() {
+    let mut script = Script::default();
+    script.ok(1, Enqueue, Val::Int(1), Val::Untold);
+    script.ok(1, Enqueue, Val::Int(2), Val::Untold);
+    let open = script.call(3, Dequeue, Val::Untold);
+    script.ok(2, Dequeue, Val::Untold, Val::Int(2));
+    let last = script.ok(2, Dequeue, Val::Untold, Val::Int(1));
+    script.end(open, End::Info, Val::Untold);
+    assert_caught(Kind::Queue, &script.finish(), last, &[OpId(0), OpId(3), last]);
+}
+
+#[test]
+fn phantom() {
+    let history = run(&[1], &[Val::Int(7)]);
+    assert_caught(Kind::Queue, &history, OpId(1), &[OpId(1)]);
+}
+
+#[test]
+fn wrong_empty() {
+    let history = run(&[1], &[Val::Nil, Val::Int(1)]);
+    assert_caught(Kind::Queue, &history, OpId(1), &[OpId(0), OpId(1)]);
+}
+
+/// There is always something, but never the same.
+#[test]
+fn wrong_empty_because_of_two_elements_that_overlap() {
+    let build = |overlap: bool| {
+        let mut script = Script::default();
+        let first = script.ok(1, Enqueue, Val::Int(1), Val::Untold);
+        let empty = script.call(3, Dequeue, Val::Untold);
+        let early = (!overlap).then(|| script.ok(2, Dequeue, Val::Untold, Val::Int(1)));
+        let second = script.ok(1, Enqueue, Val::Int(2), Val::Untold);
+        let taken = early.unwrap_or_else(|| script.ok(2, Dequeue, Val::Untold, Val::Int(1)));
+        script.end(empty, End::Ok, Val::Nil);
+        let last = script.ok(2, Dequeue, Val::Untold, Val::Int(2));
+        (script.finish(), [first, empty, second, taken, last])
+    };
+    assert_valid(Kind::Queue, &build(false).0);
+    let (history, [first, empty, second, ..]) = build(true);
+    assert_caught(Kind::Queue, &history, empty, &[first, empty, second]);
+}
+
+#[test]
+fn an_open_dequeue_explains_one_loss() {
+    let build = |missing: usize| {
+        let mut script = Script::default();
+        let open = script.call(9, Dequeue, Val::Untold);
+        for value in 0..=missing as i64 {
+            script.ok(1, Enqueue, Val::Int(value), Val::Untold);
+        }
+        let last = script.ok(2, Dequeue, Val::Untold, Val::Int(missing as i64));
+        script.end(open, End::Info, Val::Untold);
+        (script.finish(), last)
+    };
+    assert_valid(Kind::Queue, &build(0).0);
+    assert_valid(Kind::Queue, &build(1).0);
+    let (history, last) = build(2);
+    assert_caught(Kind::Queue, &history, last, &[OpId(1), OpId(2), last]);
+}
