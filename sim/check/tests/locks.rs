@@ -2,62 +2,15 @@
 
 mod common;
 
-use common::Rng;
-use common::objects::{Object, Raw, Script, Val, assert_caught, assert_valid, sweep};
+use common::objects::{Script, Val, assert_caught, assert_valid, sweep};
+use common::workloads::Mutex;
 use seaworthy_check::model::lock::Lock;
 use seaworthy_check::{End, Function, Kind};
 
-struct Mutex {
-    holder: Option<u32>,
-    token: i64,
-    tokens: u64,
-    fitting: u64,
-    random: u64,
-}
-
-impl Object for Mutex {
-    fn ask(&mut self, process: u32, _: usize, rng: &mut Rng) -> (Function, Val) {
-        self.random = rng.below(100);
-        let fits = rng.percent(self.fitting);
-        let release = (self.holder == Some(process)) == fits;
-        (if release { Function::Release } else { Function::Acquire }, Val::Untold)
-    }
-
-    fn apply(&mut self, process: u32, f: Function, _: &Val) -> (End, Val) {
-        let refused = if self.random % 2 == 0 { (End::Refused, Val::Untold) } else { (End::Ok, Val::Bool(false)) };
-        match (f, self.holder) {
-            (Function::Acquire, Some(_)) => refused,
-            (Function::Acquire, None) => {
-                self.holder = Some(process);
-                self.token += 1 + (self.random % 2) as i64;
-                (End::Ok, if self.random < self.tokens { Val::Int(self.token) } else { Val::Bool(true) })
-            }
-            (_, Some(holder)) if holder == process => {
-                self.holder = None;
-                (End::Ok, Val::Untold)
-            }
-            _ => refused,
-        }
-    }
-
-    fn lie(&self, raw: &mut Raw, rng: &mut Rng) {
-        let other = rng.below(6) as i64;
-        (raw.end, raw.reply) = match (raw.f, raw.end, &raw.reply, rng.below(2)) {
-            (Function::Acquire, End::Ok, Val::Int(_), 0) => (End::Ok, Val::Int(other)),
-            (_, End::Refused, ..) | (_, _, Val::Bool(false), _) => (End::Ok, Val::Untold),
-            _ => (End::Refused, Val::Untold),
-        };
-    }
-}
-
 #[test]
 fn agrees_with_trying_every_order() {
-    let tally = sweep(Kind::Lock, &Lock, 3, |rng| Mutex {
-        holder: None,
-        token: 0,
-        tokens: [0, 60, 100][rng.below(3) as usize],
-        fitting: [70, 95][rng.below(2) as usize],
-        random: 0,
+    let tally = sweep(Kind::Lock, &Lock, 3, |rng| {
+        Mutex::new([0, 60, 100][rng.below(3) as usize], [70, 95][rng.below(2) as usize])
     });
     let all = tally.valid + tally.invalid;
     assert!(tally.valid > all / 4 && tally.invalid > all / 6, "{tally:?}");

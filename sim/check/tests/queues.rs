@@ -2,66 +2,18 @@
 
 mod common;
 
-use common::Rng;
-use common::objects::{Object, Raw, Script, Val, assert_caught, assert_valid, sweep};
+use common::objects::{Script, Val, assert_caught, assert_valid, sweep};
+use common::workloads::Fifo;
 use seaworthy_check::model::queue::Queue;
 use seaworthy_check::{End, Function, Kind, OpId};
 use std::collections::VecDeque;
-
-struct Fifo {
-    first: Vec<i64>,
-    line: VecDeque<i64>,
-    repeats: bool,
-    silent: u64,
-    enqueues: u64,
-}
-
-impl Object for Fifo {
-    fn ask(&mut self, _: u32, n: usize, rng: &mut Rng) -> (Function, Val) {
-        if rng.percent(self.enqueues) {
-            let value = if self.repeats { rng.below(3) as i64 } else { n as i64 };
-            return (Function::Enqueue, Val::Int(value));
-        }
-        (Function::Dequeue, Val::Untold)
-    }
-
-    fn apply(&mut self, _: u32, f: Function, arg: &Val) -> (End, Val) {
-        match (f, arg) {
-            (Function::Enqueue, Val::Int(n)) => self.line.push_back(*n),
-            _ => {
-                let reply = self.line.pop_front().map_or(Val::Nil, Val::Int);
-                self.silent = self.silent.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                return match self.silent >> 58 {
-                    0 => (End::Ok, Val::Untold),
-                    1 | 2 if reply == Val::Nil => (End::Refused, Val::Untold),
-                    _ => (End::Ok, reply),
-                };
-            }
-        }
-        (End::Ok, Val::Untold)
-    }
-
-    fn lie(&self, raw: &mut Raw, rng: &mut Rng) {
-        match raw.f {
-            Function::Enqueue if rng.percent(20) => raw.end = End::Refused,
-            Function::Enqueue => {}
-            _ if rng.percent(50) => (raw.end, raw.reply) = (End::Ok, Val::Nil),
-            _ => (raw.end, raw.reply) = (End::Ok, Val::Int(rng.below(9) as i64)),
-        }
-    }
-
-    fn initial(&self) -> Val {
-        Val::List(self.first.clone())
-    }
-}
 
 #[test]
 fn agrees_with_trying_every_order() {
     let tally = sweep(Kind::Queue, &Queue, 2, |rng| {
         let first: Vec<i64> = (0..[0, 0, 1, 2][rng.below(4) as usize]).map(|i| 100 + i).collect();
-        let line = first.iter().copied().collect();
         let enqueues = [35, 50, 70][rng.below(3) as usize];
-        Fifo { first, line, repeats: rng.percent(10), silent: rng.below(u64::MAX), enqueues }
+        Fifo::new(first, if rng.percent(10) { 3 } else { 0 }, enqueues, 2)
     });
     let all = tally.valid + tally.invalid;
     assert!(tally.valid > all / 4 && tally.invalid > all / 6, "{tally:?}");

@@ -2,52 +2,16 @@
 
 mod common;
 
-use common::Rng;
-use common::objects::{Object, Raw, Script, Val, assert_caught, assert_valid, sweep};
+use common::objects::{Script, Val, assert_caught, assert_valid, sweep};
+use common::workloads::Counter;
 use seaworthy_check::model::sequence::Sequence;
 use seaworthy_check::{End, Function, History, Kind, OpId};
-
-struct Counter {
-    first: Val,
-    last: Option<i64>,
-    step: i64,
-    silent: bool,
-}
-
-impl Object for Counter {
-    fn ask(&mut self, _: u32, _: usize, rng: &mut Rng) -> (Function, Val) {
-        self.step = 1 + rng.below(2) as i64;
-        self.silent = rng.percent(3);
-        (if rng.percent(45) { Function::Read } else { Function::Next }, Val::Untold)
-    }
-
-    fn apply(&mut self, _: u32, f: Function, _: &Val) -> (End, Val) {
-        if f == Function::Next {
-            self.last = Some(self.last.unwrap_or(0) + self.step);
-        }
-        let reply = if self.silent { Val::Untold } else { self.last.map_or(Val::Nil, Val::Int) };
-        (End::Ok, reply)
-    }
-
-    fn lie(&self, raw: &mut Raw, rng: &mut Rng) {
-        raw.reply = match (rng.below(20), &raw.reply) {
-            (0, _) => Val::Nil,
-            (1, _) => Val::Bool(true),
-            (n, Val::Int(last)) if n < 12 => Val::Int(last + [-2, -1, 1, 2][rng.below(4) as usize]),
-            _ => Val::Int(rng.below(8) as i64),
-        };
-    }
-
-    fn initial(&self) -> Val {
-        self.first.clone()
-    }
-}
 
 #[test]
 fn agrees_with_trying_every_order() {
     let tally = sweep(Kind::Sequence, &Sequence, 1, |rng| {
         let last = rng.percent(30).then(|| rng.below(3) as i64);
-        Counter { first: last.map_or(Val::Nil, Val::Int), last, step: 1, silent: false }
+        Counter::new(last, 3)
     });
     let all = tally.valid + tally.invalid;
     assert!(tally.valid > all / 4 && tally.invalid > all / 6, "{tally:?}");

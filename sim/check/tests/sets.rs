@@ -3,97 +3,20 @@
 mod common;
 
 use common::Rng;
-use common::objects::{Object, Raw, Script, Val, assert_caught, assert_valid, sweep};
+use common::objects::{Script, Val, assert_caught, assert_valid, sweep};
+use common::workloads::Bag;
 use seaworthy_check::model::set::Set;
 use seaworthy_check::{End, Function, Kind, OpId};
 
-struct Bag {
-    first: Vec<i64>,
-    set: Vec<i64>,
-    /// Percent of removes, of containments and of reads; the rest adds.
-    mix: [u64; 3],
-    elements: u64,
-    told: u64,
-    random: u64,
-}
-
-impl Object for Bag {
-    fn ask(&mut self, _: u32, n: usize, rng: &mut Rng) -> (Function, Val) {
-        self.random = rng.below(100);
-        let x = if self.elements == 0 { rng.below(1 + n as u64) } else { rng.below(self.elements) } as i64;
-        let dice = rng.below(100);
-        let [removes, contains, reads] = self.mix;
-        if dice < removes {
-            (Function::Remove, Val::Int(x))
-        } else if dice < removes + contains {
-            (Function::Contains, Val::Int(x))
-        } else if dice < removes + contains + reads {
-            (Function::Read, Val::Untold)
-        } else {
-            (Function::Add, Val::Int(if self.elements == 0 { n as i64 } else { x }))
-        }
-    }
-
-    fn apply(&mut self, _: u32, f: Function, arg: &Val) -> (End, Val) {
-        let x = if let Val::Int(x) = arg { *x } else { 0 };
-        let there = self.set.contains(&x);
-        let changed = match f {
-            Function::Read => return (End::Ok, Val::List(self.set.iter().rev().copied().collect())),
-            Function::Contains => return (End::Ok, Val::Bool(there)),
-            Function::Add => !there,
-            _ => there,
-        };
-        self.set.retain(|&y| y != x);
-        if f == Function::Add {
-            self.set.push(x);
-        }
-        match self.random {
-            n if n >= self.told => (End::Ok, Val::Untold),
-            n if n % 4 == 0 && !changed => (End::Refused, Val::Untold),
-            _ => (End::Ok, Val::Bool(changed)),
-        }
-    }
-
-    fn lie(&self, raw: &mut Raw, rng: &mut Rng) {
-        raw.end = End::Ok;
-        raw.reply = match &raw.reply {
-            Val::Bool(yes) => Val::Bool(!yes),
-            Val::List(list) => {
-                let mut list = list.clone();
-                match rng.below(6) {
-                    0 => list.push(rng.below(9) as i64),
-                    1 if !list.is_empty() => list.push(list[0]),
-                    _ => {
-                        let at = rng.below(1 + list.len() as u64) as usize;
-                        list.truncate(at);
-                    }
-                }
-                Val::List(list)
-            }
-            _ => Val::Bool(rng.percent(50)),
-        };
-    }
-
-    fn initial(&self) -> Val {
-        Val::List(self.first.clone())
-    }
-}
-
 fn bag(rng: &mut Rng, mixes: &[[u64; 3]]) -> Bag {
     let first: Vec<i64> = if rng.percent(20) { vec![0, 50] } else { Vec::new() };
-    Bag {
-        set: first.clone(),
-        first,
-        mix: mixes[rng.below(mixes.len() as u64) as usize],
-        elements: [0, 0, 1, 2, 3][rng.below(5) as usize],
-        told: [0, 50, 100][rng.below(3) as usize],
-        random: 0,
-    }
+    let mix = mixes[rng.below(mixes.len() as u64) as usize];
+    Bag::new(first, mix, [0, 0, 1, 2, 3][rng.below(5) as usize], [0, 50, 100][rng.below(3) as usize])
 }
 
 #[test]
 fn growing_sets_agree_with_trying_every_order() {
-    let tally = sweep(Kind::Set, &Set, 4, |rng| bag(rng, &[[0, 0, 40], [0, 30, 30], [5, 30, 30], [0, 60, 0]]));
+    let tally = sweep(Kind::Set, &Set, 4, |rng| bag(rng, &[[0, 0, 400], [0, 300, 300], [50, 300, 300], [0, 600, 0]]));
     let all = tally.valid + tally.invalid;
     assert!(tally.valid > all / 4 && tally.invalid > all / 6, "{tally:?}");
     assert!(tally.direct.0 > tally.valid * 7 / 10 && tally.direct.1 > tally.invalid * 7 / 10, "{tally:?}");
@@ -101,7 +24,8 @@ fn growing_sets_agree_with_trying_every_order() {
 
 #[test]
 fn elements_alone_agree_with_trying_every_order() {
-    let tally = sweep(Kind::Set, &Set, 5, |rng| bag(rng, &[[30, 30, 0], [30, 40, 0], [25, 25, 2], [60, 20, 0]]));
+    let tally =
+        sweep(Kind::Set, &Set, 5, |rng| bag(rng, &[[300, 300, 0], [300, 400, 0], [250, 250, 20], [600, 200, 0]]));
     let all = tally.valid + tally.invalid;
     assert!(tally.valid > all / 4 && tally.invalid > all / 6, "{tally:?}");
     assert!(tally.direct.0 > tally.valid / 2 && tally.direct.1 > tally.invalid / 3, "{tally:?}");

@@ -13,15 +13,17 @@
 //! release): they begin the holds that no `acquire` with a reply begins. Other open acquires would only be in the way,
 //! unless they explain a refusal.
 //!
-//! To the search go processes with open operations of both kinds, which may split a hold; processes that overlap with themselves;
-//! tokens that contradict the order of min(f, s) where not all holds have one; and refusals that only an open `acquire`, or
-//! another order, could explain.
+//! A process with open operations of both kinds may have paired them in other ways, and split a hold. If all is well with
+//! the pairs above, all is well; if not, it goes to the search, unless that process has nothing to do with what is wrong. There
+//! go also processes that overlap with themselves, and refusals that only an open `acquire` or another order could explain.
 
 use super::direct::{Entry, Finding, Procedure, entries};
 use super::{Item, Limits};
 use crate::history::{History, NEVER, OpId};
 use crate::model::lock::{Act, Lock, act};
 use crate::model::sequence::number;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// The procedure.
 pub struct Locks;
@@ -67,8 +69,10 @@ struct Problem<'a> {
     holds: Vec<Hold>,
     busy: Vec<(i64, i64, OpId)>,
     strangers: Vec<Stranger>,
-    /// Calls of open acquires that no hold needs.
+    /// The first call of an open acquire that no hold needs.
     spare: i64,
+    /// Processes whose operations might pair in other ways. Sorted.
+    loose: Vec<u32>,
     initial: Option<i64>,
 }
 
@@ -91,6 +95,7 @@ impl<'a> Problem<'a> {
             busy: Vec::new(),
             strangers: Vec::new(),
             spare: FOR_EVER,
+            loose: Vec::new(),
             initial: number(history, history.initial()).flatten(),
         }
     }
@@ -147,10 +152,12 @@ impl<'a> Problem<'a> {
         let mut acquires =
             open.iter().filter(|(e, act)| *act != Act::Release && useful(e, act)).map(|(e, _)| e).peekable();
         let mut releases = open.iter().filter(|(_, act)| *act == Act::Release).map(|(e, _)| e).peekable();
-        if acquires.peek().is_some() && releases.peek().is_some() {
-            return Err(Stop::OtherForm);
-        }
+        let loose = acquires.peek().is_some() && releases.peek().is_some();
+        self.loose.extend(loose.then_some(ops[0].0.op.process));
         let clash = |until: i64| {
+            if loose {
+                return Err(Stop::OtherForm);
+            }
             let told = told.iter().filter(move |(e, _)| moment(e.call) < until);
             Err(Stop::Clash(told.map(|(e, _)| e.id).collect()))
         };
@@ -230,14 +237,31 @@ impl<'a> Problem<'a> {
         let mut latest: Option<&Hold> = None;
         for hold in &self.holds {
             if let Some(early) = latest.filter(|early| hold.f() < early.s()) {
-                return Err(Stop::Clash(self.of_both(early, hold)));
+                let loose = [early, hold].iter().any(|hold| self.loose.binary_search(&hold.process).is_ok());
+                return Err(if loose { Stop::OtherForm } else { Stop::Clash(self.of_both(early, hold)) });
             }
             if latest.is_none_or(|latest| latest.s() < hold.s()) {
                 latest = Some(hold);
             }
         }
-        let tokens = self.holds.iter().filter_map(|hold| hold.token);
-        if tokens.is_sorted() { Ok(()) } else { Err(Stop::OtherForm) }
+        if self.holds.iter().filter_map(|hold| hold.token).is_sorted() {
+            return Ok(());
+        }
+        match line(&self.holds) {
+            Some(line) => {
+                self.holds = line.into_iter().map(|i| self.holds[i]).collect();
+                Ok(())
+            }
+            None => Err(self.all_clash()),
+        }
+    }
+
+    /// No two operations are to blame.
+    fn all_clash(&self) -> Stop {
+        if !self.loose.is_empty() {
+            return Stop::OtherForm;
+        }
+        Stop::Clash(self.entries.iter().filter(|(e, _)| e.told()).map(|(e, _)| e.id).collect())
     }
 
     /// All that the processes of two holds did until both were over.
@@ -282,8 +306,7 @@ impl<'a> Problem<'a> {
                 return Err(Stop::OtherForm);
             }
             // Any of the others, had it come at another time, might have held the lock.
-            let told = self.entries.iter().filter(|(e, _)| e.told());
-            return Err(Stop::Clash(told.map(|(e, _)| e.id).collect()));
+            return Err(self.all_clash());
         }
         Ok(())
     }
@@ -315,6 +338,56 @@ impl<'a> Problem<'a> {
         plan.sort_by_key(|&(moment, rank, _)| (moment, rank));
         plan.into_iter().map(|(.., id)| id).collect()
     }
+}
+
+/// An order of the holds that has the tokens in theirs and A before B where A's f is before B's s. Takes one hold after another, among
+/// those that no remaining one must precede.
+fn line(holds: &[Hold]) -> Option<Vec<usize>> {
+    let sorted = |key: &dyn Fn(usize) -> i64| {
+        let mut order: Vec<usize> = (0..holds.len()).collect();
+        order.sort_by_key(|&i| key(i));
+        order
+    };
+    let (by_f, by_s) = (sorted(&|i| holds[i].f()), sorted(&|i| holds[i].s()));
+    let mut tokens = sorted(&|i| holds[i].token.unwrap_or(0));
+    tokens.retain(|&i| holds[i].token.is_some());
+    let (mut tokens, mut by_s) = (tokens.into_iter().peekable(), by_s.into_iter().peekable());
+    let key = |i: usize| holds[i].f().min(holds[i].s());
+    let (mut taken, mut ready) = (vec![false; holds.len()], vec![false; holds.len()]);
+    // Ready and without a token.
+    let mut heap = BinaryHeap::new();
+    let mut line = Vec::with_capacity(holds.len());
+    // The two remaining holds that begin for certain before all others: places in `by_f`.
+    let (mut first, mut second) = (0, 1);
+    while line.len() < holds.len() {
+        while taken[by_f[first]] {
+            first = second;
+            second += 1;
+        }
+        while by_f.get(second).is_some_and(|&i| taken[i]) {
+            second += 1;
+        }
+        let limit = |place: usize| by_f.get(place).map_or(i64::MAX, |&i| holds[i].f());
+        while let Some(i) = by_s.next_if(|&i| holds[i].s() < limit(first)) {
+            ready[i] = true;
+            if holds[i].token.is_none() {
+                heap.push(Reverse((key(i), i)));
+            }
+        }
+        while heap.peek().is_some_and(|Reverse((_, i))| taken[*i]) {
+            heap.pop();
+        }
+        // The first hold is in its own way only.
+        let alone = Some(by_f[first]).filter(|&i| holds[i].s() < limit(second));
+        let told = tokens.peek().copied().filter(|&i| ready[i] || alone == Some(i));
+        let alone = alone.filter(|&i| holds[i].token.is_none());
+        let free = heap.peek().map(|&Reverse((_, i))| i);
+        let next = [alone, told, free].into_iter().flatten().min_by_key(|&i| key(i))?;
+        taken[next] = true;
+        line.push(next);
+        tokens.next_if_eq(&next);
+    }
+    Some(line)
 }
 
 /// A hold that an open release ends; `None`: there is none, or not in time.

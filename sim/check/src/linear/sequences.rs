@@ -10,7 +10,7 @@
 
 use super::direct::{Entry, Finding, Procedure, entries};
 use super::{Item, Limits};
-use crate::history::{End, Function, History, OpId};
+use crate::history::{End, Function, History, NEVER, OpId};
 use crate::model::sequence::{Sequence, number};
 
 /// The procedure.
@@ -50,7 +50,7 @@ impl Problem {
         let initial = number(history, history.initial()).flatten();
         let mut problem = Problem { initial, told: Vec::with_capacity(items.len()), open: Vec::new(), absurd: None };
         for Entry { id, op, call, ret } in entries(history, items) {
-            let told = ret != crate::history::NEVER;
+            let told = ret != NEVER;
             let read = op.f == Function::Read;
             match op.reply.told().filter(|_| told) {
                 _ if !read && op.f != Function::Next || told && op.end == End::Refused => {}

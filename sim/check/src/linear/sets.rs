@@ -161,10 +161,11 @@ fn entrance(words: &[Word], at_first: bool) -> Result<Option<Entrance>, Vec<OpId
         match word.say {
             Say::New | Say::Missing if at_first => return Err(vec![word.id]),
             Say::Missing if low_by.is_none() || low < word.call => (low, low_by) = (word.call, Some(word.id)),
-            Say::New => match new.replace(word) {
-                Some(other) => return Err(vec![other.id, word.id]),
-                None => {}
-            },
+            Say::New => {
+                if let Some(other) = new.replace(word) {
+                    return Err(vec![other.id, word.id]);
+                }
+            }
             _ => {}
         }
         if matches!(word.say, Say::Put | Say::There) && word.ret < high {

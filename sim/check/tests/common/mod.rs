@@ -4,6 +4,7 @@
 
 pub mod naive;
 pub mod objects;
+pub mod workloads;
 
 use seaworthy_check::{Call, Condition, History, KvOperation, OpId, Outcome, Recorder, Reply, Value, Version};
 

@@ -276,6 +276,7 @@ pub struct Script {
     time: u64,
 }
 
+#[allow(clippy::needless_pass_by_value)] // So that scripts read well.
 impl Script {
     fn tick(&mut self) -> u64 {
         self.time += 1_000;

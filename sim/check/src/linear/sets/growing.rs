@@ -119,8 +119,8 @@ impl<'a> Levels<'a> {
     ) -> Result<u32, Vec<OpId>> {
         let below = self.reads.last().copied();
         let level = self.reads.len() as u32;
-        if let Some(same) = below.filter(|below| std::ptr::eq(below.list, read.list)) {
-            debug_assert!(same.list.len() == read.list.len());
+        // The same list in the same spelling: equal values are kept once.
+        if below.is_some_and(|below| std::ptr::eq(below.list, read.list)) {
             return Ok(level - 1);
         }
         let mut old = 0;
