@@ -185,7 +185,7 @@ impl<M: Model> Key<M> {
                     continue;
                 }
                 let next = model.apply(&configuration.state, effect);
-                let Some(next) = next.filter(|next| !model.too_late(next, told)) else { continue };
+                let Some(next) = next.filter(|next| !model.hopeless(next, told)) else { continue };
                 let mut further = configuration.clone();
                 let at = further.done.partition_point(|(done, _)| *done < open.op);
                 further.done.insert(at, (open.op, further.state.clone()));

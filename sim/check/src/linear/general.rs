@@ -1,118 +1,123 @@
-//! The search for any [`Model`]: depth first over the operations that may come next, with a memory of configurations.
+//! The procedure for any [`Model`]: the search of [`search`], over operations that the model has prepared.
+//!
+//! What a model tells beside its steps makes the search cheaper, never wrong: which operations only read
+//! ([`Model::reads`]), which are equal ([`Model::class`]), which can no longer come ([`Model::hopeless`]), which states are
+//! worth trying first ([`Model::promise`]).
 
-use super::{Answer, Decision, Item, Judge, Limits};
-use crate::history::{History, NEVER, OpId};
+mod search;
+
+use super::{Decision, Item, Judge, Limits, Options, Report, check_part, parts};
+use crate::history::{End, History, NEVER, OpId};
 use crate::model::Model;
-use std::collections::HashSet;
 
 /// Decides one part at a time by a model.
 pub struct General<M>(pub M);
 
-struct Op<M: Model> {
-    source: OpId,
-    call: u32,
-    ret: u32,
-    op: M::Op,
-}
-
-struct Search<'a, M: Model> {
-    model: &'a M,
-    ops: Vec<Op<M>>,
-    done: Vec<bool>,
-    order: Vec<u32>,
-    longest: Vec<u32>,
-    seen: HashSet<(Vec<bool>, M::State)>,
-    memory: usize,
-    steps: u64,
-    limits: Limits,
-}
-
-impl<M: Model> Search<'_, M> {
-    /// `None`: a limit was reached.
-    fn run(&mut self, state: &M::State) -> Option<bool> {
-        if self.order.len() > self.longest.len() {
-            self.longest.clone_from(&self.order);
-        }
-        let pending = (0..self.ops.len()).filter(|&i| !self.done[i]);
-        let deadline = pending.map(|i| self.ops[i].ret).min().unwrap_or(NEVER);
-        if deadline == NEVER {
-            return Some(true);
-        }
-        if self.seen.contains(&(self.done.clone(), state.clone())) {
-            return Some(false);
-        }
-        for i in 0..self.ops.len() {
-            self.steps += 1;
-            if self.done[i] || self.ops[i].call > deadline {
-                continue;
-            }
-            let Some(next) = self.model.apply(state, &self.ops[i].op) else { continue };
-            self.done[i] = true;
-            self.order.push(i as u32);
-            if self.run(&next)? {
-                return Some(true);
-            }
-            self.order.pop();
-            self.done[i] = false;
-        }
-        self.memory += self.done.len() + 64;
-        if self.steps > self.limits.steps || self.memory > self.limits.memory {
-            return None;
-        }
-        self.seen.insert((self.done.clone(), state.clone()));
-        Some(false)
-    }
-}
-
-impl<M: Model> General<M> {
-    fn search<'a>(&'a self, history: &History, items: &[Item], limits: Limits) -> (Option<bool>, Search<'a, M>) {
-        let ops: Vec<Op<M>> = items
-            .iter()
-            .filter_map(|item| {
-                let op = history.operation(item.op);
-                let settled = op.settled().filter(|_| !item.open);
-                if op.end == crate::history::End::Fail {
-                    return None;
-                }
-                let compiled = self.0.compile(history, op, settled.is_some())?;
-                Some(Op { source: item.op, call: op.called, ret: settled.unwrap_or(NEVER), op: compiled })
-            })
-            .collect();
-        let done = vec![false; ops.len()];
-        let mut search = Search {
-            model: &self.0,
-            ops,
-            done,
-            order: Vec::new(),
-            longest: Vec::new(),
-            seen: HashSet::new(),
-            memory: 0,
-            steps: 0,
-            limits,
-        };
-        let found = search.run(&self.0.initial(history));
-        (found, search)
-    }
+/// Decides every part of a history by a model of the caller's own, as [`check_as`](super::check_as) does by the built-in
+/// ones. Each key of the history is an object of its own; a history without keys has one.
+#[must_use]
+pub fn check_model<M: Model>(model: impl Fn() -> M, history: &History, options: &Options) -> Report {
+    let mut judge = General(model());
+    let parts = parts(history);
+    let parts = parts.iter().map(|part| check_part(&mut judge, history, part, options));
+    Report { property: "linearizable", parts: parts.collect() }
 }
 
 impl<M: Model> Judge for General<M> {
     fn decide(&mut self, history: &History, items: &[Item], limits: Limits) -> Decision {
-        let (found, search) = self.search(history, items, limits);
-        let answer = match found {
-            Some(true) => Answer::Possible,
-            Some(false) => Answer::Impossible,
-            None => Answer::GaveUp("the limit was reached"),
-        };
-        Decision { answer, by: "search", steps: search.steps }
+        search::decide(&Problem::new(&self.0, history, items), limits)
     }
 
     fn witness(&mut self, history: &History, items: &[Item], limits: Limits) -> Option<Vec<OpId>> {
-        let (found, search) = self.search(history, items, limits);
-        found?.then(|| search.order.iter().map(|&i| search.ops[i as usize].source).collect())
+        let problem = Problem::new(&self.0, history, items);
+        Some(problem.sources(&search::witness(&problem, limits)?))
     }
 
     fn longest(&mut self, history: &History, items: &[Item], limits: Limits) -> Vec<OpId> {
-        let (_, search) = self.search(history, items, limits);
-        search.longest.iter().map(|&i| search.ops[i as usize].source).collect()
+        let problem = Problem::new(&self.0, history, items);
+        problem.sources(&search::longest(&problem, limits))
+    }
+}
+
+/// No class.
+const NONE: u32 = u32::MAX;
+
+/// An operation as the search sees it.
+struct Op<O> {
+    source: OpId,
+    call: u32,
+    /// [`NEVER`]: it may, but need not, take place.
+    ret: u32,
+    reads: bool,
+    /// Operations of equal effect; [`NONE`]: there are no others. Open operations always have one.
+    class: u32,
+    op: O,
+}
+
+/// One part's operations.
+struct Problem<'a, M: Model> {
+    model: &'a M,
+    initial: M::State,
+    /// In the order of their calls.
+    ops: Vec<Op<M::Op>>,
+    /// The required operations by return.
+    returns: Vec<(u32, u32)>,
+    /// By class: the open operations in it, by call.
+    classes: Vec<Vec<u32>>,
+}
+
+impl<'a, M: Model> Problem<'a, M> {
+    fn new(model: &'a M, history: &History, items: &[Item]) -> Problem<'a, M> {
+        let compiled = items.iter().filter_map(|item| {
+            let op = history.operation(item.op);
+            let settled = op.settled().filter(|_| !item.open);
+            if op.end == End::Fail {
+                return None;
+            }
+            let compiled = model.compile(history, op, settled.is_some())?;
+            let reads = model.reads(&compiled);
+            // Nothing is to be learned from a read that may as well not have happened.
+            if reads && settled.is_none() {
+                return None;
+            }
+            let ret = settled.unwrap_or(NEVER);
+            Some(Op { source: item.op, call: op.called, ret, reads, class: NONE, op: compiled })
+        });
+        let mut problem = Problem {
+            model,
+            initial: model.initial(history),
+            ops: compiled.collect(),
+            returns: Vec::new(),
+            classes: Vec::new(),
+        };
+        let required = (0u32..).zip(&problem.ops).filter(|(_, op)| op.ret != NEVER);
+        problem.returns = required.map(|(i, op)| (op.ret, i)).collect();
+        problem.returns.sort_unstable();
+        problem.classify();
+        problem
+    }
+
+    fn classify(&mut self) {
+        let mut keyed: Vec<(Option<u64>, u32)> = Vec::new();
+        for (i, op) in (0u32..).zip(&self.ops).filter(|(_, op)| !op.reads) {
+            let key = self.model.class(&op.op);
+            if key.is_some() || op.ret == NEVER {
+                keyed.push((key, i));
+            }
+        }
+        keyed.sort_unstable();
+        for group in keyed.chunk_by(|a, b| a.0.is_some() && a.0 == b.0) {
+            let open: Vec<u32> = group.iter().map(|&(_, i)| i).filter(|&i| self.ops[i as usize].ret == NEVER).collect();
+            if group.len() > 1 || !open.is_empty() {
+                for &(_, i) in group {
+                    self.ops[i as usize].class = self.classes.len() as u32;
+                }
+                self.classes.push(open);
+            }
+        }
+    }
+
+    fn sources(&self, order: &[u32]) -> Vec<OpId> {
+        order.iter().map(|&i| self.ops[i as usize].source).collect()
     }
 }

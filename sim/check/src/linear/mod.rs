@@ -15,6 +15,8 @@ pub mod queues;
 pub mod sequences;
 pub mod sets;
 
+pub use general::check_model;
+
 use crate::evidence::{self, Evidence};
 use crate::history::{Call, History, KeyId, OpId, Recorder, Reply, Version};
 use crate::model::Kind;

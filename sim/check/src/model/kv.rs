@@ -112,7 +112,7 @@ impl Model for Kv {
         matches!(op, Op::See { .. })
     }
 
-    fn too_late(&self, state: &State, op: &Op) -> bool {
+    fn hopeless(&self, state: &State, op: &Op) -> bool {
         match op {
             Op::See { revision, .. } => revision.is_some_and(|r| state.count > r.saturating_add(1)),
             Op::Change { revision, .. } => revision.is_some_and(|r| state.count > r),

@@ -18,6 +18,70 @@ use std::hash::Hash;
 /// A sequential specification of one object.
 ///
 /// Operations are compiled once and applied often. States are compared and remembered: keep them small, or behind an `Arc`.
+///
+/// Five methods say what the object does; the rest have defaults and only make a check faster. A bounded stack, whose `push`
+/// is answered by nothing and whose `pop` by the element, or by nil when it is empty:
+///
+/// ```
+/// use seaworthy_check::linear::check_model;
+/// use seaworthy_check::model::Model;
+/// use seaworthy_check::{Datum, End, Function, History, Operation, Options, Recorder, Request, Value};
+///
+/// struct Stack {
+///     room: usize,
+/// }
+///
+/// enum Step {
+///     Push { element: Value, full: bool },
+///     Pop { answer: Option<Value> },
+/// }
+///
+/// impl Model for Stack {
+///     type State = Vec<Value>;
+///     type Op = Step;
+///
+///     fn initial(&self, _: &History) -> Vec<Value> {
+///         Vec::new()
+///     }
+///
+///     fn compile(&self, history: &History, op: &Operation, told: bool) -> Option<Step> {
+///         Some(match history.function(op.f) {
+///             "push" => Step::Push { element: op.arg, full: told && op.end == End::Refused },
+///             _ => Step::Pop { answer: told.then_some(op.reply) },
+///         })
+///     }
+///
+///     fn apply(&self, stack: &Vec<Value>, op: &Step) -> Option<Vec<Value>> {
+///         let mut next = stack.clone();
+///         match *op {
+///             Step::Push { full, .. } if full != (stack.len() == self.room) => return None,
+///             Step::Push { full: true, .. } => {}
+///             Step::Push { element, .. } => next.push(element),
+///             Step::Pop { answer } => {
+///                 let top = next.pop().unwrap_or(Value::NIL);
+///                 return (answer.is_none() || answer == Some(top)).then_some(next);
+///             }
+///         }
+///         Some(next)
+///     }
+///
+///     fn reads(&self, op: &Step) -> bool {
+///         matches!(op, Step::Push { full: true, .. } | Step::Pop { answer: Some(Value::NIL) })
+///     }
+/// }
+///
+/// let mut log = Recorder::default();
+/// let (push, pop) = (log.other("push").unwrap(), log.other("pop").unwrap());
+/// let one = log.value(Datum::Int(1));
+/// let op = log.begin(0, 0, Value::NIL, Request::new(push, one));
+/// log.end(op, 1, End::Ok, Value::UNTOLD, None);
+/// for process in 1..3 {
+///     let op = log.begin(process, 2, Value::NIL, Request::new(pop, Value::UNTOLD));
+///     log.end(op, 3, End::Ok, one, None); // twice the same element
+/// }
+/// let report = check_model(|| Stack { room: 10 }, &log.finish(), &Options::default());
+/// assert!(!report.is_valid());
+/// ```
 pub trait Model {
     /// What the object holds.
     type State: Clone + Eq + Hash;
@@ -31,16 +95,32 @@ pub trait Model {
     /// any reply. `None`: it cannot matter, as a read whose reply is not known.
     fn compile(&self, history: &History, op: &Operation, told: bool) -> Option<Self::Op>;
 
-    /// The state after the operation; `None` when it cannot give this reply in this state.
+    /// The state after the operation; `None` when it cannot give this reply in this state. An operation whose reply is not
+    /// told, and that some state would refuse, may return that state unchanged.
     fn apply(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
 
     /// Whether it never changes any state. It is then placed as soon as it fits.
     fn reads(&self, op: &Self::Op) -> bool;
 
-    /// Whether it can certainly not come after this state, whatever comes in between. Saying no is always right; saying
-    /// yes where it is true spares work.
-    fn too_late(&self, _state: &Self::State, _op: &Self::Op) -> bool {
+    /// Operations that give the same key must be equal: [`Model::apply`] does the same with each of them in every state.
+    /// Which of them happened then makes no difference, and only one is ever tried. `None`: equal to no other.
+    fn class(&self, _op: &Self::Op) -> Option<u64> {
+        None
+    }
+
+    /// Whether the operation cannot take place in this state nor in any that can follow it, whatever is done.
+    fn hopeless(&self, _state: &Self::State, _op: &Self::Op) -> bool {
         false
+    }
+
+    /// How promising a state is: operations that lead to a higher one are tried first.
+    fn promise(&self, _state: &Self::State) -> u8 {
+        0
+    }
+
+    /// The bytes that a state holds beyond its own size, for the memory limit.
+    fn weight(&self, _state: &Self::State) -> usize {
+        0
     }
 }
 
