@@ -1,10 +1,234 @@
-//! Placeholder of the model `append`.
+//! A text or list that grows: append puts something at its end, read returns the whole, write (put) replaces it. The
+//! key-value model of Porcupine's logs.
+//!
+//! The content as such is never kept. What matters of it is whether it is the beginning of something that a read returned, and of
+//! what: with the contents that were read in order, those that begin with it stand together. So a state is a range of them
+//! and a length ([`Place`]), and what is the beginning of none is as good as any other such: nothing but a write brings it
+//! back. This is exact, costs twelve bytes a state, and an append is two comparisons.
 
-use crate::linear::Judge;
-use crate::linear::kv::KvJudge;
+mod blocks;
+
+use super::Model;
+use crate::history::{Datum, End, Function, History, OpId, Operation, Value};
+use crate::linear::general::General;
+use crate::linear::{Answer, Decision, Item, Judge, Limits};
+
+use blocks::Finding;
 
 /// Its procedures.
 #[must_use]
 pub fn judge() -> Box<dyn Judge> {
-    Box::new(KvJudge::default())
+    Box::new(AppendJudge)
+}
+
+struct AppendJudge;
+
+impl Judge for AppendJudge {
+    fn decide(&mut self, history: &History, items: &[Item], limits: Limits) -> Decision {
+        if are_texts(history, items) {
+            decide::<u8>(history, items, limits)
+        } else {
+            decide::<Value>(history, items, limits)
+        }
+    }
+
+    fn witness(&mut self, history: &History, items: &[Item], limits: Limits) -> Option<Vec<OpId>> {
+        if are_texts(history, items) {
+            witness::<u8>(history, items, limits)
+        } else {
+            witness::<Value>(history, items, limits)
+        }
+    }
+
+    fn suspects(&mut self, history: &History, items: &[Item]) -> Option<Vec<OpId>> {
+        let texts = are_texts(history, items);
+        let finding = if texts { blocks::examine::<u8> } else { blocks::examine::<Value> }(history, items);
+        let Finding::Impossible(mut suspects) = finding else { return None };
+        suspects.sort_unstable();
+        suspects.dedup();
+        Some(suspects)
+    }
+
+    fn longest(&mut self, history: &History, items: &[Item], limits: Limits) -> Vec<OpId> {
+        if are_texts(history, items) {
+            General(Contents::<u8>::new(history, items)).longest(history, items, limits)
+        } else {
+            General(Contents::<Value>::new(history, items)).longest(history, items, limits)
+        }
+    }
+}
+
+fn decide<T: Element>(history: &History, items: &[Item], limits: Limits) -> Decision {
+    let answer = match blocks::examine::<T>(history, items) {
+        Finding::Possible(_) => Answer::Possible,
+        Finding::Impossible(_) => Answer::Impossible,
+        Finding::Unclear => return General(Contents::<T>::new(history, items)).decide(history, items, limits),
+    };
+    Decision { answer, by: "blocks", steps: items.len() as u64 }
+}
+
+fn witness<T: Element>(history: &History, items: &[Item], limits: Limits) -> Option<Vec<OpId>> {
+    match blocks::examine::<T>(history, items) {
+        Finding::Possible(blocks) => Some(blocks.order()),
+        Finding::Impossible(_) => None,
+        Finding::Unclear => General(Contents::<T>::new(history, items)).witness(history, items, limits),
+    }
+}
+
+/// Whether the object is a text; else it is a list.
+fn are_texts(history: &History, items: &[Item]) -> bool {
+    let is_text = |value| matches!(history.datum(value), Datum::Text(_) | Datum::Nil | Datum::Untold);
+    let mut ops = items.iter().map(|item| history.operation(item.op));
+    is_text(history.initial()) && ops.all(|op| is_text(op.arg) && is_text(op.reply))
+}
+
+/// What contents consist of: bytes of texts, elements of lists.
+trait Element: Copy + Ord {
+    /// A value as a whole content; `None`: it is none.
+    fn content(history: &History, value: Value) -> Option<Box<[Self]>>;
+    /// What appending a value adds.
+    fn appended(history: &History, value: Value) -> Option<Box<[Self]>>;
+}
+
+impl Element for u8 {
+    fn content(history: &History, value: Value) -> Option<Box<[u8]>> {
+        match history.datum(value) {
+            Datum::Text(text) => Some(text.as_bytes().into()),
+            Datum::Nil => Some(Box::default()),
+            _ => None,
+        }
+    }
+
+    fn appended(history: &History, value: Value) -> Option<Box<[u8]>> {
+        u8::content(history, value)
+    }
+}
+
+impl Element for Value {
+    fn content(history: &History, value: Value) -> Option<Box<[Value]>> {
+        match history.datum(value) {
+            Datum::List(list) => Some(list.into()),
+            Datum::Nil => Some(Box::default()),
+            _ => None,
+        }
+    }
+
+    fn appended(_: &History, value: Value) -> Option<Box<[Value]>> {
+        value.told().map(|value| Box::from([value]))
+    }
+}
+
+/// The contents that were read of one object.
+struct Contents<T> {
+    /// In order, each once.
+    read: Vec<Box<[T]>>,
+}
+
+/// A content, as the range of those read that begin with it. [`LOST`]: none does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Place {
+    first: u32,
+    last: u32,
+    length: u32,
+}
+
+const LOST: Place = Place { first: 0, last: 0, length: 0 };
+
+/// An operation, ready to be applied.
+enum Step<T> {
+    /// Appends.
+    Append(Box<[T]>, Value),
+    /// Replaces the content.
+    Write(Place),
+    /// Returned this content; [`LOST`]: nothing that can be one.
+    Read(Place),
+}
+
+impl<T: Element> Contents<T> {
+    fn new(history: &History, items: &[Item]) -> Contents<T> {
+        let told = |item: &&Item| !item.open && history.operation(item.op).end == End::Ok;
+        let ops = items.iter().filter(told).map(|item| history.operation(item.op));
+        let mut values: Vec<Value> = ops.filter(|op| op.f == Function::Read).map(|op| op.reply).collect();
+        values.sort_unstable();
+        values.dedup();
+        let mut read: Vec<Box<[T]>> = values.into_iter().filter_map(|value| T::content(history, value)).collect();
+        read.sort_unstable();
+        read.dedup();
+        Contents { read }
+    }
+
+    /// The content that begins like those in `place` and goes on with `rest`.
+    fn extended(&self, place: Place, rest: &[T]) -> Place {
+        let Place { first, last, length } = place;
+        let range = &self.read[first as usize..last as usize];
+        let goes_on = |content: &[T]| content[length as usize..].starts_with(rest);
+        let length = length + rest.len() as u32;
+        match range {
+            [] => LOST,
+            // What stands between two that go on so goes on so.
+            [a, .., b] if goes_on(a) && goes_on(b) => Place { first, last, length },
+            range => {
+                let start = place.length as usize;
+                let before = range.partition_point(|content| &content[start..] < rest);
+                let count = range[before..].partition_point(|content| goes_on(content));
+                let first = first + before as u32;
+                if count == 0 { LOST } else { Place { first, last: first + count as u32, length } }
+            }
+        }
+    }
+
+    fn place(&self, content: &[T]) -> Place {
+        self.extended(Place { first: 0, last: self.read.len() as u32, length: 0 }, content)
+    }
+}
+
+impl<T: Element> Model for Contents<T> {
+    type State = Place;
+    type Op = Step<T>;
+
+    fn initial(&self, history: &History) -> Place {
+        T::content(history, history.initial()).map_or(LOST, |content| self.place(&content))
+    }
+
+    fn compile(&self, history: &History, op: &Operation, told: bool) -> Option<Step<T>> {
+        match op.f {
+            _ if told && op.end == End::Refused => None,
+            Function::Append => Some(Step::Append(T::appended(history, op.arg)?, op.arg)),
+            Function::Write => Some(Step::Write(self.place(&T::content(history, op.arg)?))),
+            Function::Read if told => {
+                let seen = T::content(history, op.reply.told()?);
+                Some(Step::Read(seen.map_or(LOST, |content| self.place(&content))))
+            }
+            _ => None,
+        }
+    }
+
+    fn apply(&self, place: &Place, op: &Step<T>) -> Option<Place> {
+        match op {
+            Step::Append(rest, _) => Some(self.extended(*place, rest)),
+            Step::Write(place) => Some(*place),
+            Step::Read(seen) => (seen == place && *seen != LOST).then_some(*place),
+        }
+    }
+
+    fn reads(&self, op: &Step<T>) -> bool {
+        matches!(op, Step::Read(_))
+    }
+
+    fn class(&self, op: &Step<T>) -> Option<u64> {
+        match op {
+            Step::Append(_, value) => Some(u64::from(value.bits())),
+            Step::Write(LOST) => Some(u64::MAX),
+            Step::Write(place) => Some(1 << 63 | u64::from(place.first) << 32 | u64::from(place.length)),
+            Step::Read(_) => None,
+        }
+    }
+
+    fn hopeless(&self, _: &Place, op: &Step<T>) -> bool {
+        matches!(op, Step::Read(LOST))
+    }
+
+    fn promise(&self, place: &Place) -> u8 {
+        u8::from(*place != LOST)
+    }
 }
