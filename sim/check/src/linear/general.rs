@@ -4,7 +4,10 @@
 //! ([`Model::reads`]), which are equal ([`Model::class`]), which can no longer come ([`Model::hopeless`]), which states are
 //! worth trying first ([`Model::promise`]).
 
+mod hash;
 mod search;
+#[cfg(test)]
+mod tests;
 
 use super::{Decision, Item, Judge, Limits, Options, Report, check_part, parts};
 use crate::history::{End, History, NEVER, OpId};

@@ -19,21 +19,22 @@
 //!
 //! Time and memory are bounded by [`Limits`]; beyond them the answer is unknown.
 
+use super::hash::{Mix, zobrist};
 use super::{NONE, Problem};
 use crate::history::NEVER;
 use crate::linear::{Answer, Decision, Limits};
 use crate::model::Model;
 use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash};
 
 /// Decides, and says how.
 pub fn decide<M: Model>(problem: &Problem<M>, limits: Limits) -> Decision {
     decide_with(problem, limits, u128::MAX)
 }
 
-/// `mask`: the bits of fingerprints that count.
-fn decide_with<M: Model>(problem: &Problem<M>, limits: Limits, mask: u128) -> Decision {
+/// `mask`: the bits of fingerprints that count; all of them but in tests.
+pub fn decide_with<M: Model>(problem: &Problem<M>, limits: Limits, mask: u128) -> Decision {
     let mut search = Search::new(problem, limits, Memory::Hashed(HashSet::default(), mask));
     let (answer, by) = (search.run(), "search");
     if !(search.recalled && answer == Answer::Impossible) {
@@ -456,65 +457,8 @@ fn link_events<M: Model>(problem: &Problem<M>) -> (Vec<u32>, Vec<u32>) {
     (next, prev)
 }
 
-/// SplitMix64's finalizer.
-fn mix(seed: u64) -> u64 {
-    let z = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// 128 fixed, well-mixed bits for an operation.
-fn zobrist(op: u32) -> u128 {
-    let seed = (u64::from(op) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (u128::from(mix(seed)) << 64) | u128::from(mix(seed ^ 0x5851_f42d_4c95_7f2d))
-}
-
-/// Two chains of SplitMix64's finalizer over words: the same on every run.
-#[derive(Default)]
-struct Mix {
-    high: u64,
-    low: u64,
-}
-
-impl Mix {
-    fn finish_128(&self) -> u128 {
-        (u128::from(self.high) << 64) | u128::from(self.low)
-    }
-}
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.low
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
-        }
-        self.write_u64(bytes.len() as u64);
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.low = mix((self.low ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15));
-        self.high = mix((self.high ^ word).wrapping_mul(0xd605_bbb5_8c8a_bbfd).wrapping_add(1));
-    }
-
-    fn write_u8(&mut self, n: u8) {
-        self.write_u64(u64::from(n));
-    }
-
-    fn write_u32(&mut self, n: u32) {
-        self.write_u64(u64::from(n));
-    }
-
-    fn write_usize(&mut self, n: usize) {
-        self.write_u64(n as u64);
-    }
-
-    fn write_u128(&mut self, n: u128) {
-        self.write_u64(n as u64);
-        self.write_u64((n >> 64) as u64);
-    }
+/// The search with fingerprints only, right or wrong.
+#[cfg(test)]
+pub fn hashed_alone<M: Model>(problem: &Problem<M>, limits: Limits, mask: u128) -> Answer {
+    Search::new(problem, limits, Memory::Hashed(HashSet::default(), mask)).run()
 }
