@@ -3,12 +3,12 @@
 
 use seaworthy_check::linear::check_model;
 use seaworthy_check::model::Model;
-use seaworthy_check::{Datum, End, Function, History, Operation, Options, Recorder, Request, Value};
+use seaworthy_check::{Datum, End, History, OpId, Operation, Options, Recorder, Report, Request, Value};
 
 /// An account: what is withdrawn must be there, else the withdrawal is refused.
-struct Account;
+pub struct Account;
 
-enum Step {
+pub enum Step {
     Deposit(i64),
     Withdraw(i64),
     /// A withdrawal that was refused: so much was not there.
@@ -62,30 +62,47 @@ impl Model for Account {
     }
 }
 
+/// Records operations on the account of one customer.
+#[derive(Default)]
+pub struct Teller {
+    log: Recorder,
+}
+
+impl Teller {
+    /// A client calls a function, with an amount where it takes one.
+    pub fn call(&mut self, client: u32, function: &str, amount: Option<i64>) -> OpId {
+        // A function that is not in the vocabulary of the built-in models.
+        let f = self.log.other(function).expect("there is room for 256 functions");
+        let (customer, amount) = (self.log.value(Datum::Text("alice")), self.number(amount));
+        self.log.begin(client, 0, customer, Request::new(f, amount))
+    }
+
+    /// It is answered, with an amount where that is the answer.
+    pub fn answer(&mut self, op: OpId, end: End, amount: Option<i64>) {
+        let amount = self.number(amount);
+        self.log.end(op, 0, end, amount, None);
+    }
+
+    fn number(&mut self, n: Option<i64>) -> Value {
+        n.map_or(Value::UNTOLD, |n| self.log.value(Datum::Int(n)))
+    }
+
+    /// The verdict.
+    pub fn check(self) -> Report {
+        check_model(|| Account, &self.log.finish(), &Options::default())
+    }
+}
+
 fn main() {
-    let mut log = Recorder::default();
-    let alice = log.value(Datum::Text("alice"));
-    let withdraw = function(&mut log, "withdraw");
-    let (hundred, eighty, twenty) = (int(&mut log, 100), int(&mut log, 80), int(&mut log, 20));
-    let deposit = function(&mut log, "deposit");
-    let op = log.begin(1, 0, alice, Request::new(deposit, hundred));
-    log.end(op, 1, End::Ok, Value::UNTOLD, None);
+    let mut teller = Teller::default();
+    let deposit = teller.call(1, "deposit", Some(100));
+    teller.answer(deposit, End::Ok, None);
     // Two clients withdraw at the same time, and both are paid.
-    let first = log.begin(1, 2, alice, Request::new(withdraw, eighty));
-    let second = log.begin(2, 3, alice, Request::new(withdraw, eighty));
-    log.end(first, 4, End::Ok, Value::UNTOLD, None);
-    log.end(second, 5, End::Ok, Value::UNTOLD, None);
-    let balance = function(&mut log, "balance");
-    let op = log.begin(3, 6, alice, Request::new(balance, Value::UNTOLD));
-    log.end(op, 7, End::Ok, twenty, None);
-    print!("{}", check_model(|| Account, &log.finish(), &Options::default()));
-}
-
-fn int(log: &mut Recorder, n: i64) -> Value {
-    log.value(Datum::Int(n))
-}
-
-/// A function that is not in the vocabulary of the built-in models.
-fn function(log: &mut Recorder, name: &str) -> Function {
-    log.other(name).expect("there is room for 256 functions")
+    let first = teller.call(1, "withdraw", Some(80));
+    let second = teller.call(2, "withdraw", Some(80));
+    teller.answer(first, End::Ok, None);
+    teller.answer(second, End::Ok, None);
+    let balance = teller.call(3, "balance", None);
+    teller.answer(balance, End::Ok, Some(20));
+    print!("{}", teller.check());
 }

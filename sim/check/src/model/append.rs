@@ -21,6 +21,17 @@ pub fn judge() -> Box<dyn Judge> {
     Box::new(AppendJudge)
 }
 
+/// What is no content where one must be: neither a text nor a list.
+pub(super) fn odd(history: &History, op: &Operation) -> Option<Value> {
+    let value = match op.f {
+        Function::Append => return (op.arg == Value::UNTOLD).then_some(op.arg),
+        Function::Write => op.arg,
+        _ => op.reply.told()?,
+    };
+    let content = matches!(history.datum(value), Datum::Text(_) | Datum::List(_) | Datum::Nil);
+    (!content).then_some(value)
+}
+
 struct AppendJudge;
 
 impl Judge for AppendJudge {

@@ -19,6 +19,13 @@ pub fn judge() -> Box<dyn Judge> {
     Box::new(CounterJudge)
 }
 
+/// What is no number where one must be.
+pub(super) fn odd(history: &History, op: &Operation) -> Option<Value> {
+    let value = if op.f == Function::Add { op.arg } else { op.reply };
+    let may_be_missing = op.f == Function::Read && value == Value::UNTOLD;
+    (!may_be_missing && number(history, value).is_none()).then_some(value)
+}
+
 /// A counter.
 pub struct Counter {
     /// Whether no amount is negative.
@@ -90,7 +97,7 @@ impl Model for Counter {
 }
 
 /// A number; nothing counts as zero.
-pub(super) fn number(history: &History, value: Value) -> Option<i64> {
+fn number(history: &History, value: Value) -> Option<i64> {
     match history.datum(value) {
         Datum::Int(n) => Some(n),
         Datum::Nil => Some(0),

@@ -221,17 +221,24 @@ impl Kind {
         }
     }
 
-    /// Whether the model knows every operation of the history.
+    /// Whether the model knows every operation of the history, and what it was asked with and answered.
     ///
     /// # Errors
     /// The first operation that it does not know.
     pub fn accepts(self, history: &History) -> Result<(), Misfit> {
-        match history.operations().iter().position(|op| !self.knows(op.f)) {
-            None => Ok(()),
-            Some(at) => {
-                let f = history.function(history.operations()[at].f);
-                Err(Misfit { op: OpId(at as u32), what: format!("the model {} has no function {f}", self.name()) })
+        let misfit = |op: &Operation| {
+            let name = self.name();
+            if !self.knows(op.f) {
+                return Some(format!("the model {name} has no function {}", history.function(op.f)));
             }
-        }
+            let odd = match self {
+                Kind::Append => append::odd(history, op),
+                Kind::Counter => counter::odd(history, op),
+                _ => None,
+            }?;
+            Some(format!("the model {name} cannot {} {}", history.function(op.f), history.show(odd)))
+        };
+        let found = (0u32..).zip(history.operations()).find_map(|(i, op)| Some((OpId(i), misfit(op)?)));
+        found.map_or(Ok(()), |(op, what)| Err(Misfit { op, what }))
     }
 }

@@ -1,23 +1,17 @@
-//! The models append and counter, and the engine for any model, against a checker that tries every order by models of its
-//! own, on random small histories: valid ones and mutated ones, with unknown outcomes, failures and repeated values.
-//! `CHECK_HISTORIES` says how many of each.
+//! Atomic objects: how they are used, what they answer, and what they say of operations ([`Object::naive`], which shares no
+//! code with the package's models).
 
-mod common;
-
-use common::Rng;
-use common::naive::possible;
-
+use crate::common::Rng;
 use seaworthy_check::linear::general::General;
-use seaworthy_check::linear::{Item, Judge, Limits, check_model};
+use seaworthy_check::linear::{Judge, check_model};
 use seaworthy_check::model::Model;
 use seaworthy_check::{
-    Datum, End, Evidence, Function, History, Kind, OpId, Operation, Options, Recorder, Report, Request, Value, Verdict,
-    check_as,
+    Datum, End, Function, History, Kind, Operation, Options, Recorder, Report, Request, Value, check_as,
 };
 
 /// A value before it is interned.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Plain {
+pub enum Plain {
     Nil,
     Untold,
     Int(i64),
@@ -26,7 +20,7 @@ enum Plain {
 }
 
 impl Plain {
-    fn record(&self, log: &mut Recorder) -> Value {
+    pub fn record(&self, log: &mut Recorder) -> Value {
         match self {
             Plain::Nil => Value::NIL,
             Plain::Untold => Value::UNTOLD,
@@ -41,7 +35,7 @@ impl Plain {
 }
 
 /// An atomic object, and how it is used.
-trait Object: Clone {
+pub trait Object: Clone {
     /// What it says of an operation.
     type Naive: Model;
     fn naive(&self) -> Self::Naive;
@@ -55,17 +49,23 @@ trait Object: Clone {
 }
 
 #[derive(Clone, Debug)]
-struct Raw {
-    process: u32,
-    f: Function,
-    arg: Plain,
-    reply: Plain,
-    events: (usize, Option<usize>),
-    end: End,
+pub struct Raw {
+    pub process: u32,
+    pub f: Function,
+    pub arg: Plain,
+    pub reply: Plain,
+    pub events: (usize, Option<usize>),
+    pub end: End,
 }
 
 /// A linearizable history: each operation takes effect at a random moment between its call and its return.
-fn generate<O: Object>(object: &O, ops: usize, processes: usize, (info, fail): (u64, u64), rng: &mut Rng) -> Vec<Raw> {
+pub fn generate<O: Object>(
+    object: &O,
+    ops: usize,
+    processes: usize,
+    (info, fail): (u64, u64),
+    rng: &mut Rng,
+) -> Vec<Raw> {
     #[derive(Clone, Copy)]
     enum At {
         Idle,
@@ -124,7 +124,7 @@ fn generate<O: Object>(object: &O, ops: usize, processes: usize, (info, fail): (
     raws
 }
 
-fn mutate<O: Object>(object: &O, raws: &mut [Raw], rng: &mut Rng) {
+pub fn mutate<O: Object>(object: &O, raws: &mut [Raw], rng: &mut Rng) {
     let replies: Vec<Plain> = raws.iter().map(|raw| raw.reply.clone()).filter(|r| *r != Plain::Untold).collect();
     let mut told: Vec<&mut Raw> = raws.iter_mut().filter(|raw| raw.reply != Plain::Untold).collect();
     if !told.is_empty() {
@@ -133,7 +133,7 @@ fn mutate<O: Object>(object: &O, raws: &mut [Raw], rng: &mut Rng) {
     }
 }
 
-fn record(raws: &[Raw]) -> History {
+pub fn record(raws: &[Raw]) -> History {
     let mut events: Vec<(usize, usize, bool)> = Vec::new();
     for (i, raw) in raws.iter().enumerate() {
         events.push((raw.events.0, i, false));
@@ -155,116 +155,10 @@ fn record(raws: &[Raw]) -> History {
     log.finish()
 }
 
-const LIMITS: Limits = Limits { steps: 1_000_000, memory: 64 << 20 };
-
-/// How many of each to check.
-fn histories() -> u64 {
-    let wanted = std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse().ok());
-    wanted.unwrap_or(if cfg!(debug_assertions) { 20_000 } else { 100_000 })
-}
-
-/// Random histories until there are enough; `shapes` draws the object.
-fn differential<O: Object>(seed: u64, shapes: impl Fn(&mut Rng) -> O) {
-    let mut rng = Rng(seed);
-    let (mut valid, mut invalid, mut named, mut guilty) = (0u64, 0u64, 0u64, 0u64);
-    let histories = histories();
-    for n in 0..histories {
-        let object = shapes(&mut rng);
-        let fates = ([0, 0, 10, 40][rng.below(4) as usize], [0, 10][rng.below(2) as usize]);
-        let (ops, processes) = (2 + rng.below(6) as usize, 2 + rng.below(3) as usize);
-        let mut raws = generate(&object, ops, processes, fates, &mut rng);
-        let mutations = rng.below(4);
-        for _ in 0..mutations {
-            mutate(&object, &mut raws, &mut rng);
-        }
-        let history = record(&raws);
-        let expected = possible(&object.naive(), &history, &items(&history, u32::MAX, None));
-        assert!(mutations > 0 || expected, "history {n}: the generator made an impossible history: {raws:#?}");
-        let report = object.check(&history);
-        let items = items(&history, u32::MAX, None);
-        let mut judge = object.judge();
-        let longest = judge.longest(&history, &items, LIMITS);
-        assert!(replay(&object.naive(), &history, &longest), "history {n}: {longest:?}: {raws:#?}");
-        match &report.parts[0].verdict {
-            Verdict::Valid => {
-                assert!(expected, "history {n}: called valid by {}: {raws:#?}", report.parts[0].by);
-                let order = judge.witness(&history, &items, LIMITS);
-                let order = order.unwrap_or_else(|| panic!("history {n}: no witness: {raws:#?}"));
-                assert!(replay(&object.naive(), &history, &order), "history {n}: {order:?}: {raws:#?}");
-                assert!(is_complete(&object.naive(), &history, &order), "history {n}: {order:?}: {raws:#?}");
-                valid += 1;
-            }
-            Verdict::Invalid(evidence) => {
-                assert!(!expected, "history {n}: called invalid by {}: {raws:#?}\n{evidence}", report.parts[0].by);
-                is_minimal(&object, &history, evidence, &format!("history {n}: {raws:#?}"));
-                if let Some(suspects) = judge.suspects(&history, &items) {
-                    let alone = self::items(&history, u32::MAX, Some(&suspects));
-                    named += 1;
-                    guilty += u64::from(!possible(&object.naive(), &history, &alone));
-                }
-                invalid += 1;
-            }
-            Verdict::Unknown(why) => panic!("history {n}: {why}: {raws:#?}"),
-        }
-    }
-    assert!(valid > histories / 4 && invalid > histories / 6, "{valid} valid, {invalid} invalid: too one-sided");
-    assert!(guilty >= named / 10 * 9, "{named} times suspects, {guilty} times guilty");
-    println!("{valid} valid, {invalid} invalid, {named} with suspects, {guilty} times guilty");
-}
-
-/// The operations called in the first `events` events; those not in `core`, and what returned later, are open.
-fn items(history: &History, events: u32, core: Option<&[OpId]>) -> Vec<Item> {
-    let ops = (0u32..).map(OpId).zip(history.operations()).filter(|(_, op)| op.called < events);
-    let open = |id: OpId, op: &Operation| {
-        core.is_some_and(|core| !core.contains(&id)) || op.settled().is_none_or(|ret| ret >= events)
-    };
-    ops.map(|(id, op)| Item { op: id, open: open(id, op) }).collect()
-}
-
-fn is_minimal<O: Object>(object: &O, history: &History, evidence: &Evidence, case: &str) {
-    let (breaks, event) = (evidence.breaks.expect("an operation"), evidence.event.expect("an event"));
-    let possible = |events, core: Option<&[OpId]>| possible(&object.naive(), history, &items(history, events, core));
-    assert!(evidence.minimal && evidence.core.contains(&breaks), "{case}\n{evidence}");
-    assert!(!possible(event + 1, None) && possible(event, None), "{case}\n{evidence}");
-    assert!(!possible(event + 1, Some(&evidence.core)), "{case}\n{evidence}");
-    for spared in &evidence.core {
-        let rest: Vec<OpId> = evidence.core.iter().copied().filter(|op| op != spared).collect();
-        assert!(possible(event + 1, Some(&rest)), "{case}: {spared:?} can be spared\n{evidence}");
-    }
-}
-
-/// Whether an order respects real time and gives the replies.
-fn replay<M: Model>(model: &M, history: &History, order: &[OpId]) -> bool {
-    let mut state = model.initial(history);
-    let mut latest = 0;
-    let mut seen = vec![false; history.operations().len()];
-    for &id in order {
-        let op = history.operation(id);
-        let settled = op.settled();
-        let Some(step) = model.compile(history, op, settled.is_some()) else { return false };
-        let Some(next) = model.apply(&state, &step) else { return false };
-        if op.end == End::Fail || settled.is_some_and(|ret| ret < latest) || seen[id.0 as usize] {
-            return false;
-        }
-        seen[id.0 as usize] = true;
-        latest = latest.max(op.called);
-        state = next;
-    }
-    true
-}
-
-/// Whether an order has all that certainly happened.
-fn is_complete<M: Model>(model: &M, history: &History, order: &[OpId]) -> bool {
-    (0u32..)
-        .map(OpId)
-        .zip(history.operations())
-        .all(|(id, op)| op.settled().is_none() || order.contains(&id) || model.compile(history, op, true).is_none())
-}
-
 /// A register for [`General`], and to try every order by.
-struct Register;
+pub struct Register;
 
-enum Access {
+pub enum Access {
     Write(Value),
     Read(Value),
 }
@@ -304,9 +198,9 @@ impl Model for Register {
 }
 
 #[derive(Clone)]
-struct Cell {
-    value: Plain,
-    values: u64,
+pub struct Cell {
+    pub value: Plain,
+    pub values: u64,
 }
 
 impl Object for Cell {
@@ -346,13 +240,8 @@ impl Object for Cell {
     }
 }
 
-#[test]
-fn any_model_agrees_with_trying_every_order() {
-    differential(11, |rng| Cell { value: Plain::Nil, values: rng.below(4) });
-}
-
 /// A counter, to try every order by.
-struct NaiveCounter;
+pub struct NaiveCounter;
 
 impl Model for NaiveCounter {
     type State = i64;
@@ -383,9 +272,9 @@ impl Model for NaiveCounter {
 }
 
 #[derive(Clone)]
-struct Tally {
-    sum: i64,
-    amounts: &'static [i64],
+pub struct Tally {
+    pub sum: i64,
+    pub amounts: &'static [i64],
 }
 
 impl Object for Tally {
@@ -428,14 +317,8 @@ impl Object for Tally {
     }
 }
 
-#[test]
-fn counter_agrees_with_trying_every_order() {
-    let amounts: [&[i64]; 5] = [&[1], &[1, 2], &[0, 1, 5], &[1, -1], &[3, -2, 7, -7]];
-    differential(12, |rng| Tally { sum: 0, amounts: amounts[rng.below(5) as usize] });
-}
-
 /// Growing content, to try every order by; elements are characters, or the numbers of a list.
-struct NaiveAppend;
+pub struct NaiveAppend;
 
 impl NaiveAppend {
     fn elements(history: &History, value: Value) -> Vec<Value> {
@@ -475,17 +358,19 @@ impl Model for NaiveAppend {
 }
 
 #[derive(Clone)]
-struct Growing {
-    content: Plain,
-    puts: u64,
-    texts: Texts,
+pub struct Growing {
+    pub content: Plain,
+    pub puts: u64,
+    pub texts: Texts,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Texts {
+pub enum Texts {
     /// Every text its own, none a prefix of another.
     Distinct,
-    /// A few, none a prefix of another.
+    /// A dozen, none a prefix of another.
+    Some,
+    /// Three, none a prefix of another.
     Few,
     /// Texts that can be read in several ways.
     Unclear,
@@ -514,6 +399,7 @@ impl Object for Growing {
         }
         let arg = match self.texts {
             Texts::Distinct => Plain::Text(format!("x {n} y")),
+            Texts::Some => Plain::Text(format!("x{:x}y", rng.below(12))),
             Texts::Few => Plain::Text(["x0y", "x1y", "x2y"][rng.below(3) as usize].to_owned()),
             Texts::Unclear => Plain::Text(["a", "b", "ab", "aa", ""][rng.below(5) as usize].to_owned()),
             Texts::List => Plain::Int(n as i64),
@@ -547,15 +433,4 @@ impl Object for Growing {
             _ => replies[rng.below(replies.len() as u64) as usize].clone(),
         }
     }
-}
-
-#[test]
-fn append_agrees_with_trying_every_order() {
-    let kinds = [Texts::Distinct, Texts::Few, Texts::Unclear, Texts::List, Texts::RepeatedList];
-    differential(13, |rng| {
-        let texts = kinds[rng.below(5) as usize];
-        let list = matches!(texts, Texts::List | Texts::RepeatedList);
-        let content = if list { Plain::List(Vec::new()) } else { Plain::Text(String::new()) };
-        Growing { content, puts: [0, 0, 20, 50][rng.below(4) as usize], texts }
-    });
 }
