@@ -8,11 +8,15 @@ use seaworthy_check::{Datum, End, History, OpId, Operation, Options, Recorder, R
 /// An account: what is withdrawn must be there, else the withdrawal is refused.
 pub struct Account;
 
+/// An operation.
 pub enum Step {
+    /// Pays in.
     Deposit(i64),
+    /// Takes out.
     Withdraw(i64),
     /// A withdrawal that was refused: so much was not there.
     Refused(i64),
+    /// Saw so much.
     Balance(i64),
 }
 

@@ -96,43 +96,44 @@ fn are_texts(history: &History, items: &[Item]) -> bool {
 /// What contents consist of: bytes of texts, elements of lists.
 trait Element: Copy + Ord {
     /// A value as a whole content; `None`: it is none.
-    fn content(history: &History, value: Value) -> Option<Box<[Self]>>;
+    fn content(history: &History, value: Value) -> Option<&[Self]>;
     /// What appending a value adds.
-    fn appended(history: &History, value: Value) -> Option<Box<[Self]>>;
+    fn appended<'a>(history: &'a History, value: &'a Value) -> Option<&'a [Self]>;
 }
 
 impl Element for u8 {
-    fn content(history: &History, value: Value) -> Option<Box<[u8]>> {
+    fn content(history: &History, value: Value) -> Option<&[u8]> {
         match history.datum(value) {
-            Datum::Text(text) => Some(text.as_bytes().into()),
-            Datum::Nil => Some(Box::default()),
+            Datum::Text(text) => Some(text.as_bytes()),
+            Datum::Nil => Some(&[]),
             _ => None,
         }
     }
 
-    fn appended(history: &History, value: Value) -> Option<Box<[u8]>> {
-        u8::content(history, value)
+    fn appended<'a>(history: &'a History, value: &'a Value) -> Option<&'a [u8]> {
+        u8::content(history, *value)
     }
 }
 
 impl Element for Value {
-    fn content(history: &History, value: Value) -> Option<Box<[Value]>> {
+    fn content(history: &History, value: Value) -> Option<&[Value]> {
         match history.datum(value) {
-            Datum::List(list) => Some(list.into()),
-            Datum::Nil => Some(Box::default()),
+            Datum::List(list) => Some(list),
+            Datum::Nil => Some(&[]),
             _ => None,
         }
     }
 
-    fn appended(_: &History, value: Value) -> Option<Box<[Value]>> {
-        value.told().map(|value| Box::from([value]))
+    fn appended<'a>(_: &'a History, value: &'a Value) -> Option<&'a [Value]> {
+        (*value != Value::UNTOLD).then(|| std::slice::from_ref(value))
     }
 }
 
 /// The contents that were read of one object.
-struct Contents<T> {
+struct Contents<'a, T> {
+    history: &'a History,
     /// In order, each once.
-    read: Vec<Box<[T]>>,
+    read: Vec<&'a [T]>,
 }
 
 /// A content, as the range of those read that begin with it. [`LOST`]: none does.
@@ -146,26 +147,26 @@ struct Place {
 const LOST: Place = Place { first: 0, last: 0, length: 0 };
 
 /// An operation, ready to be applied.
-enum Step<T> {
+enum Step {
     /// Appends.
-    Append(Box<[T]>, Value),
+    Append(Value),
     /// Replaces the content.
     Write(Place),
     /// Returned this content; [`LOST`]: nothing that can be one.
     Read(Place),
 }
 
-impl<T: Element> Contents<T> {
-    fn new(history: &History, items: &[Item]) -> Contents<T> {
+impl<'a, T: Element> Contents<'a, T> {
+    fn new(history: &'a History, items: &[Item]) -> Contents<'a, T> {
         let told = |item: &&Item| !item.open && history.operation(item.op).end == End::Ok;
         let ops = items.iter().filter(told).map(|item| history.operation(item.op));
         let mut values: Vec<Value> = ops.filter(|op| op.f == Function::Read).map(|op| op.reply).collect();
         values.sort_unstable();
         values.dedup();
-        let mut read: Vec<Box<[T]>> = values.into_iter().filter_map(|value| T::content(history, value)).collect();
+        let mut read: Vec<&[T]> = values.into_iter().filter_map(|value| T::content(history, value)).collect();
         read.sort_unstable();
         read.dedup();
-        Contents { read }
+        Contents { history, read }
     }
 
     /// The content that begins like those in `place` and goes on with `rest`.
@@ -193,49 +194,49 @@ impl<T: Element> Contents<T> {
     }
 }
 
-impl<T: Element> Model for Contents<T> {
+impl<T: Element> Model for Contents<'_, T> {
     type State = Place;
-    type Op = Step<T>;
+    type Op = Step;
 
     fn initial(&self, history: &History) -> Place {
-        T::content(history, history.initial()).map_or(LOST, |content| self.place(&content))
+        T::content(history, history.initial()).map_or(LOST, |content| self.place(content))
     }
 
-    fn compile(&self, history: &History, op: &Operation, told: bool) -> Option<Step<T>> {
+    fn compile(&self, history: &History, op: &Operation, told: bool) -> Option<Step> {
         match op.f {
             _ if told && op.end == End::Refused => None,
-            Function::Append => Some(Step::Append(T::appended(history, op.arg)?, op.arg)),
-            Function::Write => Some(Step::Write(self.place(&T::content(history, op.arg)?))),
+            Function::Append => T::appended(history, &op.arg).map(|_| Step::Append(op.arg)),
+            Function::Write => Some(Step::Write(self.place(T::content(history, op.arg)?))),
             Function::Read if told => {
                 let seen = T::content(history, op.reply.told()?);
-                Some(Step::Read(seen.map_or(LOST, |content| self.place(&content))))
+                Some(Step::Read(seen.map_or(LOST, |content| self.place(content))))
             }
             _ => None,
         }
     }
 
-    fn apply(&self, place: &Place, op: &Step<T>) -> Option<Place> {
+    fn apply(&self, place: &Place, op: &Step) -> Option<Place> {
         match op {
-            Step::Append(rest, _) => Some(self.extended(*place, rest)),
+            Step::Append(value) => Some(self.extended(*place, T::appended(self.history, value)?)),
             Step::Write(place) => Some(*place),
             Step::Read(seen) => (seen == place && *seen != LOST).then_some(*place),
         }
     }
 
-    fn reads(&self, op: &Step<T>) -> bool {
+    fn reads(&self, op: &Step) -> bool {
         matches!(op, Step::Read(_))
     }
 
-    fn class(&self, op: &Step<T>) -> Option<u64> {
+    fn class(&self, op: &Step) -> Option<u64> {
         match op {
-            Step::Append(_, value) => Some(u64::from(value.bits())),
+            Step::Append(value) => Some(u64::from(value.bits())),
             Step::Write(LOST) => Some(u64::MAX),
             Step::Write(place) => Some(1 << 63 | u64::from(place.first) << 32 | u64::from(place.length)),
             Step::Read(_) => None,
         }
     }
 
-    fn hopeless(&self, _: &Place, op: &Step<T>) -> bool {
+    fn hopeless(&self, _: &Place, op: &Step) -> bool {
         matches!(op, Step::Read(LOST))
     }
 

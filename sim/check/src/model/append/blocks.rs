@@ -131,7 +131,7 @@ impl Blocks {
 
     /// Takes the operations in. `None`: some content could be read in several ways; the error: a read of what nobody wrote.
     fn read_all<T: Element>(&mut self, history: &History, items: &[Item]) -> Option<Result<(), OpId>> {
-        let mut texts: Vec<(Box<[T]>, Value)> = Vec::new();
+        let mut all: Vec<&[T]> = Vec::new();
         for item in items {
             let op = history.operation(item.op);
             let ret = op.settled().filter(|_| !item.open);
@@ -140,17 +140,14 @@ impl Blocks {
             if op.end == End::Fail || refused || !(put || op.f == Function::Append) {
                 continue;
             }
-            let text = if put { T::content(history, op.arg) } else { T::appended(history, op.arg) }?;
-            texts.push((text, op.arg));
+            all.push(if put { T::content(history, op.arg) } else { T::appended(history, &op.arg) }?);
             let ret = ret.unwrap_or(NEVER);
             self.writes.push(Write { source: item.op, call: op.called, ret, text: 0, put, taken: false });
         }
-        let all: Vec<Box<[T]>> = texts.iter().map(|(text, _)| text.clone()).collect();
-        let mut texts: Vec<Box<[T]>> = texts.into_iter().map(|(text, _)| text).collect();
+        let mut texts = all.clone();
         texts.sort_unstable();
         texts.dedup();
-        if texts.first().is_some_and(|text| text.is_empty()) || texts.windows(2).any(|two| two[1].starts_with(&two[0]))
-        {
+        if texts.first().is_some_and(|text| text.is_empty()) || texts.windows(2).any(|two| two[1].starts_with(two[0])) {
             return None;
         }
         for (write, text) in self.writes.iter_mut().zip(&all) {
@@ -162,7 +159,7 @@ impl Blocks {
     }
 
     /// Reads the contents as sequences of texts, each from where it differs from the one before.
-    fn parse<T: Element>(&mut self, history: &History, items: &[Item], texts: &[Box<[T]>]) -> Option<Result<(), OpId>> {
+    fn parse<T: Element>(&mut self, history: &History, items: &[Item], texts: &[&[T]]) -> Option<Result<(), OpId>> {
         self.nodes.push(Node { parent: NONE, text: NONE, depth: 0, head: NONE, length: 0 });
         let mut children: HashMap<(u32, u32), u32> = HashMap::new();
         let (mut last, mut content, mut path) = (Value::NIL, T::content(history, Value::NIL)?, vec![0u32]);
@@ -173,7 +170,7 @@ impl Blocks {
             };
             if seen != last {
                 let Some(now) = T::content(history, seen) else { return Some(Err(item.op)) };
-                let common = content.iter().zip(&now).take_while(|(a, b)| a == b).count();
+                let common = common(content, now);
                 while path.len() > 1 && self.nodes[path[path.len() - 1] as usize].length as usize > common {
                     path.pop();
                 }
@@ -185,7 +182,7 @@ impl Blocks {
                         break;
                     }
                     // The only text with which it can begin: the last one that is not greater.
-                    let text = texts.partition_point(|text| **text <= *rest).wrapping_sub(1);
+                    let text = texts.partition_point(|text| *text <= rest).wrapping_sub(1);
                     let Some(begin) = texts.get(text).filter(|text| rest.starts_with(text)) else {
                         return Some(Err(item.op));
                     };
@@ -237,34 +234,39 @@ impl Blocks {
         }
         // The first return of a put that came after a moment.
         let ended = |moment: u32| puts.get(puts.partition_point(|put| put.0 <= moment));
-        let mut clear = true;
+        let (mut clear, mut over) = (true, Vec::new());
         for at in 0..self.reads.len() {
-            let (read, mut epochs, mut over) = (&self.reads[at], Vec::new(), vec![self.reads[at].source]);
+            let read = &self.reads[at];
             let head = self.nodes[read.node as usize].head;
             let candidates = if head == NONE { &[] } else { self.writes_of(head, true) };
             if candidates.len() > REPEATED {
                 clear = false;
                 continue;
             }
+            // The latest epoch that it can be in, and how many there are.
+            let (mut latest, mut count) = ((0, NONE), 0);
+            over.clear();
+            if head == NONE || !self.writes_of(head, false).is_empty() {
+                match puts.first().filter(|put| put.1 < read.call) {
+                    None => (latest, count) = ((0, beginning), 1),
+                    Some(put) => over.push(put.2),
+                }
+            }
             for &(_, _, i) in candidates {
                 let put = &self.writes[i as usize];
                 match ended(put.ret).filter(|end| put.ret != NEVER && end.1 < read.call) {
-                    None if put.call < read.ret => epochs.push(i),
+                    None if put.call < read.ret => (latest, count) = (latest.max((put.call + 1, i)), count + 1),
                     None => over.push(put.source),
                     Some(end) => over.extend([put.source, end.2]),
                 }
             }
-            if head == NONE || !self.writes_of(head, false).is_empty() {
-                match puts.first().filter(|put| put.1 < read.call) {
-                    None => epochs.push(beginning),
-                    Some(put) => over.push(put.2),
-                }
+            if count == 0 {
+                over.push(read.source);
+                return Err(over);
             }
-            let latest = epochs.iter().copied().max_by_key(|&i| self.writes.get(i as usize).map_or(0, |put| put.call));
-            let Some(latest) = latest else { return Err(over) };
-            let known = epochs.len() == 1 || guess;
+            let known = count == 1 || guess;
             clear &= known;
-            self.reads[at].epoch = if known { latest } else { NONE };
+            self.reads[at].epoch = if known { latest.1 } else { NONE };
         }
         Ok(clear)
     }
@@ -419,6 +421,13 @@ impl Blocks {
         }
         Ok(())
     }
+}
+
+/// How many elements two contents have in common at their beginnings.
+fn common<T: Element>(a: &[T], b: &[T]) -> usize {
+    let same = a.chunks(64).zip(b.chunks(64)).take_while(|(a, b)| a == b).count() * 64;
+    let same = same.min(a.len()).min(b.len());
+    same + a[same..].iter().zip(&b[same..]).take_while(|(a, b)| a == b).count()
 }
 
 impl Block {
