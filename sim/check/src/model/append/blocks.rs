@@ -93,7 +93,9 @@ struct Block {
 pub struct Blocks {
     writes: Vec<Write>,
     /// Writes by text: first the appends, then the puts, each by call.
-    by_text: Vec<(u32, bool, u32)>,
+    by_text: Vec<u32>,
+    /// Where those of text t begin in it: at 2t the appends, at 2t + 1 the puts.
+    starts: Vec<u32>,
     reads: Vec<Read>,
     nodes: Vec<Node>,
     slots: Vec<Slot>,
@@ -153,8 +155,14 @@ impl Blocks {
         for (write, text) in self.writes.iter_mut().zip(&all) {
             write.text = texts.binary_search(text).map_or(NONE, |at| at as u32);
         }
-        self.by_text = (0u32..).zip(&self.writes).map(|(i, write)| (write.text, write.put, i)).collect();
-        self.by_text.sort_unstable();
+        self.by_text = (0..self.writes.len() as u32).collect();
+        let place = |write: &Write| 2 * write.text + u32::from(write.put);
+        self.by_text.sort_by_key(|&i| place(&self.writes[i as usize]));
+        let mut at = 0;
+        for start in 0..=2 * texts.len() as u32 {
+            at += self.by_text[at..].iter().take_while(|&&i| place(&self.writes[i as usize]) < start).count();
+            self.starts.push(at as u32);
+        }
         self.parse(history, items, &texts)
     }
 
@@ -214,10 +222,9 @@ impl Blocks {
     }
 
     /// The writes of a text: appends or puts.
-    fn writes_of(&self, text: u32, put: bool) -> &[(u32, bool, u32)] {
-        let start = self.by_text.partition_point(|&(t, p, _)| (t, p) < (text, put));
-        let length = self.by_text[start..].partition_point(|&(t, p, _)| (t, p) == (text, put));
-        &self.by_text[start..start + length]
+    fn writes_of(&self, text: u32, put: bool) -> &[u32] {
+        let at = 2 * text as usize + usize::from(put);
+        &self.by_text[self.starts[at] as usize..self.starts[at + 1] as usize]
     }
 
     fn find_epochs(&mut self, guess: bool) -> Result<bool, Vec<OpId>> {
@@ -252,7 +259,7 @@ impl Blocks {
                     Some(put) => over.push(put.2),
                 }
             }
-            for &(_, _, i) in candidates {
+            for &i in candidates {
                 let put = &self.writes[i as usize];
                 match ended(put.ret).filter(|end| put.ret != NEVER && end.1 < read.call) {
                     None if put.call < read.ret => (latest, count) = (latest.max((put.call + 1, i)), count + 1),
@@ -328,9 +335,10 @@ impl Blocks {
                         let write = &self.writes[i as usize];
                         !write.taken && write.call < slot.before && write.ret > after
                     };
-                    let mut fitting = all.iter().map(|&(_, _, i)| i).filter(|&i| fits(i));
-                    let first = if all.len() > REPEATED { None } else { fitting.next() };
-                    let only = first.is_some() && fitting.next().is_none();
+                    let fitting = all.iter().copied().filter(|&i| all.len() <= REPEATED && fits(i));
+                    // What certainly happened goes before what may have.
+                    let first = fitting.clone().min_by_key(|&i| self.writes[i as usize].ret);
+                    let only = fitting.take(2).count() == 1;
                     match first {
                         None if all.len() <= REPEATED => return Err(self.without(at, all)),
                         Some(first) if only || guess && round == 3 => write = first,
@@ -352,9 +360,9 @@ impl Blocks {
     }
 
     /// Suspects where nothing fits a slot: those that would, the reads that saw it first and its neighbour.
-    fn without(&self, at: usize, all: &[(u32, bool, u32)]) -> Vec<OpId> {
+    fn without(&self, at: usize, all: &[u32]) -> Vec<OpId> {
         let slot = &self.slots[at];
-        let mut suspects: Vec<OpId> = all.iter().map(|&(_, _, i)| self.writes[i as usize].source).collect();
+        let mut suspects: Vec<OpId> = all.iter().map(|&i| self.writes[i as usize].source).collect();
         let group = self.reads.iter().filter(|read| read.epoch == slot.epoch);
         let depth = |read: &&Read| self.nodes[read.node as usize].depth;
         suspects.extend(group.clone().filter(|r| depth(r) >= slot.depth).min_by_key(|r| r.ret).map(|r| r.source));
