@@ -134,6 +134,8 @@ struct Contents<'a, T> {
     history: &'a History,
     /// In order, each once.
     read: Vec<&'a [T]>,
+    /// Whether nothing is ever replaced.
+    grows: bool,
 }
 
 /// A content, as the range of those read that begin with it. [`LOST`]: none does.
@@ -166,7 +168,8 @@ impl<'a, T: Element> Contents<'a, T> {
         let mut read: Vec<&[T]> = values.into_iter().filter_map(|value| T::content(history, value)).collect();
         read.sort_unstable();
         read.dedup();
-        Contents { history, read }
+        let grows = items.iter().all(|item| history.operation(item.op).f != Function::Write);
+        Contents { history, read, grows }
     }
 
     /// The content that begins like those in `place` and goes on with `rest`.
@@ -236,8 +239,10 @@ impl<T: Element> Model for Contents<'_, T> {
         }
     }
 
-    fn hopeless(&self, _: &Place, op: &Step) -> bool {
-        matches!(op, Step::Read(LOST))
+    fn hopeless(&self, place: &Place, op: &Step) -> bool {
+        let Step::Read(seen) = op else { return false };
+        let begins = (place.first..place.last).contains(&seen.first) && place.length <= seen.length;
+        *seen == LOST || self.grows && !begins
     }
 
     fn promise(&self, place: &Place) -> u8 {

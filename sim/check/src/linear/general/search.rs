@@ -254,7 +254,8 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
-    /// Drops candidates that the model does not allow, or that are open and change nothing; the most promising goes last.
+    /// Drops candidates that the model does not allow, that are open and change nothing, or after which what is waited for
+    /// cannot come any more; the most promising goes last.
     fn rank(&mut self, from: usize, blocker: u32) {
         let Problem { model, ops, .. } = self.problem;
         let waiting = &ops[blocker as usize];
@@ -263,7 +264,8 @@ impl<'a, M: Model> Search<'a, M> {
             let op = &ops[i as usize];
             self.steps += 1;
             let Some(next) = model.apply(&self.state, &op.op) else { continue };
-            if op.ret == NEVER && next == self.state {
+            let useless = op.ret == NEVER && next == self.state;
+            if useless || !self.keep_longest && i != blocker && model.hopeless(&next, &waiting.op) {
                 continue;
             }
             let helps = i == blocker || waiting.reads && model.apply(&next, &waiting.op).is_some();

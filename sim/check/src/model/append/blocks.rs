@@ -213,12 +213,12 @@ impl Blocks {
 
     /// Finds the place of everything and compares times. `Ok(false)`: not everything has one. The error: suspects.
     fn arrange(&mut self, guess: bool) -> Result<bool, Vec<OpId>> {
-        let mut clear = self.find_epochs(guess)?;
+        let epochs_clear = self.find_epochs(guess)?;
         self.make_slots()?;
-        clear &= self.fill_slots(guess)?;
-        self.make_blocks(clear)?;
+        let slots_clear = self.fill_slots(guess)?;
+        self.make_blocks(epochs_clear)?;
         self.compare()?;
-        Ok(clear)
+        Ok(epochs_clear && slots_clear)
     }
 
     /// The writes of a text: appends or puts.
@@ -373,8 +373,8 @@ impl Blocks {
         suspects
     }
 
-    /// Puts blocks together. `clear`: what has no place was seen by nobody.
-    fn make_blocks(&mut self, clear: bool) -> Result<(), Vec<OpId>> {
+    /// Puts blocks together. An append without a place was certainly seen by nobody if no place is left for its text.
+    fn make_blocks(&mut self, epochs_clear: bool) -> Result<(), Vec<OpId>> {
         let beginning = self.writes.len() as u32;
         self.blocks.clear();
         let mut slots = self.slots.iter().peekable();
@@ -395,7 +395,10 @@ impl Blocks {
             }
             self.blocks.push(block);
         }
-        for write in self.writes.iter().filter(|write| !write.taken && write.ret != NEVER && (clear || write.put)) {
+        let mut left: Vec<u32> = self.slots.iter().filter(|slot| slot.write == NONE).map(|slot| slot.text).collect();
+        left.sort_unstable();
+        let alone = |write: &&Write| write.put || epochs_clear && left.binary_search(&write.text).is_err();
+        for write in self.writes.iter().filter(|write| !write.taken && write.ret != NEVER).filter(alone) {
             let mut block = Block::new(write.source, false);
             block.push(block.last_call, write.source, write.call, write.ret)?;
             self.blocks.push(block);
