@@ -8,6 +8,7 @@
 //! - [`model`]: the sequential specifications: what an object does when one client at a time uses it.
 //! - [`linear`]: linearizability: which procedure decides which part of a history, and the verdicts.
 //! - [`evidence`]: the smallest impossible prefix and the few operations in it that clash, in words and drawn.
+//! - [`certificate`]: verdicts that a stranger can check, and the small verifier that does.
 //!
 //! ```
 //! use seaworthy_check::{Call, Options, Recorder, Reply, Verdict, check};
@@ -21,6 +22,7 @@
 //! println!("{report}");
 //! ```
 
+pub mod certificate;
 pub mod evidence;
 pub mod format;
 pub mod generate;

@@ -13,6 +13,8 @@
 
 mod explain;
 
+pub use explain::{diagram, words};
+
 use crate::history::{History, KeyId, OpId};
 use crate::linear::{Answer, Item, Judge, Limits, Options};
 use std::fmt;
@@ -77,16 +79,18 @@ pub(crate) fn gather(
     let breaks = breaks.map_or(OpId(0), |item| item.op);
     let core = search.smallest_core(&prefix);
     let minimal = search.sure;
+    let all: Vec<OpId> = prefix.iter().map(|item| item.op).collect();
+    let (anomaly, explanation) = explain::words(history, breaks, &core, &all, minimal);
     let order = judge.longest(history, &prefix, Limits { steps: ORDER_STEPS, memory: options.memory });
     Evidence {
         part: history.key(key).into_owned(),
-        anomaly: String::new(),
+        anomaly,
         breaks: Some(breaks),
         event: Some(event),
         minimal,
         edges: Vec::new(),
         order,
-        explanation: explain::words(history, breaks, &core, &prefix, minimal),
+        explanation,
         diagram: explain::diagram(history, breaks, &core),
         core,
     }

@@ -1,0 +1,141 @@
+//! Verdicts that a stranger can check: for every part an order that explains it, or the operations that no order explains.
+//!
+//! A certificate is JSON lines: a header, then one claim for each part of the history, in the order of the parts.
+//!
+//! ```text
+//! {"certificate":1,"property":"linearizable","model":"kv","operations":5,"parts":2,"fingerprint":"9f0c…"}
+//! {"verdict":"valid","part":0,"name":"k1","order":[0,2,1]}
+//! {"verdict":"invalid","part":1,"name":"k2","core":[3,4]}
+//! ```
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `certificate` | version of this format: 1 |
+//! | `property`, `model` | what is claimed, by which sequential specification |
+//! | `operations`, `parts`, `fingerprint` | of the history: [`fingerprint()`], so that it certifies this one only |
+//! | `part`, `name` | the key's number, from 0 in the order of first use; its name is for people |
+//! | `order` | operations, by their number from 0 in the order of their calls |
+//! | `core` | operations that cannot be ordered, whatever the other operations of the part did |
+//! | `why` | of an `unknown` verdict, which claims nothing |
+//!
+//! **What is verified** ([`verify`]). An order: it has only operations of its part, none twice, none that failed, and all whose
+//! outcome is known (but reads that were told nothing); none stands behind one that was called after its return; and the
+//! specification gives all the replies in this order. That takes one pass. A core: that there is no order of it with the
+//! other operations of the part taking place at any time after their calls, or never; by trying all of them, up to
+//! [`verify::MAX_CORE`] operations and [`verify::MAX_STATES`] configurations. Beyond, the claim counts as unverified.
+//!
+//! **What is not verified.** That the history file says what happened, that the reader took it as it was meant, that the
+//! fingerprint does not collide (it is no cryptographic hash), that a core is the smallest, the words of the evidence, and
+//! verdicts on other properties than linearizability, for which there are no certificates.
+
+mod fingerprint;
+mod step;
+pub mod verify;
+
+pub use fingerprint::fingerprint;
+pub use verify::{Error, Verified, verify};
+
+use crate::history::{History, KeyId, OpId};
+use crate::linear::{Item, Limits, Options, Report, Verdict, parts};
+use crate::model::Kind;
+use serde::{Deserialize, Serialize};
+
+/// Version of the format.
+pub const VERSION: u32 = 1;
+
+/// The first line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    certificate: u32,
+    property: String,
+    model: String,
+    operations: u64,
+    parts: u32,
+    fingerprint: String,
+}
+
+/// What is claimed of a part.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "lowercase", deny_unknown_fields)]
+enum Claim {
+    Valid { part: u32, name: String, order: Vec<u32> },
+    Invalid { part: u32, name: String, core: Vec<u32> },
+    Unknown { part: u32, name: String, why: String },
+}
+
+/// Why there is no certificate of a report.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotOffered(pub String);
+
+impl std::fmt::Display for NotOffered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotOffered {}
+
+/// Certifies a report on the linearizability of a history; `witness` gives an order of a valid part, if it can. Where it
+/// cannot, the claim is `unknown`.
+///
+/// # Errors
+/// When the report is on another property, or does not have the parts of this history.
+pub fn write(
+    history: &History,
+    kind: Kind,
+    report: &Report,
+    mut witness: impl FnMut(KeyId) -> Option<Vec<OpId>>,
+) -> Result<String, NotOffered> {
+    if report.property != "linearizable" {
+        let what = format!("there are certificates of linearizability only, not of what is {}", report.property);
+        return Err(NotOffered(what));
+    }
+    let named = |(key, part): (u32, &crate::PartReport)| part.name == history.key(KeyId(key));
+    if report.parts.len() != history.keys() as usize || !(0..).zip(&report.parts).all(named) {
+        return Err(NotOffered("the report is not on the parts of this history".to_owned()));
+    }
+    let header = Header {
+        certificate: VERSION,
+        property: report.property.to_owned(),
+        model: kind.name().to_owned(),
+        operations: history.operations().len() as u64,
+        parts: history.keys(),
+        fingerprint: format!("{:032x}", fingerprint(history)),
+    };
+    let numbers = |ops: &[OpId]| ops.iter().map(|op| op.0).collect::<Vec<u32>>();
+    let mut lines = vec![line(&header)?];
+    for (part, verdict) in (0..).zip(&report.parts) {
+        let name = verdict.name.clone();
+        let claim = match &verdict.verdict {
+            Verdict::Valid => match witness(KeyId(part)) {
+                Some(order) => Claim::Valid { part, name, order: numbers(&order) },
+                None => {
+                    Claim::Unknown { part, name, why: "valid, but no order was found within the limits".to_owned() }
+                }
+            },
+            Verdict::Invalid(evidence) => Claim::Invalid { part, name, core: numbers(&evidence.core) },
+            Verdict::Unknown(why) => Claim::Unknown { part, name, why: why.clone() },
+        };
+        lines.push(line(&claim)?);
+    }
+    Ok(lines.join("\n") + "\n")
+}
+
+fn line(value: &impl Serialize) -> Result<String, NotOffered> {
+    serde_json::to_string(value).map_err(|error| NotOffered(error.to_string()))
+}
+
+/// [`write`], with orders found by the model's own procedures.
+///
+/// # Errors
+/// As [`write`].
+pub fn certify(history: &History, kind: Kind, report: &Report, options: &Options) -> Result<String, NotOffered> {
+    let parts = parts(history);
+    let mut judge = kind.judge();
+    write(history, kind, report, |key| {
+        let ops = parts.get(key.0 as usize)?.ops.iter();
+        let items: Vec<Item> = ops.map(|&op| Item { op, open: false }).collect();
+        judge.witness(history, &items, Limits { steps: options.steps, memory: options.memory })
+    })
+}

@@ -1,0 +1,296 @@
+//! The verifier of certificates. It shares no code with what they are made by: it has its own sequential specifications, and
+//! tries all orders of a core, with a memory of configurations. See [`super`] for what is and what is not verified.
+
+use super::step::{State, makes};
+use super::{Claim, Header, VERSION, fingerprint};
+use crate::history::{Condition, Datum, End, Function as F, History, KeyId, NEVER, Operation, UNTOLD_REVISION, Value};
+use crate::model::Kind;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// Operations of a core that are tried.
+pub const MAX_CORE: usize = 128;
+/// Configurations that are tried for a core.
+pub const MAX_STATES: usize = 400_000;
+
+/// What holds of a part, by a certificate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verified {
+    /// The order explains it: valid.
+    Valid,
+    /// No order explains the core: not valid.
+    Invalid,
+    /// The certificate claims nothing, or the core is beyond the bounds; why.
+    Unknown(String),
+}
+
+/// Where a certificate is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Error {
+    /// Line of the certificate, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.what)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Verifies a certificate of a history: what it proves of each part.
+///
+/// # Errors
+/// The first line that is not what can come there, is not on this history, or is not true.
+pub fn verify(history: &History, text: &str) -> Result<Vec<Verified>, Error> {
+    let mut lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
+    let (_, first) = lines.next().unwrap_or((1, ""));
+    let kind = header(history, first).map_err(|what| Error { line: 1, what })?;
+    let mut parts: Vec<Vec<u32>> = vec![Vec::new(); history.keys() as usize];
+    for (i, op) in (0..).zip(history.operations()) {
+        parts.get_mut(op.key.0 as usize).into_iter().for_each(|part| part.push(i));
+    }
+    let mut verified = Vec::new();
+    for (line, text) in lines {
+        let wrong = |what: String| Error { line, what };
+        let claim: Claim = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        let (Claim::Valid { part, .. } | Claim::Invalid { part, .. } | Claim::Unknown { part, .. }) = &claim;
+        let ops = parts.get(verified.len()).filter(|_| *part as usize == verified.len());
+        let ops =
+            ops.ok_or_else(|| wrong(format!("part {part} comes where {} should, of {}", verified.len(), parts.len())))?;
+        let key = KeyId(*part);
+        verified.push(
+            match claim {
+                Claim::Valid { order, .. } => ordered(history, kind, key, ops, &order).map(|()| Verified::Valid),
+                Claim::Invalid { core, .. } => refuted(history, kind, key, ops, &core),
+                Claim::Unknown { why, .. } => Ok(Verified::Unknown(why)),
+            }
+            .map_err(wrong)?,
+        );
+    }
+    if verified.len() < parts.len() {
+        let what = format!("the certificate ends after {} of {} parts", verified.len(), parts.len());
+        return Err(Error { line: text.lines().count() + 1, what });
+    }
+    Ok(verified)
+}
+
+fn header(history: &History, text: &str) -> Result<Kind, String> {
+    let header: Header = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let kind = Kind::named(&header.model).ok_or_else(|| format!("there is no model {:?}", header.model))?;
+    let print = format!("{:032x}", fingerprint(history));
+    let size = (history.operations().len() as u64, history.keys());
+    match () {
+        () if header.certificate != VERSION => Err(format!("version {} is not known", header.certificate)),
+        () if header.property != "linearizable" => Err(format!("there are no certificates of {:?}", header.property)),
+        () if size != (header.operations, header.parts) => Err("the history has another size".to_owned()),
+        () if print != header.fingerprint => Err(format!("the history has the fingerprint {print}: it is another one")),
+        () => kind.accepts(history).map(|()| kind).map_err(|misfit| misfit.what),
+    }
+}
+
+/// Verifies an order, in one pass over it.
+fn ordered(history: &History, kind: Kind, key: KeyId, ops: &[u32], order: &[u32]) -> Result<(), String> {
+    let mut listed = BTreeSet::new();
+    let (mut state, mut latest) = (State::first(kind, history), (0, 0));
+    for &i in order {
+        let op = history.operations().get(i as usize).filter(|op| op.key == key);
+        let op = op.ok_or_else(|| format!("operation {i} is not one of this part"))?;
+        let what = match op.settled() {
+            _ if !listed.insert(i) => "comes twice".to_owned(),
+            _ if op.end == End::Fail => "failed, and cannot have taken place".to_owned(),
+            Some(ret) if ret < latest.0 => format!("had returned before operation {} was called", latest.1),
+            settled if !state.step(history, op, &history.condition(op), settled.is_some()) => {
+                format!("cannot give its reply here: {state:?}")
+            }
+            _ => {
+                latest = latest.max((op.called, i));
+                continue;
+            }
+        };
+        return Err(format!("operation {i} {what}"));
+    }
+    match ops.iter().find(|&&i| !listed.contains(&i) && must(kind, &history.operations()[i as usize])) {
+        Some(i) => Err(format!("operation {i} is missing")),
+        None => Ok(()),
+    }
+}
+
+/// Whether it must take place: its outcome is known, and says something.
+fn must(kind: Kind, op: &Operation) -> bool {
+    let told = !(matches!(op.f, F::Read | F::Contains) && op.reply == Value::UNTOLD);
+    // Why these should refuse an operation the models do not say: it changed nothing.
+    let moot = matches!(kind, Kind::Append | Kind::Counter | Kind::Sequence) || op.f == F::Enqueue;
+    op.settled().is_some() && told && !(moot && op.end == End::Refused)
+}
+
+/// The state after operations in an order: `None` when they cannot give their replies. For the pages.
+pub(crate) fn replay(history: &History, kind: Kind, order: &[crate::OpId]) -> Option<Vec<State>> {
+    let mut state = State::first(kind, history);
+    let step = |id: &crate::OpId| {
+        let op = history.operation(*id);
+        state.step(history, op, &history.condition(op), op.settled().is_some()).then(|| state.clone())
+    };
+    order.iter().map(step).collect()
+}
+
+/// An operation as it is tried: in a core, or one of a class of others with equal effect and these calls.
+struct Act {
+    op: Operation,
+    when: Condition,
+    calls: Vec<u32>,
+}
+
+/// Verifies that no order of the core exists: at first with the others' conditions dropped, and the values that the core
+/// does not name made equal, which only makes an order easier to find.
+fn refuted(history: &History, kind: Kind, key: KeyId, ops: &[u32], core: &[u32]) -> Result<Verified, String> {
+    if core.len() > MAX_CORE {
+        return Ok(Verified::Unknown(format!("the core has more than {MAX_CORE} operations")));
+    }
+    let mut required = Vec::new();
+    let sorted: BTreeSet<u32> = core.iter().copied().collect();
+    for &i in core {
+        let op = history.operations().get(i as usize).filter(|op| op.key == key && must(kind, op));
+        let op = *op.ok_or_else(|| format!("operation {i} is not one of this part with a known outcome"))?;
+        required.push(Act { op, when: history.condition(&op), calls: vec![op.called] });
+    }
+    if sorted.len() < core.len() {
+        return Err("an operation comes twice".to_owned());
+    }
+    let others: Vec<Operation> =
+        ops.iter().filter(|i| !sorted.contains(i)).map(|&i| history.operations()[i as usize]).collect();
+    let cell = matches!(kind, Kind::Register | Kind::CasRegister | Kind::Kv);
+    for relaxed in [true, false].into_iter().filter(|&relaxed| cell || !relaxed) {
+        match Search::new(history, kind, &required, &others, relaxed).finds_order() {
+            Some(false) => return Ok(Verified::Invalid),
+            Some(true) if !relaxed => return Err("the operations of the core can be ordered".to_owned()),
+            Some(true) => {}
+            None => return Ok(Verified::Unknown(format!("more than {MAX_STATES} configurations of the core"))),
+        }
+    }
+    Err("the core was not tried".to_owned())
+}
+
+struct Search<'a> {
+    history: &'a History,
+    kind: Kind,
+    required: &'a [Act],
+    others: Vec<Act>,
+    relaxed: bool,
+    /// Revisions matter.
+    counts: bool,
+    /// The values that the core names; of a cell, when relaxed, all others are one.
+    named: BTreeSet<Value>,
+}
+
+/// What took place, how many of each class did, the state, and whether one of the others was last.
+type Node = (u128, Vec<u32>, State, bool);
+
+impl<'a> Search<'a> {
+    fn new(history: &'a History, kind: Kind, required: &'a [Act], others: &[Operation], relaxed: bool) -> Search<'a> {
+        let mut named = BTreeSet::from([Value::NIL]);
+        for act in required {
+            named.extend([act.op.reply, act.op.compare]);
+            named.extend(matches!(kind, Kind::Set).then_some(act.op.arg));
+            if let Datum::List(list) = history.datum(act.op.reply) {
+                named.extend(list);
+            }
+        }
+        let asks = |op: &Operation, when: &Condition| op.revision != UNTOLD_REVISION || when.revision.is_some();
+        let mut counts = required.iter().any(|act| asks(&act.op, &act.when));
+        let mut classes: BTreeMap<_, Act> = BTreeMap::new();
+        for op in others.iter().filter(|op| op.end != End::Fail && !matches!(op.f, F::Read | F::Contains)) {
+            let when = if relaxed { Condition::ALWAYS } else { history.condition(op) };
+            counts |= when.revision.is_some();
+            let mut op = *op;
+            match kind {
+                Kind::Register | Kind::CasRegister | Kind::Kv if relaxed && !named.contains(&op.arg) => {
+                    op.arg = Value::UNTOLD
+                }
+                // Elements that the core does not name can only be in the way.
+                Kind::Set | Kind::Queue if op.arg.told().is_some_and(|arg| !named.contains(&arg)) => continue,
+                Kind::Lock => {}
+                _ => op.process = 0,
+            }
+            let class = (op.f, op.arg, when, op.process);
+            classes.entry(class).or_insert(Act { op, when, calls: Vec::new() }).calls.push(op.called);
+        }
+        let others = classes.into_values().collect();
+        Search { history, kind, required, others, relaxed, counts, named }
+    }
+
+    /// Whether the required can be ordered with some of the others; `None`: too many configurations.
+    fn finds_order(&self) -> Option<bool> {
+        let first = (0, vec![0; self.others.len()], self.merged(State::first(self.kind, self.history)), false);
+        let mut seen = BTreeSet::from([first.clone()]);
+        let mut left = vec![first];
+        while let Some((done, used, state, idle)) = left.pop() {
+            let pending = || (0..self.required.len()).filter(move |i| done >> i & 1 == 0);
+            let deadline = pending().map(|i| self.required[i].op.returned).min().unwrap_or(NEVER);
+            if deadline == NEVER {
+                return Some(true);
+            }
+            let mut next: Vec<Node> = Vec::new();
+            for i in pending().filter(|&i| self.required[i].op.called < deadline) {
+                next.extend(
+                    self.after(&state, &self.required[i], true)
+                        .map(|state| (done | 1 << i, used.clone(), state, false)),
+                );
+            }
+            // Of unconditional writes that nobody looks between, only the last counts, unless they are counted.
+            for (class, act) in self.others.iter().enumerate().filter(|_| !idle || !self.relaxed || self.counts) {
+                if act.calls.get(used[class] as usize).is_none_or(|&call| call > deadline) {
+                    continue;
+                }
+                if let Some(state) = self.after(&state, act, false).filter(|next| *next != state) {
+                    let mut used = used.clone();
+                    used[class] += 1;
+                    next.push((done, used, state, true));
+                }
+            }
+            for node in next.into_iter().filter(|(done, _, state, _)| !self.hopeless(*done, state)) {
+                if seen.insert(node.clone()) {
+                    left.push(node);
+                }
+            }
+            if seen.len() > MAX_STATES {
+                return None;
+            }
+        }
+        Some(false)
+    }
+
+    fn after(&self, state: &State, act: &Act, told: bool) -> Option<State> {
+        let mut next = state.clone();
+        next.step(self.history, &act.op, &act.when, told).then(|| self.merged(next))
+    }
+
+    fn merged(&self, state: State) -> State {
+        match state {
+            State::Cell(value, count) => {
+                let other = self.relaxed && !self.named.contains(&value);
+                State::Cell(if other { Value::UNTOLD } else { value }, if self.counts { count } else { 0 })
+            }
+            state => state,
+        }
+    }
+
+    /// Whether something pending cannot come any more: its revision is gone, or its text has another beginning.
+    fn hopeless(&self, done: u128, state: &State) -> bool {
+        let grows = !self.required.iter().chain(&self.others).any(|act| act.op.f == F::Write);
+        let mut pending = (0..self.required.len()).filter(|i| done >> i & 1 == 0).map(|i| &self.required[i].op);
+        match state {
+            State::Cell(_, count) => pending.any(|op| {
+                let after = u64::from(op.end == End::Refused || op.f == F::Read);
+                op.revision != UNTOLD_REVISION && op.reply != Value::NIL && *count > u64::from(op.revision) + after
+            }),
+            State::Pieces(held) if grows => {
+                pending.any(|op| op.f == F::Read && !makes(self.history, held, op.reply, true))
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! What is wrong with a register or key: stale reads, lost updates, values from nowhere.
+
+use super::Found;
+use super::show::{at, quoted};
+use crate::history::{Call, History, KvOperation, OpId, Outcome, Reply, Value, Version};
+
+/// The first rule that matches.
+pub(super) fn find(history: &History, prefix: &[OpId], focus: &[OpId]) -> Option<Found> {
+    let kv = |ops: &[OpId]| ops.iter().map(|&op| history.kv(op)).collect::<Vec<_>>();
+    let case = Case { history, prefix: kv(prefix), focus: kv(focus) };
+    case.wrong_refusal().or_else(|| case.single()).or_else(|| case.pair()).or_else(|| case.counted())
+}
+
+struct Case<'a> {
+    history: &'a History,
+    prefix: Vec<KvOperation>,
+    focus: Vec<KvOperation>,
+}
+
+impl Case<'_> {
+    /// Those in the prefix that can have written a value (`None`: removed the key).
+    fn writers(&self, value: Option<Value>) -> impl Iterator<Item = &KvOperation> {
+        self.prefix
+            .iter()
+            .filter(move |op| op.outcome != Outcome::Fail && !is_refused(op) && written(op) == Some(value))
+    }
+
+    /// What the key held at first.
+    fn initial(&self) -> Option<Value> {
+        Some(self.history.initial()).filter(|&value| value != Value::NIL)
+    }
+
+    /// The only way in which the key can have come to hold a value.
+    fn only_writer(&self, value: Option<Value>) -> Option<&KvOperation> {
+        let mut writers = self.writers(value);
+        writers.next().filter(|_| writers.next().is_none() && value != self.initial())
+    }
+
+    /// A write that was refused because of a state which it asked for.
+    fn wrong_refusal(&self) -> Option<Found> {
+        self.focus.iter().find_map(|op| {
+            let Outcome::Ok(Reply::Refused(instead)) = op.outcome else { return None };
+            let when = op.call.condition()?;
+            let deletes_nothing = instead.is_none() && matches!(op.call, Call::Delete { .. });
+            let revision_meets = |n: i64| match instead {
+                None => n == -1,
+                Some(seen) => seen.revision.is_some_and(|r| u64::try_from(n) == Ok(r)),
+            };
+            let value_meets = |value| if value == Value::NIL { None } else { Some(value) } == instead.map(|v| v.value);
+            let meets = when.exists.is_none_or(|wanted| wanted == instead.is_some())
+                && when.value.is_none_or(value_meets)
+                && when.revision.is_none_or(revision_meets);
+            (meets && !deletes_nothing)
+                .then(|| ("wrong refusal", format!("{}, but with that its condition holds", self.fact(op))))
+        })
+    }
+
+    /// A value that nobody can have written.
+    fn single(&self) -> Option<Found> {
+        let history = self.history;
+        for op in &self.focus {
+            let Some(Some(version)) = seen(op) else { continue };
+            if self.writers(Some(version.value)).next().is_some() || Some(version.value) == self.initial() {
+                continue;
+            }
+            let ops = (0..history.operations().len() as u32).map(|i| history.kv(OpId(i)));
+            let same = ops.filter(|other| other.key == op.key && written(other) == Some(Some(version.value)));
+            let same: Vec<KvOperation> = same.collect();
+            let void = same.iter().find(|w| w.outcome == Outcome::Fail || is_refused(w));
+            let what = self.fact(op);
+            return Some(match (void, same.first()) {
+                (Some(w), _) if w.called.index < op.settled()? => {
+                    let how = if is_refused(w) { "was refused" } else { "had failed, which means it never happened" };
+                    let text = format!("{what}, but the only write of that value, {}, {how}", self.whose(w));
+                    ("dirty read", text)
+                }
+                (_, Some(w)) => {
+                    let called = self.at(w.called.index);
+                    let whose = self.whose(w);
+                    let text =
+                        format!("{what}, but nobody had written that value yet: {whose} was called only at {called}");
+                    ("future read", text)
+                }
+                (_, None) => ("phantom value", format!("{what}, but nobody ever wrote that value")),
+            });
+        }
+        None
+    }
+
+    /// Two operations whose replies exclude each other.
+    fn pair(&self) -> Option<Found> {
+        let ops = &self.focus;
+        let pairs = || ops.iter().enumerate().flat_map(|(i, a)| ops[i + 1..].iter().map(move |b| (a, b)));
+        let ordered = || ops.iter().flat_map(|a| ops.iter().map(move |b| (a, b)));
+        pairs()
+            .find_map(|(a, b)| self.same_revision(a, b))
+            .or_else(|| ordered().find_map(|(a, b)| self.older_revision(a, b)))
+            .or_else(|| pairs().find_map(|(a, b)| self.replaced_twice(a, b)))
+            .or_else(|| ops.iter().find_map(|op| self.overwritten(op)))
+            .or_else(|| ordered().find_map(|(a, b)| self.backwards(a, b)))
+    }
+
+    /// Two writes, or two values, at one revision.
+    fn same_revision(&self, a: &KvOperation, b: &KvOperation) -> Option<Found> {
+        let r = told(a).filter(|&r| told(b) == Some(r))?;
+        let (value_a, value_b) = (value_after(a)?, value_after(b)?);
+        if seen(a).is_none() && seen(b).is_none() {
+            let text = format!(
+                "lost update: {} (returned at {}) and {} (returned at {}) were both told revision r{r}, so one has \
+                 overwritten the other unseen",
+                self.whose(a),
+                self.at(a.settled()?),
+                self.whose(b),
+                self.at(b.settled()?)
+            );
+            return Some(("lost update", text));
+        }
+        (value_a != value_b).then(|| {
+            let text = format!("two values at one revision: at r{r}, {}, and {}", self.fact(a), self.fact(b));
+            ("two values at one revision", text)
+        })
+    }
+
+    /// `b` was called after `a` had returned, and was told an older revision.
+    fn older_revision(&self, a: &KvOperation, b: &KvOperation) -> Option<Found> {
+        let history = self.history;
+        let (new, old) = (told(a)?, told(b)?);
+        let ret = a.settled().filter(|&ret| ret < b.called.index)?;
+        let before = match seen(a) {
+            Some(_) => format!("{} had already seen {} by {}", subject(a), version(history, seen(a)?), self.at(ret)),
+            None => format!("{} ({}) had returned at {}", self.whose(a), revision(told(a)), self.at(ret)),
+        };
+        let what = self.fact(b);
+        if seen(b).is_none() {
+            let text = format!("the revision goes back: {what}, but {before}");
+            return (old <= new).then_some(("revision goes back", text));
+        }
+        let by = match new.checked_sub(old).filter(|&by| by > 0)? {
+            1 => "1 revision".to_owned(),
+            n => format!("{n} revisions"),
+        };
+        Some(match seen(a) {
+            Some(_) => ("reads go backwards", format!("{what}, but {before}: reads go backwards by {by}")),
+            None => (stale(b), format!("{what}, but {before}: {} is stale by {by}", noun(b))),
+        })
+    }
+
+    /// Two compare-and-sets took the place of a value that was there once.
+    fn replaced_twice(&self, a: &KvOperation, b: &KvOperation) -> Option<Found> {
+        let from = |op: &KvOperation| match op.outcome {
+            Outcome::Ok(Reply::Done { .. }) if value_after(op) != Some(op.call.condition()?.value) => {
+                op.call.condition()?.value
+            }
+            _ => None,
+        };
+        let value = from(a).filter(|&value| from(b) == Some(value) && value != Value::NIL)?;
+        let origin = if Some(value) == self.initial() && self.writers(Some(value)).next().is_none() {
+            "which was there at first and was never written again".to_owned()
+        } else {
+            format!("which was written only once, by process {}", self.only_writer(Some(value))?.process)
+        };
+        let text = format!(
+            "lost update: {} (returned at {}) and {} (returned at {}) both replaced {}, {origin}",
+            self.whose(a),
+            self.at(a.settled()?),
+            self.whose(b),
+            self.at(b.settled()?),
+            quoted(self.history, value),
+        );
+        Some(("lost update", text))
+    }
+
+    /// `op` saw what another write, settled before `op` was called, had certainly replaced.
+    fn overwritten(&self, op: &KvOperation) -> Option<Found> {
+        let value = seen(op)?.map(|v| v.value);
+        let since = match self.only_writer(value) {
+            Some(writer) => Some(writer.settled()?),
+            // The key held it at the beginning, and nobody wrote it since.
+            None if value == self.initial() && self.writers(value).next().is_none() => None,
+            None => return None,
+        };
+        let newer = self.focus.iter().filter(|w| matches!(w.outcome, Outcome::Ok(Reply::Done { .. })));
+        let mut newer =
+            newer.filter(|w| value_after(w) != Some(value) && since.is_none_or(|since| w.called.index > since));
+        let w = newer.find(|w| w.settled().is_some_and(|ret| ret < op.called.index))?;
+        let gap = match (since, value) {
+            (Some(since), _) => {
+                format!(", which was called after that value's only write had returned at {}, ", self.at(since))
+            }
+            (None, Some(_)) => ", of another value than the one there at first, which nobody wrote, ".to_owned(),
+            (None, None) => " ".to_owned(),
+        };
+        let (what, whose, ret) = (self.fact(op), self.whose(w), self.at(w.settled()?));
+        Some((stale(op), format!("{what}, but {whose}{gap}had returned at {ret}: {} is stale", noun(op))))
+    }
+
+    /// `a` saw a newer value than `b`, which was called later. Without revisions: by the order of the values' only writers.
+    fn backwards(&self, a: &KvOperation, b: &KvOperation) -> Option<Found> {
+        let history = self.history;
+        let (new, old) = (seen(a)??, seen(b)??);
+        let ret = a.settled().filter(|&ret| ret < b.called.index)?;
+        let (later, earlier) = (self.only_writer(Some(new.value))?, self.only_writer(Some(old.value))?);
+        let gone = earlier.settled().filter(|&gone| gone < later.called.index)?;
+        let text = format!(
+            "{}, but {} had already seen {} by {}, whose only write was called at {}, after the only write of {} had \
+             returned at {}: reads go backwards",
+            self.fact(b),
+            subject(a),
+            version(history, seen(a)?),
+            self.at(ret),
+            self.at(later.called.index),
+            quoted(history, old.value),
+            self.at(gone),
+        );
+        Some(("reads go backwards", text))
+    }
+
+    /// A revision that the writes called so far cannot have reached.
+    fn counted(&self) -> Option<Found> {
+        self.focus.iter().find_map(|op| {
+            let (r, ret) = (told(op)?, op.settled()?);
+            let writes =
+                self.prefix.iter().filter(|w| w.outcome != Outcome::Fail && !is_refused(w) && w.call != Call::Get);
+            let writes = writes.filter(|w| w.called.index < ret).count() as u64;
+            let most = writes.checked_sub(1).map_or("no revision".to_owned(), |n| format!("r{n} at most"));
+            (r >= writes).then(|| {
+                let text = format!(
+                    "{}, but by then only {writes} writes had been called, which reach {most}: a write was applied more \
+                     than once",
+                    self.fact(op)
+                );
+                ("write applied twice", text)
+            })
+        })
+    }
+
+    fn at(&self, event: u32) -> String {
+        at(self.history, event)
+    }
+
+    /// Who saw what, and when.
+    fn fact(&self, op: &KvOperation) -> String {
+        let (called, ret) = (self.at(op.called.index), self.at(op.settled().unwrap_or_default()));
+        format!("{} {} between {called} and {ret}", subject(op), saw(self.history, op))
+    }
+
+    fn whose(&self, op: &KvOperation) -> String {
+        match op.call {
+            Call::Put { value, .. } => format!("process {}'s write of {}", op.process, quoted(self.history, value)),
+            Call::Get | Call::Delete { .. } => format!("process {}'s {}", op.process, name(&op.call)),
+        }
+    }
+}
+
+fn stale(op: &KvOperation) -> &'static str {
+    if op.call == Call::Get { "stale read" } else { "stale refusal" }
+}
+
+/// What an answered operation saw; the inner `None`: that the key is missing.
+fn seen(op: &KvOperation) -> Option<Option<Version>> {
+    match op.outcome {
+        Outcome::Ok(Reply::Got(seen) | Reply::Refused(seen)) => Some(seen),
+        _ => None,
+    }
+}
+
+fn is_refused(op: &KvOperation) -> bool {
+    matches!(op.outcome, Outcome::Ok(Reply::Refused(_) | Reply::Declined))
+}
+
+fn told(op: &KvOperation) -> Option<u64> {
+    match op.outcome {
+        Outcome::Ok(Reply::Got(seen) | Reply::Refused(seen)) => seen?.revision,
+        Outcome::Ok(Reply::Done { revision }) => revision,
+        Outcome::Ok(Reply::Declined) | Outcome::Fail | Outcome::Info => None,
+    }
+}
+
+/// What a call would leave behind.
+fn written(op: &KvOperation) -> Option<Option<Value>> {
+    match op.call {
+        Call::Get => None,
+        Call::Put { value, .. } => Some((value != Value::NIL).then_some(value)),
+        Call::Delete { .. } => Some(None),
+    }
+}
+
+/// What the key certainly held right after the operation took place.
+fn value_after(op: &KvOperation) -> Option<Option<Value>> {
+    seen(op).map(|seen| seen.map(|v| v.value)).or_else(|| written(op))
+}
+
+fn subject(op: &KvOperation) -> String {
+    format!("process {}", op.process)
+}
+
+fn name(call: &Call) -> &'static str {
+    match call {
+        Call::Get => "read",
+        Call::Put { .. } => "write",
+        Call::Delete { .. } => "delete",
+    }
+}
+
+fn noun(op: &KvOperation) -> &'static str {
+    match op.call {
+        Call::Get => "the read",
+        _ => "the refusal",
+    }
+}
+
+fn saw(history: &History, op: &KvOperation) -> String {
+    match op.outcome {
+        Outcome::Ok(Reply::Got(seen)) => format!("read {}", version(history, seen)),
+        Outcome::Ok(Reply::Refused(seen)) => {
+            format!("was refused a {} because of {}", name(&op.call), version(history, seen))
+        }
+        _ => match op.call {
+            Call::Put { value, .. } => format!("wrote {} ({})", quoted(history, value), revision(told(op))),
+            Call::Get | Call::Delete { .. } => format!("deleted the key ({})", revision(told(op))),
+        },
+    }
+}
+
+fn revision(revision: Option<u64>) -> String {
+    revision.map_or("no revision told".to_owned(), |r| format!("r{r}"))
+}
+
+fn version(history: &History, seen: Option<Version>) -> String {
+    match seen {
+        None => "nothing (the key missing)".to_owned(),
+        Some(Version { value, revision: Some(r) }) => format!("{} (r{r})", quoted(history, value)),
+        Some(Version { value, revision: None }) => quoted(history, value),
+    }
+}
