@@ -29,7 +29,7 @@
 //! verdicts on other properties than linearizability, for which there are no certificates.
 
 mod fingerprint;
-mod step;
+pub(crate) mod step;
 pub mod verify;
 
 pub use fingerprint::fingerprint;

@@ -1,9 +1,21 @@
 //! The verifier's own sequential specifications, one step at a time: written from the descriptions of the models, not from
 //! their code.
 
-use crate::history::{Condition, Datum, End, Function as F, History, Operation, UNTOLD_REVISION, Value};
+use crate::history::{Condition, Datum, End, Function as F, History, OpId, Operation, UNTOLD_REVISION, Value};
 use crate::model::Kind;
 use std::collections::{BTreeSet, VecDeque};
+
+/// Takes operations in an order, and shows each state that this leads to with its place; for pages. `None`: some operation
+/// cannot give its reply there.
+pub(crate) fn replay(history: &History, kind: Kind, order: &[OpId], mut see: impl FnMut(usize, &State)) -> Option<()> {
+    let mut state = State::first(kind, history);
+    for (place, &op) in order.iter().enumerate() {
+        let op = history.operation(op);
+        state.step(history, op, &history.condition(op), op.settled().is_some()).then_some(())?;
+        see(place, &state);
+    }
+    Some(())
+}
 
 /// What an object holds.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -127,16 +127,6 @@ fn must(kind: Kind, op: &Operation) -> bool {
     op.settled().is_some() && told && !(moot && op.end == End::Refused)
 }
 
-/// The state after operations in an order: `None` when they cannot give their replies. For the pages.
-pub(crate) fn replay(history: &History, kind: Kind, order: &[crate::OpId]) -> Option<Vec<State>> {
-    let mut state = State::first(kind, history);
-    let step = |id: &crate::OpId| {
-        let op = history.operation(*id);
-        state.step(history, op, &history.condition(op), op.settled().is_some()).then(|| state.clone())
-    };
-    order.iter().map(step).collect()
-}
-
 /// An operation as it is tried: in a core, or one of a class of others with equal effect and these calls.
 struct Act {
     op: Operation,

@@ -12,6 +12,7 @@
 //! larger than it need be ([`Evidence::minimal`]), never wrong.
 
 mod explain;
+pub mod page;
 
 pub use explain::{diagram, words};
 

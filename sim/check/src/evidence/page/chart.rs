@@ -1,0 +1,209 @@
+//! Which operations of a violation are drawn, and where: lanes, columns of events, and the moments of an order.
+//!
+//! Only the order of events matters, so the horizontal axis has one column for each event of the operations shown, as wide
+//! as their labels need. An order respects real time, so its moments can be placed from left to right within the bars: each
+//! as early as its own call and the moment before it allow.
+
+use crate::evidence::Evidence;
+use crate::evidence::explain::show;
+use crate::history::{End, History, OpId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Operations drawn for one violation, at most.
+pub(super) const MOST: usize = 400;
+/// Of these, the operations of the core, at most.
+const MOST_CORE: usize = 200;
+/// Height of a lane's row, of a bar in it, and of the axis above.
+pub(super) const ROW: f64 = 50.0;
+pub(super) const BAR: f64 = 26.0;
+pub(super) const TOP: f64 = 30.0;
+/// Room left of the first event and right of the last.
+pub(super) const MARGIN: f64 = 18.0;
+
+/// A bar.
+pub(super) struct Bar {
+    pub op: OpId,
+    pub core: bool,
+    pub label: String,
+    pub left: f64,
+    pub right: f64,
+    /// Its outcome is unknown by the end of what is shown.
+    pub open: bool,
+    pub row: usize,
+}
+
+/// A moment of the order.
+pub(super) struct Point {
+    pub bar: usize,
+    /// Place in the whole order, from 0.
+    pub place: usize,
+    pub x: f64,
+}
+
+pub(super) struct Lane {
+    pub process: u32,
+    pub first_row: usize,
+    pub rows: usize,
+}
+
+pub(super) struct Chart {
+    pub bars: Vec<Bar>,
+    pub lanes: Vec<Lane>,
+    pub rows: usize,
+    pub points: Vec<Point>,
+    /// Events shown and where.
+    pub ticks: Vec<(u32, f64)>,
+    pub width: f64,
+    /// Operations of the part, called before it became impossible, that are not shown.
+    pub hidden: usize,
+    /// Where it became impossible.
+    pub end: Option<f64>,
+}
+
+/// Lays out a violation, with at most so many operations beside the core.
+pub(super) fn lay_out(history: &History, evidence: &Evidence, others: usize) -> Chart {
+    let (shown, hidden) = select(history, evidence, others);
+    let core: BTreeSet<OpId> = evidence.core.iter().copied().collect();
+    let end = evidence.event.unwrap_or(u32::MAX);
+    let settled = |op: OpId| history.operation(op).settled().filter(|&ret| ret <= end);
+    let mut events: Vec<u32> =
+        shown.iter().flat_map(|&op| [Some(history.operation(op).called), settled(op)]).flatten().collect();
+    events.sort_unstable();
+    let column = |event: u32| events.partition_point(|&other| other < event);
+    let label = |op: OpId| label(history, op, core.contains(&op));
+    let labels: Vec<String> = shown.iter().map(|&op| label(op)).collect();
+
+    let (order, at) = moments(history, &shown, &evidence.order);
+    let mut crowd = vec![0usize; events.len() + 1];
+    at.iter().for_each(|&event| crowd[column(event)] += 1);
+
+    // Each column as far to the right as the bars that end there and the moments before it need.
+    let mut ending: Vec<Vec<(usize, f64)>> = vec![Vec::new(); events.len() + 1];
+    for (&op, label) in shown.iter().zip(&labels) {
+        let most = if core.contains(&op) { 330.0 } else { 150.0 };
+        let need = (text_width(label) + 16.0).min(most);
+        let last = settled(op).map_or(events.len(), column);
+        ending[last].push((column(history.operation(op).called), need));
+    }
+    let mut xs: Vec<f64> = Vec::with_capacity(events.len() + 1);
+    for (i, ending) in ending.iter().enumerate() {
+        let before = xs.last().map_or(MARGIN, |x| x + 12.0 + 20.0 * crowd[i.saturating_sub(1)] as f64);
+        xs.push(
+            ending.iter().map(|&(from, need)| xs.get(from).copied().unwrap_or(MARGIN) + need).fold(before, f64::max),
+        );
+    }
+    let last = xs.last().copied().unwrap_or(MARGIN);
+    let (rows, lanes) = rows(history, &shown, &settled);
+    let bars = shown.iter().zip(labels).zip(&rows).map(|((&op, label), &row)| {
+        let right = settled(op).map_or(last, |ret| xs[column(ret)]);
+        let left = xs[column(history.operation(op).called)];
+        Bar { op, core: core.contains(&op), label, left, right, open: settled(op).is_none(), row }
+    });
+    let bars: Vec<Bar> = bars.collect();
+    let place: BTreeMap<OpId, usize> = bars.iter().enumerate().map(|(i, bar)| (bar.op, i)).collect();
+    let mut points = Vec::new();
+    let mut nth = vec![0usize; events.len() + 1];
+    for (&(at_place, op), &event) in order.iter().zip(&at) {
+        let c = column(event);
+        nth[c] += 1;
+        let share = nth[c] as f64 / (crowd[c] + 1) as f64;
+        let x = xs[c] + share * (xs.get(c + 1).copied().unwrap_or(last) - xs[c]);
+        points.extend(place.get(&op).map(|&bar| Point { bar, place: at_place, x }));
+    }
+    let total = lanes.last().map_or(0, |lane: &Lane| lane.first_row + lane.rows);
+    Chart {
+        bars,
+        rows: total,
+        lanes,
+        points,
+        ticks: events.iter().map(|&event| (event, xs[column(event)])).collect(),
+        width: last + MARGIN,
+        hidden,
+        end: evidence.event.map(|event| xs[column(event)]),
+    }
+}
+
+/// The width of a text in a bar, about.
+pub(super) fn text_width(text: &str) -> f64 {
+    6.7 * text.chars().count() as f64
+}
+
+fn label(history: &History, op: OpId, core: bool) -> String {
+    let op = history.operation(op);
+    let (asked, told) = (show::request(history, op), show::reply(history, op));
+    let text = match (op.end, told.as_str()) {
+        (End::Ok, "done" | "committed") => asked,
+        (End::Info, _) => format!("{asked} → ?"),
+        _ => format!("{asked} → {told}"),
+    };
+    super::cut(&text, if core { 60 } else { 24 })
+}
+
+/// The core (its end, when it is large) and the operations of the part that are closest to it, in the order of calls; and
+/// how many others there are.
+fn select(history: &History, evidence: &Evidence, others: usize) -> (Vec<OpId>, usize) {
+    let core = &evidence.core;
+    let mut shown: BTreeSet<OpId> = core[core.len().saturating_sub(MOST_CORE)..].iter().copied().collect();
+    shown.extend(evidence.breaks);
+    let Some(&about) = shown.first() else { return (Vec::new(), 0) };
+    let (key, end) = (history.operation(about).key, evidence.event.unwrap_or(u32::MAX));
+    let spans: Vec<(u32, u32)> = shown
+        .iter()
+        .map(|&op| history.operation(op))
+        .map(|op| (op.called, op.settled().unwrap_or(op.called).min(end)))
+        .collect();
+    let mut near: Vec<(u32, OpId)> = Vec::new();
+    for (i, op) in (0..).map(OpId).zip(history.operations()).take_while(|(_, op)| op.called <= end) {
+        if op.key == key && !shown.contains(&i) {
+            let until = op.settled().unwrap_or(op.called);
+            let gap = |&(from, to): &(u32, u32)| from.saturating_sub(until).max(op.called.saturating_sub(to));
+            near.push((spans.iter().map(gap).min().unwrap_or(0), i));
+        }
+    }
+    let room = others.min(MOST.saturating_sub(shown.len()));
+    near.sort_unstable();
+    shown.extend(near.iter().take(room).map(|&(_, op)| op));
+    let all = near.len() + core.len().max(shown.len() - room.min(near.len()));
+    let hidden = all.saturating_sub(shown.len());
+    (shown.into_iter().collect(), hidden)
+}
+
+/// The moments of the order's operations that are shown: each at the event from which on it is possible.
+fn moments(history: &History, shown: &[OpId], order: &[OpId]) -> (Vec<(usize, OpId)>, Vec<u32>) {
+    let order = order.iter().copied().enumerate().filter(|(_, op)| shown.binary_search(op).is_ok());
+    let order: Vec<(usize, OpId)> = order.collect();
+    let mut latest = 0;
+    let at = order.iter().map(|&(_, op)| {
+        latest = history.operation(op).called.max(latest);
+        latest
+    });
+    let at = at.collect();
+    (order, at)
+}
+
+/// A row for each operation: its client's first that is free. A client has several at a time only after unknown outcomes.
+fn rows(history: &History, shown: &[OpId], settled: &impl Fn(OpId) -> Option<u32>) -> (Vec<usize>, Vec<Lane>) {
+    let mut lanes: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    let mut at = Vec::with_capacity(shown.len());
+    for &id in shown {
+        let op = history.operation(id);
+        let busy = lanes.entry(op.process).or_default();
+        let until = settled(id).unwrap_or(u32::MAX);
+        let row = busy.iter().position(|&until| until < op.called).unwrap_or(busy.len());
+        if row == busy.len() {
+            busy.push(until);
+        } else {
+            busy[row] = until;
+        }
+        at.push((op.process, row));
+    }
+    let mut first_row = 0;
+    let lanes = lanes.into_iter().map(|(process, busy)| {
+        let lane = Lane { process, first_row, rows: busy.len() };
+        first_row += busy.len();
+        lane
+    });
+    let lanes: Vec<Lane> = lanes.collect();
+    let first = |process: u32| lanes.iter().find(|lane| lane.process == process).map_or(0, |lane| lane.first_row);
+    (at.iter().map(|&(process, row)| first(process) + row).collect(), lanes)
+}

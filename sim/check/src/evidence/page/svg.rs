@@ -1,0 +1,230 @@
+//! A chart as SVG. Every position stands in a `data-x` attribute too, in pixels at zoom 1, from which the page's script moves
+//! everything when the reader zooms.
+
+use super::chart::{BAR, Bar, Chart, ROW, TOP, text_width};
+use super::{cut, escape, moment};
+use crate::certificate::step::State;
+use crate::evidence::Evidence;
+use crate::evidence::explain::show;
+use crate::history::{End, Function, History, OpId};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// What a chart needs beside its layout.
+pub(super) struct Scene<'a> {
+    pub history: &'a History,
+    pub evidence: &'a Evidence,
+    pub chart: &'a Chart,
+    /// The states after operations of the order, by place, as far as they are known.
+    pub states: &'a BTreeMap<usize, String>,
+    pub file: &'a str,
+    /// Number of the violation on the page, for ids.
+    pub number: usize,
+}
+
+impl Scene<'_> {
+    /// Lane names and drawing.
+    pub(super) fn draw(&self) -> String {
+        let chart = self.chart;
+        let height = TOP + ROW * chart.rows as f64 + 8.0;
+        let mut out = String::from("<div class=\"plot\"><div class=\"lanes\" aria-hidden=\"true\">");
+        for lane in &chart.lanes {
+            let tall = ROW * lane.rows as f64;
+            let _ = write!(out, "<div style=\"height:{tall}px\">p{}</div>", lane.process);
+        }
+        let n = self.number;
+        let _ = write!(
+            out,
+            "</div><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Drawing of violation {n}; plus and minus \
+             zoom, arrows pan\"><svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" role=\"group\" \
+             width=\"{w}\" height=\"{height}\" data-w=\"{w}\"><defs>\
+             <linearGradient id=\"fade{n}\"><stop class=\"f0\" offset=\"0\"/><stop class=\"f0\" offset=\".35\"/>\
+             <stop class=\"f1\" offset=\"1\"/></linearGradient>\
+             <linearGradient id=\"corefade{n}\"><stop class=\"c0\" offset=\"0\"/><stop class=\"c0\" offset=\".35\"/>\
+             <stop class=\"c1\" offset=\"1\"/></linearGradient>\
+             <marker id=\"tip{n}\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" \
+             orient=\"auto-start-reverse\"><path class=\"tip\" d=\"M0 0L8 4L0 8z\"/></marker></defs>",
+            w = chart.width
+        );
+        for lane in &chart.lanes {
+            let (y, tall) = (TOP + ROW * lane.first_row as f64, ROW * lane.rows as f64);
+            let _ = write!(out, "<rect class=\"lane\" x=\"0\" y=\"{y}\" width=\"100%\" height=\"{tall}\"/>");
+        }
+        self.axis(&mut out, height);
+        for bar in chart.bars.iter().filter(|bar| !bar.core).chain(chart.bars.iter().filter(|bar| bar.core)) {
+            self.bar(&mut out, bar);
+        }
+        self.order(&mut out);
+        self.edges(&mut out);
+        out.push_str("</svg></div></div>");
+        out
+    }
+
+    fn axis(&self, out: &mut String, height: f64) {
+        for (event, x) in &self.chart.ticks {
+            let _ = write!(
+                out,
+                "<g class=\"tick\" data-x=\"{x:.0}\" transform=\"translate({x:.0},0)\"><path d=\"M0 22V{height}\"/>\
+                 <text y=\"16\">#{event}</text></g>"
+            );
+        }
+        if let Some(x) = self.chart.end {
+            let _ = write!(
+                out,
+                "<g class=\"end\" data-x=\"{x:.0}\" transform=\"translate({x:.0},0)\"><path d=\"M0 22V{height}\"/>\
+                 <text y=\"16\">impossible from #{}</text></g>",
+                self.evidence.event.unwrap_or_default()
+            );
+        }
+    }
+
+    fn bar(&self, out: &mut String, bar: &Bar) {
+        let op = self.history.operation(bar.op);
+        let broken = Some(bar.op) == self.evidence.breaks;
+        let sees = matches!(op.f, Function::Read | Function::Contains | Function::Dequeue) || op.end == End::Refused;
+        let mut class = String::from("op");
+        for (name, on) in [
+            ("core", bar.core),
+            ("breaks", broken),
+            ("sees", sees),
+            ("open", bar.open),
+            ("void", op.end == End::Fail),
+            ("refused", op.end == End::Refused),
+        ] {
+            if on {
+                class.push(' ');
+                class.push_str(name);
+            }
+        }
+        let (x, y, w) = (bar.left, TOP + ROW * bar.row as f64 + 5.0, (bar.right - bar.left).max(4.0));
+        let fill = match (bar.open, bar.core) {
+            (true, true) => format!(" style=\"fill:url(#corefade{})\"", self.number),
+            (true, false) => format!(" style=\"fill:url(#fade{})\"", self.number),
+            _ => String::new(),
+        };
+        let fits = bar.core || text_width(&bar.label) + 8.0 <= w;
+        let _ = write!(
+            out,
+            "<g class=\"{class}\" id=\"v{n}-{id}\" tabindex=\"0\" role=\"img\" data-x=\"{x:.0}\" data-w=\"{w:.0}\" \
+             data-y=\"{y}\" data-p=\"{p}\" data-f=\"{f}\" aria-label=\"{all}\" transform=\"translate({x:.0},{y})\">\
+             <rect width=\"{w:.0}\" height=\"{BAR}\" rx=\"4\"{fill}/><text x=\"7\" y=\"17\"{hide}>{label}</text>{mark}</g>",
+            n = self.number,
+            id = bar.op.0,
+            p = op.process,
+            f = escape(show::name(self.history, op)),
+            all = escape(&self.details(bar.op)),
+            hide = if fits { "" } else { " display=\"none\"" },
+            label = escape(&bar.label),
+            mark = if broken { "<text class=\"cross\" y=\"18\">✗</text>" } else { "" },
+        );
+    }
+
+    /// Everything about an operation, line by line.
+    fn details(&self, id: OpId) -> String {
+        let (history, op) = (self.history, self.history.operation(id));
+        let mut text = format!("process {}: {}", op.process, cut(&show::request(history, op), 200));
+        let _ = write!(text, "\nreply: {}", cut(&show::reply(history, op), 200));
+        if op.key != crate::KeyId::NONE {
+            let _ = write!(text, "\nkey: {}", cut(&history.key(op.key), 80));
+        }
+        let _ = write!(text, "\ncalled: {}", moment(history, op.called, self.file));
+        match op.end {
+            End::Info if op.returned == crate::history::NEVER => {
+                text.push_str("\nnever returned: may happen at any time")
+            }
+            End::Info => {
+                let _ = write!(text, "\ngave up: {}; may happen later", moment(history, op.returned, self.file));
+            }
+            _ => {
+                let _ = write!(text, "\nreturned: {}", moment(history, op.returned, self.file));
+            }
+        }
+        text
+    }
+
+    /// The order as numbered points, the states they lead to, and where it ends.
+    fn order(&self, out: &mut String) {
+        let points = &self.chart.points;
+        let spot = |bar: &Bar| TOP + ROW * bar.row as f64 + 5.0 + BAR + 5.0;
+        let place = |i: usize| (points[i].x, spot(&self.chart.bars[points[i].bar]));
+        let list: Vec<String> = (0..points.len()).map(place).map(|(x, y)| format!("{x:.0},{y}")).collect();
+        let _ = write!(out, "<polyline class=\"path\" data-points=\"{0}\" points=\"{0}\"/>", list.join(" "));
+        let first = points.first().map_or(0, |point| point.place);
+        for (i, point) in points.iter().enumerate() {
+            let (x, y) = place(i);
+            let bar = &self.chart.bars[point.bar];
+            let mut text =
+                format!("{} of {} in the order found: {}", point.place + 1, self.evidence.order.len(), bar.label);
+            if let Some(state) = self.states.get(&point.place) {
+                let _ = write!(text, "\nthen: {state}");
+            }
+            let _ = write!(
+                out,
+                "<g class=\"point\" data-x=\"{x:.0}\" data-y=\"{y}\" tabindex=\"0\" role=\"img\" aria-label=\"{}\" \
+                 transform=\"translate({x:.0},{y})\"><circle r=\"8\"/><text y=\"3\">{}</text></g>",
+                escape(&text),
+                point.place - first + 1,
+            );
+        }
+        if let Some(i) = points.len().checked_sub(1).filter(|_| self.evidence.event.is_some()) {
+            let (x, y) = place(i);
+            let held = self.evidence.order.len().checked_sub(1).and_then(|last| self.states.get(&last));
+            let text = held.map_or("stuck here".to_owned(), |held| format!("stuck: {}", cut(held, 40)));
+            let _ = write!(
+                out,
+                "<g class=\"stuck\" data-x=\"{x:.0}\" data-y=\"{y}\" transform=\"translate({x:.0},{y})\">\
+                 <circle r=\"11\"/><text x=\"16\" y=\"4\">{}</text></g>",
+                escape(&text)
+            );
+        }
+    }
+
+    fn edges(&self, out: &mut String) {
+        let find = |op: OpId| self.chart.bars.iter().find(|bar| bar.op == op);
+        for edge in &self.evidence.edges {
+            let (Some(from), Some(to)) = (find(edge.from), find(edge.to)) else { continue };
+            let down = to.row >= from.row;
+            let y = |bar: &Bar, bottom: bool| TOP + ROW * bar.row as f64 + 5.0 + if bottom { BAR } else { 0.0 };
+            let (x1, x2) =
+                (0.25f64.mul_add(from.right - from.left, from.left), 0.6f64.mul_add(to.right - to.left, to.left));
+            let (x1, x2) = if down { (x1, x2) } else { (x1 + 24.0, x2 + 24.0) };
+            let (y1, y2) = (y(from, down), y(to, !down));
+            let (cy1, cy2) = (y1 + if down { 26.0 } else { -26.0 }, y2 - if down { 26.0 } else { -26.0 });
+            let why = escape(&cut(&edge.why, 60));
+            let _ = write!(
+                out,
+                "<g class=\"edge\"><path data-e=\"{x1:.0} {y1} {cy1} {x2:.0} {y2} {cy2}\" d=\"M{x1:.0} {y1}C{x1:.0} {cy1} \
+                 {x2:.0} {cy2} {x2:.0} {y2}\" marker-end=\"url(#tip{n})\"/><text data-x=\"{mx:.0}\" x=\"{mx:.0}\" \
+                 y=\"{my:.0}\">{why}</text></g>",
+                n = self.number,
+                mx = f64::midpoint(x1, x2),
+                my = f64::midpoint(y1, y2) + 4.0,
+            );
+        }
+    }
+}
+
+/// A state in words.
+pub(super) fn describe(history: &History, state: &State) -> String {
+    let some = |values: &mut dyn Iterator<Item = crate::Value>, count: usize| {
+        let shown: Vec<String> = values.take(8).map(|value| show::quoted(history, value)).collect();
+        let dots = if count > 8 { " …" } else { "" };
+        format!("[{}{dots}]", shown.join(" "))
+    };
+    match state {
+        State::Cell(crate::Value::NIL, _) => "the key is missing".to_owned(),
+        State::Cell(value, _) => format!("holds {}", show::quoted(history, *value)),
+        State::Pieces(held) => {
+            let tail = held.len().saturating_sub(8);
+            let dots = if tail > 0 { "… " } else { "" };
+            format!("{dots}{}", some(&mut held[tail..].iter().copied(), 0))
+        }
+        State::Sum(sum) => format!("the sum is {sum}"),
+        State::Set(set) => format!("holds {}", some(&mut set.iter().copied(), set.len())),
+        State::Queue(queue) => format!("holds {}", some(&mut queue.iter().copied(), queue.len())),
+        State::Lock(None, _) => "the lock is free".to_owned(),
+        State::Lock(Some(holder), _) => format!("process {holder} holds the lock"),
+        State::Last(None, _) => "no number was given".to_owned(),
+        State::Last(Some(last), _) => format!("the last number is {last}"),
+    }
+}

@@ -1,0 +1,247 @@
+//! The page: well formed, self-contained, bounded, and nothing of the user's is taken for markup.
+
+mod common;
+
+use common::{Rng, Shape, generate, mutate, record};
+use seaworthy_check::evidence::page::{MOST_BYTES, PageInput, html, lines};
+use seaworthy_check::{Call, Evidence, History, OpId, Options, PartReport, Recorder, Reply, Report, Verdict, Version, check};
+use seaworthy_check::{Datum, End};
+use std::collections::BTreeSet;
+
+fn got(value: &str) -> Reply<&str> {
+    Reply::Got(Some(Version { value, revision: None }))
+}
+
+const DONE: Reply<&str> = Reply::Done { revision: None };
+
+/// The page of a history's report, with the lines of its source where they are known.
+fn page(history: &History, reports: &[Report]) -> String {
+    let source: Vec<(u32, String)> =
+        lines(history, reports).into_iter().map(|line| (line, format!("text of <line> {line}"))).collect();
+    let text = html(&PageInput {
+        title: "etcd_000.log",
+        file: "etcd_000.log",
+        history,
+        reports,
+        model: "kv",
+        settings: &[("format".to_owned(), "Jepsen text log".to_owned()), ("nil".to_owned(), "absent".to_owned())],
+        understood: &["170 lines read, 168 events taken".to_owned(), "2 lines are no operation (first: line 1)".to_owned()],
+        source: &source,
+    });
+    if let Ok(folder) = std::env::var("CHECK_PAGES") {
+        let name = std::thread::current().name().unwrap_or("page").replace("::", "-");
+        std::fs::write(format!("{folder}/{name}.html"), &text).expect("the folder is there");
+    }
+    text
+}
+
+fn evidence(reports: &[Report]) -> Vec<&Evidence> {
+    reports.iter().flat_map(Report::violations).collect()
+}
+
+/// Every tag is closed in its turn, every attribute quoted; no source beside the page itself.
+fn assert_sound(page: &str) {
+    assert!(page.len() <= MOST_BYTES, "{} bytes", page.len());
+    let mut open: Vec<String> = Vec::new();
+    let mut ids = BTreeSet::new();
+    let mut rest = page.strip_prefix("<!doctype html>").expect("a doctype");
+    while let Some(at) = rest.find('<') {
+        assert!(!rest[..at].contains('>') || open.last().is_some_and(|tag| tag == "style" || tag == "script"), "loose >: {}", &rest[..at.min(200)]);
+        rest = &rest[at + 1..];
+        let end = rest.find('>').expect("a tag ends");
+        let tag = &rest[..end];
+        rest = &rest[end + 1..];
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop().as_deref(), Some(name), "closed out of turn");
+            continue;
+        }
+        let name: String = tag.chars().take_while(char::is_ascii_alphanumeric).collect();
+        assert!(!name.is_empty(), "no tag: <{tag}>");
+        let mut attributes = tag[name.len()..].trim_end_matches('/');
+        while let Some((key, value)) = attributes.split_once("=\"") {
+            let (value, after) = value.split_once('"').expect("a quoted value");
+            let key = key.trim();
+            assert!(key.chars().all(|c| c.is_ascii_alphabetic() || c == '-' || "12".contains(c)), "attribute {key:?} in <{tag}>");
+            assert!(!["src", "srcset", "xlink:href", "data"].contains(&key), "<{tag}>");
+            if key == "href" {
+                assert!(value.starts_with('#'), "<{tag}>");
+            }
+            if key == "id" {
+                assert!(ids.insert(value.to_owned()), "twice: {value}");
+            }
+            attributes = after;
+        }
+        assert!(["", " selected", "defer"].contains(&attributes.trim()), "<{tag}>");
+        if name == "script" || name == "style" {
+            let close = format!("</{name}>");
+            let at = rest.find(&close).expect("closed");
+            rest = &rest[at + close.len()..];
+        } else if !["meta", "input", "br"].contains(&name.as_str()) && !tag.ends_with('/') {
+            open.push(name);
+        }
+    }
+    assert!(open.is_empty(), "left open: {open:?}");
+    for outside in ["http://", "https://", "@import", "url("] {
+        let namespace = "xmlns=\"http://www.w3.org/2000/svg\"";
+        let bare = page.replace(namespace, "").replace("url(#", "");
+        assert!(!bare.contains(outside), "{outside} in the page");
+    }
+    for link in page.split("href=\"#").skip(1) {
+        let target = link.split('"').next().unwrap_or_default();
+        assert!(ids.contains(target), "nothing has the id {target}");
+    }
+}
+
+fn assert_shows_cores(page: &str, reports: &[Report]) {
+    for (number, evidence) in (1..).zip(evidence(reports)) {
+        for op in &evidence.core {
+            assert_eq!(page.matches(&format!("id=\"v{number}-{}\"", op.0)).count(), 1, "operation {op:?} is not drawn once");
+        }
+    }
+}
+
+fn stale_history() -> History {
+    let mut log = Recorder::default();
+    let mut line = 0;
+    let mut step = |log: &mut Recorder| {
+        line += 1;
+        log.at_line(line);
+        u64::from(line) * 1_370_000
+    };
+    let t = step(&mut log);
+    let a = log.invoke(0, t, "x", Call::put("1"));
+    let t = step(&mut log);
+    log.ok(a, t, DONE);
+    let t = step(&mut log);
+    let b = log.invoke(1, t, "x", Call::put("2"));
+    let t = step(&mut log);
+    let r = log.invoke(2, t, "x", Call::Get);
+    let t = step(&mut log);
+    log.ok(r, t, got("1"));
+    let t = step(&mut log);
+    log.ok(b, t, DONE);
+    let t = step(&mut log);
+    let r1 = log.invoke(3, t, "x", Call::Get);
+    let t = step(&mut log);
+    let lost = log.invoke(0, t, "x", Call::cas("7", "8"));
+    let t = step(&mut log);
+    log.ok(r1, t, got("2"));
+    let t = step(&mut log);
+    let r2 = log.invoke(2, t, "x", Call::Get);
+    let t = step(&mut log);
+    log.info(lost, t);
+    let t = step(&mut log);
+    log.ok(r2, t, got("1"));
+    log.finish()
+}
+
+#[test]
+fn stale_read() {
+    let history = stale_history();
+    let reports = [check(&history, &Options::default())];
+    let page = page(&history, &reports);
+    assert_sound(&page);
+    assert_shows_cores(&page, &reports);
+    assert!(page.contains("stale read") && page.contains("NOT linearizable"));
+    assert!(page.contains("etcd_000.log#L12") && page.contains("text of &lt;line&gt; 12"));
+    assert!(page.contains("holds &quot;2&quot;"), "the state where it is stuck");
+}
+
+#[test]
+fn lost_update() {
+    let mut log = Recorder::default();
+    let first = log.invoke(0, 10, "account", Call::put("100"));
+    log.ok(first, 20, DONE);
+    let a = log.invoke(1, 30, "account", Call::cas("100", "80"));
+    let b = log.invoke(2, 40, "account", Call::cas("100", "150"));
+    log.ok(a, 50, DONE);
+    log.ok(b, 60, DONE);
+    let c = log.invoke(0, 70, "account", Call::Get);
+    log.ok(c, 80, got("150"));
+    let history = log.finish();
+    let reports = [check(&history, &Options::default())];
+    let page = page(&history, &reports);
+    assert_sound(&page);
+    assert_shows_cores(&page, &reports);
+}
+
+/// A history whose store forgot a write, with its report.
+fn broken(shape: Shape, seed: u64) -> (History, Vec<Report>) {
+    let mut rng = Rng(seed);
+    loop {
+        let mut raws = generate(shape, &mut rng);
+        mutate(&mut raws, &mut rng);
+        let history = record(&raws);
+        let report = check(&history, &Options::default());
+        if report.violations().next().is_some() {
+            return (history, vec![report]);
+        }
+    }
+}
+
+const TWENTY: Shape =
+    Shape { ops: 600, processes: 20, keys: 3, values: 0, info: 3, fail: 2, conditional: 20, revisions: 0 };
+
+#[test]
+fn twenty_clients() {
+    let (history, reports) = broken(TWENTY, 11);
+    let page = page(&history, &reports);
+    assert_sound(&page);
+    assert_shows_cores(&page, &reports);
+    assert!(page.contains("more operations of this part"));
+}
+
+#[test]
+fn valid_history() {
+    let history = record(&generate(Shape { ops: 5_000, keys: 40, ..TWENTY }, &mut Rng(3)));
+    let reports = [check(&history, &Options::default())];
+    assert!(reports[0].is_valid());
+    let page = page(&history, &reports);
+    assert_sound(&page);
+    assert!(page.contains("class=\"verdict good\"") && page.contains("class=\"overview\""));
+    assert!(!page.contains("class=\"violation\""));
+}
+
+#[test]
+fn transactions_that_form_a_cycle() {
+    use seaworthy_check::Function;
+    use seaworthy_check::evidence::Edge;
+    use seaworthy_check::history::recorder::Step;
+    let mut log = Recorder::default();
+    let key = |log: &mut Recorder, name: &str| log.value(Datum::Text(name));
+    let (x, y) = (key(&mut log, "x"), key(&mut log, "y"));
+    let [one, two] = [1, 2].map(|n| log.value(Datum::Int(n)));
+    let append = |key, value| Step { f: Function::Append, key, value, list: None };
+    let read = |key, list| Step { f: Function::Read, key, value: seaworthy_check::Value::UNTOLD, list: Some(list) };
+    let a = [append(x, one), read(y, &[])];
+    let b = [append(y, two), read(x, &[])];
+    let all = [read(x, std::slice::from_ref(&one)), read(y, std::slice::from_ref(&two))];
+    let (t1, t2) = (log.begin_txn(0, 10, &a), log.begin_txn(1, 20, &b));
+    log.end_txn(t1, 30, End::Ok, Some(&a));
+    log.end_txn(t2, 40, End::Ok, Some(&b));
+    let t3 = log.begin_txn(2, 50, &all);
+    log.end_txn(t3, 60, End::Ok, Some(&all));
+    let history = log.finish();
+    let edge = |from, to, why: &str| Edge { from: OpId(from), to: OpId(to), why: why.to_owned() };
+    let evidence = Evidence {
+        part: "transactions".to_owned(),
+        anomaly: "G2-item".to_owned(),
+        breaks: None,
+        event: None,
+        core: vec![OpId(0), OpId(1)],
+        edges: vec![edge(0, 1, "rw y: did not see 2"), edge(1, 0, "rw x: did not see 1")],
+        minimal: true,
+        order: Vec::new(),
+        explanation: "process 0's transaction read y before process 1's append of 2, and process 1's read x before \
+                      process 0's append of 1: neither can be first."
+            .to_owned(),
+        diagram: String::new(),
+    };
+    let verdict = Verdict::Invalid(Box::new(evidence));
+    let part = PartReport { name: "transactions".to_owned(), operations: 3, verdict, by: "cycles", steps: 3 };
+    let reports = [Report { property: "serializable", parts: vec![part] }];
+    let page = page(&history, &reports);
+    assert_sound(&page);
+    assert_shows_cores(&page, &reports);
+    assert!(page.contains("rw y: did not see 2"));
+}
