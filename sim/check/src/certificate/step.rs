@@ -32,8 +32,8 @@ pub(crate) enum State {
     Queue(VecDeque<Value>),
     /// A lock: who holds it, and the last token given.
     Lock(Option<u32>, Option<i128>),
-    /// A sequence: the last number told, and whether a larger one may have been given since.
-    Last(Option<i128>, bool),
+    /// A sequence: the last number that is known, and how many unknown ones were given since.
+    Last(Option<i128>, u32),
 }
 
 fn number(history: &History, value: Value) -> Option<i128> {
@@ -43,27 +43,36 @@ fn number(history: &History, value: Value) -> Option<i128> {
     }
 }
 
+/// A list's elements; nothing has none.
+fn elements(history: &History, value: Value) -> Option<&[Value]> {
+    match history.datum(value) {
+        Datum::List(list) => Some(list),
+        Datum::Nil => Some(&[]),
+        _ => None,
+    }
+}
+
 /// A list's elements; one piece of anything else.
 fn pieces(history: &History, value: Value) -> Vec<Value> {
-    match history.datum(value) {
-        Datum::List(list) => list.to_vec(),
-        Datum::Nil => Vec::new(),
-        _ => vec![value],
-    }
+    elements(history, value).map_or_else(|| vec![value], <[Value]>::to_vec)
 }
 
 /// Whether the pieces make up, or (`partly`) begin, what was read.
 pub(super) fn makes(history: &History, held: &[Value], read: Value, partly: bool) -> bool {
-    let Datum::Text(mut text) = history.datum(read) else {
-        let read = pieces(history, read);
-        return held == read || partly && read.starts_with(held);
+    let text = |value| match history.datum(value) {
+        Datum::Text(text) => Some(text),
+        _ => None,
+    };
+    let Some(mut left) = text(read) else {
+        let bare = history.datum(read) == Datum::Nil && held.iter().all(|&piece| text(piece) == Some(""));
+        return bare || elements(history, read).is_some_and(|read| read == held || partly && read.starts_with(held));
     };
     for &piece in held {
-        let Datum::Text(piece) = history.datum(piece) else { return false };
-        let Some(rest) = text.strip_prefix(piece) else { return false };
-        text = rest;
+        let piece = if piece == Value::NIL { Some("") } else { text(piece) };
+        let Some(rest) = piece.and_then(|piece| left.strip_prefix(piece)) else { return false };
+        left = rest;
     }
-    partly || text.is_empty()
+    partly || left.is_empty()
 }
 
 impl State {
@@ -74,10 +83,10 @@ impl State {
             Kind::Register | Kind::CasRegister | Kind::Kv => State::Cell(initial, 0),
             Kind::Append => State::Pieces(pieces(history, initial)),
             Kind::Counter => State::Sum(number(history, initial).unwrap_or(0)),
-            Kind::Set => State::Set(pieces(history, initial).into_iter().collect()),
-            Kind::Queue => State::Queue(pieces(history, initial).into()),
-            Kind::Lock => State::Lock(None, None),
-            Kind::Sequence => State::Last(number(history, initial), false),
+            Kind::Set => State::Set(elements(history, initial).unwrap_or_default().iter().copied().collect()),
+            Kind::Queue => State::Queue(elements(history, initial).unwrap_or_default().iter().copied().collect()),
+            Kind::Lock => State::Lock(None, number(history, initial)),
+            Kind::Sequence => State::Last(number(history, initial), 0),
         }
     }
 
@@ -110,60 +119,69 @@ impl State {
                 }),
             },
             State::Set(set) => {
-                let says =
-                    |yes: bool| answer.is_none_or(|answer| answer == if yes { Value::TRUE } else { Value::FALSE });
+                let answer = if refused { Some(Value::FALSE) } else { answer };
+                let says = |yes: bool| answer != Some(if yes { Value::FALSE } else { Value::TRUE });
                 match op.f {
                     F::Read => answer.is_none_or(|read| {
-                        let read = pieces(h, read);
-                        read.len() == set.len() && read.iter().all(|item| set.contains(item))
+                        let same =
+                            |read: &[Value]| read.len() == set.len() && read.iter().all(|item| set.contains(item));
+                        elements(h, read).is_some_and(same)
                     }),
-                    F::Contains => says(set.contains(&op.arg)),
-                    F::Add if refused => set.contains(&op.arg),
+                    F::Contains => {
+                        let yes_or_no = answer.is_none_or(|answer| matches!(answer, Value::TRUE | Value::FALSE));
+                        yes_or_no && says(set.contains(&op.arg))
+                    }
                     F::Add => says(set.insert(op.arg)),
-                    _ if refused => !set.contains(&op.arg),
                     _ => says(set.remove(&op.arg)),
                 }
             }
-            State::Queue(queue) => match op.f {
-                F::Enqueue if refused => true,
-                F::Enqueue => {
-                    queue.push_back(op.arg);
+            State::Queue(queue) => match (op.f, answer) {
+                (F::Enqueue, _) => {
+                    queue.extend((!refused).then_some(op.arg));
                     true
                 }
+                (_, Some(Value::NIL)) => queue.is_empty(),
                 _ if refused => queue.is_empty(),
-                _ => {
-                    let head = queue.pop_front().unwrap_or(Value::NIL);
-                    answer.is_none_or(|answer| answer == head)
-                }
-            },
-            State::Lock(holder, last) => match op.f {
-                F::Acquire if refused => holder.is_some(),
-                F::Acquire if holder.is_some() => !told,
-                F::Acquire => {
-                    let token = answer.and_then(|token| number(h, token));
-                    let grows = token.is_none() || token > *last;
-                    (*holder, *last) = (Some(op.process), token.or(*last));
-                    grows
-                }
-                _ if refused => *holder != Some(op.process),
-                _ if *holder != Some(op.process) => !ok,
-                _ => {
-                    *holder = None;
+                (_, None) => {
+                    queue.pop_front();
                     true
                 }
+                (_, answer) => queue.pop_front() == answer,
             },
-            State::Last(last, larger) => {
+            State::Lock(holder, last) => {
+                let refused = refused || answer == Some(Value::FALSE);
+                let mine = *holder == Some(op.process);
+                let token = answer.and_then(|token| number(h, token));
+                match op.f {
+                    F::Acquire if refused => holder.is_some(),
+                    F::Acquire if holder.is_some() => !told,
+                    F::Acquire => {
+                        let grows = token.is_none() || token > *last;
+                        (*holder, *last) = (Some(op.process), token.or(*last));
+                        grows
+                    }
+                    _ if refused => !mine,
+                    _ => {
+                        *holder = holder.filter(|_| !mine);
+                        mine || !ok
+                    }
+                }
+            }
+            State::Last(last, unknown) => {
                 let Some(seen) = answer else {
-                    *larger |= op.f == F::Next && !refused;
+                    *unknown += u32::from(op.f == F::Next && !refused);
                     return true;
                 };
-                let seen = number(h, seen);
-                let least = last.map(|last| last + i128::from(*larger));
-                let fits = match op.f {
-                    F::Next => seen.is_some() && seen > least,
-                    _ => seen == *last && !*larger || *larger && seen.is_some() && seen >= least,
+                let number = number(h, seen);
+                // How many numbers there are between the last one and this, and with this.
+                let room = number.map(|n| last.map_or(i128::MAX, |last| n - last - 1));
+                let fits = match (op.f, *unknown) {
+                    _ if refused => return true,
+                    (F::Read, 0) => number == *last && (number.is_some() || seen == Value::NIL),
+                    (F::Read, unknown) => room.is_some_and(|room| room >= i128::from(unknown) - 1),
+                    (_, unknown) => room.is_some_and(|room| room >= i128::from(unknown)),
                 };
-                (*last, *larger) = (seen, false);
+                (*last, *unknown) = (number, 0);
                 fits
             }
         }

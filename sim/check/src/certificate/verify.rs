@@ -254,6 +254,10 @@ impl<'a> Search<'a> {
     }
 
     fn after(&self, state: &State, act: &Act, told: bool) -> Option<State> {
+        // Numbers that nobody was told matter to a later read only, and to that one is enough.
+        if let (State::Last(_, 1..), false) = (state, told) {
+            return None;
+        }
         let mut next = state.clone();
         next.step(self.history, &act.op, &act.when, told).then(|| self.merged(next))
     }

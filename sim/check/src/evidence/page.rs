@@ -20,9 +20,13 @@ use std::fmt::Write;
 /// The page is never larger, in bytes.
 pub const MOST_BYTES: usize = 2 << 20;
 /// Of that, the table of parts.
-const TABLE_BYTES: usize = 400 << 10;
-/// And everything before the violations.
-const HEAD_BYTES: usize = 900 << 10;
+const TABLE_BYTES: usize = 300 << 10;
+/// The settings, and what was understood, each.
+const LIST_BYTES: usize = 50 << 10;
+/// And everything that comes after the violations.
+const TAIL_BYTES: usize = 700 << 10;
+/// Operations around a clash in its first drawing; the second one has [`chart::MOST`] in all.
+const NEAR: usize = 16;
 
 /// What a page is made of.
 #[derive(Clone, Copy, Debug)]
@@ -82,26 +86,16 @@ pub fn html(input: &PageInput<'_>) -> String {
         .iter()
         .flat_map(|report| report.violations().map(|evidence| (report.property, evidence)))
         .collect();
-    let evidence: Vec<&Evidence> = violations.iter().map(|&(_, evidence)| evidence).collect();
-    let mut later = String::new();
-    let _ =
-        write!(later, "<section><h2>The whole history</h2>{}</section>", overview::overview(input.history, &evidence));
-    later.push_str(&parts(input.reports));
-    later.push_str(&understood(input));
-    later.truncate_at(HEAD_BYTES);
-    let script = format!(
-        "</main><div id=\"tip\" role=\"status\"></div><script>{}</script></body></html>\n",
-        include_str!("page/page.js")
-    );
-    let room = MOST_BYTES - 4096 - script.len() - later.len();
     if !violations.is_empty() {
         out.push_str(TOOLS);
     }
     let mut drawn = 0;
     for (number, (property, evidence)) in (1..).zip(&violations) {
         // With fewer operations around it, if it is too large.
-        let fits = [160, 0].into_iter().map(|others| violation(input, number, property, evidence, others));
-        let Some(section) = fits.into_iter().find(|section| out.len() + section.len() <= room) else { break };
+        let sections =
+            [chart::MOST, NEAR, 0].into_iter().map(|others| violation(input, number, property, evidence, others));
+        let room = MOST_BYTES - TAIL_BYTES - out.len();
+        let Some(section) = sections.into_iter().find(|section| section.len() < room) else { break };
         out.push_str(&section);
         drawn = number;
     }
@@ -109,24 +103,16 @@ pub fn html(input: &PageInput<'_>) -> String {
         let left = count((violations.len() - drawn) as u64);
         let _ = write!(
             out,
-            "<p class=\"note\">{left} more violations are in the table below; the page would become too large.</p>"
+            "<p class=\"note\">{left} more violations are in the table below: the page would grow too large.</p>"
         );
     }
-    out + &later + &script
-}
-
-trait TruncateAt {
-    /// Cuts a text that is too long, with a note. Only hundreds of settings can make it so.
-    fn truncate_at(&mut self, most: usize);
-}
-
-impl TruncateAt for String {
-    fn truncate_at(&mut self, most: usize) {
-        if self.len() > most {
-            "<p class=\"note\">Verdicts, parts and settings are too long for a page; see the report in text.</p>"
-                .clone_into(self);
-        }
-    }
+    let evidence: Vec<&Evidence> = violations.iter().take(drawn).map(|&(_, evidence)| evidence).collect();
+    let _ =
+        write!(out, "<section><h2>The whole history</h2>{}</section>", overview::overview(input.history, &evidence));
+    out.push_str(&parts(input.reports, drawn));
+    out.push_str(&understood(input));
+    out.push_str("</main><div id=\"tip\" role=\"status\"></div><script>");
+    out + include_str!("page/page.js") + "</script></body></html>\n"
 }
 
 /// Filters and their effect, for all drawings.
@@ -134,6 +120,14 @@ const TOOLS: &str = "<form class=\"tools\" id=\"tools\" onsubmit=\"return false\
     <select id=\"by-process\"><option value=\"\">all</option></select></label><label>function <select id=\"by-function\">\
     <option value=\"\">all</option></select></label><label>key or value <input id=\"by-text\" type=\"search\" size=\"14\"></label>\
     <label><input id=\"by-core\" type=\"checkbox\"> only the clash</label></form>";
+
+/// Buttons and legend of a drawing.
+const CONTROLS: &str = "<div class=\"drawing\"><div class=\"bar\"><button type=\"button\" data-do=\"out\" aria-label=\"zoom out\">−</button>\
+         <button type=\"button\" data-do=\"in\" aria-label=\"zoom in\">+</button>\
+         <button type=\"button\" data-do=\"fit\">fit all</button><button type=\"button\" data-do=\"clash\">the clash</button>\
+         <span class=\"legend\"><i class=\"k-change\"></i>changes <i class=\"k-see\"></i>observes <i class=\"k-breaks\"></i>cannot \
+         be true <i class=\"k-other\"></i>others <i class=\"k-open\"></i>outcome unknown <i class=\"k-point\">1</i>order \
+         found</span></div>";
 
 /// A property's verdict.
 fn banner(report: &Report) -> String {
@@ -170,10 +164,18 @@ fn understood(input: &PageInput<'_>) -> String {
     let fixed = [("file", input.file.to_owned()), ("model", input.model.to_owned()), ("history", size)];
     let given = input.settings.iter().map(|(name, value)| (name.as_str(), value.clone()));
     for (name, value) in fixed.into_iter().chain(given) {
+        if out.len() > LIST_BYTES {
+            break;
+        }
         let _ = write!(out, "<dt>{}</dt><dd>{}</dd>", escape(&cut(name, 80)), escape(&cut(&value, 400)));
     }
     out.push_str("</dl><ul>");
+    let start = out.len();
     for line in input.understood {
+        if out.len() - start > LIST_BYTES {
+            out.push_str("<li>… and more</li>");
+            break;
+        }
         let _ = write!(out, "<li>{}</li>", escape(&cut(line, 400)));
     }
     out.push_str("</ul></section>");
@@ -181,15 +183,20 @@ fn understood(input: &PageInput<'_>) -> String {
 }
 
 /// All parts: those that do not hold first, then the undecided, then the largest.
-fn parts(reports: &[Report]) -> String {
+fn parts(reports: &[Report], drawn: usize) -> String {
     let rank = |part: &PartReport| match part.verdict {
         Verdict::Invalid(_) => 0,
         Verdict::Unknown(_) => 1,
         Verdict::Valid => 2,
     };
-    let mut rows: Vec<(&'static str, &PartReport)> =
-        reports.iter().flat_map(|report| report.parts.iter().map(|part| (report.property, part))).collect();
-    rows.sort_by_key(|(_, part)| (rank(part), std::cmp::Reverse(part.operations)));
+    let all = reports.iter().flat_map(|report| report.parts.iter().map(|part| (report.property, part)));
+    let mut number = 0;
+    let numbered = all.map(|(property, part)| {
+        number += usize::from(rank(part) == 0);
+        (property, part, number)
+    });
+    let mut rows: Vec<(&'static str, &PartReport, usize)> = numbered.collect();
+    rows.sort_by_key(|(_, part, _)| (rank(part), std::cmp::Reverse(part.operations)));
     let mut out = String::from(
         "<section><h2>Parts</h2><p><label>find <input id=\"find\" type=\"search\" size=\"20\"></label></p>\
          <div class=\"wide\"><table id=\"parts\"><thead><tr>",
@@ -201,16 +208,17 @@ fn parts(reports: &[Report]) -> String {
     }
     out.push_str("</tr></thead><tbody>");
     let mut shown = 0;
-    for (property, part) in &rows {
+    for (property, part, number) in &rows {
         if out.len() > TABLE_BYTES {
             break;
         }
         let verdict = match &part.verdict {
-            Verdict::Valid => format!("<span class=\"good\">✓ {}</span>", escape(property)),
+            Verdict::Valid => "<span class=\"good\">✓ valid</span>".to_owned(),
             Verdict::Unknown(why) => format!("<span class=\"unsure\">? {}</span>", escape(&cut(why, 120))),
             Verdict::Invalid(evidence) => {
                 let name = if evidence.anomaly.is_empty() { "not valid" } else { &evidence.anomaly };
-                format!("<span class=\"bad\">✗ {}</span>", escape(&cut(name, 80)))
+                let name = format!("<span class=\"bad\">✗ {}</span>", escape(&cut(name, 80)));
+                if *number <= drawn { format!("<a href=\"#violation{number}\">{name}</a>") } else { name }
             }
         };
         let (name, property, by) = (escape(&cut(&part.name, 80)), escape(property), escape(part.by));
@@ -232,6 +240,39 @@ fn parts(reports: &[Report]) -> String {
 
 /// One violation: its words, its drawing, and the operations that clash.
 fn violation(input: &PageInput<'_>, number: usize, property: &str, evidence: &Evidence, others: usize) -> String {
+    let mut out = format!("<section class=\"violation\" id=\"violation{number}\"><h2>");
+    let name = if evidence.anomaly.is_empty() { format!("not {property}") } else { evidence.anomaly.clone() };
+    let _ = write!(
+        out,
+        "<span class=\"no\">{number}</span> {} <small>in <bdi>{}</bdi></small></h2>",
+        escape(&cut(&name, 80)),
+        escape(&cut(&evidence.part, 120))
+    );
+    let mut words = evidence.explanation.lines();
+    let _ = write!(out, "<p class=\"reason\">{}</p>", escape(&cut(words.next().unwrap_or_default(), 3000)));
+    for line in words.take(20) {
+        let _ = write!(out, "<p class=\"more\">{}</p>", escape(&cut(line, 1000)));
+    }
+    let near = others.min(NEAR);
+    let hidden = drawing(&mut out, input, (number, 'v'), property, evidence, near);
+    out.push_str(&table(input, evidence, number));
+    if hidden > 0 && others > near {
+        out.push_str("<details><summary>The clash among more of the operations around it</summary>");
+        drawing(&mut out, input, (number, 'w'), property, evidence, others);
+        out.push_str("</details>");
+    }
+    out + "</section>"
+}
+
+/// A drawing with so many operations around the clash; how many more there are.
+fn drawing(
+    out: &mut String,
+    input: &PageInput<'_>,
+    (number, prefix): (usize, char),
+    property: &str,
+    evidence: &Evidence,
+    others: usize,
+) -> usize {
     let history = input.history;
     let chart = chart::lay_out(history, evidence, others);
     let kind = Kind::named(input.model).filter(|_| property == "linearizable");
@@ -247,32 +288,13 @@ fn violation(input: &PageInput<'_>, number: usize, property: &str, evidence: &Ev
         // An order that is not one of this model says nothing about its states.
         explains.unwrap_or_else(|| states.clear());
     }
-    let mut out = format!("<section class=\"violation\" id=\"violation{number}\"><h2>");
-    let name = if evidence.anomaly.is_empty() { format!("not {property}") } else { evidence.anomaly.clone() };
-    let _ = write!(
-        out,
-        "<span class=\"no\">{number}</span> {} <small>in <bdi>{}</bdi></small></h2>",
-        escape(&cut(&name, 80)),
-        escape(&cut(&evidence.part, 120))
-    );
-    let mut words = evidence.explanation.lines();
-    let _ = write!(out, "<p class=\"reason\">{}</p>", escape(&cut(words.next().unwrap_or_default(), 3000)));
-    for line in words.take(20) {
-        let _ = write!(out, "<p class=\"more\">{}</p>", escape(&cut(line, 1000)));
-    }
-    out.push_str(
-        "<div class=\"bar\"><button type=\"button\" data-do=\"out\" aria-label=\"zoom out\">−</button>\
-         <button type=\"button\" data-do=\"in\" aria-label=\"zoom in\">+</button>\
-         <button type=\"button\" data-do=\"fit\">fit all</button><button type=\"button\" data-do=\"clash\">the clash</button>\
-         <span class=\"legend\"><i class=\"k-change\"></i>changes <i class=\"k-see\"></i>observes <i class=\"k-breaks\"></i>cannot \
-         be true <i class=\"k-other\"></i>others <i class=\"k-open\"></i>outcome unknown <i class=\"k-point\">1</i>order \
-         found</span></div>",
-    );
-    let scene = svg::Scene { history, evidence, chart: &chart, states: &states, file: &cut(input.file, 200), number };
+    out.push_str(CONTROLS);
+    let scene =
+        svg::Scene { history, evidence, chart: &chart, states: &states, file: &cut(input.file, 200), number, prefix };
     out.push_str(&scene.draw());
     out.push_str(&notes(history, evidence, &chart, &states));
-    out.push_str(&table(input, evidence, number));
-    out + "</section>"
+    out.push_str("</div>");
+    chart.hidden
 }
 
 /// What the drawing leaves out, and how far an order gets.
@@ -282,7 +304,11 @@ fn notes(history: &History, evidence: &Evidence, chart: &chart::Chart, states: &
         let _ = write!(out, "The longest order found has {} operations", count(evidence.order.len() as u64));
         let before = chart.points.first().map_or(0, |point| point.place);
         if before > 0 {
-            let _ = write!(out, " ({} of them before the first that is numbered here)", count(before as u64));
+            let _ = write!(
+                out,
+                " ({} of them before the first that is numbered here; those that are not drawn are not numbered)",
+                count(before as u64)
+            );
         }
         if let Some(state) = states.get(&(evidence.order.len() - 1)) {
             let _ = write!(out, "; after it: {}", escape(state));
@@ -357,6 +383,7 @@ fn table(input: &PageInput<'_>, evidence: &Evidence, number: usize) -> String {
 fn moment(history: &History, event: u32, file: &str) -> String {
     let time = match history.time(event) {
         0 => String::new(),
+        ns if ns < 1_000 => format!(" · {ns} ns"),
         ns if ns < 1_000_000 => format!(" · {:.1} µs", ns as f64 / 1e3),
         ns if ns < 1_000_000_000 => format!(" · {:.3} ms", ns as f64 / 1e6),
         ns => format!(" · {:.6} s", ns as f64 / 1e9),

@@ -173,14 +173,17 @@ impl<'a> Case<'a> {
 
     /// `a` had the lock, had not begun to give it back, and `b` got it.
     fn two_holders(&self, a: &Operation, b: &Operation) -> Option<Found> {
-        let both = a.f == Function::Acquire && b.f == Function::Acquire && a.process != b.process;
-        let releases = |op: &Operation| op.f == Function::Release && possible(op) && op.called < b.returned;
-        // A release called before either had its answer can have been that of an earlier holder only.
-        let given_back = self.prefix.iter().any(|op| releases(op) && (op.called > a.called || op.settled().is_none()));
-        (both && a.returned < b.returned && !given_back).then(|| {
-            let until = self.at(b.returned);
+        let took = |op: &Operation| op.f == Function::Acquire && op.reply != Value::FALSE;
+        let both = took(a) && took(b) && a.process != b.process && a.returned < b.returned;
+        // A release that the holder had called before may still take effect when its outcome is unknown.
+        let given_back = self.prefix.iter().any(|op| {
+            let counts = op.f == Function::Release && op.process == a.process && possible(op) && op.called < b.returned;
+            counts && (op.called > a.called || op.settled().is_none())
+        });
+        (both && !given_back).then(|| {
+            let (holder, until) = (subject(a), self.at(b.returned));
             let text = format!(
-                "{} and {} both hold the lock: nobody called a release up to {until}",
+                "{} and {} both hold the lock: {holder} had not called a release by {until}",
                 self.fact(a),
                 self.fact(b)
             );
@@ -202,7 +205,7 @@ impl<'a> Case<'a> {
     /// A release that took effect with nobody to have taken the lock.
     fn released_unheld(&self, op: &Operation) -> Option<Found> {
         let acquired = |a: &Operation| a.f == Function::Acquire && possible(a) && a.called < op.returned;
-        (op.f == Function::Release && !self.prefix.iter().any(acquired)).then(|| {
+        (op.f == Function::Release && op.reply != Value::FALSE && !self.prefix.iter().any(acquired)).then(|| {
             ("release without holding", format!("{}, but nobody had called an acquire by then", self.fact(op)))
         })
     }

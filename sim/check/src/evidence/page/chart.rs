@@ -6,15 +6,17 @@
 
 use crate::evidence::Evidence;
 use crate::evidence::explain::show;
-use crate::history::{End, History, OpId};
+use crate::history::{End, History, NEVER, OpId};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Operations drawn for one violation, at most.
 pub(super) const MOST: usize = 400;
 /// Of these, the operations of the core, at most.
 const MOST_CORE: usize = 200;
-/// Height of a lane's row, of a bar in it, and of the axis above.
-pub(super) const ROW: f64 = 50.0;
+/// Height of a lane's row, of one where edges have to be read, of a bar in it, and of the axis above.
+const ROW: f64 = 50.0;
+const TALL_ROW: f64 = 92.0;
 pub(super) const BAR: f64 = 26.0;
 pub(super) const TOP: f64 = 30.0;
 /// Room left of the first event and right of the last.
@@ -27,7 +29,7 @@ pub(super) struct Bar {
     pub label: String,
     pub left: f64,
     pub right: f64,
-    /// Its outcome is unknown by the end of what is shown.
+    /// It has no certain end in what is shown: its tail fades, up to the client's next operation or the end.
     pub open: bool,
     pub row: usize,
 }
@@ -50,6 +52,7 @@ pub(super) struct Chart {
     pub bars: Vec<Bar>,
     pub lanes: Vec<Lane>,
     pub rows: usize,
+    pub row_height: f64,
     pub points: Vec<Point>,
     /// Events shown and where.
     pub ticks: Vec<(u32, f64)>,
@@ -65,12 +68,16 @@ pub(super) fn lay_out(history: &History, evidence: &Evidence, others: usize) -> 
     let (shown, hidden) = select(history, evidence, others);
     let core: BTreeSet<OpId> = evidence.core.iter().copied().collect();
     let end = evidence.event.unwrap_or(u32::MAX);
-    let settled = |op: OpId| history.operation(op).settled().filter(|&ret| ret <= end);
+    // What failed has an end: it is certain that nothing came of it.
+    let settled = |op: OpId| {
+        let op = history.operation(op);
+        op.settled().or((op.end == End::Fail).then_some(op.returned)).filter(|&ret| ret <= end)
+    };
     let mut events: Vec<u32> =
         shown.iter().flat_map(|&op| [Some(history.operation(op).called), settled(op)]).flatten().collect();
     events.sort_unstable();
     let column = |event: u32| events.partition_point(|&other| other < event);
-    let label = |op: OpId| label(history, op, core.contains(&op));
+    let label = |op: OpId| label(history, op, core.contains(&op), Some(op) == evidence.breaks);
     let labels: Vec<String> = shown.iter().map(|&op| label(op)).collect();
 
     let (order, at) = moments(history, &shown, &evidence.order);
@@ -78,10 +85,14 @@ pub(super) fn lay_out(history: &History, evidence: &Evidence, others: usize) -> 
     at.iter().for_each(|&event| crowd[column(event)] += 1);
 
     // Each column as far to the right as the bars that end there and the moments before it need.
+    let edge_width = |op: OpId| {
+        let edges = evidence.edges.iter().filter(|edge| edge.from == op || edge.to == op);
+        edges.map(|edge| text_width(&edge.why) + 40.0).sum::<f64>().min(620.0)
+    };
     let mut ending: Vec<Vec<(usize, f64)>> = vec![Vec::new(); events.len() + 1];
     for (&op, label) in shown.iter().zip(&labels) {
         let most = if core.contains(&op) { 330.0 } else { 150.0 };
-        let need = (text_width(label) + 16.0).min(most);
+        let need = (text_width(label) + 18.0).min(most).max(edge_width(op));
         let last = settled(op).map_or(events.len(), column);
         ending[last].push((column(history.operation(op).called), need));
     }
@@ -93,13 +104,25 @@ pub(super) fn lay_out(history: &History, evidence: &Evidence, others: usize) -> 
         );
     }
     let last = xs.last().copied().unwrap_or(MARGIN);
-    let (rows, lanes) = rows(history, &shown, &settled);
+    let late = |op: OpId| {
+        let moment = order.iter().zip(&at).find(|((_, other), _)| *other == op).map(|(_, &at)| at);
+        moment.is_some_and(|moment| moment > history.operation(op).returned)
+    };
+    let (rows, lanes) = rows(history, &shown, &|op| match settled(op) {
+        None if history.operation(op).end == End::Info && !late(op) => history.operation(op).returned,
+        until => until.unwrap_or(NEVER),
+    });
     let bars = shown.iter().zip(labels).zip(&rows).map(|((&op, label), &row)| {
         let right = settled(op).map_or(last, |ret| xs[column(ret)]);
         let left = xs[column(history.operation(op).called)];
         Bar { op, core: core.contains(&op), label, left, right, open: settled(op).is_none(), row }
     });
-    let bars: Vec<Bar> = bars.collect();
+    let mut bars: Vec<Bar> = bars.collect();
+    for i in 0..bars.len() {
+        let next = bars[i + 1..].iter().find(|bar| bar.row == bars[i].row).map(|bar| bar.left - 6.0);
+        let next = next.filter(|_| bars[i].open);
+        bars[i].right = next.unwrap_or(bars[i].right).max(bars[i].left + 8.0);
+    }
     let place: BTreeMap<OpId, usize> = bars.iter().enumerate().map(|(i, bar)| (bar.op, i)).collect();
     let mut points = Vec::new();
     let mut nth = vec![0usize; events.len() + 1];
@@ -111,13 +134,16 @@ pub(super) fn lay_out(history: &History, evidence: &Evidence, others: usize) -> 
         points.extend(place.get(&op).map(|&bar| Point { bar, place: at_place, x }));
     }
     let total = lanes.last().map_or(0, |lane: &Lane| lane.first_row + lane.rows);
+    let points_end = evidence.event.is_some() && points.last().is_some_and(|point: &Point| point.x > last - 120.0);
     Chart {
         bars,
         rows: total,
+        row_height: if evidence.edges.is_empty() { ROW } else { TALL_ROW },
         lanes,
         points,
         ticks: events.iter().map(|&event| (event, xs[column(event)])).collect(),
-        width: last + MARGIN,
+        // The state where the order is stuck is written there.
+        width: last + MARGIN + if points_end { 120.0 } else { 0.0 },
         hidden,
         end: evidence.event.map(|event| xs[column(event)]),
     }
@@ -128,7 +154,7 @@ pub(super) fn text_width(text: &str) -> f64 {
     6.7 * text.chars().count() as f64
 }
 
-fn label(history: &History, op: OpId, core: bool) -> String {
+fn label(history: &History, op: OpId, core: bool, breaks: bool) -> String {
     let op = history.operation(op);
     let (asked, told) = (show::request(history, op), show::reply(history, op));
     let text = match (op.end, told.as_str()) {
@@ -136,7 +162,8 @@ fn label(history: &History, op: OpId, core: bool) -> String {
         (End::Info, _) => format!("{asked} → ?"),
         _ => format!("{asked} → {told}"),
     };
-    super::cut(&text, if core { 60 } else { 24 })
+    let text = super::cut(&text, if core { 60 } else { 24 });
+    if breaks { format!("✗ {text}") } else { text }
 }
 
 /// The core (its end, when it is large) and the operations of the part that are closest to it, in the order of calls; and
@@ -152,17 +179,17 @@ fn select(history: &History, evidence: &Evidence, others: usize) -> (Vec<OpId>, 
         .map(|&op| history.operation(op))
         .map(|op| (op.called, op.settled().unwrap_or(op.called).min(end)))
         .collect();
-    let mut near: Vec<(u32, OpId)> = Vec::new();
+    let mut near: Vec<(u32, Reverse<OpId>)> = Vec::new();
     for (i, op) in (0..).map(OpId).zip(history.operations()).take_while(|(_, op)| op.called <= end) {
         if op.key == key && !shown.contains(&i) {
             let until = op.settled().unwrap_or(op.called);
             let gap = |&(from, to): &(u32, u32)| from.saturating_sub(until).max(op.called.saturating_sub(to));
-            near.push((spans.iter().map(gap).min().unwrap_or(0), i));
+            near.push((spans.iter().map(gap).min().unwrap_or(0), Reverse(i)));
         }
     }
     let room = others.min(MOST.saturating_sub(shown.len()));
     near.sort_unstable();
-    shown.extend(near.iter().take(room).map(|&(_, op)| op));
+    shown.extend(near.iter().take(room).map(|&(_, Reverse(op))| op));
     let all = near.len() + core.len().max(shown.len() - room.min(near.len()));
     let hidden = all.saturating_sub(shown.len());
     (shown.into_iter().collect(), hidden)
@@ -181,19 +208,19 @@ fn moments(history: &History, shown: &[OpId], order: &[OpId]) -> (Vec<(usize, Op
     (order, at)
 }
 
-/// A row for each operation: its client's first that is free. A client has several at a time only after unknown outcomes.
-fn rows(history: &History, shown: &[OpId], settled: &impl Fn(OpId) -> Option<u32>) -> (Vec<usize>, Vec<Lane>) {
+/// A row for each operation: its client's first that is free, by when each is `over`. A client has several at a time only
+/// after unknown outcomes.
+fn rows(history: &History, shown: &[OpId], over: &impl Fn(OpId) -> u32) -> (Vec<usize>, Vec<Lane>) {
     let mut lanes: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let mut at = Vec::with_capacity(shown.len());
     for &id in shown {
         let op = history.operation(id);
         let busy = lanes.entry(op.process).or_default();
-        let until = settled(id).unwrap_or(u32::MAX);
         let row = busy.iter().position(|&until| until < op.called).unwrap_or(busy.len());
         if row == busy.len() {
-            busy.push(until);
+            busy.push(over(id));
         } else {
-            busy[row] = until;
+            busy[row] = over(id);
         }
         at.push((op.process, row));
     }

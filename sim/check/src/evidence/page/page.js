@@ -2,29 +2,28 @@
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const byId = (id) => document.getElementById(id);
-  const charWidth = 6.7, lanesTop = 26;
+  const charWidth = 6.7;
   const views = [];
 
   // Drawings: everything moves by its data-x, in pixels at zoom 1.
-  for (const section of all(".violation")) {
+  for (const section of all(".drawing")) {
     const scroll = section.querySelector(".scroll"), svg = section.querySelector("svg.chart");
     const ops = all(".op", svg), ticks = all(".tick", svg), width = +svg.dataset.w;
     const moved = all("g[data-x]", svg).map((g) => [g, +g.dataset.x, g.dataset.y || 0]);
     const labels = all("text[data-x]", svg), path = svg.querySelector(".path");
     const spots = (path.dataset.points || "").split(" ").filter(Boolean).map((p) => p.split(",").map(Number));
+    for (const op of ops) op.dataset.label = op.querySelector("text").textContent;
     const view = { zoom: 1, ops, svg };
     const place = () => {
       const z = view.zoom;
       svg.setAttribute("width", Math.max(width * z, scroll.clientWidth));
       for (const [g, x, y] of moved) g.setAttribute("transform", `translate(${x * z},${y})`);
       for (const op of ops) {
-        const w = Math.max(+op.dataset.w * z, 3), text = op.querySelector("text"), cross = op.querySelector(".cross");
+        const w = Math.max(+op.dataset.w * z, 3), text = op.querySelector("text");
         op.querySelector("rect").setAttribute("width", w);
-        const fits = text.textContent.length * charWidth + 10 <= w;
-        text.style.display = fits || op.classList.contains("core") ? "" : "none";
-        text.removeAttribute("display");
-        if (op.classList.contains("core")) text.style.fill = fits ? "" : "var(--ink)";
-        if (cross) cross.setAttribute("x", w + 4);
+        const label = op.dataset.label, room = Math.floor((w - 12) / charWidth);
+        text.textContent = label.length <= room ? label : label.slice(0, Math.max(0, room - 1)) + "…";
+        text.style.display = room > 2 ? "" : "none";
       }
       path.setAttribute("points", spots.map(([x, y]) => `${x * z},${y}`).join(" "));
       for (const e of all(".edge path", svg)) {
@@ -37,7 +36,7 @@
       let last = -99;
       for (const tick of ticks) {
         const x = +tick.dataset.x * z, clear = x - last > 44 && (x < right - 150 || x > right + 30);
-        tick.querySelector("text").style.display = clear ? "" : "none";
+        tick.style.display = clear ? "" : "none";
         if (clear) last = x;
       }
       if (end) end.querySelector("text").style.textAnchor = right < 150 ? "start" : "end";
@@ -54,7 +53,8 @@
       const from = Math.min(...core.map((op) => +op.dataset.x));
       const to = Math.max(...core.map((op) => +op.dataset.x + (op.classList.contains("open") ? 60 : +op.dataset.w)));
       const room = scroll.clientWidth;
-      view.zoomTo(Math.max(0.45, Math.min(2, room / (width + 8) > 1 ? room / (width + 8) : 1, (room - 60) / Math.max(1, to - from)) || 1));
+      const all = room / (width + 4), clashOnly = (room - 60) / Math.max(1, to - from);
+      view.zoomTo(all >= 0.85 ? Math.min(1.5, all) : clashOnly >= 0.85 ? Math.min(1.2, clashOnly) : 1);
       const clash = Math.max(0, (to - from) * view.zoom);
       scroll.scrollLeft = clash < room ? (from + to) / 2 * view.zoom - room / 2 : to * view.zoom - room + 60;
     };
@@ -82,8 +82,11 @@
     });
     window.addEventListener("pointerup", () => { held = null; scroll.classList.remove("drag"); });
     views.push(view);
+    svg.classList.toggle("crowded", spots.length > 40);
     view.clash();
     window.addEventListener("resize", place);
+    const details = section.closest("details");
+    if (details) details.addEventListener("toggle", view.clash);
   }
 
   // Details on hover and focus.

@@ -1,7 +1,7 @@
 //! A chart as SVG. Every position stands in a `data-x` attribute too, in pixels at zoom 1, from which the page's script moves
 //! everything when the reader zooms.
 
-use super::chart::{BAR, Bar, Chart, ROW, TOP, text_width};
+use super::chart::{BAR, Bar, Chart, TOP, text_width};
 use super::{cut, escape, moment};
 use crate::certificate::step::State;
 use crate::evidence::Evidence;
@@ -20,22 +20,29 @@ pub(super) struct Scene<'a> {
     pub file: &'a str,
     /// Number of the violation on the page, for ids.
     pub number: usize,
+    /// Before the number, where there are two drawings.
+    pub prefix: char,
 }
 
 impl Scene<'_> {
+    /// Where a row begins.
+    fn top(&self, row: usize) -> f64 {
+        TOP + self.chart.row_height * row as f64
+    }
+
     /// Lane names and drawing.
     pub(super) fn draw(&self) -> String {
         let chart = self.chart;
-        let height = TOP + ROW * chart.rows as f64 + 8.0;
+        let height = self.top(chart.rows) + 8.0;
         let mut out = String::from("<div class=\"plot\"><div class=\"lanes\" aria-hidden=\"true\">");
         for lane in &chart.lanes {
-            let tall = ROW * lane.rows as f64;
+            let tall = chart.row_height * lane.rows as f64;
             let _ = write!(out, "<div style=\"height:{tall}px\">p{}</div>", lane.process);
         }
-        let n = self.number;
+        let n = format!("{}{}", self.prefix, self.number);
         let _ = write!(
             out,
-            "</div><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Drawing of violation {n}; plus and minus \
+            "</div><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Drawing of violation {number}; plus and minus \
              zoom, arrows pan\"><svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" role=\"group\" \
              width=\"{w}\" height=\"{height}\" data-w=\"{w}\"><defs>\
              <linearGradient id=\"fade{n}\"><stop class=\"f0\" offset=\"0\"/><stop class=\"f0\" offset=\".35\"/>\
@@ -44,10 +51,11 @@ impl Scene<'_> {
              <stop class=\"c1\" offset=\"1\"/></linearGradient>\
              <marker id=\"tip{n}\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" \
              orient=\"auto-start-reverse\"><path class=\"tip\" d=\"M0 0L8 4L0 8z\"/></marker></defs>",
-            w = chart.width
+            w = chart.width,
+            number = self.number
         );
         for lane in &chart.lanes {
-            let (y, tall) = (TOP + ROW * lane.first_row as f64, ROW * lane.rows as f64);
+            let (y, tall) = (self.top(lane.first_row), chart.row_height * lane.rows as f64);
             let _ = write!(out, "<rect class=\"lane\" x=\"0\" y=\"{y}\" width=\"100%\" height=\"{tall}\"/>");
         }
         self.axis(&mut out, height);
@@ -96,18 +104,19 @@ impl Scene<'_> {
                 class.push_str(name);
             }
         }
-        let (x, y, w) = (bar.left, TOP + ROW * bar.row as f64 + 5.0, (bar.right - bar.left).max(4.0));
+        let (x, y, w) = (bar.left, self.top(bar.row) + 5.0, (bar.right - bar.left).max(4.0));
         let fill = match (bar.open, bar.core) {
-            (true, true) => format!(" style=\"fill:url(#corefade{})\"", self.number),
-            (true, false) => format!(" style=\"fill:url(#fade{})\"", self.number),
+            (true, true) => format!(" style=\"fill:url(#corefade{}{})\"", self.prefix, self.number),
+            (true, false) => format!(" style=\"fill:url(#fade{}{})\"", self.prefix, self.number),
             _ => String::new(),
         };
-        let fits = bar.core || text_width(&bar.label) + 8.0 <= w;
+        let fits = text_width(&bar.label) + 8.0 <= w;
         let _ = write!(
             out,
-            "<g class=\"{class}\" id=\"v{n}-{id}\" tabindex=\"0\" role=\"img\" data-x=\"{x:.0}\" data-w=\"{w:.0}\" \
+            "<g class=\"{class}\" id=\"{v}{n}-{id}\" tabindex=\"0\" role=\"img\" data-x=\"{x:.0}\" data-w=\"{w:.0}\" \
              data-y=\"{y}\" data-p=\"{p}\" data-f=\"{f}\" aria-label=\"{all}\" transform=\"translate({x:.0},{y})\">\
-             <rect width=\"{w:.0}\" height=\"{BAR}\" rx=\"4\"{fill}/><text x=\"7\" y=\"17\"{hide}>{label}</text>{mark}</g>",
+             <rect width=\"{w:.0}\" height=\"{BAR}\" rx=\"4\"{fill}/><text x=\"7\" y=\"17\"{hide}>{label}</text></g>",
+            v = self.prefix,
             n = self.number,
             id = bar.op.0,
             p = op.process,
@@ -115,7 +124,6 @@ impl Scene<'_> {
             all = escape(&self.details(bar.op)),
             hide = if fits { "" } else { " display=\"none\"" },
             label = escape(&bar.label),
-            mark = if broken { "<text class=\"cross\" y=\"18\">✗</text>" } else { "" },
         );
     }
 
@@ -145,11 +153,10 @@ impl Scene<'_> {
     /// The order as numbered points, the states they lead to, and where it ends.
     fn order(&self, out: &mut String) {
         let points = &self.chart.points;
-        let spot = |bar: &Bar| TOP + ROW * bar.row as f64 + 5.0 + BAR + 5.0;
+        let spot = |bar: &Bar| self.top(bar.row) + 5.0 + BAR + 5.0;
         let place = |i: usize| (points[i].x, spot(&self.chart.bars[points[i].bar]));
         let list: Vec<String> = (0..points.len()).map(place).map(|(x, y)| format!("{x:.0},{y}")).collect();
         let _ = write!(out, "<polyline class=\"path\" data-points=\"{0}\" points=\"{0}\"/>", list.join(" "));
-        let first = points.first().map_or(0, |point| point.place);
         for (i, point) in points.iter().enumerate() {
             let (x, y) = place(i);
             let bar = &self.chart.bars[point.bar];
@@ -163,7 +170,7 @@ impl Scene<'_> {
                 "<g class=\"point\" data-x=\"{x:.0}\" data-y=\"{y}\" tabindex=\"0\" role=\"img\" aria-label=\"{}\" \
                  transform=\"translate({x:.0},{y})\"><circle r=\"8\"/><text y=\"3\">{}</text></g>",
                 escape(&text),
-                point.place - first + 1,
+                i + 1,
             );
         }
         if let Some(i) = points.len().checked_sub(1).filter(|_| self.evidence.event.is_some()) {
@@ -173,32 +180,35 @@ impl Scene<'_> {
             let _ = write!(
                 out,
                 "<g class=\"stuck\" data-x=\"{x:.0}\" data-y=\"{y}\" transform=\"translate({x:.0},{y})\">\
-                 <circle r=\"11\"/><text x=\"16\" y=\"4\">{}</text></g>",
+                 <circle r=\"11\"/><text x=\"17\" y=\"9\">{}</text></g>",
                 escape(&text)
             );
         }
     }
 
+    /// Arrows from bar to bar, side by side along the bars.
     fn edges(&self, out: &mut String) {
         let find = |op: OpId| self.chart.bars.iter().find(|bar| bar.op == op);
-        for edge in &self.evidence.edges {
+        let edges = &self.evidence.edges;
+        for (i, edge) in edges.iter().enumerate() {
             let (Some(from), Some(to)) = (find(edge.from), find(edge.to)) else { continue };
             let down = to.row >= from.row;
-            let y = |bar: &Bar, bottom: bool| TOP + ROW * bar.row as f64 + 5.0 + if bottom { BAR } else { 0.0 };
-            let (x1, x2) =
-                (0.25f64.mul_add(from.right - from.left, from.left), 0.6f64.mul_add(to.right - to.left, to.left));
-            let (x1, x2) = if down { (x1, x2) } else { (x1 + 24.0, x2 + 24.0) };
+            let share = (i + 1) as f64 / (edges.len() + 1) as f64;
+            let x = |bar: &Bar| share.mul_add(bar.right - bar.left, bar.left);
+            let y = |bar: &Bar, bottom: bool| self.top(bar.row) + 5.0 + if bottom { BAR + 2.0 } else { -2.0 };
+            let (x1, x2) = (x(from), x(to));
             let (y1, y2) = (y(from, down), y(to, !down));
-            let (cy1, cy2) = (y1 + if down { 26.0 } else { -26.0 }, y2 - if down { 26.0 } else { -26.0 });
+            let bend = if down { 30.0 } else { -30.0 };
+            let (c1, c2) = (y1 + bend, y2 - bend);
             let why = escape(&cut(&edge.why, 60));
+            let (mx, my) = (f64::midpoint(x1, x2) + 9.0, f64::midpoint(y1, y2) + if i % 2 == 0 { -3.0 } else { 12.0 });
             let _ = write!(
                 out,
-                "<g class=\"edge\"><path data-e=\"{x1:.0} {y1} {cy1} {x2:.0} {y2} {cy2}\" d=\"M{x1:.0} {y1}C{x1:.0} {cy1} \
-                 {x2:.0} {cy2} {x2:.0} {y2}\" marker-end=\"url(#tip{n})\"/><text data-x=\"{mx:.0}\" x=\"{mx:.0}\" \
+                "<g class=\"edge\"><path data-e=\"{x1:.0} {y1} {c1} {x2:.0} {y2} {c2}\" d=\"M{x1:.0} {y1}C{x1:.0} {c1} \
+                 {x2:.0} {c2} {x2:.0} {y2}\" marker-end=\"url(#tip{v}{n})\"/><text data-x=\"{mx:.0}\" x=\"{mx:.0}\" \
                  y=\"{my:.0}\">{why}</text></g>",
+                v = self.prefix,
                 n = self.number,
-                mx = f64::midpoint(x1, x2),
-                my = f64::midpoint(y1, y2) + 4.0,
             );
         }
     }
