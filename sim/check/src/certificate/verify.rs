@@ -196,14 +196,14 @@ impl<'a> Search<'a> {
             let when = if relaxed { Condition::ALWAYS } else { history.condition(op) };
             counts |= when.revision.is_some();
             let mut op = *op;
+            op.process = if kind == Kind::Lock { op.process } else { 0 };
             match kind {
-                Kind::Register | Kind::CasRegister | Kind::Kv if relaxed && !named.contains(&op.arg) => {
-                    op.arg = Value::UNTOLD
+                Kind::Set | Kind::Queue if op.arg.told().is_some_and(|arg| !named.contains(&arg)) => {
+                    // Elements that the core does not name can only be in the way.
+                    continue;
                 }
-                // Elements that the core does not name can only be in the way.
-                Kind::Set | Kind::Queue if op.arg.told().is_some_and(|arg| !named.contains(&arg)) => continue,
-                Kind::Lock => {}
-                _ => op.process = 0,
+                _ if relaxed && !named.contains(&op.arg) => op.arg = Value::UNTOLD,
+                _ => {}
             }
             let class = (op.f, op.arg, when, op.process);
             classes.entry(class).or_insert(Act { op, when, calls: Vec::new() }).calls.push(op.called);
@@ -238,7 +238,7 @@ impl<'a> Search<'a> {
                 if let Some(state) = self.after(&state, act, false).filter(|next| *next != state) {
                     let mut used = used.clone();
                     used[class] += 1;
-                    next.push((done, used, state, true));
+                    next.push((done, used, state, !self.counts));
                 }
             }
             for node in next.into_iter().filter(|(done, _, state, _)| !self.hopeless(*done, state)) {
