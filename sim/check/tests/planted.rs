@@ -64,7 +64,7 @@ fn explain(history: &History) -> String {
     let report = check(history, &Options::default());
     let Verdict::Invalid(evidence) = &report.parts[0].verdict else { panic!("not found: {report}") };
     assert!(evidence.minimal);
-    evidence.to_string()
+    format!("{}: {evidence}", evidence.anomaly)
 }
 
 fn is_valid(history: &History) -> bool {

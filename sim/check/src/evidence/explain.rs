@@ -61,10 +61,16 @@ pub fn words(history: &History, breaks: OpId, core: &[OpId], prefix: &[OpId], mi
     (anomaly.to_owned(), text)
 }
 
-/// Whether only reads, writes and deletes occur: what the rules of [`kv`] know.
+/// Whether the object is a register or key, which the rules of [`kv`] know: by the functions called on it or, where it was
+/// only read, by those called anywhere.
 fn is_register(history: &History, prefix: &[OpId]) -> bool {
-    let known = |f| matches!(f, Function::Read | Function::Write | Function::Delete);
-    prefix.iter().all(|&op| known(history.operation(op).f))
+    let writes = |f| matches!(f, Function::Write | Function::Delete);
+    let of_part = || prefix.iter().map(|&op| history.operation(op).f).filter(|&f| f != Function::Read);
+    if of_part().next().is_some() {
+        return of_part().all(writes);
+    }
+    let mut others = history.operations().iter().map(|op| op.f).filter(|&f| f != Function::Read).peekable();
+    others.peek().is_some() && others.all(writes)
 }
 
 /// The operations to look at: the whole core, or the end of a large one; in the order of calls.

@@ -115,7 +115,11 @@ impl<'a> Case<'a> {
             all.iter().map(|op| format!("{} (returned at {})", subject(op), self.at(op.returned))).collect();
         let times = if sources == 1 { "once".to_owned() } else { format!("{sources} times") };
         let what = quoted(self.history, value);
-        Some(("duplicate dequeue", format!("{} all dequeued {what}, which was enqueued {times}", takers.join(" and "))))
+        let all = if all.len() == 2 { "both" } else { "all" };
+        Some((
+            "duplicate dequeue",
+            format!("{} {all} dequeued {what}, which was enqueued {times}", takers.join(" and ")),
+        ))
     }
 
     /// `op` took an element although an older one was only taken later.
@@ -128,11 +132,10 @@ impl<'a> Case<'a> {
             let settled = first.settled().filter(|&settled| settled < source.called)?;
             let [young, old] = [young, old].map(|value| quoted(self.history, value));
             let text = format!(
-                "{}, and {} only later, {}, though {old} had been enqueued (by {}) before the enqueue of {young} was called \
-                 at {}",
+                "{}, and {}, which was called only after that, but {old} had been enqueued by {}, before the enqueue of \
+                 {young} was called at {}",
                 self.fact(op),
                 self.fact(late),
-                "after that had returned",
                 self.at(settled),
                 self.at(source.called)
             );

@@ -166,19 +166,19 @@ impl<'a> Case<'a> {
     /// A smaller number, called for after a larger one had been told.
     fn number_back(&self, a: &Operation, b: &Operation) -> Option<Found> {
         let (before, after) = (self.number(a.reply)?, self.number(b.reply)?);
-        (a.returned < b.called && after < before).then(|| {
-            ("number goes back", format!("{}, but {} had already been told {before}", self.fact(b), self.fact(a)))
-        })
+        (a.returned < b.called && after < before)
+            .then(|| ("number goes back", format!("{}, but {} had already told {before}", self.fact(b), self.fact(a))))
     }
 
     /// `a` had the lock, had not begun to give it back, and `b` got it.
     fn two_holders(&self, a: &Operation, b: &Operation) -> Option<Found> {
         let took = |op: &Operation| op.f == Function::Acquire && op.reply != Value::FALSE;
         let both = took(a) && took(b) && a.process != b.process && a.returned < b.returned;
-        // A release that the holder had called before may still take effect when its outcome is unknown.
+        // A release of unknown outcome that either had called before may still take effect.
         let given_back = self.prefix.iter().any(|op| {
-            let counts = op.f == Function::Release && op.process == a.process && possible(op) && op.called < b.returned;
-            counts && (op.called > a.called || op.settled().is_none())
+            let adrift = op.settled().is_none() && [a.process, b.process].contains(&op.process);
+            let counts = op.f == Function::Release && possible(op) && op.called < b.returned;
+            counts && (adrift || op.process == a.process && op.called > a.called)
         });
         (both && !given_back).then(|| {
             let (holder, until) = (subject(a), self.at(b.returned));
@@ -198,7 +198,7 @@ impl<'a> Case<'a> {
             return Some(("same token twice", format!("{} and {} were given one token", self.fact(a), self.fact(b))));
         }
         (a.returned < b.called && after < before).then(|| {
-            ("token goes back", format!("{}, but {} had already been given token {before}", self.fact(b), self.fact(a)))
+            ("token goes back", format!("{}, but {} had already given token {before}", self.fact(b), self.fact(a)))
         })
     }
 
