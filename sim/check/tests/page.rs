@@ -75,6 +75,7 @@ fn assert_sound(page: &str) {
                 "attribute {key:?} in <{tag}>"
             );
             assert!(!["src", "srcset", "xlink:href", "data"].contains(&key), "<{tag}>");
+            assert!(!key.starts_with("on"), "a handler in <{tag}>");
             if key == "href" {
                 assert!(value.starts_with('#'), "<{tag}>");
             }
@@ -260,4 +261,134 @@ fn transactions_that_form_a_cycle() {
     assert_sound(&page);
     assert_shows_cores(&page, &reports);
     assert!(page.contains("rw y: did not see 2"));
+}
+
+#[test]
+fn what_users_wrote_is_never_markup() {
+    let nasty = [
+        "</script><script>alert(1)</script>",
+        "<!-- --><img src=x onerror=alert(1)>",
+        "\" onmouseover=\"alert(1)",
+        "' onfocus='alert(1)",
+        "&lt;&amp;",
+        "\u{202e}desrever\u{200f}",
+        "\0\u{1}\u{7f}\r\n\t",
+        "]]>--></style>",
+    ];
+    for text in nasty {
+        let mut log = Recorder::default();
+        let write = log.invoke(0, 1, text, Call::put(text));
+        log.ok(write, 2, DONE);
+        let other = log.invoke(1, 3, text, Call::put("other"));
+        log.ok(other, 4, DONE);
+        let read = log.invoke(2, 5, text, Call::Get);
+        log.ok(read, 6, got(text));
+        let (a, b) = (log.value(Datum::Text("lone")), log.value(Datum::Symbol(text)));
+        let request = seaworthy_check::Request::new(seaworthy_check::Function::Write, b);
+        let op = log.begin(3, 7, a, request);
+        log.end(op, 8, End::Ok, seaworthy_check::Value::UNTOLD, None);
+        let read = log.invoke(2, 9, "lone", Call::Get);
+        log.ok(read, 10, Reply::Got(None));
+        let history = log.finish();
+        let reports = [check(&history, &Options::default())];
+        assert_eq!(evidence(&reports).len(), 2);
+        let settings = [(text.to_owned(), text.to_owned())];
+        let page = html(&PageInput {
+            title: text,
+            file: text,
+            history: &history,
+            reports: &reports,
+            model: text,
+            settings: &settings,
+            understood: &[text.to_owned()],
+            source: &[],
+        });
+        assert_sound(&page);
+        assert_shows_cores(&page, &reports);
+        let plain = html(&PageInput {
+            title: "",
+            file: "",
+            history: &Recorder::default().finish(),
+            reports: &[],
+            model: "",
+            settings: &[],
+            understood: &[],
+            source: &[],
+        });
+        assert_sound(&plain);
+        assert_eq!(page.matches("<script").count(), plain.matches("<script").count(), "{text}");
+        assert!(!page.contains("<img"), "{text}");
+        assert!(
+            !page.chars().any(|c| c.is_control() && c != '\n' || ('\u{202a}'..='\u{202e}').contains(&c)),
+            "{text:?}"
+        );
+    }
+}
+
+/// Many keys, each broken, with long texts and many clients: what does not fit is counted, and the page stays small.
+#[test]
+fn the_page_is_bounded() {
+    let mut log = Recorder::default();
+    let long = "\"<long>&".repeat(2_000);
+    for n in 0..3_000u32 {
+        let (key, first, second) = (format!("{n}-{long}"), format!("a{n}{long}"), format!("b{n}{long}"));
+        let other = log.invoke(90_000 + n, 1, &key, Call::put(&second));
+        let write = log.invoke(n, 1, &key, Call::put(&first));
+        log.ok(write, 2, DONE);
+        let read = log.invoke(n, 3, &key, Call::Get);
+        log.ok(read, 4, Reply::Got(None));
+        log.info(other, 5);
+    }
+    let history = log.finish();
+    let reports = [check(&history, &Options::default())];
+    assert_eq!(evidence(&reports).len(), 3_000);
+    let lines: Vec<(String, String)> = (0..5_000).map(|n| (format!("{n}{long}"), long.clone())).collect();
+    let understood: Vec<String> = (0..5_000).map(|_| long.clone()).collect();
+    let source: Vec<(u32, String)> = (0..100_000).map(|line| (line, long.clone())).take(10).collect();
+    let page = html(&PageInput {
+        title: &long,
+        file: &long,
+        history: &history,
+        reports: &reports,
+        model: "kv",
+        settings: &lines,
+        understood: &understood,
+        source: &source,
+    });
+    assert_sound(&page);
+    assert!(page.contains("more violations are in the table below"));
+    assert!(page.contains("more parts are not listed"));
+    assert!(page.len() > 1 << 20, "{} bytes: the room is not used", page.len());
+}
+
+/// One key, a large core: the picture shows its end, and says what is missing.
+#[test]
+fn a_large_core_is_cut() {
+    let mut history = Recorder::default();
+    for n in 0..2_000u32 {
+        let value = format!("v{n}");
+        let write = history.invoke(n % 30, u64::from(n), "k", Call::put(&value));
+        history.ok(write, u64::from(n), DONE);
+    }
+    let history = history.finish();
+    let core: Vec<OpId> = (0..2_000).map(OpId).collect();
+    let evidence = Evidence {
+        part: "k".to_owned(),
+        anomaly: String::new(),
+        breaks: Some(OpId(1_999)),
+        event: Some(3_999),
+        order: core.clone(),
+        core,
+        edges: Vec::new(),
+        minimal: false,
+        explanation: "a made-up violation".to_owned(),
+        diagram: String::new(),
+    };
+    let verdict = Verdict::Invalid(Box::new(evidence));
+    let part = PartReport { name: "k".to_owned(), operations: 2_000, verdict, by: "test", steps: 1 };
+    let reports = [Report { property: "linearizable", parts: vec![part] }];
+    let page = page(&history, &reports);
+    assert_sound(&page);
+    assert!(page.contains("id=\"v1-1999\"") && page.contains("1,940 more operations clash"));
+    assert!(page.contains("The evidence may be larger than it need be"));
 }

@@ -116,10 +116,10 @@ pub fn html(input: &PageInput<'_>) -> String {
 }
 
 /// Filters and their effect, for all drawings.
-const TOOLS: &str = "<form class=\"tools\" id=\"tools\" onsubmit=\"return false\"><label>process \
+const TOOLS: &str = "<div class=\"tools\" role=\"search\"><label>process \
     <select id=\"by-process\"><option value=\"\">all</option></select></label><label>function <select id=\"by-function\">\
     <option value=\"\">all</option></select></label><label>key or value <input id=\"by-text\" type=\"search\" size=\"14\"></label>\
-    <label><input id=\"by-core\" type=\"checkbox\"> only the clash</label></form>";
+    <label><input id=\"by-core\" type=\"checkbox\"> only the clash</label></div>";
 
 /// Buttons and legend of a drawing.
 const CONTROLS: &str = "<div class=\"drawing\"><div class=\"bar\"><button type=\"button\" data-do=\"out\" aria-label=\"zoom out\">−</button>\
