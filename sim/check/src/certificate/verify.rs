@@ -53,6 +53,7 @@ pub fn verify(history: &History, text: &str) -> Result<Vec<Verified>, Error> {
     for (i, op) in (0..).zip(history.operations()) {
         parts.get_mut(op.key.0 as usize).into_iter().for_each(|part| part.push(i));
     }
+    let mut listed = vec![false; history.operations().len()];
     let mut verified = Vec::new();
     for (line, text) in lines {
         let wrong = |what: String| Error { line, what };
@@ -64,7 +65,9 @@ pub fn verify(history: &History, text: &str) -> Result<Vec<Verified>, Error> {
         let key = KeyId(*part);
         verified.push(
             match claim {
-                Claim::Valid { order, .. } => ordered(history, kind, key, ops, &order).map(|()| Verified::Valid),
+                Claim::Valid { order, .. } => {
+                    ordered(history, kind, (key, ops), &order, &mut listed).map(|()| Verified::Valid)
+                }
                 Claim::Invalid { core, .. } => refuted(history, kind, key, ops, &core),
                 Claim::Unknown { why, .. } => Ok(Verified::Unknown(why)),
             }
@@ -93,14 +96,19 @@ fn header(history: &History, text: &str) -> Result<Kind, String> {
 }
 
 /// Verifies an order, in one pass over it.
-fn ordered(history: &History, kind: Kind, key: KeyId, ops: &[u32], order: &[u32]) -> Result<(), String> {
-    let mut listed = BTreeSet::new();
+fn ordered(
+    history: &History,
+    kind: Kind,
+    (key, ops): (KeyId, &[u32]),
+    order: &[u32],
+    listed: &mut [bool],
+) -> Result<(), String> {
     let (mut state, mut latest) = (State::first(kind, history), (0, 0));
     for &i in order {
         let op = history.operations().get(i as usize).filter(|op| op.key == key);
         let op = op.ok_or_else(|| format!("operation {i} is not one of this part"))?;
         let what = match op.settled() {
-            _ if !listed.insert(i) => "comes twice".to_owned(),
+            _ if std::mem::replace(&mut listed[i as usize], true) => "comes twice".to_owned(),
             _ if op.end == End::Fail => "failed, and cannot have taken place".to_owned(),
             Some(ret) if ret < latest.0 => format!("had returned before operation {} was called", latest.1),
             settled if !state.step(history, op, &history.condition(op), settled.is_some()) => {
@@ -113,7 +121,7 @@ fn ordered(history: &History, kind: Kind, key: KeyId, ops: &[u32], order: &[u32]
         };
         return Err(format!("operation {i} {what}"));
     }
-    match ops.iter().find(|&&i| !listed.contains(&i) && must(kind, &history.operations()[i as usize])) {
+    match ops.iter().find(|&&i| !listed[i as usize] && must(kind, &history.operations()[i as usize])) {
         Some(i) => Err(format!("operation {i} is missing")),
         None => Ok(()),
     }

@@ -80,7 +80,13 @@ pub fn html(input: &PageInput<'_>) -> String {
     for report in input.reports {
         out.push_str(&banner(report));
     }
-    out.push_str("</header>");
+    let _ = write!(
+        out,
+        "<p class=\"facts\">{} · {} · model {} · <a href=\"#read\">how it was read and decided</a></p></header>",
+        escape(&cut(input.file, 200)),
+        size(input.history),
+        escape(&cut(input.model, 80))
+    );
     let violations: Vec<(&'static str, &Evidence)> = input
         .reports
         .iter()
@@ -153,15 +159,9 @@ fn banner(report: &Report) -> String {
 
 /// How it was read and decided.
 fn understood(input: &PageInput<'_>) -> String {
-    let mut out = String::from("<section><h2>How it was read and decided</h2><dl>");
+    let mut out = String::from("<section id=\"read\"><h2>How it was read and decided</h2><dl>");
     let history = input.history;
-    let size = format!(
-        "{} operations, {} events, {} keys",
-        count(history.operations().len() as u64),
-        count(u64::from(history.events())),
-        count(u64::from(history.keys()))
-    );
-    let fixed = [("file", input.file.to_owned()), ("model", input.model.to_owned()), ("history", size)];
+    let fixed = [("file", input.file.to_owned()), ("model", input.model.to_owned()), ("history", size(history))];
     let given = input.settings.iter().map(|(name, value)| (name.as_str(), value.clone()));
     for (name, value) in fixed.into_iter().chain(given) {
         if out.len() > LIST_BYTES {
@@ -180,6 +180,14 @@ fn understood(input: &PageInput<'_>) -> String {
     }
     out.push_str("</ul></section>");
     out
+}
+
+/// How large a history is, in words.
+fn size(history: &History) -> String {
+    let plural = |n: u64, what: &str| format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" });
+    let operations = plural(history.operations().len() as u64, "operation");
+    let (events, keys) = (plural(u64::from(history.events()), "event"), plural(u64::from(history.keys()), "key"));
+    format!("{operations}, {events}, {keys}")
 }
 
 /// All parts: those that do not hold first, then the undecided, then the largest.

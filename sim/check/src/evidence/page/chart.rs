@@ -14,8 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) const MOST: usize = 400;
 /// Of these, the operations of the core, at most.
 const MOST_CORE: usize = 200;
-/// Height of a lane's row, of one where edges have to be read, of a bar in it, and of the axis above.
+/// Height of a lane's row, of one among many, of one where edges have to be read, of a bar in it, and of the axis above.
 const ROW: f64 = 50.0;
+const LOW_ROW: f64 = 42.0;
 const TALL_ROW: f64 = 92.0;
 pub(super) const BAR: f64 = 26.0;
 pub(super) const TOP: f64 = 30.0;
@@ -138,7 +139,11 @@ pub(super) fn lay_out(history: &History, evidence: &Evidence, others: usize) -> 
     Chart {
         bars,
         rows: total,
-        row_height: if evidence.edges.is_empty() { ROW } else { TALL_ROW },
+        row_height: match evidence.edges.is_empty() {
+            false => TALL_ROW,
+            true if total > 10 => LOW_ROW,
+            true => ROW,
+        },
         lanes,
         points,
         ticks: events.iter().map(|&event| (event, xs[column(event)])).collect(),

@@ -138,7 +138,7 @@ impl Scene<'_> {
         let _ = write!(text, "\ncalled: {}", moment(history, op.called, self.file));
         match op.end {
             End::Info if op.returned == crate::history::NEVER => {
-                text.push_str("\nnever returned: may happen at any time")
+                text.push_str("\nnever returned: may happen at any time");
             }
             End::Info => {
                 let _ = write!(text, "\ngave up: {}; may happen later", moment(history, op.returned, self.file));
