@@ -1,0 +1,237 @@
+//! `seaworthy-check FILE`: read, decide, tell.
+
+use super::{CheckArgs, INVALID, ReadingArgs, Trouble, UNKNOWN, VALID, output, progress};
+use seaworthy_check::certificate;
+use seaworthy_check::evidence::page::{self, PageInput};
+use seaworthy_check::format::{self, Reading, export, jsonl};
+use seaworthy_check::model::detect::{Meant, detect};
+use seaworthy_check::session;
+use seaworthy_check::txn::{self, Isolation};
+use seaworthy_check::{History, Options, Report, Verdict, check_as};
+use serde_json::json;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write};
+use std::path::Path;
+use std::time::Instant;
+
+/// Reads a history, from a file or from standard input.
+pub fn read(file: &Path, args: &ReadingArgs) -> Result<Reading, Trouble> {
+    let name = file.display();
+    let located = |error: format::Error| match error {
+        format::Error::Malformed { line, column, what } => Trouble(format!("{name}:{line}:{column}: {what}")),
+        format::Error::Io(error) => Trouble(format!("{name}: {error}")),
+    };
+    if file.as_os_str() == "-" {
+        return format::read(BufReader::new(std::io::stdin()), &args.options()).map_err(located);
+    }
+    let opened = File::open(file).map_err(|error| Trouble(format!("{name}: {error}")))?;
+    let length = opened.metadata().map_or(0, |data| data.len());
+    let input = BufReader::with_capacity(1 << 18, progress::Watched::new(opened, length));
+    format::read(input, &args.options()).map_err(located)
+}
+
+/// Does all that the arguments ask for, and tells the exit status.
+pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
+    let start = Instant::now();
+    let reading = read(file, &args.reading)?;
+    let read_in = start.elapsed();
+    let name = file.display().to_string();
+    let history = &reading.history;
+    let (meant, why) = model(&name, args, history)?;
+    let options = Options {
+        steps: u64::MAX,
+        memory: args.budget.memory,
+        evidence_steps: 200_000_000,
+        threads: match args.threads {
+            0 => std::thread::available_parallelism().map_or(1, Into::into),
+            n => n,
+        },
+        time: args.budget.time,
+    };
+    let start = Instant::now();
+    let mut reports = Vec::new();
+    for property in properties(args, meant)? {
+        let _line = progress::Line::new(&format!("checking whether it is {property}"));
+        reports.push(decide(&property, meant, history, &options));
+    }
+    let took = start.elapsed();
+    let understood = output::understood(&name, &reading);
+    let mut settings = output::settings(&reading);
+    settings.insert(0, ("model".to_owned(), format!("{meant} ({why})")));
+    settings.push(("budget".to_owned(), args.budget.to_string()));
+    write_files(file, args, &reading, meant, &reports, &options, (&settings, &understood))?;
+    if args.json {
+        let reports: Vec<_> = reports.iter().map(|report| output::json(history, report)).collect();
+        let out = json!({
+            "file": name, "understood": understood, "operations": history.operations().len(),
+            "settings": settings.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+            "model": meant.name(), "reports": reports,
+            "seconds": { "reading": read_in.as_secs_f64(), "checking": took.as_secs_f64() },
+        });
+        print(&format!("{out}\n"))?;
+    } else {
+        let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let mut text = understood.join("\n");
+        let shown: Vec<String> = settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        text += &format!("\n{}\n", shown.join("; "));
+        for report in &reports {
+            text += &format!("\n{}", output::text(report, colours));
+        }
+        let (reading, checking) = (read_in.as_secs_f64(), took.as_secs_f64());
+        text += &format!("\nread in {reading:.3} s, checked in {checking:.3} s\n");
+        if let (Some(page), true) = (&args.html, reports.iter().any(|report| !report.is_valid())) {
+            text += &format!("drawn in {}\n", page.display());
+        }
+        print(&text)?;
+    }
+    Ok(status(&reports))
+}
+
+/// What is asked for may end up in `head`, which has seen enough.
+fn print(text: &str) -> Result<(), Trouble> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Trouble(format!("cannot write: {error}"))),
+        _ => Ok(()),
+    }
+}
+
+fn status(reports: &[Report]) -> u8 {
+    if reports.iter().any(|report| report.violations().next().is_some()) {
+        INVALID
+    } else if reports.iter().any(|report| report.parts.iter().any(|part| matches!(part.verdict, Verdict::Unknown(_)))) {
+        UNKNOWN
+    } else {
+        VALID
+    }
+}
+
+/// The model that was asked for, or is detected; and why it is this one.
+fn model(file: &str, args: &CheckArgs, history: &History) -> Result<(Meant, String), Trouble> {
+    let (meant, why) = match &args.model {
+        Some(name) => {
+            let meant = Meant::named(name);
+            (meant.ok_or_else(|| Trouble(format!("no model is called {name:?}; there are: {}", models())))?, "as asked".to_owned())
+        }
+        None => {
+            let detected = detect(history);
+            let why = detected.why;
+            let none = || Trouble(format!("{file}: {why}; say which with --model: {}", models()));
+            (detected.model.ok_or_else(none)?, why.clone())
+        }
+    };
+    if let Meant::Objects(kind) = meant
+        && let Err(misfit) = kind.accepts(history)
+    {
+        let line = history.line(history.operation(misfit.op).called);
+        let place = line.map_or(String::new(), |line| format!(":{line}"));
+        return Err(Trouble(format!("{file}{place}: {}; the models: {}", misfit.what, models())));
+    }
+    Ok((meant, why))
+}
+
+fn models() -> String {
+    let mut names: Vec<&str> = seaworthy_check::Kind::ALL.iter().map(|kind| kind.name()).collect();
+    names.extend([Meant::ListAppend.name(), Meant::RwRegister.name()]);
+    names.join(", ")
+}
+
+/// The properties to check, by name.
+fn properties(args: &CheckArgs, meant: Meant) -> Result<Vec<String>, Trouble> {
+    let known: Vec<&str> = match meant {
+        Meant::ListAppend | Meant::RwRegister => Isolation::ALL.iter().map(|level| level.name()).collect(),
+        Meant::Objects(kind) if session::fits(kind) => {
+            [LINEARIZABLE].into_iter().chain(session::PROPERTIES.iter().copied()).collect()
+        }
+        Meant::Objects(_) => vec![LINEARIZABLE],
+    };
+    if args.check.is_empty() {
+        let strictest = matches!(meant, Meant::Objects(_)).then_some(LINEARIZABLE);
+        return Ok(vec![strictest.unwrap_or(Isolation::StrictSerializable.name()).to_owned()]);
+    }
+    if args.check.iter().any(|name| name == "all") {
+        return Ok(known.iter().map(|&name| name.to_owned()).collect());
+    }
+    match args.check.iter().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(Trouble(format!("no property of {meant} is called {name:?}; there are: {}", known.join(", ")))),
+        None => Ok(args.check.clone()),
+    }
+}
+
+const LINEARIZABLE: &str = "linearizable";
+
+fn decide(property: &str, meant: Meant, history: &History, options: &Options) -> Report {
+    match (meant, Isolation::named(property)) {
+        (Meant::Objects(kind), _) if property == LINEARIZABLE => check_as(kind, history, options),
+        (Meant::ListAppend | Meant::RwRegister, Some(isolation)) => txn::check(history, isolation, options),
+        _ => session::check(property, history, options),
+    }
+}
+
+fn write_files(
+    file: &Path,
+    args: &CheckArgs,
+    reading: &Reading,
+    meant: Meant,
+    reports: &[Report],
+    options: &Options,
+    (settings, understood): (&[(String, String)], &[String]),
+) -> Result<(), Trouble> {
+    let history = &reading.history;
+    let name = file.display().to_string();
+    if let Some(path) = &args.html {
+        let source = excerpts(file, reading, &page::lines(history, reports));
+        let page = page::html(&PageInput {
+            title: &name,
+            file: &name,
+            history,
+            reports,
+            model: meant.name(),
+            settings,
+            understood,
+            source: &source,
+        });
+        write(path, |out| out.write_all(page.as_bytes()))?;
+    }
+    if let Some(path) = &args.certificate {
+        let Meant::Objects(kind) = meant else {
+            return Err(Trouble("certificates are offered for linearizability, not for transactions".to_owned()));
+        };
+        let report = reports.iter().find(|report| report.property == LINEARIZABLE);
+        let report = report.ok_or_else(|| Trouble("certificates are of linearizability: --check linearizable".into()))?;
+        let text = certificate::certify(history, kind, report, options).map_err(|error| Trouble(error.0))?;
+        write(path, |out| out.write_all(text.as_bytes()))?;
+    }
+    for export in &args.export {
+        match export.split_once(':') {
+            Some(("edn", path)) => write(Path::new(path), |out| export::write(history, out))?,
+            Some(("jsonl", path)) => write(Path::new(path), |out| jsonl::write(history, out))?,
+            _ => return Err(Trouble(format!("--export {export}: expected edn:FILE or jsonl:FILE"))),
+        }
+    }
+    Ok(())
+}
+
+fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<(), Trouble> {
+    let located = |error: std::io::Error| Trouble(format!("{}: {error}", path.display()));
+    let mut out = BufWriter::new(File::create(path).map_err(located)?);
+    content(&mut out).and_then(|()| out.flush()).map_err(located)
+}
+
+/// Lines of the source, when it is a plain file that can be read a second time.
+fn excerpts(file: &Path, reading: &Reading, wanted: &[u32]) -> Vec<(u32, String)> {
+    let Ok(opened) = File::open(file) else { return Vec::new() };
+    if reading.compression.is_some() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for (number, line) in (1..).zip(BufReader::new(opened).lines()) {
+        match line {
+            Ok(line) if wanted.binary_search(&number).is_ok() => found.push((number, line)),
+            Ok(_) if wanted.last().is_some_and(|&last| number < last) => {}
+            _ => break,
+        }
+    }
+    found
+}
+

@@ -1,0 +1,41 @@
+//! `seaworthy-check generate`.
+
+use super::{FormatName, GenerateArgs, Trouble, VALID};
+use seaworthy_check::format::{export, jsonl};
+use seaworthy_check::generate::{Shape, Workload, history};
+use std::io::{BufWriter, Write};
+
+/// Writes a random history to standard output.
+pub fn generate(args: &GenerateArgs) -> Result<u8, Trouble> {
+    let names = || Workload::ALL.map(|(name, _)| name).join(", ");
+    let workload = Workload::ALL.iter().find(|(name, _)| *name == args.workload);
+    let Some((_, workload)) = workload else {
+        return Err(Trouble(format!("no workload is called {:?}; there are: {}", args.workload, names())));
+    };
+    if args.operations >= 1 << 31 {
+        return Err(Trouble("at most 2147483647 operations".to_owned()));
+    }
+    let shape = Shape {
+        operations: args.operations,
+        clients: args.clients,
+        keys: args.keys,
+        values: args.values,
+        info: args.info,
+        plant: args.plant,
+    };
+    let history = history(*workload, &shape, args.seed);
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let written = match args.format {
+        FormatName::Jsonl => jsonl::write(&history, &mut out),
+        FormatName::Edn => export::write(&history, &mut out),
+        FormatName::Log | FormatName::Plain => {
+            return Err(Trouble("histories are written as jsonl or edn".to_owned()));
+        }
+    };
+    match written.and_then(|()| out.flush()) {
+        // Whoever read it has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(VALID),
+        Err(error) => Err(Trouble(format!("cannot write: {error}"))),
+        Ok(()) => Ok(VALID),
+    }
+}

@@ -1,0 +1,221 @@
+//! The command line: arguments, exit statuses, and which report goes where.
+
+mod budget;
+mod check;
+mod generate;
+mod output;
+mod progress;
+mod verify;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use seaworthy_check::format::{Fail, Format, Nil};
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Everything was decided, and every property holds.
+const VALID: u8 = 0;
+/// A property does not hold.
+const INVALID: u8 = 1;
+/// The input or the command line cannot be used.
+const BAD_INPUT: u8 = 2;
+/// A budget ended first.
+const UNKNOWN: u8 = 3;
+
+const AFTER_HELP: &str = "\
+Examples:
+  seaworthy-check history.edn                       a Jepsen history: is it linearizable?
+  seaworthy-check history.jsonl --html report.html  and draw what is wrong
+  seaworthy-check etcd.log.gz --check all           every property that fits the model
+  seaworthy-check history.edn --certificate proof   a proof that `verify` checks in one pass
+  seaworthy-check verify history.edn proof
+  seaworthy-check generate cas-register --plant > broken.jsonl
+
+Exit status: 0 valid, 1 not valid, 2 bad input or command line, 3 unknown (a budget ended first).";
+
+/// Checks histories of concurrent operations, as Jepsen does, for any store.
+#[derive(Parser)]
+#[command(
+    name = "seaworthy-check",
+    version,
+    after_help = AFTER_HELP,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    check: CheckArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Checks a certificate against its history, independently of what wrote it
+    Verify(VerifyArgs),
+    /// Writes a random history, to learn and to measure with
+    Generate(GenerateArgs),
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// The history; - for standard input. Formats and compression are detected
+    file: Option<PathBuf>,
+    /// The model, or the kind of transactions; else it is detected
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Properties, separated by commas; `all`: those that fit the model; else linearizable, or strict serializable
+    #[arg(long, value_name = "PROPERTY", value_delimiter = ',')]
+    check: Vec<String>,
+    /// What to spend at most: a time, a memory size, or both: 60s,1GB
+    #[arg(long, value_name = "BUDGET", default_value = "60s,1GB", value_parser = budget::parse)]
+    budget: budget::Budget,
+    /// Keys judged at a time; 0: one for each core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    #[command(flatten)]
+    reading: ReadingArgs,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+    /// Write a page with the verdicts and drawings
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write a certificate, which `verify` checks
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// Write the history in another format: FORMAT:FILE, with edn (for Knossos and Elle) or jsonl
+    #[arg(long, value_name = "FORMAT:FILE")]
+    export: Vec<String>,
+}
+
+/// How to read the history.
+#[derive(Args, Default)]
+struct ReadingArgs {
+    /// The format; else it is detected
+    #[arg(long, value_enum)]
+    format: Option<FormatName>,
+    /// What an answered read of nil says
+    #[arg(long, value_enum)]
+    nil: Option<NilMeaning>,
+    /// What a failed compare-and-set says
+    #[arg(long, value_enum)]
+    fail: Option<FailMeaning>,
+    /// What every object holds at first
+    #[arg(long, value_name = "VALUE")]
+    initial: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FormatName {
+    Jsonl,
+    Edn,
+    Log,
+    Plain,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum NilMeaning {
+    /// the object is missing
+    Absent,
+    /// nothing: the read is left out
+    Unknown,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FailMeaning {
+    /// only that it did not happen
+    DidNotHappen,
+    /// that the object did not hold the value compared with
+    Refused,
+}
+
+#[derive(Args)]
+struct VerifyArgs {
+    /// The history
+    file: PathBuf,
+    /// The certificate
+    certificate: PathBuf,
+    #[command(flatten)]
+    reading: ReadingArgs,
+}
+
+#[derive(Args)]
+struct GenerateArgs {
+    /// What clients use: register, cas-register, kv, append, counter, set, queue, lock, sequence, list-append, rw-register
+    workload: String,
+    /// Operations, or transactions
+    #[arg(long, default_value_t = 1_000)]
+    operations: u32,
+    /// Clients at work at a time
+    #[arg(long, default_value_t = 5)]
+    clients: u32,
+    /// Keys
+    #[arg(long, default_value_t = 1)]
+    keys: u32,
+    /// Different values; 0: every write has its own
+    #[arg(long, default_value_t = 0)]
+    values: u32,
+    /// Operations of unknown outcome, in a thousand
+    #[arg(long, default_value_t = 0)]
+    info: u32,
+    /// Make one late reply wrong
+    #[arg(long)]
+    plant: bool,
+    /// The seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// jsonl or edn
+    #[arg(long, value_enum, default_value = "jsonl")]
+    format: FormatName,
+}
+
+/// Why nothing could be decided: what is wrong, and what to do.
+#[derive(Debug)]
+struct Trouble(String);
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl ReadingArgs {
+    fn options(&self) -> seaworthy_check::format::ReadOptions {
+        seaworthy_check::format::ReadOptions {
+            format: self.format.map(|format| match format {
+                FormatName::Jsonl => Format::JsonLines,
+                FormatName::Edn => Format::Edn,
+                FormatName::Log => Format::Log,
+                FormatName::Plain => Format::Plain,
+            }),
+            nil: self.nil.map(|nil| match nil {
+                NilMeaning::Absent => Nil::Absent,
+                NilMeaning::Unknown => Nil::Unknown,
+            }),
+            fail: self.fail.map(|fail| match fail {
+                FailMeaning::DidNotHappen => Fail::DidNotHappen,
+                FailMeaning::Refused => Fail::Refused,
+            }),
+            initial: self.initial.clone(),
+        }
+    }
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match (&cli.command, &cli.check.file) {
+        (Some(Command::Verify(args)), _) => verify::verify(args),
+        (Some(Command::Generate(args)), _) => generate::generate(args),
+        (None, Some(file)) => check::check(file, &cli.check),
+        (None, None) => Err(Trouble("no history given: seaworthy-check FILE".to_owned())),
+    };
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(trouble) => {
+            eprintln!("error: {trouble}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}

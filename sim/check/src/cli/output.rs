@@ -1,0 +1,124 @@
+//! Reports for people and for programs.
+
+use seaworthy_check::format::{Fail, Nil, Reading};
+use seaworthy_check::{Evidence, History, OpId, Report, Verdict};
+use serde_json::{Value as Json, json};
+use std::fmt::Write as _;
+
+/// More violations than this are counted, not told.
+const TOLD: usize = 5;
+
+/// What was read and how it was understood, a line each.
+pub fn understood(file: &str, reading: &Reading) -> Vec<String> {
+    let Reading { history, format, compression, understood, .. } = reading;
+    let packed = compression.map_or(String::new(), |how| format!(", {how}"));
+    let operations = history.operations().len();
+    let mut lines = vec![format!(
+        "{file}: {}{packed}; {} lines, {} events, {operations} operations on {} keys",
+        format.name(),
+        understood.lines,
+        understood.events,
+        history.keys()
+    )];
+    for skipped in &understood.skipped {
+        lines.push(format!("left out: {} × {} (first in line {})", skipped.times, skipped.what, skipped.first_line));
+    }
+    lines
+}
+
+/// What words mean in this reading, by name.
+pub fn settings(reading: &Reading) -> Vec<(String, String)> {
+    let settings = &reading.settings;
+    let nil = match settings.nil {
+        Nil::Absent => "absent",
+        Nil::Unknown => "unknown",
+    };
+    let fail = match settings.fail {
+        Fail::DidNotHappen => "did-not-happen",
+        Fail::Refused => "refused",
+    };
+    [("nil", nil), ("fail", fail), ("initial", settings.initial.as_str())]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
+}
+
+/// One word for a report.
+pub fn word(report: &Report) -> &'static str {
+    if report.is_valid() {
+        "valid"
+    } else if report.violations().next().is_some() {
+        "not valid"
+    } else {
+        "unknown"
+    }
+}
+
+/// One report for people.
+pub fn text(report: &Report, colours: bool) -> String {
+    let paint = |code: &str, text: &str| if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+    let (violations, unknowns) = (report.violations().count(), report.unknowns().count());
+    let parts = report.parts.len();
+    let headline = match (violations, unknowns) {
+        (0, 0) => paint("32", &format!("VALID: {}", report.property)),
+        (0, n) => paint("33", &format!("UNKNOWN: {} ({n} of {parts} parts undecided)", report.property)),
+        (n, 0) => paint("31", &format!("NOT VALID: not {} ({n} of {parts} parts)", report.property)),
+        (n, m) => paint("31", &format!("NOT VALID: not {} ({n} of {parts} parts, {m} undecided)", report.property)),
+    };
+    let mut text = format!("{headline}\n");
+    let _ = writeln!(text, "  decided by {}", procedures(report).join(", "));
+    for (part, why) in report.unknowns().take(TOLD) {
+        let _ = writeln!(text, "  {part}: unknown, {why}");
+    }
+    for evidence in report.violations().take(TOLD) {
+        let _ = write!(text, "\n{evidence}");
+    }
+    if violations > TOLD {
+        let _ = writeln!(text, "… and {} more; --json and --html have them all", violations - TOLD);
+    }
+    text
+}
+
+/// The procedures that decided, each with the number of parts it decided.
+pub fn procedures(report: &Report) -> Vec<String> {
+    let mut by: Vec<&str> = report.parts.iter().map(|part| part.by).collect();
+    by.sort_unstable();
+    let count = |group: &[&str]| format!("{} ({})", group[0], group.len());
+    by.chunk_by(|a, b| a == b).map(count).collect()
+}
+
+/// One report for programs.
+pub fn json(history: &History, report: &Report) -> Json {
+    let parts = report.parts.iter().map(|part| {
+        let (verdict, why, evidence) = match &part.verdict {
+            Verdict::Valid => ("valid", Json::Null, Json::Null),
+            Verdict::Unknown(why) => ("unknown", json!(why), Json::Null),
+            Verdict::Invalid(evidence) => ("not valid", Json::Null, evidence_json(history, evidence)),
+        };
+        json!({
+            "part": part.name, "operations": part.operations, "verdict": verdict, "why": why,
+            "by": part.by, "steps": part.steps, "evidence": evidence,
+        })
+    });
+    json!({ "property": report.property, "verdict": word(report), "parts": parts.collect::<Vec<_>>() })
+}
+
+fn evidence_json(history: &History, evidence: &Evidence) -> Json {
+    let operations: Vec<Json> = evidence.core.iter().map(|&op| operation(history, op)).collect();
+    let edges: Vec<Json> =
+        evidence.edges.iter().map(|edge| json!({ "from": edge.from.0, "to": edge.to.0, "why": edge.why })).collect();
+    json!({
+        "anomaly": evidence.anomaly, "explanation": evidence.explanation, "minimal": evidence.minimal,
+        "event": evidence.event, "breaks": evidence.breaks.map(|op| op.0), "operations": operations, "edges": edges,
+    })
+}
+
+fn operation(history: &History, id: OpId) -> Json {
+    let op = history.operation(id);
+    let told = |value: seaworthy_check::Value| value.told().map(|value| history.show(value));
+    json!({
+        "op": id.0, "process": op.process, "f": history.function(op.f), "key": history.key(op.key),
+        "asked": told(op.arg), "compare": told(op.compare), "reply": told(op.reply),
+        "revision": op.told_revision(), "called": op.called, "returned": op.settled(),
+        "line": history.line(op.called),
+    })
+}
