@@ -11,6 +11,7 @@ pub mod direct;
 pub mod general;
 pub mod kv;
 pub mod locks;
+mod parts;
 pub mod queues;
 pub mod sequences;
 pub mod sets;
@@ -18,8 +19,9 @@ pub mod sets;
 pub use general::check_model;
 
 use crate::evidence::{self, Evidence};
-use crate::history::{Call, History, KeyId, OpId, Recorder, Reply, Version};
+use crate::history::{Call, History, OpId, Recorder, Reply, Version};
 use crate::model::Kind;
+pub use parts::{Part, Parts, parts};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -182,27 +184,6 @@ impl fmt::Display for Report {
     }
 }
 
-/// The operations that are judged together: those on one key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Part {
-    /// The key.
-    pub key: KeyId,
-    /// Its operations, in the order of their calls.
-    pub ops: Vec<OpId>,
-}
-
-/// A history's parts, in the order of their keys.
-#[must_use]
-pub fn parts(history: &History) -> Vec<Part> {
-    let mut parts: Vec<Part> = (0..history.keys()).map(|key| Part { key: KeyId(key), ops: Vec::new() }).collect();
-    for (i, op) in (0u32..).zip(history.operations()) {
-        if let Some(part) = parts.get_mut(op.key.0 as usize) {
-            part.ops.push(OpId(i));
-        }
-    }
-    parts
-}
-
 /// Decides every key of a key-value store's history.
 #[must_use]
 pub fn check(history: &History, options: &Options) -> Report {
@@ -234,7 +215,7 @@ pub fn check_final(history: &History, last: &BTreeMap<String, Option<Version<Str
     check(&recorder.finish(), options)
 }
 
-fn check_part(judge: &mut dyn Judge, history: &History, part: &Part, options: &Options) -> PartReport {
+fn check_part(judge: &mut dyn Judge, history: &History, part: Part<'_>, options: &Options) -> PartReport {
     let items: Vec<Item> = part.ops.iter().map(|&op| Item { op, open: false }).collect();
     let limits = Limits { steps: options.steps, memory: options.memory };
     let Decision { answer, by, steps } = judge.decide(history, &items, limits);

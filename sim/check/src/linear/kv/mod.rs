@@ -1,6 +1,7 @@
-//! Registers, compare-and-set registers and keys of a key-value store: the model is [`state`], `problem` prepares one key
-//! for `search`, which decides it; `zones` refutes quickly.
+//! Registers, compare-and-set registers and keys of a key-value store: the model is [`state`]. `chains` decides keys whose
+//! values tell their writers apart; for all others `problem` prepares the key for `search`.
 
+mod chains;
 mod problem;
 mod search;
 pub mod state;
@@ -8,23 +9,35 @@ mod zones;
 
 use super::{Decision, Item, Judge, Limits};
 use crate::history::{History, OpId};
+use chains::Chains;
 use problem::{Problem, Scratch};
 
 /// Decides one key at a time.
 #[derive(Default)]
 pub struct KvJudge {
+    chains: Chains,
     scratch: Scratch,
 }
 
 impl Judge for KvJudge {
     fn decide(&mut self, history: &History, items: &[Item], limits: Limits) -> Decision {
+        if let Some((answer, by)) = self.chains.decide(history, items) {
+            return Decision { answer, by, steps: items.len() as u64 };
+        }
         search::decide(&Problem::new(history, items, &mut self.scratch), limits)
     }
 
     fn witness(&mut self, history: &History, items: &[Item], limits: Limits) -> Option<Vec<OpId>> {
+        if let Some(order) = self.chains.witness(history, items) {
+            return Some(order);
+        }
         let problem = Problem::new(history, items, &mut self.scratch);
         let order = search::witness(&problem, limits)?;
         Some(order.iter().map(|&i| problem.ops[i as usize].source).collect())
+    }
+
+    fn suspects(&mut self, history: &History, items: &[Item]) -> Option<Vec<OpId>> {
+        self.chains.suspects(history, items)
     }
 
     fn longest(&mut self, history: &History, items: &[Item], limits: Limits) -> Vec<OpId> {

@@ -1,0 +1,207 @@
+//! What the chains leave open, against one order of the versions: conditions that ask for more than a value, revisions that
+//! nobody told, and replies that do not say which version they saw.
+//!
+//! Everything found here holds in an order that is written down, so "possible" is always true. "Not so" is proof only
+//! where the replies force that order and all of its members ([`Told::All`], no gap, no open change left out):
+//! each reply is put at the earliest place where it fits, and a later one never helps another.
+
+use super::order::{Order, Told};
+use super::versions::{CONDITIONS, FILLS, HAPPENED, Versions};
+use super::{NONE, Stop};
+use crate::history::{End, Function, History, NEVER, OpId, Operation, Value};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Places tried, for each place that there is, before this gives up.
+const TRIES: usize = 8;
+
+#[derive(Default)]
+pub struct Loose {
+    /// Where each reply that does not tell was put: after so many changes.
+    pub placed: Vec<(OpId, u32)>,
+    /// By number of changes: the latest call of what is then certainly over or needed, and the earliest return of all later.
+    called: Vec<u32>,
+    returned: Vec<u32>,
+    used: Vec<bool>,
+    early: BinaryHeap<Reverse<(u32, u32)>>,
+}
+
+/// A state of the key.
+#[derive(Clone, Copy)]
+struct State {
+    value: Value,
+    count: u32,
+}
+
+impl State {
+    /// Whether all conditions of a write or delete hold.
+    fn holds(self, history: &History, op: &Operation) -> bool {
+        let (when, present) = (history.condition(op), self.value != Value::NIL);
+        let revision = |n: i64| if present { n >= 0 && n + 1 == i64::from(self.count) } else { n == -1 };
+        (present || op.f != Function::Delete)
+            && when.exists.is_none_or(|wanted| wanted == present)
+            && when.value.is_none_or(|value| value == self.value)
+            && when.revision.is_none_or(revision)
+    }
+
+    /// Whether an operation that changed nothing can have given its reply here.
+    fn explains(self, history: &History, op: &Operation) -> bool {
+        let shows = op.reply == Value::UNTOLD
+            || op.reply == self.value
+                && (self.value == Value::NIL
+                    || op.told_revision().is_none_or(|r| r.checked_add(1) == Some(self.count)));
+        shows && (op.end != End::Refused || !self.holds(history, op))
+    }
+}
+
+impl Loose {
+    /// Whether anything is left but the order of the chains.
+    pub fn has_work(&self, of: &Versions) -> bool {
+        of.missing_loose
+            || !of.refusals.is_empty()
+            || of.list.iter().any(|version| version.is(HAPPENED) && version.is(CONDITIONS))
+    }
+
+    /// Checks all that is left against the order.
+    pub fn check(&mut self, history: &History, of: &mut Versions, order: &mut Order, told: Told) -> Result<(), Stop> {
+        self.placed.clear();
+        let gaps = told == Told::All && order.versions.contains(&NONE);
+        if !gaps && !self.has_work(of) {
+            return Ok(());
+        }
+        let idle = of.open.iter().any(|&at| !of.list[at as usize].is(HAPPENED));
+        if gaps {
+            self.fill_gaps(history, of, order)?;
+        }
+        for (before, pair) in order.versions.windows(2).enumerate() {
+            let (old, new) = (&of.list[pair[0] as usize], &of.list[pair[1] as usize]);
+            let state = State { value: old.value, count: before as u32 };
+            if new.is(CONDITIONS) && !state.holds(history, history.operation(OpId(new.writer))) {
+                // Told and not given to a gap: these two follow each other in any order.
+                let forced = told == Told::All && !old.is(FILLS) && !new.is(FILLS);
+                return Err(if forced { Stop::clash(&[old.told_by(), new.told_by()]) } else { Stop::NotCovered });
+            }
+        }
+        if self.place_all(history, of, order) {
+            return Ok(());
+        }
+        Err(if told == Told::All && !gaps && !idle { Stop::clash(&[]) } else { Stop::NotCovered })
+    }
+
+    /// The latest calls up to each place, and the earliest returns beyond it.
+    fn bounds(&mut self, of: &Versions, order: &Order) {
+        let length = order.versions.len();
+        self.called.clear();
+        self.returned.clear();
+        self.returned.resize(length, NEVER);
+        let mut last = 0;
+        for &at in &order.versions {
+            let version = of.list.get(at as usize);
+            self.called.push(last.max(version.map_or(0, |version| version.call)));
+            last = last.max(version.map_or(0, |version| version.last()));
+        }
+        let mut first = NEVER;
+        for place in (0..length).rev() {
+            self.returned[place] = first;
+            first = first.min(of.list.get(order.versions[place] as usize).map_or(NEVER, |version| version.first()));
+        }
+    }
+
+    /// Gives every revision that nobody told to an open change, the first that fits.
+    fn fill_gaps(&mut self, history: &History, of: &mut Versions, order: &mut Order) -> Result<(), Stop> {
+        self.bounds(of, order);
+        let Versions { open, list, .. } = of;
+        self.used.clear();
+        self.used.extend(open.iter().map(|&at| list[at as usize].is(HAPPENED)));
+        let (mut first, mut called, mut spare, mut tries) = (0, 0, 0, 0);
+        for place in 1..order.versions.len() {
+            if order.versions[place] != NONE {
+                continue;
+            }
+            // Every gap needs one that was called before anything later had returned.
+            while called < open.len() && list[open[called] as usize].call < self.returned[place] {
+                spare += usize::from(!self.used[called]);
+                called += 1;
+            }
+            if spare == 0 {
+                return Err(Stop::clash(&[]));
+            }
+            spare -= 1;
+            while first < called && self.used[first] {
+                first += 1;
+            }
+            let state = State { value: list[order.versions[place - 1] as usize].value, count: place as u32 - 1 };
+            let next = order.versions.get(place + 1).and_then(|&at| list.get(at as usize));
+            let fits = |&at: &u32| {
+                let value = list[at as usize].value;
+                let after = State { value, count: place as u32 };
+                state.holds(history, history.operation(OpId(list[at as usize].writer)))
+                    && next.is_none_or(|next| {
+                        !next.is(CONDITIONS) || after.holds(history, history.operation(OpId(next.writer)))
+                    })
+            };
+            let mut found = None;
+            for i in first..called {
+                tries += 1;
+                if !self.used[i] && fits(&open[i]) {
+                    found = Some(i);
+                    break;
+                }
+            }
+            let Some(i) = found.filter(|_| tries <= TRIES * order.versions.len() + 1_000) else {
+                return Err(Stop::NotCovered);
+            };
+            self.used[i] = true;
+            order.versions[place] = open[i];
+            list[open[i] as usize].flags |= HAPPENED | FILLS;
+        }
+        Ok(())
+    }
+
+    /// Puts every reply that does not tell at the earliest place where it fits; false if there is none.
+    fn place_all(&mut self, history: &History, of: &Versions, order: &Order) -> bool {
+        self.bounds(of, order);
+        self.early.clear();
+        let mut ops = of.refusals.clone();
+        if of.missing_loose {
+            ops.extend(&of.missing);
+            ops.sort_unstable();
+            ops.dedup();
+        }
+        let places = order.versions.len();
+        let (mut reached, mut tries) = (0, 0);
+        for id in ops {
+            let op = history.operation(id);
+            while let Some(&Reverse((ret, place))) = self.early.peek()
+                && ret < op.called
+            {
+                reached = reached.max(place as usize);
+                self.early.pop();
+            }
+            let known = op.reply != Value::UNTOLD && !(op.reply == Value::NIL && of.missing_loose);
+            let mut place = reached.max(self.returned.partition_point(|&ret| ret < op.called));
+            if known {
+                let version = of.table.get(op.reply);
+                place = order.versions.iter().position(|&at| at == version).unwrap_or(places);
+                tries += place;
+            }
+            loop {
+                tries += 1;
+                if place >= places || self.called[place] >= op.returned || tries > TRIES * places + 1_000 {
+                    return false;
+                }
+                let value = of.list[order.versions[place] as usize].value;
+                if (State { value, count: place as u32 }).explains(history, op) {
+                    break;
+                }
+                if known {
+                    return false;
+                }
+                place += 1;
+            }
+            self.placed.push((id, place as u32));
+            self.early.push(Reverse((op.returned, place as u32)));
+        }
+        true
+    }
+}

@@ -1,0 +1,75 @@
+//! A history's parts: the operations that are judged together, those on one key.
+//!
+//! Counted first and then laid out one part after the other: four bytes an operation, and no allocation for each part.
+
+use crate::history::{History, KeyId, OpId};
+
+/// The operations on one key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Part<'a> {
+    /// The key.
+    pub key: KeyId,
+    /// Its operations, in the order of their calls.
+    pub ops: &'a [OpId],
+}
+
+/// A history's parts, in the order of their keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Parts {
+    /// Where each part ends.
+    ends: Vec<u32>,
+    ops: Vec<OpId>,
+}
+
+impl Parts {
+    /// One part.
+    #[must_use]
+    pub fn get(&self, part: usize) -> Option<Part<'_>> {
+        let end = *self.ends.get(part)? as usize;
+        let start = if part == 0 { 0 } else { self.ends[part - 1] as usize };
+        Some(Part { key: KeyId(part as u32), ops: &self.ops[start..end] })
+    }
+
+    /// How many parts there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = Part<'_>> {
+        (0..self.len()).filter_map(|part| self.get(part))
+    }
+}
+
+/// A history's parts, in the order of their keys. Operations that are not on one key are in none.
+#[must_use]
+pub fn parts(history: &History) -> Parts {
+    let mut ends = vec![0u32; history.keys() as usize];
+    let mut total = 0;
+    for op in history.operations() {
+        if let Some(count) = ends.get_mut(op.key.0 as usize) {
+            *count += 1;
+            total += 1;
+        }
+    }
+    // From counts to starts; filling moves each start to its end.
+    let mut start = 0;
+    for end in &mut ends {
+        start += std::mem::replace(end, start);
+    }
+    let mut ops = vec![OpId(0); total];
+    for (i, op) in (0u32..).zip(history.operations()) {
+        if let Some(end) = ends.get_mut(op.key.0 as usize) {
+            ops[*end as usize] = OpId(i);
+            *end += 1;
+        }
+    }
+    Parts { ends, ops }
+}
