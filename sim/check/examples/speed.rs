@@ -1,70 +1,191 @@
-//! How fast histories are checked: `cargo run --release --example speed` in this package's folder.
+//! How fast histories are checked, and in how much memory: `cargo run --release -p seaworthy-check --example speed`.
+//!
+//! Every write has a value of its own. Times are the smallest of several checks on one thread, after the history has been
+//! made; the peak is of the whole process with the history, so each row runs in a process of its own.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+use seaworthy_check::{Condition, End, Function, History, OpId, Options, Recorder, Request, Value, Verdict, check};
+use std::time::{Duration, Instant};
 
-use common::{End, Rng, Shape, generate, record};
-use seaworthy_check::{Options, Reply, check};
-use std::time::Instant;
+/// A history to make.
+struct Row {
+    name: &'static str,
+    ops: u32,
+    clients: usize,
+    keys: u32,
+    /// Thousandths of operations whose outcome stays unknown.
+    unknown: u64,
+    /// Whether replies tell revisions; then there are deletes too.
+    revisions: bool,
+    /// Whether a late read sees an early value.
+    stale: bool,
+}
+
+const PLAIN: Row = Row { name: "", ops: 1_000_000, clients: 10, keys: 1, unknown: 0, revisions: false, stale: false };
+const ROWS: [Row; 8] = [
+    Row { name: "1 M operations, 10 clients, 1,000 keys", keys: 1_000, ..PLAIN },
+    Row { name: "1 M operations, 100 clients, 1,000 keys", keys: 1_000, clients: 100, ..PLAIN },
+    Row { name: "100 k operations, 10 clients, 1 key", ops: 100_000, ..PLAIN },
+    Row { name: "1 M operations, 100 clients, 1 key", clients: 100, ..PLAIN },
+    Row { name: "  1 % unknown", clients: 100, unknown: 10, ..PLAIN },
+    Row { name: "  1 % unknown, one stale read", clients: 100, unknown: 10, stale: true, ..PLAIN },
+    Row {
+        name: "1 M operations, 10 clients, 1,000 keys, revisions, deletes, 3 % unknown",
+        keys: 1_000,
+        unknown: 30,
+        revisions: true,
+        ..PLAIN
+    },
+    Row {
+        name: "1 M operations, 100 clients, 1 key, revisions, one stale read",
+        clients: 100,
+        revisions: true,
+        stale: true,
+        ..PLAIN
+    },
+];
 
 fn main() {
-    let storm =
-        Shape { ops: 1_500, processes: 10, keys: 10, values: 0, info: 3, fail: 1, conditional: 20, revisions: 100 };
-    let rows = [
-        ("1,500 ops, 10 keys, 10 clients, 3 % info", storm),
-        ("the same without revisions", Shape { revisions: 0, ..storm }),
-        ("50,000 ops, 50 keys, 10 clients, 3 % info", Shape { ops: 50_000, keys: 50, ..storm }),
-        ("100,000 ops, 1 key, 10 clients", Shape { ops: 100_000, keys: 1, info: 0, ..storm }),
-        ("the same without revisions", Shape { ops: 100_000, keys: 1, info: 0, revisions: 0, ..storm }),
-        ("100,000 ops, 1 key, 10 clients, 3 % info", Shape { ops: 100_000, keys: 1, ..storm }),
-        ("the same without revisions", Shape { ops: 100_000, keys: 1, revisions: 0, ..storm }),
-        (
-            "100,000 ops, 1 key, five values, no revisions",
-            Shape { ops: 100_000, keys: 1, info: 0, revisions: 0, values: 5, ..storm },
-        ),
-        ("1,000,000 ops, 1,000 keys, 10 clients, 3 % info", Shape { ops: 1_000_000, keys: 1_000, ..storm }),
-    ];
-    println!("{:<52} {:>12} {:>12}", "history", "valid", "one stale read");
-    for (name, shape) in rows {
-        let mut raws = generate(shape, &mut Rng(1));
-        let valid = time(&raws, true);
-        let broken = if plant(&mut raws) { time(&raws, false) } else { "-".to_owned() };
-        println!("{name:<52} {valid:>12} {broken:>12}");
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next().and_then(|row| ROWS.get(row.parse::<usize>().ok()?)) {
+        Some(row) => measure(row),
+        None => {
+            println!("{:<72} {:>10} {:>12} {:>8}  decided", "history", "verdict", "evidence", "peak");
+            let program = std::env::current_exe().expect("this program");
+            for row in 0..ROWS.len() {
+                let done = std::process::Command::new(&program).arg(row.to_string()).status();
+                assert!(done.expect("this program runs").success());
+            }
+        }
     }
 }
 
-/// Median of some checks, and what was decided if that is not what was expected.
-fn time(raws: &[common::Raw], expected: bool) -> String {
-    let history = record(raws);
-    let mut times = Vec::new();
-    let mut verdict = String::new();
-    for _ in 0..(200_000 / raws.len()).clamp(3, 51) {
+fn measure(row: &Row) {
+    let history = generate(row);
+    let (mut verdict, mut evidence) = (Duration::MAX, Duration::MAX);
+    let (mut by, mut valid, mut core) = (Vec::new(), false, String::new());
+    for _ in 0..5 {
         let start = Instant::now();
-        let report = check(&history, &Options::default());
-        times.push(start.elapsed());
-        if report.unknowns().next().is_some() {
-            verdict = " unknown!".to_owned();
-        } else if report.is_valid() != expected {
-            verdict = " wrong!".to_owned();
+        let report = check(&history, &Options { evidence_steps: 0, ..Options::default() });
+        verdict = verdict.min(start.elapsed());
+        valid = report.is_valid();
+        if !valid {
+            let start = Instant::now();
+            let report = check(&history, &Options::default());
+            evidence = evidence.min(start.elapsed());
+            for part in &report.parts {
+                if let Verdict::Invalid(why) = &part.verdict {
+                    core = format!("core {}{}", why.core.len(), if why.minimal { "" } else { " (not minimal)" });
+                }
+            }
         }
-        if let Some(evidence) = report.violations().next() {
-            verdict +=
-                &format!(" core {}{}", evidence.core.len(), if evidence.minimal { "" } else { " (not minimal)" });
-        }
-        if report.violations().next().is_some() {
-            break;
-        }
+        by = report.parts.iter().map(|part| part.by).collect();
+        by.sort_unstable();
+        by.dedup();
     }
-    times.sort_unstable();
-    format!("{:.2} ms{verdict}", times[times.len() / 2].as_secs_f64() * 1e3)
+    assert!(valid != row.stale, "wrong verdict on {}", row.name);
+    let evidence = if valid { "-".to_owned() } else { format!("{:.0} ms", evidence.as_secs_f64() * 1e3) };
+    println!(
+        "{:<72} {:>7.1} ms {evidence:>12} {:>5} MB  {} {core}",
+        row.name,
+        verdict.as_secs_f64() * 1e3,
+        peak() / 1000,
+        by.join(", ")
+    );
 }
 
-/// Makes a read late in the history see what an early read of its key saw.
-fn plant(raws: &mut [common::Raw]) -> bool {
-    let late = raws.len() * 9 / 10;
-    let read = |raw: &common::Raw| matches!(&raw.end, End::Ok(Reply::Got(Some(_))));
-    let Some(at) = (late..raws.len()).find(|&i| read(&raws[i])) else { return false };
-    let Some(old) = raws[..at].iter().find(|raw| raw.key == raws[at].key && read(raw)) else { return false };
-    raws[at].end = old.end.clone();
-    true
+/// The most memory that this process ever had, in kB; 0 where the system does not tell.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or(0)
+}
+
+/// Numbers from a counter, mixed (SplitMix64).
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+/// What a client is about.
+#[derive(Clone, Copy)]
+enum Client {
+    Idle,
+    Called(OpId, u32, Request),
+    Done(OpId, End, Value, Option<u32>),
+}
+
+/// A store in which every operation takes effect at some moment between call and return: half reads, a quarter writes, a
+/// quarter compare-and-sets from a value that was there when they were called.
+fn generate(row: &Row) -> History {
+    let mut rng = Rng(1);
+    let mut log = Recorder::default();
+    let mut cells: Vec<(Value, u32)> = vec![(Value::NIL, 0); row.keys as usize];
+    let mut clients = vec![Client::Idle; row.clients];
+    let mut old = vec![Value::NIL; row.keys as usize];
+    let (mut made, mut busy, mut planted) = (0, 0, !row.stale);
+    while made < row.ops || busy > 0 {
+        let at = rng.below(row.clients as u64) as usize;
+        clients[at] = match clients[at] {
+            Client::Idle if made == row.ops => Client::Idle,
+            Client::Idle => {
+                let key = rng.below(u64::from(row.keys)) as u32;
+                let arg = Value::small(made).expect("small");
+                let (there, _) = cells[key as usize];
+                let request = match rng.below(100) {
+                    0..50 => Request::new(Function::Read, Value::UNTOLD),
+                    50..75 => Request::new(Function::Write, arg),
+                    75..80 if row.revisions => Request::new(Function::Delete, Value::UNTOLD),
+                    _ => {
+                        Request { f: Function::Write, arg, when: Condition { value: Some(there), ..Condition::ALWAYS } }
+                    }
+                };
+                made += 1;
+                busy += 1;
+                Client::Called(log.begin(at as u32, 0, Value::small(key).expect("small"), request), key, request)
+            }
+            Client::Called(op, key, request) => {
+                let (value, count) = cells[key as usize];
+                let accepts = request.when.value.is_none_or(|wanted| wanted == value);
+                let tell = |n: Option<u32>| n.filter(|_| row.revisions);
+                let (end, reply, revision) = match request.f {
+                    Function::Read => {
+                        let stale = !planted && made > row.ops / 10 * 9 && !row.revisions;
+                        planted |= stale;
+                        let value = if stale { old[key as usize] } else { value };
+                        (End::Ok, value, tell(count.checked_sub(1)))
+                    }
+                    Function::Delete if value != Value::NIL => {
+                        cells[key as usize] = (Value::NIL, count + 1);
+                        (End::Ok, Value::UNTOLD, tell(Some(count)))
+                    }
+                    Function::Write if accepts => {
+                        cells[key as usize] = (request.arg, count + 1);
+                        if made < row.ops / 5 {
+                            old[key as usize] = request.arg;
+                        }
+                        (End::Ok, Value::UNTOLD, tell(Some(count)))
+                    }
+                    _ => (End::Refused, value, tell(count.checked_sub(1))),
+                };
+                let unknown = rng.below(1_000) < row.unknown;
+                if unknown {
+                    Client::Done(op, End::Info, Value::UNTOLD, None)
+                } else {
+                    Client::Done(op, end, reply, revision)
+                }
+            }
+            Client::Done(op, end, reply, revision) => {
+                log.end(op, 0, end, reply, revision);
+                busy -= 1;
+                Client::Idle
+            }
+        };
+    }
+    log.finish()
 }
