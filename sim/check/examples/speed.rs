@@ -155,10 +155,10 @@ fn generate(row: &Row) -> History {
                 let tell = |n: Option<u32>| n.filter(|_| row.revisions);
                 let (end, reply, revision) = match request.f {
                     Function::Read => {
-                        let stale = !planted && made > row.ops / 10 * 9 && !row.revisions;
+                        let stale = !planted && made > row.ops / 10 * 9;
                         planted |= stale;
                         let value = if stale { old[key as usize] } else { value };
-                        (End::Ok, value, tell(count.checked_sub(1)))
+                        (End::Ok, value, tell(count.checked_sub(1).filter(|_| !stale)))
                     }
                     Function::Delete if value != Value::NIL => {
                         cells[key as usize] = (Value::NIL, count + 1);

@@ -1,11 +1,13 @@
 //! Why a key is not linearizable, as small as it can be made.
 //!
 //! - **Prefix.** The prefix of a linearizable history is linearizable (what is still open may have happened or not), so
-//!   there is a first event at which the history becomes impossible. It is a return, found by bisection.
+//!   there is a first event at which the history becomes impossible. It is a return: the last one of a few operations that
+//!   are impossible alone, if the history is possible up to there; otherwise it is found by bisection.
 //! - **Core.** Within that prefix constraints are dropped while it stays impossible: a read or a refused write is left
 //!   out, and a write's outcome is forgotten, so that it may have happened at any time after its call or never. Both only
 //!   make the history easier to explain, so what is impossible then was impossible before. What remains are the
-//!   operations that clash; the others may do what they like and cannot help.
+//!   operations that clash; the others may do what they like and cannot help. The procedure that refuted the history may
+//!   name a few suspects; then only these are tried.
 //! - **Order.** The longest sequence of operations of the prefix that respects real time and replies.
 //!
 //! Each smaller history is checked by the exact search again. When [`Options::evidence_steps`] run out the evidence is
@@ -20,6 +22,8 @@ use crate::history::{History, KeyId, OpId};
 use crate::linear::{Answer, Item, Judge, Limits, Options};
 use std::fmt;
 
+/// How often the first clash that comes to mind is tried as the end of the shortest prefix, before it is found by bisection.
+const GUESSES: usize = 4;
 /// Steps to look for a long order.
 const ORDER_STEPS: u64 = 1_000_000;
 
@@ -74,15 +78,18 @@ pub(crate) fn gather(
     options: &Options,
 ) -> Evidence {
     let mut search = Minimizer { history, judge, memory: options.memory, left: options.evidence_steps, sure: true };
-    let event = search.shortest_prefix(items);
+    let (event, few) = search.shortest_prefix(items);
     let prefix = cut(history, items, event);
     let breaks = prefix.iter().find(|item| history.operation(item.op).settled() == Some(event));
     let breaks = breaks.map_or(OpId(0), |item| item.op);
-    let core = search.smallest_core(&prefix);
+    let core = search.smallest_core(few.unwrap_or_else(|| prefix.clone()));
     let minimal = search.sure;
     let all: Vec<OpId> = prefix.iter().map(|item| item.op).collect();
     let (anomaly, explanation) = explain::words(history, breaks, &core, &all, minimal);
-    let order = judge.longest(history, &prefix, Limits { steps: ORDER_STEPS, memory: options.memory });
+    let limits = Limits { steps: ORDER_STEPS, memory: options.memory };
+    // All but what breaks it can be ordered.
+    let order = judge.witness(history, &cut(history, items, event.saturating_sub(1)), limits);
+    let order = order.unwrap_or_else(|| judge.longest(history, &prefix, limits));
     Evidence {
         part: history.key(key).into_owned(),
         anomaly,
@@ -126,18 +133,44 @@ impl Minimizer<'_> {
             return false;
         }
         let decision = self.judge.decide(self.history, items, Limits { steps, memory: self.memory });
-        // To prepare the operations takes about as long as two steps for each.
-        self.left = self.left.saturating_sub(decision.steps + 2 * items.len() as u64);
+        // To look at the operations takes about as long as a step for each.
+        self.left = self.left.saturating_sub(decision.steps.max(items.len() as u64));
         self.sure &= !matches!(decision.answer, Answer::GaveUp(_));
         decision.answer == Answer::Impossible
     }
 
-    /// The first return at which the history is impossible.
-    fn shortest_prefix(&mut self, items: &[Item]) -> u32 {
-        let mut returns: Vec<u32> = items.iter().filter_map(|i| self.history.operation(i.op).settled()).collect();
+    /// The operations with the outcomes of all but a few forgotten, where the procedure that refuted them can name a few that
+    /// are impossible alone.
+    fn narrowed(&mut self, items: &[Item]) -> Option<Vec<Item>> {
+        let suspects = self.judge.suspects(self.history, items)?;
+        let open = |item: &Item| item.open || !suspects.contains(&item.op);
+        let few: Vec<Item> = items.iter().map(|item| Item { open: open(item), ..*item }).collect();
+        let sure = self.sure;
+        let impossible = self.impossible(&few, self.left / 64);
+        self.sure = sure;
+        impossible.then_some(few)
+    }
+
+    /// The first return at which the history is impossible; and the operations called by then, if few of them are enough.
+    fn shortest_prefix(&mut self, items: &[Item]) -> (u32, Option<Vec<Item>>) {
+        let settled = |item: &Item| self.history.operation(item.op).settled().filter(|_| !item.open);
+        let mut returns: Vec<u32> = items.iter().filter_map(settled).collect();
         returns.sort_unstable();
         // Invariant: the prefix that ends at `returns[high]` is impossible, no shorter one below `low` is.
         let (mut low, mut high) = (0, returns.len().saturating_sub(1));
+        let mut prefix = items.to_vec();
+        for _ in 0..GUESSES {
+            let Some(few) = self.narrowed(&prefix) else { break };
+            // What is impossible alone is so as soon as all of it has returned.
+            let settled = |item: &Item| self.history.operation(item.op).settled().filter(|_| !item.open);
+            let Some(event) = few.iter().filter_map(settled).max() else { break };
+            prefix = cut(self.history, items, event.saturating_sub(1));
+            high = high.min(returns.partition_point(|&ret| ret < event));
+            if !self.impossible(&prefix, u64::MAX) {
+                return (event, Some(cut(self.history, &few, event)));
+            }
+            high = high.saturating_sub(1);
+        }
         while low < high {
             let middle = usize::midpoint(low, high);
             let prefix = cut(self.history, items, returns[middle]);
@@ -147,12 +180,12 @@ impl Minimizer<'_> {
                 low = middle + 1;
             }
         }
-        returns.get(high).copied().unwrap_or(0)
+        let event = returns.get(high).copied().unwrap_or(0);
+        (event, self.narrowed(&cut(self.history, items, event)))
     }
 
     /// Drops constraints, many at once and then fewer, while the rest stays impossible.
-    fn smallest_core(&mut self, prefix: &[Item]) -> Vec<OpId> {
-        let mut items = prefix.to_vec();
+    fn smallest_core(&mut self, mut items: Vec<Item>) -> Vec<OpId> {
         let firm = |items: &[Item]| (0..items.len()).filter(|&i| !items[i].open).collect::<Vec<_>>();
         let mut size = firm(&items).len().div_ceil(2);
         while size > 0 && self.left > 0 {

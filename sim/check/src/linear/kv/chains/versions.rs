@@ -14,6 +14,9 @@ pub const CONDITIONS: u8 = 4;
 /// Nobody saw it, but some revision needs it.
 pub const FILLS: u8 = 8;
 
+/// Operations looked at together.
+const FETCHED: usize = 64;
+
 /// The writer of what was there at first.
 pub const INITIAL: u32 = u32::MAX - 1;
 
@@ -119,24 +122,34 @@ impl Versions {
         self.table.reserve((history.operations().len() as u32).saturating_mul(4).saturating_add(1024).min(1 << 30));
         let first = self.version(history.initial());
         self.list[first as usize] = Version { writer: INITIAL, flags: HAPPENED, count: 0, ..self.list[first as usize] };
-        for item in items {
-            let op = history.operation(item.op);
-            let settled = if item.open { None } else { op.settled() };
-            match (op.f, op.end, settled) {
-                (_, End::Fail, _) => {}
-                (Function::Read, End::Ok, Some(ret)) => {
-                    if op.reply != Value::UNTOLD {
-                        self.see(item.op, op, ret);
-                    }
-                }
-                (Function::Write | Function::Delete, End::Refused, Some(ret)) => {
-                    self.refusal(history, item.op, op, ret)?;
-                }
-                (Function::Write | Function::Delete, ..) => self.change(history, item.op, op, settled)?,
-                _ => {}
+        // Operations on one of many keys are far apart: fetching many at a time does not wait for each.
+        let mut fetched: Vec<Operation> = Vec::with_capacity(FETCHED);
+        for some in items.chunks(FETCHED) {
+            fetched.clear();
+            fetched.extend(some.iter().map(|item| *history.operation(item.op)));
+            for (item, op) in some.iter().zip(&fetched) {
+                self.take(history, *item, op)?;
             }
         }
         self.resolve()
+    }
+
+    fn take(&mut self, history: &History, item: Item, op: &Operation) -> Result<(), Stop> {
+        let settled = if item.open { None } else { op.settled() };
+        match (op.f, op.end, settled) {
+            (_, End::Fail, _) => {}
+            (Function::Read, End::Ok, Some(ret)) => {
+                if op.reply != Value::UNTOLD {
+                    self.see(item.op, op, ret);
+                }
+            }
+            (Function::Write | Function::Delete, End::Refused, Some(ret)) => {
+                return self.refusal(history, item.op, op, ret);
+            }
+            (Function::Write | Function::Delete, ..) => return self.change(history, item.op, op, settled),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn clear(&mut self) {
