@@ -25,7 +25,7 @@
 //!
 //! **Revisions.** Where a reply tells revision r, r + 1 changes had been made with that version. If that is known of every
 //! chain, the order is forced and only has to be checked; revisions that nobody told were taken by open writes that nobody saw. If it
-//! is known of some only, both checks can refute, and the search decides what remains.
+//! is known of some only, both checks can refute; an order is made as below.
 //!
 //! **The rest** ([`loose`]): conditions that name no value, refusals that do not tell what was there, and repeated values.
 //! Leaving constraints out never makes an order impossible, so refutations stay true when they are ignored. Where nothing is
@@ -108,15 +108,20 @@ impl Chains {
         *by_revisions = false;
         versions.collect(history, items)?;
         let told = order.arrange(versions)?;
-        if told == Told::Some || versions.repeated_seen {
+        if versions.repeated_seen {
             return Err(Stop::NotCovered);
         }
-        *by_revisions = told == Told::All && order.versions.len() > 1;
-        if told == Told::Nothing && loose.has_work(versions) {
-            order.lay_out(versions);
+        *by_revisions = told != Told::Nothing && order.versions.len() > 1;
+        match told {
+            Told::Nothing if loose.has_work(versions) => order.lay_out(versions),
+            Told::Some => order.merge(versions),
+            Told::Nothing | Told::All => {}
         }
-        loose.check(history, versions, order, told)?;
-        Ok(told)
+        match loose.check(history, versions, order, told) {
+            // Another order might have done.
+            Err(Stop::Clash(_)) if told == Told::Some => Err(Stop::NotCovered),
+            checked => checked.map(|()| told),
+        }
     }
 
     /// An order, for operations that are possible; `None`: not decided.

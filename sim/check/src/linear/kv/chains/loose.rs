@@ -23,6 +23,8 @@ pub struct Loose {
     called: Vec<u32>,
     returned: Vec<u32>,
     used: Vec<bool>,
+    /// By version: the place among the open changes of one that was left out and asks for it.
+    asking: Vec<u32>,
     early: BinaryHeap<Reverse<(u32, u32)>>,
 }
 
@@ -65,13 +67,16 @@ impl Loose {
     /// Checks all that is left against the order.
     pub fn check(&mut self, history: &History, of: &mut Versions, order: &mut Order, told: Told) -> Result<(), Stop> {
         self.placed.clear();
-        let gaps = told == Told::All && order.versions.contains(&NONE);
-        if !gaps && !self.has_work(of) {
+        let gaps = told != Told::Nothing && order.versions.contains(&NONE);
+        if !gaps && !self.has_work(of) && told != Told::Some {
             return Ok(());
         }
         let idle = of.open.iter().any(|&at| !of.list[at as usize].is(HAPPENED));
         if gaps {
             self.fill_gaps(history, of, order)?;
+        }
+        if told == Told::Some && !order.respects_time(of) {
+            return Err(Stop::NotCovered);
         }
         for (before, pair) in order.versions.windows(2).enumerate() {
             let (old, new) = (&of.list[pair[0] as usize], &of.list[pair[1] as usize]);
@@ -113,6 +118,14 @@ impl Loose {
         let Versions { open, list, .. } = of;
         self.used.clear();
         self.used.extend(open.iter().map(|&at| list[at as usize].is(HAPPENED)));
+        self.asking.clear();
+        self.asking.resize(list.len(), NONE);
+        for (i, &at) in (0u32..).zip(open.iter()) {
+            let version = &list[at as usize];
+            if version.from != NONE && !version.is(HAPPENED) {
+                self.asking[version.from as usize] = i;
+            }
+        }
         let (mut first, mut called, mut spare, mut tries) = (0, 0, 0, 0);
         for place in 1..order.versions.len() {
             if order.versions[place] != NONE {
@@ -127,27 +140,26 @@ impl Loose {
                 return Err(Stop::clash(&[]));
             }
             spare -= 1;
-            while first < called && self.used[first] {
-                first += 1;
-            }
-            let state = State { value: list[order.versions[place - 1] as usize].value, count: place as u32 - 1 };
+            let before = order.versions[place - 1] as usize;
+            let state = State { value: list[before].value, count: place as u32 - 1 };
             let next = order.versions.get(place + 1).and_then(|&at| list.get(at as usize));
-            let fits = |&at: &u32| {
-                let value = list[at as usize].value;
-                let after = State { value, count: place as u32 };
-                state.holds(history, history.operation(OpId(list[at as usize].writer)))
+            let mut fits = |i: usize| {
+                tries += 1;
+                let version = &list[open[i] as usize];
+                let after = State { value: version.value, count: place as u32 };
+                !self.used[i]
+                    && state.holds(history, history.operation(OpId(version.writer)))
                     && next.is_none_or(|next| {
                         !next.is(CONDITIONS) || after.holds(history, history.operation(OpId(next.writer)))
                     })
             };
-            let mut found = None;
-            for i in first..called {
-                tries += 1;
-                if !self.used[i] && fits(&open[i]) {
-                    found = Some(i);
-                    break;
-                }
+            while first < called && self.used[first] {
+                first += 1;
             }
+            // What asks for the very version that is there, then what asks for nothing, then whatever fits.
+            let asks = Some(self.asking[before] as usize).filter(|&i| i < called && fits(i));
+            let found = asks.or_else(|| (first..called).find(|&i| list[open[i] as usize].from == NONE && fits(i)));
+            let found = found.or_else(|| (first..called).find(|&i| fits(i)));
             let Some(i) = found.filter(|_| tries <= TRIES * order.versions.len() + 1_000) else {
                 return Err(Stop::NotCovered);
             };

@@ -2,6 +2,7 @@
 
 use super::versions::{HAPPENED, Versions};
 use super::{Clash, NONE, Stop};
+use crate::history::NEVER;
 
 /// Versions that follow each other immediately.
 #[derive(Clone, Copy)]
@@ -112,6 +113,50 @@ impl Order {
             }
         }
         Ok(())
+    }
+
+    /// Puts chains whose revisions nobody told into gaps between those that are told, the first that fit. The order may be
+    /// wrong.
+    pub fn merge(&mut self, of: &Versions) {
+        let mut returned = vec![NEVER; self.versions.len()];
+        let mut first = NEVER;
+        for (place, &at) in self.versions.iter().enumerate().rev() {
+            first = first.min(of.list.get(at as usize).map_or(NEVER, |version| version.first()));
+            returned[place] = first;
+        }
+        let mut place = 0;
+        for chain in self.chains.iter().filter(|chain| of.list[chain.head as usize].count == NONE) {
+            // After everything that had returned before its last call.
+            place = place.max(returned.partition_point(|&ret| ret < chain.last));
+            let mut at = chain.head;
+            let (mut start, mut length) = (place, 0);
+            while at != NONE {
+                (at, length) = (of.list[at as usize].next, length + 1);
+            }
+            while let Some(taken) = (start..start + length).rev().find(|&p| self.versions.get(p).is_some_and(|&at| at != NONE)) {
+                start = taken + 1;
+            }
+            if self.versions.len() < start + length {
+                self.versions.resize(start + length, NONE);
+            }
+            at = chain.head;
+            for p in start..start + length {
+                self.versions[p] = at;
+                at = of.list[at as usize].next;
+            }
+            place = start + length;
+        }
+    }
+
+    /// Whether the order respects real time.
+    pub fn respects_time(&self, of: &Versions) -> bool {
+        let mut last = 0;
+        self.versions.iter().all(|&at| {
+            let Some(version) = of.list.get(at as usize) else { return true };
+            let fits = last <= version.first();
+            last = last.max(version.last());
+            fits
+        })
     }
 
     /// The order that [`Order::compare`] found.
