@@ -51,22 +51,21 @@ impl Parts {
 /// A history's parts, in the order of their keys. Operations that are not on one key are in none.
 #[must_use]
 pub fn parts(history: &History) -> Parts {
+    let keys: Vec<KeyId> = history.operations().iter().map(|op| op.key).collect();
     let mut ends = vec![0u32; history.keys() as usize];
-    let mut total = 0;
-    for op in history.operations() {
-        if let Some(count) = ends.get_mut(op.key.0 as usize) {
+    for key in &keys {
+        if let Some(count) = ends.get_mut(key.0 as usize) {
             *count += 1;
-            total += 1;
         }
     }
     // From counts to starts; filling moves each start to its end.
-    let mut start = 0;
+    let mut total = 0;
     for end in &mut ends {
-        start += std::mem::replace(end, start);
+        total += std::mem::replace(end, total);
     }
-    let mut ops = vec![OpId(0); total];
-    for (i, op) in (0u32..).zip(history.operations()) {
-        if let Some(end) = ends.get_mut(op.key.0 as usize) {
+    let mut ops = vec![OpId(0); total as usize];
+    for (i, key) in (0u32..).zip(&keys) {
+        if let Some(end) = ends.get_mut(key.0 as usize) {
             ops[*end as usize] = OpId(i);
             *end += 1;
         }

@@ -149,8 +149,8 @@ impl Chains {
                 _ => false,
             };
             if saw && op.reply != Value::UNTOLD && loose.placed.binary_search_by_key(&item.op, |&(op, _)| op).is_err() {
-                let at = versions.table.get(op.reply);
-                placed.extend(place_of.get(at as usize).map(|&place| (place, true, item.op)));
+                let place = versions.table.get(op.reply).map(|at| place_of[at as usize]);
+                placed.extend(place.map(|place| (place, true, item.op)));
             }
         }
         placed.sort_unstable();

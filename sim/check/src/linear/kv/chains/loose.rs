@@ -194,7 +194,7 @@ impl Loose {
             let mut place = reached.max(self.returned.partition_point(|&ret| ret < op.called));
             if known {
                 let version = of.table.get(op.reply);
-                place = order.versions.iter().position(|&at| at == version).unwrap_or(places);
+                place = order.versions.iter().position(|&at| Some(at) == version).unwrap_or(places);
                 tries += place;
             }
             loop {

@@ -1,67 +1,93 @@
-//! Numbers for the values of one key: tables indexed by the value itself, kept from one key to the next.
+//! Numbers for the values of one key: a small table with open addressing, kept from one key to the next.
+//!
+//! Values that follow each other stand next to each other, so a long history of one key walks through the table
+//! instead of jumping about. Where too many values want the same place a map of the usual kind takes them.
 
 use super::NONE;
 use crate::history::Value;
 use hashbrown::HashMap;
 
-/// Where [`Value::bits`] of values that are not small numbers begin.
-const INTERNED: u32 = 1 << 31;
+/// How far from its place a value may stand.
+const REACH: usize = 32;
 
-/// The version of each value, [`NONE`] where there is none yet.
+/// The version of each value.
 #[derive(Default)]
 pub struct Table {
-    numbers: Vec<u32>,
-    interned: Vec<u32>,
-    /// Values that are too large to be an index. Only looked into.
-    rare: HashMap<u32, u32>,
-    /// How large an index may be.
-    limit: u32,
+    /// Values and versions; a version of [`NONE`]: free. As many as a power of two.
+    entries: Vec<(u32, u32)>,
+    bits: u32,
+    /// Values that found no place. Only looked into.
+    others: HashMap<u32, u32>,
 }
 
 impl Table {
-    /// Indices up to this many cost memory, but no hashing. No shrinking: entries may be in use.
-    pub fn reserve(&mut self, limit: u32) {
-        self.limit = self.limit.max(limit);
+    /// Forgets everything, and makes room for about so many values.
+    pub fn clear(&mut self, values: usize) {
+        let size = values.max(REACH).next_power_of_two();
+        self.entries.clear();
+        self.entries.resize(size, (0, NONE));
+        self.bits = size.trailing_zeros();
+        self.others.clear();
     }
 
-    fn index(value: Value) -> (bool, u32) {
-        let bits = value.bits();
-        (bits < INTERNED, bits & !INTERNED)
+    fn place(&self, value: u32) -> usize {
+        let block = value.checked_shr(self.bits).unwrap_or(0);
+        value.wrapping_add(block.wrapping_mul(0x9e37_79b1)) as usize
     }
 
-    /// A value's entry.
-    pub fn entry(&mut self, value: Value) -> &mut u32 {
-        let (number, at) = Table::index(value);
-        if at >= self.limit {
-            return self.rare.entry(value.bits()).or_insert(NONE);
-        }
-        let table = if number { &mut self.numbers } else { &mut self.interned };
-        let at = at as usize;
-        if at >= table.len() {
-            table.resize((at + 1).next_power_of_two(), NONE);
-        }
-        &mut table[at]
-    }
-
-    /// A value's entry as it is.
-    pub fn get(&self, value: Value) -> u32 {
-        let (number, at) = Table::index(value);
-        if at >= self.limit {
-            return self.rare.get(&value.bits()).copied().unwrap_or(NONE);
-        }
-        let table = if number { &self.numbers } else { &self.interned };
-        table.get(at as usize).copied().unwrap_or(NONE)
-    }
-
-    /// Forgets these values.
-    pub fn clear(&mut self, values: impl Iterator<Item = Value>) {
-        self.rare.clear();
-        for value in values {
-            let (number, at) = Table::index(value);
-            let table = if number { &mut self.numbers } else { &mut self.interned };
-            if let Some(entry) = table.get_mut(at as usize) {
-                *entry = NONE;
+    /// A value's version, or `new`, which is then its version.
+    pub fn find_or(&mut self, value: Value, new: u32) -> u32 {
+        let (value, mask) = (value.bits(), self.entries.len() - 1);
+        let place = self.place(value);
+        for at in place..place + REACH {
+            let entry = &mut self.entries[at & mask];
+            if entry.1 == NONE {
+                *entry = (value, new);
+                return new;
             }
+            if entry.0 == value {
+                return entry.1;
+            }
+        }
+        *self.others.entry(value).or_insert(new)
+    }
+
+    /// A value's version, if it has one.
+    pub fn get(&self, value: Value) -> Option<u32> {
+        let value = value.bits();
+        let (mask, place) = (self.entries.len().checked_sub(1)?, self.place(value));
+        for at in place..place + REACH {
+            match self.entries[at & mask] {
+                (_, NONE) => return None,
+                (known, version) if known == value => return Some(version),
+                _ => {}
+            }
+        }
+        self.others.get(&value).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_keeps_its_version() {
+        for stride in [1, 7, 64, 1 << 12, 1 << 20] {
+            let mut table = Table::default();
+            table.clear(100);
+            let value = |i: u32| Value::small(i.wrapping_mul(stride) & !(1 << 31)).expect("small");
+            for i in 0..400 {
+                assert_eq!(table.get(value(i)), None);
+                assert_eq!(table.find_or(value(i), i), i, "stride {stride}");
+            }
+            for i in 0..400 {
+                assert_eq!(table.find_or(value(i), 999), i);
+                assert_eq!(table.get(value(i)), Some(i));
+            }
+            assert!(!table.others.is_empty(), "400 values have no room in 128 places");
+            table.clear(1_000);
+            assert_eq!(table.get(value(1)), None);
         }
     }
 }

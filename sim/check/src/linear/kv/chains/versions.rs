@@ -119,7 +119,7 @@ impl Versions {
     /// Reads the operations, which are in the order of their calls.
     pub fn collect(&mut self, history: &History, items: &[Item]) -> Result<(), Stop> {
         self.clear();
-        self.table.reserve((history.operations().len() as u32).saturating_mul(4).saturating_add(1024).min(1 << 30));
+        self.table.clear(items.len());
         let first = self.version(history.initial());
         self.list[first as usize] = Version { writer: INITIAL, flags: HAPPENED, count: 0, ..self.list[first as usize] };
         // Operations on one of many keys are far apart: fetching many at a time does not wait for each.
@@ -153,7 +153,6 @@ impl Versions {
     }
 
     fn clear(&mut self) {
-        self.table.clear(self.list.iter().map(|version| version.value));
         self.list.clear();
         self.open.clear();
         self.missing.clear();
@@ -165,12 +164,12 @@ impl Versions {
 
     /// The version of a value; a new one where it was not mentioned yet.
     fn version(&mut self, value: Value) -> u32 {
-        let entry = self.table.entry(value);
-        if *entry == NONE {
-            *entry = self.list.len() as u32;
+        let new = self.list.len() as u32;
+        let at = self.table.find_or(value, new);
+        if at == new {
             self.list.push(Version::new(value));
         }
-        *entry
+        at
     }
 
     /// `op` saw what it replied, and had returned by `ret`.
