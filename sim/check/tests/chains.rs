@@ -6,10 +6,13 @@ mod common;
 
 use common::Rng;
 use common::naive::possible;
+use seaworthy_check::linear::general::General;
 use seaworthy_check::linear::kv::KvJudge;
 use seaworthy_check::linear::{Answer, Item, Judge, Limits};
 use seaworthy_check::model::Model;
-use seaworthy_check::{Condition, End, Function, History, OpId, Operation, Recorder, Request, Value};
+use seaworthy_check::{
+    Condition, End, Function, History, OpId, Operation, Options, Recorder, Request, Value, Verdict, check,
+};
 
 /// A key: what it holds, and how often it was changed.
 struct Kv;
@@ -338,4 +341,75 @@ fn agrees_with_trying_every_order() {
     );
     assert!(promised > histories / 50 && told > histories / 10, "{promised} promised, {told} by revisions: too few");
     assert!(suspected > invalid * 6 / 10, "{suspected} of {invalid} explained: too few");
+}
+
+/// Longer histories, against the engine for any model with this file's model.
+#[test]
+fn agrees_with_the_engine_for_all_models() {
+    let histories = if cfg!(debug_assertions) { 400 } else { 4_000 };
+    let mut rng = Rng(2025);
+    let limits = Limits { steps: 20_000, memory: 1 << 26 };
+    let (mut judge, mut engine) = (KvJudge::default(), General(Kv));
+    let (mut valid, mut invalid, mut handed_over) = (0u64, 0u64, 0u64);
+    for n in 0..histories {
+        let shape = Shape { ops: 50 + rng.below(150) as usize, processes: 3, fail: 2, ..Shape::random(&mut rng) };
+        let shape = Shape { info: shape.info.min(5), repeated: 0, ..shape };
+        let mut raws = generate(shape, &mut rng);
+        for _ in 0..rng.below(3) {
+            mutate(&mut raws, &mut rng);
+        }
+        let history = record(&raws, shape.initial);
+        let ids = (0..history.operations().len() as u32).map(OpId);
+        let items: Vec<Item> = ids.map(|op| Item { op, open: false }).collect();
+        let decision = judge.decide(&history, &items, limits);
+        if !decided(decision.by) {
+            handed_over += 1;
+            continue;
+        }
+        let expected = engine.decide(&history, &items, limits).answer;
+        if matches!(expected, Answer::GaveUp(_)) {
+            continue;
+        }
+        assert_eq!(decision.answer, expected, "history {n}, by {}: {shape:?} {raws:?}", decision.by);
+        if expected == Answer::Possible {
+            let order = judge.witness(&history, &items, limits).expect("an order");
+            assert!(replays(&history, &items, &order), "history {n}: {order:?}: {shape:?} {raws:?}");
+            valid += 1;
+        } else {
+            invalid += 1;
+        }
+    }
+    println!("{valid} valid, {invalid} invalid, {handed_over} handed over");
+    assert!(valid > histories / 4 && invalid > histories / 20, "{valid} valid, {invalid} invalid: too one-sided");
+    assert!(handed_over < histories / 4, "{handed_over} handed over");
+}
+
+/// A long history of one key with one stale read: the cause is found, small, and minimal.
+#[test]
+fn one_stale_read_among_many_is_named() {
+    let mut log = Recorder::default();
+    let key = Value::NIL;
+    let put = |n| Request::new(Function::Write, number(n));
+    let get = Request::new(Function::Read, Value::UNTOLD);
+    let length = if cfg!(debug_assertions) { 5_000 } else { 50_000 };
+    for n in 0..length {
+        let (write, read) = (log.begin(0, 0, key, put(n)), log.begin(1, 0, key, get));
+        if n % 100 == 7 {
+            log.begin(2 + n, 0, key, put(length + n));
+        }
+        log.end(read, 0, End::Ok, if n == 0 { Value::NIL } else { number(n - 1) }, None);
+        log.end(write, 0, End::Ok, Value::UNTOLD, None);
+        if n == length / 10 * 9 {
+            let read = log.begin(1, 0, key, get);
+            log.end(read, 0, End::Ok, number(length / 2), None);
+        }
+    }
+    let history = log.finish();
+    let report = check(&history, &Options::default());
+    let Verdict::Invalid(evidence) = &report.parts[0].verdict else { panic!("not found: {report}") };
+    assert!(report.parts[0].by.starts_with("zones"), "by {}", report.parts[0].by);
+    assert!(evidence.minimal && evidence.core.len() <= 3, "{evidence}");
+    let breaks = history.operation(evidence.breaks.expect("an operation"));
+    assert_eq!((breaks.f, breaks.reply), (Function::Read, number(length / 2)), "{evidence}");
+    assert!(evidence.order.len() > length as usize / 10 * 17, "all but the stale read: {}", evidence.order.len());
 }

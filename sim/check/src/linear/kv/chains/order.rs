@@ -133,7 +133,9 @@ impl Order {
             while at != NONE {
                 (at, length) = (of.list[at as usize].next, length + 1);
             }
-            while let Some(taken) = (start..start + length).rev().find(|&p| self.versions.get(p).is_some_and(|&at| at != NONE)) {
+            while let Some(taken) =
+                (start..start + length).rev().find(|&p| self.versions.get(p).is_some_and(|&at| at != NONE))
+            {
                 start = taken + 1;
             }
             if self.versions.len() < start + length {
