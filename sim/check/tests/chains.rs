@@ -340,6 +340,7 @@ fn agrees_with_trying_every_order() {
         "{valid} valid, {invalid} invalid: too one-sided"
     );
     assert!(promised > histories / 50 && told > histories / 10, "{promised} promised, {told} by revisions: too few");
+    assert!(valid + invalid > histories * 95 / 100, "{} of {histories} decided: too few", valid + invalid);
     assert!(suspected > invalid * 6 / 10, "{suspected} of {invalid} explained: too few");
 }
 

@@ -25,6 +25,11 @@ pub struct Loose {
     used: Vec<bool>,
     /// By version: the place among the open changes of one that was left out and asks for it.
     asking: Vec<u32>,
+    /// The places of those that were left out and ask for none.
+    plain: Vec<u32>,
+    /// By version: its place.
+    place_of: Vec<u32>,
+    /// Those placed so far, by return.
     early: BinaryHeap<Reverse<(u32, u32)>>,
 }
 
@@ -118,12 +123,15 @@ impl Loose {
         let Versions { open, list, .. } = of;
         self.used.clear();
         self.used.extend(open.iter().map(|&at| list[at as usize].is(HAPPENED)));
+        self.plain.clear();
         self.asking.clear();
         self.asking.resize(list.len(), NONE);
         for (i, &at) in (0u32..).zip(open.iter()) {
             let version = &list[at as usize];
-            if version.from != NONE && !version.is(HAPPENED) {
-                self.asking[version.from as usize] = i;
+            match version.from {
+                _ if version.is(HAPPENED) => {}
+                NONE => self.plain.push(i),
+                from => self.asking[from as usize] = i,
             }
         }
         let (mut first, mut called, mut spare, mut tries) = (0, 0, 0, 0);
@@ -137,7 +145,9 @@ impl Loose {
                 called += 1;
             }
             if spare == 0 {
-                return Err(Stop::clash(&[]));
+                let next = order.versions[place..].iter().find_map(|&at| list.get(at as usize));
+                let teller = next.map_or(NONE, |next| next.told_by());
+                return Err(Stop::clash(&[self.returned[place], teller]));
             }
             spare -= 1;
             let before = order.versions[place - 1] as usize;
@@ -153,13 +163,14 @@ impl Loose {
                         !next.is(CONDITIONS) || after.holds(history, history.operation(OpId(next.writer)))
                     })
             };
-            while first < called && self.used[first] {
+            while self.plain.get(first).is_some_and(|&i| self.used[i as usize]) {
                 first += 1;
             }
-            // What asks for the very version that is there, then what asks for nothing, then whatever fits.
+            // What asks for the very version that is there, then what asks for none, then whatever fits.
             let asks = Some(self.asking[before] as usize).filter(|&i| i < called && fits(i));
-            let found = asks.or_else(|| (first..called).find(|&i| list[open[i] as usize].from == NONE && fits(i)));
-            let found = found.or_else(|| (first..called).find(|&i| fits(i)));
+            let plain = self.plain[first..].iter().map(|&i| i as usize).take_while(|&i| i < called);
+            let found = asks.or_else(|| plain.take(TRIES).find(|&i| fits(i)));
+            let found = found.or_else(|| (0..called).take(TRIES * TRIES).find(|&i| fits(i)));
             let Some(i) = found.filter(|_| tries <= TRIES * order.versions.len() + 1_000) else {
                 return Err(Stop::NotCovered);
             };
@@ -180,6 +191,11 @@ impl Loose {
             ops.sort_unstable();
             ops.dedup();
         }
+        self.place_of.clear();
+        self.place_of.resize(of.list.len(), NONE);
+        for (place, &at) in (0u32..).zip(&order.versions) {
+            self.place_of[at as usize] = place;
+        }
         let places = order.versions.len();
         let (mut reached, mut tries) = (0, 0);
         for id in ops {
@@ -193,9 +209,7 @@ impl Loose {
             let known = op.reply != Value::UNTOLD && !(op.reply == Value::NIL && of.missing_loose);
             let mut place = reached.max(self.returned.partition_point(|&ret| ret < op.called));
             if known {
-                let version = of.table.get(op.reply);
-                place = order.versions.iter().position(|&at| Some(at) == version).unwrap_or(places);
-                tries += place;
+                place = of.table.get(op.reply).map_or(places, |at| self.place_of[at as usize] as usize);
             }
             loop {
                 tries += 1;

@@ -79,7 +79,7 @@ impl Version {
 
     /// The call of an operation that told the revision.
     pub fn told_by(&self) -> u32 {
-        if self.count == NONE { self.teller } else { self.call }
+        if self.seen_count == NONE { self.call } else { self.teller }
     }
 }
 
@@ -138,11 +138,7 @@ impl Versions {
         let settled = if item.open { None } else { op.settled() };
         match (op.f, op.end, settled) {
             (_, End::Fail, _) => {}
-            (Function::Read, End::Ok, Some(ret)) => {
-                if op.reply != Value::UNTOLD {
-                    self.see(item.op, op, ret);
-                }
-            }
+            (Function::Read, End::Ok, Some(ret)) if op.reply != Value::UNTOLD => self.see(item.op, op, ret),
             (Function::Write | Function::Delete, End::Refused, Some(ret)) => {
                 return self.refusal(history, item.op, op, ret);
             }
