@@ -220,9 +220,19 @@ fn mutate(Raws(ops, events): &mut Raws, rng: &mut Rng) {
     };
     let raw = &mut ops[at];
     let saw = raw.end == End::Ok && raw.request.f == Function::Read || raw.end == End::Refused;
-    match rng.below(5) {
+    match rng.below(6) {
+        5 if rng.percent(30) && !raw.request.when.is_always() => {
+            let when = &mut raw.request.when;
+            match rng.below(3) {
+                0 => when.exists = Some(rng.percent(50)),
+                1 => when.revision = Some([-2, -1, 0, 1, i64::MIN, i64::MAX][rng.below(6) as usize]),
+                _ => when.value = Some(Value::NIL),
+            }
+        }
         0 if saw && other != Value::UNTOLD => raw.reply = other,
-        1 if raw.revision.is_some() => raw.revision = Some(rng.below(4) as u32),
+        1 if raw.revision.is_some() => {
+            raw.revision = Some([0, 1, 2, 3, u32::MAX - 1, u32::MAX - 2][rng.below(6) as usize]);
+        }
         2 if raw.request.f != Function::Read && raw.end == End::Ok => raw.end = End::Refused,
         3 if raw.request.when.value.is_some() && other != Value::UNTOLD => raw.request.when.value = Some(other),
         _ => {

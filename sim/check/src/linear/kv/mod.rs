@@ -1,5 +1,6 @@
 //! Registers, compare-and-set registers and keys of a key-value store: the model is [`state`]. `chains` decides keys whose
-//! values tell their writers apart; for all others `problem` prepares the key for `search`.
+//! values tell their writers apart; for all others `problem` prepares the key for `search`, which asks `zones` when it
+//! does not get on.
 
 mod chains;
 mod problem;
