@@ -23,7 +23,7 @@ use crate::linear::{Answer, Item, Judge, Limits, Options};
 use std::fmt;
 
 /// How often the first clash that comes to mind is tried as the end of the shortest prefix, before it is found by bisection.
-const GUESSES: usize = 4;
+const GUESSES: usize = 8;
 /// Steps to look for a long order.
 const ORDER_STEPS: u64 = 1_000_000;
 
@@ -133,8 +133,8 @@ impl Minimizer<'_> {
             return false;
         }
         let decision = self.judge.decide(self.history, items, Limits { steps, memory: self.memory });
-        // To look at the operations takes about as long as a step for each.
-        self.left = self.left.saturating_sub(decision.steps.max(items.len() as u64));
+        // To look at the operations takes about as long as a step for every other.
+        self.left = self.left.saturating_sub(decision.steps.max(items.len() as u64 / 2));
         self.sure &= !matches!(decision.answer, Answer::GaveUp(_));
         decision.answer == Answer::Impossible
     }

@@ -23,7 +23,8 @@ pub struct KvJudge {
 impl Judge for KvJudge {
     fn decide(&mut self, history: &History, items: &[Item], limits: Limits) -> Decision {
         if let Some((answer, by)) = self.chains.decide(history, items) {
-            return Decision { answer, by, steps: items.len() as u64 };
+            // It takes about as long as a step for every other operation.
+            return Decision { answer, by, steps: items.len() as u64 / 2 };
         }
         search::decide(&Problem::new(history, items, &mut self.scratch), limits)
     }
