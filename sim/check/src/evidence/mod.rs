@@ -86,7 +86,7 @@ pub(crate) fn gather(
     let minimal = search.sure;
     let all: Vec<OpId> = prefix.iter().map(|item| item.op).collect();
     let (anomaly, explanation) = explain::words(history, breaks, &core, &all, minimal);
-    let limits = Limits { steps: ORDER_STEPS, memory: options.memory };
+    let limits = Limits::new(ORDER_STEPS, options.memory);
     // All but what breaks it can be ordered.
     let order = judge.witness(history, &cut(history, items, event.saturating_sub(1)), limits);
     let order = order.unwrap_or_else(|| judge.longest(history, &prefix, limits));
@@ -132,7 +132,7 @@ impl Minimizer<'_> {
             self.sure = false;
             return false;
         }
-        let decision = self.judge.decide(self.history, items, Limits { steps, memory: self.memory });
+        let decision = self.judge.decide(self.history, items, Limits::new(steps, self.memory));
         // To look at the operations takes about as long as a step for every other.
         self.left = self.left.saturating_sub(decision.steps.max(items.len() as u64 / 2));
         self.sure &= !matches!(decision.answer, Answer::GaveUp(_));

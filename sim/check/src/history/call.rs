@@ -12,7 +12,7 @@ pub struct Moment {
 }
 
 /// Conditions on the state of the key; all that are set must hold for a write to take effect.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Condition<V = Value> {
     /// `Some(false)`: the key must be missing (`nx`); `Some(true)`: it must be present (`xx`).
     pub exists: Option<bool>,

@@ -24,6 +24,7 @@ use crate::model::Kind;
 pub use parts::{Part, Parts, parts};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::{Duration, Instant};
 
 /// An operation to be judged. `open`: forget its outcome, it may have happened at any time after its call, or never.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +42,35 @@ pub struct Limits {
     pub steps: u64,
     /// Bytes for remembered configurations.
     pub memory: usize,
+    /// When to stop by the clock; `None`: the answer does not depend on the machine's speed.
+    pub until: Option<Instant>,
 }
+
+impl Limits {
+    /// Without a clock.
+    #[must_use]
+    pub fn new(steps: u64, memory: usize) -> Limits {
+        Limits { steps, memory, until: None }
+    }
+
+    /// The limit that was reached after some steps, if any. The clock is looked at every few thousand steps; `next_look`
+    /// begins with 0.
+    pub fn exceeded(&self, steps: u64, next_look: &mut u64) -> Option<&'static str> {
+        if steps > self.steps {
+            return Some(OUT_OF_STEPS);
+        }
+        if steps < *next_look {
+            return None;
+        }
+        *next_look = steps + 4_096;
+        self.until.is_some_and(|until| Instant::now() >= until).then_some(TIME_IS_UP)
+    }
+}
+
+/// Why nothing was decided when the steps were used up.
+pub const OUT_OF_STEPS: &str = "the step limit was reached";
+/// Why nothing was decided when the clock ended the search.
+pub const TIME_IS_UP: &str = "the time limit was reached";
 
 /// What was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -217,7 +246,7 @@ pub fn check_final(history: &History, last: &BTreeMap<String, Option<Version<Str
 
 fn check_part(judge: &mut dyn Judge, history: &History, part: Part<'_>, options: &Options) -> PartReport {
     let items: Vec<Item> = part.ops.iter().map(|&op| Item { op, open: false }).collect();
-    let limits = Limits { steps: options.steps, memory: options.memory };
+    let limits = Limits::new(options.steps, options.memory);
     let Decision { answer, by, steps } = judge.decide(history, &items, limits);
     let verdict = match answer {
         Answer::Possible => Verdict::Valid,

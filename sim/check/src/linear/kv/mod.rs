@@ -3,6 +3,7 @@
 //! does not get on.
 
 mod chains;
+mod jit;
 mod problem;
 mod search;
 pub mod state;

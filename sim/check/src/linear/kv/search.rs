@@ -13,15 +13,19 @@
 //!
 //! Time and memory are bounded by [`Limits`]; beyond them the answer is unknown.
 
+use super::jit::Jit;
 use super::problem::{NONE, OPEN, Op, Problem};
 use super::state::{ANY, Act, MISSING, State, UNSEEN};
 use super::zones;
-use crate::linear::{Answer, Decision, Limits};
+use crate::linear::{Answer, Decision, Limits, OUT_OF_STEPS as STEPS};
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Steps an operation before anything else is tried.
 const QUICK_STEPS: u64 = 16;
+/// Steps of the first round of two searches in competition, and how much longer each round is than the one before.
+const MIN_BUDGET: u64 = 10_000;
+const GROWTH: u64 = 4;
 
 /// Decides, and says how.
 pub fn decide(problem: &Problem, limits: Limits) -> Decision {
@@ -29,28 +33,70 @@ pub fn decide(problem: &Problem, limits: Limits) -> Decision {
         return Decision { answer: Answer::Impossible, by: "replies that exclude each other", steps: 0 };
     }
     // Most histories are decided within a few steps an operation; the others get a look at their zones before more.
-    let quick = Limits { steps: limits.steps.min(QUICK_STEPS * problem.ops.len() as u64), ..limits };
-    let mut search = Search::new(problem, quick, Memory::Hashed(HashSet::default()));
-    let mut answer = search.run();
-    if matches!(answer, Answer::GaveUp(_)) {
-        if zones::clash(problem) {
-            return Decision { answer: Answer::Impossible, by: "zones", steps: search.steps };
-        }
-        search.limits = limits;
-        answer = search.run();
+    let mut budget = limits.steps.min(QUICK_STEPS * problem.ops.len() as u64);
+    let mut search = Search::new(problem, limits, Memory::Hashed(HashSet::default()));
+    let mut answer = search.run_to(budget);
+    if !matches!(answer, Answer::GaveUp(_)) {
+        return confirm(problem, limits, &search, answer, 0);
     }
-    let by = "search";
+    if zones::clash(problem) {
+        return Decision { answer: Answer::Impossible, by: "zones", steps: search.steps };
+    }
+    // Two searches compete, each with half of the memory; neither gets far ahead of the other.
+    let mut jit = Jit::new(problem, false);
+    search.limits.memory /= 1 + usize::from(jit.is_some());
+    let mut spent = 0;
+    loop {
+        budget = budget.max(MIN_BUDGET).saturating_mul(GROWTH);
+        if let Some(running) = &mut jit {
+            let steps = budget.min(limits.steps.saturating_sub(search.steps));
+            answer = running.run(Limits { steps, memory: limits.memory / 2, ..limits });
+            spent = running.steps;
+            match answer {
+                Answer::GaveUp(why) if why != STEPS || spent + search.steps >= limits.steps => jit = None,
+                Answer::GaveUp(_) => {}
+                _ => return Decision { answer, by: "just-in-time search", steps: spent + search.steps },
+            }
+        }
+        answer = search.run_to(budget.min(limits.steps.saturating_sub(spent)));
+        match answer {
+            Answer::GaveUp(why) if jit.is_none() && (why != STEPS || spent + search.steps >= limits.steps) => {
+                return Decision { answer, by: "search", steps: spent + search.steps };
+            }
+            Answer::GaveUp(_) => {}
+            _ => return confirm(problem, limits, &search, answer, spent),
+        }
+    }
+}
+
+/// A refutation in which hashes were of any use is repeated without them.
+fn confirm(problem: &Problem, limits: Limits, search: &Search<'_>, answer: Answer, spent: u64) -> Decision {
+    let steps = search.steps + spent;
     if !(search.recalled && answer == Answer::Impossible) {
-        return Decision { answer, by, steps: search.steps };
+        return Decision { answer, by: "search", steps };
     }
     let mut again = Search::new(problem, limits, Memory::Exact(BTreeSet::new()));
-    Decision { answer: again.run(), by, steps: search.steps + again.steps }
+    Decision { answer: again.run(), by: "search", steps: steps + again.steps }
 }
 
 /// An order that explains everything, as indices into [`Problem::ops`].
 pub fn witness(problem: &Problem, limits: Limits) -> Option<Vec<u32>> {
+    if problem.broken {
+        return None;
+    }
     let mut search = Search::new(problem, limits, Memory::Hashed(HashSet::default()));
-    (!problem.broken && search.run() == Answer::Possible).then_some(search.placed)
+    let mut jit = Jit::new(problem, true);
+    let quick = QUICK_STEPS * problem.ops.len() as u64;
+    let quick = if jit.is_some() { quick.min(limits.steps) } else { limits.steps };
+    if search.run_to(quick) == Answer::Possible {
+        return Some(search.placed);
+    }
+    if let Some(jit) = &mut jit
+        && jit.run(limits) == Answer::Possible
+    {
+        return Some(jit.order());
+    }
+    (quick < limits.steps && search.run_to(limits.steps) == Answer::Possible).then_some(search.placed)
 }
 
 /// The longest order of some of the operations that the search finds within the limits, as indices into
@@ -90,6 +136,7 @@ struct Search<'a> {
     /// Whether the memory ever cut a branch off.
     recalled: bool,
     steps: u64,
+    next_look: u64,
     /// Events of required operations not placed, circular: 0 is the head, 2i+1 the call and 2i+2 the return of `ops[i]`.
     next: Vec<u32>,
     prev: Vec<u32>,
@@ -122,6 +169,7 @@ impl<'a> Search<'a> {
             remembered: 0,
             recalled: false,
             steps: 0,
+            next_look: 0,
             next,
             prev,
             state: problem.initial,
@@ -137,6 +185,14 @@ impl<'a> Search<'a> {
             frames: Vec::new(),
             longest: Vec::new(),
         }
+    }
+
+    /// Goes on until this many steps have been taken in all.
+    fn run_to(&mut self, steps: u64) -> Answer {
+        let all = std::mem::replace(&mut self.limits.steps, steps);
+        let answer = self.run();
+        self.limits.steps = all;
+        answer
     }
 
     fn run(&mut self) -> Answer {
@@ -158,11 +214,11 @@ impl<'a> Search<'a> {
             }
             let Some(op) = self.choose() else { return Answer::Impossible };
             self.place(op);
-            if self.steps > self.limits.steps {
-                return Answer::GaveUp("the step limit was reached");
-            }
             if self.remembered > self.limits.memory {
                 return Answer::GaveUp("the memory limit was reached");
+            }
+            if let Some(why) = self.limits.exceeded(self.steps, &mut self.next_look) {
+                return Answer::GaveUp(why);
             }
         }
     }

@@ -93,7 +93,7 @@ mod tests {
                 clashes += 1;
             }
             orders += u64::from(possible);
-            let limits = Limits { steps: 1_000_000, memory: 1 << 20 };
+            let limits = Limits::new(1_000_000, 1 << 20);
             assert!(agrees_with_exact_memory(&problem, limits, possible), "history {n}: {raws:#?}");
         }
         assert!(clashes > 500 && orders > 3_000, "{clashes} clashes, {orders} orders: too one-sided");

@@ -1,0 +1,665 @@
+//! Just-in-time linearization (Lowe, "Testing for linearizability", 2017, section 5) of one key without revisions.
+//!
+//! Events are taken in order. A configuration is what the key holds, and what has become of the operations that are
+//! pending; nothing else of the past matters, so only the configurations of one moment are kept at a time. Writes take
+//! place only when a return asks for it. On top of it:
+//!
+//! - **Free.** A pending operation has been *needed* until some moment since its call would have done for it. For a read
+//!   this is the end. A write of x would have done at a moment when the key held x already, and an unconditional write
+//!   just before another unconditional write, which hides it. From then on it is *free*: it may take place up to its
+//!   return, but need not. A configuration in which it is free is as good as both of those in which it was used or not.
+//! - **Dominance.** Of two configurations with the same value, one is as good as the other if it needs no more, has all
+//!   the writes that the other has, and used no more of the open ones. Only the best are kept.
+//! - **Equals.** Of pending writes with the same effect and condition the one that returns first goes first. Open ones
+//!   go last, and only their number counts.
+//! - **Open writes on demand.** At first an open write may take place any number of times: what is impossible then is
+//!   impossible. If the order that is found uses more than there are, these (and no others) are counted in the next run.
+//!
+//! Configurations are compared exactly; no hashes are involved, so that its refutations are final.
+
+use super::problem::{NONE, OPEN, Op, Problem};
+use super::state::{ANY, Act, Local, State};
+use crate::history::Condition;
+use crate::linear::{Answer, Limits};
+use hashbrown::HashMap;
+
+/// Pending operations that a configuration has room for, apart from open ones.
+const SLOTS: usize = 128;
+/// Kinds of open writes that can be counted.
+const COUNTED: usize = 32;
+/// What each operation costs apart from the configurations, in steps.
+const OVERHEAD: u64 = 2;
+
+/// Changes of equal effect and condition.
+struct Kind {
+    to: Local,
+    when: Condition<Local>,
+    /// Open ones, by call.
+    members: Vec<u32>,
+    /// How many of these have been called.
+    called: u32,
+    /// The place of their number in [`Config::used`], or [`NONE`].
+    counter: u32,
+    /// Slots of pending ones.
+    pending: u128,
+}
+
+impl Kind {
+    fn is_plain(&self) -> bool {
+        self.when.is_always()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Config {
+    value: Local,
+    /// The last entry of its trace, or [`NONE`].
+    trace: u32,
+    /// Pending operations for which no moment has done yet.
+    need: u128,
+    /// Pending changes that have not been used.
+    have: u128,
+    /// How many open writes of each counted kind were used.
+    used: [u8; COUNTED],
+}
+
+impl Config {
+    /// Whether it is as good as the other, which has the same value.
+    fn covers(&self, other: &Config) -> bool {
+        self.need & !other.need == 0
+            && other.have & !self.have == 0
+            && (self.used == other.used || self.used.iter().zip(&other.used).fold(true, |all, (a, b)| all & (a <= b)))
+    }
+}
+
+/// Configurations of which none is as good as another.
+#[derive(Default)]
+struct Best {
+    by_value: Vec<Vec<Config>>,
+    /// Values with configurations.
+    values: Vec<Local>,
+    size: usize,
+}
+
+impl Best {
+    fn insert(&mut self, config: Config, steps: &mut u64) -> bool {
+        let bucket = &mut self.by_value[config.value as usize];
+        *steps += bucket.len() as u64 / 8;
+        if bucket.iter().any(|known| known.covers(&config)) {
+            return false;
+        }
+        if bucket.is_empty() {
+            self.values.push(config.value);
+        }
+        let before = bucket.len();
+        bucket.retain(|known| !config.covers(known));
+        bucket.push(config);
+        self.size = self.size + bucket.len() - before;
+        true
+    }
+
+    fn clear(&mut self) {
+        for value in self.values.drain(..) {
+            self.by_value[value as usize].clear();
+        }
+        self.size = 0;
+    }
+}
+
+/// A write that took place.
+#[derive(Clone, Copy)]
+struct Step {
+    before: u32,
+    /// The operation; of an open one some operation of its kind.
+    op: u32,
+    /// The return that asked for it.
+    event: u32,
+}
+
+/// A configuration to go on from.
+struct Node {
+    config: Config,
+    /// Whether unconditional writes may follow: the last write did more than they would undo.
+    gained: bool,
+}
+
+/// The search; it can be continued with larger limits.
+pub struct Jit<'a> {
+    problem: &'a Problem,
+    /// Keep a trace of all writes, not of open ones only.
+    full_trace: bool,
+    kinds: Vec<Kind>,
+    /// By operation; [`NONE`] for reads.
+    kind_of: Vec<u32>,
+    counted: usize,
+    /// By slot: the pending operation.
+    slots: Vec<u32>,
+    vacant: u128,
+    /// By operation.
+    slot_of: Vec<u8>,
+    /// Kinds of conditional writes by the value asked for, and all others, with something pending or open.
+    active_from: Vec<Vec<u32>>,
+    active: Vec<u32>,
+    /// Slots of unconditional writes, of all changes, and of reads for which more than one value does.
+    plain: u128,
+    changes: u128,
+    fussy: u128,
+    /// By value: slots of other operations for which a moment with this value does.
+    content: Vec<u128>,
+    /// Called since the last return.
+    fresh: u128,
+    next_call: usize,
+    next_return: usize,
+    frontier: Best,
+    following: Best,
+    visited: Best,
+    stack: Vec<Node>,
+    expanding: bool,
+    trace: Vec<Step>,
+    pub steps: u64,
+    /// Runs so far.
+    started: bool,
+    result: u32,
+    next_look: u64,
+}
+
+impl<'a> Jit<'a> {
+    /// `None` where it does not apply.
+    pub fn new(problem: &'a Problem, full_trace: bool) -> Option<Jit<'a>> {
+        if problem.last_count > 0 {
+            return None;
+        }
+        let values = problem.readers.len();
+        let best = || Best { by_value: (0..values).map(|_| Vec::new()).collect(), values: Vec::new(), size: 0 };
+        let (kinds, kind_of) = kinds(problem);
+        Some(Jit {
+            problem,
+            full_trace,
+            kinds,
+            kind_of,
+            counted: 0,
+            slots: vec![NONE; SLOTS],
+            vacant: u128::MAX,
+            slot_of: vec![0; problem.ops.len()],
+            active_from: vec![Vec::new(); values],
+            active: Vec::new(),
+            plain: 0,
+            changes: 0,
+            fussy: 0,
+            content: vec![0; values],
+            fresh: 0,
+            next_call: 0,
+            next_return: 0,
+            frontier: best(),
+            following: best(),
+            visited: best(),
+            stack: Vec::new(),
+            expanding: false,
+            trace: Vec::new(),
+            steps: 0,
+            started: false,
+            result: NONE,
+            next_look: 0,
+        })
+    }
+
+    /// Searches until a limit is reached.
+    pub fn run(&mut self, limits: Limits) -> Answer {
+        loop {
+            if !self.started {
+                self.restart();
+            }
+            let answer = self.pass(limits);
+            if answer != Answer::Possible {
+                return answer;
+            }
+            match self.count_overused() {
+                None => return Answer::GaveUp("too many kinds of open writes had to be counted"),
+                Some(0) => return Answer::Possible,
+                Some(_) => self.started = false,
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        self.started = true;
+        (self.plain, self.changes, self.fussy, self.fresh, self.vacant) = (0, 0, 0, 0, u128::MAX);
+        (self.next_call, self.next_return) = (0, 0);
+        self.content.fill(0);
+        self.active.clear();
+        self.active_from.iter_mut().for_each(Vec::clear);
+        for kind in &mut self.kinds {
+            (kind.called, kind.pending) = (0, 0);
+        }
+        for best in [&mut self.frontier, &mut self.following, &mut self.visited] {
+            best.clear();
+        }
+        self.stack.clear();
+        self.expanding = false;
+        self.trace.clear();
+        let value = self.problem.initial.value;
+        let first = Config { value, trace: NONE, need: 0, have: 0, used: [0; COUNTED] };
+        self.frontier.insert(first, &mut self.steps);
+    }
+
+    /// Goes through the events, or on.
+    fn pass(&mut self, limits: Limits) -> Answer {
+        loop {
+            if !self.expanding {
+                let Some(&(ret, op)) = self.problem.returns.get(self.next_return) else {
+                    let last = self.frontier.values.first().and_then(|&v| self.frontier.by_value[v as usize].first());
+                    self.result = last.map_or(NONE, |config| config.trace);
+                    return Answer::Possible;
+                };
+                if !self.call_until(ret) {
+                    return Answer::GaveUp("more than 128 operations are pending at a time");
+                }
+                self.begin_return(op);
+            }
+            let op = self.problem.returns[self.next_return].1;
+            let bit = 1u128 << self.slot_of[op as usize];
+            while let Some(node) = self.stack.pop() {
+                self.expand(&node, bit);
+                if let Some(why) = self.exceeded(limits) {
+                    return Answer::GaveUp(why);
+                }
+            }
+            self.finish_return(op, bit);
+            if self.frontier.size == 0 {
+                return Answer::Impossible;
+            }
+            if let Some(why) = self.exceeded(limits) {
+                return Answer::GaveUp(why);
+            }
+        }
+    }
+
+    fn exceeded(&mut self, limits: Limits) -> Option<&'static str> {
+        let configs = self.frontier.size + self.following.size + self.visited.size + self.stack.len();
+        if configs * size_of::<Config>() + self.trace.len() * size_of::<Step>() > limits.memory {
+            return Some("the memory limit was reached");
+        }
+        limits.exceeded(self.steps, &mut self.next_look)
+    }
+
+    /// Takes the calls before a return. False: there are too many pending operations.
+    fn call_until(&mut self, ret: u64) -> bool {
+        while let Some(op) = self.problem.ops.get(self.next_call).filter(|op| op.call < ret) {
+            let index = self.next_call as u32;
+            let kind = self.kind_of[self.next_call];
+            if op.ret == OPEN {
+                if self.kinds[kind as usize].called == 0 && self.kinds[kind as usize].pending == 0 {
+                    self.activate(kind);
+                }
+                self.kinds[kind as usize].called += 1;
+            } else if !self.occupy(index, op) {
+                return false;
+            }
+            self.next_call += 1;
+        }
+        true
+    }
+
+    fn occupy(&mut self, index: u32, op: &Op) -> bool {
+        if self.vacant == 0 {
+            return false;
+        }
+        let slot = self.vacant.trailing_zeros();
+        let bit = 1u128 << slot;
+        self.vacant &= !bit;
+        self.slots[slot as usize] = index;
+        self.slot_of[index as usize] = slot as u8;
+        self.fresh |= bit;
+        match &op.act {
+            Act::See { value: ANY, .. } => self.fussy |= bit,
+            Act::See { value, .. } => {
+                if op.act.allowed(state(*value)) {
+                    self.content[*value as usize] |= bit;
+                }
+            }
+            Act::Change { to, .. } => {
+                if op.act.allowed(state(*to)) {
+                    self.content[*to as usize] |= bit;
+                }
+                self.changes |= bit;
+                let kind = self.kind_of[index as usize];
+                if self.kinds[kind as usize].is_plain() {
+                    self.plain |= bit;
+                }
+                if self.kinds[kind as usize].pending == 0 && self.kinds[kind as usize].called == 0 {
+                    self.activate(kind);
+                }
+                self.kinds[kind as usize].pending |= bit;
+            }
+        }
+        true
+    }
+
+    fn release(&mut self, index: u32, bit: u128) {
+        for mask in [&mut self.plain, &mut self.changes, &mut self.fussy] {
+            *mask &= !bit;
+        }
+        self.vacant |= bit;
+        let value = match self.problem.ops[index as usize].act {
+            Act::See { value: ANY, .. } => return,
+            Act::See { value, .. } => value,
+            Act::Change { to, .. } => {
+                let number = self.kind_of[index as usize];
+                let kind = &mut self.kinds[number as usize];
+                kind.pending &= !bit;
+                if kind.pending == 0 && kind.called == 0 {
+                    let list = kind.when.value.map_or(&mut self.active, |from| &mut self.active_from[from as usize]);
+                    list.retain(|&other| other != number);
+                }
+                to
+            }
+        };
+        self.content[value as usize] &= !bit;
+    }
+
+    fn activate(&mut self, kind: u32) {
+        match self.kinds[kind as usize].when.value {
+            Some(from) => self.active_from[from as usize].push(kind),
+            None => self.active.push(kind),
+        }
+    }
+
+    /// The pending operations for which a moment with this value does.
+    fn contented(&self, value: Local) -> u128 {
+        let mut all = self.content[value as usize];
+        let mut fussy = self.fussy;
+        while fussy != 0 {
+            let slot = fussy.trailing_zeros();
+            fussy &= fussy - 1;
+            if self.problem.ops[self.slots[slot as usize] as usize].act.allowed(state(value)) {
+                all |= 1u128 << slot;
+            }
+        }
+        all
+    }
+
+    /// Makes the new calls known to all configurations, and finds those in which the operation is still needed.
+    fn begin_return(&mut self, op: u32) {
+        let bit = 1u128 << self.slot_of[op as usize];
+        let (fresh, changes) = (self.fresh, self.fresh & self.changes);
+        self.fresh = 0;
+        self.steps += OVERHEAD + self.frontier.size as u64 / 4;
+        let mut needed = false;
+        let (mut some, mut all) = (0, u128::MAX);
+        for at in 0..self.frontier.values.len() {
+            let value = self.frontier.values[at];
+            let contented = self.contented(value);
+            for config in &mut self.frontier.by_value[value as usize] {
+                config.need |= fresh & !contented;
+                config.have |= changes;
+                needed |= config.need & bit != 0;
+                some |= config.have;
+                all &= config.have;
+            }
+        }
+        self.expanding = true;
+        if !needed && (some & bit == all & bit) {
+            // Nothing changes, except that it is no longer there.
+            for &value in &self.frontier.values {
+                for config in &mut self.frontier.by_value[value as usize] {
+                    config.have &= !bit;
+                }
+            }
+            std::mem::swap(&mut self.frontier, &mut self.following);
+            return;
+        }
+        for at in 0..self.frontier.values.len() {
+            let value = self.frontier.values[at];
+            for &config in &self.frontier.by_value[value as usize] {
+                if config.need & bit == 0 {
+                    self.following.insert(Config { have: config.have & !bit, ..config }, &mut self.steps);
+                } else {
+                    self.stack.push(Node { config, gained: true });
+                }
+            }
+        }
+    }
+
+    fn finish_return(&mut self, op: u32, bit: u128) {
+        self.frontier.clear();
+        self.visited.clear();
+        std::mem::swap(&mut self.frontier, &mut self.following);
+        self.release(op, bit);
+        self.next_return += 1;
+        self.expanding = false;
+    }
+
+    /// Tries every write that may come next.
+    fn expand(&mut self, node: &Node, bit: u128) {
+        let from = node.config.value as usize;
+        for at in 0..self.active_from[from].len() {
+            self.attempt(node, self.active_from[from][at], bit);
+        }
+        for at in 0..self.active.len() {
+            self.attempt(node, self.active[at], bit);
+        }
+    }
+
+    fn attempt(&mut self, node: &Node, number: u32, bit: u128) {
+        self.steps += 1;
+        let config = &node.config;
+        let kind = &self.kinds[number as usize];
+        let plain = kind.is_plain();
+        let idle = kind.to == config.value && !(plain && config.need & self.plain != 0);
+        if idle || plain && !node.gained || !state(config.value).holds(&kind.when) {
+            return;
+        }
+        let mut next = *config;
+        let op = match self.first_to_return(config.have & kind.pending) {
+            Some(slot) => {
+                next.need &= !(1u128 << slot);
+                next.have &= !(1u128 << slot);
+                self.slots[slot as usize]
+            }
+            None if kind.called == 0 => return,
+            None => {
+                if kind.counter != NONE {
+                    let used = &mut next.used[kind.counter as usize];
+                    if u32::from(*used) >= kind.called {
+                        return;
+                    }
+                    *used += 1;
+                }
+                kind.members[0]
+            }
+        };
+        if plain {
+            next.need &= !self.plain;
+        }
+        next.value = kind.to;
+        next.need &= !self.contented(next.value);
+        let hidden = !self.plain;
+        let gained = next.need & hidden != config.need & hidden;
+        let satisfied = next.need & bit == 0;
+        if !satisfied && !gained && self.active_from[next.value as usize].is_empty() && self.only_plain() {
+            return;
+        }
+        if satisfied {
+            next.have &= !bit;
+            let trace = self.trace.len() as u32;
+            let step = Step { before: config.trace, op, event: self.next_return as u32 };
+            let traced = self.full_trace || self.problem.ops[op as usize].ret == OPEN;
+            if traced {
+                next.trace = trace;
+            }
+            if self.following.insert(next, &mut self.steps) && traced {
+                self.trace.push(step);
+            }
+            return;
+        }
+        let traced = self.full_trace || self.problem.ops[op as usize].ret == OPEN;
+        let step = Step { before: config.trace, op, event: self.next_return as u32 };
+        if traced {
+            next.trace = self.trace.len() as u32;
+        }
+        if self.visited.insert(next, &mut self.steps) {
+            if traced {
+                self.trace.push(step);
+            }
+            self.stack.push(Node { config: next, gained });
+        }
+    }
+
+    /// Whether no conditional write is active but those that ask for a value.
+    fn only_plain(&self) -> bool {
+        self.active.iter().all(|&kind| self.kinds[kind as usize].is_plain())
+    }
+
+    fn first_to_return(&self, mut slots: u128) -> Option<u32> {
+        let mut first = None;
+        while slots != 0 {
+            let slot = slots.trailing_zeros();
+            slots &= slots - 1;
+            let ret = self.problem.ops[self.slots[slot as usize] as usize].ret;
+            if first.is_none_or(|(earliest, _)| ret < earliest) {
+                first = Some((ret, slot));
+            }
+        }
+        first.map(|(_, slot)| slot)
+    }
+
+    /// The writes of the order that was found, first to last.
+    fn steps_taken(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut at = self.result;
+        while let Some(&step) = self.trace.get(at as usize) {
+            steps.push(step);
+            at = step.before;
+        }
+        steps.reverse();
+        steps
+    }
+
+    /// Has those open writes counted of which the order uses more than there are; how many kinds. `None`: there is no
+    /// room to count them.
+    fn count_overused(&mut self) -> Option<usize> {
+        let mut used = vec![0usize; self.kinds.len()];
+        let before = self.counted;
+        for step in self.steps_taken() {
+            if self.problem.ops[step.op as usize].ret != OPEN {
+                continue;
+            }
+            let number = self.kind_of[step.op as usize] as usize;
+            let kind = &mut self.kinds[number];
+            let member = kind.members.get(used[number]);
+            let there = member
+                .is_some_and(|&op| self.problem.ops[op as usize].call < self.problem.returns[step.event as usize].0);
+            used[number] += 1;
+            if !there && kind.counter == NONE {
+                if self.counted == COUNTED || kind.members.len() > usize::from(u8::MAX) {
+                    return None;
+                }
+                kind.counter = self.counted as u32;
+                self.counted += 1;
+            }
+        }
+        Some(self.counted - before)
+    }
+
+    /// The order that was found, as indices into [`Problem::ops`].
+    pub fn order(&self) -> Vec<u32> {
+        let mut order = Replay::new(self);
+        let mut used = vec![0usize; self.kinds.len()];
+        for step in self.steps_taken() {
+            let number = self.kind_of[step.op as usize] as usize;
+            let mut op = step.op;
+            if self.problem.ops[op as usize].ret == OPEN {
+                op = self.kinds[number].members[used[number]];
+                used[number] += 1;
+            }
+            order.write(op, self.problem.returns[step.event as usize].0, self.kinds[number].is_plain());
+        }
+        order.call_until(OPEN);
+        order.order
+    }
+}
+
+/// Puts reads and writes that nobody saw where they fit first.
+struct Replay<'a> {
+    jit: &'a Jit<'a>,
+    /// By operation: whether it has a place in the trace.
+    explicit: Vec<bool>,
+    pending: Vec<u32>,
+    value: Local,
+    next_call: usize,
+    order: Vec<u32>,
+}
+
+impl<'a> Replay<'a> {
+    fn new(jit: &'a Jit<'a>) -> Replay<'a> {
+        let mut explicit = vec![false; jit.problem.ops.len()];
+        for step in jit.steps_taken() {
+            explicit[step.op as usize] = true;
+        }
+        let value = jit.problem.initial.value;
+        Replay { jit, explicit, pending: Vec::new(), value, next_call: 0, order: Vec::new() }
+    }
+
+    fn call_until(&mut self, ret: u64) {
+        while let Some(op) = self.jit.problem.ops.get(self.next_call).filter(|op| op.call < ret) {
+            if op.ret != OPEN && !self.explicit[self.next_call] {
+                self.pending.push(self.next_call as u32);
+            }
+            self.next_call += 1;
+        }
+        self.settle();
+    }
+
+    /// Places what changes nothing now.
+    fn settle(&mut self) {
+        let (ops, value, order) = (&self.jit.problem.ops, self.value, &mut self.order);
+        self.pending.retain(|&op| {
+            let act = &ops[op as usize].act;
+            let fits = act.allowed(state(value)) && act.after(state(value)).value == value;
+            if fits {
+                order.push(op);
+            }
+            !fits
+        });
+    }
+
+    fn write(&mut self, op: u32, ret: u64, plain: bool) {
+        self.call_until(ret);
+        if plain {
+            let (ops, order) = (&self.jit.problem.ops, &mut self.order);
+            self.pending.retain(|&other| {
+                let hidden = matches!(&ops[other as usize].act, Act::Change { when, .. } if when.is_always());
+                if hidden {
+                    order.push(other);
+                }
+                !hidden
+            });
+        }
+        self.order.push(op);
+        self.value = self.jit.problem.ops[op as usize].act.after(state(self.value)).value;
+        self.settle();
+    }
+}
+
+fn state(value: Local) -> State {
+    State { value, count: 0 }
+}
+
+/// The kinds of changes, and each operation's.
+fn kinds(problem: &Problem) -> (Vec<Kind>, Vec<u32>) {
+    let mut numbers: HashMap<(Local, Condition<Local>), u32> = HashMap::new();
+    let mut kinds: Vec<Kind> = Vec::new();
+    let mut kind_of = vec![NONE; problem.ops.len()];
+    for (i, op) in (0u32..).zip(&problem.ops) {
+        let Act::Change { to, when, .. } = op.act else { continue };
+        let number = *numbers.entry((to, when)).or_insert_with(|| {
+            kinds.push(Kind { to, when, members: Vec::new(), called: 0, counter: NONE, pending: 0 });
+            kinds.len() as u32 - 1
+        });
+        kind_of[i as usize] = number;
+        if op.ret == OPEN {
+            kinds[number as usize].members.push(i);
+        }
+    }
+    (kinds, kind_of)
+}
