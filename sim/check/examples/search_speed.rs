@@ -115,6 +115,8 @@ fn generate(mix: Mix, rng: &mut Rng) -> History {
 
 fn read_events(text: &str) -> History {
     let mut log = Recorder::default();
+    let zero = log.value(Datum::Int(0));
+    log.initial(zero);
     let mut open: Vec<(u32, OpId, char)> = Vec::new();
     for (n, line) in text.lines().enumerate() {
         let time = n as u64 * 1_000;

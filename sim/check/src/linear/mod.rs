@@ -24,7 +24,7 @@ use crate::model::Kind;
 pub use parts::{Part, Parts, parts};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// An operation to be judged. `open`: forget its outcome, it may have happened at any time after its call, or never.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -129,6 +129,8 @@ pub struct Jit<'a> {
     /// Keep a trace of all writes, not of open ones only.
     full_trace: bool,
     kinds: Vec<Kind>,
+    /// Whether some reply or condition holds for more than one value.
+    choosy: bool,
     /// By operation; [`NONE`] for reads.
     kind_of: Vec<u32>,
     counted: usize,
@@ -175,6 +177,10 @@ impl<'a> Jit<'a> {
         Some(Jit {
             problem,
             full_trace,
+            choosy: problem.ops.iter().any(|op| match &op.act {
+                Act::See { value, .. } => *value == ANY,
+                Act::Change { when, .. } => when.exists.is_some() || when.revision.is_some(),
+            }),
             kinds,
             kind_of,
             counted: 0,
@@ -385,7 +391,7 @@ impl<'a> Jit<'a> {
         self.fresh = 0;
         self.steps += OVERHEAD + self.frontier.size as u64 / 4;
         let mut needed = false;
-        let (mut some, mut all) = (0, u128::MAX);
+        let mut some = 0;
         for at in 0..self.frontier.values.len() {
             let value = self.frontier.values[at];
             let contented = self.contented(value);
@@ -394,30 +400,40 @@ impl<'a> Jit<'a> {
                 config.have |= changes;
                 needed |= config.need & bit != 0;
                 some |= config.have;
-                all &= config.have;
             }
         }
         self.expanding = true;
-        if !needed && (some & bit == all & bit) {
-            // Nothing changes, except that it is no longer there.
-            for &value in &self.frontier.values {
-                for config in &mut self.frontier.by_value[value as usize] {
-                    config.have &= !bit;
-                }
-            }
+        if !needed && some & bit == 0 {
+            // A read that every configuration has explained.
             std::mem::swap(&mut self.frontier, &mut self.following);
             return;
         }
+        let useful = self.is_useful(self.problem.ops[op as usize].act.after(self.problem.initial).value);
         for at in 0..self.frontier.values.len() {
             let value = self.frontier.values[at];
-            for &config in &self.frontier.by_value[value as usize] {
-                if config.need & bit == 0 {
+            for at in 0..self.frontier.by_value[value as usize].len() {
+                let config = self.frontier.by_value[value as usize][at];
+                let free = config.need & bit == 0;
+                if free {
                     self.following.insert(Config { have: config.have & !bit, ..config }, &mut self.steps);
+                }
+                if free && (config.have & bit == 0 || !useful) {
+                    continue;
+                }
+                let node = Node { config, gained: true };
+                if free && self.plain & bit != 0 && config.need & !self.plain == 0 {
+                    // Nothing is to be gained by any other write before it.
+                    self.attempt(&node, self.kind_of[op as usize], bit);
                 } else {
-                    self.stack.push(Node { config, gained: true });
+                    self.stack.push(node);
                 }
             }
         }
+    }
+
+    /// Whether anybody looks for this value.
+    fn is_useful(&self, value: Local) -> bool {
+        self.choosy || self.problem.readers[value as usize] > 0 || self.problem.compared[value as usize]
     }
 
     fn finish_return(&mut self, op: u32, bit: u128) {
@@ -472,36 +488,27 @@ impl<'a> Jit<'a> {
             next.need &= !self.plain;
         }
         next.value = kind.to;
-        next.need &= !self.contented(next.value);
+        let contented = self.contented(next.value);
+        next.need &= !contented;
         let hidden = !self.plain;
         let gained = next.need & hidden != config.need & hidden;
-        let satisfied = next.need & bit == 0;
-        if !satisfied && !gained && self.active_from[next.value as usize].is_empty() && self.only_plain() {
-            return;
-        }
-        if satisfied {
-            next.have &= !bit;
-            let trace = self.trace.len() as u32;
-            let step = Step { before: config.trace, op, event: self.next_return as u32 };
-            let traced = self.full_trace || self.problem.ops[op as usize].ret == OPEN;
-            if traced {
-                next.trace = trace;
-            }
-            if self.following.insert(next, &mut self.steps) && traced {
-                self.trace.push(step);
-            }
-            return;
-        }
         let traced = self.full_trace || self.problem.ops[op as usize].ret == OPEN;
-        let step = Step { before: config.trace, op, event: self.next_return as u32 };
+        let before = config.trace;
         if traced {
             next.trace = self.trace.len() as u32;
         }
-        if self.visited.insert(next, &mut self.steps) {
-            if traced {
-                self.trace.push(step);
-            }
+        let placed = op == self.problem.returns[self.next_return].1;
+        let done = placed || config.need & contented & bit != 0;
+        let mut kept = done && self.following.insert(Config { have: next.have & !bit, ..next }, &mut self.steps);
+        // A write for which this moment did may still take place after others.
+        let goes_on = !placed && !(done && self.changes & bit == 0);
+        let dead = !gained && self.active_from[next.value as usize].is_empty() && self.only_plain();
+        if goes_on && !dead && self.visited.insert(next, &mut self.steps) {
             self.stack.push(Node { config: next, gained });
+            kept = true;
+        }
+        if kept && traced {
+            self.trace.push(Step { before, op, event: self.next_return as u32 });
         }
     }
 

@@ -7,6 +7,8 @@ mod jit;
 mod problem;
 mod search;
 pub mod state;
+#[cfg(test)]
+mod tests;
 mod zones;
 
 use super::{Decision, Item, Judge, Limits};

@@ -64,6 +64,8 @@ pub struct Problem {
     pub supply: Vec<u32>,
     /// By value: whether some write's condition names it.
     pub compared: Vec<bool>,
+    /// Whether some refused write did not tell what it saw, which may have been a value that nobody names.
+    pub untold: bool,
     /// Ordered by `to`.
     pub classes: Vec<Class>,
     /// From this count on, nobody's reply or condition depends on the count.
@@ -118,6 +120,7 @@ impl Problem {
             readers: Vec::new(),
             supply: Vec::new(),
             compared: Vec::new(),
+            untold: false,
             classes: Vec::new(),
             last_count: 0,
             broken: false,
@@ -149,7 +152,7 @@ impl Problem {
         self.compared = vec![false; values];
         for op in &self.ops {
             match op.act {
-                Act::See { value: ANY, .. } => {}
+                Act::See { value: ANY, .. } => self.untold = true,
                 Act::See { value, .. } => self.readers[value as usize] += 1,
                 Act::Change { to, when, .. } => {
                     self.supply[to as usize] += 1;

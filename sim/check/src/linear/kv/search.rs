@@ -34,7 +34,7 @@ pub fn decide(problem: &Problem, limits: Limits) -> Decision {
     }
     // Most histories are decided within a few steps an operation; the others get a look at their zones before more.
     let mut budget = limits.steps.min(QUICK_STEPS * problem.ops.len() as u64);
-    let mut search = Search::new(problem, limits, Memory::Hashed(HashSet::default()));
+    let mut search = Search::new(problem, limits, Memory::hashed());
     let mut answer = search.run_to(budget);
     if !matches!(answer, Answer::GaveUp(_)) {
         return confirm(problem, limits, &search, answer, 0);
@@ -75,7 +75,7 @@ fn confirm(problem: &Problem, limits: Limits, search: &Search<'_>, answer: Answe
     if !(search.recalled && answer == Answer::Impossible) {
         return Decision { answer, by: "search", steps };
     }
-    let mut again = Search::new(problem, limits, Memory::Exact(BTreeSet::new()));
+    let mut again = Search::new(problem, limits, Memory::exact());
     Decision { answer: again.run(), by: "search", steps: steps + again.steps }
 }
 
@@ -84,7 +84,7 @@ pub fn witness(problem: &Problem, limits: Limits) -> Option<Vec<u32>> {
     if problem.broken {
         return None;
     }
-    let mut search = Search::new(problem, limits, Memory::Hashed(HashSet::default()));
+    let mut search = Search::new(problem, limits, Memory::hashed());
     let mut jit = Jit::new(problem, true);
     let quick = QUICK_STEPS * problem.ops.len() as u64;
     let quick = if jit.is_some() { quick.min(limits.steps) } else { limits.steps };
@@ -102,7 +102,7 @@ pub fn witness(problem: &Problem, limits: Limits) -> Option<Vec<u32>> {
 /// The longest order of some of the operations that the search finds within the limits, as indices into
 /// [`Problem::ops`]. It looks at what has happened only, not at what is still to be explained.
 pub fn longest(problem: &Problem, limits: Limits) -> Vec<u32> {
-    let mut search = Search::new(problem, limits, Memory::Hashed(HashSet::default()));
+    let mut search = Search::new(problem, limits, Memory::hashed());
     search.keep_longest = true;
     search.run();
     if search.placed.len() > search.longest.len() { search.placed } else { search.longest }
@@ -121,12 +121,22 @@ struct Frame {
     open_tried: bool,
 }
 
-enum Memory {
+pub(super) enum Memory {
     Hashed(HashSet<u128, BuildHasherDefault<Already>>),
     Exact(BTreeSet<Box<[u32]>>),
 }
 
-struct Search<'a> {
+impl Memory {
+    pub(super) fn hashed() -> Memory {
+        Memory::Hashed(HashSet::default())
+    }
+
+    pub(super) fn exact() -> Memory {
+        Memory::Exact(BTreeSet::new())
+    }
+}
+
+pub(super) struct Search<'a> {
     problem: &'a Problem,
     limits: Limits,
     /// For [`longest`].
@@ -159,7 +169,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(problem: &'a Problem, limits: Limits, memory: Memory) -> Search<'a> {
+    pub(super) fn new(problem: &'a Problem, limits: Limits, memory: Memory) -> Search<'a> {
         let (next, prev) = link_events(problem);
         Search {
             problem,
@@ -187,6 +197,12 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// What was found, first to last.
+    #[cfg(test)]
+    pub(super) fn order(&self) -> &[u32] {
+        &self.placed
+    }
+
     /// Goes on until this many steps have been taken in all.
     fn run_to(&mut self, steps: u64) -> Answer {
         let all = std::mem::replace(&mut self.limits.steps, steps);
@@ -195,7 +211,7 @@ impl<'a> Search<'a> {
         answer
     }
 
-    fn run(&mut self) -> Answer {
+    pub(super) fn run(&mut self) -> Answer {
         loop {
             let choices = self.choices.len();
             let Some(blocker) = self.settle() else { return Answer::Possible };
@@ -323,7 +339,8 @@ impl<'a> Search<'a> {
     }
 
     /// Adds the open writes that could help. Where no reply depends on the number of writes any more, writing the value
-    /// that is there already cannot, nor can putting one that nobody looks for in the place of another.
+    /// that is there already cannot, nor can putting one that nobody looks for in the place of another, unless some
+    /// refused write did not tell what it saw.
     fn push_all_open(&mut self, blocker: u32) {
         if self.problem.owner.get(self.state.count as usize).is_some_and(|&owner| owner != NONE) {
             return;
@@ -338,7 +355,7 @@ impl<'a> Search<'a> {
         for class in (named..classes.len()).chain(0..deletes).chain(deletes..named) {
             let to = classes[class].to;
             let looked_for = self.readers[to as usize] > 0 || self.problem.compared[to as usize];
-            if counting || to != value && (value == MISSING || to == MISSING || looked_for) {
+            if counting || to != value && (value == MISSING || to == MISSING || looked_for || self.problem.untold) {
                 self.push_class(class, blocker);
             }
         }
@@ -526,7 +543,7 @@ fn zobrist(op: u32) -> u128 {
 
 /// The keys are hashes already.
 #[derive(Default)]
-struct Already(u64);
+pub(super) struct Already(u64);
 
 impl Hasher for Already {
     fn finish(&self) -> u64 {
@@ -542,13 +559,4 @@ impl Hasher for Already {
     fn write_u128(&mut self, hash: u128) {
         self.0 = hash as u64;
     }
-}
-
-/// Whether the search alone, without shortcuts, finds the expected answer with either memory.
-#[cfg(test)]
-pub fn agrees_with_exact_memory(problem: &Problem, limits: Limits, possible: bool) -> bool {
-    let expected = if possible { Answer::Possible } else { Answer::Impossible };
-    [Memory::Hashed(HashSet::default()), Memory::Exact(BTreeSet::new())]
-        .into_iter()
-        .all(|memory| Search::new(problem, limits, memory).run() == expected)
 }
