@@ -1,5 +1,6 @@
 //! How fast the search decides keys with repeated values and ambiguous operations:
-//! `cargo run --release --example search_speed -- [FILE...]` in this package's folder. A file has lines
+//! `cargo run --release --example search_speed -- [DIR/FILE...] [WORD...]` in this package's folder; only rows with
+//! one of the words. A file has lines
 //! `<process> <i|o|f|?> <r|w|c> <key> <a> <b>`, or is a text log of a register.
 
 #[path = "../tests/common/mod.rs"]
@@ -220,6 +221,10 @@ fn measure(history: &History) -> Measured {
 }
 
 fn row(name: &str, mix: Mix, seeds: u64) {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.contains('/')).collect();
+    if !wanted.is_empty() && !wanted.iter().any(|word| name.contains(word)) {
+        return;
+    }
     for stale in [false, true] {
         let mut all: Vec<Measured> =
             (1..=seeds).map(|seed| measure(&generate(Mix { stale, ..mix }, &mut Rng(seed)))).collect();
@@ -246,7 +251,7 @@ fn main() {
         "{:<64} {:>10} {:>10} {:>11} {:>3} {:>3} {:>3}  by",
         "history", title[0], title[1], title[2], title[3], title[4], title[5]
     );
-    for path in std::env::args().skip(1).filter(|path| path.contains('.')) {
+    for path in std::env::args().skip(1).filter(|path| path.contains('/')) {
         let text = std::fs::read_to_string(&path).expect("a readable file");
         let history = if path.ends_with(".log") { read_log(&text) } else { read_events(&text) };
         let one = measure(&history);

@@ -278,7 +278,12 @@ pub fn brute_force(history: &History, key: &str, events: u32, core: Option<&[OpI
             op
         })
         .collect();
-    extend(&ops, &mut vec![false; ops.len()], None, 0)
+    extend(&ops, &mut vec![false; ops.len()], present(history.initial()), 0)
+}
+
+/// To write nil is to make it missing.
+fn present(value: Value) -> Option<Value> {
+    (value != Value::NIL).then_some(value)
 }
 
 fn extend(ops: &[KvOperation], done: &mut [bool], value: Option<Value>, count: u64) -> bool {
@@ -308,7 +313,7 @@ fn extend(ops: &[KvOperation], done: &mut [bool], value: Option<Value>, count: u
 fn after(op: &KvOperation, value: Option<Value>, count: u64) -> Option<(Option<Value>, u64)> {
     let matches = |seen: Option<Version>| match seen {
         None => value.is_none(),
-        Some(v) => Some(v.value) == value && v.revision.is_none_or(|r| Some(r) == count.checked_sub(1)),
+        Some(v) => present(v.value) == value && v.revision.is_none_or(|r| Some(r) == count.checked_sub(1)),
     };
     let (next, when) = match op.call {
         Call::Get => {
@@ -318,14 +323,14 @@ fn after(op: &KvOperation, value: Option<Value>, count: u64) -> Option<(Option<V
             };
             return fits.then_some((value, count));
         }
-        Call::Put { value, when } => (Some(value), when),
+        Call::Put { value, when } => (present(value), when),
         Call::Delete { when } => (None, when),
     };
     let number = if value.is_some() { count as i64 - 1 } else { -1 };
     let accepted = when.exists.is_none_or(|e| e == value.is_some())
-        && when.value.is_none_or(|v| Some(v) == value)
+        && when.value.is_none_or(|v| present(v) == value)
         && when.revision.is_none_or(|n| n == number)
-        && (next.is_some() || value.is_some());
+        && (matches!(op.call, Call::Put { .. }) || value.is_some());
     match op.outcome {
         Outcome::Ok(Reply::Done { revision }) => {
             (accepted && revision.is_none_or(|r| r == count)).then_some((next, count + 1))
