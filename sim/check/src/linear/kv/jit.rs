@@ -25,8 +25,10 @@ use hashbrown::HashMap;
 
 /// Pending operations that a configuration has room for, apart from open ones.
 const SLOTS: usize = 128;
-/// Kinds of open writes that can be counted.
-const COUNTED: usize = 32;
+/// Kinds of open writes that can be counted exactly.
+const COUNTED: usize = 16;
+/// Counters; the other kinds share those beyond the first [`COUNTED`].
+const COUNTERS: usize = 32;
 /// What each operation costs apart from the configurations, in steps.
 const OVERHEAD: u64 = 2;
 
@@ -59,16 +61,19 @@ struct Config {
     need: u128,
     /// Pending changes that have not been used.
     have: u128,
-    /// How many open writes of each counted kind were used.
-    used: [u8; COUNTED],
+    /// How many open writes of each counted kind were used, and about how many of others.
+    used: [u8; COUNTERS],
+    /// It seems to have used more than there were.
+    overdrawn: bool,
 }
 
 impl Config {
-    /// Whether it is as good as the other, which has the same value.
-    fn covers(&self, other: &Config) -> bool {
+    /// Whether it is as good as the other, which has the same value; so many kinds are counted exactly.
+    fn covers(&self, other: &Config, counted: usize) -> bool {
         self.need & !other.need == 0
             && other.have & !self.have == 0
-            && (self.used == other.used || self.used.iter().zip(&other.used).fold(true, |all, (a, b)| all & (a <= b)))
+            && self.overdrawn <= other.overdrawn
+            && self.used.iter().zip(&other.used).take(counted).all(|(a, b)| a <= b)
     }
 }
 
@@ -79,20 +84,21 @@ struct Best {
     /// Values with configurations.
     values: Vec<Local>,
     size: usize,
+    counted: usize,
 }
 
 impl Best {
     fn insert(&mut self, config: Config, steps: &mut u64) -> bool {
         let bucket = &mut self.by_value[config.value as usize];
         *steps += bucket.len() as u64 / 8;
-        if bucket.iter().any(|known| known.covers(&config)) {
+        if bucket.iter().any(|known| known.covers(&config, self.counted)) {
             return false;
         }
         if bucket.is_empty() {
             self.values.push(config.value);
         }
         let before = bucket.len();
-        bucket.retain(|known| !config.covers(known));
+        bucket.retain(|known| !config.covers(known, self.counted));
         bucket.push(config);
         self.size = self.size + bucket.len() - before;
         true
@@ -134,6 +140,8 @@ pub struct Jit<'a> {
     /// By operation; [`NONE`] for reads.
     kind_of: Vec<u32>,
     counted: usize,
+    /// By shared counter: how many open writes have been called.
+    shared_called: [u32; COUNTERS - COUNTED],
     /// By slot: the pending operation.
     slots: Vec<u32>,
     vacant: u128,
@@ -172,7 +180,8 @@ impl<'a> Jit<'a> {
             return None;
         }
         let values = problem.readers.len();
-        let best = || Best { by_value: (0..values).map(|_| Vec::new()).collect(), values: Vec::new(), size: 0 };
+        let best =
+            || Best { by_value: (0..values).map(|_| Vec::new()).collect(), values: Vec::new(), size: 0, counted: 0 };
         let (kinds, kind_of) = kinds(problem);
         Some(Jit {
             problem,
@@ -184,6 +193,7 @@ impl<'a> Jit<'a> {
             kinds,
             kind_of,
             counted: 0,
+            shared_called: [0; COUNTERS - COUNTED],
             slots: vec![NONE; SLOTS],
             vacant: u128::MAX,
             slot_of: vec![0; problem.ops.len()],
@@ -232,6 +242,7 @@ impl<'a> Jit<'a> {
         (self.plain, self.changes, self.fussy, self.fresh, self.vacant) = (0, 0, 0, 0, u128::MAX);
         (self.next_call, self.next_return) = (0, 0);
         self.content.fill(0);
+        self.shared_called.fill(0);
         self.active.clear();
         self.active_from.iter_mut().for_each(Vec::clear);
         for kind in &mut self.kinds {
@@ -239,12 +250,13 @@ impl<'a> Jit<'a> {
         }
         for best in [&mut self.frontier, &mut self.following, &mut self.visited] {
             best.clear();
+            best.counted = self.counted;
         }
         self.stack.clear();
         self.expanding = false;
         self.trace.clear();
         let value = self.problem.initial.value;
-        let first = Config { value, trace: NONE, need: 0, have: 0, used: [0; COUNTED] };
+        let first = Config { value, trace: NONE, need: 0, have: 0, used: [0; COUNTERS], overdrawn: false };
         self.frontier.insert(first, &mut self.steps);
     }
 
@@ -253,8 +265,8 @@ impl<'a> Jit<'a> {
         loop {
             if !self.expanding {
                 let Some(&(ret, op)) = self.problem.returns.get(self.next_return) else {
-                    let last = self.frontier.values.first().and_then(|&v| self.frontier.by_value[v as usize].first());
-                    self.result = last.map_or(NONE, |config| config.trace);
+                    let all = self.frontier.values.iter().flat_map(|&value| &self.frontier.by_value[value as usize]);
+                    self.result = all.min_by_key(|config| config.overdrawn).map_or(NONE, |config| config.trace);
                     return Answer::Possible;
                 };
                 if !self.call_until(ret) {
@@ -298,6 +310,7 @@ impl<'a> Jit<'a> {
                     self.activate(kind);
                 }
                 self.kinds[kind as usize].called += 1;
+                self.shared_called[kind as usize % (COUNTERS - COUNTED)] += 1;
             } else if !self.occupy(index, op) {
                 return false;
             }
@@ -474,13 +487,18 @@ impl<'a> Jit<'a> {
             }
             None if kind.called == 0 => return,
             None => {
-                if kind.counter != NONE {
-                    let used = &mut next.used[kind.counter as usize];
-                    if u32::from(*used) >= kind.called {
+                let exact = kind.counter != NONE;
+                let shared = COUNTED + number as usize % (COUNTERS - COUNTED);
+                let counter = if exact { kind.counter as usize } else { shared };
+                let there = if exact { kind.called } else { self.shared_called[shared - COUNTED] };
+                let used = &mut next.used[counter];
+                if u32::from(*used) >= there {
+                    if exact {
                         return;
                     }
-                    *used += 1;
+                    next.overdrawn = true;
                 }
+                *used = used.saturating_add(1);
                 kind.members[0]
             }
         };
