@@ -28,7 +28,7 @@ const SLOTS: usize = 128;
 /// Kinds of open writes that can be counted exactly.
 const COUNTED: usize = 16;
 /// Counters; the other kinds share those beyond the first [`COUNTED`].
-const COUNTERS: usize = 32;
+const COUNTERS: usize = 48;
 /// What each operation costs apart from the configurations, in steps.
 const OVERHEAD: u64 = 2;
 
@@ -231,7 +231,7 @@ impl<'a> Jit<'a> {
             }
             match self.count_overused() {
                 None => return Answer::GaveUp("too many kinds of open writes had to be counted"),
-                Some(0) => return Answer::Possible,
+                Some(0) if self.started => return Answer::Possible,
                 Some(_) => self.started = false,
             }
         }
@@ -265,14 +265,18 @@ impl<'a> Jit<'a> {
         loop {
             if !self.expanding {
                 let Some(&(ret, op)) = self.problem.returns.get(self.next_return) else {
-                    let all = self.frontier.values.iter().flat_map(|&value| &self.frontier.by_value[value as usize]);
-                    self.result = all.min_by_key(|config| config.overdrawn).map_or(NONE, |config| config.trace);
+                    self.take_result();
                     return Answer::Possible;
                 };
                 if !self.call_until(ret) {
                     return Answer::GaveUp("more than 128 operations are pending at a time");
                 }
-                self.begin_return(op);
+                if !self.begin_return(op) && self.counted > 0 {
+                    // Whatever follows, some open writes have to be counted for this.
+                    self.take_result();
+                    self.started = false;
+                    return Answer::Possible;
+                }
             }
             let op = self.problem.returns[self.next_return].1;
             let bit = 1u128 << self.slot_of[op as usize];
@@ -290,6 +294,12 @@ impl<'a> Jit<'a> {
                 return Answer::GaveUp(why);
             }
         }
+    }
+
+    /// Takes the best configuration's trace.
+    fn take_result(&mut self) {
+        let all = self.frontier.values.iter().flat_map(|&value| &self.frontier.by_value[value as usize]);
+        self.result = all.min_by_key(|config| config.overdrawn).map_or(NONE, |config| config.trace);
     }
 
     fn exceeded(&mut self, limits: Limits) -> Option<&'static str> {
@@ -397,13 +407,14 @@ impl<'a> Jit<'a> {
         all
     }
 
-    /// Makes the new calls known to all configurations, and finds those in which the operation is still needed.
-    fn begin_return(&mut self, op: u32) {
+    /// Makes the new calls known to all configurations, and finds those in which the operation is still needed. False: all
+    /// of them used more open writes than there were.
+    fn begin_return(&mut self, op: u32) -> bool {
         let bit = 1u128 << self.slot_of[op as usize];
         let (fresh, changes) = (self.fresh, self.fresh & self.changes);
         self.fresh = 0;
         self.steps += OVERHEAD + self.frontier.size as u64 / 4;
-        let mut needed = false;
+        let (mut needed, mut sound) = (false, false);
         let mut some = 0;
         for at in 0..self.frontier.values.len() {
             let value = self.frontier.values[at];
@@ -413,13 +424,14 @@ impl<'a> Jit<'a> {
                 config.have |= changes;
                 needed |= config.need & bit != 0;
                 some |= config.have;
+                sound |= !config.overdrawn;
             }
         }
         self.expanding = true;
         if !needed && some & bit == 0 {
             // A read that every configuration has explained.
             std::mem::swap(&mut self.frontier, &mut self.following);
-            return;
+            return true;
         }
         let useful = self.is_useful(self.problem.ops[op as usize].act.after(self.problem.initial).value);
         for at in 0..self.frontier.values.len() {
@@ -442,6 +454,7 @@ impl<'a> Jit<'a> {
                 }
             }
         }
+        sound
     }
 
     /// Whether anybody looks for this value.
@@ -581,6 +594,7 @@ impl<'a> Jit<'a> {
                 }
                 kind.counter = self.counted as u32;
                 self.counted += 1;
+                break;
             }
         }
         Some(self.counted - before)
