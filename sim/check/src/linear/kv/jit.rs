@@ -2,115 +2,44 @@
 //!
 //! Events are taken in order. A configuration is what the key holds, and what has become of the operations that are
 //! pending; nothing else of the past matters, so only the configurations of one moment are kept at a time. Writes take
-//! place only when a return asks for it. On top of it:
+//! place only when something returns: the operation that returns must have had its moment by then, and if it is a write,
+//! this is the last moment for it. On top of it:
 //!
-//! - **Free.** A pending operation has been *needed* until some moment since its call would have done for it. For a read
-//!   this is the end. A write of x would have done at a moment when the key held x already, and an unconditional write
-//!   just before another unconditional write, which hides it. From then on it is *free*: it may take place up to its
-//!   return, but need not. A configuration in which it is free is as good as both of those in which it was used or not.
+//! - **Free.** A pending operation is *needed* until there has been a moment since its call that would have done for it.
+//!   For a read that is the end. A write of x would have done while the key held x already (if its condition allows that),
+//!   and an unconditional write just before another one, which hides it. From then on it is *free*: it may take place up
+//!   to its return, but need not. That is as good as having been used, and as good as being needed.
+//! - **Nothing for nothing.** An unconditional write hides what was there before; so another write right before it is
+//!   tried only if that gives some operation its moment that the unconditional write alone would not.
 //! - **Dominance.** Of two configurations with the same value, one is as good as the other if it needs no more, has all
 //!   the writes that the other has, and used no more of the open ones. Only the best are kept.
 //! - **Equals.** Of pending writes with the same effect and condition the one that returns first goes first. Open ones
 //!   go last, and only their number counts.
 //! - **Open writes on demand.** At first an open write may take place any number of times: what is impossible then is
-//!   impossible. If the order that is found uses more than there are, these (and no others) are counted in the next run.
+//!   impossible. If every order that is found uses more of some kind than there are, that kind is counted from then on, and
+//!   the search begins anew. Rough counts of the others tell early when this will be so.
 //!
 //! Configurations are compared exactly; no hashes are involved, so that its refutations are final.
+//!
+//! Caveats: revisions are not looked at (where they matter, the search does not apply), at most 128 operations may be
+//! pending at a time apart from open ones, and at most sixteen kinds of open writes can be counted.
 
-use super::problem::{NONE, OPEN, Op, Problem};
+mod config;
+mod kind;
+mod pending;
+mod replay;
+
+use super::problem::{NONE, OPEN, Problem};
 use super::state::{ANY, Act, Local, State};
-use crate::history::Condition;
 use crate::linear::{Answer, Limits};
-use hashbrown::HashMap;
+use config::{Best, COUNTED, COUNTERS, Config};
+use kind::{Kind, kinds};
+use replay::Replay;
 
 /// Pending operations that a configuration has room for, apart from open ones.
 const SLOTS: usize = 128;
-/// Kinds of open writes that can be counted exactly.
-const COUNTED: usize = 16;
-/// Counters; the other kinds share those beyond the first [`COUNTED`].
-const COUNTERS: usize = 48;
 /// What each operation costs apart from the configurations, in steps.
 const OVERHEAD: u64 = 2;
-
-/// Changes of equal effect and condition.
-struct Kind {
-    to: Local,
-    when: Condition<Local>,
-    /// Open ones, by call.
-    members: Vec<u32>,
-    /// How many of these have been called.
-    called: u32,
-    /// The place of their number in [`Config::used`], or [`NONE`].
-    counter: u32,
-    /// Slots of pending ones.
-    pending: u128,
-}
-
-impl Kind {
-    fn is_plain(&self) -> bool {
-        self.when.is_always()
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Config {
-    value: Local,
-    /// The last entry of its trace, or [`NONE`].
-    trace: u32,
-    /// Pending operations for which no moment has done yet.
-    need: u128,
-    /// Pending changes that have not been used.
-    have: u128,
-    /// How many open writes of each counted kind were used, and about how many of others.
-    used: [u8; COUNTERS],
-    /// It seems to have used more than there were.
-    overdrawn: bool,
-}
-
-impl Config {
-    /// Whether it is as good as the other, which has the same value; so many kinds are counted exactly.
-    fn covers(&self, other: &Config, counted: usize) -> bool {
-        self.need & !other.need == 0
-            && other.have & !self.have == 0
-            && self.overdrawn <= other.overdrawn
-            && self.used.iter().zip(&other.used).take(counted).all(|(a, b)| a <= b)
-    }
-}
-
-/// Configurations of which none is as good as another.
-#[derive(Default)]
-struct Best {
-    by_value: Vec<Vec<Config>>,
-    /// Values with configurations.
-    values: Vec<Local>,
-    size: usize,
-    counted: usize,
-}
-
-impl Best {
-    fn insert(&mut self, config: Config, steps: &mut u64) -> bool {
-        let bucket = &mut self.by_value[config.value as usize];
-        *steps += bucket.len() as u64 / 8;
-        if bucket.iter().any(|known| known.covers(&config, self.counted)) {
-            return false;
-        }
-        if bucket.is_empty() {
-            self.values.push(config.value);
-        }
-        let before = bucket.len();
-        bucket.retain(|known| !config.covers(known, self.counted));
-        bucket.push(config);
-        self.size = self.size + bucket.len() - before;
-        true
-    }
-
-    fn clear(&mut self) {
-        for value in self.values.drain(..) {
-            self.by_value[value as usize].clear();
-        }
-        self.size = 0;
-    }
-}
 
 /// A write that took place.
 #[derive(Clone, Copy)]
@@ -150,6 +79,8 @@ pub struct Jit<'a> {
     /// Kinds of conditional writes by the value asked for, and all others, with something pending or open.
     active_from: Vec<Vec<u32>>,
     active: Vec<u32>,
+    /// How many of these others are conditional.
+    conditional: usize,
     /// Slots of unconditional writes, of all changes, and of reads for which more than one value does.
     plain: u128,
     changes: u128,
@@ -167,7 +98,7 @@ pub struct Jit<'a> {
     expanding: bool,
     trace: Vec<Step>,
     pub steps: u64,
-    /// Runs so far.
+    /// Whether a pass has begun.
     started: bool,
     result: u32,
     next_look: u64,
@@ -199,6 +130,7 @@ impl<'a> Jit<'a> {
             slot_of: vec![0; problem.ops.len()],
             active_from: vec![Vec::new(); values],
             active: Vec::new(),
+            conditional: 0,
             plain: 0,
             changes: 0,
             fussy: 0,
@@ -244,6 +176,7 @@ impl<'a> Jit<'a> {
         self.content.fill(0);
         self.shared_called.fill(0);
         self.active.clear();
+        self.conditional = 0;
         self.active_from.iter_mut().for_each(Vec::clear);
         for kind in &mut self.kinds {
             (kind.called, kind.pending) = (0, 0);
@@ -308,103 +241,6 @@ impl<'a> Jit<'a> {
             return Some("the memory limit was reached");
         }
         limits.exceeded(self.steps, &mut self.next_look)
-    }
-
-    /// Takes the calls before a return. False: there are too many pending operations.
-    fn call_until(&mut self, ret: u64) -> bool {
-        while let Some(op) = self.problem.ops.get(self.next_call).filter(|op| op.call < ret) {
-            let index = self.next_call as u32;
-            let kind = self.kind_of[self.next_call];
-            if op.ret == OPEN {
-                if self.kinds[kind as usize].called == 0 && self.kinds[kind as usize].pending == 0 {
-                    self.activate(kind);
-                }
-                self.kinds[kind as usize].called += 1;
-                self.shared_called[kind as usize % (COUNTERS - COUNTED)] += 1;
-            } else if !self.occupy(index, op) {
-                return false;
-            }
-            self.next_call += 1;
-        }
-        true
-    }
-
-    fn occupy(&mut self, index: u32, op: &Op) -> bool {
-        if self.vacant == 0 {
-            return false;
-        }
-        let slot = self.vacant.trailing_zeros();
-        let bit = 1u128 << slot;
-        self.vacant &= !bit;
-        self.slots[slot as usize] = index;
-        self.slot_of[index as usize] = slot as u8;
-        self.fresh |= bit;
-        match &op.act {
-            Act::See { value: ANY, .. } => self.fussy |= bit,
-            Act::See { value, .. } => {
-                if op.act.allowed(state(*value)) {
-                    self.content[*value as usize] |= bit;
-                }
-            }
-            Act::Change { to, .. } => {
-                if op.act.allowed(state(*to)) {
-                    self.content[*to as usize] |= bit;
-                }
-                self.changes |= bit;
-                let kind = self.kind_of[index as usize];
-                if self.kinds[kind as usize].is_plain() {
-                    self.plain |= bit;
-                }
-                if self.kinds[kind as usize].pending == 0 && self.kinds[kind as usize].called == 0 {
-                    self.activate(kind);
-                }
-                self.kinds[kind as usize].pending |= bit;
-            }
-        }
-        true
-    }
-
-    fn release(&mut self, index: u32, bit: u128) {
-        for mask in [&mut self.plain, &mut self.changes, &mut self.fussy] {
-            *mask &= !bit;
-        }
-        self.vacant |= bit;
-        let value = match self.problem.ops[index as usize].act {
-            Act::See { value: ANY, .. } => return,
-            Act::See { value, .. } => value,
-            Act::Change { to, .. } => {
-                let number = self.kind_of[index as usize];
-                let kind = &mut self.kinds[number as usize];
-                kind.pending &= !bit;
-                if kind.pending == 0 && kind.called == 0 {
-                    let list = kind.when.value.map_or(&mut self.active, |from| &mut self.active_from[from as usize]);
-                    list.retain(|&other| other != number);
-                }
-                to
-            }
-        };
-        self.content[value as usize] &= !bit;
-    }
-
-    fn activate(&mut self, kind: u32) {
-        match self.kinds[kind as usize].when.value {
-            Some(from) => self.active_from[from as usize].push(kind),
-            None => self.active.push(kind),
-        }
-    }
-
-    /// The pending operations for which a moment with this value does.
-    fn contented(&self, value: Local) -> u128 {
-        let mut all = self.content[value as usize];
-        let mut fussy = self.fussy;
-        while fussy != 0 {
-            let slot = fussy.trailing_zeros();
-            fussy &= fussy - 1;
-            if self.problem.ops[self.slots[slot as usize] as usize].act.allowed(state(value)) {
-                all |= 1u128 << slot;
-            }
-        }
-        all
     }
 
     /// Makes the new calls known to all configurations, and finds those in which the operation is still needed. False: all
@@ -482,6 +318,35 @@ impl<'a> Jit<'a> {
         }
     }
 
+    /// Uses a write of a kind, if there is one: the pending one that returns first, or else an open one.
+    fn take(&self, config: &mut Config, number: u32) -> Option<u32> {
+        let kind = &self.kinds[number as usize];
+        match self.first_to_return(config.have & kind.pending) {
+            Some(slot) => {
+                config.need &= !(1u128 << slot);
+                config.have &= !(1u128 << slot);
+                Some(self.slots[slot as usize])
+            }
+            None if kind.called == 0 => None,
+            None => {
+                let exact = kind.counter != NONE;
+                let shared = COUNTED + number as usize % (COUNTERS - COUNTED);
+                let counter = if exact { kind.counter as usize } else { shared };
+                let there = if exact { kind.called } else { self.shared_called[shared - COUNTED] };
+                let used = &mut config.used[counter];
+                if u32::from(*used) >= there {
+                    if exact {
+                        return None;
+                    }
+                    config.overdrawn = true;
+                }
+                *used = used.saturating_add(1);
+                kind.members.first().copied()
+            }
+        }
+    }
+
+    /// Has a write of a kind come next, if that leads anywhere.
     fn attempt(&mut self, node: &Node, number: u32, bit: u128) {
         self.steps += 1;
         let config = &node.config;
@@ -492,29 +357,7 @@ impl<'a> Jit<'a> {
             return;
         }
         let mut next = *config;
-        let op = match self.first_to_return(config.have & kind.pending) {
-            Some(slot) => {
-                next.need &= !(1u128 << slot);
-                next.have &= !(1u128 << slot);
-                self.slots[slot as usize]
-            }
-            None if kind.called == 0 => return,
-            None => {
-                let exact = kind.counter != NONE;
-                let shared = COUNTED + number as usize % (COUNTERS - COUNTED);
-                let counter = if exact { kind.counter as usize } else { shared };
-                let there = if exact { kind.called } else { self.shared_called[shared - COUNTED] };
-                let used = &mut next.used[counter];
-                if u32::from(*used) >= there {
-                    if exact {
-                        return;
-                    }
-                    next.overdrawn = true;
-                }
-                *used = used.saturating_add(1);
-                kind.members[0]
-            }
-        };
+        let Some(op) = self.take(&mut next, number) else { return };
         if plain {
             next.need &= !self.plain;
         }
@@ -532,8 +375,8 @@ impl<'a> Jit<'a> {
         let done = placed || config.need & contented & bit != 0;
         let mut kept = done && self.following.insert(Config { have: next.have & !bit, ..next }, &mut self.steps);
         // A write for which this moment did may still take place after others.
-        let goes_on = !placed && !(done && self.changes & bit == 0);
-        let dead = !gained && self.active_from[next.value as usize].is_empty() && self.only_plain();
+        let goes_on = !(placed || done && self.changes & bit == 0);
+        let dead = !gained && self.active_from[next.value as usize].is_empty() && self.conditional == 0;
         if goes_on && !dead && self.visited.insert(next, &mut self.steps) {
             self.stack.push(Node { config: next, gained });
             kept = true;
@@ -541,24 +384,6 @@ impl<'a> Jit<'a> {
         if kept && traced {
             self.trace.push(Step { before, op, event: self.next_return as u32 });
         }
-    }
-
-    /// Whether no conditional write is active but those that ask for a value.
-    fn only_plain(&self) -> bool {
-        self.active.iter().all(|&kind| self.kinds[kind as usize].is_plain())
-    }
-
-    fn first_to_return(&self, mut slots: u128) -> Option<u32> {
-        let mut first = None;
-        while slots != 0 {
-            let slot = slots.trailing_zeros();
-            slots &= slots - 1;
-            let ret = self.problem.ops[self.slots[slot as usize] as usize].ret;
-            if first.is_none_or(|(earliest, _)| ret < earliest) {
-                first = Some((ret, slot));
-            }
-        }
-        first.map(|(_, slot)| slot)
     }
 
     /// The writes of the order that was found, first to last.
@@ -618,87 +443,6 @@ impl<'a> Jit<'a> {
     }
 }
 
-/// Puts reads and writes that nobody saw where they fit first.
-struct Replay<'a> {
-    jit: &'a Jit<'a>,
-    /// By operation: whether it has a place in the trace.
-    explicit: Vec<bool>,
-    pending: Vec<u32>,
-    value: Local,
-    next_call: usize,
-    order: Vec<u32>,
-}
-
-impl<'a> Replay<'a> {
-    fn new(jit: &'a Jit<'a>) -> Replay<'a> {
-        let mut explicit = vec![false; jit.problem.ops.len()];
-        for step in jit.steps_taken() {
-            explicit[step.op as usize] = true;
-        }
-        let value = jit.problem.initial.value;
-        Replay { jit, explicit, pending: Vec::new(), value, next_call: 0, order: Vec::new() }
-    }
-
-    fn call_until(&mut self, ret: u64) {
-        while let Some(op) = self.jit.problem.ops.get(self.next_call).filter(|op| op.call < ret) {
-            if op.ret != OPEN && !self.explicit[self.next_call] {
-                self.pending.push(self.next_call as u32);
-            }
-            self.next_call += 1;
-        }
-        self.settle();
-    }
-
-    /// Places what changes nothing now.
-    fn settle(&mut self) {
-        let (ops, value, order) = (&self.jit.problem.ops, self.value, &mut self.order);
-        self.pending.retain(|&op| {
-            let act = &ops[op as usize].act;
-            let fits = act.allowed(state(value)) && act.after(state(value)).value == value;
-            if fits {
-                order.push(op);
-            }
-            !fits
-        });
-    }
-
-    fn write(&mut self, op: u32, ret: u64, plain: bool) {
-        self.call_until(ret);
-        if plain {
-            let (ops, order) = (&self.jit.problem.ops, &mut self.order);
-            self.pending.retain(|&other| {
-                let hidden = matches!(&ops[other as usize].act, Act::Change { when, .. } if when.is_always());
-                if hidden {
-                    order.push(other);
-                }
-                !hidden
-            });
-        }
-        self.order.push(op);
-        self.value = self.jit.problem.ops[op as usize].act.after(state(self.value)).value;
-        self.settle();
-    }
-}
-
 fn state(value: Local) -> State {
     State { value, count: 0 }
-}
-
-/// The kinds of changes, and each operation's.
-fn kinds(problem: &Problem) -> (Vec<Kind>, Vec<u32>) {
-    let mut numbers: HashMap<(Local, Condition<Local>), u32> = HashMap::new();
-    let mut kinds: Vec<Kind> = Vec::new();
-    let mut kind_of = vec![NONE; problem.ops.len()];
-    for (i, op) in (0u32..).zip(&problem.ops) {
-        let Act::Change { to, when, .. } = op.act else { continue };
-        let number = *numbers.entry((to, when)).or_insert_with(|| {
-            kinds.push(Kind { to, when, members: Vec::new(), called: 0, counter: NONE, pending: 0 });
-            kinds.len() as u32 - 1
-        });
-        kind_of[i as usize] = number;
-        if op.ret == OPEN {
-            kinds[number as usize].members.push(i);
-        }
-    }
-    (kinds, kind_of)
 }

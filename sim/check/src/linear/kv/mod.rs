@@ -3,6 +3,7 @@
 //! does not get on.
 
 mod chains;
+mod depth_first;
 mod jit;
 mod problem;
 mod search;

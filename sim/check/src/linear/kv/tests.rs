@@ -1,9 +1,9 @@
 //! Each procedure on its own against a checker that tries every order, and all of them against each other where that
 //! takes too long.
 
+use super::depth_first::{Memory, Search};
 use super::jit::Jit;
 use super::problem::{OPEN, Problem, Scratch};
-use super::search::{Memory, Search};
 use super::zones;
 use crate::history::{History, OpId};
 use crate::linear::{Answer, Item, Limits};
@@ -67,7 +67,7 @@ fn answers(problem: &Problem, limits: Limits) -> Vec<(&'static str, Answer)> {
     for (name, memory) in [("hashed", Memory::hashed()), ("exact", Memory::exact())] {
         let mut search = Search::new(problem, limits, memory);
         let answer = search.run();
-        assert!(answer != Answer::Possible || explains(problem, search.order()), "{name} gives no order");
+        assert!(answer != Answer::Possible || explains(problem, &search.placed), "{name} gives no order");
         answers.push((name, answer));
     }
     for full_trace in [false, true] {

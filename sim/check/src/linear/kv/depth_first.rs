@@ -1,0 +1,465 @@
+//! The search of Wing and Gong ("Testing and verifying concurrent objects", 1993) with the linked list of pending
+//! calls and returns and the memory of configurations of Lowe ("Testing for linearizability", 2017), depth first
+//! with undo. A configuration is the set of operations placed so far and the state they led to. On top of it:
+//!
+//! - Reads and refused writes are placed as soon as they fit: they change nothing, so waiting cannot help.
+//! - What [`Problem`] knows about revisions, supply and classes rules out candidates before they are tried.
+//! - Among candidates, those that the next return waits for go first; open writes come last.
+//! - A configuration that led nowhere is remembered by a 128-bit hash of its set, kept up incrementally (Zobrist). Two
+//!   sets may share a hash, which could only make a possible order look impossible; so a refutation in which the memory
+//!   was of any use is repeated with exact sets before it counts.
+
+use super::problem::{NONE, OPEN, Op, Problem};
+use super::state::{ANY, Act, MISSING, State, UNSEEN};
+use crate::linear::{Answer, Limits};
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// A point of choice.
+struct Frame {
+    state: State,
+    set: u128,
+    /// The latest required operation placed so far.
+    highest: u32,
+    placed: usize,
+    choices: usize,
+    /// The required operation whose return comes next.
+    blocker: u32,
+    open_tried: bool,
+}
+
+/// The configurations that led nowhere.
+pub enum Memory {
+    Hashed(HashSet<u128, BuildHasherDefault<Already>>),
+    Exact(BTreeSet<Box<[u32]>>),
+}
+
+impl Memory {
+    pub fn hashed() -> Memory {
+        Memory::Hashed(HashSet::default())
+    }
+
+    pub fn exact() -> Memory {
+        Memory::Exact(BTreeSet::new())
+    }
+}
+
+/// The search; it can be continued with larger limits.
+pub struct Search<'a> {
+    problem: &'a Problem,
+    pub limits: Limits,
+    /// For [`longest`].
+    pub keep_longest: bool,
+    memory: Memory,
+    remembered: usize,
+    /// Whether the memory ever cut a branch off.
+    pub recalled: bool,
+    pub steps: u64,
+    next_look: u64,
+    /// Events of required operations not placed, circular: 0 is the head, 2i+1 the call and 2i+2 the return of `ops[i]`.
+    next: Vec<u32>,
+    prev: Vec<u32>,
+    state: State,
+    set: u128,
+    highest: u32,
+    /// Operations in the order they were placed.
+    pub placed: Vec<u32>,
+    /// Optional ones among them.
+    open_placed: Vec<u32>,
+    /// By class: how many members were placed.
+    used: Vec<u32>,
+    readers: Vec<u32>,
+    readers_at: Vec<u32>,
+    supply: Vec<u32>,
+    /// Candidates of all frames; a frame's begin at [`Frame::choices`] and the last is tried first.
+    choices: Vec<u32>,
+    frames: Vec<Frame>,
+    pub longest: Vec<u32>,
+}
+
+impl<'a> Search<'a> {
+    pub fn new(problem: &'a Problem, limits: Limits, memory: Memory) -> Search<'a> {
+        let (next, prev) = link_events(problem);
+        Search {
+            problem,
+            limits,
+            keep_longest: false,
+            memory,
+            remembered: 0,
+            recalled: false,
+            steps: 0,
+            next_look: 0,
+            next,
+            prev,
+            state: problem.initial,
+            set: 0,
+            highest: 0,
+            placed: Vec::with_capacity(problem.ops.len()),
+            open_placed: Vec::new(),
+            used: vec![0; problem.classes.len()],
+            readers: problem.readers.clone(),
+            readers_at: problem.readers_at.clone(),
+            supply: problem.supply.clone(),
+            choices: Vec::new(),
+            frames: Vec::new(),
+            longest: Vec::new(),
+        }
+    }
+
+    /// Goes on until this many steps have been taken in all.
+    pub fn run_to(&mut self, steps: u64) -> Answer {
+        let all = std::mem::replace(&mut self.limits.steps, steps);
+        let answer = self.run();
+        self.limits.steps = all;
+        answer
+    }
+
+    pub fn run(&mut self) -> Answer {
+        loop {
+            let choices = self.choices.len();
+            let Some(blocker) = self.settle() else { return Answer::Possible };
+            if self.recalls() {
+                self.choices.truncate(choices);
+            } else {
+                self.frames.push(Frame {
+                    state: self.state,
+                    set: self.set,
+                    highest: self.highest,
+                    placed: self.placed.len(),
+                    choices,
+                    blocker,
+                    open_tried: false,
+                });
+            }
+            let Some(op) = self.choose() else { return Answer::Impossible };
+            self.place(op);
+            if self.remembered > self.limits.memory {
+                return Answer::GaveUp("the memory limit was reached");
+            }
+            if let Some(why) = self.limits.exceeded(self.steps, &mut self.next_look) {
+                return Answer::GaveUp(why);
+            }
+        }
+    }
+
+    /// Places every read that fits, and collects the candidates for the next change. Returns the operation that must
+    /// take place next at the latest, `None` when all required ones are placed.
+    fn settle(&mut self) -> Option<u32> {
+        let first = self.choices.len();
+        let mut node = self.next[0];
+        let blocker = loop {
+            if node == 0 {
+                return None;
+            }
+            let op = (node - 1) / 2;
+            if node.is_multiple_of(2) {
+                break op;
+            }
+            let act = &self.problem.ops[op as usize].act;
+            if act.allowed(self.state) {
+                match act {
+                    Act::See { .. } => self.place(op),
+                    Act::Change { .. } => self.choices.push(op),
+                }
+            }
+            self.steps += 1;
+            node = self.next[node as usize];
+        };
+        let mut kept = first;
+        for at in first..self.choices.len() {
+            if self.may_change(self.choices[at]) {
+                self.choices[kept] = self.choices[at];
+                kept += 1;
+            }
+        }
+        self.choices.truncate(kept);
+        self.choices[first..].reverse();
+        self.prefer(first, blocker);
+        Some(blocker)
+    }
+
+    /// Moves what the next return waits for to the end, where it is tried first.
+    fn prefer(&mut self, first: usize, blocker: u32) {
+        let owner = self.problem.owner.get(self.state.count as usize).copied().unwrap_or(NONE);
+        if owner != NONE {
+            if self.problem.ops[owner as usize].ret == OPEN {
+                self.push_open(owner, blocker);
+            }
+            return;
+        }
+        let wanted = match self.problem.ops[blocker as usize].act {
+            Act::See { value, .. } => value,
+            Act::Change { .. } => {
+                if let Some(at) = self.choices[first..].iter().rposition(|&op| op == blocker) {
+                    self.choices[first..][at..].rotate_left(1);
+                }
+                return;
+            }
+        };
+        let writes = |op: u32| matches!(self.problem.ops[op as usize].act, Act::Change { to, .. } if to == wanted);
+        if let Some(at) = self.choices[first..].iter().rposition(|&op| writes(op)) {
+            self.choices[first..][at..].rotate_left(1);
+            return;
+        }
+        let classes = &self.problem.classes;
+        let start = classes.partition_point(|class| class.to < wanted);
+        for class in start..start + classes[start..].partition_point(|class| class.to == wanted) {
+            self.push_class(class, blocker);
+        }
+    }
+
+    /// Whether a change that the model allows may come next, by what the replies tell.
+    fn may_change(&self, op: u32) -> bool {
+        let Act::Change { to, .. } = self.problem.ops[op as usize].act else { return false };
+        let State { value, count } = self.state;
+        let slot = count as usize;
+        if self.keep_longest {
+            return true;
+        }
+        if count > 0 && self.readers_at.get(slot - 1).is_some_and(|&n| n > 0) {
+            return false;
+        }
+        if to != value && self.readers[value as usize] > 0 && self.supply[value as usize] == 0 {
+            return false;
+        }
+        let told = |facts: &[u32], mine: u32| facts.get(slot).is_none_or(|&fact| fact == NONE || fact == mine);
+        told(&self.problem.owner, op) && told(&self.problem.value_at, to)
+    }
+
+    fn push_open(&mut self, op: u32, blocker: u32) {
+        self.steps += 1;
+        let Op { call, act, .. } = &self.problem.ops[op as usize];
+        let called = *call < self.problem.ops[blocker as usize].ret;
+        if called && act.allowed(self.state) && self.may_change(op) {
+            self.choices.push(op);
+        }
+    }
+
+    fn push_class(&mut self, class: usize, blocker: u32) {
+        if let Some(&op) = self.problem.classes[class].members.get(self.used[class] as usize) {
+            self.push_open(op, blocker);
+        }
+    }
+
+    /// Adds the open writes that could help. Where no reply depends on the number of writes any more, writing the value
+    /// that is there already cannot, nor can putting one that nobody looks for in the place of another, unless some
+    /// refused write did not tell what it saw.
+    fn push_all_open(&mut self, blocker: u32) {
+        if self.problem.owner.get(self.state.count as usize).is_some_and(|&owner| owner != NONE) {
+            return;
+        }
+        let State { value, count } = self.state;
+        let counting = count < self.problem.last_count;
+        let classes = &self.problem.classes;
+        // Tried first is what is pushed last: values that nobody asks for, then deletes, then those that may be needed later.
+        let named = classes.partition_point(|class| class.to <= UNSEEN);
+        let deletes = classes.partition_point(|class| class.to == MISSING);
+        self.steps += classes.len() as u64 / 8;
+        for class in (named..classes.len()).chain(0..deletes).chain(deletes..named) {
+            let to = classes[class].to;
+            let looked_for = self.readers[to as usize] > 0 || self.problem.compared[to as usize];
+            if counting || to != value && (value == MISSING || to == MISSING || looked_for || self.problem.untold) {
+                self.push_class(class, blocker);
+            }
+        }
+    }
+
+    /// The next candidate to try, after going back to where it was one.
+    fn choose(&mut self) -> Option<u32> {
+        loop {
+            let frame = self.frames.last_mut()?;
+            let (placed, choices, blocker) = (frame.placed, frame.choices, frame.blocker);
+            let tried = frame.open_tried;
+            (self.state, self.set, self.highest) = (frame.state, frame.set, frame.highest);
+            if self.keep_longest && self.placed.len() > self.longest.len() {
+                self.longest.clone_from(&self.placed);
+                self.steps += self.placed.len() as u64 / 8;
+            }
+            self.undo_to(placed);
+            if self.choices.len() > choices {
+                return self.choices.pop();
+            }
+            if tried {
+                self.remember();
+                self.frames.pop();
+            } else {
+                self.frames.last_mut()?.open_tried = true;
+                self.push_all_open(blocker);
+            }
+        }
+    }
+
+    fn place(&mut self, op: u32) {
+        let Op { act, ret, class, .. } = &self.problem.ops[op as usize];
+        match *act {
+            Act::See { value, revision, .. } => {
+                if value != ANY {
+                    self.readers[value as usize] -= 1;
+                }
+                if let Some(r) = revision {
+                    self.readers_at[r as usize] -= 1;
+                }
+            }
+            Act::Change { to, .. } => self.supply[to as usize] -= 1,
+        }
+        self.state = act.after(self.state);
+        self.set ^= zobrist(op);
+        if *ret == OPEN {
+            self.open_placed.push(op);
+            if *class != NONE {
+                self.used[*class as usize] += 1;
+            }
+        } else {
+            self.highest = self.highest.max(op + 1);
+            for node in [2 * op + 2, 2 * op + 1] {
+                let (before, after) = (self.prev[node as usize], self.next[node as usize]);
+                self.next[before as usize] = after;
+                self.prev[after as usize] = before;
+            }
+        }
+        self.placed.push(op);
+        self.steps += 1;
+    }
+
+    /// Takes operations back, all but what is kept in a [`Frame`].
+    fn undo_to(&mut self, length: usize) {
+        while self.placed.len() > length {
+            let Some(op) = self.placed.pop() else { return };
+            let Op { act, ret, class, .. } = &self.problem.ops[op as usize];
+            match *act {
+                Act::See { value, revision, .. } => {
+                    if value != ANY {
+                        self.readers[value as usize] += 1;
+                    }
+                    if let Some(r) = revision {
+                        self.readers_at[r as usize] += 1;
+                    }
+                }
+                Act::Change { to, .. } => self.supply[to as usize] += 1,
+            }
+            if *ret == OPEN {
+                self.open_placed.pop();
+                if *class != NONE {
+                    self.used[*class as usize] -= 1;
+                }
+                continue;
+            }
+            for node in [2 * op + 1, 2 * op + 2] {
+                let (before, after) = (self.prev[node as usize], self.next[node as usize]);
+                self.next[before as usize] = node;
+                self.prev[after as usize] = node;
+            }
+        }
+    }
+
+    /// Whether this configuration is known to lead nowhere.
+    fn recalls(&mut self) -> bool {
+        if self.remembered == 0 {
+            return false;
+        }
+        let known = match &self.memory {
+            Memory::Hashed(seen) => seen.contains(&self.hashed()),
+            Memory::Exact(seen) => seen.contains(&self.exact()),
+        };
+        self.recalled |= known;
+        known
+    }
+
+    fn remember(&mut self) {
+        let (hashed, exact) = match &self.memory {
+            Memory::Hashed(_) => (self.hashed(), None),
+            Memory::Exact(_) => (0, Some(self.exact())),
+        };
+        match (&mut self.memory, exact) {
+            (Memory::Exact(seen), Some(key)) => {
+                self.remembered += 4 * key.len() + 32;
+                seen.insert(key);
+            }
+            (Memory::Hashed(seen), _) => {
+                self.remembered += 32;
+                seen.insert(hashed);
+            }
+            (Memory::Exact(_), None) => {}
+        }
+    }
+
+    fn hashed(&self) -> u128 {
+        self.set ^ zobrist(u32::MAX - self.state.value)
+    }
+
+    /// The configuration itself: every required operation up to the highest placed one is in the set but those listed;
+    /// then the optional ones in it.
+    fn exact(&self) -> Box<[u32]> {
+        let mut key = vec![self.state.value, self.highest];
+        let mut node = self.next[0];
+        while node != 0 && (node - 1) / 2 < self.highest {
+            if node % 2 == 1 {
+                key.push((node - 1) / 2);
+            }
+            node = self.next[node as usize];
+        }
+        key.push(NONE);
+        let open = key.len();
+        key.extend_from_slice(&self.open_placed);
+        key[open..].sort_unstable();
+        key.into_boxed_slice()
+    }
+}
+
+/// The events of required operations in real-time order, as a circular list.
+fn link_events(problem: &Problem) -> (Vec<u32>, Vec<u32>) {
+    let nodes = 2 * problem.ops.len() + 1;
+    let (mut next, mut prev) = (vec![0; nodes], vec![0; nodes]);
+    let mut last = 0;
+    let mut append = |node: u32| {
+        next[last as usize] = node;
+        prev[node as usize] = last;
+        last = node;
+    };
+    let mut returns = problem.returns.iter().peekable();
+    for (i, op) in (0u32..).zip(&problem.ops) {
+        while let Some((_, returned)) = returns.next_if(|(ret, _)| *ret < op.call) {
+            append(2 * returned + 2);
+        }
+        if op.ret != OPEN {
+            append(2 * i + 1);
+        }
+    }
+    for (_, returned) in returns {
+        append(2 * returned + 2);
+    }
+    next[last as usize] = 0;
+    prev[0] = last;
+    (next, prev)
+}
+
+/// 128 fixed, well-mixed bits for an operation (SplitMix64's finalizer, twice).
+fn zobrist(op: u32) -> u128 {
+    let mix = |seed: u64| {
+        let z = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let seed = (u64::from(op) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (u128::from(mix(seed)) << 64) | u128::from(mix(seed ^ 0x5851_f42d_4c95_7f2d))
+}
+
+/// The keys are hashes already.
+#[derive(Default)]
+pub struct Already(u64);
+
+impl Hasher for Already {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 << 8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = hash as u64;
+    }
+}
