@@ -74,7 +74,7 @@ fn agrees_with_trying_every_order() {
 /// may be something at first.
 fn record_register(raws: &[Raw], initial: &str, nil: &str, rng: &mut Rng) -> History {
     let mut log = Recorder::default();
-    let mut value = |log: &mut Recorder, text: &str| match text {
+    let value = |log: &mut Recorder, text: &str| match text {
         "" => Value::NIL,
         text if text == nil => Value::NIL,
         text => log.value(Datum::Text(text)),

@@ -376,7 +376,7 @@ impl<'a> Search<'a> {
                 seen.insert(key);
             }
             (Memory::Hashed(seen), _) => {
-                self.remembered += 32;
+                self.remembered += 40;
                 seen.insert(hashed);
             }
             (Memory::Exact(_), None) => {}

@@ -237,7 +237,8 @@ impl<'a> Jit<'a> {
 
     fn exceeded(&mut self, limits: Limits) -> Option<&'static str> {
         let configs = self.frontier.size + self.following.size + self.visited.size + self.stack.len();
-        if configs * size_of::<Config>() + self.trace.len() * size_of::<Step>() > limits.memory {
+        // Vectors grow by doubling.
+        if 2 * (configs * size_of::<Config>() + self.trace.len() * size_of::<Step>()) > limits.memory {
             return Some("the memory limit was reached");
         }
         limits.exceeded(self.steps, &mut self.next_look)
