@@ -9,7 +9,7 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-use super::{Decision, Item, Judge, Limits, Options, Report, check_part, parts};
+use super::{Decision, Item, Judge, Limits, Options, Report, rounds};
 use crate::history::{End, History, NEVER, OpId};
 use crate::model::Model;
 
@@ -19,11 +19,9 @@ pub struct General<M>(pub M);
 /// Decides every part of a history by a model of the caller's own, as [`check_as`](super::check_as) does by the built-in
 /// ones. Each key of the history is an object of its own; a history without keys has one.
 #[must_use]
-pub fn check_model<M: Model>(model: impl Fn() -> M, history: &History, options: &Options) -> Report {
-    let mut judge = General(model());
-    let parts = parts(history);
-    let parts = parts.iter().map(|part| check_part(&mut judge, history, part, options));
-    Report { property: "linearizable", parts: parts.collect() }
+pub fn check_model<M: Model>(model: impl Fn() -> M + Sync, history: &History, options: &Options) -> Report {
+    let judge = || -> Box<dyn Judge + '_> { Box::new(General(model())) };
+    Report { property: "linearizable", parts: rounds::decide(&judge, history, options) }
 }
 
 impl<M: Model> Judge for General<M> {

@@ -4,10 +4,9 @@
 //! A part's budgets and its memory depend on the options and on nothing else, so that the verdict is the same with any
 //! number of threads. Evidence is gathered where a part is refuted.
 
-use super::{Answer, Decision, Item, Judge, Limits, Options, Part, PartReport, Verdict};
+use super::{Answer, Decision, Item, Judge, Limits, Options, Part, PartReport, Parts, Verdict, parts};
 use crate::evidence;
 use crate::history::History;
-use crate::model::Kind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -17,25 +16,24 @@ const GROWTH: u64 = 10;
 /// Steps for each operation of a part in the first round, where that is more.
 const STEPS_PER_OPERATION: u64 = 100;
 
+/// Makes a judge for a thread.
+pub type MakeJudge<'a> = &'a (dyn Fn() -> Box<dyn Judge + 'a> + Sync);
+
 struct Round<'a> {
-    kind: Kind,
+    judge: MakeJudge<'a>,
     history: &'a History,
-    parts: &'a [Part],
+    parts: &'a Parts,
     options: &'a Options,
     until: Option<Instant>,
     /// Grows by [`GROWTH`] in each round.
     scale: u64,
 }
 
-/// Decides the parts; the reports are in their order.
-pub fn decide(
-    kind: Kind,
-    history: &History,
-    parts: &[Part],
-    options: &Options,
-    until: Option<Instant>,
-) -> Vec<PartReport> {
-    let mut round = Round { kind, history, parts, options, until, scale: 1 };
+/// Decides all parts of a history; the reports are in their order.
+pub fn decide(judge: MakeJudge<'_>, history: &History, options: &Options) -> Vec<PartReport> {
+    let until = options.time.and_then(|time| Instant::now().checked_add(time));
+    let parts = parts(history);
+    let mut round = Round { judge, history, parts: &parts, options, until, scale: 1 };
     let mut spent = vec![0; parts.len()];
     let mut reports: Vec<Option<PartReport>> = parts.iter().map(|_| None).collect();
     let mut open: Vec<usize> = (0..parts.len()).collect();
@@ -56,9 +54,13 @@ pub fn decide(
 }
 
 impl Round<'_> {
+    fn part(&self, part: usize) -> Part<'_> {
+        self.parts.get(part).expect("invariant: only numbers of parts are given")
+    }
+
     /// Steps for a part.
     fn budget(&self, part: usize) -> u64 {
-        let first = FIRST_ROUND.max(STEPS_PER_OPERATION * self.parts[part].ops.len() as u64);
+        let first = FIRST_ROUND.max(STEPS_PER_OPERATION * self.part(part).ops.len() as u64);
         first.saturating_mul(self.scale).min(self.options.steps)
     }
 
@@ -66,7 +68,7 @@ impl Round<'_> {
     fn judge_all(&self, open: &[usize]) -> Vec<(usize, PartReport)> {
         let next = AtomicUsize::new(0);
         let work = || {
-            let mut judge = self.kind.judge();
+            let mut judge = (self.judge)();
             let mut reports = Vec::new();
             while let Some(&part) = open.get(next.fetch_add(1, Ordering::Relaxed)) {
                 reports.push((part, self.judge(judge.as_mut(), part)));
@@ -92,7 +94,7 @@ impl Round<'_> {
 
     fn judge(&self, judge: &mut dyn Judge, part: usize) -> PartReport {
         let limits = Limits { steps: self.budget(part), memory: self.options.memory, until: self.until };
-        let part = &self.parts[part];
+        let part = self.part(part);
         let items: Vec<Item> = part.ops.iter().map(|&op| Item { op, open: false }).collect();
         let mut next_look = 0;
         let Decision { answer, by, steps } = match limits.exceeded(0, &mut next_look) {
