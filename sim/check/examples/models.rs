@@ -41,6 +41,19 @@ fn main() {
         let (valid, broken) = (texts(load, false), texts(load, true));
         println!("{name:<48} {:>30} {:>50}", time(Kind::Append, &valid), time(Kind::Append, &broken));
     }
+    let counter = Load { clients: 10, rounds: 1, ops: 100_000, keys: 1, puts: 0, adds: 50, info: 0 };
+    let rows: [(&str, Load, &[i64]); 5] = [
+        ("increments, 10 clients, 1 key, 100,000 ops", counter, &[1]),
+        ("the same, 1 % unknown", Load { info: 1, ..counter }, &[1]),
+        ("50 clients, 10 keys, 100,000 ops", Load { clients: 50, keys: 10, ..counter }, &[1]),
+        ("add 1 to 5, 10 clients, 1 key, 100,000 ops", counter, &[1, 2, 3, 4, 5]),
+        ("add and subtract, 10 clients, 10,000 ops", Load { ops: 10_000, ..counter }, &[1, 5, -1, -5]),
+    ];
+    println!("{:<48} {:>30} {:>50}", "counter", "valid", "one read is stale");
+    for (name, load, amounts) in rows {
+        let (valid, broken) = (sums(load, amounts, false), sums(load, amounts, true));
+        println!("{name:<48} {:>30} {:>50}", time(Kind::Counter, &valid), time(Kind::Counter, &broken));
+    }
 }
 
 /// Minimum of some checks, with what was decided.
@@ -157,6 +170,61 @@ fn texts(load: Load, broken: bool) -> History {
                 }
             };
         }
+    }
+    log.finish()
+}
+
+/// An operation, its key, the amount or what was seen, and whether it took effect.
+type Pending = Option<(OpId, u64, Option<i64>, bool)>;
+
+/// Sums that clients add to and read. `broken`: a read near the end sees an old sum.
+fn sums(load: Load, amounts: &[i64], broken: bool) -> History {
+    let mut rng = Rng(4);
+    let mut log = Recorder::default();
+    let mut store = vec![0i64; load.keys as usize];
+    let mut old = store.clone();
+    let mut planted = !broken;
+    let mut left = load.ops;
+    let mut process = load.clients as u32;
+    let mut names: Vec<u32> = (0..process).collect();
+    let mut open: Vec<Pending> = vec![None; load.clients];
+    while left > 0 || open.iter().any(Option::is_some) {
+        let p = rng.below(load.clients as u64) as usize;
+        open[p] = match open[p].take() {
+            None if left == 0 => None,
+            None => {
+                left -= 1;
+                if left == load.ops / 5 {
+                    old.clone_from(&store);
+                }
+                let amount = rng.percent(load.adds).then(|| amounts[rng.below(amounts.len() as u64) as usize]);
+                let f = if amount.is_some() { Function::Add } else { Function::Read };
+                let arg = amount.map_or(Value::UNTOLD, |n| log.value(Datum::Int(n)));
+                let key = rng.below(load.keys);
+                let name = log.value(Datum::Text(&key.to_string()));
+                Some((log.begin(names[p], 0, name, Request::new(f, arg)), key, amount, false))
+            }
+            Some((op, key, amount, false)) => {
+                let sum = &mut store[key as usize];
+                *sum += amount.unwrap_or(0);
+                if rng.percent(load.info) {
+                    log.info(op, 0);
+                    names[p] = process;
+                    process += 1;
+                    None
+                } else {
+                    let stale = amount.is_none() && !planted && left < load.ops / 10 && old[key as usize] != *sum;
+                    planted |= stale;
+                    let seen = if stale { old[key as usize] } else { *sum };
+                    Some((op, key, amount.map_or(Some(seen), |_| None), true))
+                }
+            }
+            Some((op, _, seen, true)) => {
+                let reply = seen.map_or(Value::UNTOLD, |n| log.value(Datum::Int(n)));
+                log.end(op, 0, End::Ok, reply, None);
+                None
+            }
+        };
     }
     log.finish()
 }

@@ -3,7 +3,8 @@
 //! The state is the sum. Adds of the same amount are one class, so where all add the same, as increments do, the search
 //! never has a choice: reads are placed as soon as they fit, and of the increments that may come the one whose return is
 //! the first (an exchange argument; an ambiguous one only when no other may come). Such a history of n operations, w at a
-//! time, is decided in O(n·w). Where nothing is ever subtracted a read of less than the sum refutes at once.
+//! time, is decided in O(n·w). Where nothing is ever subtracted a read of less than the sum refutes at once, and so do bounds
+//! that need no order: what was certainly added between two reads, and what can have been added by then.
 //!
 //! With different amounts the question holds subset sum, even with a single read: a counter that was read as v while ambiguous
 //! adds were open asks whether some of them add up to v. It is NP-complete, so there the limits may end first.
@@ -11,7 +12,7 @@
 use super::Model;
 use crate::history::{Datum, End, Function, History, OpId, Operation, Value};
 use crate::linear::general::General;
-use crate::linear::{Decision, Item, Judge, Limits};
+use crate::linear::{Answer, Decision, Item, Judge, Limits};
 
 /// Its procedures.
 #[must_use]
@@ -105,10 +106,22 @@ fn number(history: &History, value: Value) -> Option<i64> {
     }
 }
 
+/// Steps an operation before bounds are compared.
+const QUICK_STEPS: u64 = 16;
+
 struct CounterJudge;
 
 impl Judge for CounterJudge {
     fn decide(&mut self, history: &History, items: &[Item], limits: Limits) -> Decision {
+        // Most histories are decided within a few steps an operation; the others are looked at as a whole before more.
+        let quick = Limits { steps: limits.steps.min(QUICK_STEPS * items.len() as u64), ..limits };
+        let decision = General(Counter::new(history, items)).decide(history, items, quick);
+        if !matches!(decision.answer, Answer::GaveUp(_)) {
+            return decision;
+        }
+        if self.suspects(history, items).is_some() {
+            return Decision { answer: Answer::Impossible, by: "bounds", steps: decision.steps };
+        }
         General(Counter::new(history, items)).decide(history, items, limits)
     }
 
@@ -116,7 +129,60 @@ impl Judge for CounterJudge {
         General(Counter::new(history, items)).witness(history, items, limits)
     }
 
+    fn suspects(&mut self, history: &History, items: &[Item]) -> Option<Vec<OpId>> {
+        let counter = Counter::new(history, items);
+        if counter.grows { too_little_or_much(history, items, counter.initial(history)) } else { None }
+    }
+
     fn longest(&mut self, history: &History, items: &[Item], limits: Limits) -> Vec<OpId> {
         General(Counter::new(history, items)).longest(history, items, limits)
     }
+}
+
+/// Where nothing is subtracted, what bounds refute, with the operations that do it: a read of more than all adds called by then make up, or of less than an earlier read saw, or
+/// than that and what was added between the two.
+fn too_little_or_much(history: &History, items: &[Item], initial: i128) -> Option<Vec<OpId>> {
+    let (mut reads, mut adds) = (Vec::new(), Vec::new());
+    for item in items {
+        let op = history.operation(item.op);
+        let ret = op.settled().filter(|_| !item.open);
+        match (op.f, ret) {
+            (Function::Read, Some(ret)) => {
+                let Some(seen) = op.reply.told().and_then(|seen| number(history, seen)) else { continue };
+                reads.push((op.called, ret, i128::from(seen), item.op));
+            }
+            (Function::Add, _) if op.end != End::Fail && (op.end != End::Refused || ret.is_none()) => {
+                adds.push((op.called, ret, i128::from(number(history, op.arg)?), item.op));
+            }
+            _ => {}
+        }
+    }
+    let sums = adds.iter().scan(initial, |sum, add| {
+        *sum += add.2;
+        Some(*sum)
+    });
+    let sums: Vec<i128> = sums.collect();
+    let called_before = |moment: u32| adds.partition_point(|add| add.0 < moment);
+    let mut returned = reads.clone();
+    returned.sort_unstable_by_key(|read| read.1);
+    let mut returned = returned.into_iter().peekable();
+    let (mut highest, mut last) = ((initial, None), (0, initial, None));
+    for (call, ret, seen, read) in reads {
+        while let Some((_, ret, seen, read)) = returned.next_if(|earlier| earlier.1 < call) {
+            highest = highest.max((seen, Some(read)));
+            last = (ret, seen, Some(read));
+        }
+        if called_before(ret).checked_sub(1).map_or(initial, |at| sums[at]) < seen {
+            return Some(vec![read]);
+        }
+        if seen < highest.0 {
+            return Some(highest.1.into_iter().chain([read]).collect());
+        }
+        let between = adds[called_before(last.0)..called_before(call)].iter();
+        let between = between.filter(|add| add.1.is_some_and(|ret| ret < call));
+        if last.1 + between.clone().map(|add| add.2).sum::<i128>() > seen {
+            return Some(last.2.into_iter().chain(between.map(|add| add.3)).chain([read]).collect());
+        }
+    }
+    None
 }

@@ -71,7 +71,8 @@ use std::hash::Hash;
 /// }
 ///
 /// let mut log = Recorder::default();
-/// let (push, pop) = (log.other("push").unwrap(), log.other("pop").unwrap());
+/// let push = log.other("push").ok_or("too many functions")?;
+/// let pop = log.other("pop").ok_or("too many functions")?;
 /// let one = log.value(Datum::Int(1));
 /// let op = log.begin(0, 0, Value::NIL, Request::new(push, one));
 /// log.end(op, 1, End::Ok, Value::UNTOLD, None);
@@ -81,6 +82,7 @@ use std::hash::Hash;
 /// }
 /// let report = check_model(|| Stack { room: 10 }, &log.finish(), &Options::default());
 /// assert!(!report.is_valid());
+/// # Ok::<(), &str>(())
 /// ```
 pub trait Model {
     /// What the object holds.

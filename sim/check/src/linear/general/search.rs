@@ -87,6 +87,9 @@ struct Frame<S> {
 /// Required operations not placed up to the highest one that is; then the open ones that are.
 type Set = Box<[u32]>;
 
+/// Whether what is waited for fits afterwards; the model's promise; the return. The highest is tried first.
+type Rank = (bool, u8, Reverse<u32>);
+
 enum Memory<S> {
     Hashed(HashSet<u128, BuildHasherDefault<Mix>>, u128),
     Exact(HashSet<(Set, S), BuildHasherDefault<Mix>>),
@@ -120,7 +123,7 @@ struct Search<'a, M: Model> {
     /// Candidates of all frames; a frame's begin at [`Frame::choices`] and the last is tried first.
     choices: Vec<u32>,
     /// For sorting candidates.
-    ranked: Vec<((bool, u8, Reverse<u32>), u32)>,
+    ranked: Vec<(Rank, u32)>,
     frames: Vec<Frame<M::State>>,
     longest: Vec<u32>,
 }
