@@ -1,6 +1,9 @@
 //! A text or list that grows: append puts something at its end, read returns the whole, write (put) replaces it. The
 //! key-value model of Porcupine's logs.
 //!
+//! Mostly later reads tell the order of appends, and then `blocks` decides. Where texts are ambiguous (repeated at the same
+//! time, empty, or the beginning of another) the search does, by the model here.
+//!
 //! The content as such is never kept. What matters of it is whether it is the beginning of something that a read returned, and of
 //! what: with the contents that were read in order, those that begin with it stand together. So a state is a range of them
 //! and a length ([`Place`]), and what is the beginning of none is as good as any other such: nothing but a write brings it

@@ -174,7 +174,7 @@ impl<'a, M: Model> Search<'a, M> {
             if self.steps > self.limits.steps {
                 return Answer::GaveUp("the step limit was reached");
             }
-            if self.bytes > self.limits.memory {
+            if self.bytes + 4 * self.choices.len() > self.limits.memory {
                 return Answer::GaveUp("the memory limit was reached");
             }
         }

@@ -51,7 +51,7 @@ fn colliding_fingerprints_refute_nothing() {
     let mut rng = Rng(5);
     let limits = Limits { steps: 10_000_000, memory: 64 << 20 };
     let (mut valid, mut misled) = (0, 0);
-    for n in 0..20_000 {
+    for n in 0..4_000 {
         let values = 2 + rng.below(2);
         let shape = Shape { ops: 9, processes: 4, keys: 1, values, info: 10, fail: 0, conditional: 0, revisions: 0 };
         let mut raws = generate(shape, &mut rng);
@@ -70,7 +70,7 @@ fn colliding_fingerprints_refute_nothing() {
         // With all fingerprints equal the memory alone would be wrong.
         misled += u32::from(expected == Answer::Possible && search::hashed_alone(&problem, limits, 0) != expected);
     }
-    assert!((5_000..18_000).contains(&valid) && misled > 50, "{valid} valid, {misled} misled");
+    assert!((1_000..3_600).contains(&valid) && misled > 10, "{valid} valid, {misled} misled");
 }
 
 #[test]
