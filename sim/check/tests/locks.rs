@@ -2,19 +2,29 @@
 
 mod common;
 
-use common::objects::{Script, Val, assert_caught, assert_valid, sweep};
+use common::Rng;
+use common::objects::{Script, Val, assert_caught, assert_valid, histories, sweep, sweep_longer};
 use common::workloads::Mutex;
 use seaworthy_check::model::lock::Lock;
 use seaworthy_check::{End, Function, Kind};
 
+fn mutex(rng: &mut Rng) -> Mutex {
+    Mutex::new([0, 60, 100][rng.below(3) as usize], [70, 95][rng.below(2) as usize])
+}
+
 #[test]
 fn agrees_with_trying_every_order() {
-    let tally = sweep(Kind::Lock, &Lock, 3, |rng| {
-        Mutex::new([0, 60, 100][rng.below(3) as usize], [70, 95][rng.below(2) as usize])
-    });
+    let tally = sweep(Kind::Lock, &Lock, 3, mutex);
     let all = tally.valid + tally.invalid;
     assert!(tally.valid > all / 4 && tally.invalid > all / 6, "{tally:?}");
     assert!(tally.direct.0 > tally.valid * 7 / 10 && tally.direct.1 > tally.invalid * 7 / 10, "{tally:?}");
+}
+
+#[test]
+fn agrees_with_the_search_on_longer_histories() {
+    let (valid, invalid) = sweep_longer(Kind::Lock, Lock, 9, mutex);
+    let all = histories() / 20;
+    assert!(valid > all / 5 && invalid > all / 10, "{valid} valid, {invalid} invalid of {all}");
 }
 
 use Function::{Acquire, Release};

@@ -2,22 +2,31 @@
 
 mod common;
 
-use common::objects::{Script, Val, assert_caught, assert_valid, sweep};
+use common::Rng;
+use common::objects::{Script, Val, assert_caught, assert_valid, histories, sweep, sweep_longer};
 use common::workloads::Fifo;
 use seaworthy_check::model::queue::Queue;
 use seaworthy_check::{End, Function, Kind, OpId};
-use std::collections::VecDeque;
+
+fn fifo(rng: &mut Rng) -> Fifo {
+    let first: Vec<i64> = (0..[0, 0, 1, 2][rng.below(4) as usize]).map(|i| 100 + i).collect();
+    let enqueues = [35, 50, 70][rng.below(3) as usize];
+    Fifo::new(first, if rng.percent(10) { 3 } else { 0 }, enqueues, 2)
+}
 
 #[test]
 fn agrees_with_trying_every_order() {
-    let tally = sweep(Kind::Queue, &Queue, 2, |rng| {
-        let first: Vec<i64> = (0..[0, 0, 1, 2][rng.below(4) as usize]).map(|i| 100 + i).collect();
-        let enqueues = [35, 50, 70][rng.below(3) as usize];
-        Fifo::new(first, if rng.percent(10) { 3 } else { 0 }, enqueues, 2)
-    });
+    let tally = sweep(Kind::Queue, &Queue, 2, fifo);
     let all = tally.valid + tally.invalid;
     assert!(tally.valid > all / 4 && tally.invalid > all / 6, "{tally:?}");
     assert!(tally.direct.0 > tally.valid * 7 / 10 && tally.direct.1 > tally.invalid * 7 / 10, "{tally:?}");
+}
+
+#[test]
+fn agrees_with_the_search_on_longer_histories() {
+    let (valid, invalid) = sweep_longer(Kind::Queue, Queue, 9, fifo);
+    let all = histories() / 20;
+    assert!(valid > all / 5 && invalid > all / 10, "{valid} valid, {invalid} invalid of {all}");
 }
 
 use Function::{Dequeue, Enqueue};

@@ -2,17 +2,20 @@
 
 mod common;
 
-use common::objects::{Script, Val, assert_caught, assert_valid, sweep};
+use common::Rng;
+use common::objects::{Script, Val, assert_caught, assert_valid, histories, sweep, sweep_longer};
 use common::workloads::Counter;
 use seaworthy_check::model::sequence::Sequence;
 use seaworthy_check::{End, Function, History, Kind, OpId};
 
+fn counter(rng: &mut Rng) -> Counter {
+    let last = rng.percent(30).then(|| rng.below(3) as i64);
+    Counter::new(last, 3)
+}
+
 #[test]
 fn agrees_with_trying_every_order() {
-    let tally = sweep(Kind::Sequence, &Sequence, 1, |rng| {
-        let last = rng.percent(30).then(|| rng.below(3) as i64);
-        Counter::new(last, 3)
-    });
+    let tally = sweep(Kind::Sequence, &Sequence, 1, counter);
     let all = tally.valid + tally.invalid;
     assert!(tally.valid > all / 4 && tally.invalid > all / 6, "{tally:?}");
     assert!(tally.direct.0 > tally.valid * 7 / 10 && tally.direct.1 > tally.invalid * 7 / 10, "{tally:?}");
@@ -24,6 +27,13 @@ fn run(steps: &[(u32, Function, Val)]) -> History {
         script.ok(*process, *f, Val::Untold, reply.clone());
     }
     script.finish()
+}
+
+#[test]
+fn agrees_with_the_search_on_longer_histories() {
+    let (valid, invalid) = sweep_longer(Kind::Sequence, Sequence, 9, counter);
+    let all = histories() / 20;
+    assert!(valid > all / 5 && invalid > all / 10, "{valid} valid, {invalid} invalid of {all}");
 }
 
 use Function::{Next, Read};

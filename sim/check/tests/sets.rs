@@ -3,7 +3,7 @@
 mod common;
 
 use common::Rng;
-use common::objects::{Script, Val, assert_caught, assert_valid, sweep};
+use common::objects::{Script, Val, assert_caught, assert_valid, histories, sweep, sweep_longer};
 use common::workloads::Bag;
 use seaworthy_check::model::set::Set;
 use seaworthy_check::{End, Function, Kind, OpId};
@@ -29,6 +29,14 @@ fn elements_alone_agree_with_trying_every_order() {
     let all = tally.valid + tally.invalid;
     assert!(tally.valid > all / 4 && tally.invalid > all / 6, "{tally:?}");
     assert!(tally.direct.0 > tally.valid / 2 && tally.direct.1 > tally.invalid / 3, "{tally:?}");
+}
+
+#[test]
+fn agrees_with_the_search_on_longer_histories() {
+    let (valid, invalid) =
+        sweep_longer(Kind::Set, Set, 9, |rng| bag(rng, &[[0, 300, 200], [200, 300, 0], [100, 300, 100]]));
+    let all = histories() / 20;
+    assert!(valid > all / 5 && invalid > all / 10, "{valid} valid, {invalid} invalid of {all}");
 }
 
 use Function::{Add, Contains, Read, Remove};

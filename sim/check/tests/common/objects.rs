@@ -2,7 +2,8 @@
 
 use super::Rng;
 use super::naive::possible;
-use seaworthy_check::linear::{Answer, Item, Limits};
+use seaworthy_check::linear::general::General;
+use seaworthy_check::linear::{Answer, Item, Judge, Limits};
 use seaworthy_check::model::Model;
 use seaworthy_check::{Datum, End, Function, History, Kind, OpId, Recorder, Request, Value};
 
@@ -232,6 +233,48 @@ fn replays<M: Model>(model: &M, history: &History, items: &[Item], order: &[OpId
     }
     let must = |item: &&Item| told(item.op) && model.compile(history, history.operation(item.op), true).is_some();
     !whole || items.iter().filter(must).all(|item| order.contains(&item.op))
+}
+
+/// Compares longer histories with the search for any model; every witness is replayed. How many were valid, and not.
+pub fn sweep_longer<M: Model, O: Object>(kind: Kind, model: M, seed: u64, new: impl Fn(&mut Rng) -> O) -> (u64, u64) {
+    let mut rng = Rng(seed);
+    let mut general = General(model);
+    let (mut valid, mut invalid) = (0, 0);
+    for _ in 0..histories() / 20 {
+        let size = Size {
+            ops: 10 + rng.below(20) as usize,
+            processes: 2 + rng.below(4) as usize,
+            info: [0, 0, 5, 20][rng.below(4) as usize],
+            fail: 0,
+        };
+        let mut object = new(&mut rng);
+        let initial = object.initial();
+        let mut raws = generate(size, &mut object, &mut rng);
+        if rng.percent(60) {
+            let i = rng.below(raws.len() as u64) as usize;
+            if raws[i].end != End::Info {
+                object.lie(&mut raws[i], &mut rng);
+            }
+        }
+        let history = record(&initial, &raws);
+        let items = all(&history);
+        let limits = Limits { steps: 20_000, memory: 1 << 26 };
+        let expected = general.decide(&history, &items, limits).answer;
+        let mut judge = kind.judge();
+        let decision = judge.decide(&history, &items, LIMITS);
+        if matches!(expected, Answer::GaveUp(_)) {
+            continue;
+        }
+        assert_eq!(decision.answer, expected, "by {}: {}", decision.by, show(&history, &items));
+        if expected == Answer::Possible {
+            let order = judge.witness(&history, &items, LIMITS).expect("it is possible");
+            assert!(replays(&general.0, &history, &items, &order, true), "{order:?} of {}", show(&history, &items));
+            valid += 1;
+        } else {
+            invalid += 1;
+        }
+    }
+    (valid, invalid)
 }
 
 /// Compares on many random histories, valid and mutated, some with forgotten outcomes.
