@@ -258,7 +258,7 @@ pub fn sweep_longer<M: Model, O: Object>(kind: Kind, model: M, seed: u64, new: i
         }
         let history = record(&initial, &raws);
         let items = all(&history);
-        let limits = Limits { steps: 20_000, memory: 1 << 26 };
+        let limits = Limits { steps: 6_000, memory: 1 << 26 };
         let expected = general.decide(&history, &items, limits).answer;
         let mut judge = kind.judge();
         let decision = judge.decide(&history, &items, LIMITS);
