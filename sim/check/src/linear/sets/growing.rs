@@ -28,6 +28,43 @@ struct Member {
 /// Everything that has a stage, by stage.
 pub struct Stages(Vec<Member>);
 
+/// The elements, numbered.
+struct Numbers {
+    count: usize,
+    /// Of whole numbers that are not much larger than there are elements; [`NEVER`]: none.
+    small: Vec<u32>,
+    /// Of all others.
+    rest: HashMap<Value, u32>,
+}
+
+impl Numbers {
+    fn new(problem: &Problem<'_>) -> Numbers {
+        let known = 4 * (problem.words.len() + problem.initial.len());
+        let mut numbers = Numbers { count: 0, small: vec![NEVER; known], rest: HashMap::new() };
+        for value in problem.each().map(|words| words[0].value).chain(problem.initial.iter().copied()) {
+            if numbers.of(value).is_none() {
+                let number = numbers.count as u32;
+                match numbers.small.get_mut(value.bits() as usize) {
+                    Some(place) => *place = number,
+                    None => {
+                        numbers.rest.insert(value, number);
+                    }
+                }
+                numbers.count += 1;
+            }
+        }
+        numbers
+    }
+
+    fn of(&self, value: Value) -> Option<usize> {
+        let number = match self.small.get(value.bits() as usize) {
+            Some(&number) => number,
+            None => *self.rest.get(&value)?,
+        };
+        (number != NEVER).then_some(number as usize)
+    }
+}
+
 /// The levels of the reads.
 struct Levels<'a> {
     /// The first level that has an element, by its number; [`NEVER`]: none.
@@ -61,17 +98,13 @@ pub fn check(problem: &Problem<'_>) -> Result<Stages, Vec<OpId>> {
 }
 
 fn stages(problem: &Problem<'_>) -> Result<Stages, Clash> {
-    let mut numbers: HashMap<u32, u32> = HashMap::new();
-    for value in problem.each().map(|words| words[0].value).chain(problem.initial.iter().copied()) {
-        let next = numbers.len() as u32;
-        numbers.entry(value.bits()).or_insert(next);
-    }
+    let numbers = Numbers::new(problem);
     let levels = Levels::new(problem, &numbers)?;
-    let level = |value: Value| numbers.get(&value.bits()).map_or(NEVER, |&number| levels.of[number as usize]);
+    let level = |value: Value| numbers.of(value).map_or(NEVER, |number| levels.of[number]);
     if let Some(smallest) = levels.reads.first().filter(|_| problem.initial.iter().any(|&value| level(value) != 0)) {
         return Err(vec![smallest.id].into());
     }
-    let mut members = Vec::with_capacity(numbers.len() + problem.reads.len());
+    let mut members = Vec::with_capacity(numbers.count + problem.reads.len());
     for (&Read { id, call, ret, .. }, level) in problem.reads.iter().zip(&levels.each) {
         let by = Some(id);
         members.push(Member { stage: 2 * level + 1, low: call, low_by: by, high: ret, high_by: by, id, value: None });
@@ -96,12 +129,12 @@ fn stages(problem: &Problem<'_>) -> Result<Stages, Clash> {
 }
 
 impl<'a> Levels<'a> {
-    fn new(problem: &Problem<'a>, numbers: &HashMap<u32, u32>) -> Result<Levels<'a>, Vec<OpId>> {
-        let mut levels = Levels { of: vec![NEVER; numbers.len()], reads: Vec::new(), each: Vec::new() };
+    fn new(problem: &Problem<'a>, numbers: &Numbers) -> Result<Levels<'a>, Vec<OpId>> {
+        let mut levels = Levels { of: vec![NEVER; numbers.count], reads: Vec::new(), each: Vec::new() };
         levels.each.resize(problem.reads.len(), 0);
         let mut by_size: Vec<u32> = (0u32..).take(problem.reads.len()).collect();
         by_size.sort_by_key(|&i| problem.reads[i as usize].list.len());
-        let mut stamps = vec![NEVER; numbers.len()];
+        let mut stamps = vec![NEVER; numbers.count];
         for i in by_size {
             let read = &problem.reads[i as usize];
             levels.each[i as usize] = levels.add(read, i, numbers, &mut stamps)?;
@@ -110,13 +143,7 @@ impl<'a> Levels<'a> {
     }
 
     /// The level of a read that is at least as large as all before.
-    fn add(
-        &mut self,
-        read: &Read<'a>,
-        stamp: u32,
-        numbers: &HashMap<u32, u32>,
-        stamps: &mut [u32],
-    ) -> Result<u32, Vec<OpId>> {
+    fn add(&mut self, read: &Read<'a>, stamp: u32, numbers: &Numbers, stamps: &mut [u32]) -> Result<u32, Vec<OpId>> {
         let below = self.reads.last().copied();
         let level = self.reads.len() as u32;
         // The same list in the same spelling: equal values are kept once.
@@ -126,7 +153,7 @@ impl<'a> Levels<'a> {
         let mut old = 0;
         for value in read.list {
             // An element that nobody added, or twice.
-            let number = *numbers.get(&value.bits()).ok_or_else(|| vec![read.id])? as usize;
+            let number = numbers.of(*value).ok_or_else(|| vec![read.id])?;
             if std::mem::replace(&mut stamps[number], stamp) == stamp {
                 return Err(vec![read.id]);
             }
