@@ -1,28 +1,34 @@
-//! Histories as Jepsen writes them, for Knossos and its like: one operation map a line, with independent `[key value]` tuples.
+//! Histories as Jepsen writes them, for Knossos, Elle and their like: one operation map a line.
 //!
 //! ```text
 //! {:index 0, :time 1500000, :process 3, :type :invoke, :f :write, :value ["k1" "c3-7"]}
 //! {:index 2, :time 2500000, :process 3, :type :ok, :f :write, :value ["k1" "c3-7"], :revision 0}
 //! ```
 //!
-//! What the tools know is a register with compare-and-set, at first `nil`. The key-value model is projected onto it so that
-//! whatever is written is implied by the history: if the projection is not linearizable, neither is the history. The
-//! reverse does not hold, as revisions and some conditions are lost.
+//! Keys stand in values as independent `[key value]` tuples; operations on the one object of a history without keys have
+//! values only. What the tools know is less than what is known here, so a history is projected: whatever is written is implied
+//! by the history, so if the projection is not linearizable, neither is the history. The reverse does not hold, as revisions
+//! and some conditions are lost.
 //!
 //! | here | there |
 //! |---|---|
-//! | get | `:read`; a missing key is `nil` |
-//! | put; delete | `:write` of the value; of `nil`. A delete that found nothing is `:ok` too: the register was and is `nil` |
-//! | put or delete that compares a value | `:cas [from to]` |
-//! | put if missing (`nx`, `cmprev -1`) | `:cas [nil to]` |
-//! | put if present, or at a revision | `:write`: the condition is lost |
+//! | read | `:read`; a missing key is `nil` |
+//! | write; delete | `:write` of the value; of `nil`. A delete that found nothing is `:ok` too: the register was and is `nil` |
+//! | write or delete that compares a value | `:cas [from to]` |
+//! | write if missing (`nx`, `cmprev -1`) | `:cas [nil to]` |
+//! | write if present, or at a revision | `:write`: the condition is lost |
 //! | refused, apart from the delete above | `:fail`: what was there instead is lost |
+//! | transaction | `:txn`, steps `[:append k v]`, `[:r k v]`, `[:w k v]` |
+//! | next | `:generate`, as Jepsen's unique ids |
+//! | append, add, remove, contains, enqueue, dequeue, acquire, release, others | the same names; the answer is the value of `:ok`, else what was asked is repeated |
 //! | revision of a reply | `:revision`, which the tools ignore |
 //!
 //! An unknown delete that names no value is a `:write nil` of unknown fate, a failed one a `:fail`. Processes keep their
 //! numbers, though Jepsen retires a process after `:info`.
 
-use crate::history::{Call, Condition, Datum, History, KvOperation, Outcome, Reply, Value, Version};
+use crate::history::{
+    Call, Condition, Datum, End, Function, History, KvOperation, MicroOp, Operation, Outcome, Reply, Value, Version,
+};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -32,17 +38,78 @@ use std::io::{self, Write};
 /// Those of `out`.
 pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
     for (event, id, returned) in history.in_order() {
-        let op = &history.kv(id);
-        let (kind, seen, revision) = if returned { outcome(op) } else { ("invoke", None, None) };
-        let (f, value) = function(history, op, seen);
+        let op = history.operation(id);
+        let (kind, f, value, revision) = match op.f {
+            Function::Read | Function::Write | Function::Delete => {
+                let op = &history.kv(id);
+                let (kind, seen, revision) = if returned { outcome(op) } else { ("invoke", None, None) };
+                let (f, value) = function(history, op, seen);
+                (kind, f.to_owned(), value, revision)
+            }
+            _ => {
+                let kind = if returned { kind(op.end) } else { "invoke" };
+                (kind, name(history, op.f), told(history, op, kind == "ok"), None)
+            }
+        };
+        let key = history.key_value(op.key);
         write!(out, "{{:index {event}, :time {}, :process {}, ", history.time(event), op.process)?;
-        write!(out, ":type :{kind}, :f :{f}, :value [{} {value}]", datum(history, history.key_value(op.key)))?;
+        write!(out, ":type :{kind}, :f :{f}, :value ")?;
+        if key == Value::NIL {
+            write!(out, "{value}")?;
+        } else {
+            write!(out, "[{} {value}]", datum(history, key))?;
+        }
         if let Some(revision) = revision {
             write!(out, ", :revision {revision}")?;
         }
         writeln!(out, "}}")?;
     }
     Ok(())
+}
+
+fn kind(end: End) -> &'static str {
+    match end {
+        End::Ok => "ok",
+        End::Refused | End::Fail => "fail",
+        End::Info => "info",
+    }
+}
+
+/// The name of a function, as a keyword can have it.
+fn name(history: &History, f: Function) -> String {
+    let name = if f == Function::Next { "generate" } else { history.function(f) };
+    name.replace(|c: char| !c.is_alphanumeric() && !"+-*/!?_.<>=&%$".contains(c), "_")
+}
+
+/// The value of an operation that is no register's.
+fn told(history: &History, op: &Operation, ok: bool) -> String {
+    if op.f == Function::Txn {
+        let steps: Vec<String> = history.micro_ops(op).iter().map(|step| micro(history, step, ok)).collect();
+        return format!("[{}]", steps.join(" "));
+    }
+    let asked = if op.arg == Value::UNTOLD { Value::NIL } else { op.arg };
+    datum(history, if ok { op.reply.told().unwrap_or(asked) } else { asked })
+}
+
+fn micro(history: &History, step: &MicroOp, ok: bool) -> String {
+    let key = datum(history, history.key_value(step.key));
+    let value = match history.list(step) {
+        _ if step.f == Function::Read && !ok => "nil".to_owned(),
+        Some(list) => elements(history, list),
+        None if step.value == Value::UNTOLD => "nil".to_owned(),
+        None => datum(history, step.value),
+    };
+    let name = match step.f {
+        Function::Append => "append",
+        Function::Write => "w",
+        _ => "r",
+    };
+    format!("[:{name} {key} {value}]")
+}
+
+fn elements(history: &History, list: &[Value]) -> String {
+    let elements: Vec<String> = list.iter().map(|&element| datum(history, element)).collect();
+    format!("[{}]", elements.join(" "))
 }
 
 /// The type of a return, what a read saw, and the revision told.
@@ -75,6 +142,7 @@ fn function(history: &History, op: &KvOperation, seen: Option<Value>) -> (&'stat
 fn datum(history: &History, value: Value) -> String {
     match history.datum(value) {
         Datum::Text(text) => string(text),
+        Datum::List(list) => elements(history, list),
         _ => history.show(value),
     }
 }

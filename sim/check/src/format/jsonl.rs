@@ -1,95 +1,59 @@
-//! Histories as JSON lines: one event a line, in the order of real time, so that a file can be written while it happens.
+//! Histories as JSON: one event a line, in the order of real time, so that a file can be written while it happens, in any
+//! language.
 //!
 //! ```text
-//! {"i":0,"t":1500000,"p":3,"type":"invoke","f":"put","k":"k1","v":"c3-7","if":{"exists":false}}
-//! {"i":1,"t":1600000,"p":4,"type":"invoke","f":"get","k":"k1"}
-//! {"i":2,"t":2500000,"p":3,"type":"ok","f":"put","k":"k1","rev":0}
-//! {"i":3,"t":2600000,"p":4,"type":"ok","f":"get","k":"k1","v":"c3-7","rev":0}
+//! {"process":3,"type":"invoke","f":"write","key":"x","value":1}
+//! {"process":4,"type":"invoke","f":"read","key":"x"}
+//! {"process":3,"type":"ok","f":"write","key":"x"}
+//! {"process":4,"type":"ok","f":"read","key":"x","value":1}
 //! ```
 //!
-//! | field | meaning |
-//! |---|---|
-//! | `i` | position of the event, from 0, without gaps |
-//! | `t` | nanoseconds since the start of the run; for people |
-//! | `p` | process: a client; it has at most one operation open, apart from those that ended in `info` |
-//! | `type` | `invoke`; then `ok` (took effect, or a read's answer), `refused` (a condition did not hold, nothing changed), `fail` (certainly did not and will not happen) or `info` (unknown) |
-//! | `f`, `k` | `get`, `put` or `delete`, and the key. On a return they repeat the call's |
-//! | `v` | on `invoke` of a put: what to write. On `ok` of a get and on `refused`: what was there, `null` for a missing key |
-//! | `rev` | on `ok` of a put or delete: the revision it took. With a `v`: that value's revision. May be left out when not told |
-//! | `if` | on `invoke` of a put or delete: conditions `exists` (bool), `value` (text), `rev` (-1: missing); all that are given must hold |
+//! | field | or | meaning |
+//! |---|---|---|
+//! | `process` | `p` | a client, a number: it has at most one operation open, apart from those that ended in `info`. Operations of `"nemesis"` are left out |
+//! | `type` | | `invoke`; then `ok` (took effect, or a read's answer), `refused` (a condition did not hold, nothing changed), `fail` (certainly did not and will not happen) or `info` (unknown) |
+//! | `f` | | the function. A return may repeat it |
+//! | `key` | `k` | what it is done to; may be left out where there is one object. A return may repeat it |
+//! | `value` | `v` | on `invoke`: what the function is called with. On `ok`: its answer; what was read, `null` for nothing. On `refused`: what was there instead, if told |
+//! | `time` | `t` | nanoseconds since the start of the run; for people |
+//! | `i` | | position of the event, from 0, without gaps. `index`, as Jepsen gives it, is not looked at |
+//! | `rev` | `revision` | on `ok` of a write or delete: the revision it took. With a value that was seen: its revision |
+//! | `if` | | on `invoke` of a write or delete: conditions `exists` (bool), `value`, `rev` (-1: missing); all that are given must hold |
+//! | `error` | | anything; not looked at |
 //!
-//! Empty lines are skipped. An operation without a return is still open at the end, which means the same as `info`.
+//! Only `process` and `type` must be there, and on a call `f`. Other fields are counted and left out.
+//!
+//! | functions | called with | answer |
+//! |---|---|---|
+//! | `read`, `get` | | what was read |
+//! | `write`, `put` | what to write | |
+//! | `cas` | `[from, to]`; the same as a write with `if` | |
+//! | `delete` | | |
+//! | `append` | what to append | |
+//! | `add`, `increment`, `inc`; `decrement`, `dec` | a number, else 1; of a set: the element | |
+//! | `remove`, `contains` | the element | of `contains`: true or false |
+//! | `enqueue`, `push` | the element | |
+//! | `dequeue`, `pop` | | the element, `null` for an empty queue |
+//! | `acquire`, `lock`; `release`, `unlock` | | of `acquire`: the fencing token, if there is one |
+//! | `next`, `generate` | | the number |
+//! | `txn` | steps: `[["append","x",1],["r","x",null],["w","y",2]]` | the steps with what was read: `["r","x",[1,2]]` |
+//! | any other | anything | anything; for a model of your own |
+//!
+//! Values are any JSON. `{"symbol":"…"}` is for what other formats know beside it. A first line `{"initial":0}` says what every
+//! object holds at first, unless that is nothing. The same events in one array, with any spacing, are read too. An operation without a
+//! return is still open at the end, which means the same as `info`.
 
-use super::Error;
-use crate::history::{Call, Condition, Datum, History, OpId, Outcome, Recorder, Reply, Version};
-use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use super::{Error, Format, ReadOptions};
+use crate::history::{Datum, End, Function, History, MicroOp, Operation, Value};
 use std::io::{self, BufRead, Write};
 
-/// Longest line accepted, in bytes.
-pub const MAX_LINE_BYTES: usize = 4 << 20;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Type {
-    Invoke,
-    Ok,
-    Refused,
-    Fail,
-    Info,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Function {
-    Get,
-    Put,
-    Delete,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Event<'a> {
-    i: u64,
-    t: u64,
-    p: u32,
-    r#type: Type,
-    f: Function,
-    #[serde(borrow)]
-    k: Cow<'a, str>,
-    /// Outer `None`: not there; inner: `null`.
-    #[serde(borrow, default, with = "present", skip_serializing_if = "Option::is_none")]
-    v: Option<Option<Cow<'a, str>>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    rev: Option<u64>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none", rename = "if")]
-    when: Option<When<'a>>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct When<'a> {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    exists: Option<bool>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    value: Option<Cow<'a, str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    rev: Option<i64>,
-}
-
-/// A field that is there, even as `null`.
-mod present {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::borrow::Cow;
-
-    pub fn serialize<S: Serializer>(v: &Option<Option<Cow<'_, str>>>, s: S) -> Result<S::Ok, S::Error> {
-        v.as_ref().and_then(Option::as_ref).serialize(s)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Option<Cow<'de, str>>>, D::Error> {
-        Option::<Cow<'de, str>>::deserialize(d).map(Some)
-    }
+/// Reads a history: [`super::read`], when the format is known and the account of it does not matter.
+///
+/// # Errors
+/// The first thing that is not an event or cannot come at its place, or an error of `input`.
+pub fn read(input: impl BufRead) -> Result<History, Error> {
+    let options = ReadOptions { format: Some(Format::JsonLines), ..ReadOptions::default() };
+    super::read(input, &options).map(|reading| reading.history)
 }
 
 /// Writes a history.
@@ -97,186 +61,137 @@ mod present {
 /// # Errors
 /// Those of `out`.
 pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
+    if history.initial() != Value::NIL {
+        write!(out, "{{\"initial\":")?;
+        datum(history, history.initial(), out)?;
+        writeln!(out, "}}")?;
+    }
     for (event, id, returned) in history.in_order() {
-        let op = history.kv(id);
-        let text = |value| match history.datum(value) {
-            Datum::Text(text) | Datum::Symbol(text) => Cow::Borrowed(text),
-            _ => Cow::Owned(history.values().show(value, false)),
+        let op = history.operation(id);
+        write!(out, "{{\"i\":{event},\"t\":{},\"p\":{},\"type\":\"", history.time(event), op.process)?;
+        let kind = match op.end {
+            _ if !returned => "invoke",
+            // A read that was not told what it saw is as good as unknown.
+            End::Ok if op.f == Function::Read && op.reply == Value::UNTOLD => "info",
+            End::Ok => "ok",
+            End::Refused => "refused",
+            End::Fail => "fail",
+            End::Info => "info",
         };
-        let mut line = Event {
-            i: u64::from(event),
-            t: history.time(event),
-            p: op.process,
-            r#type: Type::Invoke,
-            f: match op.call {
-                Call::Get => Function::Get,
-                Call::Put { .. } => Function::Put,
-                Call::Delete { .. } => Function::Delete,
-            },
-            k: history.key(op.key),
-            v: None,
-            rev: None,
-            when: None,
+        let f = match op.f {
+            Function::Read => "get",
+            Function::Write => "put",
+            f => history.function(f),
         };
-        if returned {
-            let mut show = |seen: Option<Version>| {
-                line.v = Some(seen.map(|v| text(v.value)));
-                line.rev = seen.and_then(|v| v.revision);
-            };
-            line.r#type = match op.outcome {
-                Outcome::Ok(Reply::Got(seen)) => {
-                    show(seen);
-                    Type::Ok
-                }
-                Outcome::Ok(Reply::Refused(seen)) => {
-                    show(seen);
-                    Type::Refused
-                }
-                Outcome::Ok(Reply::Declined) => Type::Refused,
-                Outcome::Ok(Reply::Done { revision }) => {
-                    line.rev = revision;
-                    Type::Ok
-                }
-                Outcome::Fail => Type::Fail,
-                Outcome::Info => Type::Info,
-            };
-        } else {
-            if let Call::Put { value, .. } = op.call {
-                line.v = Some(Some(text(value)));
+        write!(out, "{kind}\",\"f\":")?;
+        serde_json::to_writer(&mut *out, f)?;
+        if history.key_value(op.key) != Value::NIL {
+            write!(out, ",\"k\":")?;
+            datum(history, history.key_value(op.key), out)?;
+        }
+        if op.f == Function::Txn {
+            if matches!(kind, "invoke" | "ok") {
+                steps(history, history.micro_ops(op), returned, out)?;
             }
-            line.when = op.call.condition().filter(|when| !when.is_always()).map(|when| When {
-                exists: when.exists,
-                value: when.value.map(text),
-                rev: when.revision,
-            });
+        } else if returned {
+            answer(history, op, kind, out)?;
+        } else {
+            called_with(history, op, out)?;
         }
-        serde_json::to_writer(&mut *out, &line)?;
-        out.write_all(b"\n")?;
+        writeln!(out, "}}")?;
     }
     Ok(())
 }
 
-/// Reads a history.
-///
-/// # Errors
-/// The first line that is not an event or cannot come at its place, or an error of `input`.
-pub fn read(mut input: impl BufRead) -> Result<History, Error> {
-    let mut recorder = Recorder::default();
-    let mut open = BTreeMap::new();
-    let mut text = Vec::new();
-    for line in 1.. {
-        text.clear();
-        let limited = &mut io::Read::take(&mut input, MAX_LINE_BYTES as u64 + 1);
-        let length = limited.read_until(b'\n', &mut text).map_err(Error::Io)?;
-        if length == 0 {
-            break;
-        }
-        let malformed = |column: usize, what: String| Error::Malformed { line, column, what };
-        if length > MAX_LINE_BYTES {
-            return Err(malformed(MAX_LINE_BYTES, format!("a line has at most {MAX_LINE_BYTES} bytes")));
-        }
-        let text =
-            std::str::from_utf8(&text).map_err(|e| malformed(e.valid_up_to() + 1, "not UTF-8 text".to_owned()))?;
-        if text.trim().is_empty() {
-            continue;
-        }
-        if !text.trim_start().starts_with('{') {
-            let column = text.len() - text.trim_start().len() + 1;
-            return Err(malformed(column, "not an event: expected {\"i\":…,\"t\":…,\"p\":…,\"type\":…".to_owned()));
-        }
-        let event: Event = serde_json::from_str(text).map_err(|e| {
-            let what = e.to_string();
-            let cut = what.rfind(" at line ").unwrap_or(what.len());
-            malformed(e.column().max(1), format!("not an event: {}", &what[..cut]))
-        })?;
-        take(&mut recorder, &mut open, &event).map_err(|(field, what)| {
-            let column = text.find(&format!("\"{field}\"")).map_or(1, |at| at + 1);
-            malformed(column, what)
-        })?;
+fn called_with(history: &History, op: &Operation, out: &mut impl Write) -> io::Result<()> {
+    if op.arg != Value::UNTOLD {
+        write!(out, ",\"v\":")?;
+        datum(history, op.arg, out)?;
     }
-    Ok(recorder.finish())
+    let when = history.condition(op);
+    if when.is_always() {
+        return Ok(());
+    }
+    let mut before = ",\"if\":{";
+    if let Some(exists) = when.exists {
+        write!(out, "{before}\"exists\":{exists}")?;
+        before = ",";
+    }
+    if let Some(value) = when.value {
+        write!(out, "{before}\"value\":")?;
+        datum(history, value, out)?;
+        before = ",";
+    }
+    if let Some(revision) = when.revision {
+        write!(out, "{before}\"rev\":{revision}")?;
+    }
+    write!(out, "}}")
 }
 
-/// The field at fault, and what is wrong with it.
-type Fault = (&'static str, String);
-
-fn take(recorder: &mut Recorder, open: &mut BTreeMap<u32, OpId>, event: &Event) -> Result<(), Fault> {
-    let expected = u64::from(recorder.history().events());
-    if event.i != expected {
-        return Err(("i", format!("event {} where {expected} was expected: positions have no gaps", event.i)));
+fn answer(history: &History, op: &Operation, kind: &str, out: &mut impl Write) -> io::Result<()> {
+    if !matches!(kind, "ok" | "refused") {
+        return Ok(());
     }
-    if event.r#type == Type::Invoke {
-        return invoke(recorder, open, event);
+    if op.reply != Value::UNTOLD {
+        write!(out, ",\"v\":")?;
+        datum(history, op.reply, out)?;
     }
-    let Some(id) = open.remove(&event.p) else {
-        return Err(("p", format!("process {} returns, but has no operation open", event.p)));
-    };
-    let op = recorder.history().kv(id);
-    let called = match op.call {
-        Call::Get => Function::Get,
-        Call::Put { .. } => Function::Put,
-        Call::Delete { .. } => Function::Delete,
-    };
-    if event.f != called {
-        return Err(("f", format!("process {} called another function at event {}", event.p, op.called.index)));
+    match op.told_revision() {
+        Some(revision) => write!(out, ",\"rev\":{revision}"),
+        None => Ok(()),
     }
-    if recorder.history().key(op.key) != event.k {
-        return Err(("k", format!("process {} called with another key at event {}", event.p, op.called.index)));
-    }
-    if event.when.is_some() {
-        return Err(("if", "conditions belong to the call, not to its return".to_owned()));
-    }
-    let reply = match (event.r#type, called) {
-        (Type::Ok, Function::Get) => Reply::Got(seen(event)?),
-        (Type::Refused, Function::Get) => return Err(("type", "a get cannot be refused".to_owned())),
-        (Type::Refused, _) if event.v.is_none() => Reply::Declined,
-        (Type::Refused, _) => Reply::Refused(seen(event)?),
-        _ if event.v.is_some() => return Err(("v", "no value belongs here".to_owned())),
-        (Type::Ok, _) => Reply::Done { revision: event.rev },
-        _ if event.rev.is_some() => return Err(("rev", "no revision belongs here".to_owned())),
-        (Type::Fail, _) => {
-            recorder.fail(id, event.t);
-            return Ok(());
-        }
-        (Type::Info | Type::Invoke, _) => {
-            recorder.info(id, event.t);
-            return Ok(());
-        }
-    };
-    recorder.ok(id, event.t, reply);
-    Ok(())
 }
 
-fn invoke(recorder: &mut Recorder, open: &mut BTreeMap<u32, OpId>, event: &Event) -> Result<(), Fault> {
-    if let Some(id) = open.get(&event.p) {
-        let since = recorder.history().operation(*id).called;
-        return Err(("p", format!("process {} calls, but its operation of event {since} is still open", event.p)));
+/// A transaction: as it was called, or as it returned.
+fn steps(history: &History, steps: &[MicroOp], returned: bool, out: &mut impl Write) -> io::Result<()> {
+    write!(out, ",\"v\":[")?;
+    for (i, step) in steps.iter().enumerate() {
+        let name = match step.f {
+            Function::Append => "append",
+            Function::Write => "w",
+            _ => "r",
+        };
+        write!(out, "{}[\"{name}\",", if i == 0 { "" } else { "," })?;
+        datum(history, history.key_value(step.key), out)?;
+        match history.list(step) {
+            _ if name == "r" && !returned => write!(out, ",null")?,
+            Some(list) => {
+                write!(out, ",")?;
+                elements(history, list, out)?;
+            }
+            None if step.value == Value::UNTOLD => {}
+            None => {
+                write!(out, ",")?;
+                datum(history, step.value, out)?;
+            }
+        }
+        write!(out, "]")?;
     }
-    if event.rev.is_some() {
-        return Err(("rev", "a call has no revision; a condition on it is \"if\":{\"rev\":…}".to_owned()));
-    }
-    let when = event.when.as_ref().map_or(Condition::ALWAYS, |when| Condition {
-        exists: when.exists,
-        value: when.value.as_deref(),
-        revision: when.rev,
-    });
-    let call = match (event.f, &event.v) {
-        (Function::Put, Some(Some(value))) => Call::Put { value: value.as_ref(), when },
-        (Function::Put, _) => return Err(("f", "a put needs \"v\", the text to write".to_owned())),
-        (_, Some(_)) => return Err(("v", "only the call of a put has a value".to_owned())),
-        (Function::Delete, None) => Call::Delete { when },
-        (Function::Get, None) if event.when.is_some() => return Err(("if", "a get has no conditions".to_owned())),
-        (Function::Get, None) => Call::Get,
-    };
-    open.insert(event.p, recorder.invoke(event.p, event.t, &event.k, call));
-    Ok(())
+    write!(out, "]")
 }
 
-fn seen<'a>(event: &'a Event) -> Result<Option<Version<&'a str>>, Fault> {
-    match (&event.v, event.rev) {
-        (None, _) => Err(("type", "what was seen is missing: \"v\", null for a missing key".to_owned())),
-        (Some(None), Some(_)) => Err(("rev", "a missing key has no revision".to_owned())),
-        (Some(None), None) => Ok(None),
-        (Some(Some(value)), revision) => Ok(Some(Version { value, revision })),
+fn elements(history: &History, list: &[Value], out: &mut impl Write) -> io::Result<()> {
+    write!(out, "[")?;
+    for (i, &element) in list.iter().enumerate() {
+        if i != 0 {
+            write!(out, ",")?;
+        }
+        datum(history, element, out)?;
+    }
+    write!(out, "]")
+}
+
+fn datum(history: &History, value: Value, out: &mut impl Write) -> io::Result<()> {
+    match history.datum(value) {
+        Datum::Nil | Datum::Untold => write!(out, "null"),
+        Datum::Bool(yes) => write!(out, "{yes}"),
+        Datum::Int(n) => write!(out, "{n}"),
+        Datum::Text(text) => Ok(serde_json::to_writer(out, text)?),
+        Datum::Symbol(text) => {
+            write!(out, "{{\"symbol\":")?;
+            serde_json::to_writer(&mut *out, text)?;
+            write!(out, "}}")
+        }
+        Datum::List(list) => elements(history, list, out),
     }
 }

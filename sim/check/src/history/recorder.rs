@@ -63,6 +63,14 @@ impl Recorder {
         self.history
     }
 
+    /// Whether the record may have no room for another event, of fewer than 2^25 values and steps.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let History { times, values, micro_ops, elements, .. } = &self.history;
+        let most = values.len().max(micro_ops.len()).max(elements.len() / 2);
+        times.len() >= NEVER as usize - 1 || most >= (1 << 31) - (1 << 26)
+    }
+
     /// The events that follow stand in this line of their source, from 1.
     pub fn at_line(&mut self, line: u32) {
         self.line = line;

@@ -4,6 +4,7 @@
 
 pub mod append;
 pub mod counter;
+pub mod detect;
 pub mod kv;
 pub mod lock;
 pub mod queue;

@@ -1,0 +1,226 @@
+//! Histories that are forms: JSON objects and EDN maps, bare or in one array, vector or list.
+
+use super::edn::{self, Item};
+use super::intake::{Event, Fault, Intake, Type, fault};
+use super::json;
+use super::source::Source;
+use super::tree::{Stop, Tree, What};
+use super::{Error, Format};
+
+/// Reads all forms of a source.
+pub fn read(source: &mut Source, format: Format, intake: &mut Intake) -> Result<(), Error> {
+    let mut tree = Tree::default();
+    // What closes the open array, and the line of its beginning.
+    let mut within: Option<(u8, u64)> = None;
+    let mut after = false;
+    loop {
+        let (end, item) = match next(source, format, &mut tree) {
+            Ok(found) => found,
+            Err(Stop::Bad { at, what }) => return Err(source.malformed(at, what)),
+            Err(Stop::More) if source.more()? => continue,
+            Err(Stop::More) => {
+                let end = source.rest().len();
+                return Err(source.malformed(end, "the file ends in the middle of a form: it was cut off".to_owned()));
+            }
+        };
+        match item {
+            Item::End => break,
+            Item::Nothing => {}
+            _ if after => return Err(source.malformed(0, "nothing can follow the end of the history".to_owned())),
+            Item::Open(closer) if within.is_none() => within = Some((closer, source.line())),
+            Item::Open(_) => return Err(source.malformed(0, "expected an operation: a map".to_owned())),
+            Item::Close(closer) => match within.take() {
+                Some((wanted, _)) if wanted == closer => after = true,
+                _ => return Err(source.malformed(0, format!("nothing that {} could close", char::from(closer)))),
+            },
+            Item::Form => {
+                intake.line = source.line();
+                let taken = operation(&tree, source.rest(), format, intake);
+                taken.map_err(|fault| source.malformed(fault.at, fault.what))?;
+            }
+        }
+        source.consume(end);
+    }
+    if let Some((closer, line)) = within {
+        let closer = char::from(closer);
+        let what = format!("the file ends before the {closer} of what begins on line {line}: it was cut off");
+        return Err(source.malformed(source.rest().len(), what));
+    }
+    Ok(())
+}
+
+/// Goes past space, and reads what comes then.
+fn next(source: &mut Source, format: Format, tree: &mut Tree) -> Result<(usize, Item), Stop> {
+    let (text, last) = (source.rest(), source.is_last());
+    let space = if format == Format::JsonLines { json::separators(text) } else { edn::space(text, last)? };
+    source.consume(space);
+    let text = source.rest();
+    if format == Format::Edn {
+        return edn::item(text, last, tree);
+    }
+    match text.as_bytes().first() {
+        None if last => Ok((0, Item::End)),
+        None => Err(Stop::More),
+        Some(b'[') => Ok((1, Item::Open(b']'))),
+        Some(b']') => Ok((1, Item::Close(b']'))),
+        Some(b'{') => {
+            tree.clear();
+            Ok((json::value(text, 0, tree)?, Item::Form))
+        }
+        Some(_) => Err(Stop::Bad { at: 0, what: "not an event: expected {\"process\":…,\"type\":…,\"f\":…".to_owned() }),
+    }
+}
+
+/// The fields of an operation, as nodes.
+#[derive(Default)]
+struct Fields {
+    index: Option<usize>,
+    time: Option<usize>,
+    process: Option<usize>,
+    kind: Option<usize>,
+    initial: Option<usize>,
+    event: Event,
+}
+
+/// Takes an operation map in.
+fn operation(tree: &Tree, text: &str, format: Format, intake: &mut Intake) -> Result<(), Fault> {
+    let root = match tree.node(0).what {
+        // A record: its tag says nothing new.
+        What::Tagged(_) => 2,
+        _ => 0,
+    };
+    if !matches!(tree.node(root).what, What::Map(_)) {
+        return fault(tree.node(root).at as usize, "expected an operation: a map");
+    }
+    let fields = fields(tree, text, root, intake)?;
+    let place = |node: Option<usize>| tree.node(node.unwrap_or(root)).at as usize;
+    if let (None, None, Some(node)) = (fields.kind, fields.process, fields.initial) {
+        return initial(tree, text, node, intake);
+    }
+    if let Some(node) = fields.index
+        && format == Format::JsonLines
+    {
+        position(tree, text, node, intake)?;
+    }
+    let Some(kind) = fields.kind else { return fault(place(None), "expected \"type\": invoke, ok, fail or info") };
+    let Some(process) = process(tree, text, format, &fields, intake)? else { return Ok(()) };
+    let kind = match tree.node(kind).what {
+        What::Text(span) | What::Symbol(span) => Type::named(tree.text(span, text).trim_start_matches(':')),
+        _ => None,
+    };
+    let Some(kind) = kind else {
+        return fault(place(fields.kind), "expected one of the types invoke, ok, refused, fail, info");
+    };
+    let mut event = fields.event;
+    event.time = time(tree, fields.time, intake);
+    event.at = place(None);
+    event.process_at = place(fields.process);
+    intake.take(tree, text, process, kind, &event)
+}
+
+fn fields(tree: &Tree, text: &str, root: usize, intake: &mut Intake) -> Result<Fields, Fault> {
+    let mut fields = Fields::default();
+    let mut name = root + 1;
+    let end = tree.next(root);
+    while name < end {
+        let value = name + 1;
+        let known = match tree.node(name).what {
+            What::Text(span) => tree.text(span, text),
+            What::Symbol(span) => tree.text(span, text).trim_start_matches(':'),
+            _ => "",
+        };
+        let field = match known {
+            "i" | "index" => &mut fields.index,
+            "t" | "time" => &mut fields.time,
+            "p" | "process" => &mut fields.process,
+            "type" => &mut fields.kind,
+            "f" => &mut fields.event.f,
+            "k" | "key" => &mut fields.event.key,
+            "v" | "value" => &mut fields.event.value,
+            "rev" | "revision" => &mut fields.event.revision,
+            "if" => &mut fields.event.when,
+            "initial" => &mut fields.initial,
+            "error" => {
+                name = tree.next(value);
+                continue;
+            }
+            other => {
+                intake.skip(&format!("fields that mean nothing here: {other}"));
+                name = tree.next(value);
+                continue;
+            }
+        };
+        if field.is_some() {
+            return fault(tree.node(name).at as usize, format!("{known} stands here twice"));
+        }
+        *field = Some(value);
+        name = tree.next(value);
+    }
+    Ok(fields)
+}
+
+/// The client; `None`: none, and the operation is left out.
+fn process(
+    tree: &Tree,
+    text: &str,
+    format: Format,
+    fields: &Fields,
+    intake: &mut Intake,
+) -> Result<Option<u32>, Fault> {
+    let Some(node) = fields.process else {
+        intake.remark("operations without a process: taken for those of one process, 0");
+        return Ok(Some(0));
+    };
+    let at = tree.node(node).at as usize;
+    match tree.node(node).what {
+        What::Int(n) => match u32::try_from(n) {
+            Ok(n) => Ok(Some(n)),
+            Err(_) => fault(at, "a process is a number from 0 to 4294967295"),
+        },
+        What::Symbol(span) | What::Text(span) => {
+            let name = tree.text(span, text);
+            if format == Format::Edn || name == "nemesis" {
+                intake.skip(&format!("operations of {name}, which is no client"));
+                return Ok(None);
+            }
+            fault(at, "a process is a number, or \"nemesis\"")
+        }
+        _ => fault(at, "a process is a number"),
+    }
+}
+
+/// Checks the position that our own format may give. Jepsen's `index` counts operations that are not here, too.
+fn position(tree: &Tree, text: &str, node: usize, intake: &Intake) -> Result<(), Fault> {
+    let name = tree.node(node - 1);
+    if !matches!(name.what, What::Text(span) if tree.text(span, text) == "i") {
+        return Ok(());
+    }
+    let expected = i64::from(intake.recorder.history().events());
+    match tree.node(node).what {
+        What::Int(n) if n == expected => Ok(()),
+        What::Int(n) => fault(name.at as usize, format!("event {n} where {expected} was expected: positions have no gaps")),
+        _ => fault(tree.node(node).at as usize, "expected the position of the event, a whole number"),
+    }
+}
+
+fn time(tree: &Tree, node: Option<usize>, intake: &mut Intake) -> u64 {
+    match node.map(|node| tree.node(node).what) {
+        None | Some(What::Nil) => 0,
+        // Jepsen's clock begins a little before zero.
+        Some(What::Int(n)) => u64::try_from(n).unwrap_or(0),
+        Some(_) => {
+            intake.remark("times that are no whole numbers: not shown");
+            0
+        }
+    }
+}
+
+/// `{"initial":…}`: what every object holds at first, unless it is told otherwise.
+fn initial(tree: &Tree, text: &str, node: usize, intake: &mut Intake) -> Result<(), Fault> {
+    if intake.recorder.history().events() != 0 {
+        return fault(tree.node(node).at as usize, "what objects hold at first must be said before the first event");
+    }
+    let value = intake.value(tree, text, node);
+    intake.initial(value);
+    Ok(())
+}

@@ -1,0 +1,600 @@
+//! What the fields of an operation mean, for every syntax: events from trees into a [`Recorder`].
+//!
+//! Whatever is not taken as it stands is counted: what is left out in [`Understood::skipped`], what is taken in another sense
+//! in [`Understood::remarks`].
+
+use super::tree::{Tree, What};
+use super::{Fail, Format, Keys, Nil, Settings, Understood};
+use crate::history::recorder::Step;
+use crate::history::{Condition, Datum, End, Function, OpId, Recorder, Request, UNTOLD_REVISION, Value};
+use hashbrown::HashMap;
+
+/// Something that cannot come here: where in the form, and what.
+#[derive(Debug)]
+pub struct Fault {
+    pub at: usize,
+    pub what: String,
+}
+
+pub fn fault<T>(at: usize, what: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault { at, what: what.into() })
+}
+
+/// What kind of event it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Type {
+    Invoke,
+    Ok,
+    Refused,
+    Fail,
+    Info,
+}
+
+impl Type {
+    pub fn named(name: &str) -> Option<Type> {
+        match name {
+            "invoke" => Some(Type::Invoke),
+            "ok" => Some(Type::Ok),
+            "refused" => Some(Type::Refused),
+            "fail" => Some(Type::Fail),
+            "info" => Some(Type::Info),
+            _ => None,
+        }
+    }
+}
+
+/// What a name asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    Plain(Function),
+    /// A write of the second of two values where the first is.
+    Cas,
+    /// An addition of the negative.
+    Subtract,
+}
+
+fn named(name: &str) -> Option<Asked> {
+    Some(Asked::Plain(match name {
+        "read" | "get" | "r" => Function::Read,
+        "write" | "put" | "w" => Function::Write,
+        "cas" | "compare-and-set" | "compare_and_set" => return Some(Asked::Cas),
+        "delete" | "del" => Function::Delete,
+        "append" => Function::Append,
+        "add" | "inc" | "increment" => Function::Add,
+        "dec" | "decrement" => return Some(Asked::Subtract),
+        "remove" => Function::Remove,
+        "contains" => Function::Contains,
+        "enqueue" | "push" => Function::Enqueue,
+        "dequeue" | "pop" => Function::Dequeue,
+        "acquire" | "lock" => Function::Acquire,
+        "release" | "unlock" => Function::Release,
+        "next" | "generate" => Function::Next,
+        "txn" | "transaction" => Function::Txn,
+        _ => return None,
+    }))
+}
+
+/// An event before it is understood; fields are nodes of a tree.
+#[derive(Clone, Copy, Default)]
+pub struct Event {
+    pub time: u64,
+    pub f: Option<usize>,
+    pub key: Option<usize>,
+    pub value: Option<usize>,
+    pub revision: Option<usize>,
+    pub when: Option<usize>,
+    /// Where the event and its process stand in the form.
+    pub at: usize,
+    pub process_at: usize,
+}
+
+/// Which settings stand fast.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    pub keys: bool,
+    pub initial: bool,
+}
+
+/// Takes events in.
+pub struct Intake {
+    pub recorder: Recorder,
+    pub understood: Understood,
+    pub settings: Settings,
+    format: Format,
+    told: Told,
+    /// Where [`Settings::keys`] was found out.
+    keys_line: u64,
+    open: HashMap<u32, OpId>,
+    /// Of the form that is taken in.
+    pub line: u64,
+    values: Vec<Value>,
+}
+
+/// A step of a transaction, with its list as a range.
+struct Micro {
+    f: Function,
+    key: Value,
+    value: Value,
+    list: Option<(usize, usize)>,
+}
+
+impl Intake {
+    pub fn new(format: Format, settings: Settings, told: Told) -> Intake {
+        Intake {
+            recorder: Recorder::default(),
+            understood: Understood::default(),
+            settings,
+            format,
+            told,
+            keys_line: 0,
+            open: HashMap::new(),
+            line: 0,
+            values: Vec::new(),
+        }
+    }
+
+    /// What every object holds at first, unless it was told otherwise.
+    pub fn initial(&mut self, value: Value) {
+        if !self.told.initial {
+            self.recorder.initial(value);
+            self.settings.initial = self.recorder.history().show(value);
+        }
+    }
+
+    /// Counts something that is left out.
+    pub fn skip(&mut self, what: &str) {
+        super::count(&mut self.understood.skipped, what, self.line);
+    }
+
+    /// Counts something that is taken in another sense than it could have.
+    pub fn remark(&mut self, what: &str) {
+        super::count(&mut self.understood.remarks, what, self.line);
+    }
+
+    /// Takes an event of a client.
+    pub fn take(&mut self, tree: &Tree, text: &str, process: u32, kind: Type, event: &Event) -> Result<(), Fault> {
+        self.recorder.at_line(u32::try_from(self.line).unwrap_or(u32::MAX));
+        if self.recorder.is_full() {
+            return fault(event.at, "the history is longer than 2^32 - 2 events, or has too many values");
+        }
+        self.understood.events += 1;
+        if kind == Type::Invoke {
+            let call = Call { intake: self, tree, text, event };
+            return call.invoke(process);
+        }
+        let Some(op) = self.open.remove(&process) else {
+            return fault(event.process_at, format!("process {process} returns, but has no operation open"));
+        };
+        Call { intake: self, tree, text, event }.complete(op, kind)
+    }
+
+    /// The value of a node.
+    pub fn value(&mut self, tree: &Tree, text: &str, node: usize) -> Value {
+        match tree.node(node).what {
+            What::Nil => Value::NIL,
+            What::Bool(yes) => self.recorder.value(Datum::Bool(yes)),
+            What::Int(n) => self.recorder.value(Datum::Int(n)),
+            What::Text(span) => self.recorder.value(Datum::Text(tree.text(span, text))),
+            What::Symbol(span) => self.recorder.value(Datum::Symbol(tree.text(span, text))),
+            What::List(_) | What::Set(_) => {
+                let (start, end) = self.elements(tree, text, node);
+                let list: Vec<Value> = self.values.drain(start..end).collect();
+                self.recorder.value(Datum::List(&list))
+            }
+            What::Map(_) | What::Tagged(_) => {
+                let canonical = self.canonical(tree, text, node);
+                self.recorder.value(Datum::Symbol(&canonical))
+            }
+        }
+    }
+
+    /// The elements of a list, or of a set in one order, at the end of `values`.
+    fn elements(&mut self, tree: &Tree, text: &str, list: usize) -> (usize, usize) {
+        let elements: Vec<Value> = tree.content(list).map(|node| self.value(tree, text, node)).collect();
+        let start = self.values.len();
+        self.values.extend(elements);
+        if matches!(tree.node(list).what, What::Set(_)) {
+            self.values[start..].sort_unstable();
+            // Equal elements of a set are one.
+            let mut unique = self.values.split_off(start);
+            unique.dedup();
+            self.values.extend(unique);
+        }
+        (start, self.values.len())
+    }
+
+    /// The one spelling of a map or tagged form.
+    fn canonical(&mut self, tree: &Tree, text: &str, node: usize) -> String {
+        let shown = tree.content(node).map(|part| {
+            let value = self.value(tree, text, part);
+            self.recorder.history().values().show(value, true)
+        });
+        let shown: Vec<String> = shown.collect();
+        if let What::Tagged(_) = tree.node(node).what {
+            return shown.join(" ");
+        }
+        let mut entries: Vec<String> = shown.chunks(2).map(|entry| entry.join(" ")).collect();
+        entries.sort_unstable();
+        format!("{{{}}}", entries.join(", "))
+    }
+
+    /// Whether a node has this value, without making it one.
+    fn is(&mut self, tree: &Tree, text: &str, node: usize, value: Value) -> bool {
+        match (tree.node(node).what, self.recorder.history().datum(value)) {
+            (What::Text(span), datum) => datum == Datum::Text(tree.text(span, text)),
+            (What::Symbol(span), datum) => datum == Datum::Symbol(tree.text(span, text)),
+            (What::Int(n), datum) => datum == Datum::Int(n),
+            _ => self.value(tree, text, node) == value,
+        }
+    }
+}
+
+/// One event that is being taken in.
+struct Call<'a> {
+    intake: &'a mut Intake,
+    tree: &'a Tree,
+    text: &'a str,
+    event: &'a Event,
+}
+
+impl Call<'_> {
+    fn at(&self, node: usize) -> usize {
+        self.tree.node(node).at as usize
+    }
+
+    fn place(&self, field: Option<usize>) -> usize {
+        field.map_or(self.event.at, |node| self.at(node))
+    }
+
+    fn is_nil(&self, node: usize) -> bool {
+        self.tree.node(node).what == What::Nil
+    }
+
+    fn value(&mut self, node: usize) -> Value {
+        self.intake.value(self.tree, self.text, node)
+    }
+
+    /// The name of the function; `None`: nothing, or `nil`.
+    fn name(&self) -> Result<Option<&str>, Fault> {
+        let Some(node) = self.event.f else { return Ok(None) };
+        match self.tree.node(node).what {
+            What::Nil => Ok(None),
+            What::Text(span) | What::Symbol(span) => {
+                let name = self.tree.text(span, self.text);
+                Ok(Some(name.strip_prefix(':').unwrap_or(name)))
+            }
+            _ => fault(self.at(node), "expected the name of a function"),
+        }
+    }
+
+    /// Whether the value looks like a transaction: a list of lists that begin with a name.
+    fn looks_like_txn(&self) -> bool {
+        self.event.value.is_some_and(|value| {
+            matches!(self.tree.node(value).what, What::List(_))
+                && self.tree.content(value).all(|step| {
+                    matches!(self.tree.node(step).what, What::List(_))
+                        && matches!(
+                            self.tree.content(step).next().map(|first| self.tree.node(first).what),
+                            Some(What::Symbol(_) | What::Text(_))
+                        )
+                })
+        })
+    }
+
+    fn invoke(mut self, process: u32) -> Result<(), Fault> {
+        if let Some(&op) = self.intake.open.get(&process) {
+            let since = self.intake.recorder.history();
+            let called = since.operation(op).called;
+            let place = since.line(called).map_or(format!("event {called}"), |line| format!("line {line}"));
+            let what = format!("process {process} calls, but its operation of {place} is still open");
+            return fault(self.event.process_at, what);
+        }
+        if let Some(node) = self.event.revision {
+            return fault(self.at(node), "a call has no revision; a condition on it is \"if\":{\"rev\":…}");
+        }
+        let asked = match self.name()? {
+            None if self.looks_like_txn() => Asked::Plain(Function::Txn),
+            None => return fault(self.place(self.event.f), "expected \"f\", what is called: read, write, cas, …"),
+            Some(name) => match named(name) {
+                Some(asked) => asked,
+                None => {
+                    let name = name.to_owned();
+                    match self.intake.recorder.other(&name) {
+                        Some(f) => Asked::Plain(f),
+                        None => return fault(self.place(self.event.f), "more than 256 functions of no known name"),
+                    }
+                }
+            },
+        };
+        let op = if asked == Asked::Plain(Function::Txn) {
+            let steps = self.steps(false)?;
+            self.with_steps(&steps, |recorder, time, steps| recorder.begin_txn(process, time, steps))
+        } else {
+            self.find_out_keys(asked);
+            let (key, value) = self.key_and_value()?;
+            let key = key.map_or(Value::NIL, |key| self.value(key));
+            let request = self.request(asked, value)?;
+            self.intake.recorder.begin(process, self.event.time, key, request)
+        };
+        self.intake.open.insert(process, op);
+        Ok(())
+    }
+
+    /// Decides at the first call what nobody told. Whether keys are in values: if it has no key and its value is a pair (of a cas: of a key and
+    /// a pair).
+    fn find_out_keys(&mut self, asked: Asked) {
+        if !self.intake.told.initial && self.intake.format == Format::Edn && self.event.key.is_some() {
+            // Porcupine's key-value log.
+            if let Ok(Some("get" | "put" | "append")) = self.name() {
+                let empty = self.intake.recorder.value(Datum::Text(""));
+                self.intake.initial(empty);
+            }
+            self.intake.told.initial = true;
+        }
+        if self.intake.told.keys {
+            return;
+        }
+        self.intake.told.keys = true;
+        self.intake.keys_line = self.intake.line;
+        let pair = self.event.value.and_then(|value| self.tree.pair(value));
+        let keyed = pair.is_some_and(|(_, value)| asked != Asked::Cas || self.tree.pair(value).is_some());
+        if keyed && self.event.key.is_none() {
+            self.intake.settings.keys = Keys::InValue;
+        }
+    }
+
+    fn key_and_value(&self) -> Result<(Option<usize>, Option<usize>), Fault> {
+        if self.intake.settings.keys == Keys::Field {
+            return Ok((self.event.key, self.event.value));
+        }
+        match self.event.value.and_then(|value| self.tree.pair(value)) {
+            Some((key, value)) => Ok((Some(key), Some(value))),
+            None => {
+                let line = self.intake.keys_line;
+                let why = if line == 0 { "as was asked for".to_owned() } else { format!("as on line {line}") };
+                fault(self.place(self.event.value), format!("expected a value that is a pair of key and value, {why}"))
+            }
+        }
+    }
+
+    fn request(&mut self, asked: Asked, value: Option<usize>) -> Result<Request, Fault> {
+        let when = self.condition()?;
+        let told = value.filter(|&node| !self.is_nil(node));
+        let f = match asked {
+            Asked::Cas => return self.cas(value, when),
+            Asked::Subtract => Function::Add,
+            Asked::Plain(f) => f,
+        };
+        let conditional = matches!(f, Function::Write | Function::Delete);
+        if let Some(node) = self.event.when.filter(|_| !conditional) {
+            return fault(self.at(node), "only writes and deletes have conditions");
+        }
+        let arg = match f {
+            Function::Read | Function::Next | Function::Dequeue => {
+                if told.is_some() {
+                    self.intake.remark("values on calls that take none: not looked at");
+                }
+                Value::UNTOLD
+            }
+            Function::Write => match value {
+                Some(node) => self.value(node),
+                None => return fault(self.place(self.event.f), "a write needs a value, what to write"),
+            },
+            Function::Append | Function::Enqueue | Function::Add | Function::Remove | Function::Contains => match told {
+                Some(node) if asked == Asked::Subtract => self.negative(node)?,
+                Some(node) => self.value(node),
+                None if f == Function::Add => {
+                    let one = if asked == Asked::Subtract { -1 } else { 1 };
+                    self.intake.recorder.value(Datum::Int(one))
+                }
+                None => return fault(self.place(self.event.f), "this function needs a value"),
+            },
+            _ => told.map_or(Value::UNTOLD, |node| self.value(node)),
+        };
+        Ok(Request { f, arg, when })
+    }
+
+    fn negative(&mut self, node: usize) -> Result<Value, Fault> {
+        match self.tree.node(node).what {
+            What::Int(n) if n != i64::MIN => Ok(self.intake.recorder.value(Datum::Int(-n))),
+            _ => fault(self.at(node), "expected a whole number to subtract"),
+        }
+    }
+
+    fn cas(&mut self, value: Option<usize>, when: Condition) -> Result<Request, Fault> {
+        let Some((from, to)) = value.and_then(|value| self.tree.pair(value)) else {
+            return fault(self.place(value.or(self.event.f)), "a cas needs a value that is a pair, [from to]");
+        };
+        if when.value.is_some() {
+            return fault(self.place(self.event.when), "a cas compares with one value, that in its pair");
+        }
+        let (from, arg) = (self.value(from), self.value(to));
+        Ok(Request { f: Function::Write, arg, when: Condition { value: Some(from), ..when } })
+    }
+
+    fn condition(&mut self) -> Result<Condition, Fault> {
+        let mut when = Condition::ALWAYS;
+        let Some(map) = self.event.when else { return Ok(when) };
+        if !matches!(self.tree.node(map).what, What::Map(_)) {
+            return fault(self.at(map), "expected conditions as {\"exists\":…,\"value\":…,\"rev\":…}");
+        }
+        let parts: Vec<usize> = self.tree.content(map).collect();
+        for part in parts.chunks_exact(2) {
+            let name = match self.tree.node(part[0]).what {
+                What::Text(span) | What::Symbol(span) => self.tree.text(span, self.text).trim_start_matches(':'),
+                _ => "",
+            };
+            match (name, self.tree.node(part[1]).what) {
+                ("exists", What::Bool(yes)) => when.exists = Some(yes),
+                ("exists", _) => return fault(self.at(part[1]), "expected true or false"),
+                ("value", _) => when.value = Some(self.value(part[1])),
+                ("rev", What::Int(n)) => when.revision = Some(n),
+                ("rev", _) => return fault(self.at(part[1]), "expected a revision, or -1 for a missing key"),
+                _ => return fault(self.at(part[0]), "expected one of the conditions exists, value, rev"),
+            }
+        }
+        Ok(when)
+    }
+
+    fn complete(mut self, op: OpId, kind: Type) -> Result<(), Fault> {
+        let call = *self.intake.recorder.history().operation(op);
+        self.same_function(call.f, call.compare != Value::UNTOLD, call.called)?;
+        if let Some(node) = self.event.when {
+            return fault(self.at(node), "conditions belong to the call, not to its return");
+        }
+        let time = self.event.time;
+        if call.f == Function::Txn {
+            return self.complete_txn(op, kind);
+        }
+        let (key, value) = match kind {
+            Type::Ok | Type::Refused => self.key_and_value()?,
+            // What clients put into the value of an error is anything.
+            _ => (self.event.key, None),
+        };
+        if let Some(node) = key {
+            let called_with = self.intake.recorder.history().key_value(call.key);
+            if !self.intake.is(self.tree, self.text, node, called_with) {
+                let what = format!("another key than its call has, event {}", call.called);
+                return fault(self.at(node), what);
+            }
+        }
+        let revision = self.revision(kind)?;
+        let (end, reply) = match kind {
+            Type::Ok => self.answer(call.f, call.arg, call.compare != Value::UNTOLD, value)?,
+            Type::Refused if call.f == Function::Read => {
+                return fault(self.event.at, "a read cannot be refused");
+            }
+            Type::Refused => (End::Refused, value.map_or(Value::UNTOLD, |node| self.value(node))),
+            Type::Fail if call.compare != Value::UNTOLD && self.intake.settings.fail == Fail::Refused => {
+                (End::Refused, Value::UNTOLD)
+            }
+            Type::Fail => (End::Fail, Value::UNTOLD),
+            Type::Info | Type::Invoke => (End::Info, Value::UNTOLD),
+        };
+        if let (Some(_), Value::NIL) = (revision, reply) {
+            return fault(self.place(self.event.revision), "a missing key has no revision");
+        }
+        self.intake.recorder.end(op, time, end, reply, revision);
+        Ok(())
+    }
+
+    /// What an `ok` says.
+    fn answer(&mut self, f: Function, arg: Value, cas: bool, value: Option<usize>) -> Result<(End, Value), Fault> {
+        let nil = value.is_none_or(|node| self.is_nil(node));
+        match f {
+            Function::Read => {
+                if value.is_none() && self.intake.format == Format::JsonLines {
+                    return fault(self.event.at, "what was read is missing: \"value\", null for nothing");
+                }
+                if nil && self.intake.settings.nil == Nil::Unknown {
+                    self.intake.remark("reads answered nil: what they saw counts as not known");
+                    return Ok((End::Info, Value::UNTOLD));
+                }
+                Ok((End::Ok, value.map_or(Value::NIL, |node| self.value(node))))
+            }
+            Function::Dequeue => Ok((End::Ok, value.map_or(Value::NIL, |node| self.value(node)))),
+            Function::Contains => match value.map(|node| self.tree.node(node).what) {
+                Some(What::Bool(yes)) => Ok((End::Ok, if yes { Value::TRUE } else { Value::FALSE })),
+                _ => fault(self.place(value), "expected true or false, whether the set contains it"),
+            },
+            // Jepsen's clients repeat what was asked.
+            _ => match value {
+                Some(node) if !nil && !cas && !self.intake.is(self.tree, self.text, node, arg) => {
+                    if matches!(f, Function::Write | Function::Delete) {
+                        self.intake.remark("answers of writes with another value than the call's: not looked at");
+                        return Ok((End::Ok, Value::UNTOLD));
+                    }
+                    Ok((End::Ok, self.value(node)))
+                }
+                _ => Ok((End::Ok, Value::UNTOLD)),
+            },
+        }
+    }
+
+    fn same_function(&self, f: Function, compares: bool, called: u32) -> Result<(), Fault> {
+        let Some(name) = self.name()? else { return Ok(()) };
+        let same = match named(name) {
+            Some(Asked::Plain(g)) => g == f,
+            Some(Asked::Cas) => f == Function::Write && compares,
+            Some(Asked::Subtract) => f == Function::Add,
+            None => self.intake.recorder.history().function(f) == name,
+        };
+        if same {
+            return Ok(());
+        }
+        let function = self.intake.recorder.history().function(f);
+        fault(self.place(self.event.f), format!("returns from {name}, but called {function} at event {called}"))
+    }
+
+    fn revision(&self, kind: Type) -> Result<Option<u32>, Fault> {
+        let Some(node) = self.event.revision else { return Ok(None) };
+        match (kind, self.tree.node(node).what) {
+            (Type::Fail | Type::Info | Type::Invoke, _) => fault(self.at(node), "no revision belongs here"),
+            // No history has so many modifications: such a revision is as wrong as any other that is too large.
+            (_, What::Int(n)) if n >= 0 => Ok(Some(u32::try_from(n).unwrap_or(u32::MAX).min(UNTOLD_REVISION - 1))),
+            (_, What::Nil) => Ok(None),
+            _ => fault(self.at(node), "expected a revision, a whole number from 0"),
+        }
+    }
+
+    fn complete_txn(mut self, op: OpId, kind: Type) -> Result<(), Fault> {
+        let end = match kind {
+            Type::Ok => End::Ok,
+            Type::Fail => End::Fail,
+            Type::Refused => return fault(self.event.at, "a transaction cannot be refused: it fails"),
+            Type::Info | Type::Invoke => End::Info,
+        };
+        if end == End::Ok && self.event.value.is_some_and(|value| !self.is_nil(value)) {
+            let steps = self.steps(true)?;
+            self.with_steps(&steps, |recorder, time, steps| recorder.end_txn(op, time, end, Some(steps)));
+        } else {
+            self.intake.recorder.end_txn(op, self.event.time, end, None);
+        }
+        Ok(())
+    }
+
+    /// The steps in the value; `told`: what reads found is known, be it nothing.
+    fn steps(&mut self, told: bool) -> Result<Vec<Micro>, Fault> {
+        let example = "expected a transaction as [[\"append\" k v] [\"r\" k nil] [\"w\" k v]]";
+        let list = self.event.value.filter(|&node| matches!(self.tree.node(node).what, What::List(_)));
+        let Some(list) = list else { return fault(self.place(self.event.value), example) };
+        let mut steps = Vec::new();
+        for step in self.tree.content(list).collect::<Vec<usize>>() {
+            if !matches!(self.tree.node(step).what, What::List(_)) {
+                return fault(self.at(step), example);
+            }
+            let parts: Vec<usize> = self.tree.content(step).take(4).collect();
+            let name = match parts.first().map(|&first| self.tree.node(first).what) {
+                Some(What::Symbol(span) | What::Text(span)) => self.tree.text(span, self.text).trim_start_matches(':'),
+                _ => return fault(self.at(step), example),
+            };
+            let f = match (named(name), parts.len()) {
+                (Some(Asked::Plain(f @ Function::Read)), 2 | 3) => f,
+                (Some(Asked::Plain(f @ (Function::Write | Function::Append))), 3) => f,
+                _ => return fault(self.at(step), "expected a step: append, r or w, with a key and a value"),
+            };
+            let key = self.value(parts[1]);
+            let (value, list) = match parts.get(2) {
+                Some(&node) if f != Function::Read => (self.value(node), None),
+                Some(&node) if told => match self.tree.node(node).what {
+                    What::List(_) | What::Set(_) => {
+                        (Value::UNTOLD, Some(self.intake.elements(self.tree, self.text, node)))
+                    }
+                    _ => (self.value(node), None),
+                },
+                _ => (Value::UNTOLD, None),
+            };
+            steps.push(Micro { f, key, value, list });
+        }
+        Ok(steps)
+    }
+
+    fn with_steps<T>(&mut self, steps: &[Micro], record: impl FnOnce(&mut Recorder, u64, &[Step<'_>]) -> T) -> T {
+        let Intake { recorder, values, .. } = &mut *self.intake;
+        let list = |micro: &Micro| micro.list.map(|(start, end)| &values[start..end]);
+        let steps = steps.iter().map(|micro| Step { f: micro.f, key: micro.key, value: micro.value, list: list(micro) });
+        let result = record(recorder, self.event.time, &steps.collect::<Vec<_>>());
+        values.clear();
+        result
+    }
+}
