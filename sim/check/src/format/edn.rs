@@ -74,7 +74,7 @@ fn is_end(byte: u8) -> bool {
 
 impl Reader<'_, '_> {
     fn bad<T>(&self, at: usize, what: impl Into<String>) -> Result<T, Stop> {
-        Err(Stop::Bad { at, what: what.into() })
+        Stop::bad(at, what)
     }
 
     /// Past space, commas and comments.

@@ -1,10 +1,10 @@
 //! Histories that are forms: JSON objects and EDN maps, bare or in one array, vector or list.
 
 use super::edn::{self, Item};
-use super::intake::{Event, Fault, Intake, Type, fault};
+use super::intake::{Event, Intake, Type, fault};
 use super::json;
 use super::source::Source;
-use super::tree::{Stop, Tree, What};
+use super::tree::{Fault, Stop, Tree, What};
 use super::{Error, Format};
 
 /// Reads all forms of a source.
@@ -14,9 +14,19 @@ pub fn read(source: &mut Source, format: Format, intake: &mut Intake) -> Result<
     let mut within: Option<(u8, u64)> = None;
     let mut after = false;
     loop {
+        if format == Format::JsonLines && !after {
+            let mut fields = Fields::default();
+            if let Some(end) = usual(source.rest(), &mut tree, &mut fields) {
+                intake.line = source.line();
+                let taken = operation(&tree, source.rest(), 0, format, &mut fields, intake);
+                taken.map_err(|fault| source.malformed(fault.at, fault.what))?;
+                source.consume(end);
+                continue;
+            }
+        }
         let (end, item) = match next(source, format, &mut tree) {
             Ok(found) => found,
-            Err(Stop::Bad { at, what }) => return Err(source.malformed(at, what)),
+            Err(Stop::Bad(fault)) => return Err(source.malformed(fault.at, fault.what)),
             Err(Stop::More) if source.more()? => continue,
             Err(Stop::More) => {
                 let end = source.rest().len();
@@ -35,7 +45,7 @@ pub fn read(source: &mut Source, format: Format, intake: &mut Intake) -> Result<
             },
             Item::Form => {
                 intake.line = source.line();
-                let taken = operation(&tree, source.rest(), format, intake);
+                let taken = form(&tree, source.rest(), format, intake);
                 taken.map_err(|fault| source.malformed(fault.at, fault.what))?;
             }
         }
@@ -65,25 +75,86 @@ fn next(source: &mut Source, format: Format, tree: &mut Tree) -> Result<(usize, 
         Some(b']') => Ok((1, Item::Close(b']'))),
         Some(b'{') => {
             tree.clear();
-            Ok((json::value(text, 0, tree)?, Item::Form))
+            Ok((json::value(text, 0, 0, tree)?, Item::Form))
         }
-        Some(_) => Err(Stop::Bad { at: 0, what: "not an event: expected {\"process\":…,\"type\":…,\"f\":…".to_owned() }),
+        Some(_) => Stop::bad(0, "not an event: expected {\"process\":…,\"type\":…,\"f\":…"),
     }
+}
+
+/// Reads an object as nearly all are written, with the names of events, no name twice and no space but between objects, and
+/// puts its fields where they belong. `None`: it takes the long way, from the beginning.
+fn usual(text: &str, tree: &mut Tree, fields: &mut Fields) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let start = usize::from(bytes.first() == Some(&b'\n'));
+    if bytes.get(start) != Some(&b'{') {
+        return None;
+    }
+    tree.clear();
+    tree.push(start, What::Map(0));
+    let mut at = start + 1;
+    loop {
+        let name = at + 1;
+        let length = bytes.get(name..)?.iter().take(9).position(|&byte| byte == b'"')?;
+        let value = name + length + 2;
+        if (bytes[at], *bytes.get(value - 1)?) != (b'"', b':') {
+            return None;
+        }
+        let field = fields.field(&text[name..name + length]).filter(|field| field.is_none())?;
+        *field = Some(tree.len());
+        at = match json::plain(bytes, value) {
+            Some((what, end)) => {
+                tree.push(value, what);
+                end
+            }
+            None => json::value(text, value, 1, tree).ok()?,
+        };
+        match bytes.get(at)? {
+            b',' => at += 1,
+            b'}' => break,
+            _ => return None,
+        }
+    }
+    tree.close(0);
+    Some(at + 1)
 }
 
 /// The fields of an operation, as nodes.
 #[derive(Default)]
 struct Fields {
+    position: Option<usize>,
     index: Option<usize>,
     time: Option<usize>,
     process: Option<usize>,
     kind: Option<usize>,
     initial: Option<usize>,
+    error: Option<usize>,
     event: Event,
 }
 
-/// Takes an operation map in.
-fn operation(tree: &Tree, text: &str, format: Format, intake: &mut Intake) -> Result<(), Fault> {
+impl Fields {
+    /// The field of this name.
+    #[inline]
+    fn field(&mut self, name: &str) -> Option<&mut Option<usize>> {
+        Some(match name {
+            "i" => &mut self.position,
+            "index" => &mut self.index,
+            "t" | "time" => &mut self.time,
+            "p" | "process" => &mut self.process,
+            "type" => &mut self.kind,
+            "f" => &mut self.event.f,
+            "k" | "key" => &mut self.event.key,
+            "v" | "value" => &mut self.event.value,
+            "rev" | "revision" => &mut self.event.revision,
+            "if" => &mut self.event.when,
+            "initial" => &mut self.initial,
+            "error" => &mut self.error,
+            _ => return None,
+        })
+    }
+}
+
+/// Takes a form in, which must be an operation.
+fn form(tree: &Tree, text: &str, format: Format, intake: &mut Intake) -> Result<(), Fault> {
     let root = match tree.node(0).what {
         // A record: its tag says nothing new.
         What::Tagged(_) => 2,
@@ -92,33 +163,6 @@ fn operation(tree: &Tree, text: &str, format: Format, intake: &mut Intake) -> Re
     if !matches!(tree.node(root).what, What::Map(_)) {
         return fault(tree.node(root).at as usize, "expected an operation: a map");
     }
-    let fields = fields(tree, text, root, intake)?;
-    let place = |node: Option<usize>| tree.node(node.unwrap_or(root)).at as usize;
-    if let (None, None, Some(node)) = (fields.kind, fields.process, fields.initial) {
-        return initial(tree, text, node, intake);
-    }
-    if let Some(node) = fields.index
-        && format == Format::JsonLines
-    {
-        position(tree, text, node, intake)?;
-    }
-    let Some(kind) = fields.kind else { return fault(place(None), "expected \"type\": invoke, ok, fail or info") };
-    let Some(process) = process(tree, text, format, &fields, intake)? else { return Ok(()) };
-    let kind = match tree.node(kind).what {
-        What::Text(span) | What::Symbol(span) => Type::named(tree.text(span, text).trim_start_matches(':')),
-        _ => None,
-    };
-    let Some(kind) = kind else {
-        return fault(place(fields.kind), "expected one of the types invoke, ok, refused, fail, info");
-    };
-    let mut event = fields.event;
-    event.time = time(tree, fields.time, intake);
-    event.at = place(None);
-    event.process_at = place(fields.process);
-    intake.take(tree, text, process, kind, &event)
-}
-
-fn fields(tree: &Tree, text: &str, root: usize, intake: &mut Intake) -> Result<Fields, Fault> {
     let mut fields = Fields::default();
     let mut name = root + 1;
     let end = tree.next(root);
@@ -129,34 +173,47 @@ fn fields(tree: &Tree, text: &str, root: usize, intake: &mut Intake) -> Result<F
             What::Symbol(span) => tree.text(span, text).trim_start_matches(':'),
             _ => "",
         };
-        let field = match known {
-            "i" | "index" => &mut fields.index,
-            "t" | "time" => &mut fields.time,
-            "p" | "process" => &mut fields.process,
-            "type" => &mut fields.kind,
-            "f" => &mut fields.event.f,
-            "k" | "key" => &mut fields.event.key,
-            "v" | "value" => &mut fields.event.value,
-            "rev" | "revision" => &mut fields.event.revision,
-            "if" => &mut fields.event.when,
-            "initial" => &mut fields.initial,
-            "error" => {
-                name = tree.next(value);
-                continue;
-            }
-            other => {
-                intake.skip(&format!("fields that mean nothing here: {other}"));
-                name = tree.next(value);
-                continue;
-            }
-        };
-        if field.is_some() {
-            return fault(tree.node(name).at as usize, format!("{known} stands here twice"));
+        match fields.field(known) {
+            Some(field @ None) => *field = Some(value),
+            Some(_) => return fault(tree.node(name).at as usize, format!("{known} stands here twice")),
+            None => intake.skip(&format!("fields that mean nothing here: {known}")),
         }
-        *field = Some(value);
         name = tree.next(value);
     }
-    Ok(fields)
+    operation(tree, text, root, format, &mut fields, intake)
+}
+
+/// Takes an operation in.
+fn operation(
+    tree: &Tree,
+    text: &str,
+    root: usize,
+    format: Format,
+    fields: &mut Fields,
+    intake: &mut Intake,
+) -> Result<(), Fault> {
+    let place = |node: Option<usize>| tree.node(node.unwrap_or(root)).at as usize;
+    if let (None, None, Some(node)) = (fields.kind, fields.process, fields.initial) {
+        return initial(tree, text, node, intake);
+    }
+    if let Some(node) = fields.position
+        && format == Format::JsonLines
+    {
+        position(tree, node, intake)?;
+    }
+    let Some(kind) = fields.kind else { return fault(place(None), "expected \"type\": invoke, ok, fail or info") };
+    let Some(process) = process(tree, text, format, fields, intake)? else { return Ok(()) };
+    let kind = match tree.node(kind).what {
+        What::Text(span) | What::Symbol(span) => Type::named(tree.text(span, text).trim_start_matches(':')),
+        _ => None,
+    };
+    let Some(kind) = kind else {
+        return fault(place(fields.kind), "expected one of the types invoke, ok, refused, fail, info");
+    };
+    fields.event.time = time(tree, fields.time, intake);
+    fields.event.at = place(None);
+    fields.event.process_at = place(fields.process);
+    intake.take(tree, text, process, kind, &fields.event)
 }
 
 /// The client; `None`: none, and the operation is left out.
@@ -189,17 +246,14 @@ fn process(
     }
 }
 
-/// Checks the position that our own format may give. Jepsen's `index` counts operations that are not here, too.
-fn position(tree: &Tree, text: &str, node: usize, intake: &Intake) -> Result<(), Fault> {
-    let name = tree.node(node - 1);
-    if !matches!(name.what, What::Text(span) if tree.text(span, text) == "i") {
-        return Ok(());
-    }
+/// Checks the position that our own format may give.
+fn position(tree: &Tree, node: usize, intake: &Intake) -> Result<(), Fault> {
     let expected = i64::from(intake.recorder.history().events());
+    let at = tree.node(node).at as usize;
     match tree.node(node).what {
         What::Int(n) if n == expected => Ok(()),
-        What::Int(n) => fault(name.at as usize, format!("event {n} where {expected} was expected: positions have no gaps")),
-        _ => fault(tree.node(node).at as usize, "expected the position of the event, a whole number"),
+        What::Int(n) => fault(at, format!("event {n} where {expected} was expected: positions have no gaps")),
+        _ => fault(at, "expected the position of the event, a whole number"),
     }
 }
 

@@ -3,18 +3,11 @@
 //! Whatever is not taken as it stands is counted: what is left out in [`Understood::skipped`], what is taken in another sense
 //! in [`Understood::remarks`].
 
-use super::tree::{Tree, What};
+use super::tree::{Fault, Tree, What};
 use super::{Fail, Format, Keys, Nil, Settings, Understood};
 use crate::history::recorder::Step;
 use crate::history::{Condition, Datum, End, Function, OpId, Recorder, Request, UNTOLD_REVISION, Value};
 use hashbrown::HashMap;
-
-/// Something that cannot come here: where in the form, and what.
-#[derive(Debug)]
-pub struct Fault {
-    pub at: usize,
-    pub what: String,
-}
 
 pub fn fault<T>(at: usize, what: impl Into<String>) -> Result<T, Fault> {
     Err(Fault { at, what: what.into() })

@@ -7,11 +7,33 @@
 
 use super::tree::{MAX_DEPTH, Stop, Tree, What};
 
-/// Reads the value that begins at `at`; returns where it ends.
-pub fn value(text: &str, at: usize, tree: &mut Tree) -> Result<usize, Stop> {
+/// Reads the value that begins at `at`, in so many containers; returns where it ends.
+pub fn value(text: &str, at: usize, depth: usize, tree: &mut Tree) -> Result<usize, Stop> {
     let mut reader = Reader { text, bytes: text.as_bytes(), at, tree };
-    reader.value(0)?;
+    reader.value(depth)?;
     Ok(reader.at)
+}
+
+/// A string without escapes and a whole number, where they end; `None`: it takes [`value`] to read what stands here.
+#[inline]
+pub fn plain(bytes: &[u8], at: usize) -> Option<(What, usize)> {
+    let first = *bytes.get(at)?;
+    let mut end = at + 1;
+    if first == b'"' {
+        while !matches!(bytes.get(end)?, b'"' | b'\\' | 0..0x20) {
+            end += 1;
+        }
+        return (bytes[end] == b'"').then(|| (What::Text(Tree::span(at + 1, end)), end + 1));
+    }
+    if !matches!(first, b'1'..=b'9') {
+        return None;
+    }
+    let mut n = i64::from(first - b'0');
+    while let &digit @ b'0'..=b'9' = bytes.get(end)? {
+        n = n.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
+        end += 1;
+    }
+    (end - at <= 18 && matches!(bytes[end], b',' | b'}' | b']')).then_some((What::Int(n), end))
 }
 
 /// How much comes next of what may stand between the events: space, and the commas of an array.
@@ -28,7 +50,7 @@ struct Reader<'a, 't> {
 
 impl Reader<'_, '_> {
     fn bad<T>(&self, at: usize, what: impl Into<String>) -> Result<T, Stop> {
-        Err(Stop::Bad { at, what: what.into() })
+        Stop::bad(at, what)
     }
 
     /// The next byte that is not space.
@@ -44,7 +66,13 @@ impl Reader<'_, '_> {
     }
 
     fn value(&mut self, depth: usize) -> Result<(), Stop> {
-        match self.peek()? {
+        let first = self.peek()?;
+        if let Some((what, end)) = plain(self.bytes, self.at) {
+            self.tree.push(self.at, what);
+            self.at = end;
+            return Ok(());
+        }
+        match first {
             b'"' => {
                 let (start, end, escaped) = self.string()?;
                 self.push_string(start, end, escaped)

@@ -2,9 +2,9 @@
 
 use super::Error;
 use super::edn;
-use super::intake::{Event, Fault, Intake, Type, fault};
+use super::intake::{Event, Intake, Type, fault};
 use super::source::Source;
-use super::tree::{Stop, Tree, What};
+use super::tree::{Fault, Stop, Tree, What};
 
 /// Takes every line of a source in.
 fn each_line(
@@ -87,7 +87,7 @@ pub fn log(source: &mut Source, intake: &mut Intake) -> Result<(), Error> {
         if matches!(kind, Type::Invoke | Type::Ok) {
             match edn::form(line, rest, &mut tree) {
                 Ok(found) => event.value = found.map(|_| 0),
-                Err(Stop::Bad { at, what }) => return fault(at, what),
+                Err(Stop::Bad(fault)) => return Err(*fault),
                 Err(Stop::More) => return fault(line.len(), "the line ends in the middle of the value"),
             }
         }

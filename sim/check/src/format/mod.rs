@@ -296,7 +296,7 @@ fn initially(intake: &mut Intake, format: Format, told: Option<&str>) -> Result<
     };
     let mut tree = Tree::default();
     let end = match format {
-        Format::JsonLines => json::value(&text, 0, &mut tree),
+        Format::JsonLines => json::value(&text, 0, 0, &mut tree),
         _ => edn::form(&text, 0, &mut tree).and_then(|end| end.ok_or(Stop::More)),
     };
     if !end.is_ok_and(|end| text[end..].trim().is_empty()) {

@@ -12,12 +12,20 @@ pub enum Stop {
     /// The text ends before the form does.
     More,
     /// What stands here cannot stand here.
-    Bad {
-        /// From the beginning of the text.
-        at: usize,
-        /// What is wrong and what was expected.
-        what: String,
-    },
+    Bad(Box<Fault>),
+}
+
+/// Something that cannot come here: where in the text, and what was expected.
+#[derive(Debug)]
+pub struct Fault {
+    pub at: usize,
+    pub what: String,
+}
+
+impl Stop {
+    pub fn bad<T>(at: usize, what: impl Into<String>) -> Result<T, Stop> {
+        Err(Stop::Bad(Box::new(Fault { at, what: what.into() })))
+    }
 }
 
 /// A piece of text: of the source, or unescaped in the tree's own.
