@@ -18,8 +18,8 @@ pub use call::{Call, Condition, KvOperation, Moment, Outcome, Reply, Version};
 pub use recorder::{Recorder, Request};
 pub use value::{Datum, Value, Values};
 
+use hashbrown::HashMap;
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 /// A key, as a number of its [`History`]: `0..keys()` in the order of first use.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

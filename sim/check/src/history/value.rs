@@ -109,8 +109,8 @@ pub struct Values {
     spans: Vec<Span>,
     text: String,
     lists: Vec<Value>,
-    /// Places by the hash of their datum; only looked into, never iterated.
-    index: HashTable<u32>,
+    /// Places and hashes of their data; only looked into, never iterated.
+    index: HashTable<(u32, u32)>,
 }
 
 impl Values {
@@ -133,7 +133,8 @@ impl Values {
         }
         let hash = hash(datum);
         let (spans, text, lists) = (&self.spans, &self.text, &self.lists);
-        if let Some(&place) = self.index.find(hash, |&i| read(spans[i as usize], text, lists) == datum) {
+        let same = |&(i, h): &(u32, u32)| h == hash && read(spans[i as usize], text, lists) == datum;
+        if let Some(&(place, _)) = self.index.find(spread(hash), same) {
             return Value(INTERNED + place);
         }
         let place = self.spans.len() as u32;
@@ -156,8 +157,7 @@ impl Values {
             Datum::Nil | Datum::Untold | Datum::Bool(_) => return Value::NIL,
         };
         self.spans.push(Span { start: start as u64, length: length as u32, kind });
-        let (spans, text, lists) = (&self.spans, &self.text, &self.lists);
-        self.index.insert_unique(hash, place, |&i| self::hash(read(spans[i as usize], text, lists)));
+        self.index.insert_unique(spread(hash), (place, hash), |&(_, hash)| spread(hash));
         Value(INTERNED + place)
     }
 
@@ -171,8 +171,8 @@ impl Values {
             Datum::Bool(false) => Some(Value::FALSE),
             Datum::Int(n) if u32::try_from(n).is_ok_and(|n| n < INTERNED) => Value::small(n as u32),
             _ => {
-                let found = |&i: &u32| read(self.spans[i as usize], &self.text, &self.lists) == datum;
-                self.index.find(hash(datum), found).map(|&place| Value(INTERNED + place))
+                let found = |&(i, _): &(u32, u32)| read(self.spans[i as usize], &self.text, &self.lists) == datum;
+                self.index.find(spread(hash(datum)), found).map(|&(place, _)| Value(INTERNED + place))
             }
         }
     }
@@ -244,8 +244,13 @@ fn read<'a>(span: Span, text: &'a str, lists: &'a [Value]) -> Datum<'a> {
     }
 }
 
-fn hash(datum: Datum<'_>) -> u64 {
-    match datum {
+/// A table's hash of a datum's: so growing the table needs no look at the data.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn hash(datum: Datum<'_>) -> u32 {
+    let hash = match datum {
         Datum::Text(text) => xxh3_64(text.as_bytes()),
         Datum::Symbol(text) => !xxh3_64(text.as_bytes()),
         Datum::Int(n) => xxh3_64(&n.to_le_bytes()).rotate_left(1),
@@ -253,7 +258,8 @@ fn hash(datum: Datum<'_>) -> u64 {
             (hash.rotate_left(5) ^ u64::from(value.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         }),
         Datum::Nil | Datum::Untold | Datum::Bool(_) => 0,
-    }
+    };
+    (hash >> 32) as u32 ^ hash as u32
 }
 
 #[cfg(test)]
