@@ -1,11 +1,16 @@
-//! JSON lines: what is written is read back; what is malformed is located. EDN: golden.
+//! What is written is read back, in JSON and EDN; EDN for a register is golden.
 
 mod common;
+mod format_common;
 
 use common::{Rng, Shape, generate, mutate, record};
+use format_common::show;
 use proptest::prelude::*;
-use seaworthy_check::format::{export as edn, jsonl};
-use seaworthy_check::{Call, Condition, History, Options, Recorder, Reply, Version, check};
+use seaworthy_check::format::{Nil, ReadOptions, export as edn, jsonl, read};
+use seaworthy_check::history::recorder::Step;
+use seaworthy_check::{
+    Call, Condition, Datum, End, Function, History, Options, Recorder, Reply, Request, Value, Version, check,
+};
 
 fn written(history: &History) -> String {
     let mut text = Vec::new();
@@ -43,48 +48,16 @@ proptest! {
         let op = log.invoke(1, 2, &key, Call::put(&value));
         log.ok(op, 3, Reply::Done { revision: None });
         let history = log.finish();
-        prop_assert_eq!(jsonl::read(written(&history).as_bytes()).expect("readable"), history);
+        let again = jsonl::read(written(&history).as_bytes()).expect("readable");
+        prop_assert_eq!(&*again.key(again.operations()[0].key), &key);
+        prop_assert_eq!(again.datum(again.operations()[0].arg), Datum::Text(&value));
+        // EDN has texts of its own.
+        let mut edn_text = Vec::new();
+        edn::write(&history, &mut edn_text).expect("memory takes everything");
+        let reading = read(&edn_text[..], &ReadOptions::default()).expect("readable");
+        prop_assert_eq!(&*reading.history.key(again.operations()[0].key), &key);
+        prop_assert_eq!(reading.history.datum(reading.history.operations()[0].arg), Datum::Text(&value));
     }
-
-    #[test]
-    fn nothing_read_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), at in 0..200usize) {
-        let _ = jsonl::read(&bytes[..]);
-        let mut text = written(&record(&generate(
-            Shape { ops: 3, processes: 2, keys: 1, values: 0, info: 0, fail: 0, conditional: 50, revisions: 50 },
-            &mut Rng(at as u64),
-        ))).into_bytes();
-        let at = at % text.len();
-        text.splice(at..at + 1, bytes.iter().take(3).copied());
-        let _ = jsonl::read(&text[..]);
-    }
-}
-
-#[test]
-fn malformed_lines_are_located() {
-    let call = r#"{"i":0,"t":1,"p":3,"type":"invoke","f":"put","k":"a","v":"x"}"#;
-    let cases = [
-        "{\"i\":0,",
-        "[]",
-        r#"{"i":0,"t":1,"p":3,"type":"invoke","f":"put","k":"a"}"#,
-        r#"{"i":0,"t":1,"p":3,"type":"invoke","f":"get","k":"a","x":1}"#,
-        r#"{"i":0,"t":1,"p":3,"type":"began","f":"get","k":"a"}"#,
-        r#"{"i":1,"t":1,"p":3,"type":"invoke","f":"get","k":"a"}"#,
-        r#"{"i":0,"t":1,"p":3,"type":"ok","f":"get","k":"a","v":null}"#,
-        r#"{"i":0,"t":1,"p":3,"type":"invoke","f":"get","k":"a","if":{"exists":true}}"#,
-        &format!("{call}\n{call}"),
-        &format!("{call}\n{}", r#"{"i":1,"t":1,"p":3,"type":"invoke","f":"get","k":"a"}"#),
-        &format!("{call}\n{}", r#"{"i":1,"t":1,"p":3,"type":"ok","f":"get","k":"a","v":null}"#),
-        &format!("{call}\n{}", r#"{"i":1,"t":1,"p":3,"type":"ok","f":"put","k":"b"}"#),
-        &format!("{call}\n\n{}", r#"{"i":1,"t":1,"p":3,"type":"fail","f":"put","k":"a","rev":1}"#),
-        &format!("{call}\n{}", r#"{"i":1,"t":1,"p":3,"type":"refused","f":"put","k":"a","v":null,"rev":3}"#),
-    ];
-    let mut told = String::new();
-    for case in cases {
-        let error = jsonl::read(case.as_bytes()).expect_err(case);
-        told += &format!("{case}\n    {error}\n");
-    }
-    told += &format!("not text\n    {}\n", jsonl::read(&b"{\"i\xff"[..]).expect_err("not text"));
-    insta::assert_snapshot!(told);
 }
 
 #[test]
@@ -109,5 +82,104 @@ fn edn_projects_onto_a_register() {
     log.info(op, 20);
     let mut text = Vec::new();
     edn::write(&log.finish(), &mut text).expect("memory takes everything");
+    insta::assert_snapshot!(String::from_utf8(text).expect("EDN is text"));
+}
+
+/// A history with every function, every ending and every kind of value.
+fn everything() -> History {
+    use Function::{Acquire, Add, Append, Contains, Delete, Dequeue, Enqueue, Next, Read, Release, Remove, Write};
+    let mut log = Recorder::default();
+    let zero = log.value(Datum::Int(0));
+    log.initial(zero);
+    let other = log.other("swap it").expect("one name");
+    let pair = [Value::TRUE, Value::NIL];
+    let values = [
+        log.value(Datum::Int(-7)),
+        log.value(Datum::Int(i64::MAX)),
+        log.value(Datum::Text("a \"b\" \u{1}\n\u{e9}")),
+        log.value(Datum::Symbol(":keyword")),
+        log.value(Datum::Symbol("1.5")),
+        log.value(Datum::List(&pair)),
+        Value::FALSE,
+    ];
+    let functions =
+        [Read, Write, Delete, Append, Add, Remove, Contains, Enqueue, Dequeue, Acquire, Release, Next, other];
+    let mut n = 0;
+    for f in functions {
+        for end in [End::Ok, End::Refused, End::Fail, End::Info] {
+            if (f, end) == (Read, End::Refused) {
+                continue;
+            }
+            n += 1;
+            let (key, arg, reply) = (values[n % 7], values[(n + 1) % 7], values[(n + 2) % 7]);
+            let arg = if matches!(f, Read | Delete | Dequeue | Acquire | Release | Next) { Value::UNTOLD } else { arg };
+            let answers = matches!(f, Read | Contains | Dequeue | Acquire | Next | Function::Other(_));
+            let reply = match (f, end) {
+                (Contains, End::Ok) => Value::TRUE,
+                (_, End::Ok) if answers => reply,
+                (_, End::Refused) => reply,
+                _ => Value::UNTOLD,
+            };
+            let mut request = Request::new(f, arg);
+            if matches!(f, Write | Delete) {
+                request.when = Condition {
+                    exists: Some(n % 2 == 0),
+                    value: Some(reply).filter(|_| n % 3 == 0),
+                    revision: Some(3),
+                };
+            }
+            let op = log.begin(n as u32, 5 * n as u64, key, request);
+            let revision = (matches!(f, Read | Write | Delete) && matches!(end, End::Ok | End::Refused)).then_some(9);
+            log.end(op, 5 * n as u64 + 1, end, reply, revision);
+        }
+    }
+    let step = |f, key, value, list| Step { f, key, value, list };
+    let list = &values[..3];
+    for end in [End::Ok, End::Fail, End::Info] {
+        let called = [
+            step(Append, values[0], values[1], None),
+            step(Read, values[2], Value::UNTOLD, None),
+            step(Write, values[3], values[4], None),
+            step(Read, values[5], Value::UNTOLD, None),
+            step(Read, values[6], Value::UNTOLD, None),
+        ];
+        let op = log.begin_txn(500, 1, &called);
+        let mut seen = called;
+        seen[1].list = Some(list);
+        seen[3].value = Value::NIL;
+        log.end_txn(op, 2, end, (end == End::Ok).then_some(&seen[..]));
+    }
+    log.begin(7, 3, values[6], Request::new(Read, Value::UNTOLD));
+    log.finish()
+}
+
+/// Without lines, which only the history that was read has.
+fn shown(history: &History) -> String {
+    let mut kept = String::new();
+    for line in show(history).lines() {
+        let mut words = line.split(' ');
+        let unplaced =
+            words.by_ref().take(4).map(|word| word.split("..").map(|place| place.split('@').next().unwrap_or("")));
+        kept += &unplaced.map(|places| places.collect::<Vec<_>>().join("..")).collect::<Vec<_>>().join(" ");
+        kept += &format!(" {}\n", words.collect::<Vec<_>>().join(" "));
+    }
+    kept
+}
+
+#[test]
+fn everything_survives_json() {
+    let history = everything();
+    let again = jsonl::read(written(&history).as_bytes()).expect("what was written can be read");
+    assert_eq!(shown(&again), shown(&history));
+    assert_eq!(written(&again), written(&history));
+}
+
+#[test]
+fn everything_is_exported_as_edn() {
+    let history = everything();
+    let mut text = Vec::new();
+    edn::write(&history, &mut text).expect("memory takes everything");
+    let reading = read(&text[..], &ReadOptions { nil: Some(Nil::Absent), ..ReadOptions::default() }).expect("readable");
+    assert_eq!(reading.history.events(), history.events());
     insta::assert_snapshot!(String::from_utf8(text).expect("EDN is text"));
 }

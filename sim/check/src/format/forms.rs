@@ -20,7 +20,8 @@ pub fn read(source: &mut Source, format: Format, intake: &mut Intake) -> Result<
                 intake.line = source.line();
                 let taken = operation(&tree, source.rest(), 0, format, &mut fields, intake);
                 taken.map_err(|fault| source.malformed(fault.at, fault.what))?;
-                source.consume(end);
+                let line_end = usize::from(source.rest().as_bytes().get(end) == Some(&b'\n'));
+                source.consume(end + line_end);
                 continue;
             }
         }
@@ -81,17 +82,16 @@ fn next(source: &mut Source, format: Format, tree: &mut Tree) -> Result<(usize, 
     }
 }
 
-/// Reads an object as nearly all are written, with the names of events, no name twice and no space but between objects, and
+/// Reads an object as nearly all are written, with the names of events, no name twice and no space before colons, and
 /// puts its fields where they belong. `None`: it takes the long way, from the beginning.
 fn usual(text: &str, tree: &mut Tree, fields: &mut Fields) -> Option<usize> {
     let bytes = text.as_bytes();
-    let start = usize::from(bytes.first() == Some(&b'\n'));
-    if bytes.get(start) != Some(&b'{') {
+    if bytes.first() != Some(&b'{') {
         return None;
     }
     tree.clear();
-    tree.push(start, What::Map(0));
-    let mut at = start + 1;
+    tree.push(0, What::Map(0));
+    let mut at = 1;
     loop {
         let name = at + 1;
         let length = bytes.get(name..)?.iter().take(9).position(|&byte| byte == b'"')?;
@@ -167,12 +167,8 @@ fn form(tree: &Tree, text: &str, format: Format, intake: &mut Intake) -> Result<
     let mut name = root + 1;
     let end = tree.next(root);
     while name < end {
-        let value = name + 1;
-        let known = match tree.node(name).what {
-            What::Text(span) => tree.text(span, text),
-            What::Symbol(span) => tree.text(span, text).trim_start_matches(':'),
-            _ => "",
-        };
+        let value = tree.next(name);
+        let known = tree.name(name, text).unwrap_or_default();
         match fields.field(known) {
             Some(field @ None) => *field = Some(value),
             Some(_) => return fault(tree.node(name).at as usize, format!("{known} stands here twice")),
@@ -203,11 +199,7 @@ fn operation(
     }
     let Some(kind) = fields.kind else { return fault(place(None), "expected \"type\": invoke, ok, fail or info") };
     let Some(process) = process(tree, text, format, fields, intake)? else { return Ok(()) };
-    let kind = match tree.node(kind).what {
-        What::Text(span) | What::Symbol(span) => Type::named(tree.text(span, text).trim_start_matches(':')),
-        _ => None,
-    };
-    let Some(kind) = kind else {
+    let Some(kind) = tree.name(kind, text).and_then(Type::named) else {
         return fault(place(fields.kind), "expected one of the types invoke, ok, refused, fail, info");
     };
     fields.event.time = time(tree, fields.time, intake);
@@ -236,11 +228,12 @@ fn process(
         },
         What::Symbol(span) | What::Text(span) => {
             let name = tree.text(span, text);
-            if format == Format::Edn || name == "nemesis" {
+            let word = matches!(tree.node(node).what, What::Symbol(_));
+            if name == "nemesis" || word && format == Format::Edn {
                 intake.skip(&format!("operations of {name}, which is no client"));
                 return Ok(None);
             }
-            fault(at, "a process is a number, or \"nemesis\"")
+            fault(at, "a process is a number; only operations of \"nemesis\" are left out")
         }
         _ => fault(at, "a process is a number"),
     }

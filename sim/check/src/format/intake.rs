@@ -239,6 +239,11 @@ impl Call<'_> {
         field.map_or(self.event.at, |node| self.at(node))
     }
 
+    /// Where an earlier event stands.
+    fn place_of(&self, event: u32) -> String {
+        self.intake.recorder.history().line(event).map_or(format!("event {event}"), |line| format!("line {line}"))
+    }
+
     fn is_nil(&self, node: usize) -> bool {
         self.tree.node(node).what == What::Nil
     }
@@ -250,13 +255,10 @@ impl Call<'_> {
     /// The name of the function; `None`: nothing, or `nil`.
     fn name(&self) -> Result<Option<&str>, Fault> {
         let Some(node) = self.event.f else { return Ok(None) };
-        match self.tree.node(node).what {
-            What::Nil => Ok(None),
-            What::Text(span) | What::Symbol(span) => {
-                let name = self.tree.text(span, self.text);
-                Ok(Some(name.strip_prefix(':').unwrap_or(name)))
-            }
-            _ => fault(self.at(node), "expected the name of a function"),
+        match self.tree.name(node, self.text) {
+            _ if self.is_nil(node) => Ok(None),
+            None => fault(self.at(node), "expected the name of a function"),
+            name => Ok(name),
         }
     }
 
@@ -276,9 +278,7 @@ impl Call<'_> {
 
     fn invoke(mut self, process: u32) -> Result<(), Fault> {
         if let Some(&op) = self.intake.open.get(&process) {
-            let since = self.intake.recorder.history();
-            let called = since.operation(op).called;
-            let place = since.line(called).map_or(format!("event {called}"), |line| format!("line {line}"));
+            let place = self.place_of(self.intake.recorder.history().operation(op).called);
             let what = format!("process {process} calls, but its operation of {place} is still open");
             return fault(self.event.process_at, what);
         }
@@ -373,15 +373,17 @@ impl Call<'_> {
                 Some(node) => self.value(node),
                 None => return fault(self.place(self.event.f), "a write needs a value, what to write"),
             },
-            Function::Append | Function::Enqueue | Function::Add | Function::Remove | Function::Contains => match told {
-                Some(node) if asked == Asked::Subtract => self.negative(node)?,
-                Some(node) => self.value(node),
-                None if f == Function::Add => {
-                    let one = if asked == Asked::Subtract { -1 } else { 1 };
-                    self.intake.recorder.value(Datum::Int(one))
+            Function::Append | Function::Enqueue | Function::Add | Function::Remove | Function::Contains => {
+                match told {
+                    Some(node) if asked == Asked::Subtract => self.negative(node)?,
+                    Some(node) => self.value(node),
+                    None if f == Function::Add => {
+                        let one = if asked == Asked::Subtract { -1 } else { 1 };
+                        self.intake.recorder.value(Datum::Int(one))
+                    }
+                    None => return fault(self.place(self.event.f), "this function needs a value"),
                 }
-                None => return fault(self.place(self.event.f), "this function needs a value"),
-            },
+            }
             _ => told.map_or(Value::UNTOLD, |node| self.value(node)),
         };
         Ok(Request { f, arg, when })
@@ -413,10 +415,7 @@ impl Call<'_> {
         }
         let parts: Vec<usize> = self.tree.content(map).collect();
         for part in parts.chunks_exact(2) {
-            let name = match self.tree.node(part[0]).what {
-                What::Text(span) | What::Symbol(span) => self.tree.text(span, self.text).trim_start_matches(':'),
-                _ => "",
-            };
+            let name = self.tree.name(part[0], self.text).unwrap_or_default();
             match (name, self.tree.node(part[1]).what) {
                 ("exists", What::Bool(yes)) => when.exists = Some(yes),
                 ("exists", _) => return fault(self.at(part[1]), "expected true or false"),
@@ -447,7 +446,7 @@ impl Call<'_> {
         if let Some(node) = key {
             let called_with = self.intake.recorder.history().key_value(call.key);
             if !self.intake.is(self.tree, self.text, node, called_with) {
-                let what = format!("another key than its call has, event {}", call.called);
+                let what = format!("another key than its call has, on {}", self.place_of(call.called));
                 return fault(self.at(node), what);
             }
         }
@@ -516,7 +515,8 @@ impl Call<'_> {
             return Ok(());
         }
         let function = self.intake.recorder.history().function(f);
-        fault(self.place(self.event.f), format!("returns from {name}, but called {function} at event {called}"))
+        let place = self.place_of(called);
+        fault(self.place(self.event.f), format!("returns from {name}, but called {function} on {place}"))
     }
 
     fn revision(&self, kind: Type) -> Result<Option<u32>, Fault> {
@@ -557,10 +557,7 @@ impl Call<'_> {
                 return fault(self.at(step), example);
             }
             let parts: Vec<usize> = self.tree.content(step).take(4).collect();
-            let name = match parts.first().map(|&first| self.tree.node(first).what) {
-                Some(What::Symbol(span) | What::Text(span)) => self.tree.text(span, self.text).trim_start_matches(':'),
-                _ => return fault(self.at(step), example),
-            };
+            let name = parts.first().and_then(|&first| self.tree.name(first, self.text)).unwrap_or_default();
             let f = match (named(name), parts.len()) {
                 (Some(Asked::Plain(f @ Function::Read)), 2 | 3) => f,
                 (Some(Asked::Plain(f @ (Function::Write | Function::Append))), 3) => f,
@@ -585,7 +582,8 @@ impl Call<'_> {
     fn with_steps<T>(&mut self, steps: &[Micro], record: impl FnOnce(&mut Recorder, u64, &[Step<'_>]) -> T) -> T {
         let Intake { recorder, values, .. } = &mut *self.intake;
         let list = |micro: &Micro| micro.list.map(|(start, end)| &values[start..end]);
-        let steps = steps.iter().map(|micro| Step { f: micro.f, key: micro.key, value: micro.value, list: list(micro) });
+        let steps =
+            steps.iter().map(|micro| Step { f: micro.f, key: micro.key, value: micro.value, list: list(micro) });
         let result = record(recorder, self.event.time, &steps.collect::<Vec<_>>());
         values.clear();
         result

@@ -293,3 +293,144 @@ pub fn unicode(text: &str) -> Option<(char, usize)> {
     let second = code(6).filter(|low| (0xdc00..0xe000).contains(low))?;
     Some((char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00))?, 12))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Rng;
+    use serde_json::Value as Json;
+
+    /// Our tree as theirs.
+    fn theirs(tree: &Tree, text: &str, node: usize) -> Json {
+        match tree.node(node).what {
+            What::Nil => Json::Null,
+            What::Bool(yes) => yes.into(),
+            What::Int(n) => n.into(),
+            What::Text(span) => tree.text(span, text).into(),
+            What::Symbol(span) if text.as_bytes()[tree.node(node).at as usize] == b'{' => {
+                [("symbol".to_owned(), tree.text(span, text).into())]
+                    .into_iter()
+                    .collect::<serde_json::Map<_, _>>()
+                    .into()
+            }
+            What::Symbol(span) => {
+                let digits = tree.text(span, text);
+                digits.parse::<u64>().map_or_else(|_| digits.parse::<f64>().expect("a number").into(), Json::from)
+            }
+            What::List(_) | What::Set(_) | What::Tagged(_) => {
+                tree.content(node).map(|item| theirs(tree, text, item)).collect::<Vec<_>>().into()
+            }
+            What::Map(_) => {
+                let parts: Vec<Json> = tree.content(node).map(|part| theirs(tree, text, part)).collect();
+                let entry = |entry: &[Json]| (entry[0].as_str().unwrap_or_default().to_owned(), entry[1].clone());
+                parts.chunks(2).map(entry).collect::<serde_json::Map<_, _>>().into()
+            }
+        }
+    }
+
+    fn same(a: &Json, b: &Json) -> bool {
+        match (a, b) {
+            (Json::Number(a), Json::Number(b)) => {
+                let (x, y) = (a.as_f64().unwrap_or(0.0), b.as_f64().unwrap_or(1.0));
+                // They round the last bit otherwise.
+                a == b || (x - y).abs() <= x.abs() * 1e-15
+            }
+            (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+            (Json::Object(a), Json::Object(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|((k, a), (l, b))| k == l && same(a, b))
+            }
+            _ => a == b,
+        }
+    }
+
+    fn generate(rng: &mut Rng, depth: u64, out: &mut String) {
+        const SCALARS: [&str; 24] = [
+            "null",
+            "true",
+            "false",
+            "0",
+            "-0",
+            "7",
+            "-12",
+            "1234567890123456789",
+            "9223372036854775807",
+            "-9223372036854775808",
+            "18446744073709551615",
+            "123456789012345678901234567890",
+            "1.5",
+            "-0.25e+3",
+            "1E9",
+            "0.0",
+            "\"\"",
+            "\"symbol\"",
+            "\"a b\"",
+            "\"\\n\\\"\\\\\\/\"",
+            "\"\\u00e9\\ud83d\\ude00\"",
+            "\"\u{e9}\"",
+            "\"\\u0000\"",
+            "1e308",
+        ];
+        const SPACE: [&str; 4] = ["", "", " ", "\n\t"];
+        out.push_str(SPACE[rng.below(4) as usize]);
+        let choice = rng.below(10);
+        if depth == 0 || choice < 6 {
+            out.push_str(SCALARS[rng.below(24) as usize]);
+        } else {
+            let object = choice < 8;
+            out.push(if object { '{' } else { '[' });
+            for i in 0..rng.below(4) {
+                if i != 0 {
+                    out.push(',');
+                }
+                if object {
+                    out.push_str(["\"symbol\":", "\"a\":", "\"\\u0061\" :", "\"b\": "][rng.below(4) as usize]);
+                }
+                generate(rng, depth - 1, out);
+            }
+            out.push(if object { '}' } else { ']' });
+        }
+        out.push_str(SPACE[rng.below(4) as usize]);
+    }
+
+    #[test]
+    fn the_same_as_serde_json() {
+        let depth = std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(40_000);
+        let (mut right, mut wrong) = (0, 0);
+        for seed in 0..depth {
+            let mut rng = Rng(seed);
+            let mut text = String::new();
+            generate(&mut rng, 4, &mut text);
+            if rng.percent(60) {
+                let mut chars: Vec<char> = text.chars().collect();
+                let with: Vec<char> = "{}[]\",:\\ue0.-+1 n\n\u{e9}".chars().collect();
+                for _ in 0..=rng.below(2) {
+                    let at = rng.below(chars.len() as u64) as usize;
+                    let c = with[rng.below(with.len() as u64) as usize];
+                    match rng.below(3) {
+                        0 => chars.insert(at, c),
+                        1 => chars[at] = c,
+                        _ => drop(chars.remove(at)),
+                    }
+                    chars.push(' ');
+                }
+                text = chars.into_iter().collect();
+            }
+            text.push(' ');
+            let mut tree = Tree::default();
+            let ours = value(&text, 0, 0, &mut tree).ok().filter(|&end| text[end..].trim().is_empty());
+            match serde_json::from_str::<Json>(&text) {
+                Err(error) => {
+                    assert!(ours.is_none(), "{text:?}: they say {error}");
+                    wrong += 1;
+                }
+                Ok(value) => {
+                    assert!(ours.is_some(), "{text:?}: they read it");
+                    let ours = theirs(&tree, &text, 0);
+                    assert!(same(&ours, &value), "{text:?}: {ours} and {value}");
+                    right += 1;
+                }
+            }
+        }
+        assert!(right > depth / 4 && wrong > depth / 8, "{right} right, {wrong} wrong");
+    }
+}

@@ -305,7 +305,7 @@ fn initially(intake: &mut Intake, format: Format, told: Option<&str>) -> Result<
     }
     let value = intake.value(&tree, &text, 0);
     intake.recorder.initial(value);
-    intake.settings.initial = text.trim_end().to_owned();
+    intake.settings.initial = intake.recorder.history().show(value);
     Ok(())
 }
 

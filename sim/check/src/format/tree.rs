@@ -121,6 +121,18 @@ impl Tree {
         &whole[span.start as usize..span.end as usize]
     }
 
+    /// A name: a text, or a keyword without its colon, or a symbol.
+    pub fn name<'a>(&'a self, node: usize, source: &'a str) -> Option<&'a str> {
+        match self.nodes[node].what {
+            What::Text(span) => Some(self.text(span, source)),
+            What::Symbol(span) => {
+                let name = self.text(span, source);
+                Some(name.strip_prefix(':').unwrap_or(name))
+            }
+            _ => None,
+        }
+    }
+
     /// The node after this one and its content.
     pub fn next(&self, i: usize) -> usize {
         match self.nodes[i].what {
