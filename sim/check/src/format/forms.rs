@@ -1,10 +1,11 @@
 //! Histories that are forms: JSON objects and EDN maps, bare or in one array, vector or list.
 
 use super::edn::{self, Item};
-use super::intake::{Event, Intake, Type, fault};
+use super::intake::{Event, Intake, fault};
 use super::json;
 use super::source::Source;
 use super::tree::{Fault, Stop, Tree, What};
+use super::words::Type;
 use super::{Error, Format};
 
 /// Reads all forms of a source.

@@ -4,67 +4,13 @@
 //! in [`Understood::remarks`].
 
 use super::tree::{Fault, Tree, What};
+use super::words::{Asked, Type, named};
 use super::{Fail, Format, Keys, Nil, Settings, Understood};
-use crate::history::recorder::Step;
 use crate::history::{Condition, Datum, End, Function, OpId, Recorder, Request, UNTOLD_REVISION, Value};
 use hashbrown::HashMap;
 
 pub fn fault<T>(at: usize, what: impl Into<String>) -> Result<T, Fault> {
     Err(Fault { at, what: what.into() })
-}
-
-/// What kind of event it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Type {
-    Invoke,
-    Ok,
-    Refused,
-    Fail,
-    Info,
-}
-
-impl Type {
-    pub fn named(name: &str) -> Option<Type> {
-        match name {
-            "invoke" => Some(Type::Invoke),
-            "ok" => Some(Type::Ok),
-            "refused" => Some(Type::Refused),
-            "fail" => Some(Type::Fail),
-            "info" => Some(Type::Info),
-            _ => None,
-        }
-    }
-}
-
-/// What a name asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Asked {
-    Plain(Function),
-    /// A write of the second of two values where the first is.
-    Cas,
-    /// An addition of the negative.
-    Subtract,
-}
-
-fn named(name: &str) -> Option<Asked> {
-    Some(Asked::Plain(match name {
-        "read" | "get" | "r" => Function::Read,
-        "write" | "put" | "w" => Function::Write,
-        "cas" | "compare-and-set" | "compare_and_set" => return Some(Asked::Cas),
-        "delete" | "del" => Function::Delete,
-        "append" => Function::Append,
-        "add" | "inc" | "increment" => Function::Add,
-        "dec" | "decrement" => return Some(Asked::Subtract),
-        "remove" => Function::Remove,
-        "contains" => Function::Contains,
-        "enqueue" | "push" => Function::Enqueue,
-        "dequeue" | "pop" => Function::Dequeue,
-        "acquire" | "lock" => Function::Acquire,
-        "release" | "unlock" => Function::Release,
-        "next" | "generate" => Function::Next,
-        "txn" | "transaction" => Function::Txn,
-        _ => return None,
-    }))
 }
 
 /// An event before it is understood; fields are nodes of a tree.
@@ -100,15 +46,8 @@ pub struct Intake {
     open: HashMap<u32, OpId>,
     /// Of the form that is taken in.
     pub line: u64,
-    values: Vec<Value>,
-}
-
-/// A step of a transaction, with its list as a range.
-struct Micro {
-    f: Function,
-    key: Value,
-    value: Value,
-    list: Option<(usize, usize)>,
+    /// Elements of lists that are being read.
+    pub values: Vec<Value>,
 }
 
 impl Intake {
@@ -182,7 +121,7 @@ impl Intake {
     }
 
     /// The elements of a list, or of a set in one order, at the end of `values`.
-    fn elements(&mut self, tree: &Tree, text: &str, list: usize) -> (usize, usize) {
+    pub fn elements(&mut self, tree: &Tree, text: &str, list: usize) -> (usize, usize) {
         let elements: Vec<Value> = tree.content(list).map(|node| self.value(tree, text, node)).collect();
         let start = self.values.len();
         self.values.extend(elements);
@@ -223,19 +162,19 @@ impl Intake {
 }
 
 /// One event that is being taken in.
-struct Call<'a> {
-    intake: &'a mut Intake,
-    tree: &'a Tree,
-    text: &'a str,
-    event: &'a Event,
+pub struct Call<'a> {
+    pub intake: &'a mut Intake,
+    pub tree: &'a Tree,
+    pub text: &'a str,
+    pub event: &'a Event,
 }
 
 impl Call<'_> {
-    fn at(&self, node: usize) -> usize {
+    pub fn at(&self, node: usize) -> usize {
         self.tree.node(node).at as usize
     }
 
-    fn place(&self, field: Option<usize>) -> usize {
+    pub fn place(&self, field: Option<usize>) -> usize {
         field.map_or(self.event.at, |node| self.at(node))
     }
 
@@ -244,11 +183,11 @@ impl Call<'_> {
         self.intake.recorder.history().line(event).map_or(format!("event {event}"), |line| format!("line {line}"))
     }
 
-    fn is_nil(&self, node: usize) -> bool {
+    pub fn is_nil(&self, node: usize) -> bool {
         self.tree.node(node).what == What::Nil
     }
 
-    fn value(&mut self, node: usize) -> Value {
+    pub fn value(&mut self, node: usize) -> Value {
         self.intake.value(self.tree, self.text, node)
     }
 
@@ -260,20 +199,6 @@ impl Call<'_> {
             None => fault(self.at(node), "expected the name of a function"),
             name => Ok(name),
         }
-    }
-
-    /// Whether the value looks like a transaction: a list of lists that begin with a name.
-    fn looks_like_txn(&self) -> bool {
-        self.event.value.is_some_and(|value| {
-            matches!(self.tree.node(value).what, What::List(_))
-                && self.tree.content(value).all(|step| {
-                    matches!(self.tree.node(step).what, What::List(_))
-                        && matches!(
-                            self.tree.content(step).next().map(|first| self.tree.node(first).what),
-                            Some(What::Symbol(_) | What::Text(_))
-                        )
-                })
-        })
     }
 
     fn invoke(mut self, process: u32) -> Result<(), Fault> {
@@ -528,64 +453,5 @@ impl Call<'_> {
             (_, What::Nil) => Ok(None),
             _ => fault(self.at(node), "expected a revision, a whole number from 0"),
         }
-    }
-
-    fn complete_txn(mut self, op: OpId, kind: Type) -> Result<(), Fault> {
-        let end = match kind {
-            Type::Ok => End::Ok,
-            Type::Fail => End::Fail,
-            Type::Refused => return fault(self.event.at, "a transaction cannot be refused: it fails"),
-            Type::Info | Type::Invoke => End::Info,
-        };
-        if end == End::Ok && self.event.value.is_some_and(|value| !self.is_nil(value)) {
-            let steps = self.steps(true)?;
-            self.with_steps(&steps, |recorder, time, steps| recorder.end_txn(op, time, end, Some(steps)));
-        } else {
-            self.intake.recorder.end_txn(op, self.event.time, end, None);
-        }
-        Ok(())
-    }
-
-    /// The steps in the value; `told`: what reads found is known, be it nothing.
-    fn steps(&mut self, told: bool) -> Result<Vec<Micro>, Fault> {
-        let example = "expected a transaction as [[\"append\" k v] [\"r\" k nil] [\"w\" k v]]";
-        let list = self.event.value.filter(|&node| matches!(self.tree.node(node).what, What::List(_)));
-        let Some(list) = list else { return fault(self.place(self.event.value), example) };
-        let mut steps = Vec::new();
-        for step in self.tree.content(list).collect::<Vec<usize>>() {
-            if !matches!(self.tree.node(step).what, What::List(_)) {
-                return fault(self.at(step), example);
-            }
-            let parts: Vec<usize> = self.tree.content(step).take(4).collect();
-            let name = parts.first().and_then(|&first| self.tree.name(first, self.text)).unwrap_or_default();
-            let f = match (named(name), parts.len()) {
-                (Some(Asked::Plain(f @ Function::Read)), 2 | 3) => f,
-                (Some(Asked::Plain(f @ (Function::Write | Function::Append))), 3) => f,
-                _ => return fault(self.at(step), "expected a step: append, r or w, with a key and a value"),
-            };
-            let key = self.value(parts[1]);
-            let (value, list) = match parts.get(2) {
-                Some(&node) if f != Function::Read => (self.value(node), None),
-                Some(&node) if told => match self.tree.node(node).what {
-                    What::List(_) | What::Set(_) => {
-                        (Value::UNTOLD, Some(self.intake.elements(self.tree, self.text, node)))
-                    }
-                    _ => (self.value(node), None),
-                },
-                _ => (Value::UNTOLD, None),
-            };
-            steps.push(Micro { f, key, value, list });
-        }
-        Ok(steps)
-    }
-
-    fn with_steps<T>(&mut self, steps: &[Micro], record: impl FnOnce(&mut Recorder, u64, &[Step<'_>]) -> T) -> T {
-        let Intake { recorder, values, .. } = &mut *self.intake;
-        let list = |micro: &Micro| micro.list.map(|(start, end)| &values[start..end]);
-        let steps =
-            steps.iter().map(|micro| Step { f: micro.f, key: micro.key, value: micro.value, list: list(micro) });
-        let result = record(recorder, self.event.time, &steps.collect::<Vec<_>>());
-        values.clear();
-        result
     }
 }

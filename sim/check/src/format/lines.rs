@@ -2,9 +2,10 @@
 
 use super::Error;
 use super::edn;
-use super::intake::{Event, Intake, Type, fault};
+use super::intake::{Event, Intake, fault};
 use super::source::Source;
 use super::tree::{Fault, Stop, Tree, What};
+use super::words::Type;
 
 /// Takes every line of a source in.
 fn each_line(

@@ -36,7 +36,9 @@ mod json;
 pub mod jsonl;
 mod lines;
 mod source;
+mod steps;
 mod tree;
+mod words;
 
 pub use source::MAX_FORM_BYTES;
 

@@ -67,8 +67,7 @@ impl Recorder {
     #[must_use]
     pub fn is_full(&self) -> bool {
         let History { times, values, micro_ops, elements, .. } = &self.history;
-        let most = values.len().max(micro_ops.len()).max(elements.len() / 2);
-        times.len() >= NEVER as usize - 1 || most >= (1 << 31) - (1 << 26)
+        full(times.len(), values.len().max(micro_ops.len()).max(elements.len() / 2))
     }
 
     /// The events that follow stand in this line of their source, from 1.
@@ -279,5 +278,20 @@ impl Recorder {
             history.lines.push(self.line);
         }
         event as u32
+    }
+}
+
+/// Whether there may be no room after so many events, and values or steps.
+fn full(events: usize, most: usize) -> bool {
+    events >= NEVER as usize - 1 || most >= (1 << 31) - (1 << 26)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_record_ends_before_its_numbers_do() {
+        // 2^32 - 2 events are numbered 0 to 2^32 - 3, and the last one below the number that says never.
+        assert!(!super::full((1 << 32) - 3, 0) && super::full((1 << 32) - 2, 0));
+        assert!(!super::full(0, (1 << 31) - (1 << 26) - 1) && super::full(0, (1 << 31) - (1 << 26)));
     }
 }

@@ -1,0 +1,58 @@
+//! The words of events: types and functions.
+
+use crate::history::Function;
+
+/// What kind of event it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Type {
+    Invoke,
+    Ok,
+    Refused,
+    Fail,
+    Info,
+}
+
+impl Type {
+    pub fn named(name: &str) -> Option<Type> {
+        match name {
+            "invoke" => Some(Type::Invoke),
+            "ok" => Some(Type::Ok),
+            "refused" => Some(Type::Refused),
+            "fail" => Some(Type::Fail),
+            "info" => Some(Type::Info),
+            _ => None,
+        }
+    }
+}
+
+/// What a name asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    Plain(Function),
+    /// A write of the second of two values where the first is.
+    Cas,
+    /// An addition of the negative.
+    Subtract,
+}
+
+/// What a function's name asks for.
+pub fn named(name: &str) -> Option<Asked> {
+    Some(Asked::Plain(match name {
+        "read" | "get" | "r" => Function::Read,
+        "write" | "put" | "w" => Function::Write,
+        "cas" | "compare-and-set" | "compare_and_set" => return Some(Asked::Cas),
+        "delete" | "del" => Function::Delete,
+        "append" => Function::Append,
+        "add" | "inc" | "increment" => Function::Add,
+        "dec" | "decrement" => return Some(Asked::Subtract),
+        "remove" => Function::Remove,
+        "contains" => Function::Contains,
+        "enqueue" | "push" => Function::Enqueue,
+        "dequeue" | "pop" => Function::Dequeue,
+        "acquire" | "lock" => Function::Acquire,
+        "release" | "unlock" => Function::Release,
+        "next" | "generate" => Function::Next,
+        "txn" | "transaction" => Function::Txn,
+        _ => return None,
+    }))
+}
