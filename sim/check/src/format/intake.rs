@@ -113,10 +113,7 @@ impl Intake {
                 let list: Vec<Value> = self.values.drain(start..end).collect();
                 self.recorder.value(Datum::List(&list))
             }
-            What::Map(_) | What::Tagged(_) => {
-                let canonical = self.canonical(tree, text, node);
-                self.recorder.value(Datum::Symbol(&canonical))
-            }
+            What::Map(_) | What::Tagged(_) => self.recorder.value(Datum::Symbol(&tree.canonical(node, text))),
         }
     }
 
@@ -133,21 +130,6 @@ impl Intake {
             self.values.extend(unique);
         }
         (start, self.values.len())
-    }
-
-    /// The one spelling of a map or tagged form.
-    fn canonical(&mut self, tree: &Tree, text: &str, node: usize) -> String {
-        let shown = tree.content(node).map(|part| {
-            let value = self.value(tree, text, part);
-            self.recorder.history().values().show(value, true)
-        });
-        let shown: Vec<String> = shown.collect();
-        if let What::Tagged(_) = tree.node(node).what {
-            return shown.join(" ");
-        }
-        let mut entries: Vec<String> = shown.chunks(2).map(|entry| entry.join(" ")).collect();
-        entries.sort_unstable();
-        format!("{{{}}}", entries.join(", "))
     }
 
     /// Whether a node has this value, without making it one.
@@ -270,7 +252,10 @@ impl Call<'_> {
             None => {
                 let line = self.intake.keys_line;
                 let why = if line == 0 { "as was asked for".to_owned() } else { format!("as on line {line}") };
-                fault(self.place(self.event.value), format!("expected a value that is a pair of key and value, {why}"))
+                let what = format!(
+                    "expected a value that is a pair of key and value, {why}, unless keys have their own field"
+                );
+                fault(self.place(self.event.value), what)
             }
         }
     }

@@ -87,7 +87,12 @@ pub fn log(source: &mut Source, intake: &mut Intake) -> Result<(), Error> {
         // The rest of an error is written by anyone: it is not looked at.
         if matches!(kind, Type::Invoke | Type::Ok) {
             match edn::form(line, rest, &mut tree) {
-                Ok(found) => event.value = found.map(|_| 0),
+                Ok(found) => {
+                    event.value = found.map(|_| 0);
+                    if found.is_some_and(|end| !line[end..].trim().is_empty()) {
+                        intake.skip("words after the value of an operation");
+                    }
+                }
                 Err(Stop::Bad(fault)) => return Err(*fault),
                 Err(Stop::More) => return fault(line.len(), "the line ends in the middle of the value"),
             }

@@ -155,4 +155,29 @@ impl Tree {
         let (a, b) = (content.next()?, content.next()?);
         (self.next(b) == end as usize).then_some((a, b))
     }
+
+    /// The one spelling of a node: entries of maps and elements of sets are sorted, so equal forms have equal spellings.
+    pub fn canonical(&self, i: usize, source: &str) -> String {
+        let content = || self.content(i).map(|part| self.canonical(part, source)).collect::<Vec<String>>();
+        match self.nodes[i].what {
+            What::Nil => "nil".to_owned(),
+            What::Bool(yes) => yes.to_string(),
+            What::Int(n) => n.to_string(),
+            What::Text(span) => format!("{:?}", self.text(span, source)),
+            What::Symbol(span) => self.text(span, source).to_owned(),
+            What::List(_) => format!("[{}]", content().join(" ")),
+            What::Tagged(_) => content().join(" "),
+            What::Set(_) => {
+                let mut elements = content();
+                elements.sort_unstable();
+                elements.dedup();
+                format!("#{{{}}}", elements.join(" "))
+            }
+            What::Map(_) => {
+                let mut entries: Vec<String> = content().chunks(2).map(|entry| entry.join(" ")).collect();
+                entries.sort_unstable();
+                format!("{{{}}}", entries.join(", "))
+            }
+        }
+    }
 }

@@ -162,6 +162,8 @@ pub const FILES: &[(&str, &str)] = &[
 #jepsen.history.Op {:type :ok :process 0 :f :add :value #{2 1 3}}
 {:type :invoke :process 0 :f :add :value {:b 1.50, :a \"q\\\"\\u00e9\\101\"}}
 {:type :ok :process 0 :f :add :value {:a \"q\\\"\u{e9}A\" :b 1.5}}
+{:type :invoke :process 0 :f :add :value #my/set #{{:a [1] 2 #{4 3}} #{1 0}}}
+{:type :ok :process 0 :f :add :value #my/set #{#{0 1} {2 #{3 4} :a [1]}}}
 {:type :invoke :process 0 :f :add :value #inst \"2020-01-01\"}
 {:type :ok :process 0 :f :add :value #inst \"2020-01-01\" :error #object[java.lang.X 0x1f \"a b\"]}
 {:type :invoke :process 0 :f :add :value [1N 22/7 -5 +6 \\a \\newline \\( nil true #_x (1 ()) 1.0M 12345678901234567890]}
@@ -195,7 +197,7 @@ pub const FILES: &[(&str, &str)] = &[
         "jepsen etcd test\nINFO  jepsen.util - 0\t:invoke\t:read\tnil
 INFO  jepsen.util - 3      :invoke :write  4
 INFO  jepsen.core - Worker 1 starting
-INFO  jepsen.util - 0\t:ok\t:read\tnil
+INFO  jepsen.util - 0\t:ok\t:read\tnil \t:hint 3
 INFO  jepsen.util - 3\t:info\t:write\t:timed-out
 INFO  jepsen.util - :nemesis\t:info\t:start\t\"Cut off {:n5 #{:n1}}\"
 INFO  jepsen.util - 0\t:invoke\t:cas\t[1 2]
