@@ -140,16 +140,14 @@ fn of_bytes_that_are_no_text() {
 
 #[test]
 fn of_forms_without_end() {
-    let endless = |start: &'static str, again: &'static [u8]| {
-        let again = std::iter::repeat_n(again, 2 * MAX_FORM_BYTES / again.len()).flatten().copied();
-        let mut bytes = start.bytes().chain(again);
-        let input = BufReader::new(std::io::empty().chain(std::io::Cursor::new(bytes.by_ref().collect::<Vec<u8>>())));
-        read(input, &ReadOptions::default()).expect_err("too long").to_string()
+    let endless = |start: &str, again: &str| {
+        let text = start.to_owned() + &again.repeat(2 * MAX_FORM_BYTES / again.len());
+        reading(&text).expect_err("too long").to_string()
     };
     let limit = "line 1, column 1: longer than 16 MiB, the limit of one line or form";
-    assert_eq!(endless("{\"p\":\"", b"abcd"), limit);
-    assert_eq!(endless("{:process [", b"1 2 {} "), limit);
-    assert_eq!(endless("0 :invoke :write 1 ", b"    "), limit);
+    assert_eq!(endless("{\"p\":\"", "abcd"), limit);
+    assert_eq!(endless("{:process [", "1 2 {} "), limit);
+    assert_eq!(endless("0 :invoke :write 1 ", "    "), limit);
     let deep = "[".repeat(1_000_000);
     assert_eq!(
         reading(&format!("{{:value {deep}")).expect_err("too deep").to_string(),

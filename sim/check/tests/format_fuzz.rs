@@ -13,7 +13,11 @@ use std::io::Write;
 
 /// How many cases; `CHECK_HISTORIES` asks for more.
 fn cases() -> u64 {
-    std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000)
+    std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(if cfg!(debug_assertions) {
+        4_000
+    } else {
+        20_000
+    })
 }
 
 const WORDS: [&str; 40] = [

@@ -21,7 +21,11 @@ pub fn read(source: &mut Source, format: Format, intake: &mut Intake) -> Result<
                 intake.line = source.line();
                 let taken = operation(&tree, source.rest(), 0, format, &mut fields, intake);
                 taken.map_err(|fault| source.malformed(fault.at, fault.what))?;
-                let line_end = usize::from(source.rest().as_bytes().get(end) == Some(&b'\n'));
+                let line_end = match source.rest().as_bytes()[end..] {
+                    [b'\n', ..] => 1,
+                    [b'\r', b'\n', ..] => 2,
+                    _ => 0,
+                };
                 source.consume(end + line_end);
                 continue;
             }

@@ -220,8 +220,8 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// Decides at the first call what nobody told. Whether keys are in values: if it has no key and its value is a pair (of a cas: of a key and
-    /// a pair).
+    /// Decides at the first call what nobody told. Whether keys are in values: if it has no key and its value is a pair
+    /// (of a cas: of a key and a pair).
     fn find_out_keys(&mut self, asked: Asked) {
         if !self.intake.told.initial && self.intake.format == Format::Edn && self.event.key.is_some() {
             // Porcupine's key-value log.
@@ -348,7 +348,10 @@ impl Call<'_> {
         if call.f == Function::Txn {
             return self.complete_txn(op, kind);
         }
+        let silent = self.event.value.is_none_or(|value| self.is_nil(value));
         let (key, value) = match kind {
+            // Without a value there is no key either.
+            _ if silent && self.intake.settings.keys == Keys::InValue => (self.event.key, None),
             Type::Ok | Type::Refused => self.key_and_value()?,
             // What clients put into the value of an error is anything.
             _ => (self.event.key, None),

@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn the_same_as_serde_json() {
-        let depth = std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(40_000);
+        let depth = std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
         let (mut right, mut wrong) = (0, 0);
         for seed in 0..depth {
             let mut rng = Rng(seed);

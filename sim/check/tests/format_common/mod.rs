@@ -154,7 +154,9 @@ pub const FILES: &[(&str, &str)] = &[
         "{:process 0, :type :invoke, :f :read, :value [x nil], :index 0, :time 10}
 {:process 1, :type :invoke, :f :cas, :value [:y [1 2]], :index 1, :time 11}
 {:process 0, :type :ok, :f :read, :value [x 1], :index 4, :time 12}
-{:process 1, :type :info, :f :cas, :value :timeout, :index 5, :time 13, :debug {:a [1 {}]}}",
+{:process 1, :type :info, :f :cas, :value :timeout, :index 5, :time 13, :debug {:a [1 {}]}}
+{:process 1, :type :invoke, :f :write, :value [:y 7], :index 6, :time 14}
+{:process 1, :type :ok, :f :write, :value nil, :index 7, :time 15}",
     ),
     (
         "edn: records, tags and strange values",
@@ -209,6 +211,10 @@ INFO  jepsen.util - 0\t:ok\t:read\t4",
     ),
     ("log: without prefix, independent keys", "0\t:invoke\t:write\t[9 4]\n1\t:invoke\t:cas\t[9 [4 5]]\n0\t:ok\t:write\t[9 4]\n"),
     ("plain", "# p k f key a b\n3 i w 0 1 0\n2 i r 0 0 0\n2 o r 0 0 0\n2 i c 0 0 2\n3 ? w 0 1 0\n2 f c 0 0 2\n4 i c 1 5 -6"),
+    (
+        "jsonl: with the line ends of others",
+        "{\"p\":0,\"type\":\"invoke\",\"f\":\"get\"}\r\n\r\n{\"p\":0,\"type\":\"ok\",\"v\":[1,\"x\"]}\r\n",
+    ),
     ("nothing", ""),
     ("an empty vector", "[]"),
 ];
