@@ -123,10 +123,13 @@ impl<'r> Source<'r> {
     /// Goes past `length` bytes of [`Source::rest`].
     pub fn consume(&mut self, length: usize) {
         let passed = &self.text.as_bytes()[self.start..self.start + length];
-        if let Some(last) = memchr::memrchr(b'\n', passed) {
-            self.line += memchr::memchr_iter(b'\n', &passed[..=last]).count() as u64;
+        if let Some(first) = memchr::memchr(b'\n', passed) {
+            let after = &passed[first + 1..];
+            // Most forms are a line.
+            let last = if after.is_empty() { None } else { memchr::memrchr(b'\n', after) };
+            self.line += 1 + last.map_or(0, |_| memchr::memchr_iter(b'\n', after).count() as u64);
             self.before = 0;
-            self.line_start = self.start + last + 1;
+            self.line_start = self.start + first + 1 + last.map_or(0, |last| last + 1);
         }
         self.start += length;
     }
