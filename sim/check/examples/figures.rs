@@ -112,7 +112,8 @@ fn measure(row: &Row, folder: Option<&Path>) -> Option<String> {
         }
         Source::Transactions(workload, shape) => {
             let history = history(*workload, shape, 1);
-            let (time, report) = fastest(|| txn::check(&history, Isolation::StrictSerializable, &options));
+            let (time, report) =
+                fastest(|| txn::check(&history, Isolation::StrictSerializable, &txn::Options::default()));
             Some(format!("{:>11} {:>9}  {}", milliseconds(time), peak(), verdict(&report, None)))
         }
         Source::Parse(format) => {

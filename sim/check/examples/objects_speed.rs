@@ -95,7 +95,7 @@ fn run(name: &str, kind: Kind, info: u64, mut object: impl Object, plant: impl F
     println!("{name:<34} {valid:>10} {witness:>10} {broken:>10} {evidence:>10}");
 }
 
-const LIMITS: Limits = Limits { steps: 50_000_000, memory: 256 << 20 };
+const LIMITS: Limits = Limits::new(50_000_000, 256 << 20);
 
 /// Least time of some, and what is wrong with the answer.
 fn decide(kind: Kind, raws: &[Raw], expected: Answer) -> String {

@@ -101,7 +101,7 @@ fn decide(history: &History) -> (bool, Vec<String>) {
     let (mut impossible, mut by) = (false, Vec::new());
     for part in parts(history).iter() {
         let items: Vec<Item> = part.ops.iter().map(|&op| Item { op, open: false }).collect();
-        let decision = judge.decide(history, &items, Limits { steps, memory });
+        let decision = judge.decide(history, &items, Limits::new(steps, memory));
         impossible |= decision.answer == Answer::Impossible;
         by.push(decision.by);
     }

@@ -300,7 +300,7 @@ fn agrees_with_trying_every_order() {
     let default = if cfg!(debug_assertions) { 40_000 } else { 200_000 };
     let histories = std::env::var("CHECK_HISTORIES").map_or(default, |n| n.parse().expect("a number"));
     let mut rng = Rng(1997);
-    let limits = Limits { steps: 1_000_000, memory: 1 << 24 };
+    let limits = Limits::new(1_000_000, 1 << 24);
     let mut judge = KvJudge::default();
     let (mut valid, mut invalid, mut promised, mut told, mut suspected) = (0u64, 0u64, 0u64, 0u64, 0u64);
     for n in 0..histories {
@@ -359,7 +359,7 @@ fn agrees_with_trying_every_order() {
 fn agrees_with_the_engine_for_all_models() {
     let histories = if cfg!(debug_assertions) { 400 } else { 4_000 };
     let mut rng = Rng(2025);
-    let limits = Limits { steps: 20_000, memory: 1 << 26 };
+    let limits = Limits::new(20_000, 1 << 26);
     let (mut judge, mut engine) = (KvJudge::default(), General(Kv));
     let (mut valid, mut invalid, mut handed_over) = (0u64, 0u64, 0u64);
     for n in 0..histories {

@@ -136,6 +136,6 @@ pub fn certify(history: &History, kind: Kind, report: &Report, options: &Options
     write(history, kind, report, |key| {
         let ops = parts.get(key.0 as usize)?.ops.iter();
         let items: Vec<Item> = ops.map(|&op| Item { op, open: false }).collect();
-        judge.witness(history, &items, Limits { steps: options.steps, memory: options.memory })
+        judge.witness(history, &items, Limits::new(options.steps, options.memory))
     })
 }

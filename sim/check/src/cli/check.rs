@@ -111,7 +111,10 @@ fn model(file: &str, args: &CheckArgs, history: &History) -> Result<(Meant, Stri
     let (meant, why) = match &args.model {
         Some(name) => {
             let meant = Meant::named(name);
-            (meant.ok_or_else(|| Trouble(format!("no model is called {name:?}; there are: {}", models())))?, "as asked".to_owned())
+            (
+                meant.ok_or_else(|| Trouble(format!("no model is called {name:?}; there are: {}", models())))?,
+                "as asked".to_owned(),
+            )
         }
         None => {
             let detected = detect(history);
@@ -153,7 +156,9 @@ fn properties(args: &CheckArgs, meant: Meant) -> Result<Vec<String>, Trouble> {
         return Ok(known.iter().map(|&name| name.to_owned()).collect());
     }
     match args.check.iter().find(|name| !known.contains(&name.as_str())) {
-        Some(name) => Err(Trouble(format!("no property of {meant} is called {name:?}; there are: {}", known.join(", ")))),
+        Some(name) => {
+            Err(Trouble(format!("no property of {meant} is called {name:?}; there are: {}", known.join(", "))))
+        }
         None => Ok(args.check.clone()),
     }
 }
@@ -198,7 +203,8 @@ fn write_files(
             return Err(Trouble("certificates are offered for linearizability, not for transactions".to_owned()));
         };
         let report = reports.iter().find(|report| report.property == LINEARIZABLE);
-        let report = report.ok_or_else(|| Trouble("certificates are of linearizability: --check linearizable".into()))?;
+        let report =
+            report.ok_or_else(|| Trouble("certificates are of linearizability: --check linearizable".into()))?;
         let text = certificate::certify(history, kind, report, options).map_err(|error| Trouble(error.0))?;
         write(path, |out| out.write_all(text.as_bytes()))?;
     }
@@ -234,4 +240,3 @@ fn excerpts(file: &Path, reading: &Reading, wanted: &[u32]) -> Vec<(u32, String)
     }
     found
 }
-

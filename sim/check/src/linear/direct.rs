@@ -72,7 +72,7 @@ impl<P: Procedure> Judge for Direct<P> {
     }
 
     fn suspects(&mut self, history: &History, items: &[Item]) -> Option<Vec<OpId>> {
-        let limits = Limits { steps: 1_000_000, memory: 64 << 20 };
+        let limits = Limits::new(1_000_000, 64 << 20);
         let mut clash = self.procedure.find(history, items, limits)?.clash;
         clash.sort_unstable();
         clash.dedup();

@@ -20,8 +20,7 @@ pub struct General<M>(pub M);
 /// ones. Each key of the history is an object of its own; a history without keys has one.
 #[must_use]
 pub fn check_model<M: Model>(model: impl Fn() -> M + Sync, history: &History, options: &Options) -> Report {
-    let judge = || -> Box<dyn Judge + '_> { Box::new(General(model())) };
-    Report { property: "linearizable", parts: rounds::decide(&judge, history, options) }
+    Report { property: "linearizable", parts: rounds::decide(|| General(model()), history, options) }
 }
 
 impl<M: Model> Judge for General<M> {

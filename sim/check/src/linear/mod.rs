@@ -113,6 +113,24 @@ pub trait Judge {
     fn longest(&mut self, history: &History, items: &[Item], limits: Limits) -> Vec<OpId>;
 }
 
+impl Judge for Box<dyn Judge> {
+    fn decide(&mut self, history: &History, items: &[Item], limits: Limits) -> Decision {
+        self.as_mut().decide(history, items, limits)
+    }
+
+    fn witness(&mut self, history: &History, items: &[Item], limits: Limits) -> Option<Vec<OpId>> {
+        self.as_mut().witness(history, items, limits)
+    }
+
+    fn suspects(&mut self, history: &History, items: &[Item]) -> Option<Vec<OpId>> {
+        self.as_mut().suspects(history, items)
+    }
+
+    fn longest(&mut self, history: &History, items: &[Item], limits: Limits) -> Vec<OpId> {
+        self.as_mut().longest(history, items, limits)
+    }
+}
+
 /// What a check may spend on each part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
@@ -230,7 +248,7 @@ pub fn check(history: &History, options: &Options) -> Report {
 /// keep a plain violation in another waiting.
 #[must_use]
 pub fn check_as(kind: Kind, history: &History, options: &Options) -> Report {
-    Report { property: "linearizable", parts: rounds::decide(&|| kind.judge(), history, options) }
+    Report { property: "linearizable", parts: rounds::decide(|| kind.judge(), history, options) }
 }
 
 /// Decides a key-value history followed by a look at the final state: what each key holds when all is over. A key that is

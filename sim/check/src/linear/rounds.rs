@@ -16,11 +16,9 @@ const GROWTH: u64 = 10;
 /// Steps for each operation of a part in the first round, where that is more.
 const STEPS_PER_OPERATION: u64 = 100;
 
-/// Makes a judge for a thread.
-pub type MakeJudge<'a> = &'a (dyn Fn() -> Box<dyn Judge + 'a> + Sync);
-
-struct Round<'a> {
-    judge: MakeJudge<'a>,
+struct Round<'a, F> {
+    /// Makes a judge for a thread.
+    judge: F,
     history: &'a History,
     parts: &'a Parts,
     options: &'a Options,
@@ -29,8 +27,8 @@ struct Round<'a> {
     scale: u64,
 }
 
-/// Decides all parts of a history; the reports are in their order.
-pub fn decide(judge: MakeJudge<'_>, history: &History, options: &Options) -> Vec<PartReport> {
+/// Decides all parts of a history, each thread with a judge of its own; the reports are in their order.
+pub fn decide<J: Judge>(judge: impl Fn() -> J + Sync, history: &History, options: &Options) -> Vec<PartReport> {
     let until = options.time.and_then(|time| Instant::now().checked_add(time));
     let parts = parts(history);
     let mut round = Round { judge, history, parts: &parts, options, until, scale: 1 };
@@ -53,7 +51,7 @@ pub fn decide(judge: MakeJudge<'_>, history: &History, options: &Options) -> Vec
     reports.into_iter().flatten().collect()
 }
 
-impl Round<'_> {
+impl<J: Judge, F: Fn() -> J + Sync> Round<'_, F> {
     fn part(&self, part: usize) -> Part<'_> {
         self.parts.get(part).expect("invariant: only numbers of parts are given")
     }
@@ -71,7 +69,7 @@ impl Round<'_> {
             let mut judge = (self.judge)();
             let mut reports = Vec::new();
             while let Some(&part) = open.get(next.fetch_add(1, Ordering::Relaxed)) {
-                reports.push((part, self.judge(judge.as_mut(), part)));
+                reports.push((part, self.judge(&mut judge, part)));
             }
             reports
         };

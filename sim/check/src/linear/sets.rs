@@ -312,7 +312,7 @@ impl Procedure for Sets {
         for item in &mut items {
             item.open |= !clash.contains(&item.op);
         }
-        let limits = Limits { steps: 100_000, memory: 1 << 24 };
+        let limits = Limits::new(100_000, 1 << 24);
         for i in 0..items.len() {
             if items[i].open {
                 continue;

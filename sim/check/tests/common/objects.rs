@@ -166,7 +166,7 @@ pub struct Tally {
     pub direct: (u64, u64),
 }
 
-const LIMITS: Limits = Limits { steps: 10_000_000, memory: 1 << 28 };
+const LIMITS: Limits = Limits::new(10_000_000, 1 << 28);
 
 /// Compares the verdict, the witness, the suspects and the longest order of one history's judge with the model.
 pub fn compare<M: Model>(kind: Kind, model: &M, history: &History, items: &[Item], tally: &mut Tally) -> bool {
@@ -258,7 +258,7 @@ pub fn sweep_longer<M: Model, O: Object>(kind: Kind, model: M, seed: u64, new: i
         }
         let history = record(&initial, &raws);
         let items = all(&history);
-        let limits = Limits { steps: 6_000, memory: 1 << 26 };
+        let limits = Limits::new(6_000, 1 << 26);
         let expected = general.decide(&history, &items, limits).answer;
         let mut judge = kind.judge();
         let decision = judge.decide(&history, &items, limits);

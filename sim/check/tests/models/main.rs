@@ -14,7 +14,7 @@ use seaworthy_check::linear::{Item, Limits, check_model};
 use seaworthy_check::model::Model;
 use seaworthy_check::{End, Evidence, History, OpId, Operation, Options, Verdict};
 
-const LIMITS: Limits = Limits { steps: 1_000_000, memory: 64 << 20 };
+const LIMITS: Limits = Limits::new(1_000_000, 64 << 20);
 
 /// How many of each to check.
 fn histories() -> u64 {

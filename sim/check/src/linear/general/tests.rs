@@ -49,7 +49,7 @@ impl Model for Cell {
 #[test]
 fn colliding_fingerprints_refute_nothing() {
     let mut rng = Rng(5);
-    let limits = Limits { steps: 10_000_000, memory: 64 << 20 };
+    let limits = Limits::new(10_000_000, 64 << 20);
     let (mut valid, mut misled) = (0, 0);
     for n in 0..4_000 {
         let values = 2 + rng.below(2);
@@ -86,7 +86,7 @@ fn limits_end_the_search() {
     }
     let history = log.finish();
     let items: Vec<Item> = (0u32..17).map(|i| Item { op: OpId(i), open: false }).collect();
-    let answer = |steps, memory| General(Cell).decide(&history, &items, Limits { steps, memory }).answer;
+    let answer = |steps, memory| General(Cell).decide(&history, &items, Limits::new(steps, memory)).answer;
     assert_eq!(answer(10_000, 64 << 20), Answer::GaveUp("the step limit was reached"));
     assert_eq!(answer(u64::MAX, 100_000), Answer::GaveUp("the memory limit was reached"));
     assert_eq!(answer(u64::MAX, 256 << 20), Answer::Impossible);
@@ -103,6 +103,6 @@ fn a_long_history_needs_no_deep_stack() {
     log.ok(read, 0, crate::Reply::Got(None));
     let history = log.finish();
     let items: Vec<Item> = (0u32..200_001).map(|i| Item { op: OpId(i), open: false }).collect();
-    let limits = Limits { steps: 10_000_000, memory: 64 << 20 };
+    let limits = Limits::new(10_000_000, 64 << 20);
     assert_eq!(General(Cell).decide(&history, &items, limits).answer, Answer::Impossible);
 }

@@ -9,7 +9,7 @@ use crate::history::{History, OpId};
 use crate::linear::{Answer, Item, Limits};
 use crate::testing::{End, Raw, Rng, Shape, brute_force, generate, mutate, record};
 
-const LIMITS: Limits = Limits { steps: 1_000_000, memory: 1 << 24, until: None };
+const LIMITS: Limits = Limits::new(1_000_000, 1 << 24);
 
 /// How many random histories: a sample, or as the environment says.
 fn histories(sample: u64) -> u64 {
