@@ -1,0 +1,280 @@
+//! Cycles in large graphs whose edges mostly point forward in time.
+//!
+//! Nodes are numbered in the order of their calls. On a cycle every gap between its smallest and its largest node is crossed
+//! by an edge that points back; so each cycle lies within one of the segments that the backward edges, seen as
+//! intervals, cover together. Edges are therefore made twice: the first time only the backward ones are kept and merged
+//! to segments, the second time only those within one segment. A history that is nearly in order costs next to no memory.
+//!
+//! Whoever makes the edges is told a floor for each node: edges into it from nodes below the floor need not be made.
+
+use super::trace::NONE;
+
+/// Why one access must be before another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Why {
+    /// The same session did them in this order.
+    Session,
+    /// The second read what the first wrote.
+    ReadsFrom,
+    /// The revisions that were told.
+    Revisions,
+    /// The first had returned when the second was called.
+    RealTime,
+    /// This access must see the first (its version or a newer one), and saw the second.
+    Seen(u32),
+    /// The first saw a version that this write must be before, so the second is after the first.
+    Unseen(u32),
+    /// A session guarantee asks for it, because of this access.
+    Guarantee(u32),
+}
+
+/// An edge.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Edge {
+    /// The earlier.
+    pub from: u32,
+    /// The later.
+    pub to: u32,
+    /// The reason.
+    pub why: Why,
+}
+
+/// A cap on kept edges or on steps was reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooMany;
+
+/// Receives edges.
+pub struct Sink {
+    /// Start of the segment of each node; the node itself where it is in none.
+    floor: Vec<u32>,
+    second: bool,
+    /// Backward edges in the first pass, edges within segments in the second.
+    kept: Vec<Edge>,
+    limit: usize,
+    /// Steps that may still be taken.
+    pub steps: u64,
+    full: bool,
+}
+
+impl Sink {
+    /// Edges into this node from nodes below this need not be made.
+    #[must_use]
+    pub fn floor(&self, to: u32) -> u32 {
+        self.floor[to as usize]
+    }
+
+    /// An edge.
+    pub fn add(&mut self, from: u32, to: u32, why: Why) {
+        let keep =
+            if self.second { self.floor[from as usize] == self.floor[to as usize] && from != to } else { from > to };
+        if keep && self.kept.len() < self.limit {
+            self.kept.push(Edge { from, to, why });
+        } else {
+            self.full |= keep;
+        }
+    }
+
+    /// Spends steps.
+    ///
+    /// # Errors
+    /// When there are none left.
+    pub fn spend(&mut self, steps: u64) -> Result<(), TooMany> {
+        self.steps = self.steps.checked_sub(steps).ok_or(TooMany)?;
+        if self.full { Err(TooMany) } else { Ok(()) }
+    }
+}
+
+/// What can lie on cycles: the strongly connected components of more than one node.
+#[derive(Clone, Debug, Default)]
+pub struct Cyclic {
+    /// The edges within components.
+    pub edges: Vec<Edge>,
+    /// A short cycle of each component.
+    pub cycles: Vec<Vec<Edge>>,
+    /// Steps that were spent.
+    pub steps: u64,
+}
+
+/// Finds the cycles of a graph of `nodes` nodes.
+///
+/// # Errors
+/// When there are too many edges or steps.
+pub fn cycles(
+    nodes: usize,
+    limit: usize,
+    steps: u64,
+    make: &mut dyn FnMut(&mut Sink) -> Result<(), TooMany>,
+) -> Result<Cyclic, TooMany> {
+    let floor = (0u32..).take(nodes).collect();
+    let mut sink = Sink { floor, second: false, kept: Vec::new(), limit, steps, full: false };
+    make(&mut sink)?;
+    sink.spend(0)?;
+    if sink.kept.is_empty() {
+        return Ok(Cyclic { steps: steps - sink.steps, ..Cyclic::default() });
+    }
+    merge(&mut sink.floor, &sink.kept);
+    sink.kept.clear();
+    sink.second = true;
+    make(&mut sink)?;
+    sink.spend(0)?;
+    let Sink { mut kept, steps: left, .. } = sink;
+    kept.sort_unstable();
+    kept.dedup_by_key(|edge| (edge.from, edge.to));
+    let mut found = components(nodes, kept);
+    found.steps = steps - left;
+    Ok(found)
+}
+
+/// Makes the start of its segment the floor of each node.
+fn merge(floor: &mut [u32], back: &[Edge]) {
+    // `floor[a]` becomes the farthest node that an edge from there points back to `a` from.
+    for edge in back {
+        let reach = &mut floor[edge.to as usize];
+        *reach = (*reach).max(edge.from);
+    }
+    let (mut start, mut end) = (0, 0);
+    for node in 0..floor.len() as u32 {
+        let reach = floor[node as usize];
+        // A segment that ends here may share this node with the next: one that starts at its last node is the same.
+        if node > end || node == 0 {
+            (start, end) = (node, reach);
+        } else {
+            end = end.max(reach);
+        }
+        floor[node as usize] = start;
+    }
+}
+
+/// Outgoing edges by node, as ranges of the edges, which are sorted by `from`.
+pub struct Adjacency {
+    starts: Vec<u32>,
+    nodes: Vec<u32>,
+}
+
+impl Adjacency {
+    /// Of edges that are sorted by `from`.
+    #[must_use]
+    pub fn new(edges: &[Edge]) -> Adjacency {
+        let (mut starts, mut nodes) = (Vec::new(), Vec::new());
+        for (i, edge) in (0u32..).zip(edges) {
+            if nodes.last() != Some(&edge.from) {
+                nodes.push(edge.from);
+                starts.push(i);
+            }
+        }
+        starts.push(edges.len() as u32);
+        Adjacency { starts, nodes }
+    }
+
+    /// The places of the edges from a node.
+    #[must_use]
+    pub fn from(&self, node: u32) -> std::ops::Range<usize> {
+        match self.nodes.binary_search(&node) {
+            Ok(i) => self.starts[i] as usize..self.starts[i + 1] as usize,
+            Err(_) => 0..0,
+        }
+    }
+}
+
+/// Tarjan's algorithm with a stack of its own.
+fn components(nodes: usize, edges: Vec<Edge>) -> Cyclic {
+    let adjacency = Adjacency::new(&edges);
+    let mut index = vec![NONE; nodes];
+    let mut low = vec![NONE; nodes];
+    let mut component = vec![NONE; nodes];
+    let (mut next, mut components) = (0, 0);
+    let (mut stack, mut path): (Vec<u32>, Vec<(u32, usize, usize)>) = (Vec::new(), Vec::new());
+    for &root in &adjacency.nodes {
+        if index[root as usize] != NONE {
+            continue;
+        }
+        let mut enter = Some(root);
+        loop {
+            if let Some(node) = enter.take() {
+                (index[node as usize], low[node as usize]) = (next, next);
+                next += 1;
+                stack.push(node);
+                let range = adjacency.from(node);
+                path.push((node, range.start, range.end));
+            }
+            let Some((node, at, end)) = path.last_mut() else { break };
+            let node = *node;
+            if at < end {
+                let to = edges[*at].to;
+                *at += 1;
+                if index[to as usize] == NONE {
+                    enter = Some(to);
+                } else if component[to as usize] == NONE {
+                    low[node as usize] = low[node as usize].min(index[to as usize]);
+                }
+                continue;
+            }
+            path.pop();
+            if low[node as usize] == index[node as usize] {
+                while let Some(member) = stack.pop() {
+                    component[member as usize] = components;
+                    if member == node {
+                        break;
+                    }
+                }
+                components += 1;
+            }
+            if let Some(&(parent, ..)) = path.last() {
+                low[parent as usize] = low[parent as usize].min(low[node as usize]);
+            }
+        }
+    }
+    drop(adjacency);
+    let mut inside = edges;
+    inside.retain(|edge| component[edge.from as usize] == component[edge.to as usize]);
+    let adjacency = Adjacency::new(&inside);
+    let mut seen = vec![false; components as usize];
+    let mut found = Cyclic::default();
+    for edge in &inside {
+        let mark = &mut seen[component[edge.from as usize] as usize];
+        if !std::mem::replace(mark, true) {
+            found.cycles.extend(path_between(&inside, &adjacency, edge.to, edge.from, |_| true).map(|mut path| {
+                path.insert(0, *edge);
+                path
+            }));
+        }
+    }
+    found.cycles.sort_by_key(Vec::len);
+    found.edges = inside;
+    found
+}
+
+/// A shortest path over edges that are sorted by `from`; `None` when there is none. From a node to itself: the empty path.
+#[must_use]
+pub fn path_between(
+    edges: &[Edge],
+    adjacency: &Adjacency,
+    from: u32,
+    to: u32,
+    usable: impl Fn(&Edge) -> bool,
+) -> Option<Vec<Edge>> {
+    let mut reached: hashbrown::HashMap<u32, usize> = hashbrown::HashMap::new();
+    let mut queue = vec![from];
+    let mut head = 0;
+    while head < queue.len() && queue[head] != to {
+        for i in adjacency.from(queue[head]) {
+            if usable(&edges[i]) && edges[i].to != from && !reached.contains_key(&edges[i].to) {
+                reached.insert(edges[i].to, i);
+                queue.push(edges[i].to);
+            }
+        }
+        head += 1;
+    }
+    if head == queue.len() {
+        return None;
+    }
+    let mut path = Vec::new();
+    let mut node = to;
+    while node != from {
+        let edge = edges[*reached.get(&node)?];
+        path.push(edge);
+        node = edge.from;
+    }
+    path.reverse();
+    Some(path)
+}
