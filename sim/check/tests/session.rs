@@ -16,9 +16,17 @@ fn histories(sample: u64) -> u64 {
     asked.unwrap_or(if cfg!(debug_assertions) { sample } else { sample * 5 })
 }
 
-/// Makes some reads see other values that were written to their key, so that some sessions still make sense.
-fn scramble(raws: &mut [Raw], rng: &mut Rng) {
-    for _ in 0..rng.below(4) {
+/// Makes some reads see other values that were written to their key, and swaps told revisions.
+fn scramble(raws: &mut [Raw], times: u64, rng: &mut Rng) {
+    let told = |raw: &Raw| matches!(raw.end, End::Ok(Reply::Done { revision: Some(_) }));
+    let told: Vec<usize> = (0..raws.len()).filter(|&i| told(&raws[i])).collect();
+    if !told.is_empty() && rng.percent(50) {
+        let mut pick = || told[rng.below(told.len() as u64) as usize];
+        let (a, b) = (pick(), pick());
+        let end = raws[a].end.clone();
+        raws[a].end = std::mem::replace(&mut raws[b].end, end);
+    }
+    for _ in 0..times {
         let at = rng.below(raws.len() as u64) as usize;
         let key = raws[at].key;
         let mut values: Vec<Option<String>> = vec![None];
@@ -53,7 +61,8 @@ fn shape(rng: &mut Rng) -> Shape {
 fn random(rng: &mut Rng, shape: Shape) -> Vec<Raw> {
     let mut raws = generate(shape, rng);
     if rng.percent(85) {
-        scramble(&mut raws, rng);
+        let times = rng.below(4);
+        scramble(&mut raws, times, rng);
     }
     raws
 }
@@ -95,10 +104,13 @@ fn guarantees_are_as_defined() {
     let n = histories(4_000);
     let mut tallies: [Tally; 4] = Default::default();
     for _ in 0..n {
-        let shape = Shape { ops: 3 + rng.below(5) as usize, ..shape(&mut rng) };
-        let raws = random(&mut rng, shape);
+        let revisions = [0, 100][rng.below(2) as usize];
+        let shape = Shape { ops: 6 + rng.below(5) as usize, revisions, ..shape(&mut rng) };
+        let shape = if rng.percent(80) { Shape { values: 0, fail: 0, conditional: 0, info: 0, ..shape } } else { shape };
+        let mut raws = random(&mut rng, shape);
+        scramble(&mut raws, 4, &mut rng);
         let history = record(&raws);
-        let options = Options { revisions: rng.percent(50), real_time: rng.percent(50), ..Options::default() };
+        let options = Options { revisions: rng.percent(80), real_time: rng.percent(50), ..Options::default() };
         let oracles = Oracle::all(&history);
         for (tally, guarantee) in tallies.iter_mut().zip(Guarantee::ALL) {
             let report = session::check_guarantee(&history, guarantee, &options);
@@ -108,7 +120,7 @@ fn guarantees_are_as_defined() {
     }
     for (tally, guarantee) in tallies.iter().zip(Guarantee::ALL) {
         println!("{}: {tally:?}", guarantee.name());
-        assert!(tally.invalid > n / 100 && tally.valid > n / 2, "{}: {tally:?}: too one-sided", guarantee.name());
+        assert!(tally.invalid > n / 40 && tally.valid > n / 4, "{}: {tally:?}: too one-sided", guarantee.name());
         assert!(tally.unknown < n / 20);
     }
 }
@@ -162,9 +174,12 @@ fn staleness_is_as_defined() {
     let (mut zero, mut some, mut never, mut several, mut fast) = (0, 0, 0, 0, 0);
     for _ in 0..n {
         let plain = rng.percent(70);
-        let shape = Shape { keys: 1, processes: 3, ops: 3 + rng.below(4) as usize, ..shape(&mut rng) };
+        let shape = Shape { keys: 1, processes: 3, ops: 4 + rng.below(4) as usize, ..shape(&mut rng) };
         let shape = if plain { Shape { values: 0, conditional: 0, revisions: 0, ..shape } } else { shape };
-        let raws = random(&mut rng, shape);
+        let mut raws = random(&mut rng, shape);
+        if rng.percent(70) {
+            scramble(&mut raws, 2, &mut rng);
+        }
         let history = record(&raws);
         if history.keys() == 0 {
             continue;

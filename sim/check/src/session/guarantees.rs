@@ -186,7 +186,7 @@ impl Lists {
         let mut all: Vec<(u32, u32, u32)> = Vec::new();
         for (i, access) in (0u32..).zip(&trace.accesses) {
             let listed = if writes { access.writes } else { is_access(access.source) };
-            if listed && (access.chain as usize) < trace.sessions && trace.chains[access.chain as usize].len() > 1 {
+            if listed && !access.unknown && trace.chains[access.chain as usize].len() > 1 {
                 all.push((access.key, access.chain, i));
             }
         }
@@ -268,6 +268,9 @@ impl Maker<'_> {
             sink.spend(1 + self.trace.sessions as u64 / 16)?;
             for &e in &self.trace.chains[session as usize] {
                 let access = &self.trace.accesses[e as usize];
+                if access.unknown {
+                    continue;
+                }
                 let reads = is_access(access.source) || access.source == INITIAL;
                 let target = if self.guarantee.has_observers() {
                     access.writes.then_some(e)
@@ -340,9 +343,8 @@ impl Maker<'_> {
             return Ok(());
         }
         let source = &self.trace.accesses[access.source as usize];
-        let Some(seen) = observer.seen.get_mut(source.chain as usize).filter(|seen| **seen < source.at) else {
-            return Ok(());
-        };
+        let seen = observer.seen.get_mut(source.chain as usize);
+        let Some(seen) = seen.filter(|seen| **seen < source.at && !source.unknown) else { return Ok(()) };
         sink.spend(u64::from(source.at - *seen))?;
         for &a in &self.trace.chains[source.chain as usize][*seen as usize..source.at as usize] {
             let place = self.lists.entry_of[a as usize];

@@ -49,6 +49,8 @@ pub struct Access {
     pub source: u32,
     /// Whether it made a version.
     pub writes: bool,
+    /// Whether its outcome is unknown to its client.
+    pub unknown: bool,
     /// The revision of that version, or [`UNTOLD_REVISION`].
     pub revision: u32,
 }
@@ -173,11 +175,9 @@ pub fn candidates(history: &History, op: OpId) -> Vec<Option<OpId>> {
     let key = history.operation(op).key;
     let writers = (0u32..).map(OpId).take(history.operations().len()).filter(|&w| {
         let writer = history.operation(w);
-        let revisions = (writer.told_revision().filter(|_| writer.end == End::Ok), saw.revision);
         w != op
             && writer.key == key
             && written(history, w).is_some_and(|value| saw.value.is_none_or(|seen| seen == value))
-            && !matches!(revisions, (Some(a), Some(b)) if a != b)
     });
     let initial = (saw.value == Some(history.initial()) && saw.revision.is_none()).then_some(None);
     writers.map(Some).chain(initial).collect()
@@ -236,8 +236,10 @@ impl Trace {
             let revision = if op.end == End::Ok { op.revision } else { UNTOLD_REVISION };
             let before = chain.last().copied().unwrap_or(NONE);
             let at = chain.len() as u32;
-            self.accesses.push(Access { op: OpId(i), key: op.key.0, chain: session, at, before, source, writes, revision });
-            if op.end == End::Info {
+            let (op_id, key, unknown) = (OpId(i), op.key.0, op.end == End::Info);
+            let access = Access { op: op_id, key, chain: session, at, before, source, writes, unknown, revision };
+            self.accesses.push(access);
+            if unknown {
                 open.push(id);
             } else {
                 chain.push(id);

@@ -68,13 +68,8 @@ impl Oracle {
             if let Some((value, revision)) = sees(kv) {
                 for (w, writer) in kvs.iter().enumerate() {
                     let Some(written) = writes(writer) else { continue };
-                    let told = match writer.outcome {
-                        Outcome::Ok(Reply::Done { revision }) => revision,
-                        _ => None,
-                    };
                     let fits = value.is_none_or(|value| value == written);
-                    let clash = matches!((told, revision), (Some(a), Some(b)) if a != b);
-                    if w != i && writer.key == kv.key && fits && !clash {
+                    if w != i && writer.key == kv.key && fits {
                         sources.push(Source::From(w));
                     }
                 }
