@@ -8,24 +8,57 @@ mod common;
 
 use common::{Rng, Shape, generate, record};
 use seaworthy_check::session::{self, Guarantee, Options, Unit};
-use seaworthy_check::{Call, History, Recorder, Reply, Version, linear};
+use seaworthy_check::{Call, History, OpId, Recorder, Reply, Version, linear};
 use std::time::Instant;
 
 fn main() {
     let ops = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
-    let shape =
-        Shape { ops, processes: 100, keys: 1_000, values: 0, info: 0, fail: 1, conditional: 0, revisions: 100 };
-    show("atomic store, revisions", &without_deletes(&shape, 0));
-    show("atomic store, no revisions", &without_deletes(&Shape { revisions: 0, ..shape }, 0));
-    show("atomic store, one key, no revisions", &without_deletes(&Shape { revisions: 0, keys: 1, ..shape }, 0));
+    show("atomic store, revisions", &atomic(ops, 1_000, 100, true, &mut Rng(1)));
+    show("atomic store, no revisions", &atomic(ops, 1_000, 100, false, &mut Rng(1)));
+    show("atomic store, one key, no revisions", &atomic(ops, 1, 100, false, &mut Rng(1)));
     show("lagging copies, no revisions", &lagging(ops, 1_000, 100, 1_000, &mut Rng(3)));
-    show("1 % unknown outcomes, cas, deletes", &record(&generate(Shape { info: 1, conditional: 20, ..shape }, &mut Rng(1))));
+    let shape =
+        Shape { ops, processes: 100, keys: 1_000, values: 0, info: 1, fail: 1, conditional: 20, revisions: 100 };
+    show("1 % unknown outcomes, cas, deletes", &record(&generate(shape, &mut Rng(1))));
 }
 
-fn without_deletes(shape: &Shape, seed: u64) -> History {
-    let mut raws = generate(*shape, &mut Rng(seed));
-    raws.retain(|raw| !matches!(raw.call, Call::Delete { .. }));
-    record(&raws)
+/// Each operation takes effect at a moment between its call and its return.
+fn atomic(ops: usize, keys: usize, clients: usize, revisions: bool, rng: &mut Rng) -> History {
+    let mut log = Recorder::default();
+    let mut cells: Vec<Option<(String, u64)>> = vec![None; keys];
+    // The client's operation, its key, what it writes, and the answer.
+    type Open = (OpId, usize, Option<String>, Option<(Option<String>, u64)>);
+    let mut open: Vec<Option<Open>> = vec![None; clients];
+    let (mut begun, mut time) = (0, 0);
+    while begun < ops {
+        let client = rng.below(clients as u64) as usize;
+        time += 1_000;
+        open[client] = match open[client].take() {
+            None => {
+                let key = rng.below(keys as u64) as usize;
+                let value = rng.percent(50).then(|| format!("v{begun}"));
+                let call = value.as_deref().map_or(Call::Get, Call::put);
+                begun += 1;
+                Some((log.invoke(client as u32, time, &format!("k{key}"), call), key, value, None))
+            }
+            Some((op, key, value, None)) => {
+                if let Some(value) = &value {
+                    let next = cells[key].as_ref().map_or(0, |cell| cell.1 + 1);
+                    cells[key] = Some((value.clone(), next));
+                }
+                let seen = cells[key].as_ref().map_or((None, 0), |cell| (Some(cell.0.clone()), cell.1));
+                Some((op, key, value, Some(seen)))
+            }
+            Some((op, _, value, Some((seen, revision)))) => {
+                let revision = revisions.then_some(revision);
+                let seen = seen.as_deref().map(|value| Version { value, revision });
+                let reply = if value.is_some() { Reply::Done { revision } } else { Reply::Got(seen) };
+                log.ok(op, time, reply);
+                None
+            }
+        };
+    }
+    log.finish()
 }
 
 /// Every client has a copy of all keys of some moment ago; the moment moves on by jumps.

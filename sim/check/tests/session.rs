@@ -106,7 +106,8 @@ fn guarantees_are_as_defined() {
     for _ in 0..n {
         let revisions = [0, 100][rng.below(2) as usize];
         let shape = Shape { ops: 6 + rng.below(5) as usize, revisions, ..shape(&mut rng) };
-        let shape = if rng.percent(80) { Shape { values: 0, fail: 0, conditional: 0, info: 0, ..shape } } else { shape };
+        let shape =
+            if rng.percent(80) { Shape { values: 0, fail: 0, conditional: 0, info: 0, ..shape } } else { shape };
         let mut raws = random(&mut rng, shape);
         scramble(&mut raws, 4, &mut rng);
         let history = record(&raws);
@@ -131,7 +132,10 @@ fn causal_consistency_is_as_defined() {
     let n = histories(3_000);
     let mut tallies: [Tally; 3] = Default::default();
     for _ in 0..n {
-        let raws = { let shape = shape(&mut rng); random(&mut rng, shape) };
+        let raws = {
+            let shape = shape(&mut rng);
+            random(&mut rng, shape)
+        };
         let history = record(&raws);
         let options = Options::default();
         let oracles = Oracle::all(&history);
@@ -220,7 +224,8 @@ fn delta_atomic(raws: &[Raw], delta: usize) -> bool {
     let mut raws = raws.to_vec();
     for raw in &mut raws {
         let early = if matches!(raw.call, Call::Get) { delta } else { 0 };
-        raw.events = ((1_000 + raw.events.0 - early) * 1_000 + raw.events.0, raw.events.1.map(|e| (1_000 + e) * 1_000 + e));
+        raw.events =
+            ((1_000 + raw.events.0 - early) * 1_000 + raw.events.0, raw.events.1.map(|e| (1_000 + e) * 1_000 + e));
     }
     // The oracle wants operations in the order of their calls.
     raws.sort_by_key(|raw| raw.events.0);
@@ -281,7 +286,10 @@ fn each_property_implies_the_weaker_ones() {
         }
     }
     println!("of {n}: linear, sequential, convergent, memory, causal: {counts:?}");
-    assert!(counts[0] > n / 10 && counts[1] > counts[0] && counts[4] > counts[1] && counts[4] < n * 9 / 10, "{counts:?}");
+    assert!(
+        counts[0] > n / 10 && counts[1] > counts[0] && counts[4] > counts[1] && counts[4] < n * 9 / 10,
+        "{counts:?}"
+    );
 }
 
 /// Whether a verdict is what it should be.

@@ -103,7 +103,8 @@ impl<'a> Causal<'a> {
             edges.append(&mut fresh);
             edges.sort_unstable_by_key(|edge: &Edge| (edge.to, edge.from));
             edges.dedup_by_key(|edge| (edge.to, edge.from));
-            order = self.order(&order, &edges, "CyclicCF", "not causally convergent: no order of the versions suits all")?;
+            order =
+                self.order(&order, &edges, "CyclicCF", "not causally convergent: no order of the versions suits all")?;
             fresh = self.sweep(&order)?;
         }
         Ok(Convergent { order, edges })

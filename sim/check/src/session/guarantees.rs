@@ -166,9 +166,10 @@ struct Lists {
     /// First slot of each key, and the end.
     keys: Vec<u32>,
     entries: Vec<Entry>,
-    /// By access: its entry, or [`NONE`].
-    entry_of: Vec<u32>,
-    slot_of_entry: Vec<u32>,
+    /// By slot: its chain.
+    chains: Vec<u32>,
+    /// For each chain its listed accesses in order: place, key and version.
+    in_order: Vec<Vec<(u32, u32, u32)>>,
     /// Slots by (key, chain), to look into.
     slots: hashbrown::HashMap<(u32, u32), u32>,
 }
@@ -184,37 +185,41 @@ struct Entry {
 impl Lists {
     fn new(trace: &Trace, nodes: &[u32], writes: bool) -> Lists {
         let mut all: Vec<(u32, u32, u32)> = Vec::new();
+        let version = |i: u32| nodes[if writes { i } else { trace.accesses[i as usize].source } as usize];
         for (i, access) in (0u32..).zip(&trace.accesses) {
             let listed = if writes { access.writes } else { is_access(access.source) };
             if listed && !access.unknown && trace.chains[access.chain as usize].len() > 1 {
                 all.push((access.key, access.chain, i));
             }
         }
+        let by_call = all.clone();
         all.sort_unstable();
         let mut lists = Lists {
             starts: Vec::new(),
             keys: vec![0; trace.writes.len() + 1],
             entries: Vec::with_capacity(all.len()),
-            entry_of: vec![NONE; trace.accesses.len()],
-            slot_of_entry: Vec::with_capacity(all.len()),
+            chains: Vec::new(),
+            in_order: vec![Vec::new(); trace.chains.len()],
             slots: hashbrown::HashMap::new(),
         };
         for group in all.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
             let slot = lists.starts.len() as u32;
             lists.starts.push(lists.entries.len() as u32);
+            lists.chains.push(group[0].1);
             lists.slots.insert((group[0].0, group[0].1), slot);
             lists.keys[group[0].0 as usize + 1] = slot + 1;
             let mut newest = 0;
             for &(_, _, i) in group {
                 let access = &trace.accesses[i as usize];
-                let version = nodes[if writes { i } else { access.source } as usize];
+                let version = version(i);
                 newest = newest.max(version);
-                lists.entry_of[i as usize] = lists.entries.len() as u32;
-                lists.slot_of_entry.push(slot);
                 lists.entries.push(Entry { at: access.at, version, newest });
             }
         }
         lists.starts.push(lists.entries.len() as u32);
+        for (key, chain, i) in by_call {
+            lists.in_order[chain as usize].push((trace.accesses[i as usize].at, key, version(i)));
+        }
         for key in 1..lists.keys.len() {
             lists.keys[key] = lists.keys[key].max(lists.keys[key - 1]);
         }
@@ -232,9 +237,9 @@ impl Lists {
 
 /// Whom a session has read from, and what follows for each key.
 struct Observer {
-    /// By session: everything before this place is required.
-    seen: Vec<u32>,
-    /// By slot: session, and the end of the required entries.
+    /// By session: everything before this place is required, and how many listed accesses that is.
+    seen: Vec<(u32, u32)>,
+    /// By slot: session, and the end of the required entries when it was last asked for.
     ends: Vec<(u32, u32)>,
     /// By key: session, and the newest required version.
     newest: Vec<(u32, u32)>,
@@ -259,12 +264,12 @@ impl Maker<'_> {
     fn make(&self, sink: &mut Sink, missed: &mut Vec<Edge>) -> Result<(), TooMany> {
         self.known(sink)?;
         let mut observer = Observer {
-            seen: vec![0; self.trace.sessions],
+            seen: vec![(0, 0); self.trace.sessions],
             ends: vec![(NONE, 0); self.lists.starts.len()],
             newest: vec![(NONE, 0); self.trace.writes.len()],
         };
         for session in 0..self.trace.sessions as u32 {
-            observer.seen.fill(0);
+            observer.seen.fill((0, 0));
             sink.spend(1 + self.trace.sessions as u64 / 16)?;
             for &e in &self.trace.chains[session as usize] {
                 let access = &self.trace.accesses[e as usize];
@@ -301,7 +306,11 @@ impl Maker<'_> {
     ) -> Result<(), TooMany> {
         if target == INITIAL {
             if let Some(last) = (start..end).last() {
-                missed.push(Edge { from: self.lists.entries[last as usize].version, to: INITIAL, why: Why::Guarantee(by) });
+                missed.push(Edge {
+                    from: self.lists.entries[last as usize].version,
+                    to: INITIAL,
+                    why: Why::Guarantee(by),
+                });
             }
             return Ok(());
         }
@@ -332,11 +341,19 @@ impl Maker<'_> {
         let (owner, newest) = observer.newest[key];
         if owner == session && (target == INITIAL || newest >= sink.floor(target)) {
             for slot in self.lists.keys[key]..self.lists.keys[key + 1] {
-                sink.spend(1)?;
-                let (owner, end) = observer.ends[slot as usize];
-                if owner == session {
-                    self.require(sink, missed, (self.lists.starts[slot as usize], end), target, e)?;
+                let (start, last) = (self.lists.starts[slot as usize], self.lists.starts[slot as usize + 1]);
+                let seen = observer.seen.get(self.lists.chains[slot as usize] as usize).map_or(0, |seen| seen.0);
+                let (owner, end) = &mut observer.ends[slot as usize];
+                if *owner != session {
+                    (*owner, *end) = (session, start);
                 }
+                let from = *end;
+                while *end < last && self.lists.entries[*end as usize].at < seen {
+                    *end += 1;
+                }
+                let end = *end;
+                sink.spend(1 + u64::from(end - from))?;
+                self.require(sink, missed, (start, end), target, e)?;
             }
         }
         if !is_access(access.source) {
@@ -344,17 +361,16 @@ impl Maker<'_> {
         }
         let source = &self.trace.accesses[access.source as usize];
         let seen = observer.seen.get_mut(source.chain as usize);
-        let Some(seen) = seen.filter(|seen| **seen < source.at && !source.unknown) else { return Ok(()) };
-        sink.spend(u64::from(source.at - *seen))?;
-        for &a in &self.trace.chains[source.chain as usize][*seen as usize..source.at as usize] {
-            let place = self.lists.entry_of[a as usize];
-            let Some(entry) = self.lists.entries.get(place as usize) else { continue };
-            observer.ends[self.lists.slot_of_entry[place as usize] as usize] = (session, place + 1);
-            let newest = &mut observer.newest[self.trace.accesses[a as usize].key as usize];
-            *newest = if newest.0 == session { (session, newest.1.max(entry.newest)) } else { (session, entry.newest) };
+        let Some(seen) = seen.filter(|seen| seen.0 < source.at && !source.unknown) else { return Ok(()) };
+        let listed = &self.lists.in_order[source.chain as usize][seen.1 as usize..];
+        let mut steps = 0;
+        for &(_, key, version) in listed.iter().take_while(|listed| listed.0 < source.at) {
+            let newest = &mut observer.newest[key as usize];
+            *newest = if newest.0 == session { (session, newest.1.max(version)) } else { (session, version) };
+            steps += 1;
         }
-        *seen = source.at;
-        Ok(())
+        *seen = (source.at, seen.1 + steps);
+        sink.spend(u64::from(steps))
     }
 
     /// What is known of the order of versions.

@@ -78,7 +78,8 @@ fn session(history: &History, trace: &Trace, last: u32, options: &Options, steps
         let mut news = false;
         for &read in &reads {
             let access = &trace.accesses[read as usize];
-            let (me, source) = (local(read), if is_access(access.source) { local(access.source) } else { access.source });
+            let (me, source) =
+                (local(read), if is_access(access.source) { local(access.source) } else { access.source });
             for &w in &writes[access.key as usize] {
                 *steps += 1;
                 if w == source || w == me || !relation.has(w, me) {

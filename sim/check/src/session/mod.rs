@@ -64,14 +64,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            steps: 2_000_000_000,
-            memory: 1 << 30,
-            revisions: true,
-            real_time: false,
-            quiet: 0,
-            final_from: None,
-        }
+        Options { steps: 1_000_000_000, memory: 1 << 30, revisions: true, real_time: false, quiet: 0, final_from: None }
     }
 }
 

@@ -314,6 +314,7 @@ impl Search {
                 }
                 let configuration = self.configuration();
                 memory += 4 * configuration.len() + 32;
+                self.steps += configuration.len() as u64;
                 failed.insert(configuration);
                 if memory > options.memory {
                     return None;

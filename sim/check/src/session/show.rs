@@ -87,7 +87,14 @@ pub fn plain(history: &History, part: &str, anomaly: &str, core: Vec<OpId>, expl
 }
 
 /// Evidence from a cycle.
-pub fn cycle(history: &History, trace: &Trace, part: &str, anomaly: &str, intro: &str, cycle: &[Edge]) -> Box<Evidence> {
+pub fn cycle(
+    history: &History,
+    trace: &Trace,
+    part: &str,
+    anomaly: &str,
+    intro: &str,
+    cycle: &[Edge],
+) -> Box<Evidence> {
     let id = |access: u32| trace.accesses[access as usize].op;
     let mut accesses = Vec::new();
     let mut edges = Vec::new();

@@ -202,7 +202,8 @@ fn by_zones(zones: &[Zone]) -> u64 {
         return 0;
     }
     let reads = || zones.iter().map(|zone| zone.read_call.0).filter(|&time| time != i64::MIN);
-    let starts = zones.iter().flat_map(|zone| [zone.write_call.0, zone.first_return.0]).filter(|&time| time != i64::MIN);
+    let starts =
+        zones.iter().flat_map(|zone| [zone.write_call.0, zone.first_return.0]).filter(|&time| time != i64::MIN);
     // Beyond this every read is before everything.
     let span = reads().max().unwrap_or(0).saturating_sub(starts.min().unwrap_or(0)).saturating_add(1);
     let (mut low, mut high) = (0, span.max(1));

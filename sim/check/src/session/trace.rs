@@ -128,11 +128,8 @@ struct Writers<'a> {
 impl<'a> Writers<'a> {
     fn new(history: &'a History) -> Writers<'a> {
         let operations = history.operations();
-        let mut writers = Writers {
-            history,
-            by_value: HashMap::with_capacity(operations.len() / 2),
-            by_revision: HashMap::new(),
-        };
+        let mut writers =
+            Writers { history, by_value: HashMap::with_capacity(operations.len() / 2), by_revision: HashMap::new() };
         for (i, op) in (0u32..).zip(operations) {
             let Some(value) = written(history, OpId(i)) else { continue };
             writers.by_value.entry((op.key.0, value)).or_insert((i, 0)).1 += 1;

@@ -75,9 +75,7 @@ impl Oracle {
                 }
                 // The operation that was told the revision and wrote the value is the only one.
                 let sure = sources.iter().copied().find(|source| match *source {
-                    Source::From(w) => {
-                        revision.is_some() && kvs[w].outcome == Outcome::Ok(Reply::Done { revision })
-                    }
+                    Source::From(w) => revision.is_some() && kvs[w].outcome == Outcome::Ok(Reply::Done { revision }),
                     _ => false,
                 });
                 if let Some(sure) = sure {
@@ -328,9 +326,27 @@ fn step(kv: &KvOperation, value: Value, count: u64) -> Option<(Value, u64)> {
         Outcome::Ok(Reply::Done { revision }) => {
             (takes && revision.is_none_or(|r| r == count)).then_some((to, count + 1))
         }
-        Outcome::Ok(Reply::Refused(seen)) => if !takes && shows(seen) { same } else { None },
-        Outcome::Ok(_) => if takes { None } else { same },
-        _ => if takes { Some((to, count + 1)) } else { same },
+        Outcome::Ok(Reply::Refused(seen)) => {
+            if !takes && shows(seen) {
+                same
+            } else {
+                None
+            }
+        }
+        Outcome::Ok(_) => {
+            if takes {
+                None
+            } else {
+                same
+            }
+        }
+        _ => {
+            if takes {
+                Some((to, count + 1))
+            } else {
+                same
+            }
+        }
     }
 }
 
