@@ -60,6 +60,9 @@ pub(super) struct Causal<'a> {
     uses: Vec<u32>,
 }
 
+/// Called with each access and its clock; returns the steps taken.
+type Visit<'v> = dyn FnMut(u32, &[u32]) -> Result<usize, Stop> + 'v;
+
 const STEPS: &str = "the limit of steps was reached";
 const MEMORY: &str = "the limit of memory was reached: too many sessions";
 
@@ -181,7 +184,7 @@ impl<'a> Causal<'a> {
     }
 
     /// Computes the clock of each access, in an order that extends causal order.
-    fn clocks(&mut self, order: &[u32], visit: &mut dyn FnMut(u32, &[u32]) -> Result<usize, Stop>) -> Result<(), Stop> {
+    fn clocks(&mut self, order: &[u32], visit: &mut Visit<'_>) -> Result<(), Stop> {
         let width = self.trace.chains.len();
         let most = (self.memory / (4 * width + 64)).max(1);
         let mut clocks: Vec<Option<Box<[u32]>>> = vec![None; order.len()];

@@ -60,7 +60,8 @@ impl Sink {
     /// Edges into this node from nodes below this need not be made.
     #[must_use]
     pub fn floor(&self, to: u32) -> u32 {
-        self.floor[to as usize]
+        let floor = self.floor[to as usize];
+        if floor == to { to + 1 } else { floor }
     }
 
     /// An edge.

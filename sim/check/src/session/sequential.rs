@@ -48,6 +48,8 @@ fn decide(history: &History, options: &Options) -> (Verdict, &'static str, u64, 
             Err(evidence) => return (Verdict::Invalid(evidence), "saturation", 0, None),
         }
         order = topological(trace.accesses.len(), &order, &edges);
+    } else {
+        order = by_zones(history, &trace);
     }
     let mut search = Search::new(history, &trace, &order, &edges);
     let found = search.run(options);
@@ -123,6 +125,24 @@ fn saturate(history: &History, trace: &Trace, limit: u64) -> Result<Vec<Edge>, B
             return Ok(relation.edges);
         }
     }
+}
+
+/// The accesses by when their versions begin: what is linearizable can be replayed in about this order. A version begins at
+/// the first return or the last call among its write and its reads, whichever is first (see [`super::staleness`]).
+fn by_zones(history: &History, trace: &Trace) -> Vec<u32> {
+    let called = |i: u32| history.operation(trace.accesses[i as usize].op).called;
+    let all = || (0u32..).take(trace.accesses.len());
+    let mut zones: Vec<(u32, u32)> = all().map(|i| (trace.returned(history, i), called(i))).collect();
+    for i in all() {
+        let source = trace.accesses[i as usize].source;
+        if is_access(source) {
+            let zone = &mut zones[source as usize];
+            *zone = (zone.0.min(trace.returned(history, i)), zone.1.max(called(i)));
+        }
+    }
+    let mut order: Vec<u32> = all().collect();
+    order.sort_by_key(|&i| zones[i as usize].0.min(zones[i as usize].1));
+    order
 }
 
 /// An order of the nodes by the edges, close to `base`. The edges have no cycle.

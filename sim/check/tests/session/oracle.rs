@@ -425,10 +425,8 @@ fn stale(kvs: &[KvOperation], done: &mut [bool], latest: &[Value], k: usize) -> 
     left.iter().filter(|&&i| kvs[i].called.index < deadline || kvs[i].settled() == Some(deadline)).any(|&i| {
         let mut next = latest.to_vec();
         match (kvs[i].call, kvs[i].outcome) {
-            (Call::Get, Outcome::Ok(Reply::Got(seen))) => {
-                if !latest.contains(&seen.map_or(Value::NIL, |v| v.value)) {
-                    return false;
-                }
+            (Call::Get, Outcome::Ok(Reply::Got(seen))) if !latest.contains(&seen.map_or(Value::NIL, |v| v.value)) => {
+                return false;
             }
             (Call::Put { value, when }, outcome) => {
                 if when.value.is_none_or(|from| latest[0] == from) {
