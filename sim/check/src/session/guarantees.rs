@@ -170,8 +170,8 @@ struct Lists {
     chains: Vec<u32>,
     /// For each chain its listed accesses in order: place, key and version.
     in_order: Vec<Vec<(u32, u32, u32)>>,
-    /// Slots by (key, chain), to look into.
-    slots: hashbrown::HashMap<(u32, u32), u32>,
+    /// For each chain its slots, with their keys.
+    slots: Vec<Vec<(u32, u32)>>,
 }
 
 #[derive(Clone, Copy)]
@@ -200,13 +200,13 @@ impl Lists {
             entries: Vec::with_capacity(all.len()),
             chains: Vec::new(),
             in_order: vec![Vec::new(); trace.chains.len()],
-            slots: hashbrown::HashMap::new(),
+            slots: vec![Vec::new(); trace.chains.len()],
         };
         for group in all.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
             let slot = lists.starts.len() as u32;
             lists.starts.push(lists.entries.len() as u32);
             lists.chains.push(group[0].1);
-            lists.slots.insert((group[0].0, group[0].1), slot);
+            lists.slots[group[0].1 as usize].push((group[0].0, slot));
             lists.keys[group[0].0 as usize + 1] = slot + 1;
             let mut newest = 0;
             for &(_, _, i) in group {
@@ -226,12 +226,11 @@ impl Lists {
         lists
     }
 
-    /// Where the entries of a slot before a place in its session end.
-    fn before(&self, key: u32, chain: u32, at: u32) -> Option<(u32, u32)> {
-        let slot = *self.slots.get(&(key, chain))?;
+    /// The entries of a slot before a place in its session.
+    fn before(&self, slot: u32, at: u32) -> (u32, u32) {
         let (start, end) = (self.starts[slot as usize], self.starts[slot as usize + 1]);
         let entries = &self.entries[start as usize..end as usize];
-        Some((start, start + entries.partition_point(|entry| entry.at < at) as u32))
+        (start, start + entries.partition_point(|entry| entry.at < at) as u32)
     }
 }
 
@@ -268,8 +267,13 @@ impl Maker<'_> {
             ends: vec![(NONE, 0); self.lists.starts.len()],
             newest: vec![(NONE, 0); self.trace.writes.len()],
         };
+        // By key: the slot of the session at hand.
+        let mut own = vec![(NONE, 0); self.trace.writes.len()];
         for session in 0..self.trace.sessions as u32 {
             observer.seen.fill((0, 0));
+            for &(key, slot) in &self.lists.slots[session as usize] {
+                own[key as usize] = (session, slot);
+            }
             sink.spend(1 + self.trace.sessions as u64 / 16)?;
             for &e in &self.trace.chains[session as usize] {
                 let access = &self.trace.accesses[e as usize];
@@ -282,10 +286,11 @@ impl Maker<'_> {
                 } else {
                     reads.then_some(access.source)
                 };
+                let (owner, slot) = own[access.key as usize];
                 if let Some(target) = target
-                    && let Some((start, end)) = self.lists.before(access.key, session, access.at)
+                    && owner == session
                 {
-                    self.require(sink, missed, (start, end), self.node(target), e)?;
+                    self.require(sink, missed, self.lists.before(slot, access.at), self.node(target), e)?;
                 }
                 if self.guarantee.has_observers() && reads {
                     self.observe(sink, missed, &mut observer, session, e)?;

@@ -13,7 +13,7 @@
 
 use super::causal::{Causal, Stop};
 use super::closure::Closure;
-use super::graph::{Edge, Why};
+use super::graph::{Edge, Why, topological};
 use super::trace::{INITIAL, NONE, Trace, is_access};
 use super::{Options, show, whole};
 use crate::evidence::Evidence;
@@ -142,33 +142,6 @@ fn by_zones(history: &History, trace: &Trace) -> Vec<u32> {
     }
     let mut order: Vec<u32> = all().collect();
     order.sort_by_key(|&i| zones[i as usize].0.min(zones[i as usize].1));
-    order
-}
-
-/// An order of the nodes by the edges, close to `base`. The edges have no cycle.
-fn topological(nodes: usize, base: &[u32], edges: &[Edge]) -> Vec<u32> {
-    let mut rank = vec![0; nodes];
-    for (i, &node) in (0u32..).zip(base) {
-        rank[node as usize] = i;
-    }
-    let mut waiting = vec![0u32; nodes];
-    let mut next: Vec<Vec<u32>> = vec![Vec::new(); nodes];
-    for edge in edges {
-        waiting[edge.to as usize] += 1;
-        next[edge.from as usize].push(edge.to);
-    }
-    let first = base.iter().filter(|&&node| waiting[node as usize] == 0);
-    let mut ready: std::collections::BTreeSet<(u32, u32)> = first.map(|&node| (rank[node as usize], node)).collect();
-    let mut order = Vec::with_capacity(nodes);
-    while let Some((_, node)) = ready.pop_first() {
-        order.push(node);
-        for &to in &next[node as usize] {
-            waiting[to as usize] -= 1;
-            if waiting[to as usize] == 0 {
-                ready.insert((rank[to as usize], to));
-            }
-        }
-    }
     order
 }
 
