@@ -132,10 +132,11 @@ fn causal_consistency_is_as_defined() {
     let n = histories(3_000);
     let mut tallies: [Tally; 3] = Default::default();
     for _ in 0..n {
-        let raws = {
+        let mut raws = {
             let shape = shape(&mut rng);
             random(&mut rng, shape)
         };
+        scramble(&mut raws, 3, &mut rng);
         let history = record(&raws);
         let options = Options::default();
         let oracles = Oracle::all(&history);
