@@ -121,8 +121,8 @@ struct Writers<'a> {
     history: &'a History,
     /// The first writer of each value of each key, and how many there are.
     by_value: HashMap<(u32, Value), (u32, u32)>,
-    /// The write that was told each revision.
-    by_revision: HashMap<(u32, u32), u32>,
+    /// The first write of each value, and of any ([`Value::UNTOLD`]), that was told each revision.
+    by_revision: HashMap<(u32, u32, Value), u32>,
 }
 
 impl<'a> Writers<'a> {
@@ -134,7 +134,9 @@ impl<'a> Writers<'a> {
             let Some(value) = written(history, OpId(i)) else { continue };
             writers.by_value.entry((op.key.0, value)).or_insert((i, 0)).1 += 1;
             if let (End::Ok, Some(r)) = (op.end, op.told_revision()) {
-                writers.by_revision.entry((op.key.0, r)).or_insert(i);
+                for value in [value, Value::UNTOLD] {
+                    writers.by_revision.entry((op.key.0, r, value)).or_insert(i);
+                }
             }
         }
         writers
@@ -144,9 +146,8 @@ impl<'a> Writers<'a> {
     fn source(&self, op: OpId, saw: Saw) -> u32 {
         let key = self.history.operation(op).key.0;
         if let Some(r) = saw.revision
-            && let Some(&w) = self.by_revision.get(&(key, r))
+            && let Some(&w) = self.by_revision.get(&(key, r, saw.value.unwrap_or(Value::UNTOLD)))
             && w != op.0
-            && saw.value.is_none_or(|value| written(self.history, OpId(w)) == Some(value))
         {
             return w;
         }
