@@ -1,13 +1,12 @@
 //! `seaworthy-check FILE`: read, decide, tell.
 
+use super::properties::{self, Finding, LINEARIZABLE};
 use super::{CheckArgs, INVALID, ReadingArgs, Trouble, UNKNOWN, VALID, output, progress};
 use seaworthy_check::certificate;
 use seaworthy_check::evidence::page::{self, PageInput};
 use seaworthy_check::format::{self, Reading, export, jsonl};
 use seaworthy_check::model::detect::{Meant, detect};
-use seaworthy_check::session;
-use seaworthy_check::txn::{self, Isolation};
-use seaworthy_check::{History, Options, Report, Verdict, check_as};
+use seaworthy_check::{History, Options, Report, Verdict};
 use serde_json::json;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write};
@@ -19,7 +18,7 @@ pub fn read(file: &Path, args: &ReadingArgs) -> Result<Reading, Trouble> {
     let name = file.display();
     let located = |error: format::Error| match error {
         format::Error::Malformed { line, column, what } => Trouble(format!("{name}:{line}:{column}: {what}")),
-        format::Error::Io(error) => Trouble(format!("{name}: {error}")),
+        other => Trouble(format!("{name}: {other}")),
     };
     if file.as_os_str() == "-" {
         return format::read(BufReader::new(std::io::stdin()), &args.options()).map_err(located);
@@ -37,6 +36,10 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
     let read_in = start.elapsed();
     let name = file.display().to_string();
     let history = &reading.history;
+    if history.operations().is_empty() {
+        let lines = output::understood(&name, &reading).join("\n");
+        return Err(Trouble(format!("{name}: no operation was found in it, so there is nothing to check\n{lines}")));
+    }
     let (meant, why) = model(&name, args, history)?;
     let options = Options {
         steps: u64::MAX,
@@ -46,13 +49,17 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
             0 => std::thread::available_parallelism().map_or(1, Into::into),
             n => n,
         },
-        time: args.budget.time,
+        time: None,
     };
     let start = Instant::now();
-    let mut reports = Vec::new();
-    for property in properties(args, meant)? {
-        let _line = progress::Line::new(&format!("checking whether it is {property}"));
-        reports.push(decide(&property, meant, history, &options));
+    let until = args.budget.time.and_then(|time| start.checked_add(time));
+    let (mut reports, mut staleness) = (Vec::new(), None);
+    for property in properties::asked(&args.check, meant)? {
+        let _line = progress::Line::new(&format!("checking: {property}"));
+        match properties::decide(property, meant, history, &options, until) {
+            Finding::Report(report) => reports.push(report),
+            Finding::Staleness(figures) => staleness = Some(figures),
+        }
     }
     let took = start.elapsed();
     let understood = output::understood(&name, &reading);
@@ -65,7 +72,7 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
         let out = json!({
             "file": name, "understood": understood, "operations": history.operations().len(),
             "settings": settings.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-            "model": meant.name(), "reports": reports,
+            "model": meant.name(), "reports": reports, "staleness": staleness.as_ref().map(|s| s.json()),
             "seconds": { "reading": read_in.as_secs_f64(), "checking": took.as_secs_f64() },
         });
         print(&format!("{out}\n"))?;
@@ -76,6 +83,9 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
         text += &format!("\n{}\n", shown.join("; "));
         for report in &reports {
             text += &format!("\n{}", output::text(report, colours));
+        }
+        if let Some(staleness) = &staleness {
+            text += &format!("\n{}", staleness.text());
         }
         let (reading, checking) = (read_in.as_secs_f64(), took.as_secs_f64());
         text += &format!("\nread in {reading:.3} s, checked in {checking:.3} s\n");
@@ -88,7 +98,7 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
 }
 
 /// What is asked for may end up in `head`, which has seen enough.
-fn print(text: &str) -> Result<(), Trouble> {
+pub fn print(text: &str) -> Result<(), Trouble> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Trouble(format!("cannot write: {error}"))),
@@ -137,40 +147,6 @@ fn models() -> String {
     let mut names: Vec<&str> = seaworthy_check::Kind::ALL.iter().map(|kind| kind.name()).collect();
     names.extend([Meant::ListAppend.name(), Meant::RwRegister.name()]);
     names.join(", ")
-}
-
-/// The properties to check, by name.
-fn properties(args: &CheckArgs, meant: Meant) -> Result<Vec<String>, Trouble> {
-    let known: Vec<&str> = match meant {
-        Meant::ListAppend | Meant::RwRegister => Isolation::ALL.iter().map(|level| level.name()).collect(),
-        Meant::Objects(kind) if session::fits(kind) => {
-            [LINEARIZABLE].into_iter().chain(session::PROPERTIES.iter().copied()).collect()
-        }
-        Meant::Objects(_) => vec![LINEARIZABLE],
-    };
-    if args.check.is_empty() {
-        let strictest = matches!(meant, Meant::Objects(_)).then_some(LINEARIZABLE);
-        return Ok(vec![strictest.unwrap_or(Isolation::StrictSerializable.name()).to_owned()]);
-    }
-    if args.check.iter().any(|name| name == "all") {
-        return Ok(known.iter().map(|&name| name.to_owned()).collect());
-    }
-    match args.check.iter().find(|name| !known.contains(&name.as_str())) {
-        Some(name) => {
-            Err(Trouble(format!("no property of {meant} is called {name:?}; there are: {}", known.join(", "))))
-        }
-        None => Ok(args.check.clone()),
-    }
-}
-
-const LINEARIZABLE: &str = "linearizable";
-
-fn decide(property: &str, meant: Meant, history: &History, options: &Options) -> Report {
-    match (meant, Isolation::named(property)) {
-        (Meant::Objects(kind), _) if property == LINEARIZABLE => check_as(kind, history, options),
-        (Meant::ListAppend | Meant::RwRegister, Some(isolation)) => txn::check(history, isolation, options),
-        _ => session::check(property, history, options),
-    }
 }
 
 fn write_files(

@@ -5,10 +5,11 @@ mod check;
 mod generate;
 mod output;
 mod progress;
+mod properties;
 mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use seaworthy_check::format::{Fail, Format, Nil};
+use seaworthy_check::format::{Fail, Format, Keys, Nil};
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -101,6 +102,9 @@ struct ReadingArgs {
     /// What a failed compare-and-set says
     #[arg(long, value_enum)]
     fail: Option<FailMeaning>,
+    /// Where the keys stand
+    #[arg(long, value_enum)]
+    keys: Option<KeysPlace>,
     /// What every object holds at first
     #[arg(long, value_name = "VALUE")]
     initial: Option<String>,
@@ -128,6 +132,14 @@ enum FailMeaning {
     DidNotHappen,
     /// that the object did not hold the value compared with
     Refused,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum KeysPlace {
+    /// in a field of their own
+    Field,
+    /// in the value, which is a pair of key and value
+    InValue,
 }
 
 #[derive(Args)]
@@ -196,6 +208,10 @@ impl ReadingArgs {
             fail: self.fail.map(|fail| match fail {
                 FailMeaning::DidNotHappen => Fail::DidNotHappen,
                 FailMeaning::Refused => Fail::Refused,
+            }),
+            keys: self.keys.map(|keys| match keys {
+                KeysPlace::Field => Keys::Field,
+                KeysPlace::InValue => Keys::InValue,
             }),
             initial: self.initial.clone(),
         }

@@ -1,6 +1,6 @@
 //! Reports for people and for programs.
 
-use seaworthy_check::format::{Fail, Nil, Reading};
+use seaworthy_check::format::Reading;
 use seaworthy_check::{Evidence, History, OpId, Report, Verdict};
 use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
@@ -12,34 +12,20 @@ const TOLD: usize = 5;
 pub fn understood(file: &str, reading: &Reading) -> Vec<String> {
     let Reading { history, format, compression, understood, .. } = reading;
     let packed = compression.map_or(String::new(), |how| format!(", {how}"));
-    let operations = history.operations().len();
-    let mut lines = vec![format!(
-        "{file}: {}{packed}; {} lines, {} events, {operations} operations on {} keys",
-        format.name(),
-        understood.lines,
-        understood.events,
-        history.keys()
-    )];
-    for skipped in &understood.skipped {
-        lines.push(format!("left out: {} × {} (first in line {})", skipped.times, skipped.what, skipped.first_line));
+    let (operations, keys) = (history.operations().len(), history.keys());
+    let told = understood.to_string();
+    let mut lines: Vec<String> = told.lines().map(str::to_owned).collect();
+    if let Some(first) = lines.first_mut() {
+        *first = format!("{file}: {}{packed}, {first}: {operations} operations on {keys} keys", format.name());
     }
     lines
 }
 
 /// What words mean in this reading, by name.
 pub fn settings(reading: &Reading) -> Vec<(String, String)> {
-    let settings = &reading.settings;
-    let nil = match settings.nil {
-        Nil::Absent => "absent",
-        Nil::Unknown => "unknown",
-    };
-    let fail = match settings.fail {
-        Fail::DidNotHappen => "did-not-happen",
-        Fail::Refused => "refused",
-    };
-    [("nil", nil), ("fail", fail), ("initial", settings.initial.as_str())]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec()
+    let settings = reading.settings.to_string();
+    let pair = |part: &str| part.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+    settings.split("; ").filter_map(pair).collect()
 }
 
 /// One word for a report.

@@ -3,15 +3,28 @@
 use super::{INVALID, Trouble, UNKNOWN, VALID, VerifyArgs, check};
 use seaworthy_check::certificate::{Verified, verify as verified};
 
-/// Verifies, and says what was and what was not.
+/// Verifies, and says what is proven and what is not.
 pub fn verify(args: &VerifyArgs) -> Result<u8, Trouble> {
     let reading = check::read(&args.file, &args.reading)?;
     let path = args.certificate.display();
     let text = std::fs::read_to_string(&args.certificate).map_err(|error| Trouble(format!("{path}: {error}")))?;
-    let parts = verified(&reading.history, &text).map_err(|error| Trouble(format!("{path}: {error}")))?;
+    let parts = verified(&reading.history, &text).map_err(|error| {
+        Trouble(format!("{path}:{}: the certificate does not prove it: {}", error.line, error.what))
+    })?;
+    let count = |wanted: fn(&Verified) -> bool| parts.iter().filter(|part| wanted(part)).count();
+    let valid = count(|part| *part == Verified::Valid);
+    let invalid = count(|part| *part == Verified::Invalid);
+    let unknown = parts.len() - valid - invalid;
+    let mut text = format!("verified: {valid} parts valid, {invalid} not valid, {unknown} not proven\n");
     for part in &parts {
-        println!("{part:?}");
+        if let Verified::Unknown(why) = part {
+            text += &format!("  not proven: {why}\n");
+        }
     }
-    let _ = (INVALID, UNKNOWN, Verified::clone);
-    Ok(VALID)
+    check::print(&text)?;
+    Ok(match (invalid, unknown) {
+        (0, 0) => VALID,
+        (0, _) => UNKNOWN,
+        _ => INVALID,
+    })
 }

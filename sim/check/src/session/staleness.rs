@@ -109,7 +109,7 @@ pub fn smallest_delta(history: &History, unit: Unit, options: &linear::Options) 
             return bound(0, None, "the recorded times go back: only events can be used");
         }
         if !plain {
-            return by_search(&clock, part.key, &part.ops, options, &bound);
+            return by_search(&clock, part.key, part.ops, options, &bound);
         }
         match zones.get_mut(part.key.0 as usize) {
             Some(Some(zones)) => {
@@ -317,7 +317,7 @@ pub fn smallest_k(history: &History, options: &linear::Options) -> Vec<Bound> {
         }
         let conditions = part.ops.iter().map(|&op| history.operation(op)).any(|op| !Stale::accepts(op));
         if part.ops.len() <= SMALL && !conditions {
-            return search_k(history, &part.ops, options, &bound);
+            return search_k(history, part.ops, options, &bound);
         }
         match known.get(at) {
             Some(&Some((lower, upper))) => bound(lower.max(2), Some(upper), "bounds"),
@@ -441,7 +441,7 @@ fn search_k(
     bound: &dyn Fn(u64, Option<u64>, &'static str) -> Bound,
 ) -> Bound {
     let items: Vec<Item> = ops.iter().map(|&op| Item { op, open: false }).collect();
-    let limits = Limits { steps: options.steps, memory: options.memory };
+    let limits = Limits::new(options.steps, options.memory);
     for k in 1..=ops.len() + 1 {
         match General(Stale { k }).decide(history, &items, limits).answer {
             Answer::Possible => return bound(k as u64, Some(k as u64), "search"),

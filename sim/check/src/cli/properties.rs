@@ -1,0 +1,164 @@
+//! What can be checked of which model, by name, and who decides it.
+
+use super::Trouble;
+use seaworthy_check::model::detect::Meant;
+use seaworthy_check::session::{self, Bound, Figures, Guarantee, Unit};
+use seaworthy_check::txn::{self, Isolation};
+use seaworthy_check::{History, Kind, Options, Report, check_as};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+/// Decided by the model's own procedures.
+pub const LINEARIZABLE: &str = "linearizable";
+
+/// Of registers and keys; weaker than linearizability.
+const WEAKER: [&str; 11] = [
+    "sequential",
+    "causal-memory",
+    "causal-convergence",
+    "causal",
+    "read-your-writes",
+    "monotonic-reads",
+    "monotonic-writes",
+    "writes-follow-reads",
+    "convergence",
+    "lost-writes",
+    "phantom-writes",
+];
+
+/// Figures, not a verdict.
+const STALENESS: &str = "staleness";
+
+/// All names that mean something for a model.
+fn known(meant: Meant) -> Vec<&'static str> {
+    match meant {
+        Meant::ListAppend | Meant::RwRegister => Isolation::ALL.iter().map(|level| level.name()).collect(),
+        Meant::Objects(Kind::Register | Kind::CasRegister | Kind::Kv) => {
+            [LINEARIZABLE].into_iter().chain(WEAKER).chain([STALENESS]).collect()
+        }
+        Meant::Objects(_) => vec![LINEARIZABLE],
+    }
+}
+
+/// The properties that were asked for; else the strictest.
+pub fn asked(names: &[String], meant: Meant) -> Result<Vec<&'static str>, Trouble> {
+    let known = known(meant);
+    if names.is_empty() {
+        let objects = matches!(meant, Meant::Objects(_));
+        return Ok(vec![if objects { LINEARIZABLE } else { Isolation::StrictSerializable.name() }]);
+    }
+    if names.iter().any(|name| name == "all") {
+        return Ok(known);
+    }
+    let find = |name: &String| {
+        let found = known.iter().find(|known| *known == name).copied();
+        found.ok_or_else(|| {
+            Trouble(format!("no property of {meant} is called {name:?}; there are: {}, all", known.join(", ")))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// What was found.
+pub enum Finding {
+    /// A verdict.
+    Report(Report),
+    /// Figures.
+    Staleness(Staleness),
+}
+
+/// How stale reads were.
+pub struct Staleness {
+    measures: Figures,
+    k: Vec<Bound>,
+    delta: Vec<Bound>,
+    unit: Unit,
+}
+
+/// Decides one property. `until`: when the time for all of them ends.
+pub fn decide(property: &str, meant: Meant, history: &History, options: &Options, until: Option<Instant>) -> Finding {
+    let time = until.map(|until| until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
+    let options = &Options { time, ..*options };
+    if let (Meant::ListAppend | Meant::RwRegister, Some(isolation)) = (meant, Isolation::named(property)) {
+        return Finding::Report(txn::check(history, isolation, &txn::Options::default()));
+    }
+    // Without a clock of their own: a step of these takes some nanoseconds.
+    let steps = time.map_or(u64::MAX, |time| u64::try_from(time.as_nanos() / 5).unwrap_or(u64::MAX));
+    let weaker = session::Options { steps, memory: options.memory, ..session::Options::default() };
+    let guarantee = |guarantee| session::check_guarantee(history, guarantee, &weaker);
+    Finding::Report(match (property, meant) {
+        ("sequential", _) => session::check_sequential(history, &weaker),
+        ("causal-memory", _) => session::check_causal_memory(history, &weaker),
+        ("causal-convergence", _) => session::check_causal_convergence(history, &weaker),
+        ("causal", _) => session::check_causal(history, &weaker),
+        ("read-your-writes", _) => guarantee(Guarantee::ReadYourWrites),
+        ("monotonic-reads", _) => guarantee(Guarantee::MonotonicReads),
+        ("monotonic-writes", _) => guarantee(Guarantee::MonotonicWrites),
+        ("writes-follow-reads", _) => guarantee(Guarantee::WritesFollowReads),
+        ("convergence", _) => session::check_convergence(history, &weaker),
+        ("lost-writes", _) => session::check_lost_writes(history, &weaker),
+        ("phantom-writes", _) => session::check_phantom_writes(history),
+        (STALENESS, _) => return Finding::Staleness(Staleness::new(history, options)),
+        (_, Meant::Objects(kind)) => check_as(kind, history, options),
+        (_, Meant::ListAppend | Meant::RwRegister) => {
+            txn::check(history, Isolation::StrictSerializable, &txn::Options::default())
+        }
+    })
+}
+
+impl Staleness {
+    fn new(history: &History, options: &Options) -> Staleness {
+        let timed = (0..history.events()).any(|event| history.time(event) != 0);
+        let unit = if timed { Unit::Nanoseconds } else { Unit::Events };
+        // Bounds that would take more than this are told as bounds.
+        let options = Options { steps: options.steps.min(20_000_000), evidence_steps: 0, ..*options };
+        Staleness {
+            measures: session::measure(history),
+            k: session::smallest_k(history, &options),
+            delta: session::smallest_delta(history, unit, &options),
+            unit,
+        }
+    }
+
+    fn unit(&self) -> &'static str {
+        match self.unit {
+            Unit::Nanoseconds => "ns",
+            Unit::Events => "events",
+        }
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut text = "staleness: what the history would pass, key by key taken together\n".to_owned();
+        let _ = writeln!(text, "  {:<44} {:>14}", "smallest k (versions; 1 is linearizable)", worst(&self.k));
+        let delta = format!("smallest Δ ({}; 0 is linearizable)", self.unit());
+        let _ = writeln!(text, "  {delta:<44} {:>14}", worst(&self.delta));
+        for line in self.measures.to_string().lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+        text
+    }
+
+    /// For programs.
+    pub fn json(&self) -> serde_json::Value {
+        let bounds = |bounds: &[Bound]| -> Vec<_> {
+            let one = |b: &Bound| json!({ "key": b.key, "at_least": b.lower, "at_most": b.upper, "by": b.by });
+            bounds.iter().map(one).collect()
+        };
+        json!({
+            "k": bounds(&self.k), "delta": bounds(&self.delta), "delta_unit": self.unit(), "measures": self.measures,
+        })
+    }
+}
+
+/// The largest over all keys: one number where every key's is known, else what is known.
+fn worst(bounds: &[Bound]) -> String {
+    let lower = bounds.iter().map(|bound| bound.lower).max().unwrap_or(0);
+    let upper = bounds.iter().map(|bound| bound.upper).try_fold(0, |most, upper| Some(most.max(upper?)));
+    match upper {
+        Some(upper) if upper == lower => lower.to_string(),
+        Some(upper) => format!("{lower}…{upper}"),
+        None => format!("at least {lower}"),
+    }
+}
