@@ -3,7 +3,7 @@
 
 use seaworthy_check::history::recorder::Step;
 use seaworthy_check::txn::{Isolation, Options, check};
-use seaworthy_check::{End, Function, History, Recorder, Value, Verdict};
+use seaworthy_check::{End, Function, History, OpId, Recorder, Value, Verdict};
 use std::time::Instant;
 
 const PROCESSES: u64 = 20;
@@ -18,6 +18,9 @@ impl Rng {
     }
 }
 
+/// A transaction that was called, and its steps: what and in which slot.
+type Open = (OpId, Vec<(Function, usize)>);
+
 /// As Elle's generator: transactions of 1–4 steps on ten keys at a time, each retired after `retire` writes, here run by a
 /// serializable database with 20 clients. `plant`: every so many transactions one reads an old version.
 fn generate(txns: usize, lists: bool, retire: usize, plant: usize) -> History {
@@ -26,7 +29,7 @@ fn generate(txns: usize, lists: bool, retire: usize, plant: usize) -> History {
     let small = |n: usize| Value::small(n as u32).unwrap_or(Value::NIL);
     let mut keys: Vec<(usize, Vec<Value>)> = (0..KEYS).map(|key| (key, Vec::new())).collect();
     let mut next = KEYS;
-    let mut open: Vec<Option<(seaworthy_check::OpId, Vec<(Function, usize)>)>> = vec![None; PROCESSES as usize];
+    let mut open: Vec<Option<Open>> = vec![None; PROCESSES as usize];
     let (mut begun, mut time) = (0, 0);
     while begun < txns || open.iter().any(Option::is_some) {
         let process = rng.below(PROCESSES) as usize;
@@ -74,11 +77,9 @@ fn generate(txns: usize, lists: bool, retire: usize, plant: usize) -> History {
             })
             .collect();
         log.end_txn(id, time, End::Ok, Some(&steps));
-        for slot in 0..KEYS {
-            if keys[slot].1.len() >= retire {
-                keys[slot] = (next, Vec::new());
-                next += 1;
-            }
+        for key in keys.iter_mut().filter(|(_, list)| list.len() >= retire) {
+            *key = (next, Vec::new());
+            next += 1;
         }
     }
     log.finish()

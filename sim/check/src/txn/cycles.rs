@@ -86,6 +86,7 @@ impl Search<'_, '_> {
         let apart = self.graph.apart(mask);
         let knots = apart.components(mask);
         let mut forbidden = vec![false; self.graph.nodes()];
+        let tangles = self.graph.components(mask);
         let known = self.covered("G-single") || self.covered("G-nonadjacent");
         for label in 0..knots.nodes.len() as u32 {
             let starts = starts(&apart, &knots, label, RW);
@@ -96,11 +97,9 @@ impl Search<'_, '_> {
             if known {
                 continue;
             }
-            // Only dependencies lead back, within the knot.
+            // Only dependencies lead back.
             let anti: Vec<Edge> = starts.iter().map(|&(u, v, link)| (u / 2, v / 2, link)).collect();
-            let mut of = vec![u32::MAX; self.graph.nodes()];
-            knots.nodes[label as usize].iter().for_each(|&node| of[node as usize / 2] = label);
-            let path = self.paths.shortest(self.graph, &of, mask & !RW, &anti, false);
+            let path = self.paths.shortest(self.graph, &tangles.of, mask & !RW, &anti, false);
             if let Some(path) = path {
                 self.tell(&path, 1);
             } else if let Some(path) = self.paths.shortest(&apart, &knots.of, mask, &starts, true) {
@@ -110,14 +109,13 @@ impl Search<'_, '_> {
         if self.covered("G2-item") {
             return;
         }
-        let components = self.graph.components(mask);
-        for (label, nodes) in (0u32..).zip(&components.nodes) {
+        for (label, nodes) in (0u32..).zip(&tangles.nodes) {
             // Where every cycle has adjacent anti-dependencies; elsewhere one was found already.
             if nodes.iter().any(|&node| forbidden[node as usize]) {
                 continue;
             }
-            let starts = starts(self.graph, &components, label, RW);
-            if let Some(path) = self.paths.shortest(self.graph, &components.of, mask, &starts, true) {
+            let starts = starts(self.graph, &tangles, label, RW);
+            if let Some(path) = self.paths.shortest(self.graph, &tangles.of, mask, &starts, true) {
                 self.tell(&path, 1);
             }
         }
