@@ -41,7 +41,7 @@ use Function::{Next, Read};
 #[test]
 fn a_number_given_twice() {
     let steps = [(1, Next, Val::Int(1)), (2, Next, Val::Int(5)), (1, Next, Val::Int(6)), (3, Next, Val::Int(5))];
-    assert_caught(Kind::Sequence, &run(&steps), OpId(3), &[OpId(2), OpId(3)]);
+    assert_caught(Kind::Sequence, &run(&steps), OpId(3), &[OpId(1), OpId(3)]);
     let steps = [(1, Next, Val::Int(1)), (2, Next, Val::Int(5)), (3, Next, Val::Int(5))];
     assert_caught(Kind::Sequence, &run(&steps), OpId(2), &[OpId(1), OpId(2)]);
 }

@@ -101,7 +101,7 @@ fn append_from_nowhere() {
 fn write_that_came_back() {
     let steps =
         [put(0, "p1"), append(1, "a1", true), put(0, "p2"), read(2, text("p2"), true), read(3, text("p1a1"), true)];
-    assert_eq!(clash(Kind::Append, &script(&steps)), (vec![1, 3, 4], 4));
+    assert_eq!(clash(Kind::Append, &script(&steps)), (vec![0, 2, 4], 4));
     assert!(is_valid(Kind::Append, &script(&steps[..4])));
 }
 
