@@ -4,7 +4,7 @@ use super::Trouble;
 use seaworthy_check::model::detect::Meant;
 use seaworthy_check::session::{self, Bound, Figures, Guarantee, Unit};
 use seaworthy_check::txn::{self, Isolation};
-use seaworthy_check::{History, Kind, Options, Report, check_as};
+use seaworthy_check::{History, Kind, Options, Report, Verdict, check_as};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -58,6 +58,40 @@ pub fn asked(names: &[String], meant: Meant) -> Result<Vec<&'static str>, Troubl
         })
     };
     names.iter().map(find).collect()
+}
+
+/// Whether a linearizable history has this property too: the one order of its operations is then the order that is asked for.
+pub fn implied(property: &str) -> bool {
+    const GUARANTEES: [&str; 8] = [
+        "sequential",
+        "causal-memory",
+        "causal-convergence",
+        "causal",
+        "read-your-writes",
+        "monotonic-reads",
+        "monotonic-writes",
+        "writes-follow-reads",
+    ];
+    GUARANTEES.contains(&property)
+}
+
+/// Says of a report that was not decided, that its property is implied.
+pub fn imply(report: &mut Report) {
+    for part in &mut report.parts {
+        if let Verdict::Unknown(_) = part.verdict {
+            (part.verdict, part.by) = (Verdict::Valid, "implied, as it is linearizable");
+        }
+    }
+}
+
+/// Why a report says nothing about the history: there is nothing in it that the property speaks of.
+pub fn idle(report: &Report) -> Option<&str> {
+    let mut why = report.parts.iter().map(|part| match &part.verdict {
+        Verdict::Unknown(why) if why.starts_with("no final reads") => Some(why.as_str()),
+        _ => None,
+    });
+    let first = why.next()??;
+    why.all(|why| why.is_some()).then_some(first)
 }
 
 /// What was found.
