@@ -172,7 +172,10 @@ fn model(file: &str, args: &CheckArgs, history: &History) -> Result<(Meant, Stri
     if let Some(op) = other {
         let place = history.line(op.called).map_or(String::new(), |line| format!(":{line}"));
         let f = history.function(op.f);
-        return Err(Trouble(format!("{file}{place}: {meant} is of transactions, and this is {f}; the models: {}", models())));
+        return Err(Trouble(format!(
+            "{file}{place}: {meant} is of transactions, and this is {f}; the models: {}",
+            models()
+        )));
     }
     if let Meant::Objects(kind) = meant
         && let Err(misfit) = kind.accepts(history)
