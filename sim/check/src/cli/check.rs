@@ -79,7 +79,7 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
                     properties::imply(&mut report);
                 }
                 match properties::idle(&report).filter(|_| all) {
-                    Some(why) => left_out.push((property, why.to_owned())),
+                    Some(why) => left_out.push((property, why)),
                     None => reports.push(report),
                 }
             }
@@ -116,7 +116,7 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
             text += &format!("\n{}", staleness.text());
         }
         for (property, why) in &left_out {
-            text += &format!("\nleft out of all: {property}, as there are {why}\n");
+            text += &format!("\nleft out of all: {property}, as {why}\n");
         }
         let (reading, checking) = (read_in.as_secs_f64(), took.as_secs_f64());
         text += &format!("\nread in {reading:.3} s, checked in {checking:.3} s\n");

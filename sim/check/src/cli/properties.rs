@@ -84,14 +84,11 @@ pub fn imply(report: &mut Report) {
     }
 }
 
-/// Why a report says nothing about the history: there is nothing in it that the property speaks of.
-pub fn idle(report: &Report) -> Option<&str> {
-    let mut why = report.parts.iter().map(|part| match &part.verdict {
-        Verdict::Unknown(why) if why.starts_with("no final reads") => Some(why.as_str()),
-        _ => None,
-    });
-    let first = why.next()??;
-    why.all(|why| why.is_some()).then_some(first)
+/// Why a report that refutes nothing is not decided either, if all that is missing is what the property speaks of.
+pub fn idle(report: &Report) -> Option<String> {
+    let idle = report.unknowns().filter(|(_, why)| why.starts_with("no final reads")).count();
+    let decided = report.violations().next().is_none() && report.unknowns().count() == idle;
+    (decided && idle > 0).then(|| format!("{idle} of {} parts have no final reads", report.parts.len()))
 }
 
 /// What was found.
