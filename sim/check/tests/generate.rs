@@ -1,6 +1,7 @@
 //! What is generated is what it is said to be: possible, or with one reply that is not; and the same every time.
 
 use seaworthy_check::generate::{Shape, Workload, history};
+use seaworthy_check::txn::{self, Isolation};
 use seaworthy_check::{Kind, Options, check_as};
 
 const SHAPE: Shape = Shape { operations: 400, clients: 4, keys: 2, values: 0, info: 0, plant: false };
@@ -37,6 +38,28 @@ fn objects_are_linearizable_unless_an_error_is_planted() {
             }
             let broken = history(workload, &Shape { plant: true, ..SHAPE }, seed);
             let report = check_as(kind, &broken, &Options::default());
+            assert!(report.violations().next().is_some(), "{name}, seed {seed}: {report}");
+        }
+    }
+}
+
+#[test]
+fn transactions_are_strictly_serializable_unless_an_error_is_planted() {
+    for (name, workload) in Workload::ALL {
+        if kind(workload).is_some() {
+            continue;
+        }
+        for seed in 1..=5 {
+            for info in [0, 20] {
+                let shape = Shape { info, ..SHAPE };
+                let generated = history(workload, &shape, seed);
+                assert_eq!(generated.operations().len(), 400, "{name}");
+                let report = txn::check(&generated, Isolation::StrictSerializable, &txn::Options::default());
+                assert!(report.is_valid(), "{name}, seed {seed}, {shape:?}: {report}");
+                assert_eq!(generated, history(workload, &shape, seed), "{name}");
+            }
+            let broken = history(workload, &Shape { plant: true, ..SHAPE }, seed);
+            let report = txn::check(&broken, Isolation::StrictSerializable, &txn::Options::default());
             assert!(report.violations().next().is_some(), "{name}, seed {seed}: {report}");
         }
     }

@@ -1,16 +1,16 @@
 //! `seaworthy-check FILE`: read, decide, tell.
 
 use super::properties::{self, Finding, LINEARIZABLE};
-use super::{CheckArgs, INVALID, ReadingArgs, Trouble, UNKNOWN, VALID, output, progress};
+use super::{CheckArgs, INVALID, ReadingArgs, Trouble, UNKNOWN, VALID, Written, output, progress};
 use seaworthy_check::certificate;
 use seaworthy_check::evidence::page::{self, PageInput};
 use seaworthy_check::format::{self, Reading, export, jsonl};
 use seaworthy_check::model::detect::{Meant, detect};
-use seaworthy_check::{History, Options, Report, Verdict};
+use seaworthy_check::{Function, History, Options, Report, Verdict};
 use serde_json::json;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Reads a history, from a file or from standard input.
@@ -18,6 +18,12 @@ pub fn read(file: &Path, args: &ReadingArgs) -> Result<Reading, Trouble> {
     let name = file.display();
     let located = |error: format::Error| match error {
         format::Error::Malformed { line, column, what } => Trouble(format!("{name}:{line}:{column}: {what}")),
+        // What the system did not say was said by a decompressor.
+        format::Error::Io(error) if error.raw_os_error().is_none() => {
+            let said = error.to_string();
+            let said = said.split('(').next().unwrap_or_default().trim_end_matches([' ', ':']);
+            Trouble(format!("{name}: cannot be unpacked, it is damaged or was cut off: {said}"))
+        }
         other => Trouble(format!("{name}: {other}")),
     };
     if file.as_os_str() == "-" {
@@ -31,12 +37,16 @@ pub fn read(file: &Path, args: &ReadingArgs) -> Result<Reading, Trouble> {
 
 /// Does all that the arguments ask for, and tells the exit status.
 pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
+    distinct_files(file, args)?;
     let start = Instant::now();
     let reading = read(file, &args.reading)?;
     let read_in = start.elapsed();
     let name = file.display().to_string();
     let history = &reading.history;
     if history.operations().is_empty() {
+        if reading.understood.lines == 0 {
+            return Err(Trouble(format!("{name}:1:1: the file is empty; expected a history")));
+        }
         let lines = output::understood(&name, &reading).join("\n");
         return Err(Trouble(format!("{name}: no operation was found in it, so there is nothing to check\n{lines}")));
     }
@@ -51,13 +61,28 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
         },
         time: None,
     };
+    let properties = properties::asked(&args.check, meant)?;
+    if args.certificate.is_some() && !properties.contains(&LINEARIZABLE) {
+        return Err(Trouble("--certificate: there are certificates of linearizability only".to_owned()));
+    }
     let start = Instant::now();
     let until = args.budget.time.and_then(|time| start.checked_add(time));
-    let (mut reports, mut staleness) = (Vec::new(), None);
-    for property in properties::asked(&args.check, meant)? {
+    let (mut reports, mut staleness, mut left_out): (Vec<Report>, _, Vec<(&str, String)>) =
+        (Vec::new(), None, Vec::new());
+    let all = args.check.iter().any(|name| name == "all");
+    for property in properties {
         let _line = progress::Line::new(&format!("checking: {property}"));
         match properties::decide(property, meant, history, &options, until) {
-            Finding::Report(report) => reports.push(report),
+            Finding::Report(mut report) => {
+                let linearizable = |other: &Report| other.property == LINEARIZABLE && other.is_valid();
+                if properties::implied(property) && reports.iter().any(linearizable) {
+                    properties::imply(&mut report);
+                }
+                match properties::idle(&report).filter(|_| all) {
+                    Some(why) => left_out.push((property, why)),
+                    None => reports.push(report),
+                }
+            }
             Finding::Staleness(figures) => staleness = Some(figures),
         }
     }
@@ -68,29 +93,35 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
     settings.push(("budget".to_owned(), args.budget.to_string()));
     write_files(file, args, &reading, meant, &reports, &options, (&settings, &understood))?;
     if args.json {
-        let reports: Vec<_> = reports.iter().map(|report| output::json(history, report)).collect();
+        let reports_json: Vec<_> = reports.iter().map(|report| output::json(history, report)).collect();
         let out = json!({
             "file": name, "understood": understood, "operations": history.operations().len(),
             "settings": settings.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-            "model": meant.name(), "reports": reports, "staleness": staleness.as_ref().map(|s| s.json()),
+            "verdict": VERDICTS[usize::from(status(&reports))], "model": meant.name(), "reports": reports_json,
+            "left_out": left_out.iter().map(|(property, why)| json!({ "property": property, "why": why })).collect::<Vec<_>>(),
+            "staleness": staleness.as_ref().map(|s| s.json()),
             "seconds": { "reading": read_in.as_secs_f64(), "checking": took.as_secs_f64() },
         });
         print(&format!("{out}\n"))?;
     } else {
         let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let mut text = understood.join("\n");
-        let shown: Vec<String> = settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        text += &format!("\n{}\n", shown.join("; "));
+        let mut text = understood.join("\n  ") + "\n";
+        for (name, value) in &settings {
+            text += &format!("  {name}: {value}\n");
+        }
         for report in &reports {
             text += &format!("\n{}", output::text(report, colours));
         }
         if let Some(staleness) = &staleness {
             text += &format!("\n{}", staleness.text());
         }
+        for (property, why) in &left_out {
+            text += &format!("\nleft out of all: {property}, as {why}\n");
+        }
         let (reading, checking) = (read_in.as_secs_f64(), took.as_secs_f64());
         text += &format!("\nread in {reading:.3} s, checked in {checking:.3} s\n");
-        if let (Some(page), true) = (&args.html, reports.iter().any(|report| !report.is_valid())) {
-            text += &format!("drawn in {}\n", page.display());
+        for path in outputs(args) {
+            text += &format!("written: {}\n", path.display());
         }
         print(&text)?;
     }
@@ -105,6 +136,9 @@ pub fn print(text: &str) -> Result<(), Trouble> {
         _ => Ok(()),
     }
 }
+
+/// By exit status; 2 comes without a verdict.
+const VERDICTS: [&str; 4] = ["valid", "not valid", "", "unknown"];
 
 fn status(reports: &[Report]) -> u8 {
     if reports.iter().any(|report| report.violations().next().is_some()) {
@@ -133,6 +167,16 @@ fn model(file: &str, args: &CheckArgs, history: &History) -> Result<(Meant, Stri
             (detected.model.ok_or_else(none)?, why.clone())
         }
     };
+    let transactions = matches!(meant, Meant::ListAppend | Meant::RwRegister);
+    let other = history.operations().iter().find(|op| op.f != Function::Txn).filter(|_| transactions);
+    if let Some(op) = other {
+        let place = history.line(op.called).map_or(String::new(), |line| format!(":{line}"));
+        let f = history.function(op.f);
+        return Err(Trouble(format!(
+            "{file}{place}: {meant} is of transactions, and this is {f}; the models: {}",
+            models()
+        )));
+    }
     if let Meant::Objects(kind) = meant
         && let Err(misfit) = kind.accepts(history)
     {
@@ -175,21 +219,44 @@ fn write_files(
         write(path, |out| out.write_all(page.as_bytes()))?;
     }
     if let Some(path) = &args.certificate {
-        let Meant::Objects(kind) = meant else {
-            return Err(Trouble("certificates are offered for linearizability, not for transactions".to_owned()));
-        };
         let report = reports.iter().find(|report| report.property == LINEARIZABLE);
-        let report =
-            report.ok_or_else(|| Trouble("certificates are of linearizability: --check linearizable".into()))?;
-        let text = certificate::certify(history, kind, report, options).map_err(|error| Trouble(error.0))?;
-        write(path, |out| out.write_all(text.as_bytes()))?;
-    }
-    for export in &args.export {
-        match export.split_once(':') {
-            Some(("edn", path)) => write(Path::new(path), |out| export::write(history, out))?,
-            Some(("jsonl", path)) => write(Path::new(path), |out| jsonl::write(history, out))?,
-            _ => return Err(Trouble(format!("--export {export}: expected edn:FILE or jsonl:FILE"))),
+        if let (Meant::Objects(kind), Some(report)) = (meant, report) {
+            let text = certificate::certify(history, kind, report, options).map_err(|error| Trouble(error.0))?;
+            write(path, |out| out.write_all(text.as_bytes()))?;
         }
+    }
+    for (format, path) in &args.export {
+        write(path, |out| match format {
+            Written::Edn => export::write(history, out),
+            Written::Jsonl => jsonl::write(history, out),
+        })?;
+    }
+    Ok(())
+}
+
+/// The files to be written.
+fn outputs(args: &CheckArgs) -> impl Iterator<Item = &PathBuf> {
+    args.html.iter().chain(&args.certificate).chain(args.export.iter().map(|(_, path)| path))
+}
+
+/// No file is to be written over the history, nor over another.
+fn distinct_files(file: &Path, args: &CheckArgs) -> Result<(), Trouble> {
+    let real = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let whole = path.canonicalize().ok();
+        whole.or_else(|| Some(folder.canonicalize().ok()?.join(path.file_name()?))).unwrap_or_else(|| path.to_owned())
+    };
+    let mut taken = vec![(real(file), "the history")];
+    for path in outputs(args) {
+        let place = real(path);
+        // Devices and pipes take whatever comes.
+        if place.exists() && !place.is_file() {
+            continue;
+        }
+        if let Some((_, what)) = taken.iter().find(|(other, _)| *other == place) {
+            return Err(Trouble(format!("{}: would be written over {what}; give another name", path.display())));
+        }
+        taken.push((place, "another output"));
     }
     Ok(())
 }

@@ -8,8 +8,10 @@ mod progress;
 mod properties;
 mod verify;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use seaworthy_check::format::{Fail, Format, Keys, Nil};
+use seaworthy_check::generate::Workload;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,7 +78,7 @@ struct CheckArgs {
     threads: usize,
     #[command(flatten)]
     reading: ReadingArgs,
-    /// Print one JSON object instead of text
+    /// Print one JSON object instead of text, of an error too
     #[arg(long)]
     json: bool,
     /// Write a page with the verdicts and drawings
@@ -86,8 +88,8 @@ struct CheckArgs {
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
     /// Write the history in another format: FORMAT:FILE, with edn (for Knossos and Elle) or jsonl
-    #[arg(long, value_name = "FORMAT:FILE")]
-    export: Vec<String>,
+    #[arg(long, value_name = "FORMAT:FILE", value_parser = export)]
+    export: Vec<(Written, PathBuf)>,
 }
 
 /// How to read the history.
@@ -116,6 +118,15 @@ enum FormatName {
     Edn,
     Log,
     Plain,
+}
+
+/// A format that histories are written in.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Written {
+    /// JSON lines, whole
+    Jsonl,
+    /// for Knossos and Elle; conditions they do not know are lost
+    Edn,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -154,22 +165,23 @@ struct VerifyArgs {
 
 #[derive(Args)]
 struct GenerateArgs {
-    /// What clients use: register, cas-register, kv, append, counter, set, queue, lock, sequence, list-append, rw-register
+    /// What clients use
+    #[arg(value_parser = PossibleValuesParser::new(Workload::ALL.map(|(name, _)| name)))]
     workload: String,
     /// Operations, or transactions
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(..1 << 31))]
     operations: u32,
     /// Clients at work at a time
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     clients: u32,
     /// Keys
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     keys: u32,
     /// Different values; 0: every write has its own
     #[arg(long, default_value_t = 0)]
     values: u32,
     /// Operations of unknown outcome, in a thousand
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000))]
     info: u32,
     /// Make one late reply wrong
     #[arg(long)]
@@ -177,9 +189,9 @@ struct GenerateArgs {
     /// The seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// jsonl or edn
+    /// How to write it
     #[arg(long, value_enum, default_value = "jsonl")]
-    format: FormatName,
+    format: Written,
 }
 
 /// Why nothing could be decided: what is wrong, and what to do.
@@ -189,6 +201,15 @@ struct Trouble(String);
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// Parses `edn:FILE`.
+fn export(text: &str) -> Result<(Written, PathBuf), String> {
+    match text.split_once(':') {
+        Some(("edn", file)) if !file.is_empty() => Ok((Written::Edn, file.into())),
+        Some(("jsonl", file)) if !file.is_empty() => Ok((Written::Jsonl, file.into())),
+        _ => Err("expected edn:FILE or jsonl:FILE".to_owned()),
     }
 }
 
@@ -230,6 +251,10 @@ pub fn main() -> ExitCode {
     match done {
         Ok(status) => ExitCode::from(status),
         Err(trouble) => {
+            if cli.check.json {
+                // Whoever reads it may be gone; the exit status tells as much.
+                let _ = check::print(&format!("{}\n", serde_json::json!({ "error": trouble.0 })));
+            }
             eprintln!("error: {trouble}");
             ExitCode::from(BAD_INPUT)
         }

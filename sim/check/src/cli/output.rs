@@ -13,10 +13,11 @@ pub fn understood(file: &str, reading: &Reading) -> Vec<String> {
     let Reading { history, format, compression, understood, .. } = reading;
     let packed = compression.map_or(String::new(), |how| format!(", {how}"));
     let (operations, keys) = (history.operations().len(), history.keys());
+    let plural = if keys == 1 { "" } else { "s" };
     let told = understood.to_string();
     let mut lines: Vec<String> = told.lines().map(str::to_owned).collect();
     if let Some(first) = lines.first_mut() {
-        *first = format!("{file}: {}{packed}, {first}: {operations} operations on {keys} keys", format.name());
+        *first = format!("{file}: {}{packed}, {first}: {operations} operations on {keys} key{plural}", format.name());
     }
     lines
 }
@@ -55,13 +56,24 @@ pub fn text(report: &Report, colours: bool) -> String {
     for (part, why) in report.unknowns().take(TOLD) {
         let _ = writeln!(text, "  {part}: unknown, {why}");
     }
+    if let Some(hint) = hint(report) {
+        let _ = writeln!(text, "  hint: {hint}");
+    }
     for evidence in report.violations().take(TOLD) {
-        let _ = write!(text, "\n{evidence}");
+        let _ = writeln!(text, "\n{}", evidence.to_string().trim_end());
     }
     if violations > TOLD {
-        let _ = writeln!(text, "… and {} more; --json and --html have them all", violations - TOLD);
+        let _ = writeln!(text, "\n… and {} more; --json and --html have them all", violations - TOLD);
     }
     text
+}
+
+/// What to do where a limit ended the check.
+fn hint(report: &Report) -> Option<&'static str> {
+    let ended = |(_, why): (&str, &str)| why.contains("limit");
+    report.unknowns().any(ended).then_some(
+        "give it more, as --budget 10m,4GB; or record a history in which each written value is different, which needs no search",
+    )
 }
 
 /// The procedures that decided, each with the number of parts it decided.
@@ -85,7 +97,7 @@ pub fn json(history: &History, report: &Report) -> Json {
             "by": part.by, "steps": part.steps, "evidence": evidence,
         })
     });
-    json!({ "property": report.property, "verdict": word(report), "parts": parts.collect::<Vec<_>>() })
+    json!({ "property": report.property, "verdict": word(report), "hint": hint(report), "parts": parts.collect::<Vec<_>>() })
 }
 
 fn evidence_json(history: &History, evidence: &Evidence) -> Json {

@@ -4,7 +4,7 @@ use super::Trouble;
 use seaworthy_check::model::detect::Meant;
 use seaworthy_check::session::{self, Bound, Figures, Guarantee, Unit};
 use seaworthy_check::txn::{self, Isolation};
-use seaworthy_check::{History, Kind, Options, Report, check_as};
+use seaworthy_check::{History, Kind, Options, Report, Verdict, check_as};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -58,6 +58,37 @@ pub fn asked(names: &[String], meant: Meant) -> Result<Vec<&'static str>, Troubl
         })
     };
     names.iter().map(find).collect()
+}
+
+/// Whether a linearizable history has this property too: the one order of its operations is then the order that is asked for.
+pub fn implied(property: &str) -> bool {
+    const GUARANTEES: [&str; 8] = [
+        "sequential",
+        "causal-memory",
+        "causal-convergence",
+        "causal",
+        "read-your-writes",
+        "monotonic-reads",
+        "monotonic-writes",
+        "writes-follow-reads",
+    ];
+    GUARANTEES.contains(&property)
+}
+
+/// Says of a report that was not decided, that its property is implied.
+pub fn imply(report: &mut Report) {
+    for part in &mut report.parts {
+        if let Verdict::Unknown(_) = part.verdict {
+            (part.verdict, part.by) = (Verdict::Valid, "implied, as it is linearizable");
+        }
+    }
+}
+
+/// Why a report that refutes nothing is not decided either, if all that is missing is what the property speaks of.
+pub fn idle(report: &Report) -> Option<String> {
+    let idle = report.unknowns().filter(|(_, why)| why.starts_with("no final reads")).count();
+    let decided = report.violations().next().is_none() && report.unknowns().count() == idle;
+    (decided && idle > 0).then(|| format!("{idle} of {} parts have no final reads", report.parts.len()))
 }
 
 /// What was found.

@@ -43,7 +43,9 @@ pub fn words(history: &History, breaks: OpId, core: &[OpId], prefix: &[OpId], mi
         1 => ("", "nothing explains the reply below".to_owned()),
         n => ("", format!("no order of the {n} operations below explains all their replies")),
     });
-    let mut text = format!("key {key}: {found}.");
+    // The only object of a history without keys has no name that could follow the word.
+    let named = if key == "the object" { "" } else { "key " };
+    let mut text = format!("{named}{key}: {found}.");
     let ret = show::at(history, last.settled().unwrap_or_default());
     let _ = write!(text, "\nThe history is impossible from event {ret} on, the return of process {}'s ", last.process);
     let _ = write!(text, "{}. ", history.function(last.f));

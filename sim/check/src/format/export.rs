@@ -13,11 +13,11 @@
 //! | here | there |
 //! |---|---|
 //! | read | `:read`; a missing key is `nil` |
-//! | write; delete | `:write` of the value; of `nil`. A delete that found nothing is `:ok` too: the register was and is `nil` |
+//! | write; delete | `:write` of the value; of `nil` |
 //! | write or delete that compares a value | `:cas [from to]` |
 //! | write if missing (`nx`, `cmprev -1`) | `:cas [nil to]` |
 //! | write if present, or at a revision | `:write`: the condition is lost |
-//! | refused, apart from the delete above | `:fail`: what was there instead is lost |
+//! | refused | `:fail`: what was there instead is lost. Of a delete that found nothing too: it takes no revision, as a write of `nil` would |
 //! | transaction | `:txn`, steps `[:append k v]`, `[:r k v]`, `[:w k v]` |
 //! | next | `:generate`, as Jepsen's unique ids |
 //! | append, add, remove, contains, enqueue, dequeue, acquire, release, others | the same names; the answer is the value of `:ok`, else what was asked is repeated |
@@ -27,7 +27,7 @@
 //! numbers, though Jepsen retires a process after `:info`.
 
 use crate::history::{
-    Call, Condition, Datum, End, Function, History, KvOperation, MicroOp, Operation, Outcome, Reply, Value, Version,
+    Call, Datum, End, Function, History, KvOperation, MicroOp, Operation, Outcome, Reply, Value, Version,
 };
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -114,11 +114,9 @@ fn elements(history: &History, list: &[Value]) -> String {
 
 /// The type of a return, what a read saw, and the revision told.
 fn outcome(op: &KvOperation) -> (&'static str, Option<Value>, Option<u64>) {
-    let removes_any = matches!(op.call, Call::Delete { when: Condition::ALWAYS });
     match op.outcome {
         Outcome::Ok(Reply::Got(seen)) => ("ok", seen.map(|v| v.value), seen.and_then(|v: Version| v.revision)),
         Outcome::Ok(Reply::Done { revision }) => ("ok", None, revision),
-        Outcome::Ok(Reply::Refused(None)) if removes_any => ("ok", None, None),
         Outcome::Ok(Reply::Refused(_) | Reply::Declined) | Outcome::Fail => ("fail", None, None),
         Outcome::Info => ("info", None, None),
     }

@@ -106,6 +106,7 @@ struct Search<'a, M: Model> {
     /// Whether the memory ever cut a branch off.
     recalled: bool,
     steps: u64,
+    next_look: u64,
     /// Events of required operations not placed, circular: 0 is the head, 2i+1 the call and 2i+2 the return of `ops[i]`.
     next: Vec<u32>,
     prev: Vec<u32>,
@@ -139,6 +140,7 @@ impl<'a, M: Model> Search<'a, M> {
             bytes: 0,
             recalled: false,
             steps: 0,
+            next_look: 0,
             next,
             prev,
             state: problem.initial.clone(),
@@ -171,8 +173,8 @@ impl<'a, M: Model> Search<'a, M> {
             let Some((op, state)) = self.choose() else { return Answer::Impossible };
             self.place(op);
             self.state = state;
-            if self.steps > self.limits.steps {
-                return Answer::GaveUp("the step limit was reached");
+            if let Some(why) = self.limits.exceeded(self.steps, &mut self.next_look) {
+                return Answer::GaveUp(why);
             }
             if self.bytes + 4 * self.choices.len() > self.limits.memory {
                 return Answer::GaveUp("the memory limit was reached");

@@ -1,0 +1,307 @@
+//! The command line from end to end: exit statuses, messages, and everything that is written.
+
+use seaworthy_check::generate::Workload;
+use serde_json::Value as Json;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// A folder of its own, in which the binary runs.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_seaworthy-check"));
+        command.args(arguments.split_whitespace()).current_dir(self.0.path());
+        command
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs, expects an exit status, and gives what was printed.
+    fn told(&self, arguments: &str, status: i32) -> String {
+        let output = self.run(arguments);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments}\n{text}\n{errors}");
+        text
+    }
+
+    /// Runs, expects one message and exit status 2, and gives the message.
+    fn refused(&self, arguments: &str) -> String {
+        let output = self.run(arguments);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {errors}");
+        assert_eq!(errors.matches("error: ").count(), 1, "{arguments}: {errors}");
+        assert!(errors.starts_with("error: ") && !errors.contains("panicked"), "{arguments}: {errors}");
+        errors["error: ".len()..].trim_end().to_owned()
+    }
+
+    fn generate(&self, name: &str, arguments: &str) {
+        let text = self.told(&format!("generate {arguments}"), 0);
+        self.file(name, text);
+    }
+}
+
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/histories/stale-read.edn")
+}
+
+#[test]
+fn exit_statuses() {
+    let place = Place::new();
+    place.generate("valid.jsonl", "register");
+    place.generate("broken.jsonl", "register --plant");
+    place.generate("hard.jsonl", "cas-register --values 5 --clients 60 --operations 3000");
+    assert!(place.told("valid.jsonl", 0).contains("\nVALID: linearizable\n"));
+    assert!(place.told("broken.jsonl", 1).contains("\nNOT VALID: not linearizable (1 of 1 parts)\n"));
+    place.refused("missing.jsonl");
+    let unknown = place.told("hard.jsonl --budget 50ms", 3);
+    assert!(unknown.contains("the time limit was reached") && unknown.contains("hint: "), "{unknown}");
+}
+
+#[test]
+fn errors_are_located() {
+    let place = Place::new();
+    place.file("empty", "");
+    place.file("type.jsonl", "{\"process\":0,\"type\":\"invoke\",\"f\":\"read\"}\n{\"process\":0,\"type\":\"done\"}\n");
+    place.file("cut.edn", "{:process 0, :type :invoke, :f :read, :value nil}\n{:process 0, :ty");
+    place.file("words.txt", "0 i w 1 2 3\n0 o w 1\n");
+    place.file("log.log", "INFO  jepsen.util - 0\t:invoke\t:write\t[1\n");
+    place.file("noise", [0u8, 159, 146, 150, 7]);
+    place.file("unused.gz", [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1]);
+    for (name, at) in [
+        ("empty", "empty:1:1: the file is empty"),
+        ("type.jsonl", "type.jsonl:2:21: expected one of the types"),
+        ("cut.edn", "cut.edn:2:17: the file ends in the middle"),
+        ("words.txt", "words.txt:2:1: expected six words"),
+        ("log.log", "log.log:1:"),
+        ("noise", "noise:1:"),
+        ("unused.gz", "unused.gz: cannot be unpacked"),
+        ("missing", "missing: "),
+        (".", ".: cannot read"),
+    ] {
+        let told = place.refused(name);
+        assert!(told.starts_with(at), "{name}: {told}");
+        let told: Json = serde_json::from_slice(&place.run(&format!("{name} --json")).stdout).unwrap();
+        assert!(told["error"].as_str().unwrap().starts_with(at), "{told}");
+    }
+}
+
+#[test]
+fn what_cannot_be_asked_is_told_with_what_can() {
+    let place = Place::new();
+    place.generate("reg.jsonl", "register");
+    place.generate("txn.jsonl", "list-append");
+    for (arguments, says) in [
+        ("reg.jsonl --check serializable", "there are: linearizable, sequential"),
+        ("txn.jsonl --check linearizable", "there are: read-uncommitted"),
+        ("reg.jsonl --model stack", "there are: register, cas-register"),
+        ("reg.jsonl --model queue", "reg.jsonl:1: the model queue has no function"),
+        ("reg.jsonl --model list-append", "reg.jsonl:1: list-append is of transactions"),
+        ("txn.jsonl --model register", "txn.jsonl:1: the model register has no function txn"),
+        ("txn.jsonl --certificate proof", "certificates of linearizability only"),
+        ("reg.jsonl --check causal --certificate proof", "certificates of linearizability only"),
+        ("reg.jsonl --budget soon", "neither a time (10s, 500ms, 5m) nor a size"),
+        ("reg.jsonl --export knossos:x", "expected edn:FILE or jsonl:FILE"),
+        ("reg.jsonl --initial {", "not a value of JSON"),
+        ("generate heap", "possible values: register"),
+        ("generate register --clients 0", "0 is not in 1.."),
+    ] {
+        let told = place.refused(arguments);
+        assert!(told.contains(says), "{arguments}: {told}");
+    }
+}
+
+#[test]
+fn no_output_destroys_the_history_or_another_output() {
+    let place = Place::new();
+    place.generate("h.jsonl", "register");
+    let before = place.read("h.jsonl");
+    for arguments in ["--html h.jsonl", "--certificate ./h.jsonl", "--export edn:h.jsonl", "--html x --export jsonl:x"]
+    {
+        let told = place.refused(&format!("h.jsonl {arguments}"));
+        assert!(told.contains("would be written over"), "{told}");
+    }
+    assert_eq!(place.read("h.jsonl"), before);
+    assert!(!place.path("x").exists());
+    assert!(place.refused("h.jsonl --html missing/x.html").starts_with("missing/x.html: "));
+}
+
+/// Figures of the machine's own clock become 0.
+fn without_times(mut told: Json) -> Json {
+    for part in ["reading", "checking"] {
+        assert!(told["seconds"][part].as_f64().unwrap() >= 0.0);
+        told["seconds"][part] = Json::from(0);
+    }
+    told
+}
+
+#[test]
+fn json_has_a_stable_shape() {
+    let place = Place::new();
+    fs::copy(sample(), place.path("stale-read.edn")).unwrap();
+    let told: Json = serde_json::from_str(&place.told("stale-read.edn --json", 1)).unwrap();
+    insta::assert_snapshot!("cli_json", serde_json::to_string_pretty(&without_times(told)).unwrap());
+    place.generate("valid.jsonl", "register");
+    let told: Json = serde_json::from_str(&place.told("valid.jsonl --check all --json", 0)).unwrap();
+    assert_eq!(told["verdict"], "valid");
+    assert_eq!(told["left_out"].as_array().unwrap().len(), 2, "nobody reads last: {told}");
+    assert_eq!(told["reports"].as_array().unwrap().len(), 10);
+    assert_eq!(told["staleness"]["k"][0]["at_most"], 1);
+}
+
+#[test]
+fn all_properties_make_sense_for_every_workload() {
+    let place = Place::new();
+    for (name, _) in Workload::ALL {
+        place.generate("h.jsonl", &format!("{name} --operations 300"));
+        let text = place.told("h.jsonl --check all", 0);
+        assert!(text.contains("\nVALID: ") && !text.contains("UNKNOWN"), "{name}: {text}");
+    }
+}
+
+#[test]
+fn a_page_needs_nothing_else() {
+    let place = Place::new();
+    fs::copy(sample(), place.path("h.edn")).unwrap();
+    place.told("h.edn --html page.html", 1);
+    let page = place.read("page.html");
+    assert!(page.starts_with("<!doctype html>") && page.contains("<svg") && page.contains("stale read"), "{page}");
+    for outside in ["src=\"http", "href=\"http", "url(http", "@import"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn certificates_hold_for_their_history_alone() {
+    let place = Place::new();
+    place.generate("valid.jsonl", "cas-register --keys 3");
+    place.generate("broken.jsonl", "cas-register --plant");
+    place.generate("other.jsonl", "cas-register --keys 3 --seed 2");
+    place.told("valid.jsonl --certificate valid.proof", 0);
+    place.told("broken.jsonl --certificate broken.proof", 1);
+    assert!(place.told("verify valid.jsonl valid.proof", 0).starts_with("verified: 3 parts valid, 0 not valid"));
+    assert!(place.told("verify broken.jsonl broken.proof", 1).starts_with("verified: 0 parts valid, 1 not valid"));
+
+    // An order with two operations that are far apart exchanged.
+    let proof = place.read("valid.proof");
+    let mut lines: Vec<String> = proof.lines().map(str::to_owned).collect();
+    let mut claim: Json = serde_json::from_str(&lines[1]).unwrap();
+    let order = claim["order"].as_array_mut().unwrap();
+    let last = order.len() - 1;
+    order.swap(0, last);
+    lines[1] = claim.to_string();
+    place.file("tampered.proof", lines.join("\n"));
+    assert!(place.refused("verify valid.jsonl tampered.proof").starts_with("tampered.proof:2: "));
+
+    // One value that was read becomes another.
+    let history = place.read("valid.jsonl");
+    let read = |line: &&str| line.contains("\"type\":\"ok\",\"f\":\"get\"") && line.contains("\"v\":");
+    let seen = history.lines().filter(read).nth(5).unwrap();
+    place.file("tampered.jsonl", history.replace(seen, &seen.replace("\"v\":", "\"v\":9")));
+    assert!(place.refused("verify tampered.jsonl valid.proof").contains("does not prove it"));
+    assert!(place.refused("verify other.jsonl valid.proof").contains("does not prove it"));
+    assert!(place.refused("verify broken.jsonl valid.proof").contains("does not prove it"));
+
+    // A core that can be ordered: without the operation that breaks it.
+    let proof = place.read("broken.proof");
+    let mut lines: Vec<String> = proof.lines().map(str::to_owned).collect();
+    let mut claim: Json = serde_json::from_str(&lines[1]).unwrap();
+    claim["core"].as_array_mut().unwrap().pop().unwrap();
+    lines[1] = claim.to_string();
+    place.file("tampered.proof", lines.join("\n"));
+    let status = place.run("verify broken.jsonl tampered.proof").status.code();
+    assert!(matches!(status, Some(2 | 3)), "refuted, or given up: {status:?}");
+}
+
+#[test]
+fn exports_are_read_back_with_the_same_verdict() {
+    let place = Place::new();
+    let mut broken = 0;
+    for (name, _) in Workload::ALL {
+        for (options, status) in [("", 0), ("--plant", 1), ("--info 20 --keys 2", 0), ("--values 3", 0)] {
+            place.generate("h.jsonl", &format!("{name} --operations 400 {options}"));
+            let text = place.told("h.jsonl --export edn:x.edn --export jsonl:x.jsonl", status);
+            let model = |text: &str| text.lines().find(|line| line.starts_with("  model: ")).unwrap().to_owned();
+            assert_eq!(model(&place.told("x.edn", status)), model(&text), "{name} {options}");
+            assert_eq!(place.read("x.jsonl"), place.read("h.jsonl"), "{name} {options}");
+            broken += status;
+        }
+    }
+    assert_eq!(broken, 11);
+}
+
+#[test]
+fn standard_input_and_compressed_files() {
+    let place = Place::new();
+    place.generate("h.jsonl", "register --plant");
+    let text = place.read("h.jsonl");
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(text.as_bytes()).unwrap();
+    place.file("h.jsonl.gz", packed.finish().unwrap());
+    place.file(
+        "h.jsonl.zst",
+        ruzstd::encoding::compress_to_vec(text.as_bytes(), ruzstd::encoding::CompressionLevel::Fastest),
+    );
+    let verdict = |text: &str| text.split_once("\nNOT VALID").unwrap().1.split_once("\nread in").unwrap().0.to_owned();
+    let plain = place.told("h.jsonl", 1);
+    for (name, how) in [("h.jsonl.gz", "jsonl, gzip,"), ("h.jsonl.zst", "jsonl, zstd,")] {
+        let told = place.told(name, 1);
+        assert!(told.contains(how), "{told}");
+        assert_eq!(verdict(&told), verdict(&plain));
+    }
+    let mut child = place.command("-").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(verdict(&String::from_utf8(output.stdout).unwrap()), verdict(&plain));
+}
+
+#[test]
+fn generated_histories_are_the_same_every_time() {
+    let place = Place::new();
+    for (name, _) in Workload::ALL {
+        for format in ["jsonl", "edn"] {
+            let arguments =
+                |seed| format!("generate {name} --operations 200 --info 10 --format {format} --seed {seed}");
+            let first = place.told(&arguments(7), 0);
+            assert!(first.lines().count() >= 400, "{first}");
+            assert_eq!(first, place.told(&arguments(7), 0));
+            assert_ne!(first, place.told(&arguments(8), 0));
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let place = Place::new();
+    place.generate("h.jsonl", "register --plant");
+    for (arguments, status) in [("generate register --operations 100000", 0), ("h.jsonl --check all", 1)] {
+        let mut child = place.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments}");
+        assert!(output.stderr.is_empty(), "{arguments}: nothing is shown where nobody is looking");
+    }
+}
