@@ -236,6 +236,9 @@ impl<M: Model> Key<M> {
                 configuration.trail.pop_front();
             }
         }
+        if self.configurations.len() < 2 {
+            return;
+        }
         let all = std::mem::take(&mut self.configurations);
         let info = |op: OpId| self.open.iter().any(|open| open.op == op && open.info);
         for configuration in all {

@@ -319,6 +319,19 @@ impl History {
         step.list.map(|(start, length)| &self.elements[start as usize..(start + length) as usize])
     }
 
+    /// The same history with the outcomes of all operations forgotten but those kept: reads tell nothing then, and writes
+    /// may have happened at any time after their call, or never. `keep` has a place for each operation.
+    #[must_use]
+    pub fn forgetting(&self, keep: &[bool]) -> History {
+        let mut history = self.clone();
+        for (op, keep) in history.operations.iter_mut().zip(keep) {
+            if !keep && matches!(op.end, End::Ok | End::Refused) {
+                (op.end, op.reply, op.revision) = (End::Info, Value::UNTOLD, UNTOLD_REVISION);
+            }
+        }
+        history
+    }
+
     /// Every event in order: its position, the operation, and whether this is its return.
     pub fn in_order(&self) -> impl Iterator<Item = (u32, OpId, bool)> {
         let mut owners = vec![(OpId(u32::MAX), false); self.times.len()];

@@ -21,10 +21,19 @@ use crate::history::{Call, End, History, KvOperation, OpId, Outcome, Reply, UNTO
 use crate::linear::{Report, Verdict};
 use hashbrown::{HashMap, HashSet};
 
+/// Steps spent at most on smaller evidence.
+const SMALLER_STEPS: u64 = 20_000_000;
+
 /// Decides sequential consistency.
 #[must_use]
 pub fn check_sequential(history: &History, options: &Options) -> Report {
-    let (verdict, by, steps, _) = decide(history, options);
+    let (mut verdict, by, mut steps, _) = decide(history, options);
+    if let Verdict::Invalid(evidence) = &mut verdict
+        && evidence.edges.is_empty()
+        && evidence.core.len() > 1
+    {
+        steps += smaller(history, options, evidence);
+    }
     whole("sequentially consistent", history, verdict, by, steps)
 }
 
@@ -75,6 +84,64 @@ fn decide(history: &History, options: &Options) -> (Verdict, &'static str, u64, 
             (Verdict::Unknown(why), "search", steps, None)
         }
     }
+}
+
+/// Makes evidence smaller: forgets outcomes, many at once and then fewer, while the rest stays impossible. What it spent.
+fn smaller(history: &History, options: &Options, evidence: &mut Box<Evidence>) -> u64 {
+    let mut keep = vec![false; history.operations().len()];
+    for op in &evidence.core {
+        keep[op.0 as usize] = true;
+    }
+    let mut left = options.steps.min(SMALLER_STEPS);
+    let mut spent = 0;
+    let mut size = evidence.core.len().div_ceil(2);
+    let mut sure = true;
+    while size > 0 {
+        let mut dropped = false;
+        let kept: Vec<usize> = (0..keep.len()).filter(|&i| keep[i]).collect();
+        for chunk in kept.chunks(size) {
+            // To look at the history again takes some steps for each operation.
+            let cost = 16 * keep.len() as u64;
+            if left <= cost {
+                sure = false;
+                break;
+            }
+            let mut fewer = keep.clone();
+            chunk.iter().for_each(|&i| fewer[i] = false);
+            let limited = Options { steps: (left / 16).min(200_000), ..*options };
+            let (verdict, _, steps, _) = decide(&history.forgetting(&fewer), &limited);
+            left = left.saturating_sub(steps + cost);
+            spent += steps + cost;
+            match verdict {
+                Verdict::Invalid(found) => {
+                    // A cycle among fewer operations says more than that all orders were tried.
+                    if !found.edges.is_empty() {
+                        **evidence = *found;
+                        return spent;
+                    }
+                    (keep, dropped) = (fewer, true);
+                }
+                Verdict::Valid => {}
+                Verdict::Unknown(_) => sure = false,
+            }
+        }
+        if left <= 16 * keep.len() as u64 {
+            break;
+        }
+        if !(dropped && size == 1) {
+            size /= 2;
+        }
+    }
+    let core: Vec<OpId> = (0u32..).zip(&keep).filter(|(_, keep)| **keep).map(|(i, _)| OpId(i)).collect();
+    let words = format!(
+        "No order of the {} operations below that holds the order of each session explains all their replies, whatever the \
+         others did: all were tried",
+        core.len()
+    );
+    let order = std::mem::take(&mut evidence.order);
+    **evidence = *show::plain(history, "history", "", core, words);
+    (evidence.minimal, evidence.order) = (sure && size == 0, order);
+    spent
 }
 
 /// Edges that hold in every order; a cycle of them is evidence.
