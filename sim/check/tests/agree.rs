@@ -5,7 +5,7 @@
 mod common;
 mod objects;
 
-use common::objects::{Object, Size};
+use common::objects::{Object, Script, Size, Val};
 use common::workloads::{Bag, Counter as Numbers, Fifo, Mutex};
 use common::{Rng, Shape};
 use seaworthy_check::certificate::{Verified, certify, verify};
@@ -13,7 +13,8 @@ use seaworthy_check::linear::Item;
 use seaworthy_check::model::{Model, counter, kv, lock, queue, sequence, set};
 use seaworthy_check::online::{Bounds, Online};
 use seaworthy_check::{
-    Condition, Datum, End, History, Kind, OpId, Options, Recorder, Report, Request, Value, Verdict, check_as,
+    Condition, Datum, End, Function as F, History, Kind, OpId, Options, Recorder, Report, Request, Value, Verdict,
+    check_as,
 };
 
 fn histories() -> u64 {
@@ -270,4 +271,47 @@ fn on_locks() {
 #[test]
 fn on_sequences() {
     object(Kind::Sequence, 0, 106, |rng| Numbers::new([None, Some(3)][rng.below(2) as usize], 5));
+}
+
+/// A history on which two once disagreed: what the online checker finds.
+fn settled(kind: Kind, script: Script, valid: bool) -> Result<Option<u32>, ()> {
+    let mut agreement = Agreement { kind, tally: Tally::default() };
+    let history = script.finish();
+    agreement.compare(&history, valid);
+    assert_eq!(agreement.tally.valid, u64::from(valid));
+    agreement.online(&history).expect("it has a model")
+}
+
+#[test]
+fn what_was_refused_can_be_what_clashes() {
+    let mut script = Script::default();
+    let enqueue = script.call(0, F::Enqueue, Val::Int(1));
+    script.ok(1, F::Dequeue, Val::Untold, Val::Int(1));
+    script.end(enqueue, End::Refused, Val::Untold);
+    assert_eq!(settled(Kind::Queue, script, false), Ok(Some(4)), "only the refusal makes it impossible");
+}
+
+#[test]
+fn as_many_elements_are_not_the_same_elements() {
+    let mut script = Script::default();
+    script.ok(0, F::Add, Val::Int(1), Val::Untold);
+    script.ok(0, F::Add, Val::Int(2), Val::Untold);
+    script.ok(0, F::Read, Val::Untold, Val::List(vec![2, 2]));
+    assert_eq!(settled(Kind::Set, script, false), Ok(Some(6)));
+}
+
+#[test]
+fn the_online_checker_gives_up_what_it_cannot_judge() {
+    // The token becomes known when the lock was seen held already.
+    let mut script = Script::default();
+    let acquire = script.call(0, F::Acquire, Val::Untold);
+    script.ok(1, F::Acquire, Val::Untold, Val::Bool(false));
+    script.end(acquire, End::Ok, Val::Int(1));
+    assert_eq!(settled(Kind::Lock, script, true), Err(()));
+    // The read took place before a number that was given while it was open.
+    let mut script = Script::default();
+    let read = script.call(0, F::Read, Val::Untold);
+    script.ok(1, F::Next, Val::Untold, Val::Int(1));
+    script.end(read, End::Ok, Val::Nil);
+    assert_eq!(settled(Kind::Sequence, script, true), Err(()));
 }
