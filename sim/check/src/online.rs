@@ -13,6 +13,10 @@
 //!
 //! Memory and time are bounded by [`Bounds`]: a key beyond them is given up, which [`Online::given_up`] tells, and left to the
 //! check of the whole history. Without revisions many open writes on one key soon lead there.
+//!
+//! So is a key whose model says more than can be judged here: where a reply changes the state that its operation left
+//! behind, after others have taken effect on it (a lock's token), and where what changes the state is not known to do so
+//! before its reply (a sequence's read).
 
 use crate::history::{End, History, KeyId, NEVER, OpId};
 use crate::model::Model;
@@ -124,15 +128,16 @@ impl<M: Model> Online<M> {
                 }
                 return Ok(());
             }
-            End::Fail => key.configurations.retain(|c| c.done.iter().all(|(done, _)| *done != op)),
+            End::Fail => key.never_happened(op),
             End::Ok | End::Refused => match self.model.compile(history, operation, true) {
                 Some(told) => {
-                    if !key.settle(&self.model, op, &told, self.bounds.configurations) {
+                    let late = key.open[place].effect.is_none() && !self.model.reads(&told);
+                    if late || !key.settle(&self.model, op, &told, self.bounds.configurations) {
                         key.give_up();
                         return Ok(());
                     }
                 }
-                None => key.configurations.iter_mut().for_each(|c| c.done.retain(|(done, _)| *done != op)),
+                None => key.never_happened(op),
             },
         }
         key.open.retain(|open| open.op != op);
@@ -152,8 +157,13 @@ impl<M: Model> Key<M> {
         self.configurations = Vec::new();
     }
 
+    /// Keeps what does not need the operation.
+    fn never_happened(&mut self, op: OpId) {
+        self.configurations.retain(|c| c.done.iter().all(|(done, _)| *done != op));
+    }
+
     /// Keeps what explains this reply, after open operations have taken effect where that is needed. Whether it stayed
-    /// within the bound.
+    /// within the bound, and the reply told nothing of how the operation took effect before.
     fn settle(&mut self, model: &M, op: OpId, told: &M::Op, bound: usize) -> bool {
         let youngest = self.open.last().map_or(op, |open| open.op);
         let mut todo = std::mem::take(&mut self.configurations);
@@ -165,7 +175,9 @@ impl<M: Model> Key<M> {
                 return false;
             }
             if let Some(at) = configuration.done.iter().position(|(done, _)| *done == op) {
-                self.keep_done(model, configuration, at, told);
+                if !self.keep_done(model, configuration, at, told) {
+                    return false;
+                }
                 continue;
             }
             if model.reads(told) {
@@ -199,14 +211,17 @@ impl<M: Model> Key<M> {
         true
     }
 
-    /// The operation has taken effect before: its reply must be the one that it got then.
-    fn keep_done(&mut self, model: &M, mut configuration: Configuration<M::State>, at: usize, told: &M::Op) {
+    /// The operation has taken effect before: its reply must be the one that it got then. False if it shows that the effect
+    /// was another than without it.
+    fn keep_done(&mut self, model: &M, mut configuration: Configuration<M::State>, at: usize, told: &M::Op) -> bool {
         let (op, before) = configuration.done.remove(at);
         let effect = self.open.iter().find(|open| open.op == op).and_then(|open| open.effect.as_ref());
         let then = effect.and_then(|effect| model.apply(&before, effect));
-        if !model.reads(told) && then.is_some() && model.apply(&before, told) == then {
+        let Some(now) = model.apply(&before, told).filter(|_| !model.reads(told)) else { return true };
+        if then.as_ref() == Some(&now) {
             self.configurations.push(configuration);
         }
+        then.is_none_or(|then| then == now)
     }
 
     /// Drops what cannot matter any more: states passed before every open call, and configurations that others stand for.

@@ -123,8 +123,8 @@ impl State {
                 let says = |yes: bool| answer != Some(if yes { Value::FALSE } else { Value::TRUE });
                 match op.f {
                     F::Read => answer.is_none_or(|read| {
-                        let same =
-                            |read: &[Value]| read.len() == set.len() && read.iter().all(|item| set.contains(item));
+                        let distinct = |read: &[Value]| read.iter().copied().collect::<BTreeSet<Value>>();
+                        let same = |read: &[Value]| read.len() == set.len() && distinct(read) == *set;
                         elements(h, read).is_some_and(same)
                     }),
                     F::Contains => {

@@ -100,7 +100,10 @@ impl Model for Set {
     }
 
     fn reads(&self, op: &Step) -> bool {
-        matches!(op, Step::Contains(..) | Step::Read(_) | Step::Add(_, Some(false)) | Step::Remove(_, Some(false)))
+        match op {
+            Step::Contains(..) | Step::Read(_) | Step::Absurd => true,
+            Step::Add(_, changed) | Step::Remove(_, changed) => *changed == Some(false),
+        }
     }
 }
 
