@@ -2,27 +2,59 @@
 
 use super::Found;
 use super::show::{at, quoted};
-use crate::history::{Call, History, KvOperation, OpId, Outcome, Reply, Value, Version};
+use crate::history::{Call, End, Function, History, KvOperation, OpId, Outcome, Reply, Value, Version};
 
 /// The first rule that matches.
 pub(super) fn find(history: &History, prefix: &[OpId], focus: &[OpId]) -> Option<Found> {
-    let kv = |ops: &[OpId]| ops.iter().map(|&op| history.kv(op)).collect::<Vec<_>>();
-    let case = Case { history, prefix: kv(prefix), focus: kv(focus) };
+    let focus: Vec<KvOperation> = focus.iter().map(|&op| history.kv(op)).collect();
+    let case = Case { history, prefix, writers: writers(history, prefix, &focus), focus };
     case.wrong_refusal().or_else(|| case.single()).or_else(|| case.pair()).or_else(|| case.counted())
 }
 
 struct Case<'a> {
     history: &'a History,
-    prefix: Vec<KvOperation>,
+    prefix: &'a [OpId],
     focus: Vec<KvOperation>,
+    /// The values that the focus is about (`None`: the key missing), in order, and who can have written each: the first two.
+    writers: Vec<(Option<Value>, Vec<KvOperation>)>,
+}
+
+/// Who in the prefix can have written what the focus is about (`None`: removed the key), at most two for each value.
+fn writers(history: &History, prefix: &[OpId], focus: &[KvOperation]) -> Vec<(Option<Value>, Vec<KvOperation>)> {
+    let mut values: Vec<Option<Value>> = Vec::new();
+    for op in focus {
+        let compared =
+            op.call.condition().and_then(|when| when.value).map(|value| (value != Value::NIL).then_some(value));
+        let seen = seen(op).map(|seen| seen.map(|version| version.value));
+        values.extend([compared, seen, written(op)].into_iter().flatten());
+    }
+    values.sort_unstable();
+    values.dedup();
+    let mut writers: Vec<(Option<Value>, Vec<KvOperation>)> = values.into_iter().map(|v| (v, Vec::new())).collect();
+    for &id in prefix {
+        let op = history.operation(id);
+        let value = match op.f {
+            Function::Write => (op.arg != Value::NIL).then_some(op.arg),
+            Function::Delete => None,
+            _ => continue,
+        };
+        if matches!(op.end, End::Fail | End::Refused) {
+            continue;
+        }
+        if let Ok(at) = writers.binary_search_by_key(&value, |&(value, _)| value)
+            && writers[at].1.len() < 2
+        {
+            writers[at].1.push(history.kv(id));
+        }
+    }
+    writers
 }
 
 impl Case<'_> {
-    /// Those in the prefix that can have written a value (`None`: removed the key).
+    /// Those in the prefix that can have written a value of the focus: the first two.
     fn writers(&self, value: Option<Value>) -> impl Iterator<Item = &KvOperation> {
-        self.prefix
-            .iter()
-            .filter(move |op| op.outcome != Outcome::Fail && !is_refused(op) && written(op) == Some(value))
+        let at = self.writers.binary_search_by_key(&value, |&(value, _)| value);
+        at.ok().into_iter().flat_map(|at| &self.writers[at].1)
     }
 
     /// What the key held at first.
@@ -219,9 +251,9 @@ impl Case<'_> {
     fn counted(&self) -> Option<Found> {
         self.focus.iter().find_map(|op| {
             let (r, ret) = (told(op)?, op.settled()?);
-            let writes =
-                self.prefix.iter().filter(|w| w.outcome != Outcome::Fail && !is_refused(w) && w.call != Call::Get);
-            let writes = writes.filter(|w| w.called.index < ret).count() as u64;
+            let writes = self.prefix.iter().map(|&w| self.history.operation(w)).filter(|w| w.called < ret);
+            let writes = writes.filter(|w| w.f != Function::Read && !matches!(w.end, End::Fail | End::Refused));
+            let writes = writes.count() as u64;
             let most = writes.checked_sub(1).map_or("no revision".to_owned(), |n| format!("r{n} at most"));
             (r >= writes).then(|| {
                 let text = format!(

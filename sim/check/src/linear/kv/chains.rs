@@ -35,6 +35,7 @@
 
 mod loose;
 mod order;
+mod refusals;
 mod table;
 mod versions;
 
@@ -42,10 +43,13 @@ use crate::history::{End, Function, History, OpId, Value};
 use crate::linear::{Answer, Item};
 use loose::Loose;
 use order::{Order, Told};
+use refusals::Refusals;
 use versions::{INITIAL, Versions};
 
 /// No version, no revision, no operation.
 const NONE: u32 = u32::MAX;
+/// Orders tried until all refusals fit.
+const ORDERS: usize = 64;
 
 /// Events whose operations alone are impossible, as far as they are known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +92,7 @@ pub struct Chains {
     versions: Versions,
     order: Order,
     loose: Loose,
+    refusals: Refusals,
     told: bool,
 }
 
@@ -104,7 +109,7 @@ impl Chains {
     }
 
     fn run(&mut self, history: &History, items: &[Item]) -> Result<Told, Stop> {
-        let Chains { versions, order, loose, told: by_revisions } = self;
+        let Chains { versions, order, loose, refusals, told: by_revisions } = self;
         *by_revisions = false;
         versions.collect(history, items)?;
         let told = order.arrange(versions)?;
@@ -117,11 +122,20 @@ impl Chains {
             Told::Some => order.merge(versions),
             Told::Nothing | Told::All => {}
         }
-        match loose.check(history, versions, order, told) {
-            // Another order might have done.
-            Err(Stop::Clash(_)) if told == Told::Some => Err(Stop::NotCovered),
-            checked => checked.map(|()| told),
+        for tried in 0..ORDERS {
+            match loose.check(history, versions, order, told) {
+                // Another order might have done.
+                Err(Stop::Clash(_)) if told == Told::Some => return Err(Stop::NotCovered),
+                Err(Stop::NotCovered) if told == Told::Nothing && !loose.failed.is_empty() => {}
+                checked => return checked.map(|()| told),
+            }
+            let changed = refusals.repair(history, versions, order, &loose.failed, tried == 0)?;
+            if !changed || order.arrange(versions) != Ok(Told::Nothing) {
+                return Err(Stop::NotCovered);
+            }
+            order.lay_out(versions);
         }
+        Err(Stop::NotCovered)
     }
 
     /// An order, for operations that are possible; `None`: not decided.

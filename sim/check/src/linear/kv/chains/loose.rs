@@ -19,6 +19,8 @@ const TRIES: usize = 8;
 pub struct Loose {
     /// Where each reply that does not tell was put: after so many changes.
     pub placed: Vec<(OpId, u32)>,
+    /// Refused compare-and-sets that fit nowhere, if that is all that is wrong with the order.
+    pub failed: Vec<OpId>,
     /// By number of changes: the latest call of what is then certainly over or needed, and the earliest return of all later.
     called: Vec<u32>,
     returned: Vec<u32>,
@@ -72,6 +74,7 @@ impl Loose {
     /// Checks all that is left against the order.
     pub fn check(&mut self, history: &History, of: &mut Versions, order: &mut Order, told: Told) -> Result<(), Stop> {
         self.placed.clear();
+        self.failed.clear();
         let gaps = told != Told::Nothing && order.versions.contains(&NONE);
         if !gaps && !self.has_work(of) && told != Told::Some {
             return Ok(());
@@ -92,7 +95,7 @@ impl Loose {
                 return Err(if forced { Stop::clash(&[old.told_by(), new.told_by()]) } else { Stop::NotCovered });
             }
         }
-        if self.place_all(history, of, order) {
+        if self.place_all(history, of, order) && self.failed.is_empty() {
             return Ok(());
         }
         Err(if told == Told::All && !gaps && !idle { Stop::clash(&[]) } else { Stop::NotCovered })
@@ -181,7 +184,8 @@ impl Loose {
         Ok(())
     }
 
-    /// Puts every reply that does not tell at the earliest place where it fits; false if there is none.
+    /// Puts every reply that does not tell at the earliest place where it fits; false if there is none. Refused
+    /// compare-and-sets for which there is none are listed in [`Loose::failed`].
     fn place_all(&mut self, history: &History, of: &Versions, order: &Order) -> bool {
         self.bounds(of, order);
         self.early.clear();
@@ -211,22 +215,27 @@ impl Loose {
             if known {
                 place = of.table.get(op.reply).map_or(places, |at| self.place_of[at as usize] as usize);
             }
-            loop {
+            let fits = loop {
                 tries += 1;
                 if place >= places || self.called[place] >= op.returned || tries > TRIES * places + 1_000 {
-                    return false;
+                    break false;
                 }
                 let value = of.list[order.versions[place] as usize].value;
-                if (State { value, count: place as u32 }).explains(history, op) {
-                    break;
-                }
-                if known {
-                    return false;
+                let explains = (State { value, count: place as u32 }).explains(history, op);
+                if explains || known {
+                    break explains;
                 }
                 place += 1;
+            };
+            if fits {
+                self.placed.push((id, place as u32));
+                self.early.push(Reverse((op.returned, place as u32)));
+            } else if op.f == Function::Write && op.reply == Value::UNTOLD && !op.has_further_conditions() {
+                self.failed.push(id);
+            } else {
+                self.failed.clear();
+                return false;
             }
-            self.placed.push((id, place as u32));
-            self.early.push(Reverse((op.returned, place as u32)));
         }
         true
     }

@@ -6,14 +6,14 @@ use crate::history::NEVER;
 
 /// Versions that follow each other immediately.
 #[derive(Clone, Copy)]
-struct Chain {
+pub struct Chain {
     /// The smaller of `first` and `last`.
     key: u32,
-    head: u32,
+    pub head: u32,
     /// The first return, 0 of the chain that begins with what was there at first.
-    first: u32,
+    pub first: u32,
     /// The last call.
-    last: u32,
+    pub last: u32,
 }
 
 /// What was found out about the order.
@@ -29,7 +29,8 @@ pub enum Told {
 
 #[derive(Default)]
 pub struct Order {
-    chains: Vec<Chain>,
+    /// Sorted by [`Chain::key`], unless all revisions are known.
+    pub chains: Vec<Chain>,
     /// By number of changes: the version; [`NONE`]: some open change that is not known.
     pub versions: Vec<u32>,
 }

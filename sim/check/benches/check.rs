@@ -1,0 +1,53 @@
+//! What reading and checking cost, to compare one change with another: `cargo bench -p seaworthy-check`.
+//!
+//! Small sizes of the histories whose figures the example `figures` tells.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use seaworthy_check::format::{ReadOptions, export, jsonl, read};
+use seaworthy_check::generate::{Shape, Workload, history};
+use seaworthy_check::txn::{self, Isolation};
+use seaworthy_check::{Kind, Options, check_as};
+
+const SHAPE: Shape = Shape { operations: 100_000, clients: 10, keys: 1, values: 0, info: 0, plant: false };
+
+fn reading(c: &mut Criterion) {
+    let history = history(Workload::CasRegister, &Shape { keys: 100, ..SHAPE }, 1);
+    let (mut json, mut edn) = (Vec::new(), Vec::new());
+    jsonl::write(&history, &mut json).expect("memory takes everything");
+    export::write(&history, &mut edn).expect("memory takes everything");
+    let mut group = c.benchmark_group("read");
+    group.sample_size(20);
+    for (name, text) in [("jsonl", json), ("edn", edn)] {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(name, |b| {
+            b.iter(|| read(&text[..], &ReadOptions::default()).expect("what was written is read"));
+        });
+    }
+    group.finish();
+}
+
+fn checking(c: &mut Criterion) {
+    let mut group = c.benchmark_group("check");
+    group.sample_size(20).throughput(Throughput::Elements(100_000));
+    let append = Shape { clients: 50, keys: 200, ..SHAPE };
+    let rows = [
+        ("distinct values, one key", Workload::CasRegister, Kind::CasRegister, SHAPE),
+        ("five values, one key", Workload::CasRegister, Kind::CasRegister, Shape { values: 5, ..SHAPE }),
+        ("append, 200 keys", Workload::Append, Kind::Append, append),
+    ];
+    for (name, workload, kind, shape) in rows {
+        let history = history(workload, &shape, 1);
+        group.bench_function(name, |b| {
+            b.iter(|| assert!(check_as(kind, &history, &Options::default()).is_valid()));
+        });
+    }
+    let history = history(Workload::ListAppend, &Shape { clients: 20, keys: 10, ..SHAPE }, 1);
+    group.bench_function("list-append", |b| {
+        let check = || txn::check(&history, Isolation::StrictSerializable, &txn::Options::default());
+        b.iter(|| assert!(check().is_valid()));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, reading, checking);
+criterion_main!(benches);
