@@ -275,6 +275,16 @@ fn main() {
     row("1,000 ops, 60 clients, five values, read + write", Mix { clients: 60, ..base }, 10);
     row("1,000 ops, 60 clients, five values, cas", Mix { clients: 60, ..cas }, 5);
     row("1,000 ops, 100 clients, twenty values, cas", Mix { clients: 100, values: 20, ..cas }, 5);
+    row(
+        "3,000 ops, 30 clients, twenty values, cas, 10 % ambiguous",
+        Mix { ops: 3_000, values: 20, info: 100, ..cas },
+        5,
+    );
+    row(
+        "3,000 ops, 100 clients, twenty values, read + write, 10 % ambiguous",
+        Mix { ops: 3_000, values: 20, clients: 100, info: 100, ..base },
+        5,
+    );
     let long = Mix { ops: 100_000, clients: 10, ..base };
     row("100,000 ops, 10 clients, five values, read + write", long, 3);
     let long = Mix { ops: 100_000, clients: 10, ..cas };
