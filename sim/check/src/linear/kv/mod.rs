@@ -2,6 +2,7 @@
 //! values tell their writers apart; for all others `problem` prepares the key for `search`, which decides it: `depth_first`
 //! and `jit` in competition, and `zones`, which refutes quickly.
 
+mod backward;
 mod chains;
 mod depth_first;
 mod jit;

@@ -8,6 +8,7 @@
 //!
 //! Time and memory are bounded by [`Limits`]; beyond them the answer is unknown.
 
+use super::backward::Backward;
 use super::depth_first::{Memory, Search};
 use super::jit::Jit;
 use super::problem::Problem;
@@ -35,32 +36,62 @@ pub fn decide(problem: &Problem, limits: Limits) -> Decision {
     if zones::clash(problem) {
         return Decision { answer: Answer::Impossible, by: "zones", steps: search.steps };
     }
-    // Two searches compete, each with half of the memory; neither gets far ahead of the other.
-    let mut jit = Jit::new(problem, false);
-    search.limits.memory /= 1 + usize::from(jit.is_some());
+    let mut others: Vec<Other<'_>> = Vec::new();
+    others.extend(Jit::new(problem, false).map(Other::Forward));
+    others.extend(Backward::new(problem).map(Other::Backward));
     let mut spent = 0;
     loop {
         budget = budget.max(MIN_BUDGET).saturating_mul(GROWTH);
-        if let Some(running) = &mut jit {
-            let steps = budget.min(limits.steps.saturating_sub(search.steps));
-            answer = running.run(Limits { steps, memory: limits.memory / 2, ..limits });
-            spent = running.steps;
+        let mut at = 0;
+        while let Some(other) = others.get_mut(at) {
+            let before = other.steps();
+            let steps = (before + limits.steps).saturating_sub(search.steps + spent);
+            answer = other.run(budget, Limits { steps, memory: limits.memory / 3, ..limits });
+            spent += other.steps() - before;
             match answer {
-                Answer::GaveUp(why) if why != STEPS || spent + search.steps >= limits.steps => {
-                    jit = None;
-                    search.limits.memory = limits.memory;
-                }
-                Answer::GaveUp(_) => {}
-                _ => return Decision { answer, by: "just-in-time search", steps: spent + search.steps },
+                Answer::GaveUp(why) if why != STEPS || spent + search.steps >= limits.steps => drop(others.remove(at)),
+                Answer::GaveUp(_) => at += 1,
+                _ => return Decision { answer, by: other.by(), steps: spent + search.steps },
             }
         }
+        search.limits.memory = if others.is_empty() { limits.memory } else { limits.memory / 3 };
         answer = search.run_to(budget.min(limits.steps.saturating_sub(spent)));
         match answer {
-            Answer::GaveUp(why) if jit.is_none() && (why != STEPS || spent + search.steps >= limits.steps) => {
+            Answer::GaveUp(why) if others.is_empty() && (why != STEPS || spent + search.steps >= limits.steps) => {
                 return Decision { answer, by: "search", steps: spent + search.steps };
             }
             Answer::GaveUp(_) => {}
             _ => return confirm(problem, limits, &search, answer, spent),
+        }
+    }
+}
+
+/// A just-in-time search that competes with the depth-first one.
+enum Other<'a> {
+    Forward(Jit<'a>),
+    Backward(Backward<'a>),
+}
+
+impl Other<'_> {
+    fn steps(&self) -> u64 {
+        match self {
+            Other::Forward(search) => search.steps,
+            Other::Backward(search) => search.steps,
+        }
+    }
+
+    fn by(&self) -> &'static str {
+        match self {
+            Other::Forward(_) => "just-in-time search",
+            Other::Backward(_) => "just-in-time search from the end",
+        }
+    }
+
+    /// Has its turn: the search from the end is one round behind.
+    fn run(&mut self, budget: u64, limits: Limits) -> Answer {
+        match self {
+            Other::Forward(search) => search.run(Limits { steps: budget.min(limits.steps), ..limits }),
+            Other::Backward(search) => search.run(Limits { steps: (budget / GROWTH).min(limits.steps), ..limits }),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Each procedure on its own against a checker that tries every order, and all of them against each other where that
 //! takes too long.
 
+use super::backward::Backward;
 use super::depth_first::{Memory, Search};
 use super::jit::Jit;
 use super::problem::{OPEN, Problem, Scratch};
@@ -75,6 +76,9 @@ fn answers(problem: &Problem, limits: Limits) -> Vec<(&'static str, Answer)> {
         let answer = jit.run(limits);
         assert!(!(full_trace && answer == Answer::Possible) || explains(problem, &jit.order()), "no order");
         answers.push(("just in time", answer));
+    }
+    if let Some(mut backward) = Backward::new(problem) {
+        answers.push(("backward", backward.run(limits)));
     }
     answers
 }
