@@ -108,3 +108,19 @@ fn an_unknown_acquire_is_shown_by_its_release() {
     script.ok(2, Acquire, Val::Untold, Val::Int(5));
     assert_valid(Kind::Lock, &script.finish());
 }
+
+#[test]
+fn the_token_from_before_the_history_is_given_again_to_nobody() {
+    for (token, valid) in [(4, false), (5, false), (6, true)] {
+        let mut script = Script::default();
+        let before = script.log.value(seaworthy_check::Datum::Int(5));
+        script.log.initial(before);
+        let acquire = script.ok(0, Function::Acquire, Val::Untold, Val::Int(token));
+        let history = script.finish();
+        if valid {
+            assert_valid(Kind::Lock, &history);
+        } else {
+            assert_caught(Kind::Lock, &history, acquire, &[acquire]);
+        }
+    }
+}
