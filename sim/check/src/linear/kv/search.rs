@@ -42,8 +42,8 @@ pub fn decide(problem: &Problem, limits: Limits) -> Decision {
         return Decision { answer: Answer::Impossible, by: "zones", steps: search.steps };
     }
     let mut others: Vec<Other<'_>> = Vec::new();
-    others.extend(Jit::new(problem, false).map(Other::Forward));
-    others.extend(Backward::new(problem).map(Other::Backward));
+    others.extend(Jit::new(problem, false).map(|search| Other::Forward(Box::new(search))));
+    others.extend(Backward::new(problem).map(|search| Other::Backward(Box::new(search))));
     let mut spent = 0;
     loop {
         budget = budget.max(MIN_BUDGET).saturating_mul(GROWTH);
@@ -73,8 +73,8 @@ pub fn decide(problem: &Problem, limits: Limits) -> Decision {
 
 /// A just-in-time search that competes with the depth-first one.
 enum Other<'a> {
-    Forward(Jit<'a>),
-    Backward(Backward<'a>),
+    Forward(Box<Jit<'a>>),
+    Backward(Box<Backward<'a>>),
 }
 
 impl Other<'_> {
