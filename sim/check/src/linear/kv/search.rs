@@ -1,12 +1,12 @@
 //! Decides whether one key's operations can be put in an order that respects real time and the model: three searches in
 //! competition.
 //!
-//! The depth-first search finds most orders at once. What it does not decide within a few steps an operation is looked at
-//! by [`zones`], and then taken up by the just-in-time search as well, where it applies, and a round later by the one from the end
-//! ([`super::backward`]). They go on in turns with budgets that grow, so that none has to wait long for another; which is the
-//! best one cannot be told beforehand. The search from the end added five to nine percent to the steps of what the
-//! others decide. It refuted stale reads among a hundred clients and twenty values that the others left undecided after ten
-//! times as many steps.
+//! The depth-first search finds most orders at once. What it does not decide within a few steps an operation is looked
+//! at by [`zones`], and then taken up by the just-in-time search as well, where it applies, and a round later by the
+//! one from the end ([`super::backward`]). They go on in turns with budgets that grow, so that none has to wait long
+//! for another; which is the best one cannot be told beforehand. The search from the end added five to nine percent to
+//! the steps of what the others decide. It refuted stale reads among a hundred clients and twenty values that the
+//! others left undecided after ten times as many steps.
 //!
 //! Splitting at quiescent points is not done apart: the just-in-time searches pass such a point with the possible
 //! states only.
