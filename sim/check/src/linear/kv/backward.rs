@@ -1,30 +1,32 @@
 //! The question asked from the end: just-in-time linearization over reversed events, of one key without revisions.
 //!
 //! Orders are built from their ends. A configuration has the set of values that the key may hold before everything that
-//! was placed so far: at the end any, before a change those for which its condition holds (if it wrote one that may be held after it), before
-//! a read the one that was read, if that may be held. A sequence of operations explains its replies from the initial value exactly if that is in
-//! the set that is left at its beginning, since every operation is a partial function of the state. Operations arrive with
-//! their returns and must have had their moment when their calls are passed. As in [`super::jit`] they are placed only when the
-//! call of something is passed: delay every placement of an order until just before the next passed call of an operation
-//! that is placed there or later; then each batch ends with the operation whose call is passed. On top of it:
+//! was placed so far: at the end any, before a change those for which its condition holds (if it wrote one that may be
+//! held after it), before a read the one that was read, if that may be held. A sequence of operations explains its
+//! replies from the initial value exactly if that is in the set that is left at its beginning, since every operation is
+//! a partial function of the state. Operations arrive with their returns and must have had their moment when their
+//! calls are passed. As in [`super::jit`] they are placed only when the call of something is passed: delay every
+//! placement of an order until just before the next passed call of an operation that is placed there or later; then
+//! each batch ends with the operation whose call is passed. On top of it:
 //!
 //! - **Moments.** To place a change to t is to say that the key held t after it: every pending operation that t
-//!   explains, and that leaves it there, gets its moment at once. Reads narrow the set only when their calls are passed.
+//!   explains, and that leaves it there, gets its moment at once. Reads narrow the set only when their calls are
+//!   passed.
 //! - **Free.** A pending change of which the set contains the value, and that may come before any of the set's, could
 //!   be placed without loss; it may still be used until its call is passed, but need not. (If it is used after all, the
 //!   place where it would have been is given up, which changes nothing for the others.)
 //! - **Idle.** A change that widens the set by nothing and gives nothing its moment is not placed.
-//! - **Dominance.** A configuration is as good as another if its set has all values of the other's, and it needs no more, has
-//!   all that the other has, and used no more open writes. Only the best are kept.
-//! - **Open writes** may be used until their calls are passed. Uses of one kind take those that were called last; so it is
-//!   enough to count the uses, and one less whenever a call of the kind is passed (if there is any): this forgets what no
-//!   longer matters, where the search from the beginning has to keep it for ever. If the last call of the kind was
-//!   not used yet when it is passed, it is placed then or left. A pending write and an open one of
-//!   one kind are both tried. At first too many uses only mark a configuration. If there is no unmarked one left
-//!   the kinds that were used too often are limited from then on, and the search begins anew.
+//! - **Dominance.** A configuration is as good as another if its set has all values of the other's, and it needs no
+//!   more, has all that the other has, and used no more open writes. Only the best are kept.
+//! - **Open writes** may be used until their calls are passed. Uses of one kind take those that were called last; so it
+//!   is enough to count the uses, and one less whenever a call of the kind is passed (if there is any): this forgets
+//!   what no longer matters, where the search from the beginning has to keep it for ever. If the last call of the kind
+//!   was not used yet when it is passed, it is placed then or left. A pending write and an open one of one kind are
+//!   both tried. At first too many uses only mark a configuration. If there is no unmarked one left the kinds that were
+//!   used too often are limited from then on, and the search begins anew.
 //!
-//! Configurations are compared exactly. Caveats: at most 64 values and 64 kinds of open writes, and 128 operations pending at a
-//! time apart from open ones. It gives no order.
+//! Configurations are compared exactly. Caveats: at most 64 values and 64 kinds of open writes, and 128 operations
+//! pending at a time apart from open ones. It gives no order.
 
 mod config;
 

@@ -1,6 +1,6 @@
 //! Registers, compare-and-set registers and keys of a key-value store: the model is [`state`]. `chains` decides keys whose
-//! values tell their writers apart; for all others `problem` prepares the key for `search`, which decides it: `depth_first`
-//! and `jit` in competition, and `zones`, which refutes quickly.
+//! values tell their writers apart; for all others `problem` prepares the key for `search`, which decides it: `depth_first`,
+//! `jit` and `backward` in competition, and `zones`, which refutes quickly.
 
 mod backward;
 mod chains;
