@@ -28,11 +28,15 @@
 //! fingerprint does not collide (it is no cryptographic hash), that a core is the smallest, the words of the evidence, and
 //! verdicts on other properties than linearizability, for which there are no certificates.
 
+mod facts;
 mod fingerprint;
+mod prove;
 pub(crate) mod step;
+mod transactions;
 pub mod verify;
 
 pub use fingerprint::fingerprint;
+pub use prove::{sequential, transactions};
 pub use verify::{Error, Verified, verify};
 
 use crate::history::{History, KeyId, OpId};
@@ -62,6 +66,46 @@ enum Claim {
     Valid { part: u32, name: String, order: Vec<u32> },
     Invalid { part: u32, name: String, core: Vec<u32> },
     Unknown { part: u32, name: String, why: String },
+    Cycle { part: u32, name: String, anomaly: String, cycle: Vec<Dependency> },
+    Anomaly { part: u32, name: String, anomaly: String, operations: Vec<u32>, by: Option<u32> },
+}
+
+impl Claim {
+    fn part(&self) -> u32 {
+        match self {
+            Claim::Valid { part, .. }
+            | Claim::Invalid { part, .. }
+            | Claim::Unknown { part, .. }
+            | Claim::Cycle { part, .. }
+            | Claim::Anomaly { part, .. } => *part,
+        }
+    }
+}
+
+/// One transaction is before another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Dependency {
+    from: u32,
+    to: u32,
+    why: Why,
+    /// The key's number, of `ww`, `wr` and `rw`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<u32>,
+    /// Of `ww`: a transaction that read the list and shows the order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<u32>,
+}
+
+/// As in [`crate::evidence::Link`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Why {
+    Ww,
+    Wr,
+    Rw,
+    Process,
+    Realtime,
 }
 
 /// Why there is no certificate of a report.
@@ -95,16 +139,7 @@ pub fn write(
     if report.parts.len() != history.keys() as usize || !(0..).zip(&report.parts).all(named) {
         return Err(NotOffered("the report is not on the parts of this history".to_owned()));
     }
-    let header = Header {
-        certificate: VERSION,
-        property: report.property.to_owned(),
-        model: kind.name().to_owned(),
-        operations: history.operations().len() as u64,
-        parts: history.keys(),
-        fingerprint: format!("{:032x}", fingerprint(history)),
-    };
-    let numbers = |ops: &[OpId]| ops.iter().map(|op| op.0).collect::<Vec<u32>>();
-    let mut lines = vec![line(&header)?];
+    let mut lines = vec![line(&header(history, report.property, kind.name(), history.keys()))?];
     for (part, verdict) in (0..).zip(&report.parts) {
         let name = verdict.name.clone();
         let claim = match &verdict.verdict {
@@ -120,6 +155,21 @@ pub fn write(
         lines.push(line(&claim)?);
     }
     Ok(lines.join("\n") + "\n")
+}
+
+fn header(history: &History, property: &str, model: &str, parts: u32) -> Header {
+    Header {
+        certificate: VERSION,
+        property: property.to_owned(),
+        model: model.to_owned(),
+        operations: history.operations().len() as u64,
+        parts,
+        fingerprint: format!("{:032x}", fingerprint(history)),
+    }
+}
+
+fn numbers(ops: &[OpId]) -> Vec<u32> {
+    ops.iter().map(|op| op.0).collect()
 }
 
 fn line(value: &impl Serialize) -> Result<String, NotOffered> {

@@ -2,7 +2,7 @@
 
 use super::properties::{self, Finding, LINEARIZABLE};
 use super::{CheckArgs, INVALID, ReadingArgs, Trouble, UNKNOWN, VALID, output, progress};
-use seaworthy_check::certificate;
+use seaworthy_check::{certificate, session};
 use seaworthy_check::evidence::page::{self, PageInput};
 use seaworthy_check::format::{self, Reading, export, jsonl};
 use seaworthy_check::model::detect::{Meant, detect};
@@ -175,13 +175,7 @@ fn write_files(
         write(path, |out| out.write_all(page.as_bytes()))?;
     }
     if let Some(path) = &args.certificate {
-        let Meant::Objects(kind) = meant else {
-            return Err(Trouble("certificates are offered for linearizability, not for transactions".to_owned()));
-        };
-        let report = reports.iter().find(|report| report.property == LINEARIZABLE);
-        let report =
-            report.ok_or_else(|| Trouble("certificates are of linearizability: --check linearizable".into()))?;
-        let text = certificate::certify(history, kind, report, options).map_err(|error| Trouble(error.0))?;
+        let text = certificate(history, meant, reports, options)?;
         write(path, |out| out.write_all(text.as_bytes()))?;
     }
     for export in &args.export {
@@ -192,6 +186,26 @@ fn write_files(
         }
     }
     Ok(())
+}
+
+/// The first of the reports that a certificate is offered for.
+fn certificate(history: &History, meant: Meant, reports: &[Report], options: &Options) -> Result<String, Trouble> {
+    let limits = session::Options { memory: options.memory, ..session::Options::default() };
+    let offered = reports.iter().map(|report| match meant {
+        Meant::ListAppend | Meant::RwRegister => certificate::transactions(history, report),
+        Meant::Objects(kind) if report.property == LINEARIZABLE => {
+            certificate::certify(history, kind, report, options)
+        }
+        Meant::Objects(kind) => certificate::sequential(history, kind, report, &limits),
+    });
+    let mut refusal = None;
+    for text in offered {
+        match text {
+            Ok(text) => return Ok(text),
+            Err(error) => refusal = refusal.or(Some(Trouble(error.0))),
+        }
+    }
+    Err(refusal.unwrap_or_else(|| Trouble("there is no verdict to certify".to_owned())))
 }
 
 fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<(), Trouble> {

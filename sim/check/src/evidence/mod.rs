@@ -59,8 +59,27 @@ pub struct Edge {
     pub from: OpId,
     /// The later.
     pub to: OpId,
+    /// What kind of reason this is.
+    pub link: Link,
     /// Why, in a few words: `ww x`, `returned before`.
     pub why: String,
+}
+
+/// Why one operation must be before another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Link {
+    /// The other wrote a later version of the key.
+    Ww(KeyId),
+    /// The other read what it wrote to the key.
+    Wr(KeyId),
+    /// It read a version of the key that the other overwrote.
+    Rw(KeyId),
+    /// The same client ran it earlier.
+    Process,
+    /// It had returned before the other was called.
+    Realtime,
+    /// Something that only the words say.
+    Other,
 }
 
 impl fmt::Display for Evidence {
