@@ -152,9 +152,7 @@ impl<'h> Facts<'h> {
                 step.key == key
                     && match said {
                         Said::List(list) => list.iter().any(|&value| self.writer(key, value) == Some(a)),
-                        Said::Value(value) => {
-                            value != self.history.initial() && self.writer(key, value) == Some(a)
-                        }
+                        Said::Value(value) => value != self.history.initial() && self.writer(key, value) == Some(a),
                         _ => false,
                     }
             }),
@@ -176,9 +174,9 @@ impl<'h> Facts<'h> {
                     let first = self.own(a, key).map(|(_, value)| after(value)).min().unwrap_or(usize::MAX);
                     self.own(b, key).any(|(_, value)| first < after(value))
                 }),
-                None => self.own(a, key).any(|(_, value)| {
-                    value != self.history.initial() && self.replaces(b, key, value)
-                }),
+                None => {
+                    self.own(a, key).any(|(_, value)| value != self.history.initial() && self.replaces(b, key, value))
+                }
             },
         }
     }
@@ -294,7 +292,8 @@ impl<'h> Facts<'h> {
                             _ => (None, Value::NIL),
                         }
                     };
-                    let mut earlier = self.reads(last).filter(|&(before, other, _)| before < at && other.key == step.key);
+                    let mut earlier =
+                        self.reads(last).filter(|&(before, other, _)| before < at && other.key == step.key);
                     earlier.any(|(before, _, was)| {
                         let (was, is) = (others(before, was), others(at, said));
                         was.0.is_some() && is.0.is_some() && was != is

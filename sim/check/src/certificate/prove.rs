@@ -36,7 +36,8 @@ pub fn transactions(history: &History, report: &Report) -> Result<String, NotOff
             .ok_or_else(|| format!("not valid, but no rule of the verifier shows the {}", evidence.anomaly)),
         Verdict::Unknown(why) => Err(why.clone()),
     };
-    let model = if history.operations().iter().any(|op| writes_registers(history, op)) { "rw-register" } else { "list-append" };
+    let model =
+        if history.operations().iter().any(|op| writes_registers(history, op)) { "rw-register" } else { "list-append" };
     finish(history, report, model, claim)
 }
 
@@ -44,7 +45,12 @@ pub fn transactions(history: &History, report: &Report) -> Result<String, NotOff
 ///
 /// # Errors
 /// When the report is on another property.
-pub fn sequential(history: &History, kind: Kind, report: &Report, options: &session::Options) -> Result<String, NotOffered> {
+pub fn sequential(
+    history: &History,
+    kind: Kind,
+    report: &Report,
+    options: &session::Options,
+) -> Result<String, NotOffered> {
     if report.property != super::verify::SEQUENTIAL {
         return Err(NotOffered(format!("there are no certificates of what is {}", report.property)));
     }
@@ -121,7 +127,8 @@ fn anomaly(history: &History, evidence: &Evidence, name: String) -> Option<Claim
 /// Transactions each of which read what the one before wrote.
 fn circle(facts: &Facts<'_>, ops: &[u32]) -> Option<Vec<Dependency>> {
     let link = |from: u32, to: u32| {
-        let key = facts.steps(from).iter().map(|step| step.key).find(|&key| facts.depends((from, to), Why::Wr, key, None))?;
+        let key =
+            facts.steps(from).iter().map(|step| step.key).find(|&key| facts.depends((from, to), Why::Wr, key, None))?;
         Some(Dependency { from, to, why: Why::Wr, key: Some(key.0), by: None })
     };
     for &start in ops {

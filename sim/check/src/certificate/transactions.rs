@@ -93,7 +93,9 @@ pub(super) fn cycle(history: &History, level: Level, cycle: &[Dependency]) -> Re
     };
     match () {
         () if cycle.len() < 2 => Err("a cycle has two operations at least".to_owned()),
-        () if needs.max() > Some(level.order) => Err("this level does not have the order that the cycle needs".to_owned()),
+        () if needs.max() > Some(level.order) => {
+            Err("this level does not have the order that the cycle needs".to_owned())
+        }
         () if depth > level.depth => Err("this level does not forbid such a cycle".to_owned()),
         () if !level.serial && (0..cycle.len()).any(|i| anti(i) && anti(i + 1)) => {
             Err("this level does not forbid anti-dependencies side by side".to_owned())

@@ -52,8 +52,7 @@ impl std::error::Error for Error {}
 pub fn verify(history: &History, text: &str) -> Result<Vec<Verified>, Error> {
     let mut lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
     let (_, first) = lines.next().unwrap_or((1, ""));
-    let header: Header =
-        serde_json::from_str(first).map_err(|error| Error { line: 1, what: error.to_string() })?;
+    let header: Header = serde_json::from_str(first).map_err(|error| Error { line: 1, what: error.to_string() })?;
     let mut checker = Checker::new(history, &header).map_err(|what| Error { line: 1, what })?;
     let mut verified = Vec::new();
     for (line, text) in lines {
@@ -164,7 +163,9 @@ fn sequential(history: &History, kind: Kind, order: &[u32]) -> Result<Verified, 
             _ if std::mem::replace(&mut done[i as usize], true) => "comes twice",
             _ if op.end == End::Fail => "failed, and cannot have taken place",
             Some(returned) if returned < *own => "comes after a later one of its client",
-            settled if !state.step(history, op, &history.condition(op), settled.is_some()) => "cannot give its reply here",
+            settled if !state.step(history, op, &history.condition(op), settled.is_some()) => {
+                "cannot give its reply here"
+            }
             _ => {
                 *own = op.called.max(*own);
                 continue;

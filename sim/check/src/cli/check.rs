@@ -2,11 +2,11 @@
 
 use super::properties::{self, Finding, LINEARIZABLE};
 use super::{CheckArgs, INVALID, ReadingArgs, Trouble, UNKNOWN, VALID, output, progress};
-use seaworthy_check::{certificate, session};
 use seaworthy_check::evidence::page::{self, PageInput};
 use seaworthy_check::format::{self, Reading, export, jsonl};
 use seaworthy_check::model::detect::{Meant, detect};
 use seaworthy_check::{History, Options, Report, Verdict};
+use seaworthy_check::{certificate, session};
 use serde_json::json;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write};
@@ -193,9 +193,7 @@ fn certificate(history: &History, meant: Meant, reports: &[Report], options: &Op
     let limits = session::Options { memory: options.memory, ..session::Options::default() };
     let offered = reports.iter().map(|report| match meant {
         Meant::ListAppend | Meant::RwRegister => certificate::transactions(history, report),
-        Meant::Objects(kind) if report.property == LINEARIZABLE => {
-            certificate::certify(history, kind, report, options)
-        }
+        Meant::Objects(kind) if report.property == LINEARIZABLE => certificate::certify(history, kind, report, options),
         Meant::Objects(kind) => certificate::sequential(history, kind, report, &limits),
     });
     let mut refusal = None;

@@ -104,11 +104,17 @@ pub(crate) fn gather(
     let core = search.smallest_core(few.unwrap_or_else(|| prefix.clone()));
     let minimal = search.sure;
     let all: Vec<OpId> = prefix.iter().map(|item| item.op).collect();
-    let (anomaly, explanation) = explain::words(history, breaks, &core, &all, minimal);
+    let (anomaly, mut explanation) = explain::words(history, breaks, &core, &all, minimal);
     let limits = Limits::new(ORDER_STEPS, options.memory);
     // All but what breaks it can be ordered.
     let order = judge.witness(history, &cut(history, items, event.saturating_sub(1)), limits);
     let order = order.unwrap_or_else(|| judge.longest(history, &prefix, limits));
+    if anomaly.is_empty()
+        && core.len() > 1
+        && let Some(stuck) = explain::stuck(history, breaks, &all, &order)
+    {
+        explanation = format!("{explanation}\n{stuck}");
+    }
     Evidence {
         part: history.key(key).into_owned(),
         anomaly,

@@ -6,7 +6,7 @@
 
 mod chart;
 mod overview;
-mod svg;
+pub(super) mod svg;
 
 use super::Evidence;
 use super::explain::show;

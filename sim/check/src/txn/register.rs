@@ -169,8 +169,18 @@ impl Registers {
                 let value = index.writes.get(touch.read as usize).map(|write| write.value);
                 let value = value.map_or_else(|| "the initial value".to_owned(), |value| words.value(value));
                 let (a, b, key) = (words.name(other), words.name(op), words.key(touch.key));
-                words.edge(other, op, Shown::Rw(touch.key), format!("rw {key}: {a} read {key} = {value}, which {b} overwrote"));
-                words.edge(op, other, Shown::Rw(touch.key), format!("rw {key}: {b} read {key} = {value}, which {a} overwrote"));
+                words.edge(
+                    other,
+                    op,
+                    Shown::Rw(touch.key),
+                    format!("rw {key}: {a} read {key} = {value}, which {b} overwrote"),
+                );
+                words.edge(
+                    op,
+                    other,
+                    Shown::Rw(touch.key),
+                    format!("rw {key}: {b} read {key} = {value}, which {a} overwrote"),
+                );
                 format!(
                     "{a} and {b} both read {key} = {value} and then wrote to it: one has overwritten the other unseen"
                 )

@@ -4,12 +4,12 @@
 //! say little of the order of writes; so a transaction's turn comes only when the state is the one that it read, and when all
 //! that must still read what it would overwrite have done so. That is no search: it may fail where an order exists.
 
+use super::Options;
 use super::append::Lists;
 use super::found::Found;
 use super::graph::{Builder, Graph, Link};
 use super::index::{Index, NONE, Step};
 use super::register::{Registers, version};
-use super::Options;
 use crate::history::{End, Function, History, OpId};
 use std::collections::BTreeSet;
 
@@ -29,7 +29,9 @@ pub fn serial_order(history: &History, order: u8) -> Option<Vec<OpId>> {
     let (process, realtime) = (Link::Process.mask(), Link::Realtime.mask());
     // Real time, even where it is not asked for, leaves fewer to choose from, and most often rightly.
     let masks = [base | process | realtime, base | process, base];
-    masks[..3 - usize::from(order.min(2))].iter().find_map(|&mask| Turns::new(&index, &graph, mask).take(&index, &graph))
+    masks[..3 - usize::from(order.min(2))]
+        .iter()
+        .find_map(|&mask| Turns::new(&index, &graph, mask).take(&index, &graph))
 }
 
 /// Whose turn it can be.

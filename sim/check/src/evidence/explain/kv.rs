@@ -97,6 +97,7 @@ impl Case<'_> {
             .or_else(|| ordered().find_map(|(a, b)| self.older_revision(a, b)))
             .or_else(|| pairs().find_map(|(a, b)| self.replaced_twice(a, b)))
             .or_else(|| ops.iter().find_map(|op| self.overwritten(op)))
+            .or_else(|| ops.iter().find_map(|op| self.outnumbered(op)))
             .or_else(|| ordered().find_map(|(a, b)| self.backwards(a, b)))
     }
 
@@ -192,6 +193,25 @@ impl Case<'_> {
         };
         let (what, whose, ret) = (self.fact(op), self.whose(w), self.at(w.settled()?));
         Some((stale(op), format!("{what}, but {whose}{gap}had returned at {ret}: {} is stale", noun(op))))
+    }
+
+    /// `op` saw what another write, settled before `op` was called, had replaced by the revisions that both were told.
+    fn outnumbered(&self, op: &KvOperation) -> Option<Found> {
+        let writer = self.only_writer(seen(op)?.map(|v| v.value))?;
+        let old = told(writer).filter(|_| seen(writer).is_none())?;
+        let newer = self.focus.iter().find(|w| {
+            let done = seen(w).is_none() && told(w).is_some_and(|new| new > old);
+            done && w.settled().is_some_and(|ret| ret < op.called.index)
+        })?;
+        let (what, noun) = (self.fact(op), noun(op));
+        let text = format!(
+            "{what}, which {} wrote as r{old}; but {} took {} and had returned at {}: {noun} is stale",
+            subject(writer),
+            self.whose(newer),
+            revision(told(newer)),
+            self.at(newer.settled()?)
+        );
+        Some((stale(op), text))
     }
 
     /// `a` saw a newer value than `b`, which was called later. Without revisions: by the order of the values' only writers.
