@@ -24,9 +24,23 @@
 //! other operations of the part taking place at any time after their calls, or never; by trying all of them, up to
 //! [`verify::MAX_CORE`] operations and [`verify::MAX_STATES`] configurations. Beyond, the claim counts as unverified.
 //!
+//! **Transactions** (`property`: an isolation level) are one part. A `valid` claim has an order of the transactions that is
+//! replayed one after the other: it shows every level. A `cycle` lists dependencies, each with its `key` and, of `ww` between
+//! appends, the transaction `by` that read the list; each is looked up in the history, and the cycle must be one that the level
+//! forbids. An `anomaly` names what is wrong without a cycle, and the operations that show it. Where a level weaker than
+//! serializable holds but no serial order does, or of registers none is found, the claim is `unknown`.
+//!
+//! ```text
+//! {"verdict":"cycle","part":0,"name":"transactions","anomaly":"G-single","cycle":[{"from":3,"to":5,"why":"rw","key":0}, …]}
+//! {"verdict":"anomaly","part":0,"name":"transactions","anomaly":"G1a","operations":[3,5],"by":null}
+//! ```
+//!
+//! **Sequential consistency** is certified where it holds, by an order of all operations that respects each client's; where it
+//! does not, the claim is `unknown`. Of the weaker properties there are no certificates.
+//!
 //! **What is not verified.** That the history file says what happened, that the reader took it as it was meant, that the
-//! fingerprint does not collide (it is no cryptographic hash), that a core is the smallest, the words of the evidence, and
-//! verdicts on other properties than linearizability, for which there are no certificates.
+//! fingerprint does not collide (it is no cryptographic hash), that a core or cycle is the smallest, and the words of the
+//! evidence.
 
 mod facts;
 mod fingerprint;

@@ -73,8 +73,8 @@ fn capital(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// Where the longest order of the operations before the one that breaks it leads, and what cannot come then; `None`: the order
-/// does not say, or its state is not known.
+/// Where an order of all operations but the one that breaks the history leads, and that this one cannot come then; `None`:
+/// its state is not known.
 pub fn stuck(history: &History, breaks: OpId, prefix: &[OpId], order: &[OpId]) -> Option<String> {
     let has = |wanted: Function| prefix.iter().any(|&op| history.operation(op).f == wanted);
     let list = |&op: &OpId| matches!(history.datum(history.operation(op).reply), Datum::List(_));
@@ -101,10 +101,12 @@ pub fn stuck(history: &History, breaks: OpId, prefix: &[OpId], order: &[OpId]) -
         Value::NIL => String::new(),
         _ => format!(" on key {}", history.key(op.key)),
     };
-    let n = order.len();
-    let those = if n == 1 { "The operation before it can come first" } else { "The others can be ordered" };
+    let them = match order.len() {
+        1 => "One other operation can come before".to_owned(),
+        n => format!("The others can be ordered{place}; the order found has {n} operations"),
+    };
     Some(format!(
-        "{those}: in the order found{place}, after {n} of them, {}. Then process {}'s {what} cannot come, nor at any earlier place.",
+        "{them} and ends so: {}. Process {}'s {what} cannot come then, nor at any earlier place.",
         state?, op.process
     ))
 }

@@ -107,9 +107,11 @@ pub(crate) fn gather(
     let (anomaly, mut explanation) = explain::words(history, breaks, &core, &all, minimal);
     let limits = Limits::new(ORDER_STEPS, options.memory);
     // All but what breaks it can be ordered.
-    let order = judge.witness(history, &cut(history, items, event.saturating_sub(1)), limits);
-    let order = order.unwrap_or_else(|| judge.longest(history, &prefix, limits));
-    if anomaly.is_empty()
+    let witness = judge.witness(history, &cut(history, items, event.saturating_sub(1)), limits);
+    let whole = witness.is_some();
+    let order = witness.unwrap_or_else(|| judge.longest(history, &prefix, limits));
+    if whole
+        && anomaly.is_empty()
         && core.len() > 1
         && let Some(stuck) = explain::stuck(history, breaks, &all, &order)
     {

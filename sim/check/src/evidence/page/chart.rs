@@ -156,7 +156,7 @@ pub(super) fn lay_out(history: &History, evidence: &Evidence, others: usize) -> 
 
 /// The width of a text in a bar, about.
 pub(super) fn text_width(text: &str) -> f64 {
-    6.7 * text.chars().count() as f64
+    7.25 * text.chars().count() as f64
 }
 
 fn label(history: &History, op: OpId, core: bool, breaks: bool) -> String {

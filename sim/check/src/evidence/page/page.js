@@ -2,7 +2,7 @@
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const byId = (id) => document.getElementById(id);
-  const charWidth = 6.7;
+  const charWidth = 7.25;
   const views = [];
 
   // Drawings: everything moves by its data-x, in pixels at zoom 1.

@@ -238,7 +238,7 @@ pub(in crate::evidence) fn describe(history: &History, state: &State) -> String 
             let text: String = texts.collect();
             let skipped = text.chars().count().saturating_sub(32);
             match text.char_indices().nth(skipped).filter(|_| skipped > 0) {
-                Some((at, _)) => format!("holds …{:?}", &text[at..]),
+                Some((at, _)) => format!("holds \"…{}", format!("{:?}", &text[at..]).trim_start_matches('"')),
                 None => format!("holds {text:?}"),
             }
         }
