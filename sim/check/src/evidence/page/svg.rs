@@ -206,7 +206,7 @@ impl Scene<'_> {
             let (y1, y2) = (y(from, down), y(to, !down));
             let bend = if down { 30.0 } else { -30.0 };
             let (c1, c2) = (y1 + bend, y2 - bend);
-            let why = escape(&cut(&edge.why, 60));
+            let why = escape(&cut(super::chart::kind(edge), 60));
             let (mx, my) = (f64::midpoint(x1, x2) + 9.0, f64::midpoint(y1, y2) + if i % 2 == 0 { -3.0 } else { 12.0 });
             let _ = write!(
                 out,
