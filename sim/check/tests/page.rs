@@ -260,7 +260,7 @@ fn transactions_that_form_a_cycle() {
     let page = page(&history, &reports);
     assert_sound(&page);
     assert_shows_cores(&page, &reports);
-    assert!(page.contains("rw y: did not see 2"));
+    assert!(page.contains(">rw y</text>") && page.contains(">T1 "));
 }
 
 #[test]
