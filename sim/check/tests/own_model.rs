@@ -31,7 +31,7 @@ fn money_that_is_paid_twice() {
     assert_eq!(evidence.core.iter().map(|op| op.0).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(evidence.breaks.map(|op| op.0), Some(2));
     assert_eq!((evidence.part.as_str(), evidence.event, evidence.minimal), ("alice", Some(5), true));
-    assert!(report.to_string().starts_with("3 operations on 1 keys: NOT linearizable on 1 keys"), "{report}");
+    assert!(report.to_string().starts_with("3 operations on 1 key: NOT linearizable on 1 key"), "{report}");
 }
 
 #[test]

@@ -222,7 +222,7 @@ fn valid_history() {
 #[test]
 fn transactions_that_form_a_cycle() {
     use seaworthy_check::Function;
-    use seaworthy_check::evidence::Edge;
+    use seaworthy_check::evidence::{Edge, Link};
     use seaworthy_check::history::recorder::Step;
     let mut log = Recorder::default();
     let key = |log: &mut Recorder, name: &str| log.value(Datum::Text(name));
@@ -239,7 +239,7 @@ fn transactions_that_form_a_cycle() {
     let t3 = log.begin_txn(2, 50, &all);
     log.end_txn(t3, 60, End::Ok, Some(&all));
     let history = log.finish();
-    let edge = |from, to, why: &str| Edge { from: OpId(from), to: OpId(to), why: why.to_owned() };
+    let edge = |from, to, why: &str| Edge { from: OpId(from), to: OpId(to), link: Link::Other, why: why.to_owned() };
     let evidence = Evidence {
         part: "transactions".to_owned(),
         anomaly: "G2-item".to_owned(),
@@ -260,7 +260,7 @@ fn transactions_that_form_a_cycle() {
     let page = page(&history, &reports);
     assert_sound(&page);
     assert_shows_cores(&page, &reports);
-    assert!(page.contains("rw y: did not see 2"));
+    assert!(page.contains(">rw y</text>") && page.contains(">T1 "));
 }
 
 #[test]

@@ -24,15 +24,33 @@
 //! other operations of the part taking place at any time after their calls, or never; by trying all of them, up to
 //! [`verify::MAX_CORE`] operations and [`verify::MAX_STATES`] configurations. Beyond, the claim counts as unverified.
 //!
+//! **Transactions** (`property`: an isolation level) are one part. A `valid` claim has an order of the transactions that is
+//! replayed one after the other: it shows every level. A `cycle` lists dependencies, each with its `key` and, of `ww` between
+//! appends, the transaction `by` that read the list; each is looked up in the history, and the cycle must be one that the level
+//! forbids. An `anomaly` names what is wrong without a cycle, and the operations that show it. Where a level weaker than
+//! serializable holds but no serial order does, or of registers none is found, the claim is `unknown`.
+//!
+//! ```text
+//! {"verdict":"cycle","part":0,"name":"transactions","anomaly":"G-single","cycle":[{"from":3,"to":5,"why":"rw","key":0}, …]}
+//! {"verdict":"anomaly","part":0,"name":"transactions","anomaly":"G1a","operations":[3,5],"by":null}
+//! ```
+//!
+//! **Sequential consistency** is certified where it holds, by an order of all operations that respects each client's; where it
+//! does not, the claim is `unknown`. Of the weaker properties there are no certificates.
+//!
 //! **What is not verified.** That the history file says what happened, that the reader took it as it was meant, that the
-//! fingerprint does not collide (it is no cryptographic hash), that a core is the smallest, the words of the evidence, and
-//! verdicts on other properties than linearizability, for which there are no certificates.
+//! fingerprint does not collide (it is no cryptographic hash), that a core or cycle is the smallest, and the words of the
+//! evidence.
 
+mod facts;
 mod fingerprint;
+mod prove;
 pub(crate) mod step;
+mod transactions;
 pub mod verify;
 
 pub use fingerprint::fingerprint;
+pub use prove::{sequential, transactions};
 pub use verify::{Error, Verified, verify};
 
 use crate::history::{History, KeyId, OpId};
@@ -62,6 +80,46 @@ enum Claim {
     Valid { part: u32, name: String, order: Vec<u32> },
     Invalid { part: u32, name: String, core: Vec<u32> },
     Unknown { part: u32, name: String, why: String },
+    Cycle { part: u32, name: String, anomaly: String, cycle: Vec<Dependency> },
+    Anomaly { part: u32, name: String, anomaly: String, operations: Vec<u32>, by: Option<u32> },
+}
+
+impl Claim {
+    fn part(&self) -> u32 {
+        match self {
+            Claim::Valid { part, .. }
+            | Claim::Invalid { part, .. }
+            | Claim::Unknown { part, .. }
+            | Claim::Cycle { part, .. }
+            | Claim::Anomaly { part, .. } => *part,
+        }
+    }
+}
+
+/// One transaction is before another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Dependency {
+    from: u32,
+    to: u32,
+    why: Why,
+    /// The key's number, of `ww`, `wr` and `rw`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<u32>,
+    /// Of `ww`: a transaction that read the list and shows the order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<u32>,
+}
+
+/// As in [`crate::evidence::Link`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Why {
+    Ww,
+    Wr,
+    Rw,
+    Process,
+    Realtime,
 }
 
 /// Why there is no certificate of a report.
@@ -95,16 +153,7 @@ pub fn write(
     if report.parts.len() != history.keys() as usize || !(0..).zip(&report.parts).all(named) {
         return Err(NotOffered("the report is not on the parts of this history".to_owned()));
     }
-    let header = Header {
-        certificate: VERSION,
-        property: report.property.to_owned(),
-        model: kind.name().to_owned(),
-        operations: history.operations().len() as u64,
-        parts: history.keys(),
-        fingerprint: format!("{:032x}", fingerprint(history)),
-    };
-    let numbers = |ops: &[OpId]| ops.iter().map(|op| op.0).collect::<Vec<u32>>();
-    let mut lines = vec![line(&header)?];
+    let mut lines = vec![line(&header(history, report.property, kind.name(), history.keys()))?];
     for (part, verdict) in (0..).zip(&report.parts) {
         let name = verdict.name.clone();
         let claim = match &verdict.verdict {
@@ -120,6 +169,21 @@ pub fn write(
         lines.push(line(&claim)?);
     }
     Ok(lines.join("\n") + "\n")
+}
+
+fn header(history: &History, property: &str, model: &str, parts: u32) -> Header {
+    Header {
+        certificate: VERSION,
+        property: property.to_owned(),
+        model: model.to_owned(),
+        operations: history.operations().len() as u64,
+        parts,
+        fingerprint: format!("{:032x}", fingerprint(history)),
+    }
+}
+
+fn numbers(ops: &[OpId]) -> Vec<u32> {
+    ops.iter().map(|op| op.0).collect()
 }
 
 fn line(value: &impl Serialize) -> Result<String, NotOffered> {

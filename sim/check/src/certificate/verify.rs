@@ -2,14 +2,18 @@
 //! tries all orders of a core, with a memory of configurations. See [`super`] for what is and what is not verified.
 
 use super::step::{State, makes};
+use super::transactions::{self, Level};
 use super::{Claim, Header, VERSION, fingerprint};
 use crate::history::{Condition, Datum, End, Function as F, History, KeyId, NEVER, Operation, UNTOLD_REVISION, Value};
 use crate::model::Kind;
+use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Operations of a core that are tried.
 pub const MAX_CORE: usize = 128;
+/// The property whose orders are of all keys together.
+pub(super) const SEQUENTIAL: &str = "sequentially consistent";
 /// Configurations that are tried for a core.
 pub const MAX_STATES: usize = 400_000;
 
@@ -48,50 +52,130 @@ impl std::error::Error for Error {}
 pub fn verify(history: &History, text: &str) -> Result<Vec<Verified>, Error> {
     let mut lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
     let (_, first) = lines.next().unwrap_or((1, ""));
-    let kind = header(history, first).map_err(|what| Error { line: 1, what })?;
-    let mut parts: Vec<Vec<u32>> = vec![Vec::new(); history.keys() as usize];
-    for (i, op) in (0..).zip(history.operations()) {
-        parts.get_mut(op.key.0 as usize).into_iter().for_each(|part| part.push(i));
-    }
-    let mut listed = vec![false; history.operations().len()];
+    let header: Header = serde_json::from_str(first).map_err(|error| Error { line: 1, what: error.to_string() })?;
+    let mut checker = Checker::new(history, &header).map_err(|what| Error { line: 1, what })?;
     let mut verified = Vec::new();
     for (line, text) in lines {
         let wrong = |what: String| Error { line, what };
         let claim: Claim = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        let (Claim::Valid { part, .. } | Claim::Invalid { part, .. } | Claim::Unknown { part, .. }) = &claim;
-        let ops = parts.get(verified.len()).filter(|_| *part as usize == verified.len());
-        let ops =
-            ops.ok_or_else(|| wrong(format!("part {part} comes where {} should, of {}", verified.len(), parts.len())))?;
-        let key = KeyId(*part);
-        verified.push(
-            match claim {
-                Claim::Valid { order, .. } => {
-                    ordered(history, kind, (key, ops), &order, &mut listed).map(|()| Verified::Valid)
-                }
-                Claim::Invalid { core, .. } => refuted(history, kind, key, ops, &core),
-                Claim::Unknown { why, .. } => Ok(Verified::Unknown(why)),
-            }
-            .map_err(wrong)?,
-        );
+        let (part, due) = (claim.part(), verified.len());
+        if part as usize != due || part >= header.parts {
+            return Err(wrong(format!("part {part} comes where {due} should, of {}", header.parts)));
+        }
+        verified.push(checker.check(&claim).map_err(wrong)?);
     }
-    if verified.len() < parts.len() {
-        let what = format!("the certificate ends after {} of {} parts", verified.len(), parts.len());
+    if verified.len() < header.parts as usize {
+        let what = format!("the certificate ends after {} of {} parts", verified.len(), header.parts);
         return Err(Error { line: text.lines().count() + 1, what });
     }
     Ok(verified)
 }
 
-fn header(history: &History, text: &str) -> Result<Kind, String> {
-    let header: Header = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let kind = Kind::named(&header.model).ok_or_else(|| format!("there is no model {:?}", header.model))?;
-    let print = format!("{:032x}", fingerprint(history));
-    let size = (history.operations().len() as u64, history.keys());
-    match () {
-        () if header.certificate != VERSION => Err(format!("version {} is not known", header.certificate)),
-        () if header.property != "linearizable" => Err(format!("there are no certificates of {:?}", header.property)),
-        () if size != (header.operations, header.parts) => Err("the history has another size".to_owned()),
-        () if print != header.fingerprint => Err(format!("the history has the fingerprint {print}: it is another one")),
-        () => kind.accepts(history).map(|()| kind).map_err(|misfit| misfit.what),
+/// What one claim on the only part proves.
+pub(super) fn judge(history: &History, header: &Header, claim: &Claim) -> Result<Verified, String> {
+    Checker::new(history, header)?.check(claim)
+}
+
+/// The property, and what it says of which operations.
+enum Property {
+    /// Of each key.
+    Linearizable(Kind, Vec<Vec<u32>>),
+    /// Of all keys together.
+    Sequential(Kind),
+    /// Of all transactions.
+    Isolated(Level),
+}
+
+struct Checker<'h> {
+    history: &'h History,
+    property: Property,
+    /// By operation: it stands in an order.
+    listed: Vec<bool>,
+}
+
+impl<'h> Checker<'h> {
+    fn new(history: &'h History, header: &Header) -> Result<Checker<'h>, String> {
+        let print = format!("{:032x}", fingerprint(history));
+        if header.certificate != VERSION {
+            return Err(format!("version {} is not known", header.certificate));
+        }
+        if history.operations().len() as u64 != header.operations {
+            return Err("the history has another size".to_owned());
+        }
+        if print != header.fingerprint {
+            return Err(format!("the history has the fingerprint {print}: it is another one"));
+        }
+        let kind = || {
+            let kind = Kind::named(&header.model).ok_or_else(|| format!("there is no model {:?}", header.model))?;
+            kind.accepts(history).map(|()| kind).map_err(|misfit| misfit.what)
+        };
+        let (property, parts) = match (header.property.as_str(), Level::named(&header.property)) {
+            ("linearizable", _) => {
+                let mut parts: Vec<Vec<u32>> = vec![Vec::new(); history.keys() as usize];
+                let kind = kind()?;
+                for (i, op) in (0..).zip(history.operations()) {
+                    parts.get_mut(op.key.0 as usize).into_iter().for_each(|part| part.push(i));
+                }
+                (Property::Linearizable(kind, parts), history.keys())
+            }
+            (SEQUENTIAL, _) => (Property::Sequential(kind()?), 1),
+            (_, Some(level)) => (Property::Isolated(level), 1),
+            (other, None) => return Err(format!("there are no certificates of {other:?}")),
+        };
+        if parts != header.parts {
+            return Err("the history has another size".to_owned());
+        }
+        Ok(Checker { history, property, listed: vec![false; history.operations().len()] })
+    }
+
+    fn check(&mut self, claim: &Claim) -> Result<Verified, String> {
+        let history = self.history;
+        match (claim, &self.property) {
+            (Claim::Unknown { why, .. }, _) => Ok(Verified::Unknown(why.clone())),
+            (Claim::Valid { part, order, .. }, Property::Linearizable(kind, parts)) => {
+                let ops = parts.get(*part as usize).map_or(&[][..], Vec::as_slice);
+                ordered(history, *kind, (KeyId(*part), ops), order, &mut self.listed).map(|()| Verified::Valid)
+            }
+            (Claim::Invalid { part, core, .. }, Property::Linearizable(kind, parts)) => {
+                let ops = parts.get(*part as usize).map_or(&[][..], Vec::as_slice);
+                refuted(history, *kind, KeyId(*part), ops, core)
+            }
+            (Claim::Valid { order, .. }, Property::Sequential(kind)) => sequential(history, *kind, order),
+            (Claim::Valid { order, .. }, Property::Isolated(level)) => transactions::replayed(history, *level, order),
+            (Claim::Cycle { cycle, .. }, Property::Isolated(level)) => transactions::cycle(history, *level, cycle),
+            (Claim::Anomaly { anomaly, operations, by, .. }, Property::Isolated(level)) => {
+                transactions::anomaly(history, *level, anomaly, operations, *by)
+            }
+            _ => Err("there is no such claim on this property".to_owned()),
+        }
+    }
+}
+
+/// Verifies an order of the operations on all keys that need only respect that of each client.
+fn sequential(history: &History, kind: Kind, order: &[u32]) -> Result<Verified, String> {
+    let mut states = vec![State::first(kind, history); history.keys() as usize];
+    let (mut done, mut latest) = (vec![false; history.operations().len()], HashMap::new()); // Only looked into.
+    for &i in order {
+        let op = history.operations().get(i as usize).ok_or_else(|| format!("there is no operation {i}"))?;
+        let state = states.get_mut(op.key.0 as usize).ok_or_else(|| format!("operation {i} is on no key"))?;
+        let own = latest.entry(op.process).or_insert(0);
+        let what = match op.settled() {
+            _ if std::mem::replace(&mut done[i as usize], true) => "comes twice",
+            _ if op.end == End::Fail => "failed, and cannot have taken place",
+            Some(returned) if returned < *own => "comes after a later one of its client",
+            settled if !state.step(history, op, &history.condition(op), settled.is_some()) => {
+                "cannot give its reply here"
+            }
+            _ => {
+                *own = op.called.max(*own);
+                continue;
+            }
+        };
+        return Err(format!("operation {i} {what}"));
+    }
+    match (0..).zip(history.operations()).find(|&(i, op): &(usize, _)| !done[i] && must(kind, op)) {
+        Some((i, _)) => Err(format!("operation {i} is missing")),
+        None => Ok(Verified::Valid),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::properties::{self, Finding, LINEARIZABLE};
 use super::{CheckArgs, INVALID, ReadingArgs, Trouble, UNKNOWN, VALID, Written, output, progress};
-use seaworthy_check::certificate;
 use seaworthy_check::evidence::page::{self, PageInput};
 use seaworthy_check::format::{self, Reading, export, jsonl};
 use seaworthy_check::model::detect::{Meant, detect};
 use seaworthy_check::{Function, History, Options, Report, Verdict};
+use seaworthy_check::{certificate, session};
 use serde_json::json;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write};
@@ -62,8 +62,13 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
         time: None,
     };
     let properties = properties::asked(&args.check, meant)?;
-    if args.certificate.is_some() && !properties.contains(&LINEARIZABLE) {
-        return Err(Trouble("--certificate: there are certificates of linearizability only".to_owned()));
+    let certified = |property: &&str| [LINEARIZABLE, "sequential"].contains(property);
+    if args.certificate.is_some() && matches!(meant, Meant::Objects(_)) && !properties.iter().any(certified) {
+        return Err(Trouble(
+            "--certificate: there are certificates of linearizable, of sequential where it holds, and of transactions; \
+             --check one of these"
+                .to_owned(),
+        ));
     }
     let start = Instant::now();
     let until = args.budget.time.and_then(|time| start.checked_add(time));
@@ -219,11 +224,8 @@ fn write_files(
         write(path, |out| out.write_all(page.as_bytes()))?;
     }
     if let Some(path) = &args.certificate {
-        let report = reports.iter().find(|report| report.property == LINEARIZABLE);
-        if let (Meant::Objects(kind), Some(report)) = (meant, report) {
-            let text = certificate::certify(history, kind, report, options).map_err(|error| Trouble(error.0))?;
-            write(path, |out| out.write_all(text.as_bytes()))?;
-        }
+        let text = certificate(history, meant, reports, options)?;
+        write(path, |out| out.write_all(text.as_bytes()))?;
     }
     for (format, path) in &args.export {
         write(path, |out| match format {
@@ -259,6 +261,24 @@ fn distinct_files(file: &Path, args: &CheckArgs) -> Result<(), Trouble> {
         taken.push((place, "another output"));
     }
     Ok(())
+}
+
+/// The first of the reports that a certificate is offered for.
+fn certificate(history: &History, meant: Meant, reports: &[Report], options: &Options) -> Result<String, Trouble> {
+    let limits = session::Options { memory: options.memory, ..session::Options::default() };
+    let offered = reports.iter().map(|report| match meant {
+        Meant::ListAppend | Meant::RwRegister => certificate::transactions(history, report),
+        Meant::Objects(kind) if report.property == LINEARIZABLE => certificate::certify(history, kind, report, options),
+        Meant::Objects(kind) => certificate::sequential(history, kind, report, &limits),
+    });
+    let mut refusal = None;
+    for text in offered {
+        match text {
+            Ok(text) => return Ok(text),
+            Err(error) => refusal = refusal.or(Some(Trouble(error.0))),
+        }
+    }
+    Err(refusal.unwrap_or_else(|| Trouble("there is no verdict to certify".to_owned())))
 }
 
 fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<(), Trouble> {

@@ -11,7 +11,10 @@ mod kv;
 mod objects;
 pub(crate) mod show;
 
-use crate::history::{Function, History, OpId};
+use super::page::svg::describe;
+use crate::certificate::step::replay;
+use crate::history::{Datum, Function, History, OpId, Value};
+use crate::model::Kind;
 pub use draw::diagram;
 use std::fmt::Write;
 
@@ -43,17 +46,18 @@ pub fn words(history: &History, breaks: OpId, core: &[OpId], prefix: &[OpId], mi
         1 => ("", "nothing explains the reply below".to_owned()),
         n => ("", format!("no order of the {n} operations below explains all their replies")),
     });
-    // The only object of a history without keys has no name that could follow the word.
-    let named = if key == "the object" { "" } else { "key " };
-    let mut text = format!("{named}{key}: {found}.");
+    let mut text = match history.key_value(last.key) {
+        Value::NIL => capital(&found) + ".",
+        _ => format!("key {key}: {found}."),
+    };
     let ret = show::at(history, last.settled().unwrap_or_default());
     let _ = write!(text, "\nThe history is impossible from event {ret} on, the return of process {}'s ", last.process);
     let _ = write!(text, "{}. ", history.function(last.f));
     match prefix.len().saturating_sub(core.len()) {
         0 => {}
-        1 => text.push_str("It stays so whatever the other operation on the key did. "),
+        1 => text.push_str("It stays so whatever the other operation did. "),
         n => {
-            let _ = write!(text, "It stays so whatever the {n} other operations on the key did. ");
+            let _ = write!(text, "It stays so whatever the {n} other operations did. ");
         }
     }
     if !minimal && core.len() > 3 {
@@ -61,6 +65,50 @@ pub fn words(history: &History, breaks: OpId, core: &[OpId], prefix: &[OpId], mi
     }
     text.truncate(text.trim_end().len());
     (anomaly.to_owned(), text)
+}
+
+/// A text with a capital.
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// Where an order of all operations but the one that breaks the history leads, and that this one cannot come then; `None`:
+/// its state is not known.
+pub fn stuck(history: &History, breaks: OpId, prefix: &[OpId], order: &[OpId]) -> Option<String> {
+    let has = |wanted: Function| prefix.iter().any(|&op| history.operation(op).f == wanted);
+    let list = |&op: &OpId| matches!(history.datum(history.operation(op).reply), Datum::List(_));
+    let kind = match () {
+        () if is_register(history, prefix) => Kind::Kv,
+        () if has(Function::Append) => Kind::Append,
+        () if has(Function::Enqueue) => Kind::Queue,
+        () if has(Function::Acquire) => Kind::Lock,
+        () if has(Function::Next) => Kind::Sequence,
+        () if has(Function::Add) && (has(Function::Contains) || prefix.iter().any(list)) => Kind::Set,
+        () if has(Function::Add) => Kind::Counter,
+        () => return None,
+    };
+    let mut state = None;
+    let last = order.len().checked_sub(1).filter(|_| !order.contains(&breaks))?;
+    replay(history, kind, order, |place, now| {
+        if place == last {
+            state = Some(describe(history, now));
+        }
+    })?;
+    let op = history.operation(breaks);
+    let what = format!("{} → {}", show::request(history, op), show::reply(history, op));
+    let place = match history.key_value(op.key) {
+        Value::NIL => String::new(),
+        _ => format!(" on key {}", history.key(op.key)),
+    };
+    let them = match order.len() {
+        1 => "One other operation can come before".to_owned(),
+        n => format!("The others can be ordered{place}; the order found has {n} operations"),
+    };
+    Some(format!(
+        "{them} and ends so: {}. Process {}'s {what} cannot come then, nor at any earlier place.",
+        state?, op.process
+    ))
 }
 
 /// Whether the object is a register or key, which the rules of [`kv`] know: by the functions called on it or, where it was

@@ -59,8 +59,27 @@ pub struct Edge {
     pub from: OpId,
     /// The later.
     pub to: OpId,
+    /// What kind of reason this is.
+    pub link: Link,
     /// Why, in a few words: `ww x`, `returned before`.
     pub why: String,
+}
+
+/// Why one operation must be before another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Link {
+    /// The other wrote a later version of the key.
+    Ww(KeyId),
+    /// The other read what it wrote to the key.
+    Wr(KeyId),
+    /// It read a version of the key that the other overwrote.
+    Rw(KeyId),
+    /// The same client ran it earlier.
+    Process,
+    /// It had returned before the other was called.
+    Realtime,
+    /// Something that only the words say.
+    Other,
 }
 
 impl fmt::Display for Evidence {
@@ -85,11 +104,19 @@ pub(crate) fn gather(
     let core = search.smallest_core(few.unwrap_or_else(|| prefix.clone()));
     let minimal = search.sure;
     let all: Vec<OpId> = prefix.iter().map(|item| item.op).collect();
-    let (anomaly, explanation) = explain::words(history, breaks, &core, &all, minimal);
+    let (anomaly, mut explanation) = explain::words(history, breaks, &core, &all, minimal);
     let limits = Limits::new(ORDER_STEPS, options.memory);
     // All but what breaks it can be ordered.
-    let order = judge.witness(history, &cut(history, items, event.saturating_sub(1)), limits);
-    let order = order.unwrap_or_else(|| judge.longest(history, &prefix, limits));
+    let witness = judge.witness(history, &cut(history, items, event.saturating_sub(1)), limits);
+    let whole = witness.is_some();
+    let order = witness.unwrap_or_else(|| judge.longest(history, &prefix, limits));
+    if whole
+        && anomaly.is_empty()
+        && core.len() > 1
+        && let Some(stuck) = explain::stuck(history, breaks, &all, &order)
+    {
+        explanation = format!("{explanation}\n{stuck}");
+    }
     Evidence {
         part: history.key(key).into_owned(),
         anomaly,

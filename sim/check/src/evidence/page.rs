@@ -6,7 +6,7 @@
 
 mod chart;
 mod overview;
-mod svg;
+pub(super) mod svg;
 
 use super::Evidence;
 use super::explain::show;
@@ -146,7 +146,12 @@ fn banner(report: &Report) -> String {
             "good",
             "✓",
             property,
-            format!("all of {} part{} checked", count(all as u64), if all == 1 { "" } else { "s" }),
+            format!(
+                "{}{} part{} checked",
+                if all == 1 { "" } else { "all of " },
+                count(all as u64),
+                if all == 1 { "" } else { "s" }
+            ),
         ),
         (0, _) => ("unsure", "?", format!("unknown whether {property}"), format!("undecided: {}", parts(unknown))),
         (_, 0) => ("bad", "✗", format!("NOT {property}"), parts(bad)),

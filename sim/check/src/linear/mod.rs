@@ -218,15 +218,27 @@ impl fmt::Display for Report {
         let (violations, unknowns) = (self.violations().count(), self.unknowns().count());
         let operations: usize = self.parts.iter().map(|part| part.operations).sum();
         let property = self.property;
-        write!(f, "{operations} operations on {} keys: ", self.parts.len())?;
-        match (violations, unknowns) {
-            (0, 0) => return writeln!(f, "{property}"),
-            (0, _) => writeln!(f, "unknown for {unknowns} keys")?,
-            (_, 0) => writeln!(f, "NOT {property} on {violations} keys")?,
-            _ => writeln!(f, "NOT {property} on {violations} keys, unknown for {unknowns}")?,
+        let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        // Some properties are of all together, and some histories of one object.
+        let whole =
+            matches!(&self.parts[..], [part] if ["transactions", "history", "the object"].contains(&&*part.name));
+        let transactions = self.parts.first().is_some_and(|part| whole && part.name == "transactions");
+        let all = plural(operations, if transactions { "transaction" } else { "operation" });
+        match (whole, violations, unknowns) {
+            (true, 0, 0) => return writeln!(f, "{all}: {property}"),
+            (true, 0, _) => writeln!(f, "{all}: unknown")?,
+            (true, ..) => writeln!(f, "{all}: NOT {property}")?,
+            (false, 0, 0) => return writeln!(f, "{all} on {}: {property}", plural(self.parts.len(), "key")),
+            (false, ..) => {
+                let not = format!("NOT {property} on {}", plural(violations, "key"));
+                let open = format!("unknown for {}", plural(unknowns, "key"));
+                let told = [(violations, not), (unknowns, open)].into_iter().filter(|&(n, _)| n > 0);
+                let told: Vec<String> = told.map(|(_, text)| text).collect();
+                writeln!(f, "{all} on {}: {}", plural(self.parts.len(), "key"), told.join(", "))?;
+            }
         }
         for (key, why) in self.unknowns() {
-            writeln!(f, "\nkey {key}: unknown, {why}")?;
+            writeln!(f, "\n{}: unknown, {why}", if whole { key.to_owned() } else { format!("key {key}") })?;
         }
         for evidence in self.violations() {
             write!(f, "\n{evidence}")?;

@@ -108,7 +108,13 @@ pub fn cycle(
         }
         let why = why(history, trace, edge);
         let _ = write!(text, "\n- {} is before {}: {why}", op(history, id(edge.from)), op(history, id(edge.to)));
-        edges.push(evidence::Edge { from: id(edge.from), to: id(edge.to), why });
+        let link = match edge.why {
+            Why::Session => evidence::Link::Process,
+            Why::RealTime => evidence::Link::Realtime,
+            Why::ReadsFrom => evidence::Link::Wr(history.operation(id(edge.from)).key),
+            _ => evidence::Link::Other,
+        };
+        edges.push(evidence::Edge { from: id(edge.from), to: id(edge.to), link, why });
     }
     let mut evidence = plain(history, part, anomaly, trace.ops(&accesses), text);
     evidence.edges = edges;

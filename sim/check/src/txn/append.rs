@@ -11,6 +11,7 @@
 use super::found::Found;
 use super::graph::{Builder, Link};
 use super::index::{Index, NONE, Several, Step, Use};
+use crate::evidence::Link as Shown;
 use crate::history::{End, Function, KeyId, Value};
 
 /// The version orders.
@@ -372,8 +373,18 @@ impl Scan {
         found.add(index, "lost update", &[other, op], |words| {
             let list = words.list(&lists.longest[step.key.0 as usize].0[..own.read as usize]);
             let (a, b, key) = (words.name(other), words.name(op), words.key(step.key));
-            words.edge(other, op, format!("rw {key}: {a} read {key} = {list}, without what {b} appended"));
-            words.edge(op, other, format!("rw {key}: {b} read {key} = {list}, without what {a} appended"));
+            words.edge(
+                other,
+                op,
+                Shown::Rw(step.key),
+                format!("rw {key}: {a} read {key} = {list}, without what {b} appended"),
+            );
+            words.edge(
+                op,
+                other,
+                Shown::Rw(step.key),
+                format!("rw {key}: {b} read {key} = {list}, without what {a} appended"),
+            );
             format!("{a} and {b} both read {key} = {list} and then appended to it: neither saw what the other did")
         });
     }
@@ -436,7 +447,12 @@ impl Scan {
                     found.add(index, "G1a", &[writer, op], |words| {
                         let (a, b, list) = (words.name(writer), words.name(op), words.list(list));
                         let (key, value) = (words.key(key), words.value(value));
-                        words.edge(writer, op, format!("wr {key}: {b} read the {value} that {a} appended"));
+                        words.edge(
+                            writer,
+                            op,
+                            Shown::Wr(step.key),
+                            format!("wr {key}: {b} read the {value} that {a} appended"),
+                        );
                         format!("{b} read {key} = {list}, where {a} had appended {value}; but {a} aborted")
                     });
                 }
@@ -453,7 +469,12 @@ impl Scan {
             found.add(index, "G1b", &[write.op, op], |words| {
                 let (a, b, list) = (words.name(write.op), words.name(op), words.list(list));
                 let (key, value) = (words.key(key), words.value(write.value));
-                words.edge(write.op, op, format!("wr {key}: {b} read the {value} that {a} appended"));
+                words.edge(
+                    write.op,
+                    op,
+                    Shown::Wr(step.key),
+                    format!("wr {key}: {b} read the {value} that {a} appended"),
+                );
                 format!(
                     "{b} read {key} = {list}, up to the {value} that {a} had appended; but {a} went on to append \
                          more to {key}, so {b} saw it half done"

@@ -5,6 +5,7 @@ use super::found::{SHOWN_TRANSACTIONS, Words};
 use super::graph::Link;
 use super::index::{Index, NONE, Step, Use};
 use super::register::{Registers, version};
+use crate::evidence::Link as Shown;
 use crate::history::{Function, KeyId, OpId, Value};
 use hashbrown::HashMap;
 
@@ -26,11 +27,17 @@ impl Why<'_, '_> {
             n => format!("{n} transactions would each have to be before all the others"),
         };
         for (i, &(from, to, link)) in cycle.iter().enumerate() {
-            let (label, reason) = self.edge(words, from, to, link);
+            let (shown, reason) = self.edge(words, from, to, link);
             if i < SHOWN_TRANSACTIONS {
                 text += &format!(".\n  - {} is before {}: {reason}", words.name(from), words.name(to));
             }
-            words.edge(from, to, format!("{label}: {reason}"));
+            let label = match shown {
+                Shown::Ww(key) => format!("ww {}", words.key(key)),
+                Shown::Wr(key) => format!("wr {}", words.key(key)),
+                Shown::Rw(key) => format!("rw {}", words.key(key)),
+                Shown::Process | Shown::Realtime | Shown::Other => format!("{link:?}").to_lowercase(),
+            };
+            words.edge(from, to, shown, format!("{label}: {reason}"));
         }
         if cycle.len() > SHOWN_TRANSACTIONS {
             text += &format!(".\n  - and so on, up to T{}, which is before T1", cycle.len());
@@ -38,8 +45,8 @@ impl Why<'_, '_> {
         text
     }
 
-    /// An edge's label and its reason.
-    fn edge(&self, words: &Words<'_, '_>, a: u32, b: u32, link: Link) -> (String, String) {
+    /// What an edge rests on, and its reason.
+    fn edge(&self, words: &Words<'_, '_>, a: u32, b: u32, link: Link) -> (Shown, String) {
         let operation = |op: u32| self.index.history.operation(OpId(op));
         let reason = match link {
             Link::Ww => self.write_write(words, a, b),
@@ -47,16 +54,16 @@ impl Why<'_, '_> {
             Link::Rw => self.read_write(words, a, b),
             Link::Process => {
                 let process = operation(a).process;
-                Some(("process".to_owned(), format!("process {process} ran {} first", words.name(a))))
+                Some((Shown::Process, format!("process {process} ran {} first", words.name(a))))
             }
             Link::Realtime => {
                 let (returned, called) = (operation(a).returned, operation(b).called);
                 let (a, b) = (words.name(a), words.name(b));
-                Some(("realtime".to_owned(), format!("{a} had returned (#{returned}) when {b} was called (#{called})")))
+                Some((Shown::Realtime, format!("{a} had returned (#{returned}) when {b} was called (#{called})")))
             }
             Link::Via => None,
         };
-        reason.unwrap_or_else(|| (format!("{link:?}").to_lowercase(), "its replies depend on it".to_owned()))
+        reason.unwrap_or_else(|| (Shown::Other, "its replies depend on it".to_owned()))
     }
 
     /// Steps of a transaction that write, with the places of their writes.
@@ -83,11 +90,11 @@ impl Why<'_, '_> {
         list[..length].iter().rev().copied().find(|&value| self.index.writer(step.key, value) == op)
     }
 
-    fn write_write(&self, words: &Words<'_, '_>, a: u32, b: u32) -> Option<(String, String)> {
+    fn write_write(&self, words: &Words<'_, '_>, a: u32, b: u32) -> Option<(Shown, String)> {
         let (first, second) = (words.name(a), words.name(b));
         for (step, place) in self.writes(b).filter(|&(_, place)| place != NONE) {
             let (key, new) = (words.key(step.key), words.value(step.value));
-            let label = format!("ww {key}");
+            let label = Shown::Ww(step.key);
             if self.index.uses[step.key.0 as usize] == Use::Register {
                 let from = |(other, from): (&Step, u32)| {
                     other.key == step.key && from != NONE && self.registers.precedes(self.index, from, place)
@@ -136,7 +143,7 @@ impl Why<'_, '_> {
         None
     }
 
-    fn write_read(&self, words: &Words<'_, '_>, a: u32, b: u32) -> Option<(String, String)> {
+    fn write_read(&self, words: &Words<'_, '_>, a: u32, b: u32) -> Option<(Shown, String)> {
         let (first, second) = (words.name(a), words.name(b));
         for (step, list) in self.reads(b) {
             let around = self.lists.around(step.key, list.len());
@@ -148,7 +155,7 @@ impl Why<'_, '_> {
             let value = list.iter().rev().copied().find(|&value| self.index.writer(step.key, value) == a);
             let (list, value) = (words.list(list), words.value(value?));
             return Some((
-                format!("wr {key}"),
+                Shown::Wr(step.key),
                 format!("{second} read {key} = {list}, where {first} had appended {value}"),
             ));
         }
@@ -156,13 +163,13 @@ impl Why<'_, '_> {
             let written = self.index.writes.get(version(self.index, step) as usize);
             if written.is_some_and(|write| write.op == a) {
                 let (key, value) = (words.key(step.key), words.value(step.value));
-                return Some((format!("wr {key}"), format!("{second} read {key} = {value}, which {first} wrote")));
+                return Some((Shown::Wr(step.key), format!("{second} read {key} = {value}, which {first} wrote")));
             }
         }
         None
     }
 
-    fn read_write(&self, words: &Words<'_, '_>, a: u32, b: u32) -> Option<(String, String)> {
+    fn read_write(&self, words: &Words<'_, '_>, a: u32, b: u32) -> Option<(Shown, String)> {
         let (first, second) = (words.name(a), words.name(b));
         for (step, list) in self.reads(a) {
             let Some((_, after)) = self.lists.around(step.key, list.len()) else { continue };
@@ -181,7 +188,7 @@ impl Why<'_, '_> {
                     format!("{text}: {} read {key} = {shown}", words.name(by))
                 }
             };
-            return Some((format!("rw {key}"), text));
+            return Some((Shown::Rw(step.key), text));
         }
         for step in self.index.steps(a) {
             let from = version(self.index, step);
@@ -196,7 +203,7 @@ impl Why<'_, '_> {
             let initial = from >= self.index.writes.len() as u32;
             let old = if initial { format!("{old}, the initial value,") } else { old };
             return Some((
-                format!("rw {key}"),
+                Shown::Rw(step.key),
                 format!("{first} read {key} = {old} before {second} overwrote it with {new}"),
             ));
         }

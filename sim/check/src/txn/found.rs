@@ -2,7 +2,7 @@
 
 use super::index::Index;
 use super::levels::{Isolation, weakest};
-use crate::evidence::Edge;
+use crate::evidence::{Edge, Link};
 use crate::history::{End, Function, KeyId, OpId, Value};
 use std::fmt::Write;
 
@@ -175,8 +175,8 @@ impl Words<'_, '_> {
     }
 
     /// One is before the other.
-    pub fn edge(&mut self, from: u32, to: u32, why: String) {
-        self.edges.push(Edge { from: OpId(from), to: OpId(to), why });
+    pub fn edge(&mut self, from: u32, to: u32, link: Link, why: String) {
+        self.edges.push(Edge { from: OpId(from), to: OpId(to), link, why });
     }
 
     /// What a transaction did.

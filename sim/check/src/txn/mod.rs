@@ -24,9 +24,11 @@ mod graph;
 mod index;
 mod levels;
 mod register;
+mod serial;
 
 pub use found::{Anomaly, Count};
 pub use levels::Isolation;
+pub use serial::serial_order;
 
 use crate::evidence::Evidence;
 use crate::history::History;

@@ -14,6 +14,7 @@ use super::Options;
 use super::found::Found;
 use super::graph::{Builder, Link};
 use super::index::{Index, NONE, Several, Step, Use};
+use crate::evidence::Link as Shown;
 use crate::history::{End, Function, KeyId, NEVER, Value};
 use hashbrown::HashMap;
 
@@ -168,8 +169,18 @@ impl Registers {
                 let value = index.writes.get(touch.read as usize).map(|write| write.value);
                 let value = value.map_or_else(|| "the initial value".to_owned(), |value| words.value(value));
                 let (a, b, key) = (words.name(other), words.name(op), words.key(touch.key));
-                words.edge(other, op, format!("rw {key}: {a} read {key} = {value}, which {b} overwrote"));
-                words.edge(op, other, format!("rw {key}: {b} read {key} = {value}, which {a} overwrote"));
+                words.edge(
+                    other,
+                    op,
+                    Shown::Rw(touch.key),
+                    format!("rw {key}: {a} read {key} = {value}, which {b} overwrote"),
+                );
+                words.edge(
+                    op,
+                    other,
+                    Shown::Rw(touch.key),
+                    format!("rw {key}: {b} read {key} = {value}, which {a} overwrote"),
+                );
                 format!(
                     "{a} and {b} both read {key} = {value} and then wrote to it: one has overwritten the other unseen"
                 )
@@ -329,7 +340,7 @@ fn read(index: &Index<'_>, found: &mut Found, touch: &mut Touch, step: &Step) {
         if writer == op {
             return format!("{b} read its own {value} in {key} before it wrote it");
         }
-        words.edge(writer, op, format!("wr {key}: {b} read the {value} that {a} wrote"));
+        words.edge(writer, op, Shown::Wr(step.key), format!("wr {key}: {b} read the {value} that {a} wrote"));
         match kind {
             "G1a" => format!("{b} read {key} = {value}, which {a} had written; but {a} aborted"),
             _ => format!(

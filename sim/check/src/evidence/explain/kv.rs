@@ -129,6 +129,7 @@ impl Case<'_> {
             .or_else(|| ordered().find_map(|(a, b)| self.older_revision(a, b)))
             .or_else(|| pairs().find_map(|(a, b)| self.replaced_twice(a, b)))
             .or_else(|| ops.iter().find_map(|op| self.overwritten(op)))
+            .or_else(|| ops.iter().find_map(|op| self.outnumbered(op)))
             .or_else(|| ordered().find_map(|(a, b)| self.backwards(a, b)))
     }
 
@@ -205,17 +206,22 @@ impl Case<'_> {
     /// `op` saw what another write, settled before `op` was called, had certainly replaced.
     fn overwritten(&self, op: &KvOperation) -> Option<Found> {
         let value = seen(op)?.map(|v| v.value);
-        let since = match self.only_writer(value) {
-            Some(writer) => Some(writer.settled()?),
-            // The key held it at the beginning, and nobody wrote it since.
-            None if value == self.initial() && self.writers(value).next().is_none() => None,
-            None => return None,
-        };
+        let writer = self.only_writer(value);
+        // The key held it at the beginning, and nobody wrote it since.
+        let initial = value == self.initial() && self.writers(value).next().is_none();
+        if writer.is_none() && !initial {
+            return None;
+        }
+        let since = writer.and_then(KvOperation::settled);
+        let later = |w: &KvOperation| initial || since.is_some_and(|since| w.called.index > since);
+        let replaces = |w: &KvOperation| value.is_some() && w.call.condition().is_some_and(|when| when.value == value);
         let newer = self.focus.iter().filter(|w| matches!(w.outcome, Outcome::Ok(Reply::Done { .. })));
-        let mut newer =
-            newer.filter(|w| value_after(w) != Some(value) && since.is_none_or(|since| w.called.index > since));
+        let mut newer = newer.filter(|w| value_after(w) != Some(value) && (later(w) || replaces(w)));
         let w = newer.find(|w| w.settled().is_some_and(|ret| ret < op.called.index))?;
         let gap = match (since, value) {
+            (_, Some(_)) if replaces(w) && !initial => {
+                ", which took the place of that value, written only once, ".to_owned()
+            }
             (Some(since), _) => {
                 format!(", which was called after that value's only write had returned at {}, ", self.at(since))
             }
@@ -224,6 +230,25 @@ impl Case<'_> {
         };
         let (what, whose, ret) = (self.fact(op), self.whose(w), self.at(w.settled()?));
         Some((stale(op), format!("{what}, but {whose}{gap}had returned at {ret}: {} is stale", noun(op))))
+    }
+
+    /// `op` saw what another write, settled before `op` was called, had replaced by the revisions that both were told.
+    fn outnumbered(&self, op: &KvOperation) -> Option<Found> {
+        let writer = self.only_writer(seen(op)?.map(|v| v.value))?;
+        let old = told(writer).filter(|_| seen(writer).is_none())?;
+        let newer = self.focus.iter().find(|w| {
+            let done = seen(w).is_none() && told(w).is_some_and(|new| new > old);
+            done && w.settled().is_some_and(|ret| ret < op.called.index)
+        })?;
+        let (what, noun) = (self.fact(op), noun(op));
+        let text = format!(
+            "{what}, which {} wrote as r{old}; but {} took {} and had returned at {}: {noun} is stale",
+            subject(writer),
+            self.whose(newer),
+            revision(told(newer)),
+            self.at(newer.settled()?)
+        );
+        Some((stale(op), text))
     }
 
     /// `a` saw a newer value than `b`, which was called later. Without revisions: by the order of the values' only writers.

@@ -3,7 +3,7 @@
 //! Every operation of unknown outcome counts as one that may have happened: what the rules say then holds in every order.
 
 use super::Found;
-use super::show::{at, during, reply, request, subject, whose};
+use super::show::{self, at, during, reply, request, subject};
 use crate::history::{Datum, End, Function, History, OpId, Operation, Value};
 
 /// The first rule that matches.
@@ -119,8 +119,13 @@ impl<'a> Case<'a> {
             let anything = append.arg.told().is_some() && self.elements(append.arg) != Some(Vec::new());
             let found = piece.is_empty() || seen.windows(piece.len()).any(|window| window == piece);
             (anything && !found).then(|| {
-                let (whose, ret) = (whose(self.history, append), self.at(ret));
-                ("lost append", format!("{} does not have it, but {whose} had returned at {ret}", self.fact(op)))
+                let (lost, ret) = (show::quoted(self.history, append.arg), self.at(ret));
+                let text = format!(
+                    "{} lacks {lost}: process {}'s append of {lost} had returned at {ret}, before the read was called",
+                    self.fact(op),
+                    append.process
+                );
+                ("lost append", text)
             })
         })
     }
@@ -142,7 +147,12 @@ impl<'a> Case<'a> {
         let both = a.f == Function::Read && b.f == Function::Read && a.returned < b.called;
         let (first, second) = (self.elements(a.reply).filter(|_| both)?, self.elements(b.reply)?);
         (second.len() < first.len()).then(|| {
-            let text = format!("{}, but {} had seen more: reads go backwards", self.fact(b), self.fact(a));
+            let (less, more) = (second.len(), first.len());
+            let text = format!(
+                "{}, but {} had seen more (a length of {more}, now {less}): reads go backwards",
+                self.fact(b),
+                self.fact(a)
+            );
             ("reads go backwards", text)
         })
     }

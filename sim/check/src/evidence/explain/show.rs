@@ -11,7 +11,14 @@ pub(crate) fn quoted(history: &History, value: Value) -> String {
     let text = match history.datum(value) {
         Datum::Text(text) => {
             return match text.char_indices().nth(LONG) {
-                Some((end, _)) => format!("{:?}…", &text[..end]),
+                Some(_) => {
+                    // The end tells more: of texts that grow all have one beginning.
+                    let skipped = text.chars().count() - LONG / 2;
+                    let end = |n: usize| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);
+                    let (head, tail) =
+                        (format!("{:?}", &text[..end(LONG / 2)]), format!("{:?}", &text[end(skipped)..]));
+                    format!("{}…{}", head.strip_suffix('"').unwrap_or(&head), tail.strip_prefix('"').unwrap_or(&tail))
+                }
                 None => format!("{text:?}"),
             };
         }

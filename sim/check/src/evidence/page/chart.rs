@@ -4,9 +4,9 @@
 //! as their labels need. An order respects real time, so its moments can be placed from left to right within the bars: each
 //! as early as its own call and the moment before it allow.
 
-use crate::evidence::Evidence;
 use crate::evidence::explain::show;
-use crate::history::{End, History, NEVER, OpId};
+use crate::evidence::{Edge, Evidence};
+use crate::history::{End, Function, History, NEVER, OpId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,7 +78,10 @@ pub(super) fn lay_out(history: &History, evidence: &Evidence, others: usize) -> 
         shown.iter().flat_map(|&op| [Some(history.operation(op).called), settled(op)]).flatten().collect();
     events.sort_unstable();
     let column = |event: u32| events.partition_point(|&other| other < event);
-    let label = |op: OpId| label(history, op, core.contains(&op), Some(op) == evidence.breaks);
+    let label = |op: OpId| {
+        let text = label(history, op, core.contains(&op), Some(op) == evidence.breaks);
+        number(history, evidence, op).map_or(text.clone(), |n| format!("T{n} {text}"))
+    };
     let labels: Vec<String> = shown.iter().map(|&op| label(op)).collect();
 
     let (order, at) = moments(history, &shown, &evidence.order);
@@ -88,7 +91,7 @@ pub(super) fn lay_out(history: &History, evidence: &Evidence, others: usize) -> 
     // Each column as far to the right as the bars that end there and the moments before it need.
     let edge_width = |op: OpId| {
         let edges = evidence.edges.iter().filter(|edge| edge.from == op || edge.to == op);
-        edges.map(|edge| text_width(&edge.why) + 40.0).sum::<f64>().min(620.0)
+        edges.map(|edge| text_width(kind(edge)) + 40.0).sum::<f64>().min(620.0)
     };
     let mut ending: Vec<Vec<(usize, f64)>> = vec![Vec::new(); events.len() + 1];
     for (&op, label) in shown.iter().zip(&labels) {
@@ -154,9 +157,29 @@ pub(super) fn lay_out(history: &History, evidence: &Evidence, others: usize) -> 
     }
 }
 
+/// What kind of reason an edge has: its words up to the colon. The rest stands in the explanation.
+pub(super) fn kind(edge: &Edge) -> &str {
+    edge.why.split(':').next().unwrap_or_default()
+}
+
+/// Which of the explanation's `T1`, `T2`, … a transaction is, as far as the edges tell.
+fn number(history: &History, evidence: &Evidence, op: OpId) -> Option<usize> {
+    let mut seen: Vec<OpId> = Vec::new();
+    for other in evidence.edges.iter().flat_map(|edge| [edge.from, edge.to]) {
+        if !seen.contains(&other) {
+            seen.push(other);
+        }
+    }
+    if evidence.edges.is_empty() && evidence.core.len() == 1 {
+        seen.clone_from(&evidence.core);
+    }
+    let at = seen.iter().position(|&other| other == op).filter(|_| history.operation(op).f == Function::Txn);
+    at.map(|at| at + 1)
+}
+
 /// The width of a text in a bar, about.
 pub(super) fn text_width(text: &str) -> f64 {
-    6.7 * text.chars().count() as f64
+    7.25 * text.chars().count() as f64
 }
 
 fn label(history: &History, op: OpId, core: bool, breaks: bool) -> String {

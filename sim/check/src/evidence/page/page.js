@@ -2,7 +2,7 @@
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const byId = (id) => document.getElementById(id);
-  const charWidth = 6.7;
+  const charWidth = 7.25;
   const views = [];
 
   // Drawings: everything moves by its data-x, in pixels at zoom 1.
@@ -23,7 +23,7 @@
         op.querySelector("rect").setAttribute("width", w);
         const label = op.dataset.label, room = Math.floor((w - 12) / charWidth);
         text.textContent = label.length <= room ? label : label.slice(0, Math.max(0, room - 1)) + "…";
-        text.style.display = room > 2 ? "" : "none";
+        text.style.display = room > 2 ? "inline" : "none";
       }
       path.setAttribute("points", spots.map(([x, y]) => `${x * z},${y}`).join(" "));
       for (const e of all(".edge path", svg)) {

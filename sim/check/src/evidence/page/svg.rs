@@ -6,7 +6,7 @@ use super::{cut, escape, moment};
 use crate::certificate::step::State;
 use crate::evidence::Evidence;
 use crate::evidence::explain::show;
-use crate::history::{End, Function, History, OpId};
+use crate::history::{Datum, End, Function, History, OpId};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -59,6 +59,10 @@ impl Scene<'_> {
             let _ = write!(out, "<rect class=\"lane\" x=\"0\" y=\"{y}\" width=\"100%\" height=\"{tall}\"/>");
         }
         self.axis(&mut out, height);
+        // Behind the bars, whose labels it would strike out.
+        let points: Vec<String> =
+            (0..chart.points.len()).map(|i| self.spot(i)).map(|(x, y)| format!("{x:.0},{y}")).collect();
+        let _ = write!(out, "<polyline class=\"path\" data-points=\"{0}\" points=\"{0}\"/>", points.join(" "));
         for bar in chart.bars.iter().filter(|bar| !bar.core).chain(chart.bars.iter().filter(|bar| bar.core)) {
             self.bar(&mut out, bar);
         }
@@ -150,15 +154,17 @@ impl Scene<'_> {
         text
     }
 
+    /// Where a point of the order is.
+    fn spot(&self, i: usize) -> (f64, f64) {
+        let point = &self.chart.points[i];
+        (point.x, self.top(self.chart.bars[point.bar].row) + 5.0 + BAR + 5.0)
+    }
+
     /// The order as numbered points, the states they lead to, and where it ends.
     fn order(&self, out: &mut String) {
         let points = &self.chart.points;
-        let spot = |bar: &Bar| self.top(bar.row) + 5.0 + BAR + 5.0;
-        let place = |i: usize| (points[i].x, spot(&self.chart.bars[points[i].bar]));
-        let list: Vec<String> = (0..points.len()).map(place).map(|(x, y)| format!("{x:.0},{y}")).collect();
-        let _ = write!(out, "<polyline class=\"path\" data-points=\"{0}\" points=\"{0}\"/>", list.join(" "));
         for (i, point) in points.iter().enumerate() {
-            let (x, y) = place(i);
+            let (x, y) = self.spot(i);
             let bar = &self.chart.bars[point.bar];
             let mut text =
                 format!("{} of {} in the order found: {}", point.place + 1, self.evidence.order.len(), bar.label);
@@ -174,7 +180,7 @@ impl Scene<'_> {
             );
         }
         if let Some(i) = points.len().checked_sub(1).filter(|_| self.evidence.event.is_some()) {
-            let (x, y) = place(i);
+            let (x, y) = self.spot(i);
             let held = self.evidence.order.len().checked_sub(1).and_then(|last| self.states.get(&last));
             let text = held.map_or("stuck here".to_owned(), |held| format!("stuck: {}", cut(held, 40)));
             let _ = write!(
@@ -200,7 +206,7 @@ impl Scene<'_> {
             let (y1, y2) = (y(from, down), y(to, !down));
             let bend = if down { 30.0 } else { -30.0 };
             let (c1, c2) = (y1 + bend, y2 - bend);
-            let why = escape(&cut(&edge.why, 60));
+            let why = escape(&cut(super::chart::kind(edge), 60));
             let (mx, my) = (f64::midpoint(x1, x2) + 9.0, f64::midpoint(y1, y2) + if i % 2 == 0 { -3.0 } else { 12.0 });
             let _ = write!(
                 out,
@@ -215,7 +221,7 @@ impl Scene<'_> {
 }
 
 /// A state in words.
-pub(super) fn describe(history: &History, state: &State) -> String {
+pub(in crate::evidence) fn describe(history: &History, state: &State) -> String {
     let some = |values: &mut dyn Iterator<Item = crate::Value>, count: usize| {
         let shown: Vec<String> = values.take(8).map(|value| show::quoted(history, value)).collect();
         let dots = if count > 8 { " …" } else { "" };
@@ -224,6 +230,18 @@ pub(super) fn describe(history: &History, state: &State) -> String {
     match state {
         State::Cell(crate::Value::NIL, _) => "the key is missing".to_owned(),
         State::Cell(value, _) => format!("holds {}", show::quoted(history, *value)),
+        State::Pieces(held) if held.iter().all(|&piece| matches!(history.datum(piece), Datum::Text(_))) => {
+            let texts = held.iter().filter_map(|&piece| match history.datum(piece) {
+                Datum::Text(text) => Some(text),
+                _ => None,
+            });
+            let text: String = texts.collect();
+            let skipped = text.chars().count().saturating_sub(32);
+            match text.char_indices().nth(skipped).filter(|_| skipped > 0) {
+                Some((at, _)) => format!("holds \"…{}", format!("{:?}", &text[at..]).trim_start_matches('"')),
+                None => format!("holds {text:?}"),
+            }
+        }
         State::Pieces(held) => {
             let tail = held.len().saturating_sub(8);
             let dots = if tail > 0 { "… " } else { "" };
