@@ -1,12 +1,12 @@
 //! `seaworthy-check FILE`: read, decide, tell.
 
-use super::properties::{self, Finding, LINEARIZABLE};
-use super::{CheckArgs, INVALID, ReadingArgs, Trouble, UNKNOWN, VALID, Written, output, progress};
+use super::properties::{self, Finding, LINEARIZABLE, Terms};
+use super::{Assumption, CheckArgs, INVALID, ReadingArgs, Trouble, UNKNOWN, VALID, Written, output, progress};
 use seaworthy_check::evidence::page::{self, PageInput};
 use seaworthy_check::format::{self, Reading, export, jsonl};
 use seaworthy_check::model::detect::{Meant, detect};
 use seaworthy_check::{Function, History, Options, Report, Verdict};
-use seaworthy_check::{certificate, session};
+use seaworthy_check::{certificate, session, txn};
 use serde_json::json;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write};
@@ -71,13 +71,21 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
         ));
     }
     let start = Instant::now();
-    let until = args.budget.time.and_then(|time| start.checked_add(time));
+    let terms = Terms {
+        options,
+        transactions: txn::Options {
+            linearizable_keys: args.assume.contains(&Assumption::LinearizableKeys),
+            sequential_keys: args.assume.contains(&Assumption::SequentialKeys),
+            ..txn::Options::default()
+        },
+        until: args.budget.time.and_then(|time| start.checked_add(time)),
+    };
     let (mut reports, mut staleness, mut left_out): (Vec<Report>, _, Vec<(&str, String)>) =
         (Vec::new(), None, Vec::new());
     let all = args.check.iter().any(|name| name == "all");
     for property in properties {
         let _line = progress::Line::new(&format!("checking: {property}"));
-        match properties::decide(property, meant, history, &options, until) {
+        match properties::decide(property, meant, history, &terms) {
             Finding::Report(mut report) => {
                 let linearizable = |other: &Report| other.property == LINEARIZABLE && other.is_valid();
                 if properties::implied(property) && reports.iter().any(linearizable) {

@@ -70,6 +70,9 @@ struct CheckArgs {
     /// Properties, separated by commas; `all`: those that fit the model; else linearizable, or strict serializable
     #[arg(long, value_name = "PROPERTY", value_delimiter = ',')]
     check: Vec<String>,
+    /// What to take for granted of transactions on registers, to order the versions of each
+    #[arg(long, value_enum, value_delimiter = ',')]
+    assume: Vec<Assumption>,
     /// What to spend at most: a time, a memory size, or both: 60s,1GB
     #[arg(long, value_name = "BUDGET", default_value = "60s,1GB", value_parser = budget::parse)]
     budget: budget::Budget,
@@ -90,6 +93,14 @@ struct CheckArgs {
     /// Write the history in another format: FORMAT:FILE, with edn (for Knossos and Elle) or jsonl
     #[arg(long, value_name = "FORMAT:FILE", value_parser = export)]
     export: Vec<(Written, PathBuf)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Assumption {
+    /// each register by itself is linearizable: real time orders its versions
+    LinearizableKeys,
+    /// each register by itself is sequentially consistent: each client sees its versions in order
+    SequentialKeys,
 }
 
 /// How to read the history.

@@ -107,12 +107,23 @@ pub struct Staleness {
     unit: Unit,
 }
 
-/// Decides one property. `until`: when the time for all of them ends.
-pub fn decide(property: &str, meant: Meant, history: &History, options: &Options, until: Option<Instant>) -> Finding {
+/// What may be spent and taken for granted.
+pub struct Terms {
+    /// Of linearizability.
+    pub options: Options,
+    /// Of transactions.
+    pub transactions: txn::Options,
+    /// When the time for all properties ends.
+    pub until: Option<Instant>,
+}
+
+/// Decides one property.
+pub fn decide(property: &str, meant: Meant, history: &History, terms: &Terms) -> Finding {
+    let Terms { options, transactions, until } = terms;
     let time = until.map(|until| until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
     let options = &Options { time, ..*options };
     if let (Meant::ListAppend | Meant::RwRegister, Some(isolation)) = (meant, Isolation::named(property)) {
-        return Finding::Report(txn::check(history, isolation, &txn::Options::default()));
+        return Finding::Report(txn::check(history, isolation, transactions));
     }
     // Without a clock of their own: a step of these takes some nanoseconds.
     let steps = time.map_or(u64::MAX, |time| u64::try_from(time.as_nanos() / 5).unwrap_or(u64::MAX));
@@ -132,9 +143,7 @@ pub fn decide(property: &str, meant: Meant, history: &History, options: &Options
         ("phantom-writes", _) => session::check_phantom_writes(history),
         (STALENESS, _) => return Finding::Staleness(Staleness::new(history, options)),
         (_, Meant::Objects(kind)) => check_as(kind, history, options),
-        (_, Meant::ListAppend | Meant::RwRegister) => {
-            txn::check(history, Isolation::StrictSerializable, &txn::Options::default())
-        }
+        (_, Meant::ListAppend | Meant::RwRegister) => txn::check(history, Isolation::StrictSerializable, transactions),
     })
 }
 

@@ -39,7 +39,7 @@ pub(super) fn transactions(append: bool, shape: &Shape, seed: u64) -> History {
             let client = free.swap_remove(rng.below(free.len() as u32) as usize);
             let mut steps: Vec<Told> = (0..=rng.below(4)).map(|_| keys.step(append, &mut rng)).collect();
             if called > shape.operations / 10 * 9 && !planted {
-                planted = make_stale(&mut steps[0]);
+                planted = make_wrong(append, &mut steps[0]);
             }
             let time = u64::from(called) * 1_000;
             let asked: Vec<Step<'_>> = steps.iter().map(|step| step.asked()).collect();
@@ -107,14 +107,14 @@ impl Told {
     }
 }
 
-/// Makes a read tell of the past, if it is one that can.
-fn make_stale(step: &mut Told) -> bool {
-    let stale = step.f == Function::Read && step.list.len() > 4;
-    if stale {
+/// Makes a read tell of the past (of a list) or of what was never written (of a register), if it is one that can.
+fn make_wrong(append: bool, step: &mut Told) -> bool {
+    let can = step.f == Function::Read && step.list.len() > 4;
+    if can {
         step.list.truncate(2);
-        step.value = small(2);
+        step.value = small(if append { 2 } else { WRITES + 1 });
     }
-    stale
+    can
 }
 
 fn small(n: u32) -> Value {
