@@ -4,7 +4,6 @@
 //! ([`Model::reads`]), which are equal ([`Model::class`]), which can no longer come ([`Model::hopeless`]), which states are
 //! worth trying first ([`Model::promise`]).
 
-mod hash;
 mod search;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,9 @@
 //! smaller histories are made by leaving operations out or forgetting their outcomes ([`Item::open`]) and judged again.
 
 pub mod direct;
+mod events;
 pub mod general;
+mod hash;
 pub mod kv;
 pub mod locks;
 mod parts;

@@ -19,9 +19,10 @@
 //!
 //! Time and memory are bounded by [`Limits`]; beyond them the answer is unknown.
 
-use super::hash::{Mix, zobrist};
 use super::{NONE, Problem};
 use crate::history::NEVER;
+use crate::linear::events::Events;
+use crate::linear::hash::{Already, Mix, zobrist};
 use crate::linear::{Answer, Decision, Limits};
 use crate::model::Model;
 use std::cmp::Reverse;
@@ -91,7 +92,7 @@ type Set = Box<[u32]>;
 type Rank = (bool, u8, Reverse<u32>);
 
 enum Memory<S> {
-    Hashed(HashSet<u128, BuildHasherDefault<Mix>>, u128),
+    Hashed(HashSet<u128, BuildHasherDefault<Already>>, u128),
     Exact(HashSet<(Set, S), BuildHasherDefault<Mix>>),
 }
 
@@ -107,9 +108,8 @@ struct Search<'a, M: Model> {
     recalled: bool,
     steps: u64,
     next_look: u64,
-    /// Events of required operations not placed, circular: 0 is the head, 2i+1 the call and 2i+2 the return of `ops[i]`.
-    next: Vec<u32>,
-    prev: Vec<u32>,
+    /// Of required operations not placed.
+    events: Events,
     state: M::State,
     set: u128,
     highest: u32,
@@ -131,7 +131,8 @@ struct Search<'a, M: Model> {
 
 impl<'a, M: Model> Search<'a, M> {
     fn new(problem: &'a Problem<'a, M>, limits: Limits, memory: Memory<M::State>) -> Search<'a, M> {
-        let (next, prev) = link_events(problem);
+        let calls = problem.ops.iter().map(|op| (u64::from(op.call), op.ret != NEVER));
+        let events = Events::new(calls, problem.returns.iter().map(|&(ret, op)| (u64::from(ret), op)));
         Search {
             problem,
             limits,
@@ -141,8 +142,7 @@ impl<'a, M: Model> Search<'a, M> {
             recalled: false,
             steps: 0,
             next_look: 0,
-            next,
-            prev,
+            events,
             state: problem.initial.clone(),
             set: 0,
             highest: 0,
@@ -185,7 +185,7 @@ impl<'a, M: Model> Search<'a, M> {
     /// Places every read that fits, and collects the candidates for the next change.
     fn settle(&mut self) -> Next {
         let problem = self.problem;
-        let mut node = self.next[0];
+        let mut node = self.events.after(0);
         while node != 0 {
             let i = (node - 1) / 2;
             if node.is_multiple_of(2) {
@@ -203,7 +203,7 @@ impl<'a, M: Model> Search<'a, M> {
             if waits && !self.keep_longest && problem.model.hopeless(&self.state, &op.op) {
                 return Next::Never;
             }
-            node = self.next[node as usize];
+            node = self.events.after(node);
         }
         Next::Done
     }
@@ -285,7 +285,7 @@ impl<'a, M: Model> Search<'a, M> {
     fn push_open(&mut self, blocker: u32) {
         let Problem { ops, classes, .. } = self.problem;
         let from = self.choices.len();
-        let mut node = self.next[0];
+        let mut node = self.events.after(0);
         while node % 2 == 1 {
             let i = (node - 1) / 2;
             if let Some(first) = self.first.get_mut(ops[i as usize].class as usize) {
@@ -293,7 +293,7 @@ impl<'a, M: Model> Search<'a, M> {
                 self.choices.push(i);
             }
             self.steps += 1;
-            node = self.next[node as usize];
+            node = self.events.after(node);
         }
         let marked = self.choices.len();
         for (class, open) in classes.iter().enumerate() {
@@ -355,11 +355,7 @@ impl<'a, M: Model> Search<'a, M> {
             self.used[op.class as usize] += 1;
         } else {
             self.highest = self.highest.max(i + 1);
-            for node in [2 * i + 2, 2 * i + 1] {
-                let (before, after) = (self.prev[node as usize], self.next[node as usize]);
-                self.next[before as usize] = after;
-                self.prev[after as usize] = before;
-            }
+            self.events.take(i);
         }
         self.placed.push(i);
         self.steps += 1;
@@ -375,11 +371,7 @@ impl<'a, M: Model> Search<'a, M> {
                 self.used[op.class as usize] -= 1;
                 continue;
             }
-            for node in [2 * i + 1, 2 * i + 2] {
-                let (before, after) = (self.prev[node as usize], self.next[node as usize]);
-                self.next[before as usize] = node;
-                self.prev[after as usize] = node;
-            }
+            self.events.put_back(i);
         }
     }
 
@@ -422,46 +414,13 @@ impl<'a, M: Model> Search<'a, M> {
 
     fn exact(&self) -> Set {
         let mut set = vec![self.highest];
-        let mut node = self.next[0];
-        while node != 0 && (node - 1) / 2 < self.highest {
-            if node % 2 == 1 {
-                set.push((node - 1) / 2);
-            }
-            node = self.next[node as usize];
-        }
+        set.extend(self.events.below(self.highest));
         set.push(NONE);
         let open = set.len();
         set.extend_from_slice(&self.open_placed);
         set[open..].sort_unstable();
         set.into_boxed_slice()
     }
-}
-
-/// The events of required operations in real-time order, as a circular list.
-fn link_events<M: Model>(problem: &Problem<M>) -> (Vec<u32>, Vec<u32>) {
-    let nodes = 2 * problem.ops.len() + 1;
-    let (mut next, mut prev) = (vec![0; nodes], vec![0; nodes]);
-    let mut last = 0;
-    let mut append = |node: u32| {
-        next[last as usize] = node;
-        prev[node as usize] = last;
-        last = node;
-    };
-    let mut returns = problem.returns.iter().peekable();
-    for (i, op) in (0u32..).zip(&problem.ops) {
-        while let Some((_, returned)) = returns.next_if(|(ret, _)| *ret < op.call) {
-            append(2 * returned + 2);
-        }
-        if op.ret != NEVER {
-            append(2 * i + 1);
-        }
-    }
-    for (_, returned) in returns {
-        append(2 * returned + 2);
-    }
-    next[last as usize] = 0;
-    prev[0] = last;
-    (next, prev)
 }
 
 /// The search with fingerprints only, right or wrong.

@@ -11,9 +11,11 @@
 
 use super::problem::{NONE, OPEN, Op, Problem};
 use super::state::{ANY, Act, MISSING, State, UNSEEN};
+use crate::linear::events::Events;
+use crate::linear::hash::{Already, zobrist};
 use crate::linear::{Answer, Limits};
 use std::collections::{BTreeSet, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 /// A point of choice.
 struct Frame {
@@ -56,9 +58,8 @@ pub struct Search<'a> {
     pub recalled: bool,
     pub steps: u64,
     next_look: u64,
-    /// Events of required operations not placed, circular: 0 is the head, 2i+1 the call and 2i+2 the return of `ops[i]`.
-    next: Vec<u32>,
-    prev: Vec<u32>,
+    /// Of required operations not placed.
+    events: Events,
     state: State,
     set: u128,
     highest: u32,
@@ -79,7 +80,8 @@ pub struct Search<'a> {
 
 impl<'a> Search<'a> {
     pub fn new(problem: &'a Problem, limits: Limits, memory: Memory) -> Search<'a> {
-        let (next, prev) = link_events(problem);
+        let calls = problem.ops.iter().map(|op| (op.call, op.ret != OPEN));
+        let events = Events::new(calls, problem.returns.iter().copied());
         Search {
             problem,
             limits,
@@ -89,8 +91,7 @@ impl<'a> Search<'a> {
             recalled: false,
             steps: 0,
             next_look: 0,
-            next,
-            prev,
+            events,
             state: problem.initial,
             set: 0,
             highest: 0,
@@ -146,7 +147,7 @@ impl<'a> Search<'a> {
     /// take place next at the latest, `None` when all required ones are placed.
     fn settle(&mut self) -> Option<u32> {
         let first = self.choices.len();
-        let mut node = self.next[0];
+        let mut node = self.events.after(0);
         let blocker = loop {
             if node == 0 {
                 return None;
@@ -163,7 +164,7 @@ impl<'a> Search<'a> {
                 }
             }
             self.steps += 1;
-            node = self.next[node as usize];
+            node = self.events.after(node);
         };
         let mut kept = first;
         for at in first..self.choices.len() {
@@ -311,11 +312,7 @@ impl<'a> Search<'a> {
             }
         } else {
             self.highest = self.highest.max(op + 1);
-            for node in [2 * op + 2, 2 * op + 1] {
-                let (before, after) = (self.prev[node as usize], self.next[node as usize]);
-                self.next[before as usize] = after;
-                self.prev[after as usize] = before;
-            }
+            self.events.take(op);
         }
         self.placed.push(op);
         self.steps += 1;
@@ -344,11 +341,7 @@ impl<'a> Search<'a> {
                 }
                 continue;
             }
-            for node in [2 * op + 1, 2 * op + 2] {
-                let (before, after) = (self.prev[node as usize], self.next[node as usize]);
-                self.next[before as usize] = node;
-                self.prev[after as usize] = node;
-            }
+            self.events.put_back(op);
         }
     }
 
@@ -391,75 +384,11 @@ impl<'a> Search<'a> {
     /// then the optional ones in it.
     fn exact(&self) -> Box<[u32]> {
         let mut key = vec![self.state.value, self.highest];
-        let mut node = self.next[0];
-        while node != 0 && (node - 1) / 2 < self.highest {
-            if node % 2 == 1 {
-                key.push((node - 1) / 2);
-            }
-            node = self.next[node as usize];
-        }
+        key.extend(self.events.below(self.highest));
         key.push(NONE);
         let open = key.len();
         key.extend_from_slice(&self.open_placed);
         key[open..].sort_unstable();
         key.into_boxed_slice()
-    }
-}
-
-/// The events of required operations in real-time order, as a circular list.
-fn link_events(problem: &Problem) -> (Vec<u32>, Vec<u32>) {
-    let nodes = 2 * problem.ops.len() + 1;
-    let (mut next, mut prev) = (vec![0; nodes], vec![0; nodes]);
-    let mut last = 0;
-    let mut append = |node: u32| {
-        next[last as usize] = node;
-        prev[node as usize] = last;
-        last = node;
-    };
-    let mut returns = problem.returns.iter().peekable();
-    for (i, op) in (0u32..).zip(&problem.ops) {
-        while let Some((_, returned)) = returns.next_if(|(ret, _)| *ret < op.call) {
-            append(2 * returned + 2);
-        }
-        if op.ret != OPEN {
-            append(2 * i + 1);
-        }
-    }
-    for (_, returned) in returns {
-        append(2 * returned + 2);
-    }
-    next[last as usize] = 0;
-    prev[0] = last;
-    (next, prev)
-}
-
-/// 128 fixed, well-mixed bits for an operation (SplitMix64's finalizer, twice).
-fn zobrist(op: u32) -> u128 {
-    let mix = |seed: u64| {
-        let z = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
-    let seed = (u64::from(op) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (u128::from(mix(seed)) << 64) | u128::from(mix(seed ^ 0x5851_f42d_4c95_7f2d))
-}
-
-/// The keys are hashes already.
-#[derive(Default)]
-pub struct Already(u64);
-
-impl Hasher for Already {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 << 8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u128(&mut self, hash: u128) {
-        self.0 = hash as u64;
     }
 }
