@@ -4,11 +4,15 @@
 //! evidence for every refusal.
 //!
 //! - [`history`]: what was recorded: operations with call, return and outcome; [`Recorder`] builds them in memory.
-//! - [`format`]: histories on disk: reading them, with located errors, and writing them.
+//! - [`mod@format`]: histories on disk: reading them, with located errors, and writing them.
 //! - [`model`]: the sequential specifications: what an object does when one client at a time uses it.
 //! - [`linear`]: linearizability: which procedure decides which part of a history, and the verdicts.
+//! - [`online`]: linearizability while it happens: the first event that makes a history impossible.
+//! - [`session`]: weaker properties: sequential and causal consistency, session guarantees, staleness, convergence.
+//! - [`txn`]: transactions: isolation levels by cycles of dependencies.
 //! - [`evidence`]: the smallest impossible prefix and the few operations in it that clash, in words and drawn.
-//! - [`certificate`]: verdicts that a stranger can check, and the small verifier that does.
+//! - [`certificate`]: verdicts written down so that a second, small program can verify them.
+//! - [`generate`]: random histories to measure and to learn with.
 //!
 //! ```
 //! use seaworthy_check::{Call, Options, Recorder, Reply, Verdict, check};

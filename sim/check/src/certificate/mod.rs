@@ -18,7 +18,7 @@
 //! | `core` | operations that cannot be ordered, whatever the other operations of the part did |
 //! | `why` | of an `unknown` verdict, which claims nothing |
 //!
-//! **What is verified** ([`verify`]). An order: it has only operations of its part, none twice, none that failed, and all whose
+//! **What is verified** ([`verify()`]). An order: it has only operations of its part, none twice, none that failed, and all whose
 //! outcome is known (but reads that were told nothing); none stands behind one that was called after its return; and the
 //! specification gives all the replies in this order. That takes one pass. A core: that there is no order of it with the
 //! other operations of the part taking place at any time after their calls, or never; by trying all of them, up to
@@ -190,10 +190,10 @@ fn line(value: &impl Serialize) -> Result<String, NotOffered> {
     serde_json::to_string(value).map_err(|error| NotOffered(error.to_string()))
 }
 
-/// [`write`], with orders found by the model's own procedures.
+/// [`write()`], with orders found by the model's own procedures.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn certify(history: &History, kind: Kind, report: &Report, options: &Options) -> Result<String, NotOffered> {
     let parts = parts(history);
     let mut judge = kind.judge();

@@ -1,4 +1,4 @@
-//! The procedure for any [`Model`]: the search of [`search`], over operations that the model has prepared.
+//! The procedure for any [`Model`]: the search of `search`, over operations that the model has prepared.
 //!
 //! What a model tells beside its steps makes the search cheaper, never wrong: which operations only read
 //! ([`Model::reads`]), which are equal ([`Model::class`]), which can no longer come ([`Model::hopeless`]), which states are

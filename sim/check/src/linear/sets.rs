@@ -1,7 +1,7 @@
 //! Sets: element by element; and sets that only grow, with their reads.
 //!
 //! **Without reads of the whole set** the elements are independent objects (P-compositionality), and each is decided alone:
-//! - one that is never removed enters once: all that saw it missing is before, all that saw it is after ([`entrance`]);
+//! - one that is never removed enters once: all that saw it missing is before, all that saw it is after (`entrance`);
 //! - one that can be added only once is there during one `stay`;
 //! - any other is searched, alone.
 //!

@@ -6,7 +6,7 @@
 //!
 //! The content as such is never kept. What matters of it is whether it is the beginning of something that a read returned, and of
 //! what: with the contents that were read in order, those that begin with it stand together. So a state is a range of them
-//! and a length ([`Place`]), and what is the beginning of none is as good as any other such: nothing but a write brings it
+//! and a length (`Place`), and what is the beginning of none is as good as any other such: nothing but a write brings it
 //! back. This is exact, costs twelve bytes a state, and an append is two comparisons.
 
 mod blocks;

@@ -4,8 +4,8 @@
 //! from Experimental Observations" (VLDB 2020), and Cerone and Gotsman, "Analysing Snapshot Isolation" (2016).
 //!
 //! Transactions read and write registers, or read and append to lists. From what they read it follows in which order the
-//! versions of each key came ([`append`], [`register`]), from that which transaction depends on which ([`graph`]). A cycle of
-//! dependencies is an anomaly ([`cycles`]); others show without one, as a read of what was aborted.
+//! versions of each key came (`append`, `register`), from that which transaction depends on which (`graph`). A cycle of
+//! dependencies is an anomaly (`cycles`); others show without one, as a read of what was aborted.
 //!
 //! What a verdict says. *Not valid* is certain: the anomaly named is in the history. *Valid* of lists is exact for every
 //! level but the snapshot isolations: the orders that the reads leave open can be chosen so that none of these levels is
