@@ -46,7 +46,7 @@ impl State {
     /// Whether all conditions of a write or delete hold.
     fn holds(self, history: &History, op: &Operation) -> bool {
         let (when, present) = (history.condition(op), self.value != Value::NIL);
-        let revision = |n: i64| if present { n >= 0 && n + 1 == i64::from(self.count) } else { n == -1 };
+        let revision = |n: i64| if present { n >= 0 && n == i64::from(self.count) - 1 } else { n == -1 };
         (present || op.f != Function::Delete)
             && when.exists.is_none_or(|wanted| wanted == present)
             && when.value.is_none_or(|value| value == self.value)
