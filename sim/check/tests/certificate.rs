@@ -11,19 +11,10 @@ use seaworthy_check::{
 };
 
 const HISTORIES: u64 = if cfg!(debug_assertions) { 400 } else { 4_000 };
-const KINDS: [Kind; 8] = [
-    Kind::Register,
-    Kind::CasRegister,
-    Kind::Append,
-    Kind::Counter,
-    Kind::Set,
-    Kind::Queue,
-    Kind::Lock,
-    Kind::Sequence,
-];
 
+/// Of each kind.
 fn histories() -> u64 {
-    std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse::<u64>().ok()).map_or(HISTORIES, |n| n / 8)
+    objects::histories(HISTORIES)
 }
 
 fn ids(ops: &[usize]) -> Vec<OpId> {
@@ -55,7 +46,7 @@ fn certificate(history: &History, kind: Kind, verdict: Verdict, order: &[usize])
 #[test]
 fn orders_verify_exactly_if_they_explain_everything() {
     let mut rng = Rng(1);
-    for kind in KINDS {
+    for kind in objects::KINDS {
         let (mut accepted, mut refused) = (0, 0);
         for n in 0..histories() {
             let (raws, order) = play(kind, 3 + rng.below(8) as usize, 3, &mut rng);
@@ -95,7 +86,7 @@ fn orders_verify_exactly_if_they_explain_everything() {
 #[test]
 fn cores_verify_exactly_if_no_order_explains_them() {
     let mut rng = Rng(2);
-    for kind in KINDS {
+    for kind in objects::KINDS {
         let (mut accepted, mut refused) = (0, 0);
         for n in 0..histories() {
             let (mut raws, _) = play(kind, 3 + rng.below(5) as usize, 3, &mut rng);

@@ -10,7 +10,7 @@ use seaworthy_check::txn::{Isolation, Options, check};
 use seaworthy_check::{End, History, Kind, Verdict, session};
 use std::collections::BTreeMap;
 use txn_common::brute::{Order, possible};
-use txn_common::store::{Mode, Shape, simulate};
+use txn_common::store::{Shape, simulate};
 use txn_common::{Op, Txn, record, sequence, together};
 
 fn histories() -> u64 {
@@ -32,23 +32,7 @@ fn truth(level: Isolation) -> Option<(Order, bool)> {
 }
 
 fn small(rng: &mut Rng, lists: bool) -> Vec<Txn> {
-    let modes = [Mode::Serial, Mode::Locks, Mode::Snapshot, Mode::Committed, Mode::Uncommitted];
-    let mut txns = simulate(
-        Shape {
-            txns: 2 + rng.below(4) as usize,
-            processes: 1 + rng.below(4) as usize,
-            keys: 1 + rng.below(2),
-            steps: 1 + rng.below(3),
-            lists,
-            mode: modes[rng.below(5) as usize],
-            skip: [0, 0, 50][rng.below(3) as usize],
-            stale: [0, 0, 50][rng.below(3) as usize],
-            abort: [0, 20][rng.below(2) as usize],
-            info: [0, 0, 30][rng.below(3) as usize],
-            last_read: rng.percent(50),
-        },
-        rng,
-    );
+    let mut txns = simulate(Shape::tiny(rng, lists), rng);
     if rng.percent(30) {
         let at = rng.below(txns.len() as u64) as usize;
         let step = rng.below(txns[at].ops.len() as u64) as usize;

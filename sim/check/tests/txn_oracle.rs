@@ -9,7 +9,7 @@ use seaworthy_check::txn::{Isolation, Options, find};
 use seaworthy_check::{End, History, Verdict};
 use std::collections::BTreeMap;
 use txn_common::brute::{Order, possible};
-use txn_common::store::{Mode, Shape, simulate};
+use txn_common::store::{Shape, simulate};
 use txn_common::{Op, Txn, record};
 
 /// By default a sample.
@@ -26,23 +26,6 @@ const LEVELS: [(Isolation, Order, bool); 6] = [
     (Isolation::StrongSessionSnapshotIsolation, Order::Session, true),
     (Isolation::StrongSnapshotIsolation, Order::Realtime, true),
 ];
-
-fn shape(rng: &mut Rng, lists: bool) -> Shape {
-    let modes = [Mode::Serial, Mode::Locks, Mode::Snapshot, Mode::Committed, Mode::Uncommitted];
-    Shape {
-        txns: 2 + rng.below(4) as usize,
-        processes: 1 + rng.below(4) as usize,
-        keys: 1 + rng.below(2),
-        steps: 1 + rng.below(3),
-        lists,
-        mode: modes[rng.below(5) as usize],
-        skip: [0, 0, 50][rng.below(3) as usize],
-        stale: [0, 0, 50][rng.below(3) as usize],
-        abort: [0, 20][rng.below(2) as usize],
-        info: [0, 0, 30][rng.below(3) as usize],
-        last_read: rng.percent(50),
-    }
-}
 
 /// Makes a reply say something else.
 fn mutate(txns: &mut [Txn], rng: &mut Rng) {
@@ -78,7 +61,7 @@ fn lists_are_decided_as_by_trying_everything() {
     let mut counts: BTreeMap<(Isolation, bool), u64> = BTreeMap::new();
     let (mut open, total) = (0, histories());
     for n in 0..total {
-        let mut txns = simulate(shape(&mut rng, true), &mut rng);
+        let mut txns = simulate(Shape::tiny(&mut rng, true), &mut rng);
         for _ in 0..rng.below(6).saturating_sub(2) {
             mutate(&mut txns, &mut rng);
         }
@@ -109,7 +92,7 @@ fn registers_are_refused_only_where_nothing_explains_them() {
     let mut rng = Rng(12);
     let (mut refused, mut missed, total) = ([0u64; 6], [0u64; 6], histories());
     for n in 0..total {
-        let mut txns = simulate(shape(&mut rng, false), &mut rng);
+        let mut txns = simulate(Shape::tiny(&mut rng, false), &mut rng);
         for _ in 0..rng.below(6).saturating_sub(2) {
             mutate(&mut txns, &mut rng);
         }

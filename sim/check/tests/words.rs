@@ -6,24 +6,15 @@ mod objects;
 use common::{Rng, Shape, generate, record};
 use objects::{play, possible};
 use seaworthy_check::evidence::{diagram, words};
-use seaworthy_check::{Condition, Datum, End, Function as F, History, Kind, OpId, Recorder, Request, Value};
+use seaworthy_check::{Condition, Datum, End, Function as F, History, OpId, Recorder, Request, Value};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 const HISTORIES: u64 = if cfg!(debug_assertions) { 1_500 } else { 15_000 };
-const KINDS: [Kind; 8] = [
-    Kind::Register,
-    Kind::CasRegister,
-    Kind::Append,
-    Kind::Counter,
-    Kind::Set,
-    Kind::Queue,
-    Kind::Lock,
-    Kind::Sequence,
-];
 
+/// Of each kind.
 fn histories() -> u64 {
-    std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse::<u64>().ok()).map_or(HISTORIES, |n| n / 8)
+    objects::histories(HISTORIES)
 }
 
 /// The name found when all operations with an outcome are said to clash.
@@ -37,7 +28,7 @@ fn name(history: &History) -> Option<(String, String)> {
 #[test]
 fn no_rule_matches_a_valid_history() {
     let mut rng = Rng(1);
-    for kind in KINDS {
+    for kind in objects::KINDS {
         let mut names: BTreeMap<String, u64> = BTreeMap::new();
         for n in 0..histories() {
             let (mut raws, _) = play(kind, 3 + rng.below(5) as usize, 3, &mut rng);

@@ -20,7 +20,7 @@ use std::hash::Hash;
 ///
 /// Operations are compiled once and applied often. States are compared and remembered: keep them small, or behind an `Arc`.
 ///
-/// Five methods say what the object does; the rest have defaults and only make a check faster. A bounded stack, whose `push`
+/// Four methods say what the object does; the rest have defaults and only make a check faster. A bounded stack, whose `push`
 /// is answered by nothing and whose `pop` by the element, or by nil when it is empty:
 ///
 /// ```

@@ -196,6 +196,23 @@ fn extend(raws: &[Raw], core: &[usize], done: &mut [bool], object: &Object, top:
     false
 }
 
+/// What there is a generator for.
+pub const KINDS: [Kind; 8] = [
+    Kind::Register,
+    Kind::CasRegister,
+    Kind::Append,
+    Kind::Counter,
+    Kind::Set,
+    Kind::Queue,
+    Kind::Lock,
+    Kind::Sequence,
+];
+
+/// How many histories of each kind: a sample, or an eighth of what the environment says.
+pub fn histories(sample: u64) -> u64 {
+    std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse::<u64>().ok()).map_or(sample, |n| n / 8)
+}
+
 /// A linearizable history, and the order in which its operations took place.
 pub fn play(kind: Kind, ops: usize, processes: usize, rng: &mut Rng) -> (Vec<Raw>, Vec<usize>) {
     #[derive(Clone, Copy)]

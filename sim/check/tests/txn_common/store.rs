@@ -64,6 +64,26 @@ impl Log {
     }
 }
 
+impl Shape {
+    /// A few transactions of any kind, small enough to try every order of them.
+    pub fn tiny(rng: &mut Rng, lists: bool) -> Shape {
+        let modes = [Mode::Serial, Mode::Locks, Mode::Snapshot, Mode::Committed, Mode::Uncommitted];
+        Shape {
+            txns: 2 + rng.below(4) as usize,
+            processes: 1 + rng.below(4) as usize,
+            keys: 1 + rng.below(2),
+            steps: 1 + rng.below(3),
+            lists,
+            mode: modes[rng.below(5) as usize],
+            skip: [0, 0, 50][rng.below(3) as usize],
+            stale: [0, 0, 50][rng.below(3) as usize],
+            abort: [0, 20][rng.below(2) as usize],
+            info: [0, 0, 30][rng.below(3) as usize],
+            last_read: rng.percent(50),
+        }
+    }
+}
+
 /// Runs transactions.
 pub fn simulate(shape: Shape, rng: &mut Rng) -> Vec<Txn> {
     let mut txns: Vec<Txn> = Vec::new();
