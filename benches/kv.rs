@@ -98,7 +98,7 @@ fn frames(c: &mut Criterion) {
     let append = |entries: usize| {
         let entries = vec![Entry { term: 7, command: vec![7; 100].into() }; entries];
         let body = Body::Append { prev_index: 123_456, prev_term: 7, entries, commit: 123_450, round: 99_999 };
-        Packet::Peer(vec![(GroupId(0), Message { term: 7, body })])
+        Packet::Peer { raft: vec![(GroupId(0), Message { term: 7, body })], ap: vec![] }
     };
     let write = Write::Put { key: key(5), value: vec![7; 100].into(), when: Condition::ALWAYS, ttl_ms: None };
     let request = RequestBody::Write { session: 1234, number: 77, write };
@@ -106,7 +106,7 @@ fn frames(c: &mut Criterion) {
     let packets = [
         ("heartbeat", append(0)),
         ("append of 8 x 100 B", append(8)),
-        ("put request 100 B", Packet::Request(Request { id: 4711, body: request })),
+        ("put request 100 B", Packet::Request(Request { id: 4711, forwarded: false, body: request })),
         ("response", Packet::Response(Response { id: 4711, body: ResponseBody::Reply(done) })),
     ];
     let mut group = c.benchmark_group("frame");

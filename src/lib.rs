@@ -4,6 +4,7 @@
 //!
 //! - [`types`]: node, key, time, randomness. [`protocol`]: the seam between pure protocols and the world.
 //! - [`raft`]: the CP core, pure. [`kv`]: the revisioned state machine it replicates.
+//! - [`placement`]: where a key lives. [`dynamo`]: the AP core, pure: quorums, versions, hand-off.
 //! - [`storage`]: the disk seam, the write-ahead log, snapshot files.
 //! - [`wire`]: messages and frames. [`codec`]: bincode, kept in one place.
 //! - [`node`]: the driver, the only place that awaits, and the seams it sees the world through.
@@ -13,9 +14,11 @@
 pub mod cli;
 pub mod client;
 pub mod codec;
+pub mod dynamo;
 pub mod kv;
 pub mod mutant;
 pub mod node;
+pub mod placement;
 pub mod protocol;
 pub mod raft;
 pub mod storage;

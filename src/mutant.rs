@@ -20,17 +20,41 @@ pub enum Bug {
     ForgetSessions,
     /// Recovery believes the log's sectors without looking at their checksums (storage/).
     SkipChecksum,
+    /// A coordinator acknowledges a write that fewer replicas hold than it should wait for (dynamo/).
+    AckBeforeW,
+    /// The holder of hints forgets them when it starts again (dynamo/).
+    HintsForgotten,
+    /// Merging two replicas' versions keeps only one of several (dynamo/).
+    SiblingDropped,
+    /// A coordinator gives two writes the same dot (dynamo/).
+    DotNotAdvanced,
+    /// A tombstone goes after a while, whoever has not heard of it yet (dynamo/).
+    TombstoneByTimer,
+    /// Read repair writes what a replica said, not what all of them together say (dynamo/).
+    RepairOlder,
+    /// A causal context is believed without looking at its checksum and key (dynamo/).
+    ContextUnchecked,
+    /// A forwarded write that arrives twice is carried out twice (dynamo/).
+    ForwardedTwice,
 }
 
 impl Bug {
     /// Every bug there is.
-    pub const ALL: [Bug; 6] = [
+    pub const ALL: [Bug; 14] = [
         Bug::AckBeforeFsync,
         Bug::VoteTwice,
         Bug::CommitOldTerm,
         Bug::StaleRead,
         Bug::ForgetSessions,
         Bug::SkipChecksum,
+        Bug::AckBeforeW,
+        Bug::HintsForgotten,
+        Bug::SiblingDropped,
+        Bug::DotNotAdvanced,
+        Bug::TombstoneByTimer,
+        Bug::RepairOlder,
+        Bug::ContextUnchecked,
+        Bug::ForwardedTwice,
     ];
 
     /// The name used on the command line.
@@ -43,6 +67,14 @@ impl Bug {
             Bug::StaleRead => "stale-read",
             Bug::ForgetSessions => "forget-sessions",
             Bug::SkipChecksum => "skip-checksum",
+            Bug::AckBeforeW => "ack-before-w",
+            Bug::HintsForgotten => "hints-forgotten",
+            Bug::SiblingDropped => "sibling-dropped",
+            Bug::DotNotAdvanced => "dot-not-advanced",
+            Bug::TombstoneByTimer => "tombstone-by-timer",
+            Bug::RepairOlder => "repair-older",
+            Bug::ContextUnchecked => "context-unchecked",
+            Bug::ForwardedTwice => "forwarded-twice",
         }
     }
 }

@@ -191,7 +191,7 @@ mod bench {
     }
 
     fn packet() -> Packet {
-        Packet::Request(Request { id: 7, body: RequestBody::Get { key: vec![7; 40].into() } })
+        Packet::Request(Request { id: 7, forwarded: false, body: RequestBody::Get { key: vec![7; 40].into() } })
     }
 
     /// Five nodes, each keeping 100 real packets going round: everything but a database.

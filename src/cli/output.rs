@@ -50,7 +50,7 @@ impl From<ClientError> for Failure {
         let exit = match &error {
             ClientError::NotDone(_) => Exit::Failed,
             ClientError::Unknown(_) | ClientError::SessionExpired | ClientError::Confused(_) => Exit::Unknown,
-            ClientError::Invalid(_) => Exit::BadInput,
+            ClientError::Invalid(_) | ClientError::OtherMode(_) => Exit::BadInput,
         };
         Failure::new(exit, error.to_string())
     }

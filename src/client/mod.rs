@@ -7,6 +7,11 @@
 //! What an error means is never left open: [`ClientError::happened`] tells whether the operation certainly had no effect
 //! or may have had (and, for a write of unknown outcome, may still).
 
+mod ap;
+
+pub use ap::{ApWrite, Found, Wrote};
+
+use crate::dynamo::ClientReply;
 use crate::kv::{Condition, Reply, SessionId, Versioned};
 use crate::node::{Clock, Transport};
 use crate::types::{Addr, Key, NodeId, Rng, Time, Value};
@@ -56,6 +61,9 @@ pub enum ClientError {
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// The key's bucket is of the other mode: AP if this is true.
+    #[error("the key is in {} bucket", if *.0 { "an AP" } else { "a CP" })]
+    OtherMode(bool),
 }
 
 impl ClientError {
@@ -78,6 +86,9 @@ pub struct Client<T, C> {
     session: Option<SessionId>,
     number: u64,
     next_id: u64,
+    /// This client's name and count among writes of AP buckets.
+    ap_name: u64,
+    ap_number: u64,
 }
 
 impl<T: Transport, C: Clock> Client<T, C> {
@@ -87,7 +98,9 @@ impl<T: Transport, C: Clock> Client<T, C> {
         let favourite = rng.below(nodes.len() as u64) as usize;
         // Ids start at a random place, so that answers to an earlier client at the same address are not taken for ours.
         let next_id = rng.next() >> 1;
-        Client { transport, clock, rng, nodes, favourite, patience, session: None, number: 0, next_id }
+        let ap_name = rng.next();
+        let (session, number, ap_number) = (None, 0, 0);
+        Client { transport, clock, rng, nodes, favourite, patience, session, number, next_id, ap_name, ap_number }
     }
 
     /// The value of `key`, as of some moment between call and return.
@@ -132,7 +145,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
     pub async fn write(&mut self, write: Write) -> Result<Reply, ClientError> {
         let session = match self.session {
             Some(session) => session,
-            None => self.open_session().await?,
+            None => self.open_session(write.key().clone()).await?,
         };
         self.number += 1;
         match self.call(RequestBody::Write { session, number: self.number, write }).await {
@@ -145,9 +158,9 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    async fn open_session(&mut self) -> Result<SessionId, ClientError> {
-        match self.call(RequestBody::OpenSession).await {
-            Ok(ResponseBody::Reply(Reply::Session(id))) => {
+    async fn open_session(&mut self, key: Key) -> Result<SessionId, ClientError> {
+        match self.call(RequestBody::OpenSession { key }).await {
+            Ok(ResponseBody::Session { id, .. }) => {
                 self.session = Some(id);
                 self.number = 0;
                 Ok(id)
@@ -185,24 +198,21 @@ impl<T: Transport, C: Clock> Client<T, C> {
     async fn call(&mut self, body: RequestBody) -> Result<ResponseBody, ClientError> {
         let end = self.clock.now() + self.patience.operation;
         let mut backoff = self.patience.backoff;
-        let first = self.next_id;
-        let mut maybe = false;
-        let mut tries = 0;
+        let mut tried = Tried::new(self.next_id);
         loop {
             let now = self.clock.now();
-            tries += 1;
-            if now >= end || tries > self.patience.tries {
-                let patience = self.patience.operation;
-                return Err(if maybe { ClientError::Unknown(patience) } else { ClientError::NotDone(patience) });
+            if now >= end || !tried.again(self.patience.tries) {
+                return Err(tried.error(self.patience.operation));
             }
             let node = self.nodes[self.favourite];
-            let hint = match self.attempt(node, body.clone(), first, end.min(now + self.patience.attempt)).await {
+            let hint = match self.attempt(node, body.clone(), tried.first, end.min(now + self.patience.attempt)).await {
                 Some(ResponseBody::Refused(Refused::Invalid(why))) => return Err(ClientError::Invalid(why)),
+                Some(ResponseBody::Refused(Refused::OtherMode(ap))) => return Err(ClientError::OtherMode(ap)),
                 Some(ResponseBody::Refused(Refused::NotLeader(hint))) => hint,
                 Some(ResponseBody::Refused(Refused::Busy | Refused::Displaced)) => Some(node),
                 Some(answer) => return Ok(answer),
                 None => {
-                    maybe = true;
+                    tried.maybe = true;
                     self.favour_next();
                     continue;
                 }
@@ -236,7 +246,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
     async fn attempt(&mut self, node: NodeId, body: RequestBody, first: u64, deadline: Time) -> Option<ResponseBody> {
         let id = self.next_id;
         self.next_id += 1;
-        self.transport.send(Addr::Node(node), Packet::Request(Request { id, body }));
+        self.transport.send(Addr::Node(node), Packet::Request(Request { id, forwarded: false, body }));
         let clock = self.clock.clone();
         let timeout = clock.sleep_until(deadline);
         tokio::pin!(timeout);
@@ -246,7 +256,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 (_, packet) = self.transport.recv() => match packet {
                     Packet::Response(Response { id: of, body }) if of == id => return Some(body),
                     Packet::Response(Response { id: of, body })
-                        if (first..id).contains(&of) && !matches!(body, ResponseBody::Refused(_)) =>
+                        if (first..id).contains(&of) && succeeded(&body) =>
                     {
                         return Some(body);
                     }
@@ -256,6 +266,39 @@ impl<T: Transport, C: Clock> Client<T, C> {
             }
         }
     }
+}
+
+/// How one operation fares.
+struct Tried {
+    /// The id of its first attempt.
+    first: u64,
+    tries: u32,
+    /// Some server may have taken it.
+    maybe: bool,
+}
+
+impl Tried {
+    fn new(first: u64) -> Tried {
+        Tried { first, tries: 0, maybe: false }
+    }
+
+    /// Counts another try; whether it is one of the first `most`.
+    fn again(&mut self, most: u32) -> bool {
+        self.tries += 1;
+        self.tries <= most
+    }
+
+    fn error(&self, patience: Duration) -> ClientError {
+        if self.maybe { ClientError::Unknown(patience) } else { ClientError::NotDone(patience) }
+    }
+}
+
+/// Whether an answer ends an operation well, whichever attempt at it was answered.
+fn succeeded(body: &ResponseBody) -> bool {
+    !matches!(
+        body,
+        ResponseBody::Refused(_) | ResponseBody::Ap(ClientReply::Refused(_) | ClientReply::Unfinished { .. })
+    )
 }
 
 fn unexpected(answer: Result<ResponseBody, ClientError>) -> ClientError {

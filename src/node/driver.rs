@@ -161,7 +161,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 running = Some(Box::pin(storage.run(job)));
             }
             self.flush();
-            self.observer.turn(&self.raft, &self.kv);
+            self.observer.turn(GROUP, &self.raft, &self.kv);
 
             alarm.set(self.raft.deadline());
             // `biased`: without it `select!` picks by chance, and no run could be repeated.
@@ -187,8 +187,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     fn on_packet(&mut self, from: Addr, packet: Packet) {
         match (from, packet) {
-            (Addr::Node(peer), Packet::Peer(messages)) => {
-                for (_, message) in messages.into_iter().filter(|(group, _)| *group == GROUP) {
+            (Addr::Node(peer), Packet::Peer { raft, .. }) => {
+                for (_, message) in raft.into_iter().filter(|(group, _)| *group == GROUP) {
                     self.step(Input::Message(peer, message));
                 }
             }
@@ -199,7 +199,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 
     fn on_request(&mut self, client: Addr, request: wire::Request) {
-        let wire::Request { id, body } = request;
+        let wire::Request { id, body, .. } = request;
         if self.answers.repeated(client, id) {
             return;
         }
@@ -214,7 +214,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         };
         match body {
             // With a stalled disk the group may go on committing without it; what this node has to write must not pile up.
-            RequestBody::OpenSession | RequestBody::Write { .. } if self.writes_pile_up() => {
+            RequestBody::OpenSession { .. } | RequestBody::Write { .. } if self.writes_pile_up() => {
                 self.respond(ticket, ResponseBody::Refused(wire::Refused::Busy));
             }
             RequestBody::Status => {
@@ -226,7 +226,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 self.step(Input::Request(Request::Read { id: ticket }));
             }
             RequestBody::Transfer { to } => self.step(Input::Request(Request::Transfer { id: ticket, to })),
-            RequestBody::OpenSession => self.propose(ticket, None, Op::OpenSession),
+            RequestBody::OpenSession { .. } => self.propose(ticket, None, Op::OpenSession),
+            RequestBody::Ap(_) | RequestBody::Why { .. } => {
+                self.respond(ticket, ResponseBody::Refused(wire::Refused::OtherMode(false)));
+            }
             RequestBody::Write { session, number, write } => {
                 let op = Op::from(write);
                 if let Err(why) = op.check_limits() {
@@ -298,7 +301,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             }
             let mut effects = mem::take(&mut self.outbox.effects);
             for effect in effects.drain(..) {
-                self.observer.effect(&effect);
+                self.observer.effect(GROUP, &effect);
                 self.carry_out(effect, storage).await?;
             }
             if self.outbox.effects.is_empty() {
@@ -363,7 +366,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             let body = if displaced {
                 ResponseBody::Refused(wire::Refused::Displaced)
             } else {
-                ResponseBody::Reply(reply.clone())
+                match reply {
+                    kv::Reply::Session(id) => ResponseBody::Session { id, group: GROUP, groups: 1 },
+                    _ => ResponseBody::Reply(reply.clone()),
+                }
             };
             self.respond(ticket, body);
         }
@@ -422,7 +428,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let Some((ticket, records)) = self.outbox.take_records() else { return self.jobs.pop_front() };
         self.jobs_next = true;
         self.unwritten = 0;
-        self.observer.persisting(&records);
+        self.observer.persisting(GROUP, &records);
         let checkpoint = mem::take(&mut self.checkpoint_due);
         let records = if checkpoint { self.raft.state_records() } else { records };
         let snapshot = self.raft.status().snapshot;
@@ -443,8 +449,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             while !messages.is_empty() {
                 let rest = messages.split_off(packet_end(messages));
                 let packet = mem::replace(messages, rest);
-                packet.iter().for_each(|(_, message)| self.observer.sending(peer, message));
-                self.transport.send(Addr::Node(peer), Packet::Peer(packet));
+                packet.iter().for_each(|(group, message)| self.observer.sending(peer, *group, message));
+                self.transport.send(Addr::Node(peer), Packet::Peer { raft: packet, ap: Vec::new() });
             }
         }
     }

@@ -1,20 +1,26 @@
 //! A window on a running node, for cross-node checks in simulation and for logs in deployment. It may look, not touch.
 
+use crate::dynamo::{self, Dynamo};
 use crate::kv::Kv;
 use crate::raft::{Effect, Message, Raft, Record, Role};
-use crate::types::NodeId;
+use crate::types::{GroupId, NodeId};
 use tracing::info;
 
 /// Told what a node does, in order, on the node's own task.
 pub trait Observer: Send {
-    /// These records are about to be written in one batch.
-    fn persisting(&mut self, _records: &[Record]) {}
-    /// The core asked for this; it has not been carried out yet.
-    fn effect(&mut self, _effect: &Effect) {}
-    /// This message is handed to the transport now.
-    fn sending(&mut self, _to: NodeId, _message: &Message) {}
-    /// A turn is over: everything that had arrived is processed and what may be sent is sent.
-    fn turn(&mut self, _raft: &Raft, _kv: &Kv) {}
+    /// These records of a group are about to be written, with others in one batch.
+    fn persisting(&mut self, _group: GroupId, _records: &[Record]) {}
+    /// A group's core asked for this; it has not been carried out yet.
+    fn effect(&mut self, _group: GroupId, _effect: &Effect) {}
+    /// This message of a group is handed to the transport now.
+    fn sending(&mut self, _to: NodeId, _group: GroupId, _message: &Message) {}
+    /// A turn is over in which this group had something to do: everything that had arrived for it is processed and what
+    /// may be sent is sent.
+    fn turn(&mut self, _group: GroupId, _raft: &Raft, _kv: &Kv) {}
+    /// The AP core asked for this; it has not been carried out yet.
+    fn ap_effect(&mut self, _effect: &dynamo::Effect) {}
+    /// A turn is over in which the AP core had something to do.
+    fn ap_turn(&mut self, _dynamo: &Dynamo) {}
 }
 
 /// What a deployed server uses: tells the log when a node's role changes.
@@ -22,11 +28,15 @@ pub trait Observer: Send {
 pub struct LogRoles;
 
 impl Observer for LogRoles {
-    fn effect(&mut self, effect: &Effect) {
+    fn effect(&mut self, group: GroupId, effect: &Effect) {
         match effect {
-            Effect::Became(soft) if soft.role == Role::Leader => info!(term = soft.term, "this node leads"),
-            Effect::Became(soft) => info!(role = ?soft.role, term = soft.term, leader = ?soft.leader, "role changed"),
-            Effect::Restore { meta } => info!(index = meta.index, "restoring from a snapshot"),
+            Effect::Became(soft) if soft.role == Role::Leader => {
+                info!(group = group.0, term = soft.term, "this node leads");
+            }
+            Effect::Became(soft) => {
+                info!(group = group.0, role = ?soft.role, term = soft.term, leader = ?soft.leader, "role changed");
+            }
+            Effect::Restore { meta } => info!(group = group.0, index = meta.index, "restoring from a snapshot"),
             _ => {}
         }
     }

@@ -3,9 +3,11 @@
 //! Times are plain nanosecond counts so that protocols stay pure: [`Time`] is a node's own monotonic clock (meaningless
 //! on another node), [`Wall`] is what that node believes the date to be. Neither is ever read here, only carried.
 
+mod policy;
 mod rng;
 
 pub use bytes::Bytes;
+pub use policy::{Level, MAX_REPLICAS, MergeKind, Mode, Policy, Resolve};
 pub use rng::Rng;
 use serde::{Deserialize, Serialize};
 use std::{fmt, ops::Add, time::Duration};
@@ -64,6 +66,11 @@ impl Add<Duration> for Time {
 /// A date as one node believes it: nanoseconds since the Unix epoch. May jump and differ between nodes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct Wall(pub u64);
+
+/// A hybrid logical clock: nanoseconds since the Unix epoch as the writer believed them, pushed forward past every stamp it
+/// had seen (Kulkarni and others, 2014). It orders writes of the last-writer-wins policy and of registers, nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub struct Hlc(pub u64);
 
 /// The far end of a frame: a server, or a client by the number its connection was given.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

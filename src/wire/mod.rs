@@ -5,6 +5,7 @@ pub mod frame;
 #[cfg(test)]
 mod tests;
 
+use crate::dynamo::{self, ClientReply, ClientRequest, Holding};
 use crate::kv::{Condition, Op, Reply, SessionId};
 use crate::raft;
 use crate::types::{GroupId, Key, NodeId, Value};
@@ -13,8 +14,14 @@ use serde::{Deserialize, Serialize};
 /// The body of a frame.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Packet {
-    /// From a server to a server: what its groups have to say since the last frame, in order.
-    Peer(Vec<(GroupId, raft::Message)>),
+    /// From a server to a server: what its cores have to say since the last frame, each in order. An empty one only shows
+    /// that the sender is up.
+    Peer {
+        /// Its Raft groups.
+        raft: Vec<(GroupId, raft::Message)>,
+        /// Its AP side.
+        ap: Vec<dynamo::Message>,
+    },
     /// From a client.
     Request(Request),
     /// To a client.
@@ -26,6 +33,8 @@ pub enum Packet {
 pub struct Request {
     /// Chosen by the client, echoed in the response.
     pub id: u64,
+    /// A server passed it on: who cannot carry it out says so instead of passing it on again.
+    pub forwarded: bool,
     /// What it wants.
     pub body: RequestBody,
 }
@@ -33,8 +42,12 @@ pub struct Request {
 /// What a client may ask.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum RequestBody {
-    /// Open a session (needed for writes).
-    OpenSession,
+    /// Open a session (needed for writes) with the Raft group of a key.
+    OpenSession {
+        /// The key, in a CP bucket.
+        #[serde(deserialize_with = "crate::codec::bytes")]
+        key: Key,
+    },
     /// A linearizable read.
     Get {
         /// Which key.
@@ -50,9 +63,17 @@ pub enum RequestBody {
         /// The write.
         write: Write,
     },
+    /// A read or write of a key in an AP bucket.
+    Ap(ClientRequest),
+    /// What this node holds of a key in an AP bucket, and how it came here.
+    Why {
+        /// Which key.
+        #[serde(deserialize_with = "crate::codec::bytes")]
+        key: Key,
+    },
     /// How is this node?
     Status,
-    /// Hand leadership to another node.
+    /// Hand leadership of every group that the asked node leads, and `to` is a member of, to that one.
     Transfer {
         /// The new leader.
         to: NodeId,
@@ -105,6 +126,19 @@ pub struct Response {
 pub enum ResponseBody {
     /// Done by the leader and committed by a majority.
     Reply(Reply),
+    /// A session was opened.
+    Session {
+        /// Its name within its group.
+        id: SessionId,
+        /// The group.
+        group: GroupId,
+        /// How many groups there are: it tells which keys the session is good for ([`crate::placement::Layout::group_of`]).
+        groups: u32,
+    },
+    /// The coordinator's answer about a key in an AP bucket.
+    Ap(ClientReply),
+    /// What this node holds of a key.
+    Why(Vec<Holding>),
     /// How this node is.
     Status(NodeStatus),
     /// The transfer has begun.
@@ -118,6 +152,8 @@ pub enum ResponseBody {
 pub enum Refused {
     /// Ask this one, where known.
     NotLeader(Option<NodeId>),
+    /// The key's bucket is of the other mode; AP if this is true.
+    OtherMode(bool),
     /// Too much is under way.
     Busy,
     /// The proposal was displaced by another leader's; it can never commit. Safe to retry.
@@ -143,6 +179,16 @@ pub struct NodeStatus {
     pub sessions: u64,
     /// Frames refused since start (bad checksum, version, length or content).
     pub bad_frames: u64,
+}
+
+impl Write {
+    /// The key it is about.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Write::Put { key, .. } | Write::Delete { key, .. } | Write::Extend { key, .. } => key,
+        }
+    }
 }
 
 impl From<Write> for Op {

@@ -61,7 +61,7 @@ fn request() -> impl Strategy<Value = Request> {
             (bytes(), any::<u64>()).prop_map(|(key, ttl_ms)| Write::Extend { key, ttl_ms }),
         ];
     let body = prop_oneof![
-        Just(RequestBody::OpenSession),
+        bytes().prop_map(|key| RequestBody::OpenSession { key }),
         bytes().prop_map(|key| RequestBody::Get { key }),
         (any::<u64>(), any::<u64>(), write).prop_map(|(session, number, write)| RequestBody::Write {
             session,
@@ -71,7 +71,7 @@ fn request() -> impl Strategy<Value = Request> {
         Just(RequestBody::Status),
         any::<u32>().prop_map(|n| RequestBody::Transfer { to: NodeId(n) }),
     ];
-    (any::<u64>(), body).prop_map(|(id, body)| Request { id, body })
+    (any::<u64>(), any::<bool>(), body).prop_map(|(id, forwarded, body)| Request { id, forwarded, body })
 }
 
 fn response() -> impl Strategy<Value = Response> {
@@ -126,7 +126,7 @@ fn status(n: [u64; 9]) -> NodeStatus {
 
 fn packet() -> impl Strategy<Value = Packet> {
     prop_oneof![
-        vec((any::<u32>().prop_map(GroupId), message()), 0..4).prop_map(Packet::Peer),
+        vec((any::<u32>().prop_map(GroupId), message()), 0..4).prop_map(|raft| Packet::Peer { raft, ap: Vec::new() }),
         request().prop_map(Packet::Request),
         response().prop_map(Packet::Response),
     ]
@@ -193,7 +193,7 @@ proptest! {
 
 #[test]
 fn a_header_is_refused_before_its_body_is_read() {
-    let good = encode(&Packet::Peer(vec![])).unwrap();
+    let good = encode(&Packet::Peer { raft: vec![], ap: vec![] }).unwrap();
     let parse = |at: usize, bytes: &[u8]| {
         let mut header: [u8; HEADER_BYTES] = good[..HEADER_BYTES].try_into().unwrap();
         header[at..at + bytes.len()].copy_from_slice(bytes);
@@ -217,7 +217,7 @@ fn a_packet_too_large_for_a_frame_is_refused_by_its_sender() {
     let packet = |data: usize| {
         let entries = vec![Entry { term: 1, command: vec![0; data].into() }];
         let body = Body::Append { prev_index: 1, prev_term: 1, entries, commit: 1, round: 1 };
-        Packet::Peer(vec![(GroupId(0), Message { term: 1, body })])
+        Packet::Peer { raft: vec![(GroupId(0), Message { term: 1, body })], ap: vec![] }
     };
     let overhead = encode(&packet(0)).unwrap().len();
     let largest = encode(&packet(MAX_FRAME_BYTES - overhead)).unwrap();
@@ -230,7 +230,11 @@ fn a_packet_too_large_for_a_frame_is_refused_by_its_sender() {
 /// A correct checksum around an announced length that the body does not cover: of messages, of entries, of bytes.
 #[test]
 fn announced_lengths_are_not_believed() {
-    let frame = encode(&Packet::Request(Request { id: 1, body: RequestBody::Get { key: Bytes::from_static(b"k") } }));
+    let frame = encode(&Packet::Request(Request {
+        id: 1,
+        forwarded: false,
+        body: RequestBody::Get { key: Bytes::from_static(b"k") },
+    }));
     let body = &frame.unwrap()[HEADER_BYTES..];
     let key_length = body.len() - 9..body.len() - 1;
     for announced in [2, 1 << 20, MAX_FRAME_BYTES as u64 + 1, u64::MAX] {
@@ -246,7 +250,7 @@ fn announced_lengths_are_not_believed() {
 #[test]
 fn decoding_takes_at_most_twelve_times_the_frame() {
     let full = |n: usize| vec![(GroupId(1), Message { term: 1, body: Body::TimeoutNow }); n];
-    let frame = |n: usize| encode(&Packet::Peer(full(n))).unwrap().len();
+    let frame = |n: usize| encode(&Packet::Peer { raft: full(n), ap: vec![] }).unwrap().len();
     let on_the_wire = frame(2) - frame(1);
     let in_memory = size_of::<(GroupId, Message)>();
     assert!(2 * in_memory <= 12 * on_the_wire, "{in_memory} bytes for {on_the_wire}");

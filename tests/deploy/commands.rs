@@ -1,7 +1,6 @@
 //! The command line against a running cluster: what it prints and what its exit status says.
 
 use crate::cluster::{Cluster, PATIENCE, eventually, finished, free_ports, run, seaworthy, signal};
-use seaworthy::kv::Reply;
 use seaworthy::node::Transport;
 use seaworthy::node::tcp::{TcpConfig, TcpTransport};
 use seaworthy::types::{NodeId, Rng};
@@ -136,8 +135,8 @@ async fn an_unknown_outcome_has_an_exit_status_of_its_own() {
     while !command.is_finished() {
         let Ok((from, packet)) = tokio::time::timeout(PATIENCE / 100, server.recv()).await else { continue };
         match packet {
-            Packet::Request(Request { id, body: RequestBody::OpenSession }) => {
-                let body = ResponseBody::Reply(Reply::Session(5));
+            Packet::Request(Request { id, body: RequestBody::OpenSession { .. }, .. }) => {
+                let body = ResponseBody::Session { id: 5, group: seaworthy::types::GroupId(1), groups: 1 };
                 server.send(from, Packet::Response(Response { id, body }));
             }
             Packet::Request(Request { body: RequestBody::Write { session: 5, number: 1, .. }, .. }) => writes += 1,

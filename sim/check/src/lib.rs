@@ -34,6 +34,7 @@ pub mod history;
 pub mod linear;
 pub mod model;
 pub mod online;
+pub mod replicas;
 pub mod session;
 pub mod txn;
 

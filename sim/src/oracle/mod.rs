@@ -18,7 +18,7 @@
 use seaworthy::kv::Kv;
 use seaworthy::node::Observer;
 use seaworthy::raft::{AppendResult, Body, Effect, Entry, Index, Message, Raft, Record, Recovered, Role, Term};
-use seaworthy::types::NodeId;
+use seaworthy::types::{GroupId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use xxhash_rust::xxh3::xxh3_64;
@@ -173,7 +173,7 @@ impl Oracle {
 }
 
 impl Observer for Witness {
-    fn persisting(&mut self, records: &[Record]) {
+    fn persisting(&mut self, _group: GroupId, records: &[Record]) {
         let mut picture = self.oracle.lock();
         for record in records {
             picture.persisting(self.node, record);
@@ -184,7 +184,7 @@ impl Observer for Witness {
         }
     }
 
-    fn effect(&mut self, effect: &Effect) {
+    fn effect(&mut self, _group: GroupId, effect: &Effect) {
         let mut picture = self.oracle.lock();
         match effect {
             Effect::Became(soft) => picture.became(self.node, soft.role, soft.term),
@@ -201,7 +201,7 @@ impl Observer for Witness {
         }
     }
 
-    fn sending(&mut self, to: NodeId, message: &Message) {
+    fn sending(&mut self, to: NodeId, _group: GroupId, message: &Message) {
         let mut picture = self.oracle.lock();
         let index = match message.body {
             Body::Vote { pre: true, .. } | Body::VoteReply { pre: true, .. } => return,
@@ -221,7 +221,7 @@ impl Observer for Witness {
         picture.promise(self.node, message.term, index);
     }
 
-    fn turn(&mut self, raft: &Raft, kv: &Kv) {
+    fn turn(&mut self, _group: GroupId, raft: &Raft, kv: &Kv) {
         let mut picture = self.oracle.lock();
         picture.complete(self.node, raft.status().snapshot.index, |index| raft.term_at(index));
         picture.state(self.node, kv.applied(), || kv.digest());

@@ -2,6 +2,7 @@
 
 use super::*;
 use bytes::Bytes;
+use seaworthy::node::GROUP;
 use seaworthy::raft::SoftState;
 
 const A: NodeId = NodeId(1);
@@ -12,11 +13,11 @@ fn entry(term: Term, command: &'static str) -> Entry {
 }
 
 fn append(witness: &mut Witness, first: Index, entries: Vec<Entry>) {
-    witness.persisting(&[Record::Append { first, entries }]);
+    witness.persisting(GROUP, &[Record::Append { first, entries }]);
 }
 
 fn lead(witness: &mut Witness, term: Term) {
-    witness.effect(&Effect::Became(SoftState { role: Role::Leader, term, leader: Some(witness.node) }));
+    witness.effect(GROUP, &Effect::Became(SoftState { role: Role::Leader, term, leader: Some(witness.node) }));
 }
 
 fn pair() -> (Oracle, Witness, Witness) {
@@ -35,7 +36,7 @@ fn equal_logs_pass() {
     lead(&mut a, 1);
     for witness in [&mut a, &mut b] {
         append(witness, 1, vec![entry(1, "x"), entry(1, "y")]);
-        witness.effect(&Effect::Commit { first: 1, entries: vec![entry(1, "x"), entry(1, "y")] });
+        witness.effect(GROUP, &Effect::Commit { first: 1, entries: vec![entry(1, "x"), entry(1, "y")] });
     }
     lead(&mut b, 2);
     assert_eq!(oracle.violation(), None);
@@ -55,10 +56,10 @@ fn two_leaders_of_a_term_are_seen() {
 fn a_second_vote_is_seen() {
     let (oracle, mut a, _b) = pair();
     let grant = Message { term: 4, body: Body::VoteReply { pre: false, granted: true } };
-    a.sending(B, &grant);
-    a.sending(B, &grant);
+    a.sending(B, GROUP, &grant);
+    a.sending(B, GROUP, &grant);
     assert_eq!(broken(&oracle), None);
-    a.sending(NodeId(3), &grant);
+    a.sending(NodeId(3), GROUP, &grant);
     assert_eq!(broken(&oracle), Some("one vote a term"));
 }
 
@@ -66,10 +67,10 @@ fn a_second_vote_is_seen() {
 fn a_vote_beside_its_own_candidacy_is_seen() {
     let (oracle, mut a, _b) = pair();
     let vote = |pre| Body::Vote { pre, last_index: 0, last_term: 0, transfer: false };
-    a.sending(B, &Message { term: 4, body: vote(true) });
-    a.sending(B, &Message { term: 4, body: Body::VoteReply { pre: false, granted: true } });
+    a.sending(B, GROUP, &Message { term: 4, body: vote(true) });
+    a.sending(B, GROUP, &Message { term: 4, body: Body::VoteReply { pre: false, granted: true } });
     assert_eq!(broken(&oracle), None, "a pre-vote is no candidacy");
-    a.sending(B, &Message { term: 4, body: vote(false) });
+    a.sending(B, GROUP, &Message { term: 4, body: vote(false) });
     assert_eq!(broken(&oracle), Some("one vote a term"));
 }
 
@@ -78,8 +79,8 @@ fn a_forgotten_promise_is_seen() {
     let matched = |index| Body::AppendReply { result: AppendResult::Matched(index), round: 0 };
     let start = |term, count| {
         let (oracle, mut a, _b) = pair();
-        a.sending(B, &Message { term: 4, body: matched(9) });
-        a.sending(B, &Message { term: 5, body: matched(2) });
+        a.sending(B, GROUP, &Message { term: 4, body: matched(9) });
+        a.sending(B, GROUP, &Message { term: 5, body: matched(2) });
         let entries = vec![entry(1, "x"); count];
         let recovered = Recovered { term, entries, ..Recovered::default() };
         (oracle.witness(A, &recovered), oracle)
@@ -110,7 +111,7 @@ fn an_incomplete_leader_is_seen() {
     let (oracle, mut a, mut b) = pair();
     lead(&mut a, 1);
     append(&mut a, 1, vec![entry(1, "x")]);
-    a.effect(&Effect::Commit { first: 1, entries: vec![entry(1, "x")] });
+    a.effect(GROUP, &Effect::Commit { first: 1, entries: vec![entry(1, "x")] });
     lead(&mut b, 2);
     oracle.lock().complete(B, 0, |index| (index == 1).then_some(1));
     assert_eq!(broken(&oracle), None);
@@ -122,8 +123,8 @@ fn an_incomplete_leader_is_seen() {
 #[test]
 fn different_commits_are_seen() {
     let (oracle, mut a, mut b) = pair();
-    a.effect(&Effect::Commit { first: 1, entries: vec![entry(1, "x")] });
-    b.effect(&Effect::Commit { first: 1, entries: vec![entry(2, "x")] });
+    a.effect(GROUP, &Effect::Commit { first: 1, entries: vec![entry(1, "x")] });
+    b.effect(GROUP, &Effect::Commit { first: 1, entries: vec![entry(2, "x")] });
     assert_eq!(broken(&oracle), Some("state-machine safety"));
 }
 
@@ -131,7 +132,7 @@ fn different_commits_are_seen() {
 fn an_overwritten_commit_is_seen() {
     let (oracle, mut a, _b) = pair();
     append(&mut a, 1, vec![entry(1, "x")]);
-    a.effect(&Effect::Commit { first: 1, entries: vec![entry(1, "x")] });
+    a.effect(GROUP, &Effect::Commit { first: 1, entries: vec![entry(1, "x")] });
     append(&mut a, 1, vec![entry(2, "y")]);
     assert_eq!(broken(&oracle), Some("committed entries stay"));
 }
@@ -140,11 +141,11 @@ fn an_overwritten_commit_is_seen() {
 #[test]
 fn an_entry_displaced_before_it_was_written_is_no_violation() {
     let (oracle, mut a, _b) = pair();
-    a.effect(&Effect::Commit { first: 1, entries: vec![entry(2, "y")] });
+    a.effect(GROUP, &Effect::Commit { first: 1, entries: vec![entry(2, "y")] });
     let append = |term, command| Record::Append { first: 1, entries: vec![entry(term, command)] };
-    a.persisting(&[append(1, "x"), append(2, "y")]);
+    a.persisting(GROUP, &[append(1, "x"), append(2, "y")]);
     assert_eq!(oracle.violation(), None);
-    a.persisting(&[append(2, "y"), append(3, "x")]);
+    a.persisting(GROUP, &[append(2, "y"), append(3, "x")]);
     assert_eq!(broken(&oracle), Some("committed entries stay"));
 }
 
@@ -152,7 +153,7 @@ fn an_entry_displaced_before_it_was_written_is_no_violation() {
 fn a_committed_entry_cut_off_is_seen() {
     let (oracle, mut a, _b) = pair();
     append(&mut a, 1, vec![entry(1, "x"), entry(1, "y")]);
-    a.effect(&Effect::Commit { first: 1, entries: vec![entry(1, "x"), entry(1, "y")] });
+    a.effect(GROUP, &Effect::Commit { first: 1, entries: vec![entry(1, "x"), entry(1, "y")] });
     append(&mut a, 1, vec![entry(1, "x")]);
     assert_eq!(broken(&oracle), Some("committed entries stay"));
 }
@@ -160,9 +161,9 @@ fn a_committed_entry_cut_off_is_seen() {
 #[test]
 fn a_skipped_commit_and_a_term_going_back_are_seen() {
     let (oracle, mut a, _b) = pair();
-    a.effect(&Effect::Commit { first: 2, entries: vec![entry(1, "x")] });
+    a.effect(GROUP, &Effect::Commit { first: 2, entries: vec![entry(1, "x")] });
     assert_eq!(broken(&oracle), Some("commits in order"));
     let (oracle, mut a, _b) = pair();
-    a.persisting(&[Record::HardState { term: 5, vote: None }, Record::HardState { term: 4, vote: None }]);
+    a.persisting(GROUP, &[Record::HardState { term: 5, vote: None }, Record::HardState { term: 4, vote: None }]);
     assert_eq!(broken(&oracle), Some("terms never go back"));
 }

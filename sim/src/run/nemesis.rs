@@ -156,7 +156,8 @@ impl Nemesis {
                 for &server in &self.cluster.nodes {
                     self.orders += 1;
                     let body = RequestBody::Transfer { to: node };
-                    self.operator.send(Addr::Node(server), Packet::Request(Request { id: self.orders, body }));
+                    self.operator
+                        .send(Addr::Node(server), Packet::Request(Request { id: self.orders, forwarded: false, body }));
                 }
                 world.ledger().affected(entry, Effect::LeadersAsked, 1);
             }

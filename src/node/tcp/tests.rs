@@ -46,11 +46,11 @@ fn client(server: &TcpTransport) -> TcpClientTransport {
 }
 
 fn request(id: u64) -> Packet {
-    Packet::Request(Request { id, body: RequestBody::Status })
+    Packet::Request(Request { id, forwarded: false, body: RequestBody::Status })
 }
 
 fn peer_packet(term: u64) -> Packet {
-    Packet::Peer(vec![(GroupId(1), Message { term, body: Body::TimeoutNow })])
+    Packet::Peer { raft: vec![(GroupId(1), Message { term, body: Body::TimeoutNow })], ap: Vec::new() }
 }
 
 async fn next(transport: &mut impl Transport) -> (Addr, Packet) {
@@ -256,7 +256,8 @@ async fn the_inbox_pushes_back_instead_of_growing() {
     let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
     Hello { node: None, cluster: None }.write(&mut stream).await.expect("written");
     let key = Bytes::from(vec![7; 1 << 20]);
-    let frame = frame::encode(&Packet::Request(Request { id: 1, body: RequestBody::Get { key } })).expect("fits");
+    let frame = frame::encode(&Packet::Request(Request { id: 1, forwarded: false, body: RequestBody::Get { key } }))
+        .expect("fits");
     // Nobody takes anything out: before long, nothing more goes in.
     let mut sent = 0;
     while timeout(Duration::from_millis(300), stream.write_all(&frame)).await.is_ok() {

@@ -64,7 +64,7 @@ where
 }
 
 fn packet(id: u64) -> Packet {
-    Packet::Request(Request { id, body: RequestBody::Status })
+    Packet::Request(Request { id, forwarded: false, body: RequestBody::Status })
 }
 
 fn number(packet: &Packet) -> u64 {
