@@ -154,6 +154,18 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The text of `name`, which must be given and may have spaces.
+    pub fn text(&mut self, name: &'static str) -> Result<String, Problem> {
+        self.known.push(name);
+        match self.fields.iter_mut().find(|f| f.name == name) {
+            Some(field) => {
+                field.taken = true;
+                Ok(field.value.clone())
+            }
+            None => Err(self.source.problem(self.start, format!("{} lacks `{name}`, expected a text", self.place))),
+        }
+    }
+
     /// Whether `name` is given.
     pub fn has(&self, name: &str) -> bool {
         self.fields.iter().any(|f| f.name == name)
