@@ -1,7 +1,8 @@
 //! Made-up runs for the tests of this module. Nothing here was measured.
 
-use super::record::{Availability, FaultTally, Mode, Ops, Outcome, RunRecord, Share, TraceHash, Verdict};
+use super::record::{Availability, FaultTally, Mode, Ops, Outcome, RunRecord, Share, Staleness, TraceHash, Verdict};
 use super::{Commit, Histogram, Report, RunInfo, ScenarioInfo};
+use std::collections::BTreeMap;
 
 /// A run that passed, its figures derived from the seed.
 pub fn run(scenario: &str, seed: u64) -> RunRecord {
@@ -28,6 +29,16 @@ pub fn run(scenario: &str, seed: u64) -> RunRecord {
             events: 120_000,
             messages: 40_000,
             bytes: 9_000_000,
+            linearizable: None,
+            stale: Share::default(),
+            staleness: Staleness::default(),
+            conflicts: Share::default(),
+            acknowledged: 0,
+            lost: 0,
+            lost_to_policy: 0,
+            heal_ms: None,
+            sessions: BTreeMap::new(),
+            ap: None,
         },
         wall_ns: 19_000_000 + seed * 100_000,
     }

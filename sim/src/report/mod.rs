@@ -36,6 +36,8 @@ pub use folder::{Report, RunInfo, ScenarioInfo, write_folder};
 pub use histogram::Histogram;
 pub use origin::{Commit, commit, toolchain};
 pub use progress::Progress;
-pub use record::{Availability, FaultTally, Mode, Ops, Outcome, RunRecord, Share, TraceHash, Verdict};
+pub use record::{
+    ApCounts, Availability, FaultTally, GUARANTEES, Mode, Ops, Outcome, RunRecord, Share, Staleness, TraceHash, Verdict,
+};
 pub use summary::{Group, ModeSummary, Summary};
 pub use table::{Style, markdown, table};

@@ -16,7 +16,7 @@ mod wreck;
 
 use crate::oracle::{Oracle, Violation};
 use crate::plan::{Call, Plan, What};
-use crate::report::{Mode, Outcome, RunRecord, TraceHash};
+use crate::report::{Mode, Outcome, RunRecord, Share, Staleness, TraceHash};
 use crate::world::clock::ClockSettings;
 use crate::world::ledger::{self, Ledger};
 use crate::world::runtime::World;
@@ -163,6 +163,16 @@ fn finish(plan: &Plan, mutant: Option<Bug>, traces: &Traces, violation: Option<V
         events: traces.trace.events(),
         messages: ending.messages,
         bytes: ending.bytes,
+        linearizable: None,
+        stale: Share::default(),
+        staleness: Staleness::default(),
+        conflicts: Share::default(),
+        acknowledged: 0,
+        lost: 0,
+        lost_to_policy: 0,
+        heal_ms: None,
+        sessions: BTreeMap::new(),
+        ap: None,
     };
     let wall_ns = nanos(start.elapsed());
     Finished { record: RunRecord { outcome, wall_ns }, history, ledger, refusals }
