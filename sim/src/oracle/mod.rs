@@ -19,8 +19,9 @@
 
 mod replicas;
 
-pub use replicas::{Counts, Replica};
+pub use replicas::Replica;
 
+use crate::report::ApCounts;
 use replicas::Replicas;
 use seaworthy::dynamo::{self, Dynamo};
 use seaworthy::kv::Kv;
@@ -212,7 +213,7 @@ impl Oracle {
 
     /// What the quorums' side told of itself.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> ApCounts {
         self.lock().replicas.counts
     }
 
@@ -294,7 +295,7 @@ impl Observer for Witness {
 
     fn ap_effect(&mut self, effect: &dynamo::Effect) {
         if let dynamo::Effect::Note(note) = effect {
-            self.oracle.lock().replicas.counts.note(note);
+            replicas::count(&mut self.oracle.lock().replicas.counts, note);
         }
     }
 

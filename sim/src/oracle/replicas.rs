@@ -7,6 +7,7 @@
 //! node's last turn is looked at.
 
 use super::Violation;
+use crate::report::ApCounts;
 use im::OrdMap;
 use im::ordmap::DiffItem;
 use seaworthy::dynamo::clock::Dot;
@@ -44,31 +45,17 @@ impl Replica {
     }
 }
 
-/// What the nodes told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[allow(missing_docs, reason = "as the notes they count")]
-pub struct Counts {
-    pub hints_stored: u64,
-    pub hints_handed_over: u64,
-    pub hints_refused: u64,
-    pub hints_expired: u64,
-    pub repairs: u64,
-    pub collected: u64,
-    pub pruned: u64,
-}
-
-impl Counts {
-    pub(super) fn note(&mut self, note: &Note) {
-        match note {
-            Note::HintStored { .. } => self.hints_stored += 1,
-            Note::HintHandedOver { .. } => self.hints_handed_over += 1,
-            Note::HintRefused { .. } => self.hints_refused += 1,
-            Note::HintExpired { .. } => self.hints_expired += 1,
-            Note::Repaired { .. } => self.repairs += 1,
-            Note::Collected { .. } => self.collected += 1,
-            Note::Pruned { entries, .. } => self.pruned += u64::from(*entries),
-            Note::Full { .. } => {}
-        }
+/// Counts what a node told.
+pub(super) fn count(counts: &mut ApCounts, note: &Note) {
+    match note {
+        Note::HintStored { .. } => counts.hints_stored += 1,
+        Note::HintHandedOver { .. } => counts.handed_over += 1,
+        Note::HintRefused { .. } => counts.hints_refused += 1,
+        Note::HintExpired { .. } => counts.hints_expired += 1,
+        Note::Repaired { .. } => counts.repairs += 1,
+        Note::Collected { .. } => counts.collected += 1,
+        Note::Pruned { entries, .. } => counts.pruned += u64::from(*entries),
+        Note::Full { .. } => {}
     }
 }
 
@@ -76,7 +63,7 @@ impl Counts {
 #[derive(Debug, Default)]
 pub(super) struct Replicas {
     pub(super) held: BTreeMap<NodeId, Replica>,
-    pub(super) counts: Counts,
+    pub(super) counts: ApCounts,
     pub(super) violation: Option<Violation>,
     pub(super) checks: u64,
     /// Whose each dot is that has left its maker, and who was first seen with it.

@@ -1,9 +1,12 @@
 //! The cluster under test: nodes booted on the simulated world exactly as a server boots, with the oracle looking on.
+//!
+//! Under quorums all keys are in the default bucket, with the plan's policy; under Raft likewise.
 
 use super::wreck::Wreck;
 use super::{EPOCH, Traces, lock, nodes};
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Replica};
 use crate::plan::Plan;
+use crate::report::Mode;
 use crate::scenario::Link;
 use crate::world::Latency;
 use crate::world::clock::ClockSettings;
@@ -12,9 +15,11 @@ use crate::world::net::{LinkSettings, NetSettings};
 use crate::world::runtime::{NodeEnv, World, WorldSettings};
 use seaworthy::mutant::{Bug, Mutant};
 use seaworthy::node::{Driver, GROUP, NodeConfig};
+use seaworthy::placement::{Buckets, Layout, Member};
 use seaworthy::raft;
 use seaworthy::storage::{Store, StoreConfig};
-use seaworthy::types::{NodeId, Rng};
+use seaworthy::types::{self, NodeId, Rng};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,11 +32,13 @@ pub(super) struct Cluster {
     pub(super) world: Arc<World>,
     pub(super) nodes: Vec<NodeId>,
     pub(super) oracle: Oracle,
+    pub(super) layout: Arc<Layout>,
+    pub(super) replicas_of_a_key: usize,
 }
 
 impl Cluster {
     /// Makes the world and boots every node.
-    pub(super) fn start(plan: &Plan, mutant: Option<Bug>, traces: &Traces) -> Cluster {
+    pub(super) fn start(plan: &Plan, (mode, mutant): (Mode, Option<Bug>), traces: &Traces) -> Cluster {
         let links = link_settings(&plan.network);
         let settings = WorldSettings {
             seed: plan.seed,
@@ -50,6 +57,7 @@ impl Cluster {
         };
         let world = World::new(settings, traces.trace.clone(), traces.ledger.clone());
         let nodes = nodes(plan);
+        let layout = Arc::new(layout(plan, mode));
         for &id in &nodes {
             let mut rng = Rng::new(plan.seed, &format!("clock {id}"));
             let clock = ClockSettings { start: rng.below(1_000_000_000_000), epoch: EPOCH, drift_ppm: 0 };
@@ -68,35 +76,61 @@ impl Cluster {
             let boot = Arc::new(boot);
             world.add_node(id, clock, move |env| Box::pin(boot.clone().run(env)));
         }
-        Cluster { world, nodes, oracle: traces.oracle.clone() }
+        let replicas_of_a_key = plan.bucket.n as usize;
+        Cluster { world, nodes, oracle: traces.oracle.clone(), layout, replicas_of_a_key }
     }
 
-    /// Who was elected last, whether or not that is still so.
+    /// Who was elected last, whether or not that is still so; with several groups in most of them.
     pub(super) fn leader(&self) -> Option<NodeId> {
         self.oracle.leader()
     }
 
-    /// Waits until every live server has applied the same entries; what differs if `patience` ends before.
-    pub(super) async fn converge(&self, patience: Duration) -> Option<String> {
+    /// Waits until every live server holds the same as the others that are to; what differs if `patience` ends before.
+    pub(super) async fn converge(&self, mode: Mode, patience: Duration) -> Option<String> {
         let end = self.world.now() + super::nanos(patience);
         loop {
-            let applied: Vec<(NodeId, u64)> = self
-                .nodes
-                .iter()
-                .filter(|id| self.world.is_alive(**id))
-                .map(|id| (*id, self.oracle.applied(*id)))
-                .collect();
-            let last = self.oracle.last_committed();
-            if applied.iter().all(|(_, index)| *index == last) {
-                return None;
-            }
-            if self.world.now() >= end {
-                let told: Vec<String> = applied.iter().map(|(id, index)| format!("{id} up to {index}")).collect();
-                return Some(format!("{last} entries are committed, but {} are applied", told.join(", ")));
+            let differs = match mode {
+                Mode::Cp => self.logs_differ(),
+                Mode::Ap => self.replicas_differ(),
+            };
+            if differs.is_none() || self.world.now() >= end {
+                return differs;
             }
             self.world.sleep_until(self.world.now() + 50_000_000).await;
         }
     }
+
+    /// A group whose live members have not all applied what is committed, if there is one.
+    fn logs_differ(&self) -> Option<String> {
+        let committed = self.oracle.committed();
+        committed.iter().find_map(|(group, last)| {
+            let applied: Vec<(NodeId, u64)> =
+                self.members(*group).map(|id| (id, self.oracle.applied(*group, id))).collect();
+            let behind = applied.iter().any(|(_, index)| index != last);
+            let told = || applied.iter().map(|(id, index)| format!("{id} up to {index}")).collect::<Vec<_>>().join(", ");
+            behind.then(|| {
+                let of = if committed.len() > 1 { format!(" of group {}", group.0) } else { String::new() };
+                format!("{last} entries{of} are committed, but {} are applied", told())
+            })
+        })
+    }
+}
+
+/// Who keeps what, in a run of `plan`.
+pub(super) fn layout(plan: &Plan, mode: Mode) -> Layout {
+    let crate::scenario::Cluster { nodes, groups, voters, regions, zones, .. } = plan.cluster;
+    let place = |n: u32| Member {
+        id: NodeId(n + 1),
+        capacity: 1,
+        region: format!("r{}", n % regions + 1),
+        zone: format!("r{}z{}", n % regions + 1, n / regions % zones + 1),
+    };
+    let default = match mode {
+        Mode::Cp => types::Mode::Cp,
+        Mode::Ap => types::Mode::Ap(plan.bucket.policy()),
+    };
+    let buckets = Buckets { default, named: BTreeMap::new() };
+    Layout::new((0..nodes).map(place).collect(), buckets, groups, voters.unwrap_or(nodes))
 }
 
 /// What a node's process is made of, each time it starts.
@@ -123,7 +157,7 @@ impl Boot {
         let (host, mut recovered) = env.open(|disk| Store::open(disk, self.store))?;
         env.disk_idle().await;
         let recovered = recovered.remove(&GROUP).unwrap_or_default();
-        let witness = self.oracle.witness(env.id, &recovered);
+        let witness = self.oracle.witness(env.id, [(GROUP, &recovered)], Replica::default());
         let rng = Rng::new(self.seed, &format!("raft {} {}", env.id, env.restarts));
         Driver::run(self.config.clone(), recovered, (env.transport, env.clock, host), witness, rng).await
     }
