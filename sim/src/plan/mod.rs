@@ -210,6 +210,13 @@ impl Plan {
         self.events.iter().filter(|e| matches!(e.what, What::Op { .. })).count() as u64
     }
 
+    /// Whether whom its faults meet is left to the run.
+    #[must_use]
+    pub fn aims_at_leaders(&self) -> bool {
+        let open = |target: &Target| matches!(target, Target::Leader(_) | Target::Follower(_));
+        self.events.iter().any(|event| matches!(&event.what, What::Begin { fault, .. } if open(&fault.target)))
+    }
+
     /// What the plan is, without its events, as JSON.
     #[must_use]
     pub fn facts(&self) -> Json {

@@ -14,6 +14,7 @@
 
 mod cluster;
 mod ends;
+mod findings;
 mod nemesis;
 mod quorums;
 mod verdict;
@@ -25,6 +26,7 @@ pub use nemesis::Met;
 use crate::oracle::{Oracle, Replica, Violation};
 use crate::plan::{Call, How, Plan, What};
 use crate::report::{Mode, Outcome, RunRecord, TraceHash};
+use crate::scenario::Suits;
 use crate::world::clock::ClockSettings;
 use crate::world::ledger::{self, Ledger};
 use crate::world::runtime::World;
@@ -87,6 +89,15 @@ pub struct Finished {
     pub ledger: Vec<ledger::Entry>,
     /// Nodes that stopped over their storage, and why.
     pub refusals: Vec<(NodeId, String)>,
+}
+
+/// Whom the faults of a plan that suits both databases meet under Raft, so that they meet the same under quorums.
+#[must_use]
+pub fn met_under_raft(plan: &Arc<Plan>) -> Met {
+    match plan.bucket.mode == Suits::Both && plan.aims_at_leaders() {
+        true => run(plan, Options::default()).met,
+        false => Met::new(),
+    }
 }
 
 /// Who keeps which key in a run of `plan`.
@@ -287,15 +298,15 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Bug>), traces: Tr
 
 /// Every key that clients ask for: those that are drawn in the order of their numbers, then those of the script.
 fn keys(plan: &Plan) -> Vec<String> {
-    let drawn = if plan.workload.rate > 0 || plan.workload.think.is_some() { plan.workload.keys } else { 0 };
-    let mut keys: Vec<String> = (1..=drawn).map(|number| format!("k{number}")).collect();
+    let draws = plan.workload.rate > 0 || plan.workload.think.is_some();
+    let mut keys: Vec<String> = (1..=plan.workload.keys).filter(|_| draws).map(|number| format!("k{number}")).collect();
+    let drawn: BTreeSet<String> = keys.iter().cloned().collect();
     let asked = plan.events.iter().filter_map(|event| match &event.what {
         What::Op { call: Call::Get { key } | Call::Put { key, .. } | Call::Delete { key, .. }, .. } => Some(key),
         What::Begin { .. } | What::End(_) => None,
     });
-    let others: BTreeSet<&String> = asked.filter(|key| !key.starts_with('k') || !keys.contains(key)).collect();
-    let others: Vec<String> = others.into_iter().cloned().collect();
-    keys.extend(others);
+    let others: BTreeSet<&String> = asked.filter(|key| !drawn.contains(*key)).collect();
+    keys.extend(others.into_iter().cloned());
     keys
 }
 
@@ -322,7 +333,7 @@ fn patron(
 }
 
 /// When simulated time begins, on every wall clock: 2026-01-01 00:00:00 UTC.
-const EPOCH: u64 = 1_767_225_600_000_000_000;
+pub const EPOCH: u64 = 1_767_225_600_000_000_000;
 
 fn nodes(plan: &Plan) -> Vec<NodeId> {
     (1..=plan.cluster.nodes).map(NodeId).collect()

@@ -59,6 +59,11 @@ impl Histogram {
         self.0.is_empty()
     }
 
+    /// The buckets that hold any: the largest number of each, and how many it holds.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.0.iter().map(|(&bucket, &count)| (largest(bucket), count))
+    }
+
     /// The largest number of the bucket that so many percent of the numbers do not exceed; 0 if there is none.
     #[must_use]
     pub fn percentile(&self, percent: u64) -> u64 {
