@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::AddAssign;
 
 /// Lower ends, in nanoseconds, of the bands in which [`Level::visible`] counts: 0, 10 ms, 100 ms, 1 s, 10 s.
@@ -209,4 +210,78 @@ impl AddAssign<&Figures> for Figures {
             *self.levels.entry(name.clone()).or_default() += level;
         }
     }
+}
+
+/// A table: one column for each level, and one for all if there are several.
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Figures { keys, operations, acknowledged, unknown, failed, lost_to_policy, keys_not_dumped, .. } = self;
+        write!(f, "{operations} operations on {keys} keys; of those that change something {acknowledged} ")?;
+        writeln!(f, "were acknowledged, {failed} failed, {unknown} are unknown")?;
+        if *keys_not_dumped > 0 {
+            writeln!(
+                f,
+                "{keys_not_dumped} keys were not dumped at the end, so that nothing is known of what was lost"
+            )?;
+        }
+        if *lost_to_policy > 0 {
+            writeln!(f, "{lost_to_policy} acknowledged writes were lost to the policy of the last writer")?;
+        }
+        let all = self.overall();
+        if all.reads == 0 {
+            return Ok(());
+        }
+        let name = |name: &String| if name.is_empty() { "(no level)".to_owned() } else { name.clone() };
+        let mut columns: Vec<(String, &Level)> = self.levels.iter().map(|(level, of)| (name(level), of)).collect();
+        if columns.len() > 1 {
+            columns.push(("all".to_owned(), &all));
+        }
+        let row = |f: &mut fmt::Formatter<'_>, title: &str, cell: &dyn Fn(&Level) -> String| {
+            write!(f, "{title:<38}")?;
+            for (name, level) in &columns {
+                write!(f, " {:>1$}", cell(level), name.chars().count().max(18))?;
+            }
+            writeln!(f)
+        };
+        write!(f, "{:<38}", "")?;
+        for (name, _) in &columns {
+            write!(f, " {name:>18}")?;
+        }
+        writeln!(f)?;
+        row(f, "reads", &|level| level.reads.to_string())?;
+        row(f, "  of several values", &|level| level.conflicts.to_string())?;
+        row(f, "  of values at most", &|level| level.values_max.to_string())?;
+        for (title, tally) in GUARANTEES {
+            row(f, title, &|level| of(tally(level)))?;
+        }
+        row(f, "stale", &|level| of(level.stale))?;
+        for percent in [50, 99, 100] {
+            row(f, &format!("  versions missed, p{percent}"), &|level| level.versions.percentile(percent).to_string())?;
+        }
+        for percent in [50, 99, 100] {
+            row(f, &format!("  for ms, p{percent}"), &|level| {
+                format!("{:.1}", level.micros.percentile(percent) as f64 / 1e3)
+            })?;
+        }
+        for (band, from) in AGES.iter().enumerate() {
+            let title = format!("missed the latest write after {} ms", from / 1_000_000);
+            row(f, &title, &|level| of(level.visible[band]))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a level says of something.
+type Of = fn(&Level) -> Tally;
+
+/// The guarantees of sessions, as they are told.
+const GUARANTEES: [(&str, Of); 4] = [
+    ("not: read your writes", |level| level.read_your_writes),
+    ("not: monotonic reads", |level| level.monotonic_reads),
+    ("not: monotonic writes", |level| level.monotonic_writes),
+    ("not: writes follow reads", |level| level.writes_follow_reads),
+];
+
+fn of(tally: Tally) -> String {
+    format!("{} of {}", tally.violated, tally.judged)
 }

@@ -8,7 +8,7 @@
 mod counter;
 mod figures;
 mod history;
-
+pub mod jsonl;
 mod reads;
 mod runs;
 mod verdicts;
@@ -63,8 +63,21 @@ pub struct Options {
     pub policy: Policy,
     /// Reads and writes met strict quorums, R + W > N, and no disk was lost: a stale read is a violation.
     pub strict: bool,
-    /// Reads called at this time or later come after the replicas have converged: they must not return what was overwritten.
+    /// At this time the replicas had converged: reads called then or later must not return what had been overwritten before.
     pub final_from: Option<u64>,
+}
+
+impl Options {
+    /// The properties that are judged, in the order of [`PROPERTIES`].
+    pub fn properties(&self) -> impl Iterator<Item = &'static str> {
+        let (counter, strict) = (self.policy == Policy::Counter, self.strict);
+        PROPERTIES.into_iter().filter(move |&property| match property {
+            NONE_LOST | NONE_RESURRECTED | USABLE => !counter,
+            LATEST => strict,
+            COUNTED => counter,
+            _ => true,
+        })
+    }
 }
 
 /// What was found.

@@ -10,8 +10,8 @@
 //! has not lost against one that it has itself overwritten. If nothing is left, a delete may have won, if there is any: clocks may be
 //! wrong, so that the order of calls tells nothing.
 //!
-//! **Resurrected.** What some acknowledged write or delete had overwritten, directly or not, must not be in a dump, nor in a
-//! read after convergence; nor, under strict quorums, in a read called after the acknowledgement; nor, at any time and
+//! **Resurrected.** What some acknowledged write or delete had overwritten, directly or not, must not be in a dump, nor, if
+//! it was overwritten before the replicas converged, in a read after that; nor, under strict quorums, in a read called after the acknowledgement; nor, at any time and
 //! whatever the quorums, beside a value that overwrote it: replicas that merge versions have merged these.
 
 use super::history::{Keyed, NEVER, Part};
@@ -49,12 +49,20 @@ fn lost(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mut Findi
     for &write in &present {
         accounted[write as usize] = true;
     }
+    let mut saw_it: Vec<Option<u32>> = vec![None; keyed.writes.len()];
     // Those who saw a write were called later.
     for number in (0..keyed.writes.len()).rev() {
-        if accounted[number] {
-            for &before in &keyed.writes[number].saw {
-                accounted[before as usize] = true;
-            }
+        let write = &keyed.writes[number];
+        if !accounted[number]
+            && options.policy == Policy::LastWriter
+            && outdone(keyed, &closure[number], &present, NEVER)
+        {
+            accounted[number] = true;
+            findings.figures.lost_to_policy += u64::from(write.acked != NEVER);
+        }
+        for &before in &write.saw {
+            accounted[before as usize] |= accounted[number];
+            saw_it[before as usize] = Some(write.op);
         }
     }
     for number in 0..keyed.writes.len() {
@@ -62,12 +70,8 @@ fn lost(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mut Findi
         if accounted[number] || write.acked == NEVER {
             continue;
         }
-        if options.policy == Policy::LastWriter && outdone(keyed, &closure[number], &present, NEVER) {
-            findings.figures.lost_to_policy += 1;
-            continue;
-        }
-        let saw_it = keyed.writes.iter().find(|later| later.saw.iter().any(|&saw| saw as usize == number));
-        let involved: Vec<u32> = [Some(write.op), saw_it.map(|later| later.op)].into_iter().flatten().collect();
+        let saw_it = saw_it[number];
+        let involved: Vec<u32> = [Some(write.op), saw_it].into_iter().flatten().collect();
         findings.violated(NONE_LOST, keyed.name, &involved, || {
             let replicas: Vec<&str> = (0..keyed.dumped.len()).map(|at| keyed.dump(at).replica.as_str()).collect();
             let replicas = replicas.join(", ");
@@ -75,7 +79,7 @@ fn lost(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mut Findi
             let why = match saw_it {
                 None => "nobody wrote over it or deleted it".to_owned(),
                 Some(later) => {
-                    format!("it was seen by {}, of which there is no trace either", words::op(keyed.op(later.op)))
+                    format!("it was seen by {}, of which there is no trace either", words::op(keyed.op(later)))
                 }
             };
             format!(
@@ -119,9 +123,9 @@ fn resurrected(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mu
     }
     for shown in &keyed.shown {
         let op = keyed.op(shown.op);
-        let settled = options.final_from.is_some_and(|from| op.called >= from);
-        let strict = options.strict && op.call == Call::Get;
-        let by = if settled || strict { op.called } else { 0 };
+        let settled = options.final_from.filter(|&from| op.called >= from).unwrap_or(0);
+        let strict = if options.strict && op.call == Call::Get { op.called } else { 0 };
+        let by = settled.max(strict);
         let back = shown.writes.iter().find_map(|&write| Some((write, dead(write, by)?)));
         if let Some((write, overwriter)) = back.or_else(|| beside(&shown.writes, closure)) {
             let involved = [&[shown.op][..], &ops(write, overwriter)].concat();
