@@ -9,6 +9,8 @@ pub mod context;
 pub mod merge;
 mod message;
 pub mod siblings;
+#[allow(dead_code, reason = "the coordinator will use it")]
+mod store;
 
 pub use message::*;
 
