@@ -68,6 +68,11 @@ impl Store {
         None
     }
 
+    /// What must be durable before anything held of the key is told; `None`: it is.
+    pub(super) fn unsure(&self, _key: &[u8]) -> Option<Ticket> {
+        self.unsure
+    }
+
     /// What the date is.
     pub(super) fn date(&mut self, wall: Wall) {
         self.wall = wall;
