@@ -1,1 +1,14 @@
+//! Tests of the whole core as several nodes in one process: golden conversations and random storms.
 
+mod cluster;
+mod random;
+mod script;
+mod transcript;
+
+use super::*;
+use crate::mutant::Mutant;
+use crate::types::Bytes;
+
+fn id(n: u32) -> NodeId {
+    NodeId(n)
+}
