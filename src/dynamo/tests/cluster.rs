@@ -1,6 +1,8 @@
 //! Several nodes in one process: the least a driver must do, with network, disks, clocks and failure detector in the test's
 //! hands.
 
+use super::super::siblings::Siblings;
+use super::oracle::Oracle;
 use super::*;
 use crate::placement::Buckets;
 use crate::protocol::Ticket;
@@ -25,7 +27,7 @@ pub struct Server {
     pub up: bool,
     config: Config,
     out: Outbox<Dynamo>,
-    disk: Vec<Record>,
+    disk: Recovered,
     /// Written and not yet durable.
     writes: VecDeque<(Ticket, Vec<Record>)>,
     durable: Ticket,
@@ -47,6 +49,9 @@ pub struct Cluster {
     /// What each request was answered; none is answered twice.
     pub replies: BTreeMap<RequestId, ClientReply>,
     pub notes: Vec<(NodeId, Note)>,
+    pub oracle: Oracle,
+    /// Requests under way.
+    asked: BTreeMap<RequestId, ClientRequest>,
     /// What keys are called in the transcript.
     pub names: BTreeMap<Key, String>,
     seed: u64,
@@ -66,6 +71,8 @@ impl Cluster {
             transcript: None,
             replies: BTreeMap::new(),
             notes: Vec::new(),
+            oracle: Oracle::default(),
+            asked: BTreeMap::new(),
             names: BTreeMap::new(),
             seed,
             next_request: 1,
@@ -79,7 +86,7 @@ impl Cluster {
                 up: true,
                 config,
                 out: Outbox::default(),
-                disk: Vec::new(),
+                disk: Recovered::default(),
                 writes: VecDeque::new(),
                 durable: Ticket(0),
                 held: Vec::new(),
@@ -149,6 +156,9 @@ impl Cluster {
             }
             match effect {
                 Effect::Reply { id: request, reply } => {
+                    if let Some(of) = self.asked.remove(&request) {
+                        self.oracle.told(request, &of, &reply);
+                    }
                     let twice = self.replies.insert(request, reply);
                     assert!(twice.is_none(), "request {request} was answered twice");
                 }
@@ -175,7 +185,11 @@ impl Cluster {
     pub fn sync(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();
         let Some(&(ticket, _)) = node.writes.back() else { return };
-        node.disk.extend(std::mem::take(&mut node.writes).into_iter().flat_map(|(_, records)| records));
+        let written = std::mem::take(&mut node.writes).into_iter().flat_map(|(_, records)| records);
+        for record in written {
+            self.oracle.writes(&record, &node.disk);
+            replay(&mut node.disk, record);
+        }
         node.durable = ticket;
         for (_, packet) in node.held.extract_if(.., |(t, _)| *t <= ticket) {
             self.net.push(packet);
@@ -194,6 +208,8 @@ impl Cluster {
             let line = transcript::request(&request, &self.names);
             self.note(&format!("c{number} → {to} {line}"));
         }
+        self.oracle.asked(number, &request);
+        self.asked.insert(number, request.clone());
         self.step(to, Input::Request(Request::Client { id: number, request }));
         number
     }
@@ -213,7 +229,10 @@ impl Cluster {
         self.note(&format!("{id} crashes"));
         let node = self.nodes.get_mut(&id).unwrap();
         let written = std::mem::take(&mut node.writes).into_iter().flat_map(|(_, records)| records);
-        node.disk.extend(written.take(lucky));
+        for record in written.take(lucky) {
+            self.oracle.writes(&record, &node.disk);
+            replay(&mut node.disk, record);
+        }
         node.held.clear();
         node.up = false;
     }
@@ -222,10 +241,7 @@ impl Cluster {
     pub fn restart(&mut self, id: NodeId) {
         self.note(&format!("{id} restarts"));
         let node = self.nodes.get_mut(&id).unwrap();
-        let mut recovered = Recovered::default();
-        for record in &node.disk {
-            replay(&mut recovered, record.clone());
-        }
+        let recovered = node.disk.clone();
         node.config.life += 1;
         let config = node.config.clone();
         let dynamo = self.start(&config, recovered);
@@ -285,8 +301,6 @@ impl Cluster {
         self.nodes[&id].dynamo.store.holds(key).map(|entry| entry.siblings.clone()).unwrap_or_default()
     }
 }
-
-use super::super::siblings::Siblings;
 
 fn replay(recovered: &mut Recovered, record: Record) {
     match record {

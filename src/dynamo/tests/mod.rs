@@ -1,6 +1,7 @@
 //! Tests of the whole core as several nodes in one process: golden conversations and random storms.
 
 mod cluster;
+mod oracle;
 mod random;
 mod script;
 mod transcript;
