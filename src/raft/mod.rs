@@ -240,7 +240,7 @@ impl Raft {
                 // A pre-vote talks about a term that nobody is in yet (thesis §9.6).
                 Body::Vote { pre: true, .. } | Body::VoteReply { pre: true, granted: true } => {}
                 Body::Append { .. } | Body::Quiesce { .. } | Body::Snapshot { .. } => {
-                    self.become_follower(term, Some(from), out)
+                    self.become_follower(term, Some(from), out);
                 }
                 _ => self.become_follower(term, None, out),
             }
