@@ -9,8 +9,10 @@ pub mod context;
 pub mod merge;
 mod message;
 pub mod siblings;
+mod stand_in;
 
 pub use message::*;
+pub use stand_in::*;
 
 use crate::placement::Layout;
 use crate::protocol::{Input, Outbox, Protocol};
