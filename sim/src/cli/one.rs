@@ -149,7 +149,7 @@ pub(super) fn save(dir: &Path, finished: &Finished) -> Result<(), String> {
     write(dir, "history.edn", &export)?;
     if let Some(observed) = &finished.observed {
         let mut lines = Vec::new();
-        //TMP replicas::jsonl::write(observed, &mut lines).map_err(|e| e.to_string())?;
+        replicas::jsonl::write(observed, &mut lines).map_err(|e| e.to_string())?;
         write(dir, "observed.jsonl", &lines)?;
     }
     let ledger: String = finished.ledger.iter().map(|e| serde_json::to_string(e).unwrap_or_default() + "\n").collect();

@@ -12,7 +12,7 @@ use im::OrdMap;
 use im::ordmap::DiffItem;
 use seaworthy::dynamo::clock::Dot;
 use seaworthy::dynamo::siblings::WriteId;
-use seaworthy::dynamo::{Entry, Hint, Holding, Note};
+use seaworthy::dynamo::{Entry, Hint, Holding, Note, Recovered};
 use seaworthy::placement::Layout;
 use seaworthy::types::{Key, NodeId};
 use std::collections::BTreeMap;
@@ -27,6 +27,12 @@ pub struct Replica {
 }
 
 impl Replica {
+    /// What a disk held, but for what is in a snapshot file.
+    #[must_use]
+    pub fn of(recovered: &Recovered) -> Replica {
+        Replica { keys: recovered.keys.clone(), hints: recovered.hints.clone() }
+    }
+
     /// What it holds of `key`, and how that came there.
     #[must_use]
     pub fn holdings(&self, node: NodeId, key: &Key, n: usize, layout: &Layout) -> Vec<Holding> {

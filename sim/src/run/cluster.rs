@@ -13,8 +13,9 @@ use crate::world::clock::ClockSettings;
 use crate::world::disk::DiskSettings;
 use crate::world::net::{LinkSettings, NetSettings};
 use crate::world::runtime::{NodeEnv, World, WorldSettings};
+use seaworthy::dynamo;
 use seaworthy::mutant::{Bug, Mutant};
-use seaworthy::node::{Driver, GROUP, NodeConfig};
+use seaworthy::node::{Driver, NodeConfig};
 use seaworthy::placement::{Buckets, Layout, Member};
 use seaworthy::raft;
 use seaworthy::storage::{Store, StoreConfig};
@@ -62,7 +63,7 @@ impl Cluster {
             let mut rng = Rng::new(plan.seed, &format!("clock {id}"));
             let clock = ClockSettings { start: rng.below(1_000_000_000_000), epoch: EPOCH, drift_ppm: 0 };
             let boot = Boot {
-                config: node_config(plan, id, mutant),
+                config: node_config(plan, id, layout.clone(), mutant),
                 store: StoreConfig {
                     segment_bytes: plan.cluster.segment_bytes,
                     mutant: planted(mutant),
@@ -154,16 +155,19 @@ impl Boot {
     }
 
     async fn serve(&self, env: NodeEnv) -> Result<Infallible, seaworthy::storage::StorageError> {
-        let (host, mut recovered) = env.open(|disk| Store::open(disk, self.store))?;
+        let (host, recovery) = env.open(|disk| Store::open(disk, self.store))?;
         env.disk_idle().await;
-        let recovered = recovered.remove(&GROUP).unwrap_or_default();
-        let witness = self.oracle.witness(env.id, [(GROUP, &recovered)], Replica::default());
+        let fresh = raft::Recovered::default();
+        let layout = &self.config.layout;
+        let hosted = layout.all_groups().filter(|group| layout.voters_of(*group).contains(&env.id));
+        let groups = hosted.map(|group| (group, recovery.groups.get(&group).unwrap_or(&fresh)));
+        let witness = self.oracle.witness(env.id, groups, Replica::of(&recovery.ap));
         let rng = Rng::new(self.seed, &format!("raft {} {}", env.id, env.restarts));
-        Driver::run(self.config.clone(), recovered, (env.transport, env.clock, host), witness, rng).await
+        Driver::run(self.config.clone(), recovery, (env.transport, env.clock, host), witness, rng).await
     }
 }
 
-fn node_config(plan: &Plan, id: NodeId, mutant: Option<Bug>) -> NodeConfig {
+fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Bug>) -> NodeConfig {
     let cluster = &plan.cluster;
     let raft = raft::Config {
         election_timeout: cluster.election_timeout,
@@ -176,7 +180,18 @@ fn node_config(plan: &Plan, id: NodeId, mutant: Option<Bug>) -> NodeConfig {
         mutant: planted(mutant),
         ..raft::Config::new(id, nodes(plan))
     };
-    NodeConfig { snapshot_entries: cluster.snapshot_entries, ..NodeConfig::new(raft) }
+    let ap = dynamo::Config {
+        hint_after: cluster.hint_after,
+        hedge_after: cluster.hedge_after,
+        repair_permille: cluster.repair_permille,
+        max_siblings: cluster.max_siblings as usize,
+        hint_bytes: usize::try_from(cluster.hint_bytes).unwrap_or(usize::MAX),
+        hint_age: cluster.hint_age,
+        housekeeping: cluster.housekeeping,
+        mutant: planted(mutant),
+        ..dynamo::Config::new(id, 0)
+    };
+    NodeConfig { ap, snapshot_entries: cluster.snapshot_entries, ..NodeConfig::new(raft, layout) }
 }
 
 /// Plans speak of bugs by name; nodes carry them.
