@@ -22,6 +22,12 @@ pub fn slot_of(key: &[u8]) -> u32 {
     (xxh3_64(key) % u64::from(SLOTS)) as u32
 }
 
+/// The Raft group of a key where there are so many, at most [`SLOTS`]: all that a client needs to know of a layout.
+#[must_use]
+pub fn group_of(key: &[u8], groups: u32) -> GroupId {
+    GroupId(slot_of(key) * groups / SLOTS + 1)
+}
+
 /// What every server and client of a cluster must agree on.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -71,7 +77,7 @@ impl Layout {
     /// The Raft group of a key.
     #[must_use]
     pub fn group_of(&self, key: &[u8]) -> GroupId {
-        GroupId(slot_of(key) * self.groups / SLOTS + 1)
+        group_of(key, self.groups)
     }
 
     /// All Raft groups.
