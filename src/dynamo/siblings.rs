@@ -106,6 +106,13 @@ impl Siblings {
         self.versions.iter().any(|v| v.write == write) || self.replaced.iter().any(|(_, id)| *id == write)
     }
 
+    /// The dot that the next write of `actor` gets.
+    #[must_use]
+    pub fn next_dot(&self, actor: Actor, mutant: Mutant) -> Dot {
+        let count = self.clock.count(actor);
+        Dot { actor, count: if mutant.is(Bug::DotNotAdvanced) { count.max(1) } else { count.saturating_add(1) } }
+    }
+
     /// Adds a write that supersedes exactly what `context` knows, as the next one of `actor`, and gives its dot.
     pub fn write(
         &mut self,
@@ -115,8 +122,7 @@ impl Siblings {
         content: Content,
         (resolve, mutant): (Resolve, Mutant),
     ) -> Dot {
-        let count = self.clock.count(actor);
-        let dot = Dot { actor, count: if mutant.is(Bug::DotNotAdvanced) { count.max(1) } else { count + 1 } };
+        let dot = self.next_dot(actor, mutant);
         let superseded = |v: &Version| context.contains(v.dot) || v.dot == dot;
         let gone: Vec<_> = self.versions.iter().filter(|v| superseded(v)).map(|v| (v.stamp, v.write)).collect();
         self.versions.retain(|v| !superseded(v));
