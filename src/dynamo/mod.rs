@@ -10,12 +10,10 @@ mod coordinator;
 pub mod merge;
 mod message;
 pub mod siblings;
-mod stand_in;
 #[allow(dead_code, reason = "the coordinator will use it")]
 mod store;
 
 pub use message::*;
-pub use stand_in::*;
 
 use crate::placement::Layout;
 use crate::protocol::{Input, Outbox, Protocol};
