@@ -7,34 +7,28 @@
 pub mod clock;
 pub mod context;
 mod coordinator;
+mod epoch;
+mod graves;
+mod handoff;
+mod hints;
+pub mod layout;
 pub mod merge;
 mod message;
+mod recovery;
 pub mod siblings;
-#[allow(dead_code, reason = "the coordinator will use it")]
+mod snapshot;
 mod store;
 
 pub use message::*;
+pub use recovery::Recovered;
+pub use snapshot::StoreSnapshot;
 
 use crate::placement::Layout;
 use crate::protocol::{Input, Outbox, Protocol};
-use crate::types::{Key, NodeId, Rng, Time};
+use crate::types::{NodeId, Rng, Time};
 use coordinator::{Caller, Coordinator, Turn};
-use im::OrdMap;
 use std::sync::Arc;
 use store::Store;
-
-/// What the disk held when the node started; the default is a new node.
-#[derive(Clone, Debug, Default)]
-pub struct Recovered {
-    /// Keys.
-    pub keys: OrdMap<Key, Entry>,
-    /// What is kept for others.
-    pub hints: OrdMap<(NodeId, Key), Hint>,
-    /// The epoch.
-    pub epoch: Epoch,
-    /// The number of the newest durable snapshot, 0 for none.
-    pub snapshot: u64,
-}
 
 /// The AP side of one node.
 #[derive(Debug)]
@@ -50,13 +44,6 @@ impl Dynamo {
         let births = Rng::new(rng.next(), "births");
         let store = Store::new(&config, layout.clone(), recovered, now, births);
         Dynamo { store, coordinator: Coordinator::new(config, layout, now, rng) }
-    }
-
-    /// What this node holds of `key`, for itself and for others.
-    #[must_use]
-    pub fn why(&self, key: &[u8]) -> Vec<Holding> {
-        let _ = key;
-        Vec::new()
     }
 
     fn message(&mut self, from: NodeId, message: Message, now: Time, out: &mut Outbox<Dynamo>) {

@@ -9,14 +9,21 @@
 
 use super::clock::{Actor, Clock};
 use super::context::MAX_ACTORS;
+use super::epoch::Epochs;
+use super::graves::{Graves, needs};
+use super::handoff::Handoff;
+use super::hints::{Hints, together};
 use super::merge::State;
 use super::siblings::{Content, Siblings, Version, WriteId};
-use super::{Arrival, Cause, Config, Dynamo, Entry, Epoch, Message, Note, PutResult, Recovered, Refusal, Update};
-use crate::mutant::Mutant;
+use super::snapshot::Snapshots;
+use super::{Arrival, Cause, Config, Dynamo, Effect, Entry, Epoch, Hint, Holding};
+use super::{Message, Note, PutResult, Record, Recovered, Refusal, Update};
+use crate::mutant::{Bug, Mutant};
 use crate::placement::Layout;
 use crate::protocol::{Outbox, Ticket};
 use crate::types::{Hlc, Key, Mode, NodeId, Policy, Resolve, Rng, Time, Wall};
 use im::OrdMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,9 +39,18 @@ pub(super) struct Store {
     pub(super) keys: OrdMap<Key, Entry>,
     pub(super) wall: Wall,
     last: Hlc,
-    epoch: Epoch,
-    /// The latest ticket that is not durable yet.
-    unsure: Option<Ticket>,
+    pub(super) hints: Hints,
+    pub(super) handoff: Handoff,
+    pub(super) epoch: Epochs,
+    pub(super) graves: Graves,
+    pub(super) snapshots: Snapshots,
+    /// Who seems to be down.
+    pub(super) down: BTreeSet<NodeId>,
+    /// When housekeeping is next, if there is anything to do.
+    due: Time,
+    /// The latest ticket that is not durable yet, and the latest that is.
+    pub(super) unsure: Option<Ticket>,
+    pub(super) durable: Ticket,
 }
 
 /// A write that was carried out here.
@@ -50,11 +66,30 @@ pub(super) struct Written {
 
 impl Store {
     /// The store of a node that finds `recovered` on its disk.
-    pub(super) fn new(config: &Config, layout: Arc<Layout>, recovered: Recovered, now: Time, rng: Rng) -> Store {
-        let _ = now;
-        let Recovered { keys, epoch, .. } = recovered;
-        let config = config.clone();
-        Store { config, layout, rng, keys, wall: Wall(0), last: Hlc(0), epoch, unsure: None }
+    pub(super) fn new(config: &Config, layout: Arc<Layout>, recovered: Recovered, now: Time, mut rng: Rng) -> Store {
+        let Recovered { keys, hints, epoch, snapshot, since } = recovered;
+        let hints = if config.mutant.is(Bug::HintsForgotten) { OrdMap::new() } else { hints };
+        let me = config.id;
+        let mut store = Store {
+            epoch: Epochs::new(epoch, layout.nodes().filter(|node| *node != me)),
+            config: config.clone(),
+            layout,
+            keys,
+            wall: Wall(0),
+            last: Hlc(0),
+            hints: Hints::new(hints),
+            handoff: Handoff::new(rng.next()),
+            graves: Graves::default(),
+            snapshots: Snapshots::new(snapshot, since),
+            down: BTreeSet::new(),
+            due: now,
+            unsure: None,
+            durable: Ticket(0),
+            rng,
+        };
+        let graves: Vec<Key> = store.keys.iter().filter(|(_, held)| needs(held)).map(|(key, _)| key.clone()).collect();
+        graves.iter().for_each(|key| store.bury(key));
+        store
     }
 
     /// What this node holds of a key for itself.
@@ -64,8 +99,12 @@ impl Store {
 
     /// What it keeps of a key for others, all together, and how old the oldest of that is.
     pub(super) fn hinted(&self, key: &[u8]) -> Option<(Siblings, Epoch)> {
-        let _ = key;
-        None
+        if self.hints.is_empty() {
+            return None;
+        }
+        let key = Key::copy_from_slice(key);
+        let rules = (self.resolve(&key), self.config.mutant);
+        together(&self.hints, &key, |all, more| all.merge(more, rules.0, rules.1))
     }
 
     /// What must be durable before anything held of the key is told; `None`: it is.
@@ -80,7 +119,7 @@ impl Store {
 
     /// The epoch of what is gathered now.
     pub(super) fn epoch(&self) -> Epoch {
-        self.epoch
+        self.epoch.at()
     }
 
     /// The next stamp.
@@ -94,6 +133,14 @@ impl Store {
         let ceiling = self.wall.0.saturating_add(MAX_DRIFT.as_nanos() as u64);
         let seen = versions.iter().map(|v| v.stamp.0).max().unwrap_or(0).min(ceiling);
         self.last = self.last.max(Hlc(seen));
+    }
+
+    /// The replicas of a key, best first.
+    pub(super) fn replicas(&self, key: &[u8]) -> Vec<NodeId> {
+        let Mode::Ap(policy) = self.layout.buckets.mode(key) else { return Vec::new() };
+        let mut order = self.layout.order(key).to_vec();
+        order.truncate(usize::from(policy.n));
+        order
     }
 
     /// How concurrent versions of a key are resolved.
@@ -119,22 +166,34 @@ impl Store {
         policy: &Policy,
         out: &mut Outbox<Dynamo>,
     ) -> Result<Written, Refusal> {
-        let _ = owner;
-        let mut entry = self.keys.get(key).cloned().unwrap_or_default();
+        let owner = owner.filter(|owner| *owner != self.config.id);
+        let mut epoch = self.epoch.at();
+        let mut since = self.wall;
+        let held = match owner {
+            None => self.keys.get(key),
+            Some(owner) => self.hints.get(owner, key).map(|hint| {
+                (epoch, since) = (epoch.min(hint.epoch), hint.since);
+                &hint.entry
+            }),
+        };
+        let mut entry = held.cloned().unwrap_or_default();
         if entry.siblings.knows(write) {
-            return Ok(Written { siblings: entry.siblings, epoch: self.epoch, ticket: self.unsure });
+            return Ok(Written { siblings: entry.siblings, epoch, ticket: self.unsure });
         }
         self.saw(entry.siblings.versions());
         let stamp = self.stamp();
         if let Err(refusal) = self.write_into(&mut entry, context, (stamp, write), update, policy) {
             if matches!(refusal, Refusal::TooManySiblings(_) | Refusal::TooManyActors(_)) {
-                out.effect(super::Effect::Note(Note::Full { key: key.clone() }));
+                out.effect(Effect::Note(Note::Full { key: key.clone() }));
             }
             return Err(refusal);
         }
         let siblings = entry.siblings.clone();
-        let ticket = self.put(key, entry, out);
-        Ok(Written { siblings, epoch: self.epoch, ticket: Some(ticket) })
+        let ticket = match owner {
+            None => self.put(key, entry, out),
+            Some(owner) => self.put_hint(owner, key, Hint { entry, epoch, since }, out).ok_or(Refusal::Busy)?,
+        };
+        Ok(Written { siblings, epoch, ticket: Some(ticket) })
     }
 
     /// Writes into an entry, within the limits.
@@ -181,16 +240,41 @@ impl Store {
         epoch: Epoch,
         out: &mut Outbox<Dynamo>,
     ) -> (PutResult, Option<Ticket>) {
-        let _ = (owner, epoch);
+        if let Some(owner) = owner.filter(|owner| *owner != self.config.id) {
+            return self.take_hint(owner, key, siblings, cause, epoch, out);
+        }
+        if !self.epoch.takes(epoch) {
+            return (PutResult::TooOld, None);
+        }
         self.saw(siblings.versions());
         let rules = (self.resolve(key), self.config.mutant);
-        let changed = match self.keys.get(key) {
-            Some(held) if held.siblings.includes(siblings) => None,
-            held => absorb(held.cloned().unwrap_or_default(), siblings, cause, self.wall, rules),
+        let changed = absorb(self.keys.get(key), siblings, cause, self.wall, rules);
+        let ticket = changed.map(|entry| self.put(key, entry, out));
+        (PutResult::Stored, ticket.or(self.unsure))
+    }
+
+    fn take_hint(
+        &mut self,
+        owner: NodeId,
+        key: &Key,
+        siblings: &Siblings,
+        cause: Cause,
+        epoch: Epoch,
+        out: &mut Outbox<Dynamo>,
+    ) -> (PutResult, Option<Ticket>) {
+        if !self.epoch.keeps(epoch) {
+            return (PutResult::TooOld, None);
+        }
+        let rules = (self.resolve(key), self.config.mutant);
+        let held = self.hints.get(owner, key);
+        let Some(entry) = absorb(held.map(|hint| &hint.entry), siblings, cause, self.wall, rules) else {
+            return (PutResult::Stored, self.unsure);
         };
-        match changed {
-            Some(entry) => (PutResult::Stored, Some(self.put(key, entry, out))),
-            None => (PutResult::Stored, self.unsure),
+        let epoch = held.map_or(epoch, |hint| hint.epoch.min(epoch));
+        let since = held.map_or(self.wall, |hint| hint.since);
+        match self.put_hint(owner, key, Hint { entry, epoch, since }, out) {
+            Some(ticket) => (PutResult::Stored, Some(ticket)),
+            None => (PutResult::NoRoom, None),
         }
     }
 
@@ -206,44 +290,106 @@ impl Store {
         self.take_in(key, siblings, Some(owner), Cause::Write(self.config.id), epoch, out)
     }
 
-    fn put(&mut self, key: &Key, entry: Entry, out: &mut Outbox<Dynamo>) -> Ticket {
+    pub(super) fn put(&mut self, key: &Key, entry: Entry, out: &mut Outbox<Dynamo>) -> Ticket {
+        let fresh = needs(&entry) && !self.keys.get(key).is_some_and(needs);
         self.keys.insert(key.clone(), entry.clone());
-        let ticket = out.persist(super::Record::Key(key.clone(), Some(entry)));
+        self.snapshots.since.keys.insert(key.clone());
+        if fresh {
+            self.bury(key);
+        }
+        let ticket = out.persist(Record::Key(key.clone(), Some(entry)));
         self.unsure = Some(ticket);
         ticket
     }
 
+    /// Keeps a hint, if there is room.
+    fn put_hint(&mut self, owner: NodeId, key: &Key, hint: Hint, out: &mut Outbox<Dynamo>) -> Option<Ticket> {
+        if self.hints.bytes_with(owner, key, &hint) > self.config.hint_bytes {
+            out.effect(Effect::Note(Note::HintRefused { owner }));
+            return None;
+        }
+        self.hints.set(owner, key, Some(hint.clone()));
+        self.snapshots.since.hints.insert((owner, key.clone()));
+        let ticket = out.persist(Record::Hint(owner, key.clone(), Some(hint)));
+        self.unsure = Some(ticket);
+        out.effect(Effect::Note(Note::HintStored { owner, key: key.clone() }));
+        Some(ticket)
+    }
+
     /// What a peer said to the replica: everything but reads, forwards, and replies to a coordinator's own operations.
     pub(super) fn message(&mut self, from: NodeId, message: Message, out: &mut Outbox<Dynamo>) {
-        if let Message::Put { op, key, siblings, owner, cause, epoch } = message {
-            let here = matches!(self.layout.buckets.mode(&key), Mode::Ap(_));
-            if here && siblings.is_sane() {
-                let (result, ticket) = self.take_in(&key, &siblings, owner, cause, epoch, out);
-                out.send_after(ticket, from, Message::PutReply { op, result });
+        match message {
+            Message::Put { op, key, siblings, owner, cause, epoch } => {
+                let target = owner.unwrap_or(self.config.id);
+                if self.replicas(&key).contains(&target) && siblings.is_sane() {
+                    let (result, ticket) = self.take_in(&key, &siblings, owner, cause, epoch, out);
+                    out.send_after(ticket, from, Message::PutReply { op, result });
+                }
+            }
+            Message::PutReply { op, result } => {
+                self.handed_over(from, op, result, out);
+                self.advance(out);
+            }
+            Message::Epoch { at, want } => self.heard_epoch(from, at, want, out),
+            Message::Ask(list) => self.asked(from, list, out),
+            Message::Held(list) => self.held(from, list, out),
+            Message::Forget(list) => self.told_to_forget(from, list, out),
+            Message::Forgotten(list) => self.forgotten(from, list),
+            Message::Get { .. } | Message::GetReply { .. } | Message::Forward { .. } | Message::ForwardReply { .. } => {
             }
         }
     }
 
     /// The failure detector's opinion of a peer.
     pub(super) fn peer(&mut self, node: NodeId, up: bool) {
-        let _ = (node, up);
+        match up {
+            true => self.down.remove(&node),
+            false => self.down.insert(node),
+        };
+        self.due = if up { Time(0) } else { self.due };
     }
 
     /// Does what is due.
     pub(super) fn tick(&mut self, now: Time, out: &mut Outbox<Dynamo>) {
-        let _ = (now, out);
+        if self.deadline().is_none_or(|due| now < due) {
+            return;
+        }
+        self.due = now + self.config.housekeeping;
+        self.hand_over(out);
+        self.collect(out);
+        if self.epoch.wanted() && self.down.is_empty() {
+            self.tell_epoch(out);
+        }
+        self.advance(out);
     }
 
     /// All records up to `ticket` are durable.
     pub(super) fn persisted(&mut self, ticket: Ticket, now: Time, out: &mut Outbox<Dynamo>) {
-        let _ = (now, out);
+        let _ = now;
+        self.durable = self.durable.max(ticket);
         self.unsure = self.unsure.filter(|unsure| *unsure > ticket);
+        self.epoch_durable(ticket, out);
     }
 
     /// When there is something to do.
     pub(super) fn deadline(&self) -> Option<Time> {
-        None
+        let idle = self.hints.is_empty() && self.graves.is_empty() && !self.epoch.wanted();
+        (!idle).then_some(self.due)
     }
+
+    /// All that is held of a key, for `why`.
+    pub(super) fn why(&self, key: &[u8]) -> Vec<Holding> {
+        let key = Key::copy_from_slice(key);
+        let place = self.replicas(&key).iter().position(|node| *node == self.config.id).map(|place| place as u32);
+        let own = self.keys.get(&key).map(|entry| (None, entry));
+        let kept = self.hints.of(&key).map(|(owner, hint)| (Some(owner), &hint.entry));
+        own.into_iter().chain(kept).map(|(owner, entry)| holding(self.config.id, place, owner, entry)).collect()
+    }
+}
+
+fn holding(node: NodeId, place: Option<u32>, owner: Option<NodeId>, entry: &Entry) -> Holding {
+    let (clock, versions) = (entry.siblings.clock().clone(), entry.siblings.versions().to_vec());
+    Holding { node, place, owner, clock, versions, arrivals: entry.arrivals.clone() }
 }
 
 /// What a write holds.
@@ -277,14 +423,18 @@ fn content(
     }
 }
 
-/// The entry with `siblings` merged in; `None` if that changes nothing.
+/// What is held with `siblings` merged in; `None` if that changes nothing.
 fn absorb(
-    mut entry: Entry,
+    held: Option<&Entry>,
     siblings: &Siblings,
     cause: Cause,
     at: Wall,
     (resolve, mutant): (Resolve, Mutant),
 ) -> Option<Entry> {
+    if resolve != Resolve::LastWriter && held.is_some_and(|held| held.siblings.includes(siblings)) {
+        return None;
+    }
+    let mut entry = held.cloned().unwrap_or_default();
     if !entry.siblings.merge(siblings, resolve, mutant) {
         return None;
     }

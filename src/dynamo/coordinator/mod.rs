@@ -200,8 +200,8 @@ impl Coordinator {
             && first <= ticket
         {
             self.syncing.pop_first();
-            self.resume(id, turn, |this, op, turn| match op.work {
-                Work::Put(ref mut put) => put.holds(this.config.id),
+            self.resume(id, turn, |this, op, _| match op.work {
+                Work::Put(ref mut put) => put.is_durable(this.config.id),
                 Work::Get(ref mut get) => get.is_durable(this.config.id, op.policy.resolve),
                 Work::Forward(_) => {}
             });

@@ -3,11 +3,15 @@
 //! A replica that seems down, or has not acknowledged after a while, gets a stand-in: the next node of the key's order, which
 //! keeps a hint for it. Where no node is left the coordinator keeps the hint beside what it holds, which adds no holder. A
 //! write under way ends when each replica has it or somebody keeps it for that replica, and at the latest at its deadline.
+//!
+//! Nothing is sent before the coordinator itself has the write on disk. Otherwise a crash could make it forget that it gave a
+//! dot away, and give it to another write: one of the two would be lost without a trace.
 
 use super::{Caller, Coordinator, Op, Turn, Work, reply, small};
 use crate::dynamo::siblings::Siblings;
 use crate::dynamo::{Achieved, Cause, ClientReply, ClientRequest, Epoch, Message, OpId, PutResult, Refusal, context};
 use crate::mutant::Bug;
+use crate::protocol::Ticket;
 use crate::types::{Key, NodeId, Policy, Time};
 use std::collections::BTreeSet;
 
@@ -16,6 +20,8 @@ use std::collections::BTreeSet;
 pub(super) struct Put {
     siblings: Siblings,
     epoch: Epoch,
+    /// What must be durable here before others are told; `None`: it is.
+    ticket: Option<Ticket>,
     sloppy: bool,
     wanted: usize,
     read_back: bool,
@@ -61,8 +67,14 @@ impl Put {
         usize::from(replicas + hints) >= if ack_early { 1 } else { self.wanted }
     }
 
+    /// The coordinator `me` has it on disk.
+    pub fn is_durable(&mut self, me: NodeId) {
+        self.ticket = None;
+        self.holds(me);
+    }
+
     /// The node holds the write durably, for itself or as a stand-in.
-    pub fn holds(&mut self, node: NodeId) {
+    fn holds(&mut self, node: NodeId) {
         for slot in &mut self.slots {
             slot.stored |= slot.owner == node;
             if slot.asked.contains(&node) {
@@ -144,6 +156,7 @@ impl Coordinator {
         let mut put = Put {
             siblings: written.siblings,
             epoch: written.epoch,
+            ticket: written.ticket,
             sloppy,
             wanted,
             read_back: *read_back,
@@ -179,7 +192,7 @@ impl Coordinator {
         let me = self.config.id;
         let lacks = |slot: &&Slot| !slot.stored && slot.owner != me && self.is_up(slot.owner);
         for slot in put.slots.iter().filter(lacks) {
-            turn.out.send(slot.owner, put.message(id, key, None, me));
+            turn.out.send_after(put.ticket, slot.owner, put.message(id, key, None, me));
         }
     }
 
@@ -200,7 +213,7 @@ impl Coordinator {
         while let Some(node) = put.spare.pop() {
             if self.is_up(node) {
                 put.slots[at].asked.push(node);
-                turn.out.send(node, put.message(id, key, Some(owner), self.config.id));
+                turn.out.send_after(put.ticket, node, put.message(id, key, Some(owner), self.config.id));
                 return;
             }
         }
