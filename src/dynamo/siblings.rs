@@ -205,6 +205,7 @@ impl Siblings {
             && self.versions.windows(2).all(|pair| pair[0].dot < pair[1].dot)
             && self.clock.entries().windows(2).all(|pair| pair[0].0 < pair[1].0)
             && self.replaced.len() <= MAX_REPLACED
+            && self.versions.iter().all(|v| !matches!(&v.content, Content::Merge(state) if !state.is_sane()))
     }
 }
 
