@@ -68,7 +68,8 @@ pub fn check(observed: &Observed, part: &Part, options: &Options, findings: &mut
             level.conflicts += u64::from(values.len() > 1);
             level.values_max = level.values_max.max(values.len() as u64);
         }
-        let (all, certain) = (called.until(returned), acked.until(op.called.saturating_sub(1)));
+        let before = op.called.checked_sub(1);
+        let (all, certain) = (called.until(returned), before.map_or(Bounds::default(), |time| acked.until(time)));
         let Some(value) = held(values) else {
             unreadable(&op.key, &words::op(op), values, &[at], findings);
             continue;

@@ -65,3 +65,32 @@ impl Runs {
         starts.zip(ends).map(move |(from, to)| (from, to.min(end))).filter(|(from, to)| from < to)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn runs(numbers: &BTreeSet<u32>) -> Runs {
+        let mut runs = Runs::default();
+        numbers.iter().rev().for_each(|&number| runs.insert(number));
+        runs
+    }
+
+    proptest! {
+        #[test]
+        fn runs_are_sets(a: BTreeSet<u8>, b: BTreeSet<u8>, end in 0..300u32) {
+            let [a, b] = [a, b].map(|set| set.into_iter().map(u32::from).collect::<BTreeSet<u32>>());
+            let both: BTreeSet<u32> = a.union(&b).copied().collect();
+            let mut union = runs(&a);
+            union.union(&runs(&b));
+            prop_assert_eq!(&union, &runs(&both));
+            let forward = b.iter().fold(runs(&a), |mut runs, &number| { runs.insert(number); runs });
+            prop_assert_eq!(&forward, &union);
+            let without: Vec<u32> = (0..end).filter(|number| !both.contains(number)).collect();
+            prop_assert_eq!(union.gaps(end).flat_map(|(from, to)| from..to).collect::<Vec<_>>(), without);
+            prop_assert!((0..300).all(|number| union.contains(number) == both.contains(&number)));
+        }
+    }
+}

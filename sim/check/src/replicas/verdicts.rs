@@ -94,7 +94,7 @@ fn lost(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mut Findi
 /// Whether a write may have lost, by the policy, against what was found by a certain time.
 pub fn outdone(keyed: &Keyed, overwrote: &Runs, found: &[u32], by: u64) -> bool {
     if found.is_empty() {
-        return keyed.first_delete <= by;
+        return keyed.first_delete != NEVER && keyed.first_delete <= by;
     }
     found.iter().any(|&winner| !overwrote.contains(winner))
 }
