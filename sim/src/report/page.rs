@@ -116,12 +116,12 @@ fn totals(m: &ModeSummary) -> Markup {
                 ", p99.9 " (duration(m.latency.permille(999))) ", max " (duration(m.latency.max()))
             }
             dt { "First answer" } dd { (recovery) }
-            @if let (Some(median), Some(most)) = (versions.permille(500), versions.max()) {
+            @if let (Some(median), Some(late), Some(most)) = (versions.permille(500), versions.permille(990), versions.max()) {
                 dt { "Stale by" }
                 dd {
-                    (grouped(median)) " versions and " (duration(time.permille(500))) " at p50, "
-                    (grouped(versions.permille(990).unwrap_or(most))) " and " (duration(time.permille(990)))
-                    " at p99, " (grouped(most)) " and " (duration(time.max())) " at most"
+                    "versions: p50 " (grouped(median)) ", p99 " (grouped(late)) ", max " (grouped(most))
+                    "; time: p50 " (duration(time.permille(500))) ", p99 " (duration(time.permille(990)))
+                    ", max " (duration(time.max()))
                 }
             }
             @if let Some(ap) = &m.ap { (besides(ap)) }
