@@ -8,7 +8,7 @@ use super::folder::Report;
 use super::matrix;
 use super::record::{ApCounts, FaultTally, GUARANTEES, Verdict};
 use super::summary::{Group, ModeSummary, RunLine, Summary, Verdicts};
-use super::table::{effort, tally};
+use super::table::{effort, seeds, tally};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// The page. `summary` is that of `report`.
@@ -57,19 +57,6 @@ fn facts(report: &Report) -> Markup {
             div { dt { "date" } dd { (info.date) } }
             div { dt { "took" } dd { (duration(Some(info.elapsed_ns))) } }
         }
-    }
-}
-
-/// How many different seeds, and between which.
-fn seeds(report: &Report) -> String {
-    let mut seeds: Vec<u64> = report.runs.iter().map(|r| r.outcome.seed).collect();
-    seeds.sort_unstable();
-    seeds.dedup();
-    match seeds[..] {
-        [] => "none".into(),
-        [one] => one.to_string(),
-        [first, .., last] if last - first == seeds.len() as u64 - 1 => format!("{first} to {last}"),
-        [first, .., last] => format!("{} between {first} and {last}", grouped(seeds.len() as u64)),
     }
 }
 
@@ -323,16 +310,5 @@ mod tests {
     fn no_runs_make_a_page_that_does_not_claim_success() {
         let page = render(&Report { runs: Vec::new(), ..fixture::report() });
         assert!(page.contains("0 runs: 0 passed") && !page.contains("all passed"));
-    }
-
-    #[test]
-    fn seeds_are_named_by_their_range() {
-        let seeds = |list: &[u64]| {
-            seeds(&Report { runs: list.iter().map(|&s| fixture::run("a", s)).collect(), ..fixture::report() })
-        };
-        assert_eq!(seeds(&[]), "none");
-        assert_eq!(seeds(&[7, 7]), "7");
-        assert_eq!(seeds(&[3, 1, 2, 2]), "1 to 3");
-        assert_eq!(seeds(&[1, 9]), "2 between 1 and 9");
     }
 }
