@@ -8,9 +8,16 @@ use std::time::Duration;
 
 type Out = Outbox<Raft>;
 
-fn node(id: u32) -> (Raft, Out) {
-    let config = Config::new(NodeId(id), (1..=3).map(NodeId).collect());
+fn config(id: u32) -> Config {
+    Config::new(NodeId(id), (1..=3).map(NodeId).collect())
+}
+
+fn start(config: Config) -> (Raft, Out) {
     (Raft::new(config, Recovered::default(), Time(0), Rng::new(1, "bench")), Outbox::default())
+}
+
+fn node(id: u32) -> (Raft, Out) {
+    start(config(id))
 }
 
 /// What a driver does with the outbox, without a disk and a network.
@@ -29,7 +36,11 @@ fn say(raft: &mut Raft, out: &mut Out, from: u32, term: u64, body: Body) {
 }
 
 fn leader() -> (Raft, Out) {
-    let (mut raft, mut out) = node(1);
+    leader_of(config(1))
+}
+
+fn leader_of(config: Config) -> (Raft, Out) {
+    let (mut raft, mut out) = start(config);
     let now = Time(0) + Duration::from_secs(2);
     raft.step(now, Input::Tick, &mut out);
     say(&mut raft, &mut out, 2, 1, Body::VoteReply { pre: true, granted: true });
@@ -73,6 +84,26 @@ fn steps(c: &mut Criterion) {
             let result = AppendResult::Matched(1);
             say(&mut raft, &mut out, 2, 1, Body::AppendReply { result, round: 1 });
             drain(&mut raft, &mut out);
+        });
+    });
+
+    // What an idle group costs its leader: nothing is due, and a driver that asks is told so.
+    group.bench_function("leader: deadline and tick asleep", |b| {
+        let (mut raft, mut out) = leader_of(Config { quiesce: true, ..config(1) });
+        for follower in [2, 3] {
+            let result = AppendResult::Matched(1);
+            say(&mut raft, &mut out, follower, 1, Body::AppendReply { result, round: 1 });
+        }
+        raft.step(Time(0) + Duration::from_secs(3), Input::Tick, &mut out);
+        for follower in [2, 3] {
+            let result = AppendResult::Matched(1);
+            say(&mut raft, &mut out, follower, 1, Body::AppendReply { result, round: 2 });
+        }
+        drain(&mut raft, &mut out);
+        assert!(raft.is_asleep());
+        b.iter(|| {
+            raft.step(Time(0), Input::Tick, &mut out);
+            assert!(raft.deadline().is_none());
         });
     });
 

@@ -4,6 +4,7 @@
 
 use crate::node::NodeConfig;
 use crate::node::tcp::{ClusterName, Servers, TcpConfig};
+use crate::placement::{Buckets, Layout};
 use crate::raft;
 use crate::storage::StoreConfig;
 use crate::types::NodeId;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
 
@@ -134,7 +136,8 @@ impl Tuning {
             return Err((span, what));
         }
         raft.lease_ppm = bounded(self.lease_ppm.as_ref(), 1..=500_000)?.map(|ppm| ppm as u32);
-        let mut node = NodeConfig::new(raft);
+        let layout = Arc::new(Layout::simple(&raft.voters, Buckets::default()));
+        let mut node = NodeConfig::new(raft, layout);
         if let Some(mib) = bounded(self.snapshot_log_mib.as_ref(), 1..=4096)? {
             node.snapshot_log_bytes = (mib as usize) << 20;
         }

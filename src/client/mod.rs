@@ -236,6 +236,11 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
+    /// Asks this server first the next time, if it is one of the cluster.
+    pub fn favour(&mut self, node: NodeId) {
+        self.favourite = self.nodes.iter().position(|n| *n == node).unwrap_or(self.favourite);
+    }
+
     fn favour_next(&mut self) {
         self.favourite = (self.favourite + 1) % self.nodes.len();
     }

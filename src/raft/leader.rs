@@ -18,14 +18,27 @@ pub(super) struct Leader {
     pub heartbeat_at: Time,
     /// Something is to be recorded or sent at the next tick.
     pub busy: bool,
+    /// The round in which all were first asked to sleep, if nothing else was said since (see `quiesce`).
+    pub drowsy: Option<u64>,
+    /// All have answered that round: no more heartbeats, until `busy`.
+    pub asleep: bool,
     /// Reused by [`Leader::by_majority`].
     scratch: Vec<u64>,
 }
 
 impl Leader {
     /// When to be woken: at once when there is something to say.
-    pub fn deadline(&self, now: Time) -> Time {
-        if self.busy { now } else { self.heartbeat_at }
+    pub fn deadline(&self, now: Time) -> Option<Time> {
+        if self.busy { Some(now) } else { (!self.asleep).then_some(self.heartbeat_at) }
+    }
+
+    /// After a sleep everyone is heard again before silence counts against them.
+    fn wake(&mut self, now: Time) {
+        self.asleep = false;
+        self.heartbeat_at = now;
+        for follower in &mut self.followers {
+            follower.heard = now;
+        }
     }
 
     pub fn follower(&mut self, id: NodeId) -> Option<&mut Progress> {
@@ -59,6 +72,8 @@ impl Raft {
             transfer: None,
             heartbeat_at: self.now,
             busy: true,
+            drowsy: None,
+            asleep: false,
             scratch: Vec::with_capacity(self.config.voters.len()),
         };
         self.leader = Some(self.config.id);
@@ -93,10 +108,13 @@ impl Raft {
     /// A leader's tick: says what has come up since the last one, and at the heartbeat says something to everyone.
     pub(super) fn lead(&mut self, out: &mut Outbox<Raft>) {
         let State::Leader(leader) = &mut self.state else { return };
-        let beat = self.now >= leader.heartbeat_at;
-        if !beat && !leader.busy {
+        if leader.deadline(self.now).is_none_or(|at| self.now < at) {
             return;
         }
+        if leader.asleep {
+            leader.wake(self.now);
+        }
+        let beat = self.now >= leader.heartbeat_at;
         leader.busy = false;
         if beat {
             leader.heartbeat_at = self.now + self.config.heartbeat;
@@ -106,9 +124,12 @@ impl Raft {
         }
         self.record_tail(out);
         let round = self.start_round(beat);
-        self.feed_followers(round, out);
+        if !self.ask_to_sleep(beat, out) {
+            self.feed_followers(round, out);
+        }
         self.hand_over(out);
         self.confirm_round(out);
+        self.fall_asleep();
     }
 
     /// What is looked after once per heartbeat. False if this node leads no more: no majority has answered for an
@@ -172,11 +193,15 @@ impl Raft {
         }
         let matched = follower.matched;
         leader.busy |= follower.wants(self.log.last(), &self.config);
+        if matches!(result, AppendResult::Conflict { .. }) {
+            leader.drowsy = None;
+        }
         leader.busy |= leader.transfer.as_ref().is_some_and(|t| t.is_due(from, matched, self.log.last()));
         if matched > self.log.commit() {
             self.advance_commit(out);
         }
         self.confirm_round(out);
+        self.fall_asleep();
     }
 
     /// Commits what a majority holds durably, if it is of this term; what is older is committed with it, never by

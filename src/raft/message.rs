@@ -110,6 +110,14 @@ pub enum Body {
     },
     /// "Campaign now": leadership transfer (thesis §3.10).
     TimeoutNow,
+    /// A heartbeat after which there will be no more, if all agree: everything is committed, and everyone has it. Answered
+    /// by `AppendReply`.
+    Quiesce {
+        /// The leader's last entry, which is committed and of its own term.
+        last: Index,
+        /// As in `Append`.
+        round: u64,
+    },
 }
 
 /// A follower's answer to `Append`.
@@ -220,6 +228,9 @@ pub enum Request {
         /// Whether all went well.
         ok: bool,
     },
+    /// The leader's node seems to be down, or someone is in doubt: a sleeping follower starts its election timer again, a
+    /// sleeping leader makes itself heard. Whoever is awake takes no notice. See `Config::quiesce`.
+    Wake,
 }
 
 /// What the core asks of the node.
@@ -378,6 +389,10 @@ pub struct Config {
     /// in parts per million. Reads are then answered without a round while a majority was heard within
     /// `election_timeout · (1 - ppm·10⁻⁶)`. **Wrong answers are possible if the bound is broken.**
     pub lease_ppm: Option<u32>,
+    /// Whether an idle group falls asleep: no heartbeats, no timers, until there is a request or a message. The driver must
+    /// then say [`Request::Wake`] to the groups whose leader's node seems to be down, and again when a message from that
+    /// node still arrives.
+    pub quiesce: bool,
     /// The planted bug, if any.
     pub mutant: Mutant,
 }
@@ -398,6 +413,7 @@ impl Config {
             keep_entries: 500,
             snapshot_chunk: 256 << 10,
             lease_ppm: None,
+            quiesce: false,
             mutant: Mutant::default(),
         }
     }

@@ -3,7 +3,7 @@
 //! Follows the extended version of "In Search of an Understandable Consensus Algorithm" (cited as §n) and Ongaro's
 //! dissertation "Consensus: Bridging Theory and Practice" (cited as "thesis §n"). Read in this order: `message` (the
 //! vocabulary), this file (dispatch and the rules on terms), `log`, `follower`, `candidate`, `leader` with `progress`,
-//! then `read_index`, `transfer`, `snapshot`, and `recovery`.
+//! then `read_index`, `transfer`, `quiesce`, `snapshot`, and `recovery`.
 //!
 //! # Durability
 //! Whatever a node says rests on what it has recorded so far, so every message waits for the latest record that is not
@@ -36,6 +36,7 @@ mod leader;
 mod log;
 mod message;
 mod progress;
+mod quiesce;
 mod read_index;
 mod recovery;
 mod snapshot;
@@ -70,8 +71,8 @@ pub struct Raft {
     log: Log,
     /// The latest ticket that is not durable yet.
     undurable: Option<Ticket>,
-    /// When to stand for election unless something happens before.
-    election_at: Time,
+    /// When to stand for election unless something happens before; a follower that sleeps does not (see `quiesce`).
+    election_at: Option<Time>,
     /// Until when candidates are ignored out of loyalty to the leader last heard from (thesis §4.2.3, §6.4.1).
     loyal_until: Time,
     receiving: Option<Receiving>,
@@ -122,7 +123,7 @@ impl Raft {
             state: State::Follower,
             log,
             undurable: None,
-            election_at: now,
+            election_at: None,
             loyal_until,
             receiving: None,
             told: SoftState { role: Role::Follower, term, leader: None },
@@ -192,7 +193,7 @@ impl Raft {
     fn restart_election_timer(&mut self) {
         let timeout = self.config.election_timeout;
         let more = self.rng.below(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
-        self.election_at = self.now + timeout + std::time::Duration::from_nanos(more);
+        self.election_at = Some(self.now + timeout + std::time::Duration::from_nanos(more));
     }
 
     /// Records what follows a change of term after that change, so that no crash leaves a log ahead of its node's term.
@@ -224,7 +225,11 @@ impl Raft {
             return;
         }
         let Message { term, body } = message;
+        let awakened = self.wake_for_message(from, &body, out);
         if matches!(body, Body::Vote { transfer: false, .. }) && self.is_loyal() {
+            return;
+        }
+        if awakened && matches!(body, Body::Vote { pre: true, .. }) {
             return;
         }
         if term < self.term {
@@ -234,7 +239,9 @@ impl Raft {
             match &body {
                 // A pre-vote talks about a term that nobody is in yet (thesis §9.6).
                 Body::Vote { pre: true, .. } | Body::VoteReply { pre: true, granted: true } => {}
-                Body::Append { .. } | Body::Snapshot { .. } => self.become_follower(term, Some(from), out),
+                Body::Append { .. } | Body::Quiesce { .. } | Body::Snapshot { .. } => {
+                    self.become_follower(term, Some(from), out);
+                }
                 _ => self.become_follower(term, None, out),
             }
         }
@@ -257,6 +264,12 @@ impl Raft {
                 self.on_snapshot_reply(from, meta, next, installed, round, out);
             }
             Body::TimeoutNow => self.on_timeout_now(from, out),
+            Body::Quiesce { last, round } => {
+                if self.follow(from, out) {
+                    let result = self.on_quiesce(last, out);
+                    self.say(from, self.term, Body::AppendReply { result, round }, out);
+                }
+            }
         }
     }
 
@@ -266,8 +279,8 @@ impl Raft {
     fn refuse_old_term(&mut self, from: NodeId, body: &Body, out: &mut Outbox<Raft>) {
         let body = match *body {
             Body::Vote { pre, .. } => Body::VoteReply { pre, granted: false },
-            Body::Append { prev_index, round, .. } => {
-                let result = AppendResult::Conflict { rejected: prev_index, hint: 0, hint_term: 0 };
+            Body::Append { prev_index: rejected, round, .. } | Body::Quiesce { last: rejected, round, .. } => {
+                let result = AppendResult::Conflict { rejected, hint: 0, hint_term: 0 };
                 Body::AppendReply { result, round }
             }
             Body::Snapshot { meta, round, .. } => Body::SnapshotReply { meta, next: 0, installed: false, round },
@@ -277,6 +290,7 @@ impl Raft {
     }
 
     fn request(&mut self, request: Request, out: &mut Outbox<Raft>) {
+        self.wake_for_request(&request, out);
         match request {
             Request::Propose { id, command } => self.propose(id, command, out),
             Request::Read { id } => self.read(id, out),
@@ -286,6 +300,7 @@ impl Raft {
             Request::ChunkSaved { from, meta, next, complete, ok } => {
                 self.on_chunk_saved(from, meta, ok.then_some(next), complete, out);
             }
+            Request::Wake => {}
         }
     }
 
@@ -302,7 +317,7 @@ impl Raft {
     fn tick(&mut self, out: &mut Outbox<Raft>) {
         match self.state {
             State::Leader(_) => self.lead(out),
-            _ if self.now >= self.election_at => self.stand(out),
+            _ if self.election_at.is_some_and(|at| self.now >= at) => self.stand(out),
             _ => {}
         }
     }
@@ -337,10 +352,10 @@ impl Protocol for Raft {
     }
 
     fn deadline(&self) -> Option<Time> {
-        Some(match &self.state {
+        match &self.state {
             State::Leader(leader) => leader.deadline(self.now),
             _ => self.election_at,
-        })
+        }
     }
 }
 
@@ -376,6 +391,7 @@ impl Message {
                     && (*last || !data.is_empty())
             }
             Body::SnapshotReply { meta, next, .. } => small(&[meta.index, *next]),
+            Body::Quiesce { last, .. } => small(&[*last]) && *last > 0,
         };
         possible && self.term > 0 && self.term <= LIMIT
     }

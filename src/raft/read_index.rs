@@ -64,6 +64,11 @@ impl Rounds {
         pop_front_if(&mut self.reads, |(round, _)| *round <= confirmed).map(|(_, id)| id)
     }
 
+    /// Whether reads wait.
+    pub fn any_reads(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
     /// All reads that wait.
     pub fn take_reads(&mut self) -> impl Iterator<Item = RequestId> {
         self.reads.drain(..).map(|(_, id)| id)

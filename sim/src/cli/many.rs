@@ -97,7 +97,7 @@ fn sweep(paths: &[PathBuf], seeds: u64, until_failure: bool, how: &Sweeping) -> 
     let work = |n: usize| {
         let (source, seed) = tasks[n];
         let plan = source.plan(seed);
-        let finished = run::run(&plan, run::Options { mutant: how.common.mutant, trace: None });
+        let finished = run::run(&plan, run::Options { mutant: how.common.mutant, ..run::Options::default() });
         (plan, finished)
     };
     pool::each(tasks.len(), jobs(how.jobs), work, |n, (plan, finished)| {

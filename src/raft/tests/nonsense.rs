@@ -44,6 +44,7 @@ fn body() -> impl Strategy<Value = Body> {
             round
         }),
         Just(Body::TimeoutNow),
+        (number(), number()).prop_map(|(last, round)| Body::Quiesce { last, round }),
     ]
 }
 
@@ -52,6 +53,7 @@ enum Event {
     Message(u32, Message),
     Propose,
     Read,
+    Wake,
     Transfer(u32),
     Compact,
     /// The node's disk is asked to have done what the last effect wanted, or failed.
@@ -65,6 +67,7 @@ fn event() -> impl Strategy<Value = Event> {
         12 => (0..5u32, number(), body()).prop_map(|(from, term, body)| Event::Message(from, Message { term, body })),
         1 => Just(Event::Propose),
         1 => Just(Event::Read),
+        1 => Just(Event::Wake),
         1 => (0..5u32).prop_map(Event::Transfer),
         1 => Just(Event::Compact),
         2 => any::<bool>().prop_map(Event::Disk),
@@ -92,10 +95,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn never_panics(events in prop::collection::vec(event(), 1..80), leads: bool, lease: bool) {
+    fn never_panics(events in prop::collection::vec(event(), 1..80), leads: bool, lease: bool, quiesce: bool) {
         let mut config = Config::new(id(1), vec![id(1), id(2), id(3)]);
         config.lease_ppm = lease.then_some(u32::MAX);
         config.keep_entries = 1;
+        config.quiesce = quiesce;
         let recovered = if leads {
             Recovered::default()
         } else {
@@ -118,6 +122,7 @@ proptest! {
             let input = match event {
                 Event::Message(from, message) => Input::Message(id(from), message),
                 Event::Propose => Input::Request(Request::Propose { id: number, command: command("p") }),
+                Event::Wake => Input::Request(Request::Wake),
                 Event::Read => Input::Request(Request::Read { id: number }),
                 Event::Transfer(to) => Input::Request(Request::Transfer { id: number, to: id(to) }),
                 Event::Compact => {

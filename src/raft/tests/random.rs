@@ -26,6 +26,8 @@ struct Storm {
     leaps: f64,
     /// How often a node crashes and restarts just after a message.
     reboots: f64,
+    /// Whether idle groups sleep.
+    quiesce: bool,
 }
 
 impl Storm {
@@ -37,6 +39,7 @@ impl Storm {
         let max_in_flight = rng.between(1, 4) as usize;
         let timeout = Duration::from_millis(*rng.pick(&[40, 150]).unwrap());
         let max_append_bytes = *rng.pick(&[1, 100]).unwrap();
+        let quiesce = rng.chance(0.5);
         let mut cluster = Cluster::new(size, seed, |config| {
             config.mutant = mutant;
             config.lease_ppm = lease.then_some(10_000);
@@ -47,6 +50,7 @@ impl Storm {
             config.max_append_bytes = max_append_bytes;
             config.max_uncommitted_bytes = 1000;
             config.max_pending_reads = 10;
+            config.quiesce = quiesce;
         });
         cluster.instant_disk = rng.chance(0.3);
         for n in 1..=size {
@@ -54,7 +58,7 @@ impl Storm {
             cluster.set_clock_rate(id(n), rate);
         }
         let (leaps, reboots) = (*rng.pick(&[0.01, 0.05, 0.2]).unwrap(), *rng.pick(&[0.0, 0.01, 0.03, 0.15]).unwrap());
-        Storm { cluster, rng, cut: BTreeSet::new(), leaps, reboots }
+        Storm { cluster, rng, cut: BTreeSet::new(), leaps, reboots, quiesce }
     }
 
     fn someone(&mut self) -> NodeId {
@@ -90,8 +94,9 @@ impl Storm {
             let who = self.someone();
             // Twice, because the first attempt may do no more than learn of a newer term.
             for _ in 0..2 {
-                let wait = self.cluster.nodes[&who].raft.deadline().unwrap().since(self.cluster.now);
-                self.cluster.now = self.cluster.now + wait + Duration::from_millis(self.rng.below(200));
+                self.cluster.request(who, |_| Request::Wake);
+                let due = self.cluster.nodes[&who].raft.deadline().unwrap_or(self.cluster.now);
+                self.cluster.now = due.max(self.cluster.now) + Duration::from_millis(self.rng.below(200));
                 self.cluster.step(who, Input::Tick);
                 let leads = |storm: &Storm| storm.cluster.nodes[&who].raft.status().soft.role == Role::Leader;
                 let patience = self.rng.between(8, 20);
@@ -156,6 +161,9 @@ impl Storm {
                 self.cluster.request(leader, |id| Request::Transfer { id, to });
             }
             984..990 => self.cut_links(who),
+            990..994 => {
+                self.cluster.request(who, |_| Request::Wake);
+            }
             _ => self.cut.clear(),
         }
     }
@@ -223,6 +231,58 @@ impl Storm {
         }
     }
 
+    /// Ten milliseconds in which nothing goes wrong.
+    fn moment(&mut self) {
+        for packet in std::mem::take(&mut self.cluster.net) {
+            self.cluster.deliver(packet);
+        }
+        self.cluster.pass(10);
+        self.cluster.wake();
+    }
+
+    /// Moments until something holds, of which none may be left out within 20 simulated seconds.
+    fn until(&mut self, what: &str, holds: impl Fn(&Cluster) -> bool) {
+        for _ in 0..2000 {
+            if holds(&self.cluster) {
+                return;
+            }
+            self.moment();
+        }
+        panic!("{what} took too long");
+    }
+
+    /// After the calm: the group falls asleep and says nothing more; a member that restarts, or a needless alarm, costs the
+    /// leader nothing; and when the leader is dead, being told so is enough for the others to elect another.
+    fn sleep(&mut self) {
+        let asleep = |c: &Cluster| c.net.is_empty() && c.nodes.values().all(|n| !n.up || n.raft.deadline().is_none());
+        self.until("falling asleep", asleep);
+        let term = |c: &Cluster| c.nodes.values().map(|n| n.raft.status().soft.term).max();
+        let before = term(&self.cluster);
+        let leads = |c: &Cluster, id: NodeId| c.nodes[&id].up && c.nodes[&id].raft.status().soft.role == Role::Leader;
+        let members: Vec<NodeId> = self.cluster.nodes.keys().copied().collect();
+        let leader = *members.iter().find(|id| leads(&self.cluster, **id)).expect("someone leads");
+        let other = *members.iter().rfind(|id| **id != leader).unwrap_or(&leader);
+        self.cluster.pass(60_000);
+        self.cluster.request(other, |_| Request::Wake);
+        self.until("falling asleep after a needless alarm", asleep);
+        if other != leader {
+            self.reboot(other);
+            self.until("falling asleep with a member that restarted", asleep);
+        }
+        assert!(leads(&self.cluster, leader) && term(&self.cluster) == before, "a sleeping leader was deposed");
+        if members.len() > 2 {
+            self.cluster.crash(leader, 0);
+            self.cluster.request(other, |_| Request::Wake);
+            let elected = |c: &Cluster| {
+                members.iter().any(|id| leads(c, *id) && c.raft(id.0).status().commit == c.raft(id.0).status().last)
+            };
+            self.until("an election among sleepers", elected);
+            self.cluster.restart(leader);
+            self.until("falling asleep under another leader", asleep);
+        }
+        self.cluster.check_logs();
+    }
+
     /// The storm ends. Within 20 simulated seconds a new proposal must be committed and everyone must catch up.
     fn calm(&mut self) -> Tally {
         self.cluster.instant_disk = true;
@@ -238,11 +298,7 @@ impl Storm {
             if round == 1980 {
                 self.cluster.transcript = Some(String::new());
             }
-            for packet in std::mem::take(&mut self.cluster.net) {
-                self.cluster.deliver(packet);
-            }
-            self.cluster.pass(10);
-            self.cluster.wake();
+            self.moment();
             if round % 20 == 0 {
                 for n in 1..=self.cluster.nodes.len() as u32 {
                     self.cluster.request(id(n), |id| Request::Propose { id, command: command("calm") });
@@ -270,7 +326,11 @@ fn storm(seed: u64, mutant: Mutant, events: usize) -> Tally {
     } else {
         storm.run(events);
     }
-    storm.calm()
+    let tally = storm.calm();
+    if storm.quiesce {
+        storm.sleep();
+    }
+    tally
 }
 
 #[test]

@@ -346,3 +346,79 @@ fn group_of_one() {
     assert_eq!(s.0.raft(1).status().commit, 2);
     insta::assert_snapshot!(s.end());
 }
+
+/// An idle group falls asleep, a copy of what put it to sleep does no harm, and a proposal wakes it.
+#[test]
+fn falls_asleep_and_wakes() {
+    let mut s = Script::new(3, |config| config.quiesce = true);
+    s.elect(1);
+    s.propose(1, "x");
+    s.deliver();
+    s.says("at the next heartbeat nothing is left to do; n3 does not hear it");
+    s.pass(100, &[1]);
+    let copy = s.0.net[0].clone();
+    s.deliver_without(&[3]);
+    assert_eq!([1, 2, 3].map(|n| s.0.raft(n).is_asleep()), [false, true, false]);
+    s.says("so n1 says it again");
+    s.pass(100, &[1]);
+    s.deliver();
+    assert!((1..=3).all(|n| s.0.raft(n).is_asleep() && s.0.raft(n).deadline().is_none()));
+    s.says("a minute later: a proposal wakes all");
+    s.pass(60_000, &[1, 2, 3]);
+    s.propose(1, "y");
+    s.deliver();
+    assert_eq!(s.0.raft(1).status().commit, 3);
+    s.says("a late copy does not speak of the end of n2's log: it stays awake");
+    s.0.deliver(copy);
+    s.deliver();
+    assert!(!s.0.raft(2).is_asleep());
+    s.says("and all fall asleep again");
+    s.pass(100, &[1]);
+    s.deliver();
+    assert!((1..=3).all(|n| s.0.raft(n).is_asleep()));
+    insta::assert_snapshot!(s.end());
+}
+
+/// The leader of a sleeping group dies: one follower is told, which is enough.
+#[test]
+fn a_sleeping_group_elects_another_leader() {
+    let mut s = Script::new(3, |config| config.quiesce = true);
+    s.elect(1);
+    s.pass(100, &[1]);
+    s.deliver();
+    s.says("a needless alarm: n2 asks the leader, who answers, and all sleep on");
+    s.pass(60_000, &[]);
+    s.0.request(id(2), |_| Request::Wake);
+    s.deliver();
+    assert!((1..=3).all(|n| s.0.raft(n).is_asleep()));
+    s.says("n1 dies and n2 is told");
+    s.0.crash(id(1), 0);
+    s.0.request(id(2), |_| Request::Wake);
+    s.deliver();
+    s.says("n3 still slept: the first pre-vote only wakes it, the second is answered");
+    s.elect(2);
+    assert!(!s.0.raft(3).is_asleep());
+    s.elect(2);
+    assert_eq!(s.0.raft(2).status().soft, SoftState { role: Role::Leader, term: 2, leader: Some(id(2)) });
+    insta::assert_snapshot!(s.end());
+}
+
+/// A lease ends while its leader sleeps: it is not renewed by sleeping, and a read after that takes a round.
+#[test]
+fn a_lease_does_not_outlast_sleep() {
+    let mut s = Script::new(3, |config| (config.quiesce, config.lease_ppm) = (true, Some(0)));
+    s.0.pass(1000);
+    s.elect(1);
+    s.pass(100, &[1]);
+    s.deliver();
+    assert!(s.0.raft(1).is_asleep());
+    s.says("the followers owe n1 an election timeout from when it last asked: for so long it answers at once");
+    s.pass(499, &[]);
+    s.0.request(id(1), |id| Request::Read { id });
+    s.deliver();
+    s.pass(500, &[]);
+    s.says("asked again, and later than that: a round, for which all wake");
+    s.0.request(id(1), |id| Request::Read { id });
+    s.deliver();
+    insta::assert_snapshot!(s.end());
+}

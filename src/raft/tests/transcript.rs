@@ -51,6 +51,7 @@ pub fn body(body: &Body) -> String {
             format!("SnapshotReply {} next={next} round={round}", point(*meta))
         }
         Body::TimeoutNow => "TimeoutNow".to_string(),
+        Body::Quiesce { last, round } => format!("Quiesce last={last} round={round}"),
     }
 }
 
