@@ -69,6 +69,12 @@ impl Answers {
         Some(ticket)
     }
 
+    /// How many are open.
+    #[cfg(test)]
+    pub(super) fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
     /// Ends a request: who asked, and under which id.
     pub(super) fn close(&mut self, ticket: u64) -> Option<(Addr, u64)> {
         let open = self.open.remove(&ticket)?;

@@ -104,7 +104,7 @@ impl NodeConfig {
 }
 
 #[cfg(test)]
-#[path = "driver_tests.rs"]
+#[path = "tests/mod.rs"]
 mod tests;
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Done, StorageError>> + Send + 'a>>;
@@ -144,37 +144,46 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     /// The storage error that stopped it.
     pub async fn run(
         config: NodeConfig,
-        mut recovery: Recovery,
+        recovery: Recovery,
         (transport, clock, storage): (T, C, H),
         observer: O,
-        mut rng: Rng,
+        rng: Rng,
     ) -> Result<Infallible, StorageError> {
+        let mut driver = Self::boot(config, recovery, (transport, clock), &storage, observer, rng).await?;
+        driver.turns(&storage).await
+    }
+
+    /// Makes the cores of what the disk held.
+    async fn boot(
+        config: NodeConfig,
+        recovery: Recovery,
+        (transport, clock): (T, C),
+        storage: &H,
+        observer: O,
+        mut rng: Rng,
+    ) -> Result<Self, StorageError> {
+        let Recovery { groups: mut held, ap } = recovery;
         let hosted = config.hosted();
         let lone = hosted.len() == 1 && !config.watches();
-        let ap = match config.layout.buckets.any_ap() {
-            true => {
-                let life = rng.next();
-                let recovered = load_ap(&storage, mem::take(&mut recovery.ap)).await?;
-                let ap = dynamo::Config { life, ..config.ap.clone() };
-                let rng = Rng::new(rng.next(), "ap");
-                Some(Dynamo::new(ap, config.layout.clone(), recovered, clock.now(), rng))
-            }
-            false => None,
-        };
+        let mut dynamo = None;
+        if config.layout.buckets.any_ap() {
+            let life = rng.next();
+            let rng = Rng::new(rng.next(), "ap");
+            let recovered = load_ap(storage, ap).await?;
+            let ap = dynamo::Config { life, ..config.ap.clone() };
+            dynamo = Some(Dynamo::new(ap, config.layout.clone(), recovered, clock.now(), rng));
+        }
         // Requests are passed on under tickets: another process of this node must not have used the same.
         let first_ticket = if lone { 1 } else { (rng.next() >> 1).max(1) };
         let mut groups = Vec::new();
         for (id, voters) in hosted {
-            let recovered = recovery.groups.remove(&id).unwrap_or_default();
-            let kv = load(&storage, id, recovered.snapshot, config.mutant).await?;
+            let recovered = held.remove(&id).unwrap_or_default();
+            let kv = load(storage, id, recovered.snapshot, config.mutant).await?;
             let rng = if lone { rng.clone() } else { Rng::new(rng.next(), "raft") };
-            let quiesce = config.layout.groups > 1;
-            let raft = raft::Config { voters, quiesce, ..config.raft.clone() };
+            let raft = raft::Config { voters, quiesce: config.layout.groups > 1, ..config.raft.clone() };
             groups.push(Group::new(id, Raft::new(raft, recovered, clock.now(), rng), kv));
         }
-        let mut driver: Driver<T, C, H, O> =
-            Driver::new(config, (groups, ap), (transport, clock), observer, first_ticket);
-        driver.turns(&storage).await
+        Ok(Driver::new(config, (groups, dynamo), (transport, clock), observer, first_ticket))
     }
 
     fn new(
@@ -225,7 +234,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             {
                 running = Some(Box::pin(storage.run(move |store| job.run(store))));
             }
-            self.shared.mail.flush(self.clock.now(), &mut self.transport, &mut self.observer);
+            self.flush();
             self.end_turn();
 
             alarm.set(self.deadline());
@@ -515,6 +524,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         };
         let ap = self.ap.iter().flat_map(|ap| ap.dynamo.state_records()).map(LogRecord::Ap);
         self.groups.iter().flat_map(of_group).chain(ap).collect()
+    }
+
+    fn flush(&mut self) {
+        self.shared.mail.flush(self.clock.now(), &mut self.transport, &mut self.observer);
     }
 
     fn end_turn(&mut self) {

@@ -57,6 +57,12 @@ impl Relays {
         }
     }
 
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
     /// Whether `from` answered what it was asked under `ticket`.
     pub(super) fn answered(&mut self, from: NodeId, ticket: u64, body: &ResponseBody) -> bool {
         let Some(&(group, _)) = self.open.get(&ticket).filter(|(_, to)| *to == from) else { return false };

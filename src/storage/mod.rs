@@ -27,7 +27,7 @@ mod store;
 mod wal;
 
 #[cfg(test)]
-mod mem_disk;
+pub(crate) mod mem_disk;
 #[cfg(test)]
 mod tests;
 
