@@ -122,8 +122,7 @@ impl Audit {
         let parting = self.parting(task)?;
         if self.common.json {
             let difference = parting.map(|(line, a, b)| json!({ "line": line, "traces": [a, b] }));
-            let facts =
-                json!({ "equal": false, "file": file, "seed": seed, "mode": mode, "hashes": hashes, "difference": difference });
+            let facts = json!({ "equal": false, "file": file, "seed": seed, "mode": mode, "hashes": hashes, "difference": difference });
             say!("{facts}");
             return Ok(());
         }

@@ -37,24 +37,24 @@ struct Load {
     per_run: bool,
 }
 
-const CP: Load =
-    Load { name: "", mode: Mode::Cp, nodes: 5, groups: 1, seconds: 600, rate: 1, clients: 1, goal: 0.0, per_run: false };
+const CP: Load = Load {
+    name: "",
+    mode: Mode::Cp,
+    nodes: 5,
+    groups: 1,
+    seconds: 600,
+    rate: 1,
+    clients: 1,
+    goal: 0.0,
+    per_run: false,
+};
 const AP: Load = Load { mode: Mode::Ap, ..CP };
 
 const LOADS: [Load; 7] = [
     Load { name: "idle (1 op/s)", goal: 2000.0, ..CP },
     Load { name: "100 op/s", seconds: 120, rate: 100, clients: 20, goal: 300.0, ..CP },
     Load { name: "1,000 op/s", seconds: 60, rate: 1000, clients: 100, goal: 60.0, ..CP },
-    Load {
-        name: "seeds: 30 s, 50 op/s",
-        nodes: 3,
-        seconds: 30,
-        rate: 50,
-        clients: 5,
-        goal: 50.0,
-        per_run: true,
-        ..CP
-    },
+    Load { name: "seeds: 30 s, 50 op/s", nodes: 3, seconds: 30, rate: 50, clients: 5, goal: 50.0, per_run: true, ..CP },
     Load { name: "1,000 idle Raft groups", groups: 1000, seconds: 60, goal: 100.0, ..CP },
     Load { name: "quorums, 100 op/s", seconds: 120, rate: 100, clients: 20, goal: 300.0, ..AP },
     Load { name: "quorums, 1,000 op/s", seconds: 60, rate: 1000, clients: 100, goal: 60.0, ..AP },

@@ -98,7 +98,10 @@ fn bug(name: &str) -> Result<Bug, String> {
 
 /// One of the two databases.
 fn mode(name: &str) -> Result<Mode, String> {
-    [Mode::Cp, Mode::Ap].into_iter().find(|m| m.to_string().eq_ignore_ascii_case(name)).ok_or("expected cp or ap".into())
+    [Mode::Cp, Mode::Ap]
+        .into_iter()
+        .find(|m| m.to_string().eq_ignore_ascii_case(name))
+        .ok_or("expected cp or ap".into())
 }
 
 /// A number of runs, seeds or processes: none at all would pass without having shown anything.

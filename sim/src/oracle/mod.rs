@@ -125,7 +125,10 @@ impl Scene {
         let several = self.groups.len() > 1;
         let of_group = self.groups.iter().find_map(|(group, picture)| {
             let Violation { property, detail } = picture.violation.clone()?;
-            Some(Violation { property, detail: if several { format!("in group {}: {detail}", group.0) } else { detail } })
+            Some(Violation {
+                property,
+                detail: if several { format!("in group {}: {detail}", group.0) } else { detail },
+            })
         });
         of_group.or_else(|| self.replicas.violation.clone())
     }

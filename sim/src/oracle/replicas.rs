@@ -36,7 +36,8 @@ impl Replica {
     /// What it holds of `key`, and how that came there.
     #[must_use]
     pub fn holdings(&self, node: NodeId, key: &Key, n: usize, layout: &Layout) -> Vec<Holding> {
-        let place = layout.order(key).iter().take(n).position(|id| *id == node).and_then(|place| u32::try_from(place).ok());
+        let place =
+            layout.order(key).iter().take(n).position(|id| *id == node).and_then(|place| u32::try_from(place).ok());
         let of = |entry: &Entry, owner| Holding {
             node,
             place,

@@ -282,7 +282,8 @@ fn any_target() -> impl Strategy<Value = Target> {
 
 fn any_how() -> impl Strategy<Value = How> {
     use seaworthy::types::Level;
-    let level = prop_oneof![Just(Level::One), Just(Level::All), Just(Level::LocalQuorum), (1u8..=7).prop_map(Level::Count)];
+    let level =
+        prop_oneof![Just(Level::One), Just(Level::All), Just(Level::LocalQuorum), (1u8..=7).prop_map(Level::Count)];
     let (level, via) = (proptest::option::of(level), proptest::option::of((1u32..=3).prop_map(NodeId)));
     (level, via).prop_map(|(level, via)| How { level, via })
 }

@@ -16,7 +16,9 @@
 
 use super::target::numbered;
 use super::{Call, Clients, Event, Fault, FaultId, How, Kind, Plan, Tag, Target, What, When};
-use crate::scenario::{Bucket, Cluster, Disk, Expect, Fields, Link, Problem, Setting, Source, Times, Workload, suggestion};
+use crate::scenario::{
+    Bucket, Cluster, Disk, Expect, Fields, Link, Problem, Setting, Source, Times, Workload, suggestion,
+};
 use seaworthy::types::MAX_VALUE_BYTES;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

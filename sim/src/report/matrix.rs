@@ -79,11 +79,28 @@ pub(super) fn together(summary: &Summary) -> Markup {
                             tr.(side(*mode)) {
                                 th scope="row" { (mode) }
                                 @for (cell, (title, _)) in cells(*mode, m).iter().zip(COLUMNS) {
-                                    @if shown(title) { (figure(cell, false, scale.bar(title, m))) }
+                                    @if shown(title) { (large(cell, scale.bar(title, m))) }
                                 }
                             }
                         }
                     }
+                }
+            }
+        }
+    }
+}
+
+/// A cell in large type, what it is a part of in small.
+fn large(cell: &Cell, bar: Option<f64>) -> Markup {
+    html! {
+        @if bar.is_some() {
+            (figure(cell, false, bar))
+        } @else {
+            td.(class(cell.tone)) {
+                @if let Some((part, whole)) = cell.text.split_once('/') {
+                    (part) small { " of " (whole) }
+                } @else {
+                    (cell.text)
                 }
             }
         }

@@ -4,15 +4,16 @@
 //! can be said again later from `report.json` alone. The path is a straight line of pure functions:
 //!
 //! ```text
-//! RunRecord… ─► Summary::of ─► table (terminal), markdown (README), to_json (--json)
-//!           └─► Report ─► page (HTML) ─► write_folder (report.json + index.html)
+//! RunRecord… ─► Summary::of ─► table (terminal), markdown, to_json (--json)
+//!           └─► Report ─► page (HTML) ─► write_folder (report.json, index.html, table.md)
 //! ```
 //!
 //! - [`record`]: what one run leaves behind; the part that must repeat is kept apart from the wall clock.
 //! - [`histogram`]: latencies with a bounded relative error, mergeable.
 //! - [`summary`]: runs added up by scenario, planted bug and mode. `cells`: what one line of it says, and the legend.
 //! - [`mod@table`]: the lines as aligned text and as markdown. `matrix`: the lines with bars, for the page.
-//! - [`page`]: one self-contained HTML file. [`folder`]: that and the runs, written atomically.
+//! - [`page`]: one self-contained HTML file. [`folder`]: that, the runs and the markdown, written
+//!   atomically.
 //! - [`progress`]: the bar shown while runs are made. [`origin`]: commit and toolchain.
 //!
 //! Invariant: a sum is only ever made of counts, never of fractions or percentiles, so adding runs up in another order

@@ -8,7 +8,7 @@ use super::folder::Report;
 use super::matrix;
 use super::record::{ApCounts, FaultTally, GUARANTEES, Verdict};
 use super::summary::{Group, ModeSummary, RunLine, Summary, Verdicts};
-use super::table::{effort, tally};
+use super::table::{effort, seeds, tally};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// The page. `summary` is that of `report`.
@@ -60,19 +60,6 @@ fn facts(report: &Report) -> Markup {
     }
 }
 
-/// How many different seeds, and between which.
-fn seeds(report: &Report) -> String {
-    let mut seeds: Vec<u64> = report.runs.iter().map(|r| r.outcome.seed).collect();
-    seeds.sort_unstable();
-    seeds.dedup();
-    match seeds[..] {
-        [] => "none".into(),
-        [one] => one.to_string(),
-        [first, .., last] if last - first == seeds.len() as u64 - 1 => format!("{first} to {last}"),
-        [first, .., last] => format!("{} between {first} and {last}", grouped(seeds.len() as u64)),
-    }
-}
-
 fn details(report: &Report, group: &Group, i: usize) -> Markup {
     let mut verdicts = Verdicts::default();
     group.modes.values().for_each(|m| verdicts += m.verdicts);
@@ -116,12 +103,12 @@ fn totals(m: &ModeSummary) -> Markup {
                 ", p99.9 " (duration(m.latency.permille(999))) ", max " (duration(m.latency.max()))
             }
             dt { "First answer" } dd { (recovery) }
-            @if let (Some(median), Some(most)) = (versions.permille(500), versions.max()) {
+            @if let (Some(median), Some(late), Some(most)) = (versions.permille(500), versions.permille(990), versions.max()) {
                 dt { "Stale by" }
                 dd {
-                    (grouped(median)) " versions and " (duration(time.permille(500))) " at p50, "
-                    (grouped(versions.permille(990).unwrap_or(most))) " and " (duration(time.permille(990)))
-                    " at p99, " (grouped(most)) " and " (duration(time.max())) " at most"
+                    "versions: p50 " (grouped(median)) ", p99 " (grouped(late)) ", max " (grouped(most))
+                    "; time: p50 " (duration(time.permille(500))) ", p99 " (duration(time.permille(990)))
+                    ", max " (duration(time.max()))
                 }
             }
             @if let Some(ap) = &m.ap { (besides(ap)) }
@@ -323,16 +310,5 @@ mod tests {
     fn no_runs_make_a_page_that_does_not_claim_success() {
         let page = render(&Report { runs: Vec::new(), ..fixture::report() });
         assert!(page.contains("0 runs: 0 passed") && !page.contains("all passed"));
-    }
-
-    #[test]
-    fn seeds_are_named_by_their_range() {
-        let seeds = |list: &[u64]| {
-            seeds(&Report { runs: list.iter().map(|&s| fixture::run("a", s)).collect(), ..fixture::report() })
-        };
-        assert_eq!(seeds(&[]), "none");
-        assert_eq!(seeds(&[7, 7]), "7");
-        assert_eq!(seeds(&[3, 1, 2, 2]), "1 to 3");
-        assert_eq!(seeds(&[1, 9]), "2 between 1 and 9");
     }
 }

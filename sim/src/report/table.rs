@@ -2,6 +2,7 @@
 //! for each scenario and mode, AP under CP.
 
 use super::cells::{COLUMNS, Cell, LEGEND, Tone, duration, grouped, lines};
+use super::folder::Report;
 use super::summary::{Summary, Verdicts};
 use std::io::IsTerminal;
 
@@ -142,6 +143,30 @@ pub fn markdown(summary: &Summary) -> String {
     text
 }
 
+/// The report as a page of markdown, for places that show no HTML.
+pub(super) fn document(report: &Report, summary: &Summary) -> String {
+    let info = &report.info;
+    let origin =
+        [&info.command, &format!("seeds {}", seeds(report)), &format!("commit {}", info.commit), &info.toolchain];
+    let origin: Vec<String> = origin.into_iter().chain([&info.date]).map(|text| escape(text)).collect();
+    let legend: String = LEGEND.iter().map(|(term, meaning)| format!("- **{term}**: {meaning}\n")).collect();
+    let (count, _) = tally(summary.verdicts());
+    format!("# {count}\n\n{}. {}.\n\n{}\n{legend}", effort(summary), origin.join(", "), markdown(summary))
+}
+
+/// How many different seeds, and between which.
+pub(super) fn seeds(report: &Report) -> String {
+    let mut seeds: Vec<u64> = report.runs.iter().map(|r| r.outcome.seed).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    match seeds[..] {
+        [] => "none".into(),
+        [one] => one.to_string(),
+        [first, .., last] if last - first == seeds.len() as u64 - 1 => format!("{first} to {last}"),
+        [first, .., last] => format!("{} between {first} and {last}", grouped(seeds.len() as u64)),
+    }
+}
+
 /// `text` so that markdown shows it as it is, as far as names of scenarios go.
 fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('|', "\\|").replace('&', "&amp;").replace('<', "&lt;")
@@ -193,6 +218,18 @@ mod tests {
     }
 
     #[test]
+    fn a_document_for_places_without_html() {
+        let report = fixture::report();
+        let text = document(&report, &report.summary());
+        assert!(text.starts_with("# 36 runs: 33 passed, 1 failed"), "{text}");
+        assert!(text.contains("seeds 1 to 4, commit 0123456789ab with uncommitted changes"), "{text}");
+        assert!(
+            text.contains(&markdown(&report.summary())) && text.contains("- **by policy**: acknowledged"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn colour_changes_no_character_that_is_seen() {
         let coloured = table(&summary(), Style::Colour);
         assert!(coloured.contains("\x1b[1;31m1/4 FAIL"), "a failure is red");
@@ -211,5 +248,15 @@ mod tests {
         let mixed = Verdicts { pass: 1996, fail: 2, inert: 1, unknown: 1 };
         assert_eq!(tally(mixed), "2,000 runs: 1,996 passed, 2 failed, 1 undecided, 1 inert");
         assert_eq!(tally(Verdicts::default()), "0 runs: 0 passed");
+    }
+    #[test]
+    fn seeds_are_named_by_their_range() {
+        let seeds = |list: &[u64]| {
+            seeds(&Report { runs: list.iter().map(|&s| fixture::run("a", s)).collect(), ..fixture::report() })
+        };
+        assert_eq!(seeds(&[]), "none");
+        assert_eq!(seeds(&[7, 7]), "7");
+        assert_eq!(seeds(&[3, 1, 2, 2]), "1 to 3");
+        assert_eq!(seeds(&[1, 9]), "2 between 1 and 9");
     }
 }

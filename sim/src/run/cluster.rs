@@ -108,7 +108,8 @@ impl Cluster {
             let applied: Vec<(NodeId, u64)> =
                 self.members(*group).map(|id| (id, self.oracle.applied(*group, id))).collect();
             let behind = applied.iter().any(|(_, index)| index != last);
-            let told = || applied.iter().map(|(id, index)| format!("{id} up to {index}")).collect::<Vec<_>>().join(", ");
+            let told =
+                || applied.iter().map(|(id, index)| format!("{id} up to {index}")).collect::<Vec<_>>().join(", ");
             behind.then(|| {
                 let of = if committed.len() > 1 { format!(" of group {}", group.0) } else { String::new() };
                 format!("{last} entries{of} are committed, but {} are applied", told())

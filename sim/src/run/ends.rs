@@ -79,7 +79,8 @@ impl Cluster {
                     keys.is_empty()
                 }
                 Wounded::Groups(groups) => {
-                    groups.retain(|group, index| self.members(*group).any(|id| self.oracle.applied(*group, id) < *index));
+                    groups
+                        .retain(|group, index| self.members(*group).any(|id| self.oracle.applied(*group, id) < *index));
                     groups.is_empty()
                 }
             };

@@ -33,7 +33,8 @@ pub struct Findings {
 }
 
 /// Steps for a figure; a verdict may cost more.
-const FIGURE: check::Options = check::Options { steps: 5_000_000, memory: 64 << 20, evidence_steps: 0, threads: 1, time: None };
+const FIGURE: check::Options =
+    check::Options { steps: 5_000_000, memory: 64 << 20, evidence_steps: 0, threads: 1, time: None };
 
 /// Judges a run against Raft: the verdict, if it is decided here, and figures. `impossible`: when the history became so.
 pub fn by_raft(plan: &Plan, history: &check::History, impossible: Option<&str>) -> (Option<Verdict>, Findings) {
@@ -108,8 +109,7 @@ pub fn by_quorums(
     spread(&all.versions, &mut findings.staleness.versions, 1);
     spread(&all.micros, &mut findings.staleness.time, 1000);
     for (name, level) in &found.figures.levels {
-        let broken =
-            [level.read_your_writes, level.monotonic_reads, level.monotonic_writes, level.writes_follow_reads];
+        let broken = [level.read_your_writes, level.monotonic_reads, level.monotonic_writes, level.writes_follow_reads];
         let [a, b, c, d] = broken.map(|tally| tally.violated);
         findings.sessions.insert(name.clone(), [level.reads, a, b, c, d]);
     }

@@ -66,7 +66,8 @@ pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>, met_of: Arc<Mu
     }
     let operator = world.client(OPERATOR);
     let (active, met, as_before) = (BTreeMap::new(), BTreeMap::new(), lock(&met_of).clone());
-    let mut nemesis = Nemesis { plan: plan.clone(), cluster, entries, ends, active, met, as_before, operator, orders: 0 };
+    let mut nemesis =
+        Nemesis { plan: plan.clone(), cluster, entries, ends, active, met, as_before, operator, orders: 0 };
     let mut calm = false;
     for event in &plan.events {
         if !matches!(event.what, What::Op { .. }) {

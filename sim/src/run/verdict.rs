@@ -9,9 +9,9 @@
 //! 6. Enough was done, and every kind of fault that was asked for had an effect; otherwise the run proves nothing
 //!    (`inert`).
 
+use super::findings::{Findings, by_quorums, by_raft};
 use crate::oracle::Violation;
 use crate::plan::{Kind, Plan, What};
-use super::findings::{Findings, by_quorums, by_raft};
 use crate::report::{Availability, FaultTally, Histogram, Ops, Share, Verdict};
 use crate::scenario::MustFire;
 use crate::world::{ledger, nanos};

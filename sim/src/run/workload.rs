@@ -3,8 +3,8 @@
 //! A client is a process of the history while it knows the fate of what it did. After an operation of unknown outcome it
 //! goes on as a new process, because the old one is, as far as the history can tell, still waiting.
 
-use super::wreck::Wreck;
 use super::quorums::Quorums;
+use super::wreck::Wreck;
 use crate::plan::{Call, How, When};
 use crate::world::{TimeSource, lock, nanos};
 use bytes::Bytes;

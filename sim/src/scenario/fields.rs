@@ -206,7 +206,9 @@ fn plain(value: &DeValue<'_>) -> Option<String> {
 /// "; did you mean …?" with the nearest of `known`, or the whole list when none is near.
 pub(crate) fn suggestion(found: &str, known: &[&str]) -> String {
     match known.iter().min_by_key(|k| distance(k, found)) {
-        Some(near) if distance(near, found) < near.len().max(found.len()).min(3 + found.len() / 5) => format!("; did you mean `{near}`?"),
+        Some(near) if distance(near, found) < near.len().max(found.len()).min(3 + found.len() / 5) => {
+            format!("; did you mean `{near}`?")
+        }
         None => "; expected none".into(),
         _ => format!("; expected one of {}", known.join(", ")),
     }

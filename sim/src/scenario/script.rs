@@ -30,8 +30,10 @@ pub(super) fn read(
         return Err(fields.problem("do", format!("n{n} in a cluster of {}", cluster.nodes)));
     }
     if let Some(word) = written(&call) {
-        let drawn = word.strip_prefix('c').and_then(|w| w.split_once('-')).is_some_and(|(c, _)| c.parse::<u32>().is_ok());
-        let twice = earlier.iter().any(|event| matches!(&event.what, What::Op { call, .. } if written(call) == Some(word)));
+        let drawn =
+            word.strip_prefix('c').and_then(|w| w.split_once('-')).is_some_and(|(c, _)| c.parse::<u32>().is_ok());
+        let twice =
+            earlier.iter().any(|event| matches!(&event.what, What::Op { call, .. } if written(call) == Some(word)));
         if drawn || twice {
             return Err(fields.problem("do", format!("`{word}` is or may be written by another operation too")));
         }
