@@ -8,7 +8,7 @@ mod transcript;
 
 use super::*;
 use crate::mutant::Mutant;
-use crate::types::Bytes;
+use crate::types::{Bytes, Key};
 
 fn id(n: u32) -> NodeId {
     NodeId(n)
