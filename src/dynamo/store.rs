@@ -437,7 +437,7 @@ fn absorb(
     at: Wall,
     (resolve, mutant): (Resolve, Mutant),
 ) -> Option<Entry> {
-    if resolve != Resolve::LastWriter && held.is_some_and(|held| held.siblings.includes(siblings)) {
+    if resolve != Resolve::LastWriter && held.is_some_and(|held| held.siblings.knows_all(siblings)) {
         return None;
     }
     let mut entry = held.cloned().unwrap_or_default();
