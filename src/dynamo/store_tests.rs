@@ -352,6 +352,24 @@ fn full_keys_refuse_writes_that_add_to_them() {
     assert!(matches!(c.put(first, None, &none(), &add), Err(Refusal::Invalid(_))));
 }
 
+#[cfg(feature = "mutants")]
+#[test]
+fn planted_bugs_do_their_harm() {
+    let mut c = Cluster::new(4, policy(), |config| config.mutant = Mutant::planted(Bug::HintsForgotten));
+    let [first, second, third, keeper] = c.order()[..] else { panic!("four nodes") };
+    c.put(keeper, Some(third), &none(), &set("x")).unwrap();
+    c.restart(keeper);
+    assert_eq!(c.hints(keeper), 0);
+
+    let mut c = Cluster::new(4, policy(), |config| config.mutant = Mutant::planted(Bug::TombstoneByTimer));
+    let old = c.everywhere(&none(), &set("x"));
+    c.up(third, false);
+    let dead = c.put(first, None, old.clock(), &Update::Delete).unwrap().siblings;
+    c.take(second, &dead, None, 0);
+    c.pass(6);
+    assert_eq!(c.all_values(), [vec![], vec![], vec!["x".to_owned()]]);
+}
+
 /// One thing that changes a store.
 #[derive(Clone, Debug)]
 enum Change {
