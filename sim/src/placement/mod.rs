@@ -2,8 +2,8 @@
 //! partitioning and the least that is possible.
 //!
 //! Everything is counted, key by key, on placements that are made in full before and after; nothing is derived from theory but
-//! the least: one server of n+1 holds 1/(n+1) of the keys if load is even, and only it need be given any. Keys are the same
-//! every time, so the figures are the same on every machine.
+//! the least: one server of n+1 holds 1/(n+1) of the keys if load is even, and only it need be given any. A figure below the
+//! least means that the new server was given less than its share. Keys are the same every time, so the figures are too.
 //!
 //! The rivals as they are usually built: *modulo*, servers in a list, `hash mod n` and the next two of the list; *ranges*, n
 //! equal ranges of the (hashed) key space in the order of the list, and the next two. A new server is put at the end of the

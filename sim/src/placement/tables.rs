@@ -38,7 +38,7 @@ fn tables(report: &Report) -> Vec<Table> {
 #[must_use]
 pub fn text(report: &Report) -> String {
     let aligned = |table: &Table| {
-        let cell = |cell: &String| format!("{cell:>10}");
+        let cell = |cell: &String| format!("{cell:>12}");
         let lines = table.lines.iter().map(|line| line.iter().map(cell).collect::<String>());
         std::iter::once(table.title.clone()).chain(lines).collect::<Vec<_>>().join("\n")
     };
