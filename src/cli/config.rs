@@ -118,7 +118,7 @@ fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
+pub(super) fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
     let file: File = toml::from_str(text).map_err(|e| (e.span(), e.message().replace('\n', ", ")))?;
     let cluster: ClusterName = checked(&file.cluster, str::parse)?;
     let id = checked(&file.node, node_id)?;
