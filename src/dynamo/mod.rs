@@ -46,6 +46,12 @@ impl Dynamo {
         Dynamo { store, coordinator: Coordinator::new(config, layout, now, rng) }
     }
 
+    /// The epoch it has come to.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.store.epoch()
+    }
+
     fn message(&mut self, from: NodeId, message: Message, now: Time, out: &mut Outbox<Dynamo>) {
         let _ = now;
         let (coordinator, turn) = (&mut self.coordinator, &mut Turn { store: &mut self.store, out });

@@ -9,6 +9,7 @@ mod transcript;
 use super::*;
 use crate::mutant::Mutant;
 use crate::types::Bytes;
+use crate::types::Key;
 
 fn id(n: u32) -> NodeId {
     NodeId(n)
