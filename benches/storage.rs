@@ -3,19 +3,19 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use seaworthy::raft::{Entry, Record};
-use seaworthy::storage::{RealDisk, Store, StoreConfig};
+use seaworthy::storage::{LogRecord, RealDisk, Store, StoreConfig};
 use seaworthy::types::{Bytes, GroupId, NodeId};
 use std::path::Path;
 
-fn batch(first: u64, entries: u64, bytes: usize) -> [(GroupId, Record); 1] {
+fn batch(first: u64, entries: u64, bytes: usize) -> [LogRecord; 1] {
     let entry = Entry { term: 1, command: Bytes::from(vec![7; bytes]) };
-    [(GroupId(0), Record::Append { first, entries: vec![entry; entries as usize] })]
+    [LogRecord::Raft(GroupId(1), Record::Append { first, entries: vec![entry; entries as usize] })]
 }
 
 fn open(path: &Path) -> (Store<RealDisk>, u64) {
     let disk = RealDisk::open(path).expect("a directory");
-    let (store, groups) = Store::open(disk, StoreConfig::new(NodeId(1))).expect("a log in order");
-    (store, groups.values().map(|group| group.entries.len() as u64).sum())
+    let (store, found) = Store::open(disk, StoreConfig::new(NodeId(1))).expect("a log in order");
+    (store, found.groups.values().map(|group| group.entries.len() as u64).sum())
 }
 
 /// One batch with one sync, into segments that are there already except for one in about every thousand batches.

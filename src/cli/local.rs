@@ -220,8 +220,8 @@ mod tests {
         let flags = ["--groups", "8", "--bucket", "carts=ap,n=2,strict", "--bucket", "default=ap,resolve=counter"];
         for (node, path) in prepared(&flags, dir.path()).expect("written") {
             let config = crate::cli::load(&path).expect("our own configuration");
-            let buckets = &config.layout.buckets;
-            assert_eq!((config.tcp.id, config.layout.groups, buckets.named.len()), (node, 8, 1));
+            let buckets = &config.node.layout.buckets;
+            assert_eq!((config.tcp.id, config.node.layout.groups, buckets.named.len()), (node, 8, 1));
             assert!(matches!(buckets.mode(b"carts/1"), Mode::Ap(policy) if policy.n == 2 && !policy.sloppy));
             assert!(matches!(buckets.default, Mode::Ap(policy) if policy.resolve.to_string() == "counter"));
         }

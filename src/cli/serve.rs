@@ -4,9 +4,9 @@ use super::config::{Config, load};
 use super::connect::block_on;
 use super::output::{Exit, Failure};
 use crate::node::tcp::TcpTransport;
-use crate::node::{Driver, GROUP, LogRoles, SystemClock, entropy};
+use crate::node::{Driver, LogRoles, SystemClock, entropy};
 use crate::storage::{RealDisk, StorageError, Store, ThreadHost};
-use crate::types::Rng;
+use crate::types::{NodeId, Rng};
 use host_tokio::signal::unix::{SignalKind, signal};
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -43,14 +43,13 @@ async fn serve(config: &Config) -> Failure {
         };
         Failure::new(Exit::Storage, format!("in {}: {why}", config.data_dir.display()))
     };
-    let (store, mut groups) = match RealDisk::open(&config.data_dir)
+    let (store, recovery) = match RealDisk::open(&config.data_dir)
         .map_err(StorageError::from)
         .and_then(|disk| Store::open(disk, config.store))
     {
         Ok(opened) => opened,
         Err(error) => return located(error),
     };
-    let recovered = groups.remove(&GROUP).unwrap_or_default();
     let host = match ThreadHost::spawn(store) {
         Ok(host) => host,
         Err(e) => return Failure::new(Exit::Failed, format!("cannot start a thread for the disk: {e}")),
@@ -60,18 +59,19 @@ async fn serve(config: &Config) -> Failure {
         Ok(transport) => transport,
         Err(e) => return Failure::new(Exit::Failed, format!("cannot listen on {}: {e}", config.tcp.listen)),
     };
-    let voters = &config.node.raft.voters;
+    let nodes: Vec<NodeId> = config.tcp.nodes.keys().copied().collect();
     info!(
-        term = recovered.term,
-        snapshot = recovered.snapshot.index,
-        entries = recovered.entries.len(),
-        "{} of cluster {} {voters:?} listens on {}",
+        groups = recovery.groups.len(),
+        entries = recovery.groups.values().map(|group| group.entries.len()).sum::<usize>(),
+        ap_keys = recovery.ap.keys.len(),
+        ap_hints = recovery.ap.hints.len(),
+        "{} of cluster {} {nodes:?} listens on {}",
         config.tcp.id,
         config.tcp.cluster,
         transport.local_addr(),
     );
     let world = (transport, SystemClock::start(), host);
-    let Err(error) = Driver::run(config.node.clone(), recovered, world, LogRoles, rng).await;
+    let Err(error) = Driver::run(config.node.clone(), recovery, world, LogRoles, rng).await;
     located(error)
 }
 

@@ -8,6 +8,7 @@
 
 use crate::types::NodeId;
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::fmt;
 
 /// One life of a key's state on a server.
@@ -77,7 +78,13 @@ impl Clock {
 
     /// Makes known what `other` knows.
     pub fn join(&mut self, other: &Clock) {
-        other.0.iter().for_each(|(actor, count)| self.raise(*actor, *count));
+        let new = other.0.iter().filter(|(actor, _)| self.count(*actor) == 0).count();
+        if new <= 1 {
+            return other.0.iter().for_each(|(actor, count)| self.raise(*actor, *count));
+        }
+        self.0.extend_from_slice(&other.0);
+        self.0.sort_unstable_by_key(|(actor, count)| (*actor, Reverse(*count)));
+        self.0.dedup_by_key(|(actor, _)| *actor);
     }
 
     /// Forgets the actors for which `keep` is false, and says how many.

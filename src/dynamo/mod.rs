@@ -6,55 +6,69 @@
 
 pub mod clock;
 pub mod context;
+mod coordinator;
+mod epoch;
+mod graves;
+mod handoff;
+mod hints;
+pub mod layout;
 pub mod merge;
 mod message;
+mod recovery;
 pub mod siblings;
+mod snapshot;
+mod store;
 
 pub use message::*;
+pub use recovery::Recovered;
+pub use snapshot::StoreSnapshot;
 
 use crate::placement::Layout;
 use crate::protocol::{Input, Outbox, Protocol};
-use crate::types::{Key, NodeId, Rng, Time};
-use im::OrdMap;
+use crate::types::{NodeId, Rng, Time};
+use coordinator::{Caller, Coordinator, Turn};
 use std::sync::Arc;
-
-/// What the disk held when the node started; the default is a new node.
-#[derive(Clone, Debug, Default)]
-pub struct Recovered {
-    /// Keys.
-    pub keys: OrdMap<Key, Entry>,
-    /// What is kept for others.
-    pub hints: OrdMap<(NodeId, Key), Hint>,
-    /// The epoch.
-    pub epoch: Epoch,
-    /// The number of the newest durable snapshot, 0 for none.
-    pub snapshot: u64,
-}
+use store::Store;
 
 /// The AP side of one node.
 #[derive(Debug)]
 pub struct Dynamo {
-    #[expect(dead_code, reason = "wip")]
-    config: Config,
-    #[expect(dead_code, reason = "wip")]
-    layout: Arc<Layout>,
-    #[expect(dead_code, reason = "wip")]
-    rng: Rng,
+    store: Store,
+    coordinator: Coordinator,
 }
 
 impl Dynamo {
     /// A node that finds `recovered` on its disk at time `now`.
     #[must_use]
-    pub fn new(config: Config, layout: Arc<Layout>, recovered: Recovered, now: Time, rng: Rng) -> Dynamo {
-        let _ = (recovered, now);
-        Dynamo { config, layout, rng }
+    pub fn new(config: Config, layout: Arc<Layout>, recovered: Recovered, now: Time, mut rng: Rng) -> Dynamo {
+        let births = Rng::new(rng.next(), "births");
+        let store = Store::new(&config, layout.clone(), recovered, now, births);
+        Dynamo { store, coordinator: Coordinator::new(config, layout, now, rng) }
     }
 
-    /// What this node holds of `key`, for itself and for others.
+    /// The epoch it has come to.
     #[must_use]
-    pub fn why(&self, key: &[u8]) -> Vec<Holding> {
-        let _ = key;
-        Vec::new()
+    pub fn epoch(&self) -> Epoch {
+        self.store.epoch()
+    }
+
+    fn message(&mut self, from: NodeId, message: Message, now: Time, out: &mut Outbox<Dynamo>) {
+        let _ = now;
+        let (coordinator, turn) = (&mut self.coordinator, &mut Turn { store: &mut self.store, out });
+        match message {
+            Message::PutReply { op, result } if op % 2 == 0 => coordinator.put_reply(from, op, result, turn),
+            Message::Get { op, key } => {
+                let (siblings, epoch) = coordinator::reads(&self.store, &key);
+                out.send_after(self.store.unsure(&key), from, Message::GetReply { op, siblings, epoch });
+            }
+            Message::GetReply { op, siblings, epoch } if siblings.is_sane() => {
+                coordinator.get_reply(from, op, (siblings, epoch), turn);
+            }
+            Message::GetReply { .. } => {}
+            Message::Forward { op, life, request } => coordinator.forwarded((from, life, op), request, turn),
+            Message::ForwardReply { op, reply } => coordinator.forward_reply(from, op, reply, turn),
+            message => self.store.message(from, message, out),
+        }
     }
 }
 
@@ -65,10 +79,34 @@ impl Protocol for Dynamo {
     type Effect = Effect;
 
     fn step(&mut self, now: Time, input: Input<Self>, out: &mut Outbox<Self>) {
-        let _ = (now, input, out);
+        self.coordinator.pass(now);
+        let turn = &mut Turn { store: &mut self.store, out };
+        match input {
+            Input::Tick => {
+                self.coordinator.tick(turn);
+                self.store.tick(now, out);
+            }
+            Input::Message(from, message) if self.coordinator.knows(from) => self.message(from, message, now, out),
+            Input::Message(..) => {}
+            Input::Request(Request::Client { id, request }) => {
+                self.coordinator.request(Caller::Client(id), request, turn);
+            }
+            Input::Request(Request::Date(wall)) => self.store.date(wall),
+            Input::Request(Request::Peer { node, up }) => {
+                self.coordinator.peer(node, up);
+                self.store.peer(node, up);
+            }
+            Input::Persisted(ticket) => {
+                self.store.persisted(ticket, now, out);
+                self.coordinator.persisted(ticket, &mut Turn { store: &mut self.store, out });
+            }
+        }
     }
 
     fn deadline(&self) -> Option<Time> {
-        None
+        [self.coordinator.deadline(), self.store.deadline()].into_iter().flatten().min()
     }
 }
+
+#[cfg(test)]
+mod tests;

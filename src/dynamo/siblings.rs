@@ -7,18 +7,25 @@
 //! vector without dots would either lose one or invent conflicts.
 //!
 //! **Retries.** A client may send a write again through another server, which gives it another dot. Versions bear the
-//! [`WriteId`] of their write: of two with the same the lesser dot is kept, and ids of superseded writes are remembered for a
-//! while ([`MAX_REPLACED`]), so that a late copy of an overwritten write does not come back. Beyond that memory it does: as a
-//! sibling, never in place of a newer write.
+//! [`WriteId`] of their write. Copies of one write live side by side, and a reader is shown one ([`Siblings::shown`]): only so
+//! does "known and not held" always mean superseded. Once any copy is superseded, somebody has seen the write, so all copies go:
+//! ids of superseded writes are remembered for a while ([`MAX_REPLACED`]), for the sake of copies that are still on their way.
+//! Beyond that memory a late copy comes back: as a sibling, never in place of a newer write. Mergeable states are no copies of
+//! each other even when one operation made both, for each holds what its own coordinator had: they are never dropped so.
+//!
+//! **Last writer wins** is a lattice of its own: of all versions the one with the greatest stamp and dot is kept, whatever the
+//! clocks say, for a rule by causes and a rule by stamps together would make the outcome depend on the order of merges. Causes
+//! count because a write gets a stamp later than those of the versions it supersedes.
 //!
 //! Invariants, checked in release builds where a state is made: versions are in the order of their dots, each known to the
-//! clock, no two of the same write.
+//! clock. A state that knows a write also knows what that write had seen.
 
 use super::clock::{Actor, Clock, Dot};
 use super::merge;
 use crate::mutant::{Bug, Mutant};
 use crate::types::{Hlc, Resolve, Value};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Ids of superseded writes that a key remembers.
 pub const MAX_REPLACED: usize = 64;
@@ -94,16 +101,20 @@ impl Siblings {
     #[must_use]
     pub fn includes(&self, other: &Siblings) -> bool {
         self.clock.covers(&other.clock)
-            && self
-                .versions
-                .iter()
-                .all(|v| !other.clock.contains(v.dot) || other.versions.binary_search_by_key(&v.dot, |w| w.dot).is_ok())
+            && self.versions.iter().all(|v| !other.clock.contains(v.dot) || other.holds(v.dot))
     }
 
     /// Whether the write was taken before: it is here, or it was and has been superseded.
     #[must_use]
     pub fn knows(&self, write: WriteId) -> bool {
         self.versions.iter().any(|v| v.write == write) || self.replaced.iter().any(|(_, id)| *id == write)
+    }
+
+    /// The dot that the next write of `actor` gets.
+    #[must_use]
+    pub fn next_dot(&self, actor: Actor, mutant: Mutant) -> Dot {
+        let count = self.clock.count(actor);
+        Dot { actor, count: if mutant.is(Bug::DotNotAdvanced) { count.max(1) } else { count.saturating_add(1) } }
     }
 
     /// Adds a write that supersedes exactly what `context` knows, as the next one of `actor`, and gives its dot.
@@ -115,87 +126,132 @@ impl Siblings {
         content: Content,
         (resolve, mutant): (Resolve, Mutant),
     ) -> Dot {
-        let count = self.clock.count(actor);
-        let dot = Dot { actor, count: if mutant.is(Bug::DotNotAdvanced) { count.max(1) } else { count + 1 } };
-        let superseded = |v: &Version| context.contains(v.dot) || v.dot == dot;
-        let gone: Vec<_> = self.versions.iter().filter(|v| superseded(v)).map(|v| (v.stamp, v.write)).collect();
-        self.versions.retain(|v| !superseded(v));
-        self.remember(gone);
+        let dot = self.next_dot(actor, mutant);
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.versions).into_iter().partition(|v| context.contains(v.dot) || v.dot == dot);
+        let latest = gone.iter().map(|v| v.stamp.0.saturating_add(1)).max();
+        self.versions = kept;
+        self.remember(gone.iter().map(|v| (v.stamp, v.write)));
         self.clock.join(context);
         self.clock.raise(actor, dot.count);
-        self.versions.push(Version { dot, stamp, write, content });
+        self.versions.push(Version { dot, stamp: Hlc(stamp.0.max(latest.unwrap_or(0))), write, content });
         self.settle(resolve);
         dot
     }
 
     /// Takes in what another replica holds; says whether that changed anything.
     pub fn merge(&mut self, other: &Siblings, resolve: Resolve, mutant: Mutant) -> bool {
-        if other.is_empty() || self == other {
+        if other.is_empty() {
             return false;
         }
         if self.is_empty() {
             self.clone_from(other);
             return true;
         }
-        let holds = |side: &Siblings, v: &Version| side.versions.binary_search_by_key(&v.dot, |w| w.dot).is_ok();
-        let mut gone: Vec<(Hlc, WriteId)> = Vec::new();
-        let mut versions: Vec<Version> = Vec::with_capacity(self.versions.len() + other.versions.len());
-        for (side, facing) in [(&*self, other), (other, &*self)] {
-            for v in &side.versions {
-                match holds(facing, v) {
-                    true if std::ptr::eq(side, other) => {}
-                    true => versions.push(v.clone()),
-                    false if !facing.clock.contains(v.dot) => versions.push(v.clone()),
-                    false if facing.versions.iter().any(|w| w.write == v.write) => {}
-                    false => gone.push((v.stamp, v.write)),
-                }
-            }
+        let by_stamp = resolve == Resolve::LastWriter;
+        if !by_stamp && self.replaced == other.replaced && self.includes(other) {
+            return false;
         }
+        let dots: Vec<Dot> = self.versions.iter().map(|v| v.dot).collect();
+        let knew = self.clock.len();
+        let mut taught = !self.clock.covers(&other.clock);
+        let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.versions)
+            .into_iter()
+            .partition(|v| by_stamp || !other.clock.contains(v.dot) || other.holds(v.dot));
+        let held = |dot: &Dot| dots.binary_search(dot).is_ok();
+        let (news, old): (Vec<_>, Vec<_>) =
+            (other.versions.iter().filter(|v| !held(&v.dot))).partition(|v| by_stamp || !self.clock.contains(v.dot));
+        self.versions = kept;
+        self.versions.extend(news.into_iter().cloned());
         if mutant.is(Bug::SiblingDropped) {
-            versions.truncate(1);
+            self.versions.truncate(1);
         }
-        let before = (self.clock.clone(), std::mem::replace(&mut self.versions, versions));
         self.clock.join(&other.clock);
-        gone.extend(&other.replaced);
-        let remembered = self.replaced.len();
-        self.remember(gone);
-        self.settle(resolve);
-        before.0 != self.clock || before.1 != self.versions || remembered != self.replaced.len()
+        taught |= self.clock.len() != knew;
+        let gone = gone.iter().chain(old).map(|v| (v.stamp, v.write));
+        taught |= self.remember(gone.chain(other.replaced.iter().copied()));
+        taught |= self.settle(resolve);
+        taught || !self.versions.iter().map(|v| v.dot).eq(dots)
     }
 
-    /// Forgets all actors but those of versions still here; how many that were. Only right when nothing that any of them
-    /// wrote is left anywhere (see `epoch`).
-    pub fn prune(&mut self, keep: impl Fn(Actor) -> bool) -> usize {
-        let versions = &self.versions;
-        self.clock.retain(|actor| keep(actor) || versions.iter().any(|v| v.dot.actor == actor))
+    /// How many actors there are of which no version is left.
+    #[must_use]
+    pub fn idle_actors(&self) -> usize {
+        self.clock.entries().iter().filter(|(actor, _)| !self.wrote(*actor)).count()
     }
 
-    fn remember(&mut self, gone: Vec<(Hlc, WriteId)>) {
-        self.replaced.extend(gone);
+    /// The part of the clock that is of actors of which no version is left.
+    #[must_use]
+    pub fn idle(&self) -> Clock {
+        Clock::of(self.clock.entries().iter().copied().filter(|(actor, _)| !self.wrote(*actor)))
+    }
+
+    /// Forgets actors of which no version is left and nothing is known beyond `settled`; how many that were. Only right when
+    /// nothing that any of those wrote is left anywhere (see `epoch`).
+    pub fn prune(&mut self, settled: &Clock) -> usize {
+        let Siblings { clock, versions, .. } = self;
+        let known = clock.clone();
+        clock.retain(|actor| known.count(actor) > settled.count(actor) || versions.iter().any(|v| v.dot.actor == actor))
+    }
+
+    fn wrote(&self, actor: Actor) -> bool {
+        self.versions.iter().any(|v| v.dot.actor == actor)
+    }
+
+    /// Remembers superseded writes, the latest of them; says whether any was news.
+    fn remember(&mut self, gone: impl Iterator<Item = (Hlc, WriteId)>) -> bool {
+        let mut news: Vec<_> = gone.filter(|one| self.replaced.binary_search(one).is_err()).collect();
+        if news.is_empty() {
+            return false;
+        }
+        let first = self.replaced.first().copied();
+        let room = MAX_REPLACED.saturating_sub(self.replaced.len());
+        let changed = news.len() <= room || news.iter().any(|one| Some(*one) > first);
+        self.replaced.append(&mut news);
         self.replaced.sort_unstable();
         self.replaced.dedup();
         let excess = self.replaced.len().saturating_sub(MAX_REPLACED);
         self.replaced.drain(..excess);
+        changed
     }
 
-    /// Puts the versions in order, drops copies and late copies of one write, and lets the last writer win where it is to.
-    fn settle(&mut self, resolve: Resolve) {
+    /// Puts the versions in order, drops copies of superseded writes, and lets the last writer win where it is to. Says whether
+    /// more came to be remembered.
+    fn settle(&mut self, resolve: Resolve) -> bool {
         self.versions.sort_unstable_by_key(|v| v.dot);
-        let replaced = &self.replaced;
-        let mut seen: Vec<WriteId> = Vec::new();
-        self.versions.retain(|v| {
-            let first = !seen.contains(&v.write) && !replaced.iter().any(|(_, id)| *id == v.write);
-            seen.push(v.write);
-            first
-        });
-        if resolve == Resolve::LastWriter
-            && let Some(last) = self.versions.iter().max_by_key(|v| (v.stamp, v.dot)).map(|v| v.dot)
-        {
-            let gone = self.versions.iter().filter(|v| v.dot != last).map(|v| (v.stamp, v.write)).collect();
-            self.versions.retain(|v| v.dot == last);
-            self.remember(gone);
+        let mut news = false;
+        if resolve == Resolve::LastWriter {
+            let last = self.versions.iter().max_by_key(|v| (v.stamp, v.dot)).map(|v| v.dot);
+            let (kept, gone): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.versions).into_iter().partition(|v| Some(v.dot) == last);
+            self.versions = kept;
+            news = self.remember(gone.iter().map(|v| (v.stamp, v.write)));
+        } else if !self.replaced.is_empty() {
+            let replaced: BTreeSet<WriteId> = self.replaced.iter().map(|(_, id)| *id).collect();
+            self.versions.retain(|v| matches!(v.content, Content::Merge(_)) || !replaced.contains(&v.write));
         }
         assert!(self.versions.iter().all(|v| self.clock.contains(v.dot)), "a version its own clock does not know");
+        news
+    }
+
+    fn holds(&self, dot: Dot) -> bool {
+        self.versions.binary_search_by_key(&dot, |v| v.dot).is_ok()
+    }
+
+    /// The versions a reader is to be shown: of copies of one write the first.
+    pub fn shown(&self) -> impl Iterator<Item = &Version> {
+        let mut seen = BTreeSet::new();
+        self.versions.iter().filter(move |v| matches!(v.content, Content::Merge(_)) || seen.insert(v.write))
+    }
+
+    /// Clock, versions, and superseded writes with their stamps.
+    pub(super) fn parts(&self) -> (&Clock, &[Version], &[(Hlc, WriteId)]) {
+        (&self.clock, &self.versions, &self.replaced)
+    }
+
+    /// The state made of these parts, if they are one.
+    pub(super) fn from_parts(clock: Clock, versions: Vec<Version>, replaced: Vec<(Hlc, WriteId)>) -> Option<Siblings> {
+        Some(Siblings { clock, versions, replaced }).filter(Siblings::is_sane)
     }
 
     /// Whether this could be a replica's state: versions in order, each known to the clock. What a peer sent is asked.
@@ -204,7 +260,9 @@ impl Siblings {
         self.versions.iter().all(|v| v.dot.count > 0 && self.clock.contains(v.dot))
             && self.versions.windows(2).all(|pair| pair[0].dot < pair[1].dot)
             && self.clock.entries().windows(2).all(|pair| pair[0].0 < pair[1].0)
+            && self.clock.entries().iter().all(|(_, count)| *count > 0)
             && self.replaced.len() <= MAX_REPLACED
+            && self.replaced.windows(2).all(|pair| pair[0] < pair[1])
     }
 }
 

@@ -1,111 +1,140 @@
 //! The driver: the only place that awaits.
 //!
-//! One task per node turns the pure core: take what has arrived, step the core with it, hand one batch of records to
-//! the disk, send what may be sent, apply what is committed, answer clients. Then wait for the next of: a packet, the
-//! disk, a deadline.
+//! One task per node turns the pure cores: any number of Raft groups ([`group`](super::group)) and the AP core
+//! ([`ap`](super::ap)). Take what has arrived, step the cores with it, hand one batch of records to the disk, send what may be
+//! sent, apply what is committed, answer clients. Then wait for the next of: a packet, the disk, a deadline.
 //!
 //! Invariants:
-//! - **Nothing leaves before its fsync.** A message sent `after` a ticket waits in `held` until that ticket is durable.
-//! - **One batch in flight.** While the disk works, further records gather into the next batch: group commit without a
-//!   timer, and the property by which recovery tells a torn tail from damage (storage/).
-//! - **Every queue is bounded.** Open requests by `max_open_requests`; entries and reads by the core's own limits, and what
-//!   a leader has yet to write by its limit on uncommitted bytes; messages that wait for the disk by [`MAX_HELD`], storage
-//!   jobs by [`MAX_JOBS`]; one turn takes at most [`MAX_PACKETS_PER_TURN`] packets.
-//! - **A retry does not make an entry.** While a write is under way here, a retry of it takes over its place in the line for
-//!   the answer: clients that retry against a slow group must not make it slower.
+//! - **Nothing leaves before its fsync** ([`gate`](super::gate)).
+//! - **One batch in flight, of all cores.** While the disk works, further records gather into the next batch: group commit
+//!   without a timer, and the property by which recovery tells a torn tail from damage (storage/).
+//! - **Only who has something to do is touched**: deadlines stand in order, and a turn looks at the groups that were stepped.
+//! - **Every queue is bounded.** Open requests by `max_open_requests`; entries and reads by the cores' own limits, and what
+//!   leaders have yet to write by the limit on uncommitted bytes; messages that wait for the disk and storage jobs by limits
+//!   of their own; one turn takes at most [`MAX_PACKETS_PER_TURN`] packets.
 //! - **A failed disk stops the node.** [`Driver::run`] returns the error; whatever was not acknowledged is not owed.
-//!
-//! Caveat: restoring the state machine from a received snapshot blocks the node until it is done.
 
 use super::alarm::Alarm;
 use super::answers::Answers;
-use super::jobs::{self, Done, Job, load};
+use super::ap::ApHost;
+use super::detector::{Detector, TimeOut};
+use super::group::Group;
+use super::jobs::{Batch, Blocks, Done, Job, load, load_ap};
+use super::mail::Mail;
+use super::requests::Relays;
+use super::shared::{Now, Shared};
 use super::{Clock, Observer, StorageHost, Transport};
-use crate::kv::{self, Command, Kv, Op};
-use crate::mutant::{Bug, Mutant};
-use crate::protocol::{Input, Outbox, Outgoing, Protocol, Ticket};
-use crate::raft::{self, Body, Effect, Message, Raft, Record, Recovered, Request, Role, SnapshotMeta};
-use crate::storage::StorageError;
-use crate::types::{Addr, GroupId, NodeId, Rng};
-use crate::wire::{self, Packet, RequestBody, ResponseBody};
-use std::collections::{BTreeMap, VecDeque};
+use crate::dynamo::{self, Dynamo};
+use crate::mutant::Mutant;
+use crate::placement::Layout;
+use crate::protocol::Input;
+use crate::raft::{self, Raft, Request};
+use crate::storage::{AP, LogRecord, Recovery, StorageError, ap_meta};
+use crate::types::{Addr, GroupId, NodeId, Rng, Time};
+use crate::wire::Packet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Packets taken in one turn before the disk and the network get theirs.
 const MAX_PACKETS_PER_TURN: usize = 1024;
-/// Command bytes after which a packet to a peer is closed and another begun; well below the frame limit.
-const PACKET_BYTES: usize = 1 << 20;
-/// Messages that wait for the disk; what comes beyond is dropped, as if the network had lost it.
-const MAX_HELD: usize = 10_000;
-/// Jobs that wait for the disk; beyond it a piece of a snapshot is refused, and the transfer begins again later.
-const MAX_JOBS: usize = 64;
-/// The one group of this version.
+/// Pause between looks whether groups are led by whom the layout names, and how many are handed over at a look.
+const BALANCE: (Duration, usize) = (Duration::from_secs(1), 16);
+/// How long who is to lead must have been up, and how long ago a group was last handed over.
+const STEADY: Duration = Duration::from_secs(5);
+/// The first Raft group: the only one of a cluster that has one.
 pub const GROUP: GroupId = GroupId(1);
 
 /// How a node is run.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// The Raft group.
+    /// The Raft groups; whose voters are `layout`'s affair.
     pub raft: raft::Config,
-    /// Log bytes since the last compaction after which a snapshot is taken and the log compacted.
+    /// The members of the cluster, and who keeps what.
+    pub layout: Arc<Layout>,
+    /// The AP core; `life` is drawn at every start.
+    pub ap: dynamo::Config,
+    /// Log bytes of the whole node since the last compaction after which snapshots are taken and the log compacted: each
+    /// group has an equal share.
     pub snapshot_log_bytes: usize,
-    /// Entries applied since the last snapshot after which another is taken.
+    /// Entries a group has applied since its last snapshot after which another is taken.
     pub snapshot_entries: u64,
     /// Client requests that may be open at a time; beyond it they are refused as busy.
     pub max_open_requests: usize,
+    /// Pause after which a peer to whom nothing was sent gets a sign of life.
+    pub beat: Duration,
+    /// Silence after which a peer is taken to be down.
+    pub down_after: Duration,
     /// The planted bug, if any.
     pub mutant: Mutant,
 }
 
 impl NodeConfig {
-    /// The defaults around a Raft configuration: a snapshot every 64 MiB or 100,000 entries, 10,000 open requests.
+    /// The defaults around a Raft configuration and a layout: a snapshot every 64 MiB or 100,000 entries, 10,000 open
+    /// requests; signs of life at the pace of heartbeats, a peer is down after an election timeout.
     #[must_use]
-    pub fn new(raft: raft::Config) -> NodeConfig {
+    pub fn new(raft: raft::Config, layout: Arc<Layout>) -> NodeConfig {
         NodeConfig {
+            ap: dynamo::Config { mutant: raft.mutant, ..dynamo::Config::new(raft.id, 0) },
+            beat: raft.heartbeat,
+            down_after: raft.election_timeout,
             mutant: raft.mutant,
             raft,
+            layout,
             snapshot_log_bytes: 64 << 20,
             snapshot_entries: 100_000,
             max_open_requests: 10_000,
         }
     }
+
+    /// The groups this node is in, with their voters.
+    fn hosted(&self) -> Vec<(GroupId, Vec<NodeId>)> {
+        let all = self.layout.all_groups().map(|group| (group, self.layout.voters_of(group)));
+        all.filter(|(_, voters)| voters.contains(&self.raft.id)).collect()
+    }
+
+    /// Whether it matters who seems to be up: not for a single Raft group, which has heartbeats and elections.
+    fn watches(&self) -> bool {
+        self.layout.groups > 1 || self.layout.buckets.any_ap()
+    }
 }
 
 #[cfg(test)]
-#[path = "driver_tests.rs"]
+#[path = "tests/mod.rs"]
 mod tests;
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Done, StorageError>> + Send + 'a>>;
 
-/// One node: its core, its state machine, and the world it lives in.
-pub struct Driver<T, C, H: StorageHost, O> {
-    config: NodeConfig,
-    transport: T,
+/// One node: its cores, their state, and the world it lives in.
+pub struct Driver<T, C, H, O> {
+    pub(super) shared: Shared,
+    pub(super) transport: T,
     clock: C,
     observer: O,
-    raft: Raft,
-    outbox: Outbox<Raft>,
-    kv: Kv,
-    answers: Answers,
-    /// Messages that wait for a ticket, in order.
-    held: VecDeque<Outgoing<Message>>,
-    durable: Ticket,
-    /// Messages that may leave at the end of this turn.
-    ready: BTreeMap<NodeId, Vec<(GroupId, Message)>>,
-    jobs: VecDeque<Job<H::Disk>>,
+    pub(super) groups: BTreeMap<GroupId, Group>,
+    pub(super) ap: Option<ApHost>,
+    pub(super) detector: Option<Box<dyn Detector>>,
+    pub(super) relays: Relays,
+    /// Groups that have something to do in this turn.
+    pub(super) dirty: BTreeSet<GroupId>,
+    /// When each group wants a turn.
+    deadlines: BTreeSet<(Time, GroupId)>,
+    /// Cores with records for the next batch.
+    writing: BTreeSet<GroupId>,
+    /// Cores whose snapshot is to be written, and whether one is being written.
+    snapshots: VecDeque<GroupId>,
+    snapshotting: bool,
     /// The disk was given a batch of the log last: it is the jobs' turn.
     jobs_next: bool,
-    snapshotting: bool,
-    /// Log bytes left by the last compaction: what is kept for followers that lag does not call for another.
-    kept_bytes: usize,
-    /// Bytes of commands proposed here that the disk has not been given yet.
-    unwritten: usize,
-    /// The next batch restates all live state in a fresh segment, so that older ones can go.
+    /// The next batch restates all live state.
     checkpoint_due: bool,
-    expiring: bool,
+    /// When to look next whether groups are led by whom the layout names, and the first group to look at.
+    balance: (Time, GroupId),
+    storage: std::marker::PhantomData<fn() -> H>,
 }
 
 impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
@@ -115,37 +144,82 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     /// The storage error that stopped it.
     pub async fn run(
         config: NodeConfig,
-        recovered: Recovered,
+        recovery: Recovery,
         (transport, clock, storage): (T, C, H),
         observer: O,
         rng: Rng,
     ) -> Result<Infallible, StorageError> {
-        let kv = load(&storage, recovered.snapshot, config.mutant).await?;
-        let raft = Raft::new(config.raft.clone(), recovered, clock.now(), rng);
-        let mut driver: Driver<T, C, H, O> = Driver::new(config, (raft, kv), (transport, clock), observer);
+        let mut driver = Self::boot(config, recovery, (transport, clock), &storage, observer, rng).await?;
         driver.turns(&storage).await
     }
 
-    fn new(config: NodeConfig, (raft, kv): (Raft, Kv), (transport, clock): (T, C), observer: O) -> Self {
+    /// Makes the cores of what the disk held.
+    async fn boot(
+        config: NodeConfig,
+        recovery: Recovery,
+        (transport, clock): (T, C),
+        storage: &H,
+        observer: O,
+        mut rng: Rng,
+    ) -> Result<Self, StorageError> {
+        let Recovery { groups: mut held, ap } = recovery;
+        let hosted = config.hosted();
+        let lone = hosted.len() == 1 && !config.watches();
+        let mut dynamo = None;
+        if config.layout.buckets.any_ap() {
+            let life = rng.next();
+            let rng = Rng::new(rng.next(), "ap");
+            let recovered = load_ap(storage, ap).await?;
+            let ap = dynamo::Config { life, ..config.ap.clone() };
+            dynamo = Some(Dynamo::new(ap, config.layout.clone(), recovered, clock.now(), rng));
+        }
+        // Requests are passed on under tickets: another process of this node must not have used the same.
+        let first_ticket = if lone { 1 } else { (rng.next() >> 1).max(1) };
+        let mut groups = Vec::new();
+        for (id, voters) in hosted {
+            let recovered = held.remove(&id).unwrap_or_default();
+            let kv = load(storage, id, recovered.snapshot, config.mutant).await?;
+            let rng = if lone { rng.clone() } else { Rng::new(rng.next(), "raft") };
+            let raft = raft::Config { voters, quiesce: config.layout.groups > 1, ..config.raft.clone() };
+            groups.push(Group::new(id, Raft::new(raft, recovered, clock.now(), rng), kv));
+        }
+        Ok(Driver::new(config, (groups, dynamo), (transport, clock), observer, first_ticket))
+    }
+
+    fn new(
+        config: NodeConfig,
+        (groups, ap): (Vec<Group>, Option<Dynamo>),
+        (transport, clock): (T, C),
+        observer: O,
+        first_ticket: u64,
+    ) -> Self {
+        let now = clock.now();
+        let peers: Vec<NodeId> = config.layout.nodes().filter(|node| *node != config.raft.id).collect();
+        let mail =
+            if config.watches() { Mail::with_beats(peers.iter().copied(), config.beat) } else { Mail::default() };
+        let detector = config.watches().then(|| {
+            let detector: Box<dyn Detector> = Box::new(TimeOut::new(peers.iter().copied(), config.down_after, now));
+            detector
+        });
+        let answers = Answers::new(config.max_open_requests, first_ticket);
         Driver {
-            answers: Answers::new(config.max_open_requests),
-            config,
+            shared: Shared::new(config, answers, mail),
             transport,
             clock,
             observer,
-            raft,
-            outbox: Outbox::default(),
-            kv,
-            held: VecDeque::new(),
-            durable: Ticket::default(),
-            ready: BTreeMap::new(),
-            jobs: VecDeque::new(),
-            jobs_next: false,
-            kept_bytes: 0,
-            unwritten: 0,
+            dirty: groups.iter().map(|group| group.id).collect(),
+            groups: groups.into_iter().map(|group| (group.id, group)).collect(),
+            ap: ap.map(ApHost::new),
+            detector,
+            relays: Relays::default(),
+            deadlines: BTreeSet::new(),
+            writing: BTreeSet::new(),
+            snapshots: VecDeque::new(),
             snapshotting: false,
+            jobs_next: false,
             checkpoint_due: false,
-            expiring: false,
+            balance: (now + STEADY, GROUP),
+            storage: std::marker::PhantomData,
         }
     }
 
@@ -158,12 +232,12 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             if running.is_none()
                 && let Some(job) = self.next_job()
             {
-                running = Some(Box::pin(storage.run(job)));
+                running = Some(Box::pin(storage.run(move |store| job.run(store))));
             }
             self.flush();
-            self.observer.turn(GROUP, &self.raft, &self.kv);
+            self.end_turn();
 
-            alarm.set(self.raft.deadline());
+            alarm.set(self.deadline());
             // `biased`: without it `select!` picks by chance, and no run could be repeated.
             tokio::select! {
                 biased;
@@ -181,315 +255,288 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
     }
 
-    fn step(&mut self, input: Input<Raft>) {
-        self.raft.step(self.clock.now(), input, &mut self.outbox);
+    fn now(&self) -> Now {
+        Now { time: self.clock.now(), wall: self.clock.wall() }
+    }
+
+    /// When the next turn is due, whatever arrives.
+    fn deadline(&self) -> Option<Time> {
+        let groups = self.deadlines.first().map(|(time, _)| *time);
+        let ap = self.ap.as_ref().and_then(ApHost::deadline);
+        let opinion = self.detector.as_ref().and_then(|detector| detector.next_change());
+        let balance = (self.shared.config.layout.groups > 1).then_some(self.balance.0);
+        [groups, ap, opinion, balance, self.shared.mail.next_beat()].into_iter().flatten().min()
     }
 
     fn on_packet(&mut self, from: Addr, packet: Packet) {
+        let at = self.now();
+        if let (Addr::Node(peer), Some(detector)) = (from, &mut self.detector) {
+            detector.heard(peer, at.time);
+        }
         match (from, packet) {
-            (Addr::Node(peer), Packet::Peer { raft, .. }) => {
-                for (_, message) in raft.into_iter().filter(|(group, _)| *group == GROUP) {
-                    self.step(Input::Message(peer, message));
+            (Addr::Node(peer), Packet::Peer { raft, ap }) => {
+                for (id, message) in raft {
+                    self.step(id, Input::Message(peer, message), at);
+                }
+                if let Some(core) = &mut self.ap {
+                    ap.into_iter().for_each(|message| core.step(Input::Message(peer, message), at));
                 }
             }
-            (client, Packet::Request(request)) => self.on_request(client, request),
-            // A response, or peer traffic from something that is no peer: not for a server.
+            (client, Packet::Request(request)) => self.on_request(client, request, at),
+            (Addr::Node(peer), Packet::Response(response)) => self.on_response(peer, response, at),
+            // Peer traffic from something that is no peer: not for a server.
             _ => {}
         }
     }
 
-    fn on_request(&mut self, client: Addr, request: wire::Request) {
-        let wire::Request { id, body, .. } = request;
-        if self.answers.repeated(client, id) {
-            return;
-        }
-        if let RequestBody::Write { session, number, .. } = body
-            && self.leads()
-            && self.answers.join((session, number), client, id)
-        {
-            return;
-        }
-        let Some(ticket) = self.answers.open(client, id) else {
-            return self.transport.send(client, refusal(id, wire::Refused::Busy));
-        };
-        match body {
-            // With a stalled disk the group may go on committing without it; what this node has to write must not pile up.
-            RequestBody::OpenSession { .. } | RequestBody::Write { .. } if self.writes_pile_up() => {
-                self.respond(ticket, ResponseBody::Refused(wire::Refused::Busy));
-            }
-            RequestBody::Status => {
-                let status = self.status();
-                self.respond(ticket, ResponseBody::Status(status));
-            }
-            RequestBody::Get { key } => {
-                self.answers.reading(ticket, key);
-                self.step(Input::Request(Request::Read { id: ticket }));
-            }
-            RequestBody::Transfer { to } => self.step(Input::Request(Request::Transfer { id: ticket, to })),
-            RequestBody::OpenSession { .. } => self.propose(ticket, None, Op::OpenSession),
-            RequestBody::Ap(_) | RequestBody::Why { .. } => {
-                self.respond(ticket, ResponseBody::Refused(wire::Refused::OtherMode(false)));
-            }
-            RequestBody::Write { session, number, write } => {
-                let op = Op::from(write);
-                if let Err(why) = op.check_limits() {
-                    return self.respond(ticket, ResponseBody::Refused(wire::Refused::Invalid(why)));
-                }
-                self.answers.underway(ticket, (session, number));
-                self.propose(ticket, Some((session, number)), op);
-            }
-        }
-    }
-
-    fn propose(&mut self, id: u64, session: Option<(kv::SessionId, u64)>, op: Op) {
-        let command = kv::encode(&Command { stamp: self.clock.wall(), session, op });
-        self.unwritten += command.len();
-        self.step(Input::Request(Request::Propose { id, command }));
-    }
-
-    fn respond(&mut self, ticket: u64, body: ResponseBody) {
-        if let Some((client, id)) = self.answers.close(ticket) {
-            self.transport.send(client, Packet::Response(wire::Response { id, body }));
+    fn step(&mut self, id: GroupId, input: Input<Raft>, at: Now) {
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.step(input, at);
+            self.dirty.insert(id);
         }
     }
 
     fn on_done(&mut self, done: Done) {
+        let at = self.now();
         match done {
-            Done::Batch(ticket, log_is_long) => {
-                self.checkpoint_due |= log_is_long;
-                self.durable = ticket;
-                self.step(Input::Persisted(ticket));
-                while self.held.front().is_some_and(|m| m.after <= Some(ticket)) {
-                    let Some(Outgoing { to, message, .. }) = self.held.pop_front() else { break };
-                    self.ready.entry(to).or_default().push((GROUP, message));
+            Done::Batch(tickets, log_is_long) => {
+                for (id, ticket) in tickets {
+                    if let Some(group) = self.groups.get_mut(&id) {
+                        group.persisted(ticket, at, &mut self.shared);
+                        self.dirty.insert(id);
+                    } else if let Some(ap) = &mut self.ap {
+                        ap.persisted(ticket, at, &mut self.shared);
+                    }
+                }
+                match &mut self.ap {
+                    // What its snapshot holds need not be restated.
+                    Some(ap) if log_is_long && !ap.snapshotting => {
+                        ap.snapshotting = true;
+                        self.snapshots.push_back(AP);
+                    }
+                    Some(_) => {}
+                    None => self.checkpoint_due |= log_is_long,
                 }
             }
-            Done::SnapshotBlock(meta, snapshot) => self.jobs.push_back(jobs::snapshot_block(meta, snapshot)),
-            Done::SnapshotFinished(meta) => {
-                self.step(Input::Request(Request::Compact { meta }));
-                self.kept_bytes = self.raft.status().log_bytes;
-                self.checkpoint_due = true;
+            Done::SnapshotBlock(id, meta, blocks) => self.shared.jobs.push_back(Job::WriteSnapshot(id, meta, blocks)),
+            Done::SnapshotFinished(id, meta) => {
                 self.snapshotting = false;
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.snapshot_finished(meta, at);
+                    self.dirty.insert(id);
+                    self.checkpoint_due |= self.is_lone();
+                } else if let Some(ap) = &mut self.ap {
+                    ap.dynamo.snapshot_finished();
+                    ap.snapshotting = false;
+                    self.checkpoint_due = true;
+                }
             }
-            Done::Answer(request) => self.step(Input::Request(request)),
+            Done::Answer(id, request) => self.step(id, Input::Request(request), at),
         }
     }
 
-    /// Carries out what the core asked for until it asks for nothing more.
+    /// With one core on the node its every snapshot lets the log go. With many, a checkpoint restates what the others have, so
+    /// it waits until the log is long.
+    fn is_lone(&self) -> bool {
+        self.groups.len() == 1 && self.ap.is_none()
+    }
+
+    /// Lets every core that has something to do carry it out.
     async fn settle(&mut self, storage: &H) -> Result<(), StorageError> {
-        self.expire();
-        // What proposals, reads and replies of this turn make the core say, it says once, at this tick.
-        if self.raft.deadline().is_some_and(|deadline| deadline <= self.clock.now()) {
-            self.step(Input::Tick);
-        }
-        loop {
-            // Both queues are taken and given back, to keep their memory.
-            let mut sends = mem::take(&mut self.outbox.sends);
-            for outgoing in sends.drain(..) {
-                let waits = outgoing.after.is_some_and(|ticket| ticket > self.durable);
-                if waits && !self.config.mutant.is(Bug::AckBeforeFsync) {
-                    if self.held.len() < MAX_HELD {
-                        self.held.push_back(outgoing);
-                    }
-                } else {
-                    self.ready.entry(outgoing.to).or_default().push((GROUP, outgoing.message));
-                }
+        let at = self.now();
+        self.notice(at);
+        while let Some(&(_, id)) = self.deadlines.first().filter(|(time, _)| *time <= at.time) {
+            self.deadlines.pop_first();
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.noted = None;
             }
-            self.outbox.sends = sends;
-            if self.outbox.effects.is_empty() {
+            self.dirty.insert(id);
+        }
+        if self.is_lone() {
+            self.dirty.extend(self.groups.keys());
+        }
+        let dirty = mem::take(&mut self.dirty);
+        for id in &dirty {
+            self.settle_group(*id, storage).await?;
+        }
+        self.dirty = dirty;
+        if let Some(ap) = &mut self.ap {
+            ap.settle(at, &mut self.shared, &mut self.observer);
+            if ap.has_records() {
+                self.writing.insert(AP);
+            }
+        }
+        self.begin_snapshot();
+        for (client, response) in self.shared.responses.drain(..) {
+            self.transport.send(client, Packet::Response(response));
+        }
+        Ok(())
+    }
+
+    async fn settle_group(&mut self, id: GroupId, storage: &H) -> Result<(), StorageError> {
+        let (mut at, lone) = (self.now(), self.is_lone());
+        let share = self.shared.config.snapshot_log_bytes / self.groups.len().max(1);
+        let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
+        group.tick(at, &mut self.shared);
+        while let Some(meta) = group.settle(at, &mut self.shared, &mut self.observer) {
+            let kv = load(storage, id, meta, self.shared.config.mutant).await?;
+            group.restored(meta, kv, &mut self.shared);
+            self.checkpoint_due |= lone;
+            at = Now { time: self.clock.now(), wall: self.clock.wall() };
+        }
+        if group.has_records() {
+            self.writing.insert(id);
+        }
+        if group.wants_snapshot(self.shared.config.snapshot_entries, share) {
+            group.snapshotting = true;
+            self.snapshots.push_back(id);
+        }
+        let deadline = group.deadline(at);
+        if deadline != group.noted {
+            let before = mem::replace(&mut group.noted, deadline);
+            before.map(|time| self.deadlines.remove(&(time, id)));
+            deadline.map(|time| self.deadlines.insert((time, id)));
+        }
+        Ok(())
+    }
+
+    /// Takes in whose state has changed, gives up what was passed on too long ago, and sees to it that leaders are spread.
+    fn notice(&mut self, at: Now) {
+        self.relays.expire(at.time, &mut self.shared);
+        let changes = self.detector.as_mut().map_or(Vec::new(), |detector| detector.changes(at.time));
+        for (node, up) in changes {
+            if let Some(ap) = &mut self.ap {
+                ap.step(Input::Request(dynamo::Request::Peer { node, up }), at);
+            }
+            if !up {
+                self.wake(node, at);
+            }
+        }
+        if self.shared.config.layout.groups > 1 && self.balance.0 <= at.time {
+            self.spread_leaders(at);
+        }
+    }
+
+    /// Groups sleep while their leader's node is up: now it is not.
+    fn wake(&mut self, leader: NodeId, at: Now) {
+        for (id, group) in &mut self.groups {
+            if group.status().soft.leader == Some(leader) {
+                group.step(Input::Request(Request::Wake), at);
+                self.dirty.insert(*id);
+            }
+        }
+    }
+
+    /// Hands groups over to whom the layout names as leader, a few at a time, if that node has been up for a while.
+    fn spread_leaders(&mut self, at: Now) {
+        let (every, most) = BALANCE;
+        let Some(detector) = &self.detector else { return };
+        let me = self.shared.config.raft.id;
+        let long_ago = |time: Option<Time>| time.is_none_or(|time| time + STEADY <= at.time);
+        let from = self.balance.1;
+        let (before, after): (Vec<_>, Vec<_>) = self.groups.iter_mut().partition(|(id, _)| **id < from);
+        let mut left = most;
+        let mut next = GROUP;
+        for (id, group) in after.into_iter().chain(before) {
+            let Some(&first) = self.shared.config.layout.voters_of(*id).first() else { continue };
+            let steady = first != me && detector.is_up(first) && long_ago(detector.since(first));
+            if !steady || !group.leads() || !long_ago(group.handed_over) {
+                continue;
+            }
+            if left == 0 {
+                next = *id;
                 break;
             }
-            let mut effects = mem::take(&mut self.outbox.effects);
-            for effect in effects.drain(..) {
-                self.observer.effect(GROUP, &effect);
-                self.carry_out(effect, storage).await?;
-            }
-            if self.outbox.effects.is_empty() {
-                self.outbox.effects = effects;
-            }
+            left -= 1;
+            group.handed_over = Some(at.time);
+            group.transfer(None, first, at);
+            self.dirty.insert(*id);
         }
-        self.consider_snapshot();
-        Ok(())
+        self.balance = (at.time + every, next);
     }
 
-    async fn carry_out(&mut self, effect: Effect, storage: &H) -> Result<(), StorageError> {
-        match effect {
-            Effect::Accepted { id, index, term } => self.answers.accepted(id, index, term),
-            Effect::Refused { id, why } => {
-                self.expiring &= id != EXPIRE;
-                let why = match why {
-                    raft::Refusal::NotLeader(leader) => wire::Refused::NotLeader(leader),
-                    raft::Refusal::Busy => wire::Refused::Busy,
-                    raft::Refusal::NoSuchNode => wire::Refused::Invalid("no such node in this cluster".to_owned()),
-                };
-                self.respond(id, ResponseBody::Refused(why));
-            }
-            Effect::TransferStarted { id } => self.respond(id, ResponseBody::TransferStarted),
-            Effect::ReadAt { id, index } => {
-                self.answers.read_at(id, index);
-                self.answer_reads();
-            }
-            Effect::Commit { first, entries } => {
-                for (index, entry) in (first..).zip(entries) {
-                    self.apply(index, &entry);
-                }
-                self.answer_reads();
-            }
-            Effect::LoadChunk { to, meta, offset } if self.jobs.len() < MAX_JOBS => {
-                self.jobs.push_back(jobs::load_chunk(to, meta, offset, self.config.raft.snapshot_chunk));
-            }
-            Effect::LoadChunk { to, meta, offset } => {
-                self.step(Input::Request(Request::ChunkLoaded { to, meta, offset, data: None }));
-            }
-            Effect::SaveChunk { from, meta, offset, data, last } if self.jobs.len() < MAX_JOBS => {
-                self.jobs.push_back(jobs::save_chunk(from, meta, offset, data, last));
-            }
-            Effect::SaveChunk { from, meta, .. } => {
-                self.step(Input::Request(Request::ChunkSaved { from, meta, next: 0, complete: false, ok: false }));
-            }
-            Effect::Restore { meta } => {
-                self.kv = load(storage, meta, self.config.mutant).await?;
-                self.answers.forget_through(meta.index);
-                self.kept_bytes = self.raft.status().log_bytes;
-                self.checkpoint_due = true;
-                self.answer_reads();
-            }
-            Effect::Became(soft) => self.expiring &= soft.role == Role::Leader,
-        }
-        Ok(())
-    }
-
-    fn apply(&mut self, index: u64, entry: &raft::Entry) {
-        let reply = self.kv.apply(index, &entry.command);
-        while let Some((ticket, displaced)) = self.answers.committed(index, entry.term) {
-            self.expiring &= ticket != EXPIRE;
-            let body = if displaced {
-                ResponseBody::Refused(wire::Refused::Displaced)
-            } else {
-                match reply {
-                    kv::Reply::Session(id) => ResponseBody::Session { id, group: GROUP, groups: 1 },
-                    _ => ResponseBody::Reply(reply.clone()),
-                }
-            };
-            self.respond(ticket, body);
-        }
-    }
-
-    fn answer_reads(&mut self) {
-        while let Some((ticket, key)) = self.answers.next_read(self.kv.applied()) {
-            let found = self.kv.get(&key);
-            self.respond(ticket, ResponseBody::Reply(kv::Reply::Value(found)));
-        }
-    }
-
-    /// A leader whose date has passed the next deadline proposes the expiry as an entry of the log. It looks once a
-    /// turn, and a leader has a turn at least every heartbeat.
-    fn expire(&mut self) {
-        if self.leads()
-            && !self.expiring
-            && !self.writes_pile_up()
-            && self.kv.next_expiry().is_some_and(|due| due <= self.clock.wall())
+    /// One snapshot is written at a time, in the order in which they were asked for.
+    fn begin_snapshot(&mut self) {
+        while !self.snapshotting
+            && let Some(id) = self.snapshots.pop_front()
         {
-            self.expiring = true;
-            self.propose(EXPIRE, None, Op::Expire);
+            let begun = match (self.groups.get_mut(&id), &mut self.ap) {
+                (Some(group), _) => {
+                    let begun = group.snapshot();
+                    group.snapshotting = begun.is_some();
+                    begun
+                }
+                (None, Some(ap)) => {
+                    let snapshot = ap.dynamo.begin_snapshot();
+                    Some((ap_meta(snapshot.number()), Blocks::Ap(snapshot)))
+                }
+                (None, None) => None,
+            };
+            if let Some((meta, blocks)) = begun {
+                self.snapshotting = true;
+                self.shared.jobs.push_back(Job::BeginSnapshot(id, meta, blocks));
+            }
         }
-    }
-
-    fn writes_pile_up(&self) -> bool {
-        self.unwritten > self.config.raft.max_uncommitted_bytes
-    }
-
-    fn leads(&self) -> bool {
-        self.raft.status().soft.role == Role::Leader
-    }
-
-    fn consider_snapshot(&mut self) {
-        let status = self.raft.status();
-        let behind = self.kv.applied().saturating_sub(status.snapshot.index);
-        let due = behind >= self.config.snapshot_entries
-            || (behind > 0 && status.log_bytes >= self.kept_bytes.saturating_add(self.config.snapshot_log_bytes));
-        if !due || self.snapshotting {
-            return;
-        }
-        let index = self.kv.applied();
-        let Some(term) = self.raft.term_at(index) else { return };
-        self.snapshotting = true;
-        self.jobs.push_back(jobs::begin_snapshot(SnapshotMeta { index, term }, self.kv.snapshot()));
     }
 
     /// What the disk should do next: in turn a batch of the log and one of the other jobs, so that under a load that
     /// never lets up neither waits for ever.
-    fn next_job(&mut self) -> Option<Job<H::Disk>> {
+    fn next_job(&mut self) -> Option<Job> {
         if mem::take(&mut self.jobs_next)
-            && let Some(job) = self.jobs.pop_front()
+            && let Some(job) = self.shared.jobs.pop_front()
         {
             return Some(job);
         }
-        let Some((ticket, records)) = self.outbox.take_records() else { return self.jobs.pop_front() };
-        self.jobs_next = true;
-        self.unwritten = 0;
-        self.observer.persisting(GROUP, &records);
-        let checkpoint = mem::take(&mut self.checkpoint_due);
-        let records = if checkpoint { self.raft.state_records() } else { records };
-        let snapshot = self.raft.status().snapshot;
-        Some(Box::new(move |store| {
-            let records: Vec<(GroupId, Record)> = records.into_iter().map(|record| (GROUP, record)).collect();
-            if checkpoint {
-                store.checkpoint(&records)?;
-                store.snapshot_retain(GROUP, snapshot)?;
-            } else {
-                store.append(&records)?;
+        let mut batch = Batch::default();
+        for id in mem::take(&mut self.writing) {
+            if let Some((ticket, records)) = self.groups.get_mut(&id).and_then(Group::take_records) {
+                self.observer.persisting(id, &records);
+                batch.tickets.push((id, ticket));
+                batch.records.extend(records.into_iter().map(|record| LogRecord::Raft(id, record)));
+            } else if id == AP
+                && let Some((ticket, records)) = self.ap.as_mut().and_then(ApHost::take_records)
+            {
+                batch.tickets.push((AP, ticket));
+                batch.records.extend(records.into_iter().map(LogRecord::Ap));
             }
-            Ok(Done::Batch(ticket, store.wants_checkpoint()))
-        }))
+        }
+        if batch.tickets.is_empty() {
+            return self.shared.jobs.pop_front();
+        }
+        self.jobs_next = true;
+        self.shared.unwritten = 0;
+        batch.checkpoint = mem::take(&mut self.checkpoint_due);
+        if batch.checkpoint {
+            batch.records = self.restated();
+        }
+        Some(Job::Write(batch))
+    }
+
+    /// All that is live of every core.
+    fn restated(&self) -> Vec<LogRecord> {
+        let of_group = |(id, group): (&GroupId, &Group)| {
+            let id = *id;
+            group.raft.state_records().into_iter().map(move |record| LogRecord::Raft(id, record))
+        };
+        let ap = self.ap.iter().flat_map(|ap| ap.dynamo.state_records()).map(LogRecord::Ap);
+        self.groups.iter().flat_map(of_group).chain(ap).collect()
     }
 
     fn flush(&mut self) {
-        for (&peer, messages) in &mut self.ready {
-            while !messages.is_empty() {
-                let rest = messages.split_off(packet_end(messages));
-                let packet = mem::replace(messages, rest);
-                packet.iter().for_each(|(group, message)| self.observer.sending(peer, *group, message));
-                self.transport.send(Addr::Node(peer), Packet::Peer { raft: packet, ap: Vec::new() });
+        self.shared.mail.flush(self.clock.now(), &mut self.transport, &mut self.observer);
+    }
+
+    fn end_turn(&mut self) {
+        for id in mem::take(&mut self.dirty) {
+            if let Some(group) = self.groups.get(&id) {
+                self.observer.turn(id, &group.raft, &group.kv);
             }
         }
-    }
-
-    fn status(&self) -> wire::NodeStatus {
-        wire::NodeStatus {
-            node: self.config.raft.id,
-            voters: self.config.raft.voters.clone(),
-            raft: self.raft.status(),
-            applied: self.kv.applied(),
-            keys: self.kv.len(),
-            sessions: self.kv.sessions(),
-            bad_frames: self.transport.bad_frames(),
+        if let Some(ap) = &mut self.ap
+            && ap.end_turn()
+        {
+            self.observer.ap_turn(&ap.dynamo);
         }
-    }
-}
-
-/// The request id of the leader's own expiry proposals; clients' requests get others.
-const EXPIRE: u64 = 0;
-
-fn refusal(id: u64, why: wire::Refused) -> Packet {
-    Packet::Response(wire::Response { id, body: ResponseBody::Refused(why) })
-}
-
-/// How many of `messages` go into one packet.
-fn packet_end(messages: &[(GroupId, Message)]) -> usize {
-    let mut bytes = 0;
-    let closes = |(_, message): &(GroupId, Message)| {
-        bytes += payload_bytes(message);
-        bytes > PACKET_BYTES
-    };
-    messages.iter().position(closes).map_or(messages.len(), |last| last + 1)
-}
-
-fn payload_bytes(message: &Message) -> usize {
-    match &message.body {
-        Body::Append { entries, .. } => entries.iter().map(|entry| entry.command.len() + 32).sum(),
-        Body::Snapshot { data, .. } => data.len(),
-        _ => 64,
     }
 }
 

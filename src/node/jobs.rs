@@ -1,90 +1,166 @@
-//! What the driver asks of the storage besides the log: writing, sending, receiving and loading snapshots.
+//! What the driver asks of the storage: batches of the log; writing, sending, receiving and loading snapshots.
 
-use super::{GROUP, StorageHost};
-use crate::kv::{Kv, KvRestore, KvSnapshot, RestoreError};
+use super::StorageHost;
+use crate::dynamo::{self, StoreSnapshot};
+use crate::kv::{Kv, KvRestore, KvSnapshot};
 use crate::mutant::Mutant;
 use crate::protocol::Ticket;
-use crate::raft::{Request, SnapshotMeta};
-use crate::storage::{Disk, Incoming, StorageError, Store, snapshot_name};
-use crate::types::{Bytes, NodeId};
+use crate::raft::{Record, Request, SnapshotMeta};
+use crate::storage::{AP, Disk, Incoming, LogRecord, StorageError, Store, ap_meta, snapshot_name};
+use crate::types::{Bytes, GroupId, NodeId};
+use std::collections::BTreeMap;
 
 /// Bytes in one block of a snapshot file.
 const SNAPSHOT_BLOCK: usize = 256 << 10;
 
-/// What a storage job gives back to the driver.
+/// Records of several cores, with the ticket each core gave its own.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) records: Vec<LogRecord>,
+    pub(super) tickets: Vec<(GroupId, Ticket)>,
+    /// The records restate all that is live, in a fresh segment, so that older ones can go.
+    pub(super) checkpoint: bool,
+}
+
+/// A state to be written out block by block.
+pub(super) enum Blocks {
+    Kv(KvSnapshot),
+    Ap(StoreSnapshot),
+}
+
+impl Blocks {
+    fn next(&mut self) -> Option<Bytes> {
+        match self {
+            Blocks::Kv(snapshot) => snapshot.next_block(SNAPSHOT_BLOCK).map(Bytes::from),
+            Blocks::Ap(snapshot) => snapshot.next_block(SNAPSHOT_BLOCK),
+        }
+    }
+}
+
+/// Something to do with the storage; one at a time. The AP core is "group" [`AP`].
+pub(super) enum Job {
+    /// Makes records durable.
+    Write(Batch),
+    /// Begins our own snapshot.
+    BeginSnapshot(GroupId, SnapshotMeta, Blocks),
+    /// Writes the next block of it, or completes it.
+    WriteSnapshot(GroupId, SnapshotMeta, Blocks),
+    /// Reads a piece of a snapshot for a follower.
+    LoadChunk { group: GroupId, to: NodeId, meta: SnapshotMeta, offset: u64, max: usize },
+    /// Writes a piece of a snapshot that arrives.
+    SaveChunk { group: GroupId, from: NodeId, meta: SnapshotMeta, offset: u64, data: Bytes, last: bool },
+}
+
+/// What a job gives back to the driver.
 pub(super) enum Done {
-    /// A batch is durable; and whether the log has grown enough for a checkpoint.
-    Batch(Ticket, bool),
+    /// A batch is durable: the tickets in it, and whether the log has grown enough for a checkpoint.
+    Batch(Vec<(GroupId, Ticket)>, bool),
     /// A block of our own snapshot is written; more to come.
-    SnapshotBlock(SnapshotMeta, KvSnapshot),
+    SnapshotBlock(GroupId, SnapshotMeta, Blocks),
     /// Our own snapshot is complete and durable.
-    SnapshotFinished(SnapshotMeta),
-    /// An answer for the core.
-    Answer(Request),
+    SnapshotFinished(GroupId, SnapshotMeta),
+    /// An answer for a group's core.
+    Answer(GroupId, Request),
 }
 
-/// Something to do with the storage; one at a time.
-pub(super) type Job<D> = Box<dyn FnOnce(&mut Store<D>) -> Result<Done, StorageError> + Send>;
-/// Begins our own snapshot as of `meta`.
-pub(super) fn begin_snapshot<D: Disk>(meta: SnapshotMeta, snapshot: KvSnapshot) -> Job<D> {
-    Box::new(move |store| {
-        store.snapshot_begin(GROUP, meta)?;
-        Ok(Done::SnapshotBlock(meta, snapshot))
-    })
-}
-
-/// Writes the next block of our own snapshot, or completes it.
-pub(super) fn snapshot_block<D: Disk>(meta: SnapshotMeta, mut snapshot: KvSnapshot) -> Job<D> {
-    Box::new(move |store| match snapshot.next_block(SNAPSHOT_BLOCK) {
-        Some(block) => {
-            store.snapshot_write(&block)?;
-            Ok(Done::SnapshotBlock(meta, snapshot))
+impl Job {
+    pub(super) fn run<D: Disk>(self, store: &mut Store<D>) -> Result<Done, StorageError> {
+        match self {
+            Job::Write(batch) => write(store, batch),
+            Job::BeginSnapshot(group, meta, blocks) => {
+                store.snapshot_begin(group, meta)?;
+                Ok(Done::SnapshotBlock(group, meta, blocks))
+            }
+            Job::WriteSnapshot(group, meta, mut blocks) => match blocks.next() {
+                Some(block) => {
+                    store.snapshot_write(&block)?;
+                    Ok(Done::SnapshotBlock(group, meta, blocks))
+                }
+                None => {
+                    store.snapshot_finish()?;
+                    Ok(Done::SnapshotFinished(group, meta))
+                }
+            },
+            Job::LoadChunk { group, to, meta, offset, max } => {
+                // A file that is gone or unreadable is the core's to handle: it starts over with a newer one.
+                let data = store.snapshot_chunk(group, meta, offset, max).unwrap_or(None);
+                Ok(Done::Answer(group, Request::ChunkLoaded { to, meta, offset, data }))
+            }
+            Job::SaveChunk { group, from, meta, offset, data, last } => {
+                let (next, complete, ok) = match store.incoming_chunk(group, meta, offset, &data, last)? {
+                    Incoming::Next(next) => (next, false, true),
+                    Incoming::Complete => (offset + data.len() as u64, true, true),
+                    Incoming::Refused(_) => (0, false, false),
+                };
+                Ok(Done::Answer(group, Request::ChunkSaved { from, meta, next, complete, ok }))
+            }
         }
-        None => {
-            store.snapshot_finish()?;
-            Ok(Done::SnapshotFinished(meta))
-        }
-    })
+    }
 }
 
-/// Reads a piece of a snapshot for a follower.
-pub(super) fn load_chunk<D: Disk>(to: NodeId, meta: SnapshotMeta, offset: u64, max: usize) -> Job<D> {
-    Box::new(move |store| {
-        // A file that is gone or unreadable is the core's to handle: it starts over with a newer one.
-        let data = store.snapshot_chunk(GROUP, meta, offset, max).unwrap_or(None);
-        Ok(Done::Answer(Request::ChunkLoaded { to, meta, offset, data }))
-    })
+/// One sync for all cores. Snapshots that the records supersede go.
+fn write<D: Disk>(store: &mut Store<D>, batch: Batch) -> Result<Done, StorageError> {
+    if batch.checkpoint {
+        store.checkpoint(&batch.records)?;
+    } else {
+        store.append(&batch.records)?;
+    }
+    let kept: BTreeMap<GroupId, SnapshotMeta> = batch.records.iter().filter_map(names_snapshot).collect();
+    if !kept.is_empty() {
+        store.snapshot_retain(&kept)?;
+    }
+    Ok(Done::Batch(batch.tickets, store.wants_checkpoint()))
 }
 
-/// Writes a piece of a snapshot that arrives.
-pub(super) fn save_chunk<D: Disk>(from: NodeId, meta: SnapshotMeta, offset: u64, data: Bytes, last: bool) -> Job<D> {
-    Box::new(move |store| {
-        let (next, complete, ok) = match store.incoming_chunk(GROUP, meta, offset, &data, last)? {
-            Incoming::Next(next) => (next, false, true),
-            Incoming::Complete => (offset + data.len() as u64, true, true),
-            Incoming::Refused(_) => (0, false, false),
-        };
-        Ok(Done::Answer(Request::ChunkSaved { from, meta, next, complete, ok }))
-    })
+fn names_snapshot(record: &LogRecord) -> Option<(GroupId, SnapshotMeta)> {
+    match record {
+        LogRecord::Raft(group, Record::Snapshot(meta)) => Some((*group, *meta)),
+        LogRecord::Ap(dynamo::Record::Snapshot(number)) => Some((AP, ap_meta(*number))),
+        _ => None,
+    }
 }
 
-/// The state machine as of `snapshot`; a new one for index 0.
-pub(super) async fn load<H: StorageHost>(storage: &H, meta: SnapshotMeta, mutant: Mutant) -> Result<Kv, StorageError> {
+/// A group's state machine as of `meta`; a new one for index 0.
+pub(super) async fn load<H: StorageHost>(
+    storage: &H,
+    group: GroupId,
+    meta: SnapshotMeta,
+    mutant: Mutant,
+) -> Result<Kv, StorageError> {
     if meta.index == 0 {
         return Ok(Kv::new(mutant));
     }
     storage
         .run(move |store| {
             let mut restore = KvRestore::new(mutant);
-            for block in store.snapshot_blocks(GROUP, meta)? {
-                restore.block(&block?).map_err(|why| not_a_state(meta, &why))?;
+            for block in store.snapshot_blocks(group, meta)? {
+                restore.block(&block?).map_err(|why| not_a_state(group, meta, why.to_string()))?;
             }
-            restore.finish(meta.index).map_err(|why| not_a_state(meta, &why))
+            restore.finish(meta.index).map_err(|why| not_a_state(group, meta, why.to_string()))
         })
         .await
 }
 
-/// Every block passed its checksum and still they make no state machine: written by another version, or by a bug.
-fn not_a_state(meta: SnapshotMeta, why: &RestoreError) -> StorageError {
-    StorageError::Corrupt { file: snapshot_name(GROUP, meta), offset: 0, what: why.to_string() }
+/// What the AP core had, completed from its snapshot if it has one.
+pub(super) async fn load_ap<H: StorageHost>(
+    storage: &H,
+    mut recovered: dynamo::Recovered,
+) -> Result<dynamo::Recovered, StorageError> {
+    if recovered.snapshot == 0 {
+        return Ok(recovered);
+    }
+    let meta = ap_meta(recovered.snapshot);
+    storage
+        .run(move |store| {
+            for block in store.snapshot_blocks(AP, meta)? {
+                recovered.block(&block?).map_err(|why| not_a_state(AP, meta, why))?;
+            }
+            Ok(recovered)
+        })
+        .await
+}
+
+/// Every block passed its checksum and still they make no state: written by another version, or by a bug.
+fn not_a_state(group: GroupId, meta: SnapshotMeta, what: String) -> StorageError {
+    StorageError::Corrupt { file: snapshot_name(group, meta), offset: 0, what }
 }

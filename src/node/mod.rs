@@ -1,17 +1,25 @@
 //! The node: the driver, the only place that awaits, and the seams it sees the world through.
 //!
 //! [`seams`](self): [`Transport`], [`Clock`], [`StorageHost`], behind which simulation and deployment differ.
-//! [`Driver`]: turns the pure cores. [`Observer`]: looks on. In deployment: [`tcp`] and [`SystemClock`].
+//! [`Driver`]: turns the pure cores of all Raft groups and of the AP side; [`Detector`]: who seems to be up. [`Observer`]: looks on. In deployment: [`tcp`] and [`SystemClock`].
 
 mod alarm;
 mod answers;
+mod ap;
+mod detector;
 mod driver;
+mod gate;
+mod group;
 mod jobs;
+mod mail;
 mod observer;
+mod requests;
 mod seams;
+mod shared;
 mod system;
 pub mod tcp;
 
+pub use detector::{Detector, TimeOut};
 pub use driver::{Driver, GROUP, NodeConfig};
 pub use observer::{LogRoles, Observer};
 pub use seams::*;

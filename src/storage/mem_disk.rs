@@ -54,11 +54,13 @@ struct Inner {
     /// When `changes` reaches this, the power is gone: every operation fails.
     power_until: Option<u64>,
     fail_sync: bool,
+    /// Files synced, so far.
+    syncs: u64,
 }
 
 /// A handle to the disk; clones share it. [`MemDisk::copy`] makes an independent one.
 #[derive(Clone, Default)]
-pub(super) struct MemDisk(Arc<Mutex<Inner>>);
+pub(crate) struct MemDisk(Arc<Mutex<Inner>>);
 
 impl MemDisk {
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -66,13 +68,13 @@ impl MemDisk {
     }
 
     /// An independent disk in the same state.
-    pub(super) fn copy(&self) -> MemDisk {
+    pub(crate) fn copy(&self) -> MemDisk {
         MemDisk(Arc::new(Mutex::new(self.inner().clone())))
     }
 
     /// Power loss and restart: what is not durable survives in arbitrary part. `keep` is the chance of each sector and
     /// of each change of a name.
-    pub(super) fn crash(&self, rng: &mut Rng, keep: f64) {
+    pub(crate) fn crash(&self, rng: &mut Rng, keep: f64) {
         let disk = &mut *self.inner();
         for change in std::mem::take(&mut disk.pending) {
             if rng.chance(keep) {
@@ -97,7 +99,7 @@ impl MemDisk {
     }
 
     /// The process dies and starts again; the operating system lives on and forgets nothing.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         let disk = &mut *self.inner();
         disk.open.clear();
         disk.power_until = None;
@@ -105,34 +107,39 @@ impl MemDisk {
     }
 
     /// Cuts the power after `changes` more operations that change something.
-    pub(super) fn cut_power_after(&self, changes: u64) {
+    pub(crate) fn cut_power_after(&self, changes: u64) {
         let disk = &mut *self.inner();
         disk.power_until = Some(disk.changes + changes);
     }
 
     /// Operations that changed something, so far.
-    pub(super) fn changes(&self) -> u64 {
+    pub(crate) fn changes(&self) -> u64 {
         self.inner().changes
     }
 
+    /// Files synced, so far.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.inner().syncs
+    }
+
     /// From now on syncs fail, and the contents (not the names) that were to be synced are forgotten without a trace.
-    pub(super) fn fail_syncs(&self) {
+    pub(crate) fn fail_syncs(&self) {
         self.inner().fail_sync = true;
     }
 
     /// All names.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.inner().names.keys().cloned().collect()
     }
 
     /// The contents of a file.
-    pub(super) fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         let disk = self.inner();
         disk.files[&disk.names[name]].now.clone()
     }
 
     /// Changes a file behind the store's back, durably.
-    pub(super) fn tamper(&self, name: &str, f: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn tamper(&self, name: &str, f: impl FnOnce(&mut Vec<u8>)) {
         let disk = &mut *self.inner();
         let inode = disk.names[name];
         let file = disk.files.get_mut(&inode).expect("a file of that name");
@@ -142,7 +149,7 @@ impl MemDisk {
     }
 
     /// Puts a file there, durably.
-    pub(super) fn plant(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn plant(&self, name: &str, bytes: &[u8]) {
         {
             let disk = &mut *self.inner();
             let inode = disk.fresh();
@@ -154,7 +161,7 @@ impl MemDisk {
     }
 
     /// Takes a file away, durably.
-    pub(super) fn lose(&self, name: &str) {
+    pub(crate) fn lose(&self, name: &str) {
         let disk = &mut *self.inner();
         disk.names.remove(name);
         disk.durable_names.remove(name);
@@ -265,6 +272,7 @@ impl Disk for MemDisk {
     fn sync(&mut self, file: FileId) -> Result<(), DiskError> {
         let disk = &mut *self.inner();
         disk.change("sync", "")?;
+        disk.syncs += 1;
         let fail = disk.fail_sync;
         let file = disk.file(file);
         let dirty = std::mem::take(&mut file.dirty);

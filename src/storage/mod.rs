@@ -1,7 +1,7 @@
 //! What a node must find again after a crash, and how it knows that it found it.
 //!
 //! In the order it is read: `store` is what the node uses; `wal` the write-ahead log, made of segments (`segment`) of
-//! batches of checked sectors (`sector`) of records (`record`), whose meaning [`Recovered::replay`](crate::raft::Recovered::replay) gives; `snapshot` the files that
+//! batches of checked sectors (`sector`) of records (`record`), whose meaning each core gives (`replay` of [`raft`](crate::raft::Recovered) and of [`dynamo`](crate::dynamo::Recovered)); `snapshot` the files that
 //! let the log be cut; `host` the thread it all runs on. Below is the [`Disk`] seam, in deployment [`RealDisk`].
 //!
 //! Invariants:
@@ -27,16 +27,29 @@ mod store;
 mod wal;
 
 #[cfg(test)]
-mod mem_disk;
+pub(crate) mod mem_disk;
 #[cfg(test)]
 mod tests;
+
+use crate::raft::SnapshotMeta;
+use crate::types::GroupId;
 
 pub use disk::*;
 pub use error::StorageError;
 pub use host::ThreadHost;
 pub use real_disk::RealDisk;
+pub use record::LogRecord;
 pub use snapshot::{MAX_BLOCK_BYTES, SnapshotBlocks, name as snapshot_name};
-pub use store::{Incoming, Store, StoreConfig};
+pub use store::{Incoming, Recovery, Store, StoreConfig};
+
+/// What stands for the AP core where files and jobs name a group: no Raft group has this number.
+pub const AP: GroupId = GroupId(0);
+
+/// The point of the AP core's snapshot with this number, in the terms of [`Store`].
+#[must_use]
+pub fn ap_meta(number: u64) -> SnapshotMeta {
+    SnapshotMeta { index: number, term: 0 }
+}
 
 /// What the names of files not yet complete end in.
 const TEMPORARY: &str = ".tmp";

@@ -1,18 +1,42 @@
 //! Records as bytes in a batch: tag, group, then the record's own fields, little-endian. Explicit, because it must last.
+//! What follows the tag of a record of the AP core is that core's own affair ([`dynamo::layout`]).
 
+use super::AP;
 use super::sector::Batch;
+use crate::dynamo;
 use crate::raft::{Entry, Record, SnapshotMeta};
 use crate::types::{Bytes, GroupId, NodeId};
 
 const HARD_STATE: u8 = 1;
 const APPEND: u8 = 2;
 const SNAPSHOT: u8 = 3;
+const DYNAMO: u8 = 4;
+
+/// One record of the log that all cores of a node share.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogRecord {
+    /// Of a Raft group.
+    Raft(GroupId, Record),
+    /// Of the AP core.
+    Ap(dynamo::Record),
+}
 
 /// Appends a record to a batch.
 ///
 /// # Panics
 /// When a command or the number of entries exceeds `u32`, three orders of magnitude beyond any limit set above.
-pub(super) fn encode(batch: &mut Batch, group: GroupId, record: &Record) {
+pub(super) fn encode(batch: &mut Batch, record: &LogRecord) {
+    match record {
+        LogRecord::Raft(group, record) => encode_raft(batch, *group, record),
+        LogRecord::Ap(record) => {
+            let mut bytes = vec![DYNAMO];
+            dynamo::layout::encode(record, &mut bytes);
+            batch.put(&bytes);
+        }
+    }
+}
+
+fn encode_raft(batch: &mut Batch, group: GroupId, record: &Record) {
     let mut put = |tag: u8| {
         batch.put(&[tag]);
         batch.put(&group.0.to_le_bytes());
@@ -47,9 +71,12 @@ fn len32(n: usize) -> [u8; 4] {
 }
 
 /// Takes the next record off `payload`; `None` when what stands there is not a record.
-pub(super) fn decode(payload: &mut &[u8]) -> Option<(GroupId, Record)> {
+pub(super) fn decode(payload: &mut &[u8]) -> Option<LogRecord> {
     let tag = u8(payload)?;
-    let group = GroupId(u32(payload)?);
+    if tag == DYNAMO {
+        return dynamo::layout::decode(payload).map(LogRecord::Ap);
+    }
+    let group = Some(GroupId(u32(payload)?)).filter(|group| *group != AP)?;
     let record = match tag {
         HARD_STATE => {
             let term = u64(payload)?;
@@ -77,7 +104,7 @@ pub(super) fn decode(payload: &mut &[u8]) -> Option<(GroupId, Record)> {
         SNAPSHOT => Record::Snapshot(SnapshotMeta { index: u64(payload)?, term: u64(payload)? }),
         _ => return None,
     };
-    Some((group, record))
+    Some(LogRecord::Raft(group, record))
 }
 
 fn take<'a>(from: &mut &'a [u8], n: usize) -> Option<&'a [u8]> {

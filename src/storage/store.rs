@@ -2,9 +2,10 @@
 
 use super::snapshot::{self, SnapshotBlocks, Writer};
 use super::wal::{self, Wal};
-use super::{Disk, DiskFault, FileId, StorageError, TEMPORARY};
+use super::{AP, Disk, DiskFault, FileId, LogRecord, StorageError, TEMPORARY, ap_meta};
+use crate::dynamo;
 use crate::mutant::Mutant;
-use crate::raft::{Record, Recovered, SnapshotMeta};
+use crate::raft::{self, SnapshotMeta};
 use crate::types::{Bytes, GroupId, NodeId};
 use std::collections::BTreeMap;
 
@@ -24,6 +25,32 @@ impl StoreConfig {
     #[must_use]
     pub fn new(node: NodeId) -> StoreConfig {
         StoreConfig { node, segment_bytes: 16 << 20, mutant: Mutant::default() }
+    }
+}
+
+/// What every core of a node had made durable. The AP core's snapshot, if there is one, is checked and not read yet.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// The Raft groups.
+    pub groups: BTreeMap<GroupId, raft::Recovered>,
+    /// The AP core.
+    pub ap: dynamo::Recovered,
+}
+
+impl Recovery {
+    fn replay(&mut self, record: LogRecord) -> Result<(), String> {
+        match record {
+            LogRecord::Raft(group, record) => {
+                self.groups.entry(group).or_default().replay(record).map_err(|why| why.to_string())
+            }
+            LogRecord::Ap(record) => self.ap.replay(record),
+        }
+    }
+
+    /// The snapshots that the log refers to.
+    fn snapshots(&self) -> BTreeMap<GroupId, SnapshotMeta> {
+        let groups = self.groups.iter().map(|(group, state)| (*group, state.snapshot));
+        groups.chain([(AP, ap_meta(self.ap.snapshot))]).filter(|(_, meta)| meta.index > 0).collect()
     }
 }
 
@@ -56,21 +83,20 @@ pub struct Store<D: Disk> {
 }
 
 impl<D: Disk> Store<D> {
-    /// Opens the directory, beginning it if it is empty, and gives what every group had made durable.
+    /// Opens the directory, beginning it if it is empty, and gives what every core had made durable.
     ///
     /// Nothing is written before all of it has been checked. Then what was read is made durable afresh, and leftovers of
     /// a crash (a torn tail, temporary files, superseded files) are removed.
     ///
     /// # Errors
     /// The directory is another node's, is damaged, or the disk fails.
-    pub fn open(mut disk: D, config: StoreConfig) -> Result<(Store<D>, BTreeMap<GroupId, Recovered>), StorageError> {
+    pub fn open(mut disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery), StorageError> {
         let names = disk.list()?;
-        let mut groups: BTreeMap<GroupId, Recovered> = BTreeMap::new();
-        let scan = wal::scan(&mut disk, config.node, config.mutant, &names, |group, record| {
-            groups.entry(group).or_default().replay(record).map_err(|why| why.to_string())
-        })?;
-        for (group, state) in groups.iter().filter(|(_, state)| state.snapshot.index > 0) {
-            check_snapshot(&mut disk, *group, state.snapshot)?;
+        let mut found = Recovery::default();
+        let scan = wal::scan(&mut disk, config.node, config.mutant, &names, |record| found.replay(record))?;
+        let snapshots = found.snapshots();
+        for (group, meta) in &snapshots {
+            check_snapshot(&mut disk, *group, *meta)?;
         }
         if scan.is_none()
             && let Some(name) = names.iter().find(|name| snapshot::parse(name).is_some())
@@ -87,20 +113,18 @@ impl<D: Disk> Store<D> {
         };
         // Only now is the record that supersedes them sure to be durable.
         for name in &names {
-            if snapshot::parse(name)
-                .is_some_and(|(group, meta)| groups.get(&group).is_none_or(|state| state.snapshot != meta))
-            {
+            if snapshot::parse(name).is_some_and(|(group, meta)| snapshots.get(&group) != Some(&meta)) {
                 disk.remove(name)?;
             }
         }
-        Ok((Store { disk, wal, writer: None, arrivals: BTreeMap::new(), poisoned: false }, groups))
+        Ok((Store { disk, wal, writer: None, arrivals: BTreeMap::new(), poisoned: false }, found))
     }
 
     /// Makes records durable, in order, all or (after a crash) none, with one sync. No records: nothing is done.
     ///
     /// # Errors
     /// The disk fails, or failed before.
-    pub fn append(&mut self, records: &[(GroupId, Record)]) -> Result<(), StorageError> {
+    pub fn append(&mut self, records: &[LogRecord]) -> Result<(), StorageError> {
         self.writing(|store| match records {
             [] => Ok(()),
             records => store.wal.append(&mut store.disk, records),
@@ -113,12 +137,12 @@ impl<D: Disk> Store<D> {
         self.wal.wants_checkpoint()
     }
 
-    /// Replaces the whole log by `records`, which must restate all that every group needs (in the order hard state,
-    /// snapshot, entries), atomically. Older segments are removed.
+    /// Replaces the whole log by `records`, which must restate all that every core needs (of a Raft group in the order
+    /// hard state, snapshot, entries), atomically. Older segments are removed.
     ///
     /// # Errors
     /// The disk fails, or failed before.
-    pub fn checkpoint(&mut self, records: &[(GroupId, Record)]) -> Result<(), StorageError> {
+    pub fn checkpoint(&mut self, records: &[LogRecord]) -> Result<(), StorageError> {
         self.writing(|store| store.wal.checkpoint(&mut store.disk, records))
     }
 
@@ -224,18 +248,21 @@ impl<D: Disk> Store<D> {
         open_snapshot(&mut self.disk, group, meta)
     }
 
-    /// Removes the group's snapshot files older than `meta`, arriving ones included. Only to be called when
-    /// `Record::Snapshot(meta)` is durable.
+    /// Removes snapshot files older than those given, arriving ones included, of the groups given. Only to be called when
+    /// the records that refer to the latter are durable.
     ///
     /// # Errors
     /// The disk fails, or failed before.
-    pub fn snapshot_retain(&mut self, group: GroupId, meta: SnapshotMeta) -> Result<(), StorageError> {
+    pub fn snapshot_retain(&mut self, kept: &BTreeMap<GroupId, SnapshotMeta>) -> Result<(), StorageError> {
         self.writing(|store| {
-            if store.arrivals.get(&group).is_some_and(|arrival| arrival.meta.index <= meta.index) {
-                store.give_up_arrival(group)?;
+            for (group, meta) in kept {
+                if store.arrivals.get(group).is_some_and(|arrival| arrival.meta.index <= meta.index) {
+                    store.give_up_arrival(*group)?;
+                }
             }
             for name in store.disk.list()? {
-                if snapshot::parse(&name).is_some_and(|(g, m)| g == group && m.index < meta.index) {
+                let found = snapshot::parse(&name);
+                if found.is_some_and(|(g, m)| kept.get(&g).is_some_and(|meta| m.index < meta.index)) {
                     store.disk.remove(&name)?;
                 }
             }

@@ -18,12 +18,12 @@
 //! not lie. **What cannot be told**: sectors of the very last batch, or the whole newest segment, replaced by zeros or
 //! removed after they were durable look like a crash before the sync.
 
+use super::record::{self, LogRecord};
 use super::sector::{self, Batch, SECTOR, State};
 use super::segment::{self, Header};
 use super::{Disk, FileId, StorageError, TEMPORARY};
 use crate::mutant::Mutant;
-use crate::raft::Record;
-use crate::types::{GroupId, NodeId};
+use crate::types::NodeId;
 use std::ops::Range;
 
 /// Segments' worth of batches after which a checkpoint is due, unless the last checkpoint was larger still.
@@ -68,7 +68,7 @@ pub(super) fn scan(
     node: NodeId,
     mutant: Mutant,
     names: &[String],
-    mut replay: impl FnMut(GroupId, Record) -> Result<(), String>,
+    mut replay: impl FnMut(LogRecord) -> Result<(), String>,
 ) -> Result<Option<Scan>, StorageError> {
     let mut all: Vec<u64> = names.iter().filter_map(|n| segment::parse(n)).collect();
     all.sort_unstable();
@@ -135,7 +135,7 @@ fn read_segment(
     disk: &mut impl Disk,
     header: &Header,
     mutant: Mutant,
-    replay: &mut impl FnMut(GroupId, Record) -> Result<(), String>,
+    replay: &mut impl FnMut(LogRecord) -> Result<(), String>,
 ) -> Result<Segment, StorageError> {
     let file = segment::name(header.seq);
     let mut bytes = vec![0; usize::try_from(header.length).expect("a file that fits in memory")];
@@ -157,9 +157,9 @@ fn read_segment(
         };
         let mut rest = payload.as_slice();
         while !rest.is_empty() {
-            super::record::decode(&mut rest)
+            record::decode(&mut rest)
                 .ok_or_else(|| "what stands there is not a record".to_owned())
-                .and_then(|(group, record)| replay(group, record))
+                .and_then(&mut *replay)
                 .map_err(|what| sectors.corrupt(start, format!("in batch {next_batch}: {what}")))?;
         }
         last_batch = start..end;
@@ -307,7 +307,7 @@ impl Wal {
 
     /// Makes the records durable as one batch with one sync; a batch that does not fit begins a new segment, which is
     /// as long as it needs to be.
-    pub(super) fn append(&mut self, disk: &mut impl Disk, records: &[(GroupId, Record)]) -> Result<(), StorageError> {
+    pub(super) fn append(&mut self, disk: &mut impl Disk, records: &[LogRecord]) -> Result<(), StorageError> {
         self.encode(records);
         let sectors = self.batch.sectors();
         if self.next_sector + sectors > self.sectors {
@@ -323,11 +323,7 @@ impl Wal {
     }
 
     /// Begins a segment with `records`, which restate everything, then removes all older ones.
-    pub(super) fn checkpoint(
-        &mut self,
-        disk: &mut impl Disk,
-        records: &[(GroupId, Record)],
-    ) -> Result<(), StorageError> {
+    pub(super) fn checkpoint(&mut self, disk: &mut impl Disk, records: &[LogRecord]) -> Result<(), StorageError> {
         self.encode(records);
         self.begin_segment(disk, true)?;
         self.bytes = self.batch.sectors() * SECTOR_BYTES;
@@ -346,10 +342,10 @@ impl Wal {
         appended >= self.checkpoint_bytes.max(CHECKPOINT_AFTER * self.segment_bytes)
     }
 
-    fn encode(&mut self, records: &[(GroupId, Record)]) {
+    fn encode(&mut self, records: &[LogRecord]) {
         self.batch.clear();
-        for (group, record) in records {
-            super::record::encode(&mut self.batch, *group, record);
+        for record in records {
+            record::encode(&mut self.batch, record);
         }
     }
 

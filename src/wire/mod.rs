@@ -167,19 +167,50 @@ pub enum Refused {
 pub struct NodeStatus {
     /// The node.
     pub node: NodeId,
-    /// All members of the group.
+    /// All members of the first Raft group that it is in.
     pub voters: Vec<NodeId>,
-    /// The Raft core.
+    /// Its core; of a node that is in none, [`NO_GROUP`].
     pub raft: raft::Status,
-    /// Last index applied.
+    /// Last index applied in it.
     pub applied: u64,
-    /// Keys that hold a value.
+    /// Keys that hold a value, in all groups.
     pub keys: u64,
-    /// Open sessions.
+    /// Open sessions, in all groups.
     pub sessions: u64,
     /// Frames refused since start (bad checksum, version, length or content).
     pub bad_frames: u64,
+    /// Raft groups it is in.
+    pub groups: u32,
+    /// Those of them that it leads.
+    pub led: u32,
+    /// Its AP side, if any bucket is kept by quorums.
+    pub ap: Option<ApStatus>,
+    /// Peers that seem to be down; with a single Raft group and no AP bucket nobody watches.
+    pub down: Vec<NodeId>,
 }
+
+/// How the AP side of a node is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ApStatus {
+    /// Keys it holds state of, deleted ones included.
+    pub keys: u64,
+    /// Hints it keeps for others.
+    pub hints: u64,
+    /// Its epoch.
+    pub epoch: dynamo::Epoch,
+}
+
+/// What stands for the core of a node that is in no Raft group.
+pub const NO_GROUP: raft::Status = raft::Status {
+    soft: raft::SoftState { role: raft::Role::Follower, term: 0, leader: None },
+    vote: None,
+    commit: 0,
+    last: 0,
+    durable: 0,
+    snapshot: raft::SnapshotMeta { index: 0, term: 0 },
+    first: 0,
+    log_bytes: 0,
+};
 
 impl Write {
     /// The key it is about.

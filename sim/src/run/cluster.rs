@@ -12,6 +12,7 @@ use crate::world::net::{LinkSettings, NetSettings};
 use crate::world::runtime::{NodeEnv, World, WorldSettings};
 use seaworthy::mutant::{Bug, Mutant};
 use seaworthy::node::{Driver, GROUP, NodeConfig};
+use seaworthy::placement::{Buckets, Layout};
 use seaworthy::raft;
 use seaworthy::storage::{Store, StoreConfig};
 use seaworthy::types::{NodeId, Rng};
@@ -120,12 +121,12 @@ impl Boot {
     }
 
     async fn serve(&self, env: NodeEnv) -> Result<Infallible, seaworthy::storage::StorageError> {
-        let (host, mut recovered) = env.open(|disk| Store::open(disk, self.store))?;
+        let (host, recovery) = env.open(|disk| Store::open(disk, self.store))?;
         env.disk_idle().await;
-        let recovered = recovered.remove(&GROUP).unwrap_or_default();
+        let recovered = recovery.groups.get(&GROUP).cloned().unwrap_or_default();
         let witness = self.oracle.witness(env.id, &recovered);
         let rng = Rng::new(self.seed, &format!("raft {} {}", env.id, env.restarts));
-        Driver::run(self.config.clone(), recovered, (env.transport, env.clock, host), witness, rng).await
+        Driver::run(self.config.clone(), recovery, (env.transport, env.clock, host), witness, rng).await
     }
 }
 
@@ -142,7 +143,8 @@ fn node_config(plan: &Plan, id: NodeId, mutant: Option<Bug>) -> NodeConfig {
         mutant: planted(mutant),
         ..raft::Config::new(id, nodes(plan))
     };
-    NodeConfig { snapshot_entries: cluster.snapshot_entries, ..NodeConfig::new(raft) }
+    let layout = Arc::new(Layout::simple(&raft.voters, Buckets::default()));
+    NodeConfig { snapshot_entries: cluster.snapshot_entries, ..NodeConfig::new(raft, layout) }
 }
 
 /// Plans speak of bugs by name; nodes carry them.

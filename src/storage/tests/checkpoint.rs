@@ -7,7 +7,7 @@ use crate::types::Rng;
 /// Appends, a snapshot, a checkpoint and more appends; tells `reached` the number of what is acknowledged.
 fn script(disk: &MemDisk, mut reached: impl FnMut(usize)) -> Result<(), StorageError> {
     let (mut store, _) = open(disk.clone())?;
-    let append = |store: &mut Store<MemDisk>, record| store.append(&[(G, record)]);
+    let append = |store: &mut Store<MemDisk>, record| store.append(&[Raft(G, record)]);
     reached(0);
     append(&mut store, entries(1, 6, 400))?;
     reached(1);
@@ -20,8 +20,8 @@ fn script(disk: &MemDisk, mut reached: impl FnMut(usize)) -> Result<(), StorageE
     store.snapshot_finish()?;
     append(&mut store, Record::Snapshot(meta(8)))?;
     reached(4);
-    store.snapshot_retain(G, meta(8))?;
-    store.checkpoint(&[(G, hard_state(3)), (G, Record::Snapshot(meta(8))), (G, entries(9, 3, 400))])?;
+    store.snapshot_retain(&[(G, meta(8))].into())?;
+    store.checkpoint(&[Raft(G, hard_state(3)), Raft(G, Record::Snapshot(meta(8))), Raft(G, entries(9, 3, 400))])?;
     append(&mut store, entries(12, 5, 400))?;
     reached(5);
     store.snapshot_begin(G, meta(12))?;
@@ -29,8 +29,8 @@ fn script(disk: &MemDisk, mut reached: impl FnMut(usize)) -> Result<(), StorageE
     store.snapshot_finish()?;
     append(&mut store, Record::Snapshot(meta(12)))?;
     reached(6);
-    store.snapshot_retain(G, meta(12))?;
-    store.checkpoint(&[(G, hard_state(3)), (G, Record::Snapshot(meta(12))), (G, entries(13, 4, 400))])?;
+    store.snapshot_retain(&[(G, meta(12))].into())?;
+    store.checkpoint(&[Raft(G, hard_state(3)), Raft(G, Record::Snapshot(meta(12))), Raft(G, entries(13, 4, 400))])?;
     append(&mut store, hard_state(4))?;
     reached(7);
     Ok(())
@@ -75,13 +75,13 @@ fn a_checkpoint_replaces_all_older_segments_and_may_exceed_a_segment() {
     let disk = MemDisk::default();
     let (mut store, _) = must_open(&disk);
     for index in 1..10 {
-        store.append(&[(G, entries(index, 1, 2000))]).unwrap();
+        store.append(&[Raft(G, entries(index, 1, 2000))]).unwrap();
     }
     assert!(disk.names().len() > 3);
-    store.checkpoint(&[(G, hard_state(2)), (G, entries(1, 9, 2000))]).unwrap();
+    store.checkpoint(&[Raft(G, hard_state(2)), Raft(G, entries(1, 9, 2000))]).unwrap();
     assert_eq!(disk.names().len(), 1);
     assert!(disk.read(&disk.names()[0]).len() > 18_000);
-    store.append(&[(G, entries(10, 1, 10_000))]).unwrap();
+    store.append(&[Raft(G, entries(10, 1, 10_000))]).unwrap();
     let state = &must_open(&disk).1[&G];
     assert_eq!((state.term, state.entries.len()), (2, 10));
     assert_eq!(state.entries[9].command.len(), 10_008);
@@ -94,16 +94,16 @@ fn a_checkpoint_is_wanted_when_more_was_appended_than_it_would_rewrite() {
     let mut batches = 0;
     while !store.wants_checkpoint() {
         batches += 1;
-        store.append(&[(G, entries(batches, 1, 0))]).unwrap();
+        store.append(&[Raft(G, entries(batches, 1, 0))]).unwrap();
     }
     // Four segments' worth of one-sector batches.
     assert_eq!(batches, 32);
     assert!(must_open(&disk).0.wants_checkpoint(), "forgotten by a restart");
     // 81 sectors, which is more than four segments.
-    store.checkpoint(&[(G, entries(1, 1, 40_000))]).unwrap();
+    store.checkpoint(&[Raft(G, entries(1, 1, 40_000))]).unwrap();
     for index in 2..83 {
         assert!(!store.wants_checkpoint(), "wanted after {index}");
-        store.append(&[(G, entries(index, 1, 0))]).unwrap();
+        store.append(&[Raft(G, entries(index, 1, 0))]).unwrap();
     }
     assert!(store.wants_checkpoint());
 }
@@ -112,9 +112,9 @@ fn a_checkpoint_is_wanted_when_more_was_appended_than_it_would_rewrite() {
 fn segments_left_from_before_a_checkpoint_are_removed() {
     let disk = MemDisk::default();
     let (mut store, _) = must_open(&disk);
-    store.append(&[(G, hard_state(1))]).unwrap();
+    store.append(&[Raft(G, hard_state(1))]).unwrap();
     let old = disk.read(&segment::name(1));
-    store.checkpoint(&[(G, hard_state(2))]).unwrap();
+    store.checkpoint(&[Raft(G, hard_state(2))]).unwrap();
     disk.plant(&segment::name(1), &old);
     disk.plant("wal-0000000000000003.log.tmp", b"half made");
     disk.plant("report.tmp", b"somebody else's");

@@ -11,14 +11,14 @@ use crate::types::Rng;
 fn small_log() -> (MemDisk, Groups, Groups) {
     let disk = MemDisk::default();
     let (mut store, _) = Store::open(disk.clone(), StoreConfig { segment_bytes: 12 * 512, ..config() }).unwrap();
-    store.append(&[(G, hard_state(1)), (G, entries(1, 2, 20))]).unwrap();
-    store.append(&[(G, entries(3, 3, 200))]).unwrap();
-    store.append(&[(G, entries(6, 2, 500)), (GroupId(8), hard_state(5))]).unwrap();
-    store.append(&[(G, entries(8, 1, 1700))]).unwrap();
-    store.append(&[(G, entries(9, 1, 700))]).unwrap();
-    store.append(&[(G, entries(10, 1, 0))]).unwrap();
+    store.append(&[Raft(G, hard_state(1)), Raft(G, entries(1, 2, 20))]).unwrap();
+    store.append(&[Raft(G, entries(3, 3, 200))]).unwrap();
+    store.append(&[Raft(G, entries(6, 2, 500)), Raft(GroupId(8), hard_state(5))]).unwrap();
+    store.append(&[Raft(G, entries(8, 1, 1700))]).unwrap();
+    store.append(&[Raft(G, entries(9, 1, 700))]).unwrap();
+    store.append(&[Raft(G, entries(10, 1, 0))]).unwrap();
     let before = durable_state(&disk);
-    store.append(&[(G, entries(11, 1, 0))]).unwrap();
+    store.append(&[Raft(G, entries(11, 1, 0))]).unwrap();
     assert_eq!(disk.names(), [segment::name(1), segment::name(2)]);
     let after = durable_state(&disk);
     (disk, after, before)
@@ -118,7 +118,7 @@ fn a_missing_segment_is_refused_except_the_newest() {
     let (mut store, _) = must_open(&disk);
     let mut states = Vec::new();
     for index in 0..4 {
-        store.append(&[(G, entries(index + 1, 1, 3000))]).unwrap();
+        store.append(&[Raft(G, entries(index + 1, 1, 3000))]).unwrap();
         states.push(durable_state(&disk));
     }
     // Seven sectors each, so every batch has a segment of its own, after the one that the log begins with.
@@ -157,7 +157,7 @@ fn every_torn_tail_is_erased_before_the_log_goes_on() {
     let (disk, _, before) = small_log();
     let torn = disk.copy();
     let (mut store, _) = must_open(&torn);
-    store.append(&[(G, entries(12, 1, 1500))]).unwrap();
+    store.append(&[Raft(G, entries(12, 1, 1500))]).unwrap();
     let after = durable_state(&torn);
     let name = segment::name(2);
     let (old, new) = (disk.read(&name), torn.read(&name));
@@ -179,7 +179,7 @@ fn every_torn_tail_is_erased_before_the_log_goes_on() {
         assert_eq!(found, durable_state(&disk));
         assert_ne!(found, before);
         assert_eq!(copy.read(&name), old, "remains of the torn batch are still there");
-        store.append(&[(G, entries(12, 1, 1)), (G, hard_state(9))]).unwrap();
+        store.append(&[Raft(G, entries(12, 1, 1)), Raft(G, hard_state(9))]).unwrap();
         let state = &durable_state(&copy)[&G];
         assert_eq!((state.term, state.entries.len()), (9, 12));
     }

@@ -6,6 +6,7 @@ mod model;
 mod real;
 mod snapshot;
 
+use super::LogRecord::{self, Raft};
 use super::mem_disk::MemDisk;
 use super::{Disk, StorageError, Store, StoreConfig};
 use crate::raft::{Entry, Record, Recovered, SnapshotMeta};
@@ -22,7 +23,7 @@ fn config() -> StoreConfig {
 }
 
 fn open<D: Disk>(disk: D) -> Result<(Store<D>, Groups), StorageError> {
-    Store::open(disk, config())
+    Store::open(disk, config()).map(|(store, found)| (store, found.groups))
 }
 
 /// Opens a disk that must be in order.

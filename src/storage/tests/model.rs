@@ -13,8 +13,9 @@ struct Model {
 }
 
 impl Model {
-    fn apply(&mut self, records: &[(GroupId, Record)]) {
-        for (group, record) in records {
+    fn apply(&mut self, records: &[LogRecord]) {
+        for record in records {
+            let Raft(group, record) = record else { unreachable!("not made here") };
             let log = self.logs.entry(*group).or_default();
             let hard = self.hard.entry(*group).or_default();
             match record {
@@ -38,11 +39,11 @@ impl Model {
     }
 
     /// Records that may follow, every command different from all before.
-    fn invent(&mut self, rng: &mut Rng) -> Vec<(GroupId, Record)> {
+    fn invent(&mut self, rng: &mut Rng) -> Vec<LogRecord> {
         let mut after = self.clone();
         let mut records = Vec::new();
         for _ in 0..rng.between(1, 3) {
-            let group = GroupId(rng.below(3) as u32);
+            let group = GroupId(1 + rng.below(3) as u32);
             let record = if rng.chance(0.3) {
                 let term = after.hard.get(&group).map_or(0, |hard| hard.0) + rng.below(2);
                 let vote = rng.chance(0.5).then_some(NodeId(rng.below(5) as u32));
@@ -53,7 +54,7 @@ impl Model {
                 let entries = (0..rng.below(4)).map(|_| self.entry(rng)).collect();
                 Record::Append { first, entries }
             };
-            records.push((group, record));
+            records.push(Raft(group, record));
             after.apply(&records[records.len() - 1..]);
         }
         records
@@ -67,11 +68,11 @@ impl Model {
         Entry { term: 1, command: command.into() }
     }
 
-    fn restated(&self) -> Vec<(GroupId, Record)> {
+    fn restated(&self) -> Vec<LogRecord> {
         let group = |(group, state): (GroupId, Recovered)| {
             [
-                (group, Record::HardState { term: state.term, vote: state.vote }),
-                (group, Record::Append { first: 1, entries: state.entries }),
+                Raft(group, Record::HardState { term: state.term, vote: state.vote }),
+                Raft(group, Record::Append { first: 1, entries: state.entries }),
             ]
         };
         self.state().into_iter().flat_map(group).collect()
@@ -106,7 +107,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 /// Appends and checkpoints until the disk fails, and gives the records of the append in flight, if it was one.
-fn until_failure(store: &mut Store<MemDisk>, model: &mut Model, rng: &mut Rng) -> Vec<(GroupId, Record)> {
+fn until_failure(store: &mut Store<MemDisk>, model: &mut Model, rng: &mut Rng) -> Vec<LogRecord> {
     loop {
         if rng.chance(0.2) {
             if store.checkpoint(&model.restated()).is_err() {

@@ -40,15 +40,19 @@ fn a_store_survives_reopening_on_real_files() {
             assert_eq!(found, expected);
             let first = round * 20 + 1;
             for index in first..first + 20 {
-                store.append(&[(G, entries(index, 1, 300)), (G, hard_state(index))]).unwrap();
+                store.append(&[Raft(G, entries(index, 1, 300)), Raft(G, hard_state(index))]).unwrap();
             }
             if round == 2 {
                 write_snapshot(&mut store, G, meta(50), &[b"a", b"b"]);
-                store.append(&[(G, Record::Snapshot(meta(50)))]).unwrap();
+                store.append(&[Raft(G, Record::Snapshot(meta(50)))]).unwrap();
                 store
-                    .checkpoint(&[(G, hard_state(60)), (G, Record::Snapshot(meta(50))), (G, entries(51, 10, 300))])
+                    .checkpoint(&[
+                        Raft(G, hard_state(60)),
+                        Raft(G, Record::Snapshot(meta(50))),
+                        Raft(G, entries(51, 10, 300)),
+                    ])
                     .unwrap();
-                store.snapshot_retain(G, meta(50)).unwrap();
+                store.snapshot_retain(&[(G, meta(50))].into()).unwrap();
             }
             if round >= 2 {
                 assert_eq!(read_snapshot(&mut store, G, meta(50)).unwrap(), ["a", "b"]);
@@ -65,7 +69,7 @@ fn a_store_survives_reopening_on_real_files() {
 fn damage_in_a_real_file_is_refused_at_its_place() {
     in_directory(|path| {
         let (mut store, _) = open(RealDisk::open(path).unwrap()).unwrap();
-        store.append(&[(G, entries(1, 1, 300))]).unwrap();
+        store.append(&[Raft(G, entries(1, 1, 300))]).unwrap();
         drop(store);
         let file = path.join("wal-0000000000000001.log");
         let mut bytes = std::fs::read(&file).unwrap();
@@ -120,7 +124,7 @@ fn the_real_disk_keeps_the_contract() {
 fn jobs_run_in_order_even_if_nobody_waits() {
     let host = ThreadHost::spawn(must_open(&MemDisk::default()).0).unwrap();
     for index in 1..=300 {
-        drop(host.run(move |store| store.append(&[(G, entries(index, 1, 0))]).unwrap()));
+        drop(host.run(move |store| store.append(&[Raft(G, entries(index, 1, 0))]).unwrap()));
     }
     let chunk = wait(host.run(|store| store.snapshot_chunk(G, meta(1), 0, 1).unwrap()));
     assert_eq!(chunk, None);
@@ -132,7 +136,7 @@ fn dropping_the_host_finishes_its_jobs_and_frees_the_directory() {
     in_directory(|path| {
         let host = ThreadHost::spawn(open(RealDisk::open(path).unwrap()).unwrap().0).unwrap();
         for index in 1..=20 {
-            drop(host.run(move |store| store.append(&[(G, entries(index, 1, 0))]).unwrap()));
+            drop(host.run(move |store| store.append(&[Raft(G, entries(index, 1, 0))]).unwrap()));
         }
         drop(host);
         let (_, found) = open(RealDisk::open(path).unwrap()).unwrap();

@@ -10,9 +10,9 @@ const BLOCKS: [&[u8]; 3] = [b"one", b"the second block", b"3"];
 fn with_snapshot() -> (MemDisk, Store<MemDisk>) {
     let disk = MemDisk::default();
     let (mut store, _) = must_open(&disk);
-    store.append(&[(G, hard_state(1)), (G, entries(1, 5, 10))]).unwrap();
+    store.append(&[Raft(G, hard_state(1)), Raft(G, entries(1, 5, 10))]).unwrap();
     write_snapshot(&mut store, G, meta(4), &BLOCKS);
-    store.append(&[(G, Record::Snapshot(meta(4)))]).unwrap();
+    store.append(&[Raft(G, Record::Snapshot(meta(4)))]).unwrap();
     (disk, store)
 }
 
@@ -75,12 +75,12 @@ fn what_is_not_in_force_goes_at_a_restart_and_what_is_older_on_request() {
     must_open(&copy);
     assert_eq!(copy.names(), [snapshot::name(G, meta(4)), "wal-0000000000000001.log".into()]);
 
-    store.append(&[(G, Record::Snapshot(meta(5)))]).unwrap();
-    store.snapshot_retain(G, meta(5)).unwrap();
+    store.append(&[Raft(G, Record::Snapshot(meta(5)))]).unwrap();
+    store.snapshot_retain(&[(G, meta(5))].into()).unwrap();
     assert!(!disk.names().contains(&snapshot::name(G, meta(4))));
     assert!(disk.names().contains(&snapshot::name(G, meta(5))));
     assert_eq!(store.incoming_chunk(G, meta(9), 9, b".", false).unwrap(), Incoming::Next(10), "newer: not given up");
-    store.snapshot_retain(G, meta(9)).unwrap();
+    store.snapshot_retain(&[(G, meta(9))].into()).unwrap();
     assert_eq!(store.incoming_chunk(G, meta(9), 10, b".", false).unwrap(), Incoming::Next(0), "no longer of use");
 }
 
@@ -124,7 +124,7 @@ fn a_snapshot_travels_in_pieces() {
         let disk = MemDisk::default();
         let (mut to, _) = must_open(&disk);
         assert_eq!(transfer(&mut from, &mut to, max, None), Incoming::Complete);
-        to.append(&[(G, Record::Snapshot(meta(4)))]).unwrap();
+        to.append(&[Raft(G, Record::Snapshot(meta(4)))]).unwrap();
         disk.crash(&mut Rng::new(1, "crash"), 0.0);
         let (mut to, found) = must_open(&disk);
         assert_eq!((found[&G].snapshot, found[&G].entries.len()), (meta(4), 0));

@@ -8,7 +8,7 @@ use super::super::trace::first_difference;
 use super::super::trace::tests::Memory;
 use super::*;
 use seaworthy::node::{Clock, StorageHost, Transport};
-use seaworthy::storage::StoreConfig;
+use seaworthy::storage::{LogRecord, StoreConfig};
 use seaworthy::types::{GroupId, Time};
 use seaworthy::wire::{Packet, Request, RequestBody};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -215,15 +215,17 @@ fn storage_takes_its_time_and_what_it_acknowledged_survives_power_loss() {
             Box::pin(async move {
                 let NodeEnv { id, .. } = env;
                 let config = StoreConfig { segment_bytes: 1 << 16, ..StoreConfig::new(id) };
-                let (host, groups) = env.open(|disk| Store::open(disk, config)).expect("nothing is damaged");
+                let (host, found) = env.open(|disk| Store::open(disk, config)).expect("nothing is damaged");
                 let begun = env.clock.now();
                 env.disk_idle().await;
                 assert!(env.clock.now().since(begun) >= Duration::from_millis(1), "opening syncs");
-                let term = groups.get(&GroupId(1)).map_or(0, |group| group.term);
+                let term = found.groups.get(&GroupId(1)).map_or(0, |group| group.term);
                 assert!(term >= seen.load(Ordering::Relaxed), "acknowledged {seen:?}, found {term}");
                 for term in term + 1.. {
                     let record = seaworthy::raft::Record::HardState { term, vote: None };
-                    host.run(move |store| store.append(&[(GroupId(1), record)])).await.expect("the disk is well");
+                    host.run(move |store| store.append(&[LogRecord::Raft(GroupId(1), record)]))
+                        .await
+                        .expect("the disk is well");
                     seen.store(term, Ordering::Relaxed);
                 }
             })

@@ -1,0 +1,311 @@
+//! Reads: R replicas are asked, a further one when they are slow, and what they say is merged (§4.5).
+//!
+//! **Read repair.** Of the R that answer, those that are behind are brought up to date before the answer is given: whoever
+//! reads after that meets, with R + W > N, a replica that holds it, so two reads in a row do not go back in time. Replies that
+//! come later, and those of all replicas for a sample of reads, serve to repair in the background. A stand-in's hints are
+//! read, and never repaired: what it lacks others hold for the same owner.
+//!
+//! What is merged is as old as the oldest part of it: a repair bears the least epoch of the replies.
+
+use super::{Caller, Coordinator, Op, Turn, Work, reply, small};
+use crate::dynamo::clock::Actor;
+use crate::dynamo::siblings::Siblings;
+use crate::dynamo::store::Store;
+use crate::dynamo::{Achieved, Cause, Effect, Epoch, Message, Note, OpId, PutResult, Refusal};
+use crate::mutant::{Bug, Mutant};
+use crate::types::{Key, Level, NodeId, Policy, Resolve, Time};
+use std::time::Duration;
+
+/// A read under way.
+#[derive(Debug)]
+pub(super) struct Get {
+    wanted: usize,
+    /// Whom to ask, in this order; the first `asked` have been.
+    replicas: Vec<Replica>,
+    asked: usize,
+    /// What those that made the quorum say together, once they have, and since which epoch.
+    found: Option<(Siblings, Epoch)>,
+    /// What this node itself holds, while that is not durable yet.
+    own: Option<(Siblings, Epoch)>,
+    achieved: Achieved,
+    /// When to ask a further one, or again.
+    again: Time,
+    pause: Duration,
+    mutant: Mutant,
+}
+
+#[derive(Debug)]
+struct Replica {
+    node: NodeId,
+    /// It is none of the key's replicas, and is asked for its hints.
+    stands_in: bool,
+    /// What it holds as far as is known, and since which epoch.
+    says: Option<(Siblings, Epoch)>,
+    /// It made the quorum and was behind: it has been sent what was found.
+    behind: bool,
+}
+
+impl Replica {
+    /// Whether it lacks some of `found`. Of what is deleted a replica that has nothing needs to know nothing.
+    fn lacks(&self, found: &Siblings) -> bool {
+        let needless = |held: &Siblings| held.is_empty() && found.is_deleted();
+        !self.stands_in && self.says.as_ref().is_some_and(|(held, _)| !held.includes(found) && !needless(held))
+    }
+}
+
+impl Get {
+    pub fn achieved(&self) -> Achieved {
+        match self.found {
+            Some(_) => self.achieved,
+            None => self.replied(),
+        }
+    }
+
+    fn replied(&self) -> Achieved {
+        let count =
+            |stands_in: bool| self.replicas.iter().filter(|r| r.says.is_some() && r.stands_in == stands_in).count();
+        Achieved { wanted: small(self.wanted), replicas: small(count(false)), hints: small(count(true)) }
+    }
+
+    /// What all that replied say together.
+    fn merged(&self, resolve: Resolve) -> (Siblings, Epoch) {
+        let mut all = Siblings::default();
+        let mut since = Epoch::MAX;
+        for (held, epoch) in self.replicas.iter().filter_map(|r| r.says.as_ref()) {
+            all.merge(held, resolve, self.mutant);
+            since = since.min(*epoch);
+        }
+        (all, since)
+    }
+
+    /// How many of those that replied hold what was found.
+    fn holders(&self) -> usize {
+        self.replicas.iter().filter(|r| r.says.is_some() && !r.behind).count()
+    }
+
+    /// What waited for this node's own disk is durable: what it read, or what it repaired.
+    pub fn is_durable(&mut self, me: NodeId, resolve: Resolve) {
+        match self.own.take() {
+            Some((siblings, epoch)) => self.says(me, siblings, epoch),
+            None => self.repaired(me, PutResult::Stored, resolve),
+        }
+    }
+
+    fn says(&mut self, node: NodeId, siblings: Siblings, epoch: Epoch) {
+        let found = self.found.as_ref().map(|(found, _)| found);
+        if let Some(replica) = self.replicas[..self.asked].iter_mut().find(|r| r.node == node && r.says.is_none()) {
+            replica.says = Some((siblings, epoch));
+            replica.behind = found.is_some_and(|found| replica.lacks(found));
+        }
+    }
+
+    /// A repair was acknowledged.
+    pub fn repaired(&mut self, node: NodeId, result: PutResult, resolve: Resolve) {
+        let Some((found, _)) = &self.found else { return };
+        if let Some(replica) = self.replicas.iter_mut().find(|r| r.node == node && r.behind)
+            && result == PutResult::Stored
+        {
+            replica.behind = false;
+            if let Some((held, _)) = &mut replica.says {
+                held.merge(found, resolve, self.mutant);
+            }
+        }
+    }
+
+    /// What a repair writes: `found`.
+    fn cure(&self, found: &Siblings, me: NodeId, resolve: Resolve) -> Siblings {
+        let older = |held: &&Siblings| !held.versions().is_empty() && !held.includes(found);
+        let stale = self.replicas.iter().filter_map(|r| r.says.as_ref().map(|(held, _)| held)).find(older);
+        match stale {
+            Some(stale) if self.mutant.is(Bug::RepairOlder) => {
+                let mut stale = stale.clone();
+                let version = stale.versions()[0].clone();
+                let name = (version.stamp, version.write);
+                stale.write(found.clock(), Actor { node: me, birth: 0 }, name, version.content, (resolve, self.mutant));
+                stale
+            }
+            _ => found.clone(),
+        }
+    }
+}
+
+/// What this node says when it is asked for a key: what it holds, or what it keeps of it for others, and since which epoch.
+pub(in crate::dynamo) fn reads(store: &Store, key: &[u8]) -> (Siblings, Epoch) {
+    match (store.holds(key), store.hinted(key)) {
+        (None, Some(hinted)) => hinted,
+        (held, _) => (held.map(|entry| entry.siblings.clone()).unwrap_or_default(), store.epoch()),
+    }
+}
+
+impl Coordinator {
+    pub(super) fn begin_get(
+        &mut self,
+        caller: Caller,
+        (key, policy): (Key, Policy),
+        level: Level,
+        deadline_ms: u32,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Refusal> {
+        let (order, n) = self.order(&key, &policy);
+        let (replicas, others) = order.split_at(n);
+        let (wanted, local) = self.wanted(level, replicas);
+        let eligible = |node: &&NodeId| !local || self.near.contains(node);
+        let replica = |node: NodeId, stands_in| Replica { node, stands_in, says: None, behind: false };
+        let up = replicas.iter().filter(eligible).filter(|node| self.is_up(**node));
+        let mut asked: Vec<Replica> = up.map(|node| replica(*node, false)).collect();
+        asked.sort_by_key(|r| (r.node != self.config.id, !self.near.contains(&r.node)));
+        let all = asked.len();
+        if policy.sloppy {
+            let absent = replicas.iter().filter(eligible).count() - all;
+            let up = others.iter().filter(|node| self.is_up(**node));
+            asked.extend(up.take(absent).map(|node| replica(*node, true)));
+        }
+        if asked.len() < wanted {
+            return Err(Refusal::Unavailable { wanted: small(wanted), reachable: small(asked.len()) });
+        }
+        let sampled = self.rng.below(1000) < u64::from(self.config.repair_permille);
+        let get = Get {
+            wanted,
+            replicas: asked,
+            asked: 0,
+            found: None,
+            own: None,
+            achieved: Achieved::default(),
+            again: self.now + self.config.hedge_after,
+            pause: self.config.hedge_after,
+            mutant: self.config.mutant,
+        };
+        let (id, deadline) = (self.number(), self.end(deadline_ms));
+        let mut op = Op { key, policy, caller: Some(caller), deadline, armed: deadline, work: Work::Get(get) };
+        for _ in 0..if sampled { wanted.max(all) } else { wanted } {
+            self.ask_next(id, &mut op, turn);
+        }
+        self.keep(id, op, turn);
+        Ok(())
+    }
+
+    /// Asks one more replica; whether there was one.
+    fn ask_next(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) -> bool {
+        let Work::Get(get) = &mut op.work else { return false };
+        let Some(replica) = get.replicas.get(get.asked) else { return false };
+        get.asked += 1;
+        if replica.node == self.config.id {
+            self.read_own(id, op, turn);
+        } else {
+            turn.out.send(replica.node, Message::Get { op: id, key: op.key.clone() });
+        }
+        true
+    }
+
+    /// Takes this node's own part in a read: what it holds now, once that is durable.
+    fn read_own(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) {
+        let Work::Get(get) = &mut op.work else { return };
+        let (siblings, epoch) = reads(turn.store, &op.key);
+        match turn.store.unsure(&op.key) {
+            Some(ticket) => {
+                get.own = Some((siblings, epoch));
+                self.syncing.insert((ticket, id));
+            }
+            None => get.says(self.config.id, siblings, epoch),
+        }
+    }
+
+    /// Takes a replica's answer.
+    pub fn get_reply(&mut self, from: NodeId, id: OpId, (siblings, epoch): (Siblings, Epoch), turn: &mut Turn<'_>) {
+        self.resume(id, turn, |_, op, _| {
+            if let Work::Get(get) = &mut op.work {
+                get.says(from, siblings, epoch);
+            }
+        });
+    }
+
+    /// Some have not answered for a while: a further one is asked, or, if there is none, the same again.
+    pub(super) fn get_is_slow(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) {
+        let more = op.caller.is_some() && self.ask_next(id, op, turn);
+        let (me, key) = (self.config.id, op.key.clone());
+        let Work::Get(get) = &mut op.work else { return };
+        get.pause *= 2;
+        get.again = self.now + get.pause;
+        if !more {
+            for silent in get.replicas[..get.asked].iter().filter(|r| r.says.is_none() && r.node != me) {
+                turn.out.send(silent.node, Message::Get { op: id, key: key.clone() });
+            }
+        }
+        if op.caller.is_some() {
+            self.repair(id, (&key, op.policy.resolve), get, turn);
+        }
+    }
+
+    /// Brings those up to date that were behind when the quorum was complete.
+    fn repair(&mut self, id: OpId, (key, resolve): (&Key, Resolve), get: &mut Get, turn: &mut Turn<'_>) {
+        let (me, Some((found, epoch))) = (self.config.id, &get.found) else { return };
+        let (cure, epoch) = (get.cure(found, me, resolve), *epoch);
+        let behind: Vec<NodeId> = get.replicas.iter().filter(|r| r.behind).map(|r| r.node).collect();
+        for node in behind {
+            if self.send_repair(id, key, node, (&cure, epoch), turn) {
+                get.repaired(node, PutResult::Stored, resolve);
+            }
+        }
+    }
+
+    /// Sends a replica what it lacks; whether that is done already.
+    fn send_repair(
+        &mut self,
+        id: OpId,
+        key: &Key,
+        node: NodeId,
+        (siblings, epoch): (&Siblings, Epoch),
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let cause = Cause::Repair(self.config.id);
+        turn.out.effect(Effect::Note(Note::Repaired { node, key: key.clone() }));
+        if node != self.config.id {
+            let siblings = siblings.clone();
+            turn.out.send(node, Message::Put { op: id, key: key.clone(), siblings, owner: None, cause, epoch });
+            return false;
+        }
+        let (result, ticket) = turn.store.take_in(key, siblings, None, cause, epoch, turn.out);
+        let stored = result == PutResult::Stored;
+        self.syncing.extend(ticket.filter(|_| stored).map(|ticket| (ticket, id)));
+        stored && ticket.is_none()
+    }
+
+    /// Answers once enough have replied and hold what they say together; when to look again, `None` if all is done.
+    pub(super) fn get_goes_on(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) -> Option<Time> {
+        let resolve = op.policy.resolve;
+        let Work::Get(get) = &mut op.work else { return None };
+        let replied = get.replied();
+        if get.found.is_none() && usize::from(replied.replicas + replied.hints) >= get.wanted {
+            let found = get.merged(resolve);
+            get.replicas.iter_mut().for_each(|r| r.behind = r.lacks(&found.0));
+            (get.found, get.achieved) = (Some(found), replied);
+            self.repair(id, (&op.key, resolve), get, turn);
+        }
+        if let Some((found, _)) = &get.found
+            && get.holders() >= get.wanted
+            && let Some(caller) = op.caller.take()
+        {
+            self.answer(caller, reply::value(&op.key, found, get.achieved), turn);
+        }
+        if op.caller.is_some() {
+            return Some(get.again);
+        }
+        if get.replicas[..get.asked].iter().any(|r| r.says.is_none()) {
+            return Some(op.deadline);
+        }
+        self.repair_rest(id, (&op.key, resolve), get, turn);
+        None
+    }
+
+    /// A read is over: whoever is still behind what all together say is sent that.
+    pub(super) fn repair_rest(&mut self, id: OpId, (key, resolve): (&Key, Resolve), get: &Get, turn: &mut Turn<'_>) {
+        let (all, epoch) = get.merged(resolve);
+        if !get.replicas.iter().any(|r| r.lacks(&all)) {
+            return;
+        }
+        let cure = get.cure(&all, self.config.id, resolve);
+        for replica in get.replicas.iter().filter(|r| r.lacks(&all)) {
+            self.send_repair(id, key, replica.node, (&cure, epoch), turn);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The coordinator: takes clients' requests and sees to it that enough replicas take part (§4.5, §4.6 of the paper).
+//!
+//! Any node can be asked. A read is coordinated where it arrives; a write by a node that holds the key's state, because only
+//! such a node may give it a dot: others pass it on (`forward`). A coordinator waits for as many as were asked for, answers,
+//! and goes on in the background until every replica has been dealt with or the deadline is there.
+//!
+//! Invariants, checked in release builds:
+//! - A write is acknowledged only when W nodes hold it durably, stand-ins among them only under a sloppy quorum.
+//! - A context given to a client covers nothing that the client is not shown.
+//! - Each request is answered once: the [`Caller`] is taken when it is.
+//!
+//! Bounds: at most `max_open` operations, those in the background included; each ends at its deadline, at most
+//! [`MAX_DEADLINE`] away.
+
+mod forward;
+mod get;
+mod limits;
+mod put;
+mod reply;
+
+use super::store::Store;
+use super::{
+    Achieved, ClientReply, ClientRequest, Config, Dynamo, Effect, Message, OpId, PutResult, Refusal, RequestId,
+};
+use crate::placement::Layout;
+use crate::protocol::{Outbox, Ticket};
+use crate::types::{Key, Level, NodeId, Policy, Rng, Time};
+use forward::{Forwarded, Window};
+use get::Get;
+pub(super) use get::reads;
+use put::Put;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest time a coordinator works on a request, whatever its client asks for.
+const MAX_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Caller {
+    /// A client of this node.
+    Client(RequestId),
+    /// The node that passed the request on.
+    Node { node: NodeId, life: u64, op: OpId },
+}
+
+/// What a step works on beside the coordinator itself.
+pub(super) struct Turn<'a> {
+    pub store: &'a mut Store,
+    pub out: &'a mut Outbox<Dynamo>,
+}
+
+#[derive(Debug)]
+struct Op {
+    key: Key,
+    policy: Policy,
+    /// `None` once answered.
+    caller: Option<Caller>,
+    deadline: Time,
+    /// For when its timer is set.
+    armed: Time,
+    work: Work,
+}
+
+#[derive(Debug)]
+enum Work {
+    Put(Put),
+    Get(Get),
+    Forward(Forwarded),
+}
+
+/// All requests under way on this node.
+#[derive(Debug)]
+pub(super) struct Coordinator {
+    config: Config,
+    layout: Arc<Layout>,
+    rng: Rng,
+    now: Time,
+    /// The nodes of this node's region.
+    near: BTreeSet<NodeId>,
+    /// The nodes that seem to be down.
+    down: BTreeSet<NodeId>,
+    ops: BTreeMap<OpId, Op>,
+    /// When each of `ops` is due.
+    timers: BTreeSet<(Time, OpId)>,
+    /// Operations that wait for this node's own disk.
+    syncing: BTreeSet<(Ticket, OpId)>,
+    next: OpId,
+    /// What other nodes passed on, by node.
+    windows: BTreeMap<NodeId, Window>,
+}
+
+impl Coordinator {
+    pub fn new(config: Config, layout: Arc<Layout>, now: Time, mut rng: Rng) -> Coordinator {
+        let region = layout.region(config.id);
+        let near = layout.nodes().filter(|node| layout.region(*node) == region).collect();
+        Coordinator {
+            // Replies to an earlier process of this node may be under way still. Numbers are even, and never wrap.
+            next: rng.next() >> 2 << 1,
+            config,
+            rng,
+            now,
+            near,
+            down: BTreeSet::new(),
+            ops: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            syncing: BTreeSet::new(),
+            windows: BTreeMap::new(),
+            layout,
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Time> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// The coordinator's time goes on; it never goes back.
+    pub fn pass(&mut self, now: Time) {
+        self.now = self.now.max(now);
+    }
+
+    pub fn peer(&mut self, node: NodeId, up: bool) {
+        if up {
+            self.down.remove(&node);
+        } else if node != self.config.id {
+            self.down.insert(node);
+        }
+    }
+
+    /// Begins on a request, or refuses it.
+    pub fn request(&mut self, caller: Caller, request: ClientRequest, turn: &mut Turn<'_>) {
+        if let Err(why) = self.begin(caller, request, turn) {
+            self.answer(caller, ClientReply::Refused(why), turn);
+        }
+    }
+
+    fn begin(&mut self, caller: Caller, request: ClientRequest, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+        if self.ops.len() >= self.config.max_open {
+            return Err(Refusal::Busy);
+        }
+        let policy = limits::check(&request, &self.layout.buckets)?;
+        match request {
+            ClientRequest::Get { key, r, deadline_ms } => {
+                self.begin_get(caller, (key, policy), r.unwrap_or(policy.r), deadline_ms, turn)
+            }
+            ClientRequest::Put { .. } => self.begin_put(caller, request, policy, turn),
+        }
+    }
+
+    /// Numbers a new operation.
+    fn number(&mut self) -> OpId {
+        self.next += 2;
+        self.next
+    }
+
+    /// When an operation that may take so long is to end.
+    fn end(&self, deadline_ms: u32) -> Time {
+        self.now + Duration::from_millis(u64::from(deadline_ms)).min(MAX_DEADLINE)
+    }
+
+    /// Goes on with an operation after something has happened to it: it is kept until it is done.
+    fn resume(
+        &mut self,
+        id: OpId,
+        turn: &mut Turn<'_>,
+        happened: impl FnOnce(&mut Coordinator, &mut Op, &mut Turn<'_>),
+    ) {
+        let Some(mut op) = self.ops.remove(&id) else { return };
+        happened(self, &mut op, turn);
+        self.keep(id, op, turn);
+    }
+
+    fn keep(&mut self, id: OpId, mut op: Op, turn: &mut Turn<'_>) {
+        self.timers.remove(&(op.armed, id));
+        let due = match op.work {
+            Work::Put(_) => self.put_goes_on(&mut op, turn),
+            Work::Get(_) => self.get_goes_on(id, &mut op, turn),
+            Work::Forward(ref forwarded) => op.caller.map(|_| forwarded.again),
+        };
+        if let Some(due) = due {
+            op.armed = due.min(op.deadline);
+            self.timers.insert((op.armed, id));
+            self.ops.insert(id, op);
+        }
+    }
+
+    /// Takes a reply to a write or a repair.
+    pub fn put_reply(&mut self, from: NodeId, id: OpId, result: PutResult, turn: &mut Turn<'_>) {
+        self.resume(id, turn, |this, op, turn| match op.work {
+            Work::Put(_) => this.put_answered(id, op, (from, result), turn),
+            Work::Get(ref mut get) => get.repaired(from, result, op.policy.resolve),
+            Work::Forward(_) => {}
+        });
+    }
+
+    /// What waited for the disk, and may be told now.
+    pub fn persisted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
+        while let Some(&(first, id)) = self.syncing.first()
+            && first <= ticket
+        {
+            self.syncing.pop_first();
+            self.resume(id, turn, |this, op, _| match op.work {
+                Work::Put(ref mut put) => put.is_durable(this.config.id),
+                Work::Get(ref mut get) => get.is_durable(this.config.id, op.policy.resolve),
+                Work::Forward(_) => {}
+            });
+        }
+    }
+
+    /// Does what is due: asks others, asks again, gives up.
+    pub fn tick(&mut self, turn: &mut Turn<'_>) {
+        while let Some(&(due, id)) = self.timers.first()
+            && due <= self.now
+        {
+            self.timers.pop_first();
+            let over = self.ops.get(&id).is_none_or(|op| op.deadline <= self.now);
+            if over {
+                self.give_up(id, turn);
+            } else {
+                self.resume(id, turn, |this, op, turn| match op.work {
+                    Work::Put(_) => this.put_is_slow(id, op, turn),
+                    Work::Get(_) => this.get_is_slow(id, op, turn),
+                    Work::Forward(ref mut forwarded) => {
+                        forwarded.send(id, this.config.life, turn);
+                        forwarded.again = this.now + this.config.hint_after;
+                    }
+                });
+            }
+        }
+    }
+
+    /// The deadline of an operation is there.
+    fn give_up(&mut self, id: OpId, turn: &mut Turn<'_>) {
+        let Some(mut op) = self.ops.remove(&id) else { return };
+        let achieved = match &mut op.work {
+            Work::Put(put) => put.achieved(),
+            Work::Get(get) => get.achieved(),
+            Work::Forward(forwarded) => Achieved { wanted: forwarded.wanted, ..Achieved::default() },
+        };
+        if let Some(caller) = op.caller.take() {
+            self.answer(caller, ClientReply::Unfinished { achieved }, turn);
+        }
+        match &mut op.work {
+            Work::Put(put) => put.keep_hints(&op.key, turn),
+            Work::Get(get) => self.repair_rest(id, (&op.key, op.policy.resolve), get, turn),
+            Work::Forward(_) => {}
+        }
+    }
+
+    /// Tells the answer to who waits for it.
+    fn answer(&mut self, caller: Caller, reply: ClientReply, turn: &mut Turn<'_>) {
+        match caller {
+            Caller::Client(id) => turn.out.effect(Effect::Reply { id, reply }),
+            Caller::Node { node, life, op } => {
+                if let Some(window) = self.windows.get_mut(&node) {
+                    window.answered(life, op, &reply);
+                }
+                turn.out.send(node, Message::ForwardReply { op, reply });
+            }
+        }
+    }
+
+    /// Whether the node is one of the cluster's others.
+    pub fn knows(&self, node: NodeId) -> bool {
+        node != self.config.id && self.layout.members.binary_search_by_key(&node, |m| m.id).is_ok()
+    }
+
+    fn is_up(&self, node: NodeId) -> bool {
+        !self.down.contains(&node)
+    }
+
+    /// How many of these replicas `level` asks for, and whether only those of this region count.
+    fn wanted(&self, level: Level, replicas: &[NodeId]) -> (usize, bool) {
+        let near = replicas.iter().filter(|node| self.near.contains(node)).count();
+        (level.of(replicas.len(), near), level == Level::LocalQuorum && near > 0)
+    }
+
+    /// The nodes of a key: its replicas, then those that may stand in for them.
+    fn order(&self, key: &[u8], policy: &Policy) -> (Vec<NodeId>, usize) {
+        let order = self.layout.order(key);
+        let n = usize::from(policy.n).min(order.len());
+        (order, n)
+    }
+}
+
+/// A number of replicas as it is told.
+fn small(count: usize) -> u8 {
+    u8::try_from(count).unwrap_or(u8::MAX)
+}

@@ -1,0 +1,276 @@
+//! Writes: carried out here, then brought to the key's other replicas or to those that stand in for them (§4.5, §4.6).
+//!
+//! A replica that seems down, or has not acknowledged after a while, gets a stand-in: the next node of the key's order, which
+//! keeps a hint for it. Where no node is left the coordinator keeps the hint beside what it holds, which adds no holder. A
+//! write under way ends when each replica has it or somebody keeps it for that replica, and at the latest at its deadline.
+//!
+//! Nothing is sent before the coordinator itself has the write on disk. Otherwise a crash could make it forget that it gave a
+//! dot away, and give it to another write: one of the two would be lost without a trace.
+
+use super::{Caller, Coordinator, Op, Turn, Work, reply, small};
+use crate::dynamo::siblings::Siblings;
+use crate::dynamo::{Achieved, Cause, ClientReply, ClientRequest, Epoch, Message, OpId, PutResult, Refusal, context};
+use crate::mutant::Bug;
+use crate::protocol::Ticket;
+use crate::types::{Key, NodeId, Policy, Time};
+use std::collections::BTreeSet;
+
+/// A write under way.
+#[derive(Debug)]
+pub(super) struct Put {
+    siblings: Siblings,
+    epoch: Epoch,
+    /// What must be durable here before others are told; `None`: it is.
+    ticket: Option<Ticket>,
+    sloppy: bool,
+    wanted: usize,
+    read_back: bool,
+    slots: Vec<Slot>,
+    /// Who may stand in and has not been asked yet, the next one last.
+    spare: Vec<NodeId>,
+    /// When to ask again those that have not acknowledged.
+    again: Time,
+}
+
+/// One replica of the key.
+#[derive(Debug)]
+struct Slot {
+    owner: NodeId,
+    /// Whether it counts: under a local quorum only those of the coordinator's region do.
+    counts: bool,
+    /// The owner holds the write.
+    stored: bool,
+    /// Who was asked to keep it for the owner.
+    asked: Vec<NodeId>,
+    /// Who does.
+    stand_in: Option<NodeId>,
+    /// The coordinator keeps it for the owner, beside what it holds.
+    kept: bool,
+}
+
+impl Slot {
+    fn is_settled(&self) -> bool {
+        self.stored || self.stand_in.is_some() || self.kept
+    }
+}
+
+impl Put {
+    /// Who takes part so far.
+    pub fn achieved(&self) -> Achieved {
+        let count = |held: &dyn Fn(&Slot) -> bool| small(self.slots.iter().filter(|s| s.counts && held(s)).count());
+        let hints = if self.sloppy { count(&|s| !s.stored && s.stand_in.is_some()) } else { 0 };
+        Achieved { wanted: small(self.wanted), replicas: count(&|s| s.stored), hints }
+    }
+
+    fn is_enough(&self, ack_early: bool) -> bool {
+        let Achieved { replicas, hints, .. } = self.achieved();
+        usize::from(replicas + hints) >= if ack_early { 1 } else { self.wanted }
+    }
+
+    /// The coordinator `me` has it on disk.
+    pub fn is_durable(&mut self, me: NodeId) {
+        self.ticket = None;
+        self.holds(me);
+    }
+
+    /// The node holds the write durably, for itself or as a stand-in.
+    fn holds(&mut self, node: NodeId) {
+        for slot in &mut self.slots {
+            slot.stored |= slot.owner == node;
+            if slot.asked.contains(&node) {
+                slot.stand_in.get_or_insert(node);
+            }
+        }
+    }
+
+    /// All nodes known to hold it durably.
+    fn holders(&self) -> BTreeSet<NodeId> {
+        let holder = |s: &Slot| if s.stored { Some(s.owner) } else { s.stand_in.filter(|_| self.sloppy) };
+        self.slots.iter().filter(|s| s.counts).filter_map(holder).collect()
+    }
+
+    /// Keeps what nobody else keeps.
+    pub fn keep_hints(&mut self, key: &Key, turn: &mut Turn<'_>) {
+        for slot in self.slots.iter_mut().filter(|s| !s.is_settled()) {
+            slot.kept = true;
+            turn.store.keep_hint(slot.owner, key, &self.siblings, self.epoch, turn.out);
+        }
+    }
+
+    fn message(&self, op: OpId, key: &Key, owner: Option<NodeId>, me: NodeId) -> Message {
+        let (siblings, epoch) = (self.siblings.clone(), self.epoch);
+        Message::Put { op, key: key.clone(), siblings, owner, cause: Cause::Write(me), epoch }
+    }
+}
+
+impl Coordinator {
+    pub(super) fn begin_put(
+        &mut self,
+        caller: Caller,
+        request: ClientRequest,
+        policy: Policy,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Refusal> {
+        let ClientRequest::Put { write, key, update, context, w, sloppy, deadline_ms, read_back } = &request else {
+            return Ok(());
+        };
+        let me = self.config.id;
+        let sloppy = sloppy.unwrap_or(policy.sloppy);
+        let seen = context::decode(key, context, self.config.mutant).map_err(|e| Refusal::Invalid(e.to_string()))?;
+        let (order, n) = self.order(key, &policy);
+        let (replicas, others) = order.split_at(n);
+        let (wanted, local) = self.wanted(w.unwrap_or(policy.w), replicas);
+        let counts = |node: &NodeId| !local || self.near.contains(node);
+        let able = if sloppy { &order[..] } else { replicas };
+        let reachable = able.iter().filter(|node| self.is_up(**node) && (sloppy || counts(node))).count();
+        let unavailable = Refusal::Unavailable { wanted: small(wanted), reachable: small(reachable) };
+        if reachable < wanted {
+            return Err(unavailable);
+        }
+        let is_replica = replicas.contains(&me);
+        if !is_replica {
+            match (caller, self.who_coordinates(replicas, if sloppy { others } else { &[] })) {
+                (Caller::Client(_), Some(to)) if to != me => {
+                    let deadline_ms = *deadline_ms;
+                    self.forward(caller, (to, small(wanted)), (request, policy, deadline_ms), turn);
+                    return Ok(());
+                }
+                _ if sloppy && others.contains(&me) => {}
+                _ => return Err(unavailable),
+            }
+        }
+        // A stand-in writes into what it keeps for the first replica that seems down.
+        let absent = replicas.iter().find(|node| !self.is_up(**node)).or(replicas.first()).copied();
+        let owner = absent.filter(|_| !is_replica);
+        let written = turn.store.write(key, owner, &seen, *write, update, &policy, turn.out)?;
+
+        let asked = |node: NodeId| if owner == Some(node) { vec![me] } else { Vec::new() };
+        let slot = |owner: &NodeId| Slot {
+            owner: *owner,
+            counts: counts(owner),
+            stored: false,
+            asked: asked(*owner),
+            stand_in: None,
+            kept: false,
+        };
+        let mut put = Put {
+            siblings: written.siblings,
+            epoch: written.epoch,
+            ticket: written.ticket,
+            sloppy,
+            wanted,
+            read_back: *read_back,
+            slots: replicas.iter().map(slot).collect(),
+            spare: others.iter().rev().copied().filter(|node| *node != me).collect(),
+            again: self.now + self.config.hint_after,
+        };
+        let id = self.number();
+        match written.ticket {
+            Some(ticket) => {
+                self.syncing.insert((ticket, id));
+            }
+            None => put.holds(me),
+        }
+        self.send_put(id, key, &put, turn);
+        self.find_stand_ins(id, key, &mut put, false, turn);
+        let (deadline, key) = (self.end(*deadline_ms), key.clone());
+        let op = Op { key, policy, caller: Some(caller), deadline, armed: deadline, work: Work::Put(put) };
+        self.keep(id, op, turn);
+        Ok(())
+    }
+
+    /// Who is to coordinate a write of which this node is no replica: the first replica that seems up, one of this region
+    /// rather than another; else the first that may stand in.
+    fn who_coordinates(&self, replicas: &[NodeId], others: &[NodeId]) -> Option<NodeId> {
+        let mut up = replicas.iter().filter(|node| self.is_up(**node));
+        let first = up.clone().find(|node| self.near.contains(node)).or_else(|| up.next());
+        first.or_else(|| others.iter().find(|node| self.is_up(**node))).copied()
+    }
+
+    /// Sends a write to the replicas that seem up and have not acknowledged it.
+    fn send_put(&self, id: OpId, key: &Key, put: &Put, turn: &mut Turn<'_>) {
+        let me = self.config.id;
+        let lacks = |slot: &&Slot| !slot.stored && slot.owner != me && self.is_up(slot.owner);
+        for slot in put.slots.iter().filter(lacks) {
+            turn.out.send_after(put.ticket, slot.owner, put.message(id, key, None, me));
+        }
+    }
+
+    /// Finds a (further) stand-in for each replica for which nobody has it yet.
+    fn find_stand_ins(&self, id: OpId, key: &Key, put: &mut Put, all: bool, turn: &mut Turn<'_>) {
+        let me = self.config.id;
+        for at in 0..put.slots.len() {
+            let slot = &put.slots[at];
+            let mine = slot.owner == me || slot.asked.contains(&me);
+            if !mine && !slot.is_settled() && (all || !self.is_up(slot.owner)) {
+                self.next_stand_in(id, key, (put, at), turn);
+            }
+        }
+    }
+
+    fn next_stand_in(&self, id: OpId, key: &Key, (put, at): (&mut Put, usize), turn: &mut Turn<'_>) {
+        let owner = put.slots[at].owner;
+        while let Some(node) = put.spare.pop() {
+            if self.is_up(node) {
+                put.slots[at].asked.push(node);
+                turn.out.send_after(put.ticket, node, put.message(id, key, Some(owner), self.config.id));
+                return;
+            }
+        }
+        if !put.slots[at].kept {
+            put.slots[at].kept = true;
+            turn.store.keep_hint(owner, key, &put.siblings, put.epoch, turn.out);
+        }
+    }
+
+    pub(super) fn put_answered(
+        &mut self,
+        id: OpId,
+        op: &mut Op,
+        (from, result): (NodeId, PutResult),
+        turn: &mut Turn<'_>,
+    ) {
+        let Work::Put(put) = &mut op.work else { return };
+        match result {
+            PutResult::Stored => put.holds(from),
+            PutResult::NoRoom | PutResult::TooOld => {
+                let refused = |slot: &Slot| slot.asked.last() == Some(&from) && !slot.is_settled();
+                if let Some(at) = put.slots.iter().position(refused) {
+                    self.next_stand_in(id, &op.key, (put, at), turn);
+                }
+            }
+        }
+    }
+
+    /// Some have not acknowledged for a while.
+    pub(super) fn put_is_slow(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) {
+        let Work::Put(put) = &mut op.work else { return };
+        put.again = self.now + self.config.hint_after;
+        self.send_put(id, &op.key, put, turn);
+        self.find_stand_ins(id, &op.key, put, true, turn);
+    }
+
+    /// Answers once enough hold the write; when to look again, `None` if all is done.
+    pub(super) fn put_goes_on(&mut self, op: &mut Op, turn: &mut Turn<'_>) -> Option<Time> {
+        let Work::Put(put) = &op.work else { return None };
+        let early = self.config.mutant.is(Bug::AckBeforeW);
+        if op.caller.is_some() && put.is_enough(early) {
+            let held = put.holders().len();
+            assert!(
+                early || held >= put.wanted,
+                "a write would be acknowledged that {held} of {} nodes hold",
+                put.wanted
+            );
+            let achieved = put.achieved();
+            let reply = match put.read_back {
+                true => reply::value(&op.key, &put.siblings, achieved),
+                false => ClientReply::Done { achieved },
+            };
+            if let Some(caller) = op.caller.take() {
+                self.answer(caller, reply, turn);
+            }
+        }
+        let done = op.caller.is_none() && put.slots.iter().all(Slot::is_settled);
+        (!done).then_some(put.again)
+    }
+}

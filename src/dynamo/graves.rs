@@ -1,0 +1,235 @@
+//! Forgetting: of tombstones that every replica has acknowledged, and of clock entries that nothing needs any more.
+//!
+//! A replica that holds only tombstones of a key, or a clock with many actors of which no version is left, asks the key's other
+//! replicas whether they know all that it knows (`Ask`, `Held`); who does not say so is sent what is held here. When all do, it
+//! waits until nothing older can be under way (see `epoch`), and tells them to forget (`Forget`, `Forgotten`); it forgets last.
+//! Normally the first replica does that, the others only if it has not done so after a while.
+//!
+//! To forget is the same everywhere and always right: a key goes if all that is left is tombstones and nothing newer is known
+//! than what is settled; otherwise settled entries of the clock go whose actors have no version here.
+//!
+//! While a node is down nothing is asked, for nothing could come of it.
+
+use super::clock::Clock;
+use super::store::Store;
+use super::{Cause, Dynamo, Effect, Entry, Epoch, Message, Note, Record};
+use crate::mutant::Bug;
+use crate::protocol::{Outbox, Ticket};
+use crate::types::{Key, NodeId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Keys in one message.
+const MAX_KEYS: usize = 256;
+/// Keys being collected at a time.
+const MAX_ROUNDS: usize = 1024;
+/// Actors without a version that a clock may have before they are pruned.
+pub(super) const IDLE_ACTORS: usize = 16;
+/// Epochs from when all hold a tombstone to when nothing older can be under way (see `epoch`).
+const SETTLED: Epoch = 5;
+/// Rounds of housekeeping by which each replica waits longer than the one before it.
+const PRECEDENCE: u64 = 10;
+
+/// Keys with something to forget.
+#[derive(Debug, Default)]
+pub(super) struct Graves {
+    /// Rounds of housekeeping so far.
+    now: u64,
+    /// To be asked about, from which round on.
+    waiting: BTreeSet<(u64, Key)>,
+    rounds: BTreeMap<Key, Round>,
+}
+
+#[derive(Debug)]
+struct Round {
+    asked: Clock,
+    /// What is to be forgotten.
+    settled: Clock,
+    /// By when what was asked about is durable here.
+    ticket: Option<Ticket>,
+    tries: u32,
+    held: BTreeSet<NodeId>,
+    /// The epoch in which all others had said that they hold it.
+    since: Option<Epoch>,
+    forgotten: BTreeSet<NodeId>,
+}
+
+type Lists = BTreeMap<NodeId, Vec<(Key, Clock)>>;
+
+impl Graves {
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.rounds.is_empty()
+    }
+}
+
+/// Whether there is something to forget.
+pub(super) fn needs(entry: &Entry) -> bool {
+    let siblings = &entry.siblings;
+    siblings.is_deleted() || siblings.clock().len() > IDLE_ACTORS && siblings.idle_actors() > IDLE_ACTORS
+}
+
+impl Store {
+    /// A key came to have something to forget.
+    pub(super) fn bury(&mut self, key: &Key) {
+        let Some(place) = self.replicas(key).iter().position(|node| *node == self.config.id) else { return };
+        let mut rounds = 1 + PRECEDENCE * place as u64;
+        if self.config.mutant.is(Bug::TombstoneByTimer) {
+            rounds = (Duration::from_secs(2).as_nanos() / self.config.housekeeping.as_nanos().max(1)) as u64;
+        }
+        self.graves.waiting.insert((self.graves.now + rounds, key.clone()));
+    }
+
+    /// A round of housekeeping.
+    pub(super) fn collect(&mut self, out: &mut Outbox<Dynamo>) {
+        self.graves.now += 1;
+        if !self.down.is_empty() && !self.config.mutant.is(Bug::TombstoneByTimer) {
+            return;
+        }
+        self.begin_rounds(out);
+        let mut asks = Lists::new();
+        let mut forgets = Lists::new();
+        for key in self.graves.rounds.keys().cloned().collect::<Vec<_>>() {
+            self.go_on(&key, &mut asks, &mut forgets, out);
+        }
+        send_lists(asks, Message::Ask, None, out);
+        send_lists(forgets, Message::Forget, None, out);
+    }
+
+    fn begin_rounds(&mut self, out: &mut Outbox<Dynamo>) {
+        let now = self.graves.now;
+        while self.graves.rounds.len() < MAX_ROUNDS
+            && self.graves.waiting.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, key)) = self.graves.waiting.pop_first()
+        {
+            let Some(entry) = self.keys.get(&key).filter(|entry| needs(entry)) else { continue };
+            let asked = entry.siblings.clock().clone();
+            if self.config.mutant.is(Bug::TombstoneByTimer) {
+                self.forget(&key, &asked, out);
+                continue;
+            }
+            let settled = if entry.siblings.is_deleted() { asked.clone() } else { entry.siblings.idle() };
+            let ticket = self.unsure;
+            let (held, forgotten) = (BTreeSet::new(), BTreeSet::new());
+            let round = Round { asked, settled, ticket, tries: 0, held, since: None, forgotten };
+            self.graves.rounds.entry(key).or_insert(round);
+        }
+    }
+
+    /// Does what is next for a key, or puts on the lists what is to be sent.
+    fn go_on(&mut self, key: &Key, asks: &mut Lists, forgets: &mut Lists, out: &mut Outbox<Dynamo>) {
+        self.count(key);
+        let others = self.others(key);
+        let Some(round) = self.graves.rounds.get_mut(key) else { return };
+        let settled = round.since.is_some_and(|since| self.epoch.at() >= since + SETTLED);
+        if round.since.is_none() {
+            round.tries += 1;
+            let (asked, again) = (round.asked.clone(), round.tries > 1);
+            let lacking: Vec<NodeId> = others.into_iter().filter(|node| !round.held.contains(node)).collect();
+            for node in lacking {
+                if again {
+                    self.send_whole(node, key, out);
+                }
+                asks.entry(node).or_default().push((key.clone(), asked.clone()));
+            }
+        } else if settled && others.iter().all(|node| round.forgotten.contains(node)) {
+            let dead = round.settled.clone();
+            self.graves.rounds.remove(key);
+            self.forget(key, &dead, out);
+            if self.keys.get(key).is_some_and(needs) {
+                self.bury(key);
+            }
+        } else if settled {
+            for node in others.into_iter().filter(|node| !round.forgotten.contains(node)) {
+                forgets.entry(node).or_default().push((key.clone(), round.settled.clone()));
+            }
+        }
+    }
+
+    /// Notes in which epoch all came to hold what was asked about, and wants the epochs that must pass.
+    fn count(&mut self, key: &Key) {
+        let (others, durable, at) = (self.others(key), self.durable, self.epoch.at());
+        let Some(round) = self.graves.rounds.get_mut(key) else { return };
+        let here = round.ticket.is_none_or(|ticket| ticket <= durable);
+        if round.since.is_none() && here && others.iter().all(|node| round.held.contains(node)) {
+            round.since = Some(at);
+            self.epoch.want(at + SETTLED);
+        }
+    }
+
+    /// Sends a replica all that is held here.
+    fn send_whole(&mut self, to: NodeId, key: &Key, out: &mut Outbox<Dynamo>) {
+        let Some(entry) = self.keys.get(key) else { return };
+        let (siblings, cause) = (entry.siblings.clone(), Cause::Repair(self.config.id));
+        let op = self.handoff.op();
+        let put = Message::Put { op, key: key.clone(), siblings, owner: None, cause, epoch: self.epoch.at() };
+        out.send_after(self.unsure, to, put);
+    }
+
+    /// "Do you know that?"
+    pub(super) fn asked(&self, from: NodeId, mut list: Vec<(Key, Clock)>, out: &mut Outbox<Dynamo>) {
+        list.truncate(MAX_KEYS);
+        list.retain(|(key, clock)| self.keys.get(key).is_some_and(|held| held.siblings.clock().covers(clock)));
+        send_lists(Lists::from([(from, list)]), Message::Held, self.unsure, out);
+    }
+
+    /// "I do."
+    pub(super) fn held(&mut self, from: NodeId, list: Vec<(Key, Clock)>, out: &mut Outbox<Dynamo>) {
+        for (key, clock) in list {
+            if let Some(round) = self.graves.rounds.get_mut(&key).filter(|round| round.asked == clock) {
+                round.held.insert(from);
+                self.count(&key);
+            }
+        }
+        self.advance(out);
+    }
+
+    /// "Forget it."
+    pub(super) fn told_to_forget(&mut self, from: NodeId, mut list: Vec<(Key, Clock)>, out: &mut Outbox<Dynamo>) {
+        list.truncate(MAX_KEYS);
+        list.iter().for_each(|(key, clock)| self.forget(key, clock, out));
+        send_lists(Lists::from([(from, list)]), Message::Forgotten, self.unsure, out);
+    }
+
+    /// "I have."
+    pub(super) fn forgotten(&mut self, from: NodeId, list: Vec<(Key, Clock)>) {
+        for (key, clock) in list {
+            if let Some(round) = self.graves.rounds.get_mut(&key).filter(|round| round.settled == clock) {
+                round.forgotten.insert(from);
+            }
+        }
+    }
+
+    fn forget(&mut self, key: &Key, settled: &Clock, out: &mut Outbox<Dynamo>) {
+        let Some(mut entry) = self.keys.get(key).cloned() else { return };
+        if entry.siblings.is_deleted() && settled.covers(entry.siblings.clock()) {
+            self.keys.remove(key);
+            self.snapshots.since.keys.insert(key.clone());
+            self.unsure = Some(out.persist(Record::Key(key.clone(), None)));
+            out.effect(Effect::Note(Note::Collected { key: key.clone() }));
+            return;
+        }
+        let entries = entry.siblings.prune(settled) as u32;
+        if entries > 0 {
+            let me = self.config.id;
+            let known = |birth| entry.siblings.clock().count(super::clock::Actor { node: me, birth }) > 0;
+            entry.birth = entry.birth.filter(|birth| known(*birth));
+            self.put(key, entry, out);
+            out.effect(Effect::Note(Note::Pruned { key: key.clone(), entries }));
+        }
+    }
+
+    fn others(&self, key: &Key) -> Vec<NodeId> {
+        self.replicas(key).into_iter().filter(|node| *node != self.config.id).collect()
+    }
+}
+
+fn send_lists(
+    lists: Lists,
+    message: impl Fn(Vec<(Key, Clock)>) -> Message,
+    after: Option<Ticket>,
+    out: &mut Outbox<Dynamo>,
+) {
+    for (node, list) in lists {
+        list.chunks(MAX_KEYS).for_each(|chunk| out.send_after(after, node, message(chunk.to_vec())));
+    }
+}

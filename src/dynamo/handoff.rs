@@ -1,0 +1,169 @@
+//! Hinted hand-off (§4.6): an owner that is back gets what was kept for it.
+//!
+//! At most `handoff_window` hints are under way to a node, in the order of their keys. What is acknowledged as durable goes,
+//! unless it has grown meanwhile; what is not is sent again some rounds later. A hint older than `hint_age` is given to another
+//! replica instead, and goes when that one holds it (or this node itself does, being one): an acknowledged write may live in
+//! hints alone, so no hint is ever dropped for its age only.
+//!
+//! Numbers of operations start anywhere in each process, so that an answer to an earlier one is not taken for a new one's.
+
+use super::siblings::Siblings;
+use super::store::Store;
+use super::{Cause, Dynamo, Effect, Message, Note, OpId, PutResult, Record};
+use crate::protocol::Outbox;
+use crate::types::{Key, NodeId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+/// Rounds of housekeeping after which a hint that was not acknowledged is sent again.
+const PATIENCE: u32 = 6;
+
+/// What is under way.
+#[derive(Debug, Default)]
+pub(super) struct Handoff {
+    flights: BTreeMap<OpId, Flight>,
+    /// Of each owner: the key after which to go on. No entry: all have been sent since the last round.
+    cursors: BTreeMap<NodeId, Bound<Key>>,
+    /// Hints that are under way.
+    flying: BTreeSet<(NodeId, Key)>,
+    next_op: OpId,
+}
+
+#[derive(Debug)]
+struct Flight {
+    to: NodeId,
+    owner: NodeId,
+    key: Key,
+    sent: Siblings,
+    rounds: u32,
+}
+
+impl Handoff {
+    pub fn new(first_op: OpId) -> Handoff {
+        Handoff { next_op: first_op | 1, ..Handoff::default() }
+    }
+
+    pub fn op(&mut self) -> OpId {
+        self.next_op = self.next_op.wrapping_add(2);
+        self.next_op
+    }
+
+    fn to(&self, node: NodeId) -> usize {
+        self.flights.values().filter(|flight| flight.to == node).count()
+    }
+
+    fn land(&mut self, op: OpId) -> Option<Flight> {
+        let flight = self.flights.remove(&op)?;
+        self.flying.remove(&(flight.owner, flight.key.clone()));
+        Some(flight)
+    }
+}
+
+impl Store {
+    /// A round: gives up on what got no answer, begins again with the first key of each owner, and sees to what is too old.
+    pub(super) fn hand_over(&mut self, out: &mut Outbox<Dynamo>) {
+        let late: Vec<OpId> = (self.handoff.flights.iter_mut())
+            .filter_map(|(op, flight)| {
+                flight.rounds += 1;
+                (flight.rounds > PATIENCE).then_some(*op)
+            })
+            .collect();
+        late.into_iter().for_each(|op| drop(self.handoff.land(op)));
+        for owner in self.hints.owners().collect::<Vec<_>>() {
+            self.handoff.cursors.entry(owner).or_insert(Bound::Unbounded);
+            self.fill(owner, out);
+        }
+        self.expire(out);
+    }
+
+    /// Sends to `owner`, if it is up, as much as may be under way.
+    fn fill(&mut self, owner: NodeId, out: &mut Outbox<Dynamo>) {
+        if self.down.contains(&owner) {
+            return;
+        }
+        let mut room = self.config.handoff_window.saturating_sub(self.handoff.to(owner));
+        while room > 0
+            && let Some(after) = self.handoff.cursors.get(&owner).cloned()
+        {
+            let from = match after {
+                Bound::Excluded(key) => Bound::Excluded((owner, key)),
+                _ => Bound::Included((owner, Key::new())),
+            };
+            let next = self.hints.all().range((from, Bound::Unbounded)).next();
+            match next.filter(|((of, _), _)| *of == owner).map(|((_, key), _)| key.clone()) {
+                None => drop(self.handoff.cursors.remove(&owner)),
+                Some(key) => {
+                    self.handoff.cursors.insert(owner, Bound::Excluded(key.clone()));
+                    room -= usize::from(self.send_hint(owner, owner, &key, out));
+                }
+            }
+        }
+    }
+
+    /// Sends a hint to `to`, unless it is under way.
+    fn send_hint(&mut self, to: NodeId, owner: NodeId, key: &Key, out: &mut Outbox<Dynamo>) -> bool {
+        let Some(hint) = self.hints.get(owner, key).cloned() else { return false };
+        if !self.handoff.flying.insert((owner, key.clone())) {
+            return false;
+        }
+        let op = self.handoff.op();
+        let (siblings, cause) = (hint.entry.siblings, Cause::Handoff(self.config.id));
+        let flight = Flight { to, owner, key: key.clone(), sent: siblings.clone(), rounds: 0 };
+        self.handoff.flights.insert(op, flight);
+        let put = Message::Put { op, key: key.clone(), siblings, owner: None, cause, epoch: hint.epoch };
+        out.send_after(self.unsure, to, put);
+        true
+    }
+
+    /// Gives hints that are too old to other replicas.
+    fn expire(&mut self, out: &mut Outbox<Dynamo>) {
+        let too_old = self.wall.0.saturating_sub(self.config.hint_age.as_nanos() as u64);
+        let old: Vec<(NodeId, Key)> = (self.hints.by_age())
+            .take_while(|(since, ..)| since.0 < too_old)
+            .filter(|(_, owner, key)| !self.handoff.flying.contains(&(*owner, key.clone())))
+            .take(self.config.handoff_window)
+            .map(|(_, owner, key)| (*owner, key.clone()))
+            .collect();
+        for (owner, key) in old {
+            let replicas = self.replicas(&key);
+            let other = replicas.iter().find(|node| **node != owner && !self.down.contains(node));
+            match (self.hints.get(owner, &key), other) {
+                (Some(hint), _)
+                    if self.keys.get(&key).is_some_and(|held| held.siblings.includes(&hint.entry.siblings)) =>
+                {
+                    self.drop_hint(owner, &key, Note::HintExpired { owner, key: key.clone() }, out);
+                }
+                (Some(hint), Some(me)) if *me == self.config.id => {
+                    let (siblings, epoch) = (hint.entry.siblings.clone(), hint.epoch);
+                    self.take_in(&key, &siblings, None, Cause::Handoff(*me), epoch, out);
+                }
+                (_, Some(other)) => drop(self.send_hint(*other, owner, &key, out)),
+                (_, None) => {}
+            }
+        }
+    }
+
+    /// The answer to a hint that was sent.
+    pub(super) fn handed_over(&mut self, from: NodeId, op: OpId, result: PutResult, out: &mut Outbox<Dynamo>) {
+        if self.handoff.flights.get(&op).is_none_or(|flight| flight.to != from) {
+            return;
+        }
+        let Some(Flight { to, owner, key, sent, .. }) = self.handoff.land(op) else { return };
+        let same = self.hints.get(owner, &key).is_some_and(|hint| sent.includes(&hint.entry.siblings));
+        if result == PutResult::Stored && same {
+            let note = match to == owner {
+                true => Note::HintHandedOver { owner, key: key.clone() },
+                false => Note::HintExpired { owner, key: key.clone() },
+            };
+            self.drop_hint(owner, &key, note, out);
+        }
+        self.fill(owner, out);
+    }
+
+    fn drop_hint(&mut self, owner: NodeId, key: &Key, note: Note, out: &mut Outbox<Dynamo>) {
+        self.hints.set(owner, key, None);
+        self.snapshots.since.hints.insert((owner, key.clone()));
+        self.unsure = Some(out.persist(Record::Hint(owner, key.clone(), None)));
+        out.effect(Effect::Note(note));
+    }
+}

@@ -1,0 +1,270 @@
+//! The bytes of the AP store's records, in the log and in snapshots; explicit because they outlive a release.
+//!
+//! ```text
+//! record    1 key entry | 2 key | 3 node key hint | 4 node key | 5 epoch (8) | 6 snapshot (8)
+//! key       length (2), bytes
+//! entry     birth (0, or 1 and 8 bytes), siblings, arrivals: count (4), each dot, cause (1), node (4), date (8)
+//! hint      epoch (8), since (8), entry
+//! siblings  clock: count (4), each actor, count (8)
+//!           versions: count (4), each dot, stamp (8), client (8), number (8), content
+//!           replaced: count (4), each stamp (8), client (8), number (8)
+//! actor     node (4), birth (8);  a dot is an actor and its count (8)
+//! content   0 tombstone | 1 length (4), value | 2 length (4), mergeable state
+//! ```
+//!
+//! Integers are little-endian. 2 and 4 say that the key or hint is gone. Whatever the bytes, decoding them neither panics nor
+//! allocates out of proportion; damage is for the checksums of log and snapshot to find.
+//!
+//! Caveat: a mergeable state is written by the codec of the wire, behind its length and a layout version (1).
+
+use super::clock::{Actor, Clock, Dot};
+use super::siblings::{Content, Siblings, Version, WriteId};
+use super::{Arrival, Cause, Entry, Hint, Record};
+use crate::types::{Bytes, Hlc, Key, MAX_KEY_BYTES, MAX_VALUE_BYTES, NodeId, Wall};
+
+const KEY: u8 = 1;
+const KEY_GONE: u8 = 2;
+const HINT: u8 = 3;
+const HINT_GONE: u8 = 4;
+const EPOCH: u8 = 5;
+const SNAPSHOT: u8 = 6;
+
+const TOMBSTONE: u8 = 0;
+const VALUE: u8 = 1;
+const MERGE: u8 = 2;
+const MERGE_VERSION: u8 = 1;
+/// Most bytes of a mergeable state.
+const MAX_STATE_BYTES: usize = 16 << 20;
+
+/// Appends a record.
+pub fn encode(record: &Record, out: &mut Vec<u8>) {
+    match record {
+        Record::Key(key, Some(entry)) => {
+            out.push(KEY);
+            put_bytes16(out, key);
+            put_entry(out, entry);
+        }
+        Record::Key(key, None) => {
+            out.push(KEY_GONE);
+            put_bytes16(out, key);
+        }
+        Record::Hint(owner, key, hint) => {
+            out.push(if hint.is_some() { HINT } else { HINT_GONE });
+            put_u32(out, owner.0);
+            put_bytes16(out, key);
+            if let Some(hint) = hint {
+                put_u64(out, hint.epoch);
+                put_u64(out, hint.since.0);
+                put_entry(out, &hint.entry);
+            }
+        }
+        Record::Epoch(epoch) => {
+            out.push(EPOCH);
+            put_u64(out, *epoch);
+        }
+        Record::Snapshot(number) => {
+            out.push(SNAPSHOT);
+            put_u64(out, *number);
+        }
+    }
+}
+
+/// Takes a record off the front of `bytes`; `None` if there is none.
+#[must_use]
+pub fn decode(bytes: &mut &[u8]) -> Option<Record> {
+    let mut from = Reader(bytes);
+    let record = match from.u8()? {
+        KEY => Record::Key(from.key()?, Some(from.entry()?)),
+        KEY_GONE => Record::Key(from.key()?, None),
+        HINT => {
+            let (owner, key) = (NodeId(from.u32()?), from.key()?);
+            let (epoch, since) = (from.u64()?, Wall(from.u64()?));
+            Record::Hint(owner, key, Some(Hint { entry: from.entry()?, epoch, since }))
+        }
+        HINT_GONE => Record::Hint(NodeId(from.u32()?), from.key()?, None),
+        EPOCH => Record::Epoch(from.u64()?),
+        SNAPSHOT => Record::Snapshot(from.u64()?),
+        _ => return None,
+    };
+    *bytes = from.0;
+    Some(record)
+}
+
+fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
+    out.push(u8::from(entry.birth.is_some()));
+    if let Some(birth) = entry.birth {
+        put_u64(out, birth);
+    }
+    let (clock, versions, replaced) = entry.siblings.parts();
+    put_u32(out, clock.len() as u32);
+    for (actor, count) in clock.entries() {
+        put_dot(out, Dot { actor: *actor, count: *count });
+    }
+    put_u32(out, versions.len() as u32);
+    for version in versions {
+        put_dot(out, version.dot);
+        put_u64(out, version.stamp.0);
+        put_write(out, version.write);
+        put_content(out, &version.content);
+    }
+    put_u32(out, replaced.len() as u32);
+    for (stamp, write) in replaced {
+        put_u64(out, stamp.0);
+        put_write(out, *write);
+    }
+    put_u32(out, entry.arrivals.len() as u32);
+    for arrival in &entry.arrivals {
+        put_dot(out, arrival.dot);
+        let (cause, node) = match arrival.cause {
+            Cause::Write(node) => (0, node),
+            Cause::Handoff(node) => (1, node),
+            Cause::Repair(node) => (2, node),
+        };
+        out.push(cause);
+        put_u32(out, node.0);
+        put_u64(out, arrival.at.0);
+    }
+}
+
+fn put_content(out: &mut Vec<u8>, content: &Content) {
+    match content {
+        Content::Tombstone => out.push(TOMBSTONE),
+        Content::Value(value) => {
+            out.push(VALUE);
+            put_u32(out, value.len() as u32);
+            out.extend_from_slice(value);
+        }
+        Content::Merge(state) => {
+            let mut bytes = vec![MERGE_VERSION];
+            // invariant: bincode writes numbers, strings, sequences and maps to a vector without fail.
+            crate::codec::append(state, &mut bytes).expect("a mergeable state can be written");
+            out.push(MERGE);
+            put_u32(out, bytes.len() as u32);
+            out.extend_from_slice(&bytes);
+        }
+    }
+}
+
+fn put_dot(out: &mut Vec<u8>, dot: Dot) {
+    put_u32(out, dot.actor.node.0);
+    put_u64(out, dot.actor.birth);
+    put_u64(out, dot.count);
+}
+
+fn put_write(out: &mut Vec<u8>, write: WriteId) {
+    put_u64(out, write.client);
+    put_u64(out, write.number);
+}
+
+fn put_bytes16(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn put_u32(out: &mut Vec<u8>, n: u32) {
+    out.extend_from_slice(&n.to_le_bytes());
+}
+
+fn put_u64(out: &mut Vec<u8>, n: u64) {
+    out.extend_from_slice(&n.to_le_bytes());
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take(&mut self, n: usize) -> Option<&[u8]> {
+        let (taken, rest) = self.0.split_at_checked(n)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn key(&mut self) -> Option<Key> {
+        let len = usize::from(u16::from_le_bytes(self.array()?));
+        if len > MAX_KEY_BYTES {
+            return None;
+        }
+        self.take(len).map(Bytes::copy_from_slice)
+    }
+
+    /// As many as announced, each taken by `one`.
+    fn many<T>(&mut self, one: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = self.u32()?;
+        (0..count).map(|_| one(self)).collect()
+    }
+
+    fn dot(&mut self) -> Option<Dot> {
+        let actor = Actor { node: NodeId(self.u32()?), birth: self.u64()? };
+        Some(Dot { actor, count: self.u64()? })
+    }
+
+    fn write(&mut self) -> Option<WriteId> {
+        Some(WriteId { client: self.u64()?, number: self.u64()? })
+    }
+
+    fn version(&mut self) -> Option<Version> {
+        let (dot, stamp, write) = (self.dot()?, Hlc(self.u64()?), self.write()?);
+        let content = match self.u8()? {
+            TOMBSTONE => Content::Tombstone,
+            VALUE => {
+                let len = self.u32()? as usize;
+                if len > MAX_VALUE_BYTES {
+                    return None;
+                }
+                Content::Value(self.take(len).map(Bytes::copy_from_slice)?)
+            }
+            MERGE => {
+                let len = self.u32()? as usize;
+                let (version, state) = self.take(len)?.split_first()?;
+                if *version != MERGE_VERSION {
+                    return None;
+                }
+                Content::Merge(crate::codec::decode::<_, MAX_STATE_BYTES>(state).ok()?)
+            }
+            _ => return None,
+        };
+        Some(Version { dot, stamp, write, content })
+    }
+
+    fn arrival(&mut self) -> Option<Arrival> {
+        let dot = self.dot()?;
+        let (cause, node) = (self.u8()?, NodeId(self.u32()?));
+        let cause = match cause {
+            0 => Cause::Write(node),
+            1 => Cause::Handoff(node),
+            2 => Cause::Repair(node),
+            _ => return None,
+        };
+        Some(Arrival { dot, cause, at: Wall(self.u64()?) })
+    }
+
+    fn entry(&mut self) -> Option<Entry> {
+        let birth = match self.u8()? {
+            0 => None,
+            1 => Some(self.u64()?),
+            _ => return None,
+        };
+        let clock = Clock::of(self.many(Self::dot)?.into_iter().map(|dot| (dot.actor, dot.count)));
+        let versions = self.many(Self::version)?;
+        let replaced = self.many(|from| Some((Hlc(from.u64()?), from.write()?)))?;
+        let siblings = Siblings::from_parts(clock, versions, replaced)?;
+        Some(Entry { siblings, birth, arrivals: self.many(Self::arrival)? })
+    }
+}

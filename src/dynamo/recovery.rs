@@ -1,0 +1,113 @@
+//! What the disk held, put together again from the log and, if there is one, the newest snapshot.
+//!
+//! The log comes first, in order; then the blocks of the snapshot that its last [`Record::Snapshot`] names. Such a record
+//! replaces all before it, and what changed while the snapshot was being written stands after it once more. So what the log
+//! says of a key or a hint after that record is newer than what the snapshot says.
+
+use super::{Dynamo, Entry, Epoch, Hint, Holding, Record, layout};
+use crate::types::{Key, NodeId};
+use im::{OrdMap, OrdSet};
+
+/// What the disk held when the node started; the default is a new node.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// Keys.
+    pub keys: OrdMap<Key, Entry>,
+    /// What is kept for others.
+    pub hints: OrdMap<(NodeId, Key), Hint>,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The number of the newest durable snapshot, 0 for none.
+    pub snapshot: u64,
+    /// What the log says after that snapshot.
+    pub(super) since: Changed,
+}
+
+/// Keys and hints that are not, or not any more, as a snapshot has them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Changed {
+    pub keys: OrdSet<Key>,
+    pub hints: OrdSet<(NodeId, Key)>,
+}
+
+impl Recovered {
+    /// Takes in a record of the log; in order.
+    ///
+    /// # Errors
+    /// None at present; a sentence saying why the record cannot follow those before it.
+    pub fn replay(&mut self, record: Record) -> Result<(), String> {
+        match record {
+            Record::Key(key, entry) => {
+                set(&mut self.keys, key.clone(), entry);
+                self.since.keys.insert(key);
+            }
+            Record::Hint(owner, key, hint) => {
+                set(&mut self.hints, (owner, key.clone()), hint);
+                self.since.hints.insert((owner, key));
+            }
+            Record::Epoch(epoch) => self.epoch = self.epoch.max(epoch),
+            Record::Snapshot(number) if number < self.snapshot => {
+                return Err(format!("snapshot {number} follows snapshot {}", self.snapshot));
+            }
+            Record::Snapshot(number) => {
+                *self = Recovered { epoch: self.epoch, snapshot: number, ..Recovered::default() };
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in a block of the snapshot, after the log.
+    ///
+    /// # Errors
+    /// A sentence saying where it does not make sense.
+    pub fn block(&mut self, block: &[u8]) -> Result<(), String> {
+        let mut rest = block;
+        while !rest.is_empty() {
+            let at = block.len() - rest.len();
+            match layout::decode(&mut rest) {
+                Some(Record::Key(key, Some(entry))) if !self.since.keys.contains(&key) => {
+                    self.keys.insert(key, entry);
+                }
+                Some(Record::Hint(owner, key, Some(hint))) if !self.since.hints.contains(&(owner, key.clone())) => {
+                    self.hints.insert((owner, key), hint);
+                }
+                Some(Record::Key(_, Some(_)) | Record::Hint(_, _, Some(_))) => {}
+                _ => return Err(format!("no key and no hint at byte {at} of a block of {}", block.len())),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set<K: Ord + Clone, V: Clone>(map: &mut OrdMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
+}
+
+impl Dynamo {
+    /// What a fresh segment of the log must restate: all that the newest durable snapshot does not say.
+    #[must_use]
+    pub fn state_records(&self) -> Vec<Record> {
+        self.store.state_records()
+    }
+
+    /// What this node holds of `key`, for itself and for others.
+    #[must_use]
+    pub fn why(&self, key: &[u8]) -> Vec<Holding> {
+        self.store.why(key)
+    }
+
+    /// All it holds for itself; in O(1).
+    #[must_use]
+    pub fn keys(&self) -> OrdMap<Key, Entry> {
+        self.store.keys.clone()
+    }
+
+    /// All it keeps for others; in O(1).
+    #[must_use]
+    pub fn hints(&self) -> OrdMap<(NodeId, Key), Hint> {
+        self.store.hints.all().clone()
+    }
+}

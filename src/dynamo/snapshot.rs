@@ -1,0 +1,133 @@
+//! Snapshots of the whole store: taken in O(1), written out in blocks while the store goes on.
+//!
+//! A block is a row of whole records (see `layout`), first of keys, then of hints, each in order. Files checksum them and
+//! know whether all are there. Until a snapshot is durable, what the one before it lacks stays remembered, so that the log can
+//! restate it; then, what has changed since the new one was begun.
+
+use super::layout;
+use super::recovery::Changed;
+use super::store::Store;
+use super::{Dynamo, Entry, Hint, Record};
+use crate::types::{Bytes, Key, NodeId};
+use im::OrdMap;
+use std::ops::Bound;
+
+/// A state of the store, to be written out.
+#[derive(Debug)]
+pub struct StoreSnapshot {
+    number: u64,
+    keys: OrdMap<Key, Entry>,
+    hints: OrdMap<(NodeId, Key), Hint>,
+    after_key: Bound<Key>,
+    after_hint: Bound<(NodeId, Key)>,
+}
+
+/// Which snapshots there are and what they lack.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    /// The newest durable one, 0 for none.
+    durable: u64,
+    /// The newest one begun.
+    begun: u64,
+    /// What changed between the two.
+    before: Changed,
+    /// What changed since the newest one was begun.
+    pub since: Changed,
+}
+
+impl Snapshots {
+    pub fn new(durable: u64, since: Changed) -> Snapshots {
+        Snapshots { durable, begun: durable, before: Changed::default(), since }
+    }
+}
+
+impl StoreSnapshot {
+    /// Which one it is; later ones have greater numbers.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The next block, of at most `max` bytes unless a single record is larger; `None`: that was all.
+    pub fn next_block(&mut self, max: usize) -> Option<Bytes> {
+        let mut block = Vec::new();
+        for (key, entry) in self.keys.range((self.after_key.clone(), Bound::Unbounded)) {
+            if !push(&mut block, max, &Record::Key(key.clone(), Some(entry.clone()))) {
+                return Some(block.into());
+            }
+            self.after_key = Bound::Excluded(key.clone());
+        }
+        for ((owner, key), hint) in self.hints.range((self.after_hint.clone(), Bound::Unbounded)) {
+            if !push(&mut block, max, &Record::Hint(*owner, key.clone(), Some(hint.clone()))) {
+                return Some(block.into());
+            }
+            self.after_hint = Bound::Excluded((*owner, key.clone()));
+        }
+        (!block.is_empty()).then(|| block.into())
+    }
+}
+
+/// Adds a record; if it does not fit any more, leaves it out and says so.
+fn push(block: &mut Vec<u8>, max: usize, record: &Record) -> bool {
+    let before = block.len();
+    layout::encode(record, block);
+    let fits = before == 0 || block.len() <= max;
+    if !fits {
+        block.truncate(before);
+    }
+    fits
+}
+
+impl Store {
+    pub(super) fn begin_snapshot(&mut self) -> StoreSnapshot {
+        let snapshots = &mut self.snapshots;
+        snapshots.begun += 1;
+        let since = std::mem::take(&mut snapshots.since);
+        snapshots.before.add(since);
+        StoreSnapshot {
+            number: snapshots.begun,
+            keys: self.keys.clone(),
+            hints: self.hints.all().clone(),
+            after_key: Bound::Unbounded,
+            after_hint: Bound::Unbounded,
+        }
+    }
+
+    pub(super) fn snapshot_finished(&mut self) {
+        self.snapshots.durable = self.snapshots.begun;
+        self.snapshots.before = Changed::default();
+    }
+
+    pub(super) fn state_records(&self) -> Vec<Record> {
+        let Snapshots { durable, before, since, .. } = &self.snapshots;
+        let mut changed = since.clone();
+        changed.add(before.clone());
+        let snapshot = (*durable > 0).then_some(Record::Snapshot(*durable));
+        let keys = changed.keys.into_iter().map(|key| (self.keys.get(&key).cloned(), key));
+        let hints = changed.hints.into_iter().map(|id| (self.hints.all().get(&id).cloned(), id));
+        (snapshot.into_iter())
+            .chain([Record::Epoch(self.epoch.lasting())])
+            .chain(keys.map(|(entry, key)| Record::Key(key, entry)))
+            .chain(hints.map(|(hint, (owner, key))| Record::Hint(owner, key, hint)))
+            .collect()
+    }
+}
+
+impl Changed {
+    fn add(&mut self, other: Changed) {
+        self.keys = std::mem::take(&mut self.keys).union(other.keys);
+        self.hints = std::mem::take(&mut self.hints).union(other.hints);
+    }
+}
+
+impl Dynamo {
+    /// The present state, in O(1), to be written to a file.
+    pub fn begin_snapshot(&mut self) -> StoreSnapshot {
+        self.store.begin_snapshot()
+    }
+
+    /// The snapshot begun last is durable.
+    pub fn snapshot_finished(&mut self) {
+        self.store.snapshot_finished();
+    }
+}

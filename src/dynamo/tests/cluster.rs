@@ -1,0 +1,314 @@
+//! Several nodes in one process: the least a driver must do, with network, disks, clocks and failure detector in the test's
+//! hands.
+
+use super::super::siblings::Siblings;
+use super::oracle::Oracle;
+use super::*;
+use crate::placement::Buckets;
+use crate::protocol::Ticket;
+use crate::types::{Mode, Policy, Wall};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// When the tests' clocks begin: stamps are told as nanoseconds from here.
+pub const EPOCH: u64 = 1_000_000_000_000;
+
+/// A message on its way.
+#[derive(Clone)]
+pub struct Packet {
+    pub from: NodeId,
+    pub to: NodeId,
+    pub message: Message,
+}
+
+/// A node, its driver and its disk.
+pub struct Server {
+    pub dynamo: Dynamo,
+    pub up: bool,
+    config: Config,
+    out: Outbox<Dynamo>,
+    disk: Recovered,
+    /// Written and not yet durable.
+    writes: VecDeque<(Ticket, Vec<Record>)>,
+    durable: Ticket,
+    /// Messages that wait for a ticket.
+    held: Vec<(Ticket, Packet)>,
+    /// How far its date is off, in nanoseconds.
+    pub skew: i64,
+}
+
+pub struct Cluster {
+    pub nodes: BTreeMap<NodeId, Server>,
+    pub layout: Arc<Layout>,
+    pub net: Vec<Packet>,
+    pub now: Time,
+    /// Writes become durable at once.
+    pub instant_disk: bool,
+    /// The conversation so far, if it is written down.
+    pub transcript: Option<String>,
+    /// What each request was answered; none is answered twice.
+    pub replies: BTreeMap<RequestId, ClientReply>,
+    pub notes: Vec<(NodeId, Note)>,
+    pub oracle: Oracle,
+    /// Requests under way.
+    asked: BTreeMap<RequestId, ClientRequest>,
+    /// What keys are called in the transcript.
+    pub names: BTreeMap<Key, String>,
+    seed: u64,
+    next_request: RequestId,
+}
+
+impl Cluster {
+    pub fn new(size: u32, seed: u64, policy: Policy, configure: impl Fn(&mut Config)) -> Cluster {
+        let ids: Vec<NodeId> = (1..=size).map(NodeId).collect();
+        let buckets = Buckets { default: Mode::Ap(policy), ..Buckets::default() };
+        let mut cluster = Cluster {
+            nodes: BTreeMap::new(),
+            layout: Arc::new(Layout::simple(&ids, buckets)),
+            net: Vec::new(),
+            now: Time(0),
+            instant_disk: true,
+            transcript: None,
+            replies: BTreeMap::new(),
+            notes: Vec::new(),
+            oracle: Oracle::default(),
+            asked: BTreeMap::new(),
+            names: BTreeMap::new(),
+            seed,
+            next_request: 1,
+        };
+        for id in ids {
+            let mut config = Config { repair_permille: 0, ..Config::new(id, 1) };
+            configure(&mut config);
+            let dynamo = cluster.start(&config, Recovered::default());
+            let server = Server {
+                dynamo,
+                up: true,
+                config,
+                out: Outbox::default(),
+                disk: Recovered::default(),
+                writes: VecDeque::new(),
+                durable: Ticket(0),
+                held: Vec::new(),
+                skew: 0,
+            };
+            cluster.nodes.insert(id, server);
+        }
+        cluster
+    }
+
+    fn start(&mut self, config: &Config, recovered: Recovered) -> Dynamo {
+        self.seed += 1;
+        let rng = Rng::new(self.seed, &config.id.to_string());
+        Dynamo::new(config.clone(), self.layout.clone(), recovered, self.now, rng)
+    }
+
+    pub fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// A key whose order begins with these nodes, by the name that the transcript gives it.
+    pub fn key(&mut self, name: &str, order: &[u32]) -> Key {
+        let order: Vec<NodeId> = order.iter().copied().map(NodeId).collect();
+        let fits = |key: &Key| self.layout.order(key).starts_with(&order) && !self.names.contains_key(key);
+        let key = (0..100_000).map(|n| Key::from(format!("{name}-{n}"))).find(fits).expect("such a key");
+        self.names.insert(key.clone(), name.to_owned());
+        key
+    }
+
+    /// Writes a line down.
+    pub fn note(&mut self, line: &str) {
+        if let Some(transcript) = &mut self.transcript {
+            transcript.push_str(line);
+            transcript.push('\n');
+        }
+    }
+
+    /// One turn of a driver: the date, an input, then the outbox.
+    pub fn step(&mut self, id: NodeId, input: Input<Dynamo>) {
+        let now = self.now;
+        let node = self.nodes.get_mut(&id).unwrap();
+        if !node.up {
+            return;
+        }
+        let wall = Wall((EPOCH + now.0).saturating_add_signed(node.skew));
+        node.dynamo.step(now, Input::Request(Request::Date(wall)), &mut node.out);
+        node.dynamo.step(now, input, &mut node.out);
+        self.drain(id);
+    }
+
+    fn drain(&mut self, id: NodeId) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let effects = std::mem::take(&mut node.out.effects);
+        let records = node.out.take_records();
+        for sent in std::mem::take(&mut node.out.sends) {
+            assert_ne!(sent.to, id, "a message to oneself");
+            let packet = Packet { from: id, to: sent.to, message: sent.message };
+            match sent.after {
+                Some(ticket) if ticket > node.durable => node.held.push((ticket, packet)),
+                _ => self.net.push(packet),
+            }
+        }
+        for effect in effects {
+            if self.transcript.is_some() {
+                let line = transcript::effect(&effect, &self.names);
+                self.note(&format!("{id} {line}"));
+            }
+            match effect {
+                Effect::Reply { id: request, reply } => {
+                    if let Some(of) = self.asked.remove(&request) {
+                        self.oracle.told(request, &of, &reply);
+                    }
+                    let twice = self.replies.insert(request, reply);
+                    assert!(twice.is_none(), "request {request} was answered twice");
+                }
+                Effect::Note(note) => self.notes.push((id, note)),
+            }
+        }
+        if let Some((ticket, records)) = records {
+            if !self.instant_disk && self.transcript.is_some() {
+                self.note(&format!("{id} writes {} record(s)", records.len()));
+            }
+            self.nodes.get_mut(&id).unwrap().writes.push_back((ticket, records));
+        }
+        if self.instant_disk {
+            self.sync(id);
+        }
+    }
+
+    /// Nodes whose writes are not durable yet.
+    pub fn writing(&self) -> Vec<NodeId> {
+        self.nodes.iter().filter(|(_, node)| !node.writes.is_empty()).map(|(id, _)| *id).collect()
+    }
+
+    /// Whatever a node has written becomes durable.
+    pub fn sync(&mut self, id: NodeId) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let Some(&(ticket, _)) = node.writes.back() else { return };
+        let written = std::mem::take(&mut node.writes).into_iter().flat_map(|(_, records)| records);
+        for record in written {
+            self.oracle.writes(&record, &node.disk);
+            replay(&mut node.disk, record);
+        }
+        node.durable = ticket;
+        for (_, packet) in node.held.extract_if(.., |(t, _)| *t <= ticket) {
+            self.net.push(packet);
+        }
+        if !self.instant_disk {
+            self.note(&format!("{id} has it durable"));
+        }
+        self.step(id, Input::Persisted(ticket));
+    }
+
+    /// A client asks a node.
+    pub fn request(&mut self, to: NodeId, request: ClientRequest) -> RequestId {
+        let number = self.next_request;
+        self.next_request += 1;
+        if self.transcript.is_some() {
+            let line = transcript::request(&request, &self.names);
+            self.note(&format!("c{number} → {to} {line}"));
+        }
+        self.oracle.asked(number, &request);
+        self.asked.insert(number, request.clone());
+        self.step(to, Input::Request(Request::Client { id: number, request }));
+        number
+    }
+
+    /// What all others believe of a node.
+    pub fn believe(&mut self, node: NodeId, up: bool) {
+        self.note(&format!("{node} seems {}", if up { "up" } else { "down" }));
+        for id in self.ids() {
+            if id != node {
+                self.step(id, Input::Request(Request::Peer { node, up }));
+            }
+        }
+    }
+
+    /// Stops a node; of what was written and not durable, the first `lucky` records survive.
+    pub fn crash(&mut self, id: NodeId, lucky: usize) {
+        self.note(&format!("{id} crashes"));
+        let node = self.nodes.get_mut(&id).unwrap();
+        let written = std::mem::take(&mut node.writes).into_iter().flat_map(|(_, records)| records);
+        for record in written.take(lucky) {
+            self.oracle.writes(&record, &node.disk);
+            replay(&mut node.disk, record);
+        }
+        node.held.clear();
+        node.up = false;
+    }
+
+    /// Starts it again from its disk; it believes all others to be up.
+    pub fn restart(&mut self, id: NodeId) {
+        self.note(&format!("{id} restarts"));
+        let node = self.nodes.get_mut(&id).unwrap();
+        let recovered = node.disk.clone();
+        node.config.life += 1;
+        let config = node.config.clone();
+        let dynamo = self.start(&config, recovered);
+        let node = self.nodes.get_mut(&id).unwrap();
+        (node.dynamo, node.out, node.durable, node.up) = (dynamo, Outbox::default(), Ticket(0), true);
+    }
+
+    /// Time goes on until `end`; everybody is woken when due, and messages are delivered as they come.
+    pub fn run(&mut self, ms: u64, lost: impl Fn(&Packet) -> bool) {
+        let end = self.now + Duration::from_millis(ms);
+        loop {
+            self.deliver_unless(&lost);
+            let due = self.nodes.values().filter(|n| n.up).filter_map(|n| n.dynamo.deadline()).min();
+            let Some(due) = due.filter(|due| *due <= end) else { break };
+            self.now = self.now.max(due);
+            self.wake();
+        }
+        self.now = end;
+    }
+
+    /// Wakes those whose deadline has come.
+    pub fn wake(&mut self) {
+        for id in self.ids() {
+            if self.nodes[&id].dynamo.deadline().is_some_and(|due| due <= self.now) {
+                self.step(id, Input::Tick);
+            }
+        }
+    }
+
+    /// Delivers messages, oldest first, until none is left; those that `lost` picks are dropped.
+    pub fn deliver_unless(&mut self, lost: impl Fn(&Packet) -> bool) {
+        let mut budget = 100_000;
+        while !self.net.is_empty() {
+            let packet = self.net.remove(0);
+            if !lost(&packet) {
+                self.deliver(packet);
+            }
+            budget -= 1;
+            assert!(budget > 0, "messages without end");
+        }
+    }
+
+    /// Delivers a message.
+    pub fn deliver(&mut self, packet: Packet) {
+        let Packet { from, to, message } = packet;
+        if self.nodes[&to].up {
+            if self.transcript.is_some() {
+                let line = transcript::message(&message, &self.names);
+                self.note(&format!("{from} → {to} {line}"));
+            }
+            self.step(to, Input::Message(from, message));
+        }
+    }
+
+    /// What a node holds of a key for itself.
+    pub fn held(&self, id: NodeId, key: &Key) -> Siblings {
+        self.nodes[&id].dynamo.store.holds(key).map(|entry| entry.siblings.clone()).unwrap_or_default()
+    }
+}
+
+fn replay(recovered: &mut Recovered, record: Record) {
+    match record {
+        Record::Key(key, Some(entry)) => drop(recovered.keys.insert(key, entry)),
+        Record::Key(key, None) => drop(recovered.keys.remove(&key)),
+        Record::Hint(owner, key, Some(hint)) => drop(recovered.hints.insert((owner, key), hint)),
+        Record::Hint(owner, key, None) => drop(recovered.hints.remove(&(owner, key))),
+        Record::Epoch(epoch) => recovered.epoch = epoch,
+        Record::Snapshot(_) => {}
+    }
+}

@@ -1,0 +1,16 @@
+//! Tests of the whole core as several nodes in one process: golden conversations and random storms.
+
+mod cluster;
+mod oracle;
+mod random;
+mod script;
+mod transcript;
+
+use super::*;
+use crate::mutant::Mutant;
+use crate::types::Bytes;
+use crate::types::Key;
+
+fn id(n: u32) -> NodeId {
+    NodeId(n)
+}

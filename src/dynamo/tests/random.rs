@@ -1,0 +1,277 @@
+//! Random storms: loss, repetition, reordering, partitions, crashes that lose what was not durable, a failure detector that
+//! errs, dates that differ. The oracle judges every answer; then the storm ends and all replicas must come to agree.
+
+use super::super::siblings::WriteId;
+use super::cluster::Cluster;
+use super::*;
+use crate::types::{Level, Policy, Resolve};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// What storms did, so that a test can tell them from a calm.
+#[derive(Default, Debug)]
+struct Tally {
+    acked: usize,
+    read: usize,
+    unfinished: usize,
+    siblings: usize,
+    notes: BTreeMap<&'static str, usize>,
+}
+
+struct Storm {
+    cluster: Cluster,
+    rng: Rng,
+    keys: Vec<Key>,
+    /// What each client saw last of each key.
+    contexts: BTreeMap<(u64, Key), Bytes>,
+    /// Requests under way with the client's number.
+    open: BTreeMap<RequestId, (u64, ClientRequest)>,
+    /// Writes that clients have not seen acknowledged.
+    unsure: Vec<(u64, ClientRequest)>,
+    writes: u64,
+    /// Directed links that lose everything.
+    cut: BTreeSet<(NodeId, NodeId)>,
+    deletes: f64,
+    tally: Tally,
+}
+
+const CLIENTS: u64 = 3;
+
+impl Storm {
+    fn new(seed: u64, mutant: Mutant) -> Storm {
+        let mut rng = Rng::new(seed, "storm");
+        let size = *rng.pick(&[3, 4, 5, 5]).unwrap();
+        let levels = [(Level::Quorum, Level::Quorum), (Level::One, Level::All), (Level::All, Level::One)];
+        let loose = [(Level::One, Level::One), (Level::Quorum, Level::One)];
+        let strict = rng.chance(0.5);
+        let sloppy = !strict && rng.chance(0.8);
+        let (r, w) = if strict || rng.chance(0.3) { *rng.pick(&levels).unwrap() } else { *rng.pick(&loose).unwrap() };
+        let resolve = if rng.chance(0.15) { Resolve::LastWriter } else { Resolve::Siblings };
+        let policy = Policy { n: 3, r, w, sloppy, resolve };
+        let permille = *rng.pick(&[0, 100, 1000]).unwrap();
+        let mut cluster = Cluster::new(size, seed, policy, |config| {
+            config.mutant = mutant;
+            config.repair_permille = permille;
+        });
+        cluster.instant_disk = rng.chance(0.3);
+        cluster.oracle.strict = strict;
+        cluster.oracle.keeps_siblings = resolve == Resolve::Siblings;
+        for node in cluster.nodes.values_mut() {
+            node.skew = rng.below(2_000_000_000) as i64 - 1_000_000_000;
+        }
+        let keys = (0..2).map(|n| Key::from(format!("k{n}"))).collect();
+        let deletes = *rng.pick(&[0.0, 0.0, 0.2]).unwrap();
+        Storm {
+            cluster,
+            rng,
+            keys,
+            contexts: BTreeMap::new(),
+            open: BTreeMap::new(),
+            unsure: Vec::new(),
+            writes: 0,
+            cut: BTreeSet::new(),
+            deletes,
+            tally: Tally::default(),
+        }
+    }
+
+    fn someone(&mut self) -> NodeId {
+        id(self.rng.between(1, self.cluster.nodes.len() as u64) as u32)
+    }
+
+    fn event(&mut self) {
+        match self.rng.below(100) {
+            0..14 => self.ask(),
+            14..17 => self.retry(),
+            17..72 => self.deliver(),
+            72..84 => {
+                let ms = *self.rng.pick(&[1, 5, 20, 60, 200]).unwrap();
+                self.cluster.now = self.cluster.now + Duration::from_millis(ms);
+                self.cluster.wake();
+            }
+            84..93 => {
+                let writing = self.cluster.writing();
+                if let Some(node) = self.rng.pick(&writing) {
+                    self.cluster.sync(*node);
+                }
+            }
+            93..95 => {
+                let node = self.someone();
+                if self.cluster.nodes[&node].up {
+                    let lucky = self.rng.below(4) as usize;
+                    self.cluster.crash(node, lucky);
+                } else {
+                    self.cluster.restart(node);
+                }
+            }
+            95..98 => {
+                // Mostly right, now and then wrong.
+                let (node, by) = (self.someone(), self.someone());
+                let up = self.cluster.nodes[&node].up != self.rng.chance(0.2);
+                if node != by {
+                    self.cluster.step(by, Input::Request(Request::Peer { node, up }));
+                }
+            }
+            _ => {
+                let link = (self.someone(), self.someone());
+                if !self.cut.remove(&link) && self.cut.len() < 3 {
+                    self.cut.insert(link);
+                }
+            }
+        }
+        self.hear();
+    }
+
+    fn ask(&mut self) {
+        let client = self.rng.below(CLIENTS);
+        let key = self.rng.pick(&self.keys).unwrap().clone();
+        let deadline_ms = *self.rng.pick(&[50, 300, 1000]).unwrap();
+        if self.rng.chance(0.4) {
+            return self.send(client, ClientRequest::Get { key, r: None, deadline_ms });
+        }
+        self.writes += 1;
+        let update = match self.rng.chance(self.deletes) {
+            true => Update::Delete,
+            false => Update::Set(Bytes::from(format!("v{}", self.writes))),
+        };
+        let blind = self.rng.chance(0.2);
+        let context = self.contexts.get(&(client, key.clone())).filter(|_| !blind).cloned().unwrap_or_default();
+        let write = WriteId { client, number: self.writes };
+        let read_back = self.rng.chance(0.2);
+        self.send(
+            client,
+            ClientRequest::Put { write, key, update, context, w: None, sloppy: None, deadline_ms, read_back },
+        );
+    }
+
+    fn retry(&mut self) {
+        if !self.unsure.is_empty() {
+            let at = self.rng.below(self.unsure.len() as u64) as usize;
+            let (client, request) = self.unsure[at].clone();
+            self.send(client, request);
+        }
+    }
+
+    fn send(&mut self, client: u64, request: ClientRequest) {
+        let node = self.someone();
+        if self.cluster.nodes[&node].up {
+            if matches!(request, ClientRequest::Put { .. }) {
+                self.unsure.push((client, request.clone()));
+                self.unsure.drain(..self.unsure.len().saturating_sub(4));
+            }
+            let number = self.cluster.request(node, request.clone());
+            self.open.insert(number, (client, request));
+        }
+    }
+
+    fn deliver(&mut self) {
+        if self.cluster.net.is_empty() {
+            return;
+        }
+        let near = if self.rng.chance(0.7) { 3 } else { u64::MAX };
+        let at = self.rng.below(near.min(self.cluster.net.len() as u64)) as usize;
+        if self.rng.chance(0.08) {
+            let copy = self.cluster.net[at].clone();
+            self.cluster.net.push(copy);
+        }
+        let packet = self.cluster.net.remove(at);
+        if !self.cut.contains(&(packet.from, packet.to)) && !self.rng.chance(0.03) {
+            self.cluster.deliver(packet);
+        }
+    }
+
+    /// Clients take what they were told.
+    fn hear(&mut self) {
+        while let Some((number, reply)) = self.cluster.replies.pop_first() {
+            let Some((client, request)) = self.open.remove(&number) else { continue };
+            match (&reply, &request) {
+                (ClientReply::Value { siblings, context, .. }, _) => {
+                    self.contexts.insert((client, request.key().clone()), context.clone());
+                    self.tally.siblings += usize::from(siblings.len() > 1);
+                    self.tally.read += 1;
+                }
+                (ClientReply::Unfinished { .. }, _) => self.tally.unfinished += 1,
+                _ => {}
+            }
+            if let (ClientReply::Value { .. } | ClientReply::Done { .. }, ClientRequest::Put { write, .. }) =
+                (&reply, &request)
+            {
+                self.tally.acked += 1;
+                self.unsure.retain(|(_, r)| !matches!(r, ClientRequest::Put { write: w, .. } if w == write));
+            }
+        }
+    }
+
+    /// All are up and see each other; hints go home, reads repair the rest, and all agree.
+    fn calm(mut self) -> Tally {
+        self.cut.clear();
+        self.cluster.instant_disk = true;
+        for node in self.cluster.ids() {
+            if self.cluster.nodes[&node].up {
+                self.cluster.sync(node);
+            } else {
+                self.cluster.restart(node);
+            }
+        }
+        for node in self.cluster.ids() {
+            self.cluster.believe(node, true);
+        }
+        self.cluster.run(2500, |_| false);
+        for key in self.keys.clone() {
+            for node in [1, 2] {
+                let get = ClientRequest::Get { key: key.clone(), r: Some(Level::All), deadline_ms: 1000 };
+                self.cluster.request(id(node), get);
+                self.cluster.run(200, |_| false);
+            }
+        }
+        self.hear();
+        for (key, answered) in self.keys.clone().iter().zip([true, true]) {
+            let (order, mut states) = (self.cluster.layout.order(key), Vec::new());
+            for node in order.iter().take(3) {
+                states.push(self.cluster.held(*node, key));
+            }
+            let of = |s: &super::super::siblings::Siblings| match s.is_deleted() {
+                true => None,
+                false => Some((s.clock().clone(), s.versions().to_vec())),
+            };
+            let agreed = states.iter().filter(|s| !s.is_empty()).all(|s| of(s) == of(&states[0]) || s.is_deleted());
+            assert!(answered && agreed, "replicas differ in the end: {states:?}");
+            self.cluster.oracle.in_the_end(key, &states[0]);
+        }
+        for (_, note) in &self.cluster.notes {
+            let name = match note {
+                Note::HintStored { .. } => "stored",
+                Note::HintHandedOver { .. } => "handed over",
+                Note::Repaired { .. } => "repaired",
+                Note::Collected { .. } => "collected",
+                _ => continue,
+            };
+            *self.tally.notes.entry(name).or_default() += 1;
+        }
+        self.tally
+    }
+}
+
+fn storm(seed: u64, mutant: Mutant, events: usize) -> Tally {
+    let mut storm = Storm::new(seed, mutant);
+    for _ in 0..events {
+        storm.event();
+    }
+    storm.calm()
+}
+
+#[test]
+fn storms_break_nothing() {
+    let mut total = Tally::default();
+    for seed in 0..1500 {
+        let result = std::panic::catch_unwind(|| storm(seed, Mutant::default(), 400));
+        let tally = result.unwrap_or_else(|_| panic!("seed {seed}"));
+        total.acked += tally.acked;
+        total.read += tally.read;
+        total.unfinished += tally.unfinished;
+        total.siblings += tally.siblings;
+        tally.notes.iter().for_each(|(name, n)| *total.notes.entry(name).or_default() += n);
+    }
+    println!("{total:?}");
+    assert!(total.acked > 10_000 && total.read > 5_000 && total.siblings > 500, "a calm, not a storm: {total:?}");
+}

@@ -1,0 +1,365 @@
+//! Golden conversations. Each script drives a few nodes by hand; the snapshot is what was said.
+
+use super::cluster::{Cluster, Packet};
+use super::*;
+use crate::dynamo::siblings::WriteId;
+use crate::types::{Level, Policy};
+
+/// Nodes whose conversation is written down.
+struct Script {
+    cluster: Cluster,
+    writes: u64,
+}
+
+impl Script {
+    fn new(size: u32, policy: Policy, configure: impl Fn(&mut Config)) -> Script {
+        let mut cluster = Cluster::new(size, 1, policy, configure);
+        cluster.transcript = Some(String::new());
+        Script { cluster, writes: 0 }
+    }
+
+    /// A heading in the transcript.
+    fn says(&mut self, text: &str) {
+        self.cluster.note(&format!("# {text}"));
+    }
+
+    fn set(&mut self, key: &Key, value: &str) -> ClientRequest {
+        self.writes += 1;
+        ClientRequest::Put {
+            write: WriteId { client: 1, number: self.writes },
+            key: key.clone(),
+            update: Update::Set(Bytes::copy_from_slice(value.as_bytes())),
+            context: Bytes::new(),
+            w: None,
+            sloppy: None,
+            deadline_ms: 1000,
+            read_back: false,
+        }
+    }
+
+    fn put(&mut self, n: u32, key: &Key, value: &str) -> RequestId {
+        let request = self.set(key, value);
+        self.cluster.request(id(n), request)
+    }
+
+    fn put_strictly(&mut self, n: u32, key: &Key, value: &str) -> RequestId {
+        let mut request = self.set(key, value);
+        if let ClientRequest::Put { sloppy, .. } = &mut request {
+            *sloppy = Some(false);
+        }
+        self.cluster.request(id(n), request)
+    }
+
+    fn put_after(&mut self, n: u32, key: &Key, value: &str, read: RequestId) -> RequestId {
+        let seen = self.context(read);
+        let mut request = self.set(key, value);
+        if let ClientRequest::Put { context, .. } = &mut request {
+            *context = seen;
+        }
+        self.cluster.request(id(n), request)
+    }
+
+    fn get(&mut self, n: u32, key: &Key) -> RequestId {
+        let request = ClientRequest::Get { key: key.clone(), r: None, deadline_ms: 1000 };
+        self.cluster.request(id(n), request)
+    }
+
+    fn context(&self, read: RequestId) -> Bytes {
+        match &self.cluster.replies[&read] {
+            ClientReply::Value { context, .. } => context.clone(),
+            other => panic!("no value: {other:?}"),
+        }
+    }
+
+    fn values(&self, read: RequestId) -> Vec<String> {
+        match &self.cluster.replies[&read] {
+            ClientReply::Value { siblings, .. } => {
+                let text = |v: &Bytes| String::from_utf8_lossy(v).into_owned();
+                siblings.iter().map(|s| s.value.as_ref().map_or("†".to_owned(), text)).collect()
+            }
+            other => panic!("no value: {other:?}"),
+        }
+    }
+
+    fn deliver(&mut self) {
+        self.cluster.deliver_unless(|_| false);
+    }
+
+    /// Delivers until none is left, except what goes to or comes from `cut`.
+    fn deliver_without(&mut self, cut: &[u32]) {
+        self.cluster.deliver_unless(without(cut));
+    }
+
+    fn states(&mut self, key: &Key) {
+        for node in self.cluster.ids() {
+            if self.cluster.nodes[&node].up {
+                let line = transcript::siblings(&self.cluster.held(node, key));
+                self.cluster.note(&format!("{node} holds {line}"));
+            }
+        }
+    }
+
+    fn end(mut self) -> String {
+        self.cluster.transcript.take().unwrap()
+    }
+}
+
+fn without(cut: &[u32]) -> impl Fn(&Packet) -> bool {
+    move |p| cut.contains(&p.from.0) || cut.contains(&p.to.0)
+}
+
+fn three() -> Policy {
+    Policy::default()
+}
+
+/// N=3, R=W=2: the slowest replica is waited for by nobody.
+#[test]
+fn put_and_get() {
+    let mut s = Script::new(3, three(), |_| {});
+    s.cluster.instant_disk = false;
+    let k = s.cluster.key("k", &[1, 2, 3]);
+    s.put(1, &k, "x");
+    assert!(s.cluster.net.is_empty(), "sent before it was durable");
+    s.says("nobody is told before n1 has it; n3's acknowledgement comes after the answer");
+    s.cluster.sync(id(1));
+    let (to_n2, to_n3) = (s.cluster.net.remove(0), s.cluster.net.remove(0));
+    s.cluster.deliver(to_n2);
+    s.cluster.sync(id(2));
+    s.deliver();
+    s.cluster.deliver(to_n3);
+    s.cluster.sync(id(3));
+    s.deliver();
+    s.says("a read asks two");
+    let read = s.get(3, &k);
+    s.deliver();
+    assert_eq!(s.values(read), ["x"]);
+    s.says("what was read is superseded by a write with its context");
+    s.put_after(1, &k, "y", read);
+    s.cluster.sync(id(1));
+    s.deliver();
+    for n in [2, 3] {
+        s.cluster.sync(id(n));
+    }
+    s.deliver();
+    s.states(&k);
+    insta::assert_snapshot!(s.end());
+}
+
+/// Two write on both sides of a partition, a third resolves: {n1:1}, {n2:1} → {n1:1, n2:1, n3:1}.
+#[test]
+fn red_blue_purple() {
+    let policy = Policy { r: Level::All, w: Level::One, ..three() };
+    let mut s = Script::new(3, policy, |_| {});
+    let k = s.cluster.key("colour", &[1, 2, 3]);
+    s.says("n1 is cut off from n2 and n3");
+    let cut = |p: &Packet| p.from == id(1) || p.to == id(1);
+    s.put(1, &k, "Red");
+    s.cluster.deliver_unless(cut);
+    s.put(2, &k, "Blue");
+    s.cluster.deliver_unless(cut);
+    s.states(&k);
+    s.says("the partition heals; a read of all finds both, and brings each replica what it lacks");
+    let read = s.get(3, &k);
+    s.cluster.run(10, |_| false);
+    assert_eq!(s.values(read), ["Red", "Blue"]);
+    s.put_after(3, &k, "Purple", read);
+    s.deliver();
+    s.states(&k);
+    let last = s.cluster.held(id(1), &k);
+    assert_eq!(last.clock().to_string(), "{n1:1, n2:1, n3:1}");
+    assert!((2..=3).all(|n| s.cluster.held(id(n), &k) == last) && last.versions().len() == 1);
+    insta::assert_snapshot!(s.end());
+}
+
+/// Five nodes, two of the three replicas down: a sloppy write goes on with stand-ins, a strict one is refused at once.
+#[test]
+fn sloppy_against_strict() {
+    let mut s = Script::new(5, three(), |_| {});
+    let k = s.cluster.key("k", &[1, 2, 3, 4, 5]);
+    for n in [2, 3] {
+        s.cluster.crash(id(n), 0);
+        s.cluster.believe(id(n), false);
+    }
+    s.says("strict: one of the two needed is there, so nothing is done");
+    let strict = s.put_strictly(5, &k, "x");
+    s.deliver();
+    assert!(matches!(
+        s.cluster.replies[&strict],
+        ClientReply::Refused(Refusal::Unavailable { wanted: 2, reachable: 1 })
+    ));
+    assert!(s.cluster.held(id(1), &k).is_empty());
+    s.says("sloppy: n4 and n5 stand in");
+    let sloppy = s.put(5, &k, "y");
+    s.deliver();
+    let achieved = Achieved { wanted: 2, replicas: 1, hints: 1 };
+    assert_eq!(s.cluster.replies[&sloppy], ClientReply::Done { achieved });
+    s.says("a read asks a stand-in for its hints");
+    let read = s.get(4, &k);
+    s.cluster.run(10, |_| false);
+    assert_eq!(s.values(read), ["y"]);
+    s.says("n1 seems down too: n4 coordinates, on a hint for n1; the read then comes from stand-ins alone");
+    s.cluster.crash(id(1), 0);
+    s.cluster.believe(id(1), false);
+    let last = s.put(5, &k, "z");
+    s.deliver();
+    let achieved = Achieved { wanted: 2, replicas: 0, hints: 2 };
+    assert_eq!(s.cluster.replies[&last], ClientReply::Done { achieved });
+    let read = s.get(5, &k);
+    s.cluster.run(10, |_| false);
+    assert_eq!(s.values(read), ["y", "z"], "blind writes are concurrent");
+    insta::assert_snapshot!(s.end());
+}
+
+/// The second of two replicas is slow: after a while the third is asked, and answers first.
+#[test]
+fn hedged_read() {
+    let mut s = Script::new(3, three(), |_| {});
+    let k = s.cluster.key("k", &[1, 2, 3]);
+    s.put(1, &k, "x");
+    s.deliver();
+    let read = s.get(1, &k);
+    let slow = s.cluster.net.remove(0);
+    s.says("30 ms later");
+    s.cluster.run(30, |_| false);
+    assert_eq!(s.values(read), ["x"]);
+    s.says("n2 gets the question at last; its answer ends the read");
+    s.cluster.deliver(slow);
+    s.deliver();
+    assert_eq!(s.cluster.nodes[&id(1)].dynamo.deadline(), None);
+    insta::assert_snapshot!(s.end());
+}
+
+/// A read that finds one of its two replicas behind answers when that has caught up; the third is repaired without anybody
+/// waiting.
+#[test]
+fn read_repair() {
+    let mut s = Script::new(3, three(), |config| config.repair_permille = 1000);
+    let k = s.cluster.key("k", &[1, 2, 3]);
+    let mut request = s.set(&k, "x");
+    if let ClientRequest::Put { w, .. } = &mut request {
+        *w = Some(Level::One);
+    }
+    s.cluster.request(id(1), request);
+    s.says("what n1 sends to the others is lost");
+    s.cluster.net.clear();
+    let read = s.get(2, &k);
+    s.says("n1 answers: with n2 itself the quorum is complete, and n2 behind");
+    let late = s.cluster.net.pop().unwrap();
+    assert_eq!(late.to, id(3));
+    s.deliver();
+    assert_eq!(s.values(read), ["x"]);
+    s.says("n3 answers late");
+    s.cluster.deliver(late);
+    s.deliver();
+    s.states(&k);
+    assert_eq!(s.cluster.held(id(3), &k), s.cluster.held(id(1), &k));
+    s.says("a replica elsewhere is behind: the answer waits for its acknowledgement");
+    s.put_after(1, &k, "y", read);
+    s.cluster.net.clear();
+    let read = s.get(1, &k);
+    s.cluster.net.retain(|p| p.to == id(2));
+    let (question, lost) = (s.cluster.net.remove(0), |p: &Packet| matches!(p.message, Message::Put { .. }));
+    s.cluster.deliver(question);
+    s.cluster.deliver_unless(lost);
+    assert!(!s.cluster.replies.contains_key(&read));
+    s.says("the repair was lost; it is sent again, and the answer follows");
+    s.cluster.run(30, |p| p.to == id(3));
+    assert_eq!(s.values(read), ["y"]);
+    insta::assert_snapshot!(s.end());
+}
+
+/// The client hears nothing and asks another node: the same write gets no second dot where it is known, and is one version
+/// where two dots meet.
+#[test]
+fn retry_through_another_coordinator() {
+    let mut s = Script::new(3, three(), |_| {});
+    let k = s.cluster.key("k", &[1, 2, 3]);
+    let request = s.set(&k, "x");
+    s.cluster.request(id(1), request.clone());
+    s.says("n2 gets it, and its acknowledgement is lost; n3 does not");
+    s.cluster.net.retain(|p| p.to == id(2));
+    s.cluster.deliver_unless(|p| p.to == id(1));
+    s.says("retried through n2, which knows it");
+    s.cluster.request(id(2), request.clone());
+    s.cluster.deliver_unless(|p| p.to == id(3) || p.from == id(3));
+    s.says("retried through n3, which does not");
+    s.cluster.request(id(3), request);
+    s.deliver();
+    let read = s.get(1, &k);
+    s.deliver();
+    assert_eq!(s.values(read), ["x"]);
+    s.states(&k);
+    assert!((1..=3).all(|n| s.cluster.held(id(n), &k).versions().len() == 1));
+    insta::assert_snapshot!(s.end());
+}
+
+/// n4 passes a write on, the network makes two of it, and n4 asks again: it is carried out once, and answered again.
+#[test]
+fn forwarded_twice() {
+    let mut s = Script::new(4, three(), |_| {});
+    let k = s.cluster.key("k", &[1, 2, 3, 4]);
+    let put = s.put(4, &k, "x");
+    let forward = s.cluster.net.remove(0);
+    s.cluster.deliver(forward.clone());
+    s.says("a copy while the first is under way");
+    s.cluster.deliver(forward.clone());
+    s.says("the answer is lost; a copy is answered again");
+    s.cluster.deliver_unless(|p| p.to == id(4));
+    assert!(!s.cluster.replies.contains_key(&put));
+    s.cluster.run(150, |_| false);
+    assert!(matches!(s.cluster.replies[&put], ClientReply::Done { .. }));
+    s.says("a late copy");
+    s.cluster.deliver(forward);
+    s.deliver();
+    s.states(&k);
+    assert_eq!(s.cluster.held(id(1), &k).clock().to_string(), "{n1:1}");
+    insta::assert_snapshot!(s.end());
+}
+
+/// Nobody but the coordinator is there, and nobody has noticed: the write is answered as unfinished, and lives on in hints.
+#[test]
+fn unfinished() {
+    let mut s = Script::new(3, three(), |_| {});
+    let k = s.cluster.key("k", &[1, 2, 3]);
+    let put = s.put(1, &k, "x");
+    s.cluster.run(999, without(&[2, 3]));
+    assert!(!s.cluster.replies.contains_key(&put));
+    s.cluster.run(1, without(&[2, 3]));
+    let achieved = Achieved { wanted: 2, replicas: 1, hints: 0 };
+    assert_eq!(s.cluster.replies[&put], ClientReply::Unfinished { achieved });
+    let read = s.get(1, &k);
+    s.cluster.run(1000, without(&[2, 3]));
+    assert_eq!(s.cluster.replies[&read], ClientReply::Unfinished { achieved });
+    insta::assert_snapshot!(s.end());
+}
+
+/// What is refused before anything is done, and why.
+#[test]
+fn refused() {
+    let mut s = Script::new(3, three(), |config| config.max_open = 1);
+    let (k, other) = (s.cluster.key("k", &[1, 2, 3]), s.cluster.key("other", &[1, 2, 3]));
+    s.put(1, &k, "x");
+    s.says("one is open");
+    s.get(1, &k);
+    s.deliver();
+    let read = s.get(1, &k);
+    s.deliver();
+    s.put_after(1, &other, "y", read);
+    let mut damaged = s.context(read).to_vec();
+    damaged[20] ^= 1;
+    let mut request = s.set(&k, "y");
+    if let ClientRequest::Put { context, .. } = &mut request {
+        *context = damaged.into();
+    }
+    s.cluster.request(id(1), request);
+    s.cluster.request(id(1), ClientRequest::Get { key: k.clone(), r: Some(Level::Count(4)), deadline_ms: 1 });
+    let request = s.set(&Key::from(vec![b'k'; 5000]), "y");
+    s.cluster.transcript.as_mut().unwrap().push_str("a key of 5000 bytes\n");
+    let transcript = s.cluster.transcript.take();
+    let long = s.cluster.request(id(1), request);
+    s.cluster.transcript = transcript;
+    let why = transcript::reply(&s.cluster.replies[&long]);
+    s.cluster.note(&why);
+    assert_eq!(s.cluster.held(id(1), &k).clock().to_string(), "{n1:1}");
+    insta::assert_snapshot!(s.end());
+}

@@ -1,0 +1,81 @@
+//! The AP core within its node: told the date, its messages kept back until the disk has them, its answers passed on.
+
+use super::Observer;
+use super::gate::Gate;
+use super::shared::{Now, Shared};
+use crate::dynamo::{Dynamo, Effect, Message, Record, Request};
+use crate::mutant::Bug;
+use crate::protocol::{Input, Outbox, Protocol, Ticket};
+use crate::types::Time;
+use crate::wire::ResponseBody;
+
+/// The AP core and what belongs to it alone.
+pub(super) struct ApHost {
+    pub(super) dynamo: Dynamo,
+    outbox: Outbox<Dynamo>,
+    gate: Gate<Message>,
+    /// It was told the date in this turn, as the first thing it had to do.
+    active: bool,
+    /// Its snapshot is being written, or waits to be.
+    pub(super) snapshotting: bool,
+}
+
+impl ApHost {
+    pub(super) fn new(dynamo: Dynamo) -> ApHost {
+        ApHost { dynamo, outbox: Outbox::default(), gate: Gate::new(), active: false, snapshotting: false }
+    }
+
+    pub(super) fn step(&mut self, input: Input<Dynamo>, at: Now) {
+        if !self.active {
+            self.active = true;
+            self.dynamo.step(at.time, Input::Request(Request::Date(at.wall)), &mut self.outbox);
+        }
+        self.dynamo.step(at.time, input, &mut self.outbox);
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.dynamo.deadline()
+    }
+
+    /// A batch with records of it is durable.
+    pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, shared: &mut Shared) {
+        self.gate.durable(ticket);
+        self.step(Input::Persisted(ticket), at);
+        while let Some((to, message)) = self.gate.next(&mut shared.held) {
+            shared.mail.ap(to, message);
+        }
+    }
+
+    /// Carries out what it asked for.
+    pub(super) fn settle(&mut self, at: Now, shared: &mut Shared, observer: &mut impl Observer) {
+        if self.deadline().is_some_and(|deadline| deadline <= at.time) {
+            self.step(Input::Tick, at);
+        }
+        let early = shared.config.mutant.is(Bug::AckBeforeFsync);
+        for outgoing in self.outbox.sends.drain(..) {
+            if let Some((to, message)) = self.gate.pass(outgoing, early, &mut shared.held) {
+                shared.mail.ap(to, message);
+            }
+        }
+        for effect in self.outbox.effects.drain(..) {
+            observer.ap_effect(&effect);
+            match effect {
+                Effect::Reply { id, reply } => shared.respond(id, ResponseBody::Ap(reply)),
+                Effect::Note(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn has_records(&self) -> bool {
+        self.outbox.has_records()
+    }
+
+    pub(super) fn take_records(&mut self) -> Option<(Ticket, Vec<Record>)> {
+        self.outbox.take_records()
+    }
+
+    /// Ends the turn; whether it had anything to do.
+    pub(super) fn end_turn(&mut self) -> bool {
+        std::mem::take(&mut self.active)
+    }
+}

@@ -1,0 +1,272 @@
+//! One Raft group within its node: its core, its state machine, and whom it owes answers.
+//!
+//! Invariant: **a retry does not make an entry.** While a write is under way here, a retry of it takes over its place in the
+//! line for the answer: clients that retry against a slow group must not make it slower.
+//!
+//! Caveat: restoring the state machine from a received snapshot blocks the node until it is done.
+
+use super::Observer;
+use super::answers::Waiting;
+use super::gate::Gate;
+use super::jobs::{Blocks, Job};
+use super::requests::session_name;
+use super::shared::{Now, Shared};
+use crate::kv::{self, Command, Kv, Op, SessionId};
+use crate::mutant::Bug;
+use crate::protocol::{Input, Outbox, Protocol, Ticket};
+use crate::raft::{self, Effect, Message, Raft, Record, Request, Role, SnapshotMeta, Status};
+use crate::types::{GroupId, Key, NodeId, Time};
+use crate::wire::{self, ResponseBody};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The request id of a leader's own expiry proposals; clients' requests get others.
+const EXPIRE: u64 = 0;
+/// The request id of what the node itself asks for and waits for no answer to.
+const UNASKED: u64 = u64::MAX;
+/// Least and longest pause until an idle leader looks again whether something expires: its date may jump.
+const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
+
+/// A group.
+pub(super) struct Group {
+    pub(super) id: GroupId,
+    pub(super) raft: Raft,
+    pub(super) outbox: Outbox<Raft>,
+    /// Effects not carried out yet.
+    effects: VecDeque<Effect>,
+    gate: Gate<Message>,
+    pub(super) kv: Kv,
+    waiting: Waiting,
+    /// Log bytes left by the last compaction: what is kept for followers that lag does not call for another.
+    kept_bytes: usize,
+    /// Its snapshot is being written, or waits to be.
+    pub(super) snapshotting: bool,
+    expiring: bool,
+    /// The deadline the driver has noted.
+    pub(super) noted: Option<Time>,
+    /// When its leadership was last given to whom the layout names.
+    pub(super) handed_over: Option<Time>,
+}
+
+impl Group {
+    pub(super) fn new(id: GroupId, raft: Raft, kv: Kv) -> Group {
+        Group {
+            id,
+            raft,
+            outbox: Outbox::default(),
+            effects: VecDeque::new(),
+            gate: Gate::new(),
+            kv,
+            waiting: Waiting::default(),
+            kept_bytes: 0,
+            snapshotting: false,
+            expiring: false,
+            noted: None,
+            handed_over: None,
+        }
+    }
+
+    pub(super) fn step(&mut self, input: Input<Raft>, at: Now) {
+        self.raft.step(at.time, input, &mut self.outbox);
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.raft.status()
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.status().soft.role == Role::Leader
+    }
+
+    /// When it wants a turn. An idle group that sleeps still has keys that expire.
+    pub(super) fn deadline(&self, at: Now) -> Option<Time> {
+        self.raft.deadline().or_else(|| {
+            let due = self.kv.next_expiry().filter(|_| self.leads())?;
+            let left = Duration::from_nanos(due.0.saturating_sub(at.wall.0));
+            Some(at.time + left.clamp(LOOK.0, LOOK.1))
+        })
+    }
+
+    pub(super) fn read(&mut self, ticket: u64, key: Key, at: Now) {
+        self.waiting.reading(ticket, key);
+        self.step(Input::Request(Request::Read { id: ticket }), at);
+    }
+
+    pub(super) fn propose(&mut self, id: u64, session: Option<(SessionId, u64)>, op: Op, at: Now, shared: &mut Shared) {
+        let command = kv::encode(&Command { stamp: at.wall, session, op });
+        shared.unwritten += command.len();
+        self.step(Input::Request(Request::Propose { id, command }), at);
+    }
+
+    /// Hands leadership over, for a client or unasked.
+    pub(super) fn transfer(&mut self, ticket: Option<u64>, to: NodeId, at: Now) {
+        self.step(Input::Request(Request::Transfer { id: ticket.unwrap_or(UNASKED), to }), at);
+    }
+
+    /// A batch with records of it is durable.
+    pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, shared: &mut Shared) {
+        self.gate.durable(ticket);
+        self.step(Input::Persisted(ticket), at);
+        while let Some((to, message)) = self.gate.next(&mut shared.held) {
+            shared.mail.raft(to, self.id, message);
+        }
+    }
+
+    /// What time has brought.
+    pub(super) fn tick(&mut self, at: Now, shared: &mut Shared) {
+        self.expire(at, shared);
+        // What proposals, reads and replies of this turn make the core say, it says once, at this tick.
+        if self.raft.deadline().is_some_and(|deadline| deadline <= at.time) {
+            self.step(Input::Tick, at);
+        }
+    }
+
+    /// Carries out what the core asked for until it asks for nothing more, or until its state must be restored from the
+    /// snapshot given: then [`Group::restored`] is to be called, and this again.
+    pub(super) fn settle(
+        &mut self,
+        at: Now,
+        shared: &mut Shared,
+        observer: &mut impl Observer,
+    ) -> Option<SnapshotMeta> {
+        let early = shared.config.mutant.is(Bug::AckBeforeFsync);
+        loop {
+            if let Some(effect) = self.effects.pop_front() {
+                observer.effect(self.id, &effect);
+                if let Effect::Restore { meta } = effect {
+                    return Some(meta);
+                }
+                self.carry_out(effect, at, shared);
+                continue;
+            }
+            for outgoing in self.outbox.sends.drain(..) {
+                if let Some((to, message)) = self.gate.pass(outgoing, early, &mut shared.held) {
+                    shared.mail.raft(to, self.id, message);
+                }
+            }
+            if self.outbox.effects.is_empty() {
+                return None;
+            }
+            self.effects.extend(self.outbox.effects.drain(..));
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, at: Now, shared: &mut Shared) {
+        match effect {
+            Effect::Accepted { id, index, term } => self.waiting.accepted(id, index, term),
+            Effect::Refused { id, why } => {
+                self.expiring &= id != EXPIRE;
+                self.waiting.refused(id);
+                let why = match why {
+                    raft::Refusal::NotLeader(leader) => wire::Refused::NotLeader(leader),
+                    raft::Refusal::Busy => wire::Refused::Busy,
+                    raft::Refusal::NoSuchNode => wire::Refused::Invalid("no such node in this cluster".to_owned()),
+                };
+                shared.refuse(id, why);
+            }
+            Effect::TransferStarted { id } => shared.respond(id, ResponseBody::TransferStarted),
+            Effect::ReadAt { id, index } => {
+                self.waiting.read_at(id, index);
+                self.answer_reads(shared);
+            }
+            Effect::Commit { first, entries } => {
+                for (index, entry) in (first..).zip(entries) {
+                    self.apply(index, &entry, shared);
+                }
+                self.answer_reads(shared);
+            }
+            Effect::LoadChunk { to, meta, offset } if shared.takes_jobs() => {
+                let max = shared.config.raft.snapshot_chunk;
+                shared.jobs.push_back(Job::LoadChunk { group: self.id, to, meta, offset, max });
+            }
+            Effect::LoadChunk { to, meta, offset } => {
+                self.step(Input::Request(Request::ChunkLoaded { to, meta, offset, data: None }), at);
+            }
+            Effect::SaveChunk { from, meta, offset, data, last } if shared.takes_jobs() => {
+                shared.jobs.push_back(Job::SaveChunk { group: self.id, from, meta, offset, data, last });
+            }
+            Effect::SaveChunk { from, meta, .. } => {
+                let refused = Request::ChunkSaved { from, meta, next: 0, complete: false, ok: false };
+                self.step(Input::Request(refused), at);
+            }
+            // `settle` gives it to the driver.
+            Effect::Restore { .. } => {}
+            Effect::Became(soft) => self.expiring &= soft.role == Role::Leader,
+        }
+    }
+
+    /// The state machine is what the snapshot at `meta` holds.
+    pub(super) fn restored(&mut self, meta: SnapshotMeta, kv: Kv, shared: &mut Shared) {
+        self.kv = kv;
+        for ticket in self.waiting.forget_through(meta.index) {
+            shared.answers.close(ticket);
+        }
+        self.kept_bytes = self.status().log_bytes;
+        self.answer_reads(shared);
+    }
+
+    fn apply(&mut self, index: u64, entry: &raft::Entry, shared: &mut Shared) {
+        let reply = self.kv.apply(index, &entry.command);
+        while let Some((ticket, displaced)) = self.waiting.committed(index, entry.term) {
+            self.expiring &= ticket != EXPIRE;
+            let groups = shared.config.layout.groups;
+            let body = match reply {
+                _ if displaced => ResponseBody::Refused(wire::Refused::Displaced),
+                kv::Reply::Session(id) => {
+                    ResponseBody::Session { id: session_name(id, self.id, groups), group: self.id, groups }
+                }
+                _ => ResponseBody::Reply(reply.clone()),
+            };
+            shared.respond(ticket, body);
+        }
+    }
+
+    fn answer_reads(&mut self, shared: &mut Shared) {
+        while let Some((ticket, key)) = self.waiting.next_read(self.kv.applied()) {
+            shared.respond(ticket, ResponseBody::Reply(kv::Reply::Value(self.kv.get(&key))));
+        }
+    }
+
+    /// A leader whose date has passed the next deadline proposes the expiry as an entry of the log. It looks at every turn
+    /// of its own, and has one at least every heartbeat, or, when it sleeps, when something expires.
+    fn expire(&mut self, at: Now, shared: &mut Shared) {
+        if self.leads()
+            && !self.expiring
+            && !shared.writes_pile_up()
+            && self.kv.next_expiry().is_some_and(|due| due <= at.wall)
+        {
+            self.expiring = true;
+            self.propose(EXPIRE, None, Op::Expire, at, shared);
+        }
+    }
+
+    pub(super) fn has_records(&self) -> bool {
+        self.outbox.has_records()
+    }
+
+    pub(super) fn take_records(&mut self) -> Option<(Ticket, Vec<Record>)> {
+        self.outbox.take_records()
+    }
+
+    /// Whether a snapshot is due that nobody has asked for yet: after so many entries, or so many bytes of log.
+    pub(super) fn wants_snapshot(&self, entries: u64, log_bytes: usize) -> bool {
+        let status = self.status();
+        let behind = self.kv.applied().saturating_sub(status.snapshot.index);
+        let due = behind >= entries || (behind > 0 && status.log_bytes >= self.kept_bytes.saturating_add(log_bytes));
+        due && !self.snapshotting && self.raft.term_at(self.kv.applied()).is_some()
+    }
+
+    /// The present state, to be written out.
+    pub(super) fn snapshot(&self) -> Option<(SnapshotMeta, Blocks)> {
+        let index = self.kv.applied();
+        let term = self.raft.term_at(index)?;
+        Some((SnapshotMeta { index, term }, Blocks::Kv(self.kv.snapshot())))
+    }
+
+    /// The snapshot at `meta` is durable under its name.
+    pub(super) fn snapshot_finished(&mut self, meta: SnapshotMeta, at: Now) {
+        self.step(Input::Request(Request::Compact { meta }), at);
+        self.kept_bytes = self.status().log_bytes;
+        self.snapshotting = false;
+    }
+}

@@ -1,0 +1,303 @@
+//! Clients' requests: which core answers them, or which other node.
+//!
+//! With one Raft group of all nodes, a node that does not lead it says who does, and the client goes there. With several, any
+//! node passes a request on to the leader of the key's group, under an id of its own, and the answer back. Who gets it and does
+//! not lead refuses it; if it names another, that one is asked, and after that the client must try again. The outcome of what was passed on and not answered
+//! in time is not known, so nothing is answered then.
+//!
+//! With several groups a session's name on the wire says which group it is of, so that no write is applied under the name of
+//! another group's session.
+
+use super::driver::Driver;
+use super::group::Group;
+use super::shared::{Now, Shared};
+use super::{Clock, Observer, StorageHost, Transport};
+use crate::dynamo;
+use crate::kv::{Op, SessionId};
+use crate::protocol::Input;
+use crate::types::{Addr, GroupId, Key, Mode, NodeId, Time};
+use crate::wire::{self, ApStatus, Packet, Refused, RequestBody, ResponseBody};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// How long an answer to a request that was passed on is waited for: as long as a client waits by default.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a session of a group is called on the wire; with one group, as in the group.
+pub(super) fn session_name(id: SessionId, group: GroupId, groups: u32) -> SessionId {
+    id.saturating_mul(u64::from(groups)).saturating_add(u64::from(group.0 - 1))
+}
+
+/// Which session of which group a name on the wire means.
+fn session_of(name: SessionId, groups: u32) -> (SessionId, GroupId) {
+    let groups = u64::from(groups);
+    (name / groups, GroupId((name % groups) as u32 + 1))
+}
+
+/// A request that was passed on.
+struct Relayed {
+    group: GroupId,
+    to: NodeId,
+    /// What to say to another if this one does not lead; nothing once that was said.
+    again: Option<RequestBody>,
+}
+
+/// What to do with an answer to a request that was passed on.
+pub(super) enum Relay {
+    /// It is the client's.
+    Give(ResponseBody),
+    /// Ask that node instead.
+    Ask(NodeId, RequestBody),
+    /// It is too late, or nobody asked.
+    Drop,
+}
+
+/// Requests passed on and not answered yet. There are at most as many as open requests.
+#[derive(Default)]
+pub(super) struct Relays {
+    /// By ticket.
+    open: BTreeMap<u64, Relayed>,
+    /// When each is given up, in order.
+    until: VecDeque<(Time, u64)>,
+    /// Who is taken for the leader of groups that this node is not in.
+    leaders: BTreeMap<GroupId, NodeId>,
+}
+
+impl Relays {
+    /// Gives up what was not answered in time.
+    pub(super) fn expire(&mut self, now: Time, shared: &mut Shared) {
+        while self.until.front().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, ticket)) = self.until.pop_front() else { return };
+            if let Some(relayed) = self.open.remove(&ticket) {
+                self.leaders.remove(&relayed.group);
+                shared.answers.close(ticket);
+            }
+        }
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Takes in the answer of `from` to what was passed on under `ticket`.
+    pub(super) fn answered(&mut self, from: NodeId, ticket: u64, body: ResponseBody) -> Relay {
+        let Some(relayed) = self.open.get_mut(&ticket).filter(|relayed| relayed.to == from) else { return Relay::Drop };
+        let group = relayed.group;
+        match &body {
+            ResponseBody::Refused(Refused::NotLeader(Some(leader))) => {
+                self.leaders.insert(group, *leader);
+                if let Some(request) = relayed.again.take().filter(|_| *leader != from) {
+                    relayed.to = *leader;
+                    return Relay::Ask(*leader, request);
+                }
+            }
+            ResponseBody::Refused(_) => drop(self.leaders.remove(&group)),
+            _ => drop(self.leaders.insert(group, from)),
+        }
+        self.open.remove(&ticket);
+        Relay::Give(body)
+    }
+}
+
+/// Who is to carry out a request of a Raft group.
+enum Route {
+    Here,
+    Pass(NodeId),
+    Nobody,
+}
+
+impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
+    pub(super) fn on_request(&mut self, client: Addr, request: wire::Request, at: Now) {
+        let wire::Request { id, body, forwarded } = request;
+        if self.shared.answers.repeated(client, id) {
+            return;
+        }
+        if let RequestBody::Write { session, number, write } = &body {
+            let group = self.shared.config.layout.group_of(write.key());
+            let leads = self.groups.get(&group).is_some_and(Group::leads);
+            if leads && self.shared.answers.join((group, *session, *number), client, id) {
+                return;
+            }
+        }
+        let Some(ticket) = self.shared.answers.open(client, id) else {
+            let body = ResponseBody::Refused(Refused::Busy);
+            return self.shared.responses.push((client, wire::Response { id, body }));
+        };
+        match body {
+            RequestBody::Status => {
+                let status = self.status();
+                self.shared.respond(ticket, ResponseBody::Status(status));
+            }
+            RequestBody::Transfer { to } => self.transfer(ticket, to, at),
+            RequestBody::Ap(request) => {
+                if self.is_mode(ticket, request.key(), true)
+                    && let Some(ap) = &mut self.ap
+                {
+                    ap.step(Input::Request(dynamo::Request::Client { id: ticket, request }), at);
+                }
+            }
+            RequestBody::Why { key } => {
+                if self.is_mode(ticket, &key, true)
+                    && let Some(ap) = &self.ap
+                {
+                    let holdings = ap.dynamo.why(&key);
+                    self.shared.respond(ticket, ResponseBody::Why(holdings));
+                }
+            }
+            RequestBody::OpenSession { ref key } | RequestBody::Get { ref key } => {
+                let key = key.clone();
+                self.on_group_request(ticket, &key, body, forwarded, at);
+            }
+            RequestBody::Write { ref write, .. } => {
+                let key = write.key().clone();
+                self.on_group_request(ticket, &key, body, forwarded, at);
+            }
+        }
+    }
+
+    /// Whether the key's bucket is of the mode the request is for; if not, it is refused.
+    fn is_mode(&mut self, ticket: u64, key: &Key, ap: bool) -> bool {
+        let is_ap = matches!(self.shared.config.layout.buckets.mode(key), Mode::Ap(_));
+        if is_ap != ap {
+            self.shared.refuse(ticket, Refused::OtherMode(is_ap));
+        }
+        is_ap == ap
+    }
+
+    fn on_group_request(&mut self, ticket: u64, key: &Key, body: RequestBody, forwarded: bool, at: Now) {
+        if !self.is_mode(ticket, key, false) {
+            return;
+        }
+        let id = self.shared.config.layout.group_of(key);
+        match (self.route(id, forwarded), self.groups.get_mut(&id)) {
+            (Route::Here, Some(group)) => {
+                self.dirty.insert(id);
+                ask(group, ticket, body, at, &mut self.shared);
+            }
+            (Route::Pass(to), _) => {
+                self.relays.open.insert(ticket, Relayed { group: id, to, again: Some(body.clone()) });
+                self.relays.until.push_back((at.time + PATIENCE, ticket));
+                self.pass_on(ticket, to, body);
+            }
+            _ => self.shared.refuse(ticket, Refused::NotLeader(None)),
+        }
+    }
+
+    fn pass_on(&mut self, ticket: u64, to: NodeId, body: RequestBody) {
+        let request = wire::Request { id: ticket, forwarded: true, body };
+        self.transport.send(Addr::Node(to), Packet::Request(request));
+    }
+
+    /// Another node answered.
+    pub(super) fn on_response(&mut self, from: NodeId, response: wire::Response, at: Now) {
+        match self.relays.answered(from, response.id, response.body) {
+            Relay::Give(body) => self.shared.respond(response.id, body),
+            // This node itself was elected meanwhile.
+            Relay::Ask(to, body) if to == self.shared.config.raft.id => {
+                let Some(relayed) = self.relays.open.remove(&response.id) else { return };
+                match self.groups.get_mut(&relayed.group) {
+                    Some(group) => {
+                        self.dirty.insert(relayed.group);
+                        ask(group, response.id, body, at, &mut self.shared);
+                    }
+                    None => self.shared.refuse(response.id, Refused::NotLeader(None)),
+                }
+            }
+            Relay::Ask(to, body) => self.pass_on(response.id, to, body),
+            Relay::Drop => {}
+        }
+    }
+
+    fn route(&self, id: GroupId, forwarded: bool) -> Route {
+        let layout = &self.shared.config.layout;
+        let up = |node: &NodeId| self.detector.as_ref().is_none_or(|detector| detector.is_up(*node));
+        let Some(group) = self.groups.get(&id) else {
+            let me = self.shared.config.raft.id;
+            let known = self.relays.leaders.get(&id).copied().filter(|node| up(node) && *node != me);
+            let any = || layout.voters_of(id).into_iter().find(up);
+            return match known.or_else(any) {
+                Some(to) if !forwarded => Route::Pass(to),
+                _ => Route::Nobody,
+            };
+        };
+        match group.status().soft.leader.filter(up) {
+            Some(leader) if !forwarded && layout.groups > 1 && leader != self.shared.config.raft.id => {
+                Route::Pass(leader)
+            }
+            _ => Route::Here,
+        }
+    }
+
+    /// Hands over every group that this node leads and that `to` is a member of.
+    fn transfer(&mut self, ticket: u64, to: NodeId, at: Now) {
+        if self.shared.config.layout.groups == 1
+            && let Some((id, group)) =
+                self.groups.first_key_value().map(|(id, _)| *id).zip(self.groups.values_mut().next())
+        {
+            self.dirty.insert(id);
+            return group.transfer(Some(ticket), to, at);
+        }
+        if self.shared.config.layout.nodes().all(|node| node != to) {
+            return self.shared.refuse(ticket, Refused::Invalid("no such node in this cluster".to_owned()));
+        }
+        let mut begun = false;
+        for (id, group) in &mut self.groups {
+            if group.leads() && group.raft.config().voters.contains(&to) {
+                group.transfer(None, to, at);
+                self.dirty.insert(*id);
+                begun = true;
+            }
+        }
+        let body = if begun { ResponseBody::TransferStarted } else { ResponseBody::Refused(Refused::NotLeader(None)) };
+        self.shared.respond(ticket, body);
+    }
+
+    fn status(&self) -> wire::NodeStatus {
+        let config = &self.shared.config;
+        let first = self.groups.values().next();
+        let sum = |of: fn(&Group) -> u64| self.groups.values().map(of).sum();
+        let down = |detector: &dyn super::Detector| config.layout.nodes().filter(|n| !detector.is_up(*n)).collect();
+        wire::NodeStatus {
+            node: config.raft.id,
+            voters: first.map_or(Vec::new(), |group| group.raft.config().voters.clone()),
+            raft: first.map_or(wire::NO_GROUP, Group::status),
+            applied: first.map_or(0, |group| group.kv.applied()),
+            keys: sum(|group| group.kv.len()),
+            sessions: sum(|group| group.kv.sessions()),
+            bad_frames: self.transport.bad_frames(),
+            groups: self.groups.len() as u32,
+            led: self.groups.values().filter(|group| group.leads()).count() as u32,
+            ap: self.ap.as_ref().map(|ap| ApStatus {
+                keys: ap.dynamo.keys().len() as u64,
+                hints: ap.dynamo.hints().len() as u64,
+                epoch: ap.dynamo.epoch(),
+            }),
+            down: self.detector.as_deref().map_or(Vec::new(), down),
+        }
+    }
+}
+
+/// Has a group carry out a request.
+fn ask(group: &mut Group, ticket: u64, body: RequestBody, at: Now, shared: &mut Shared) {
+    match body {
+        RequestBody::Get { key } => group.read(ticket, key, at),
+        RequestBody::OpenSession { .. } | RequestBody::Write { .. } if shared.writes_pile_up() => {
+            shared.refuse(ticket, Refused::Busy);
+        }
+        RequestBody::OpenSession { .. } => group.propose(ticket, None, Op::OpenSession, at, shared),
+        RequestBody::Write { session: name, number, write } => {
+            let (session, of) = session_of(name, shared.config.layout.groups);
+            let op = Op::from(write);
+            let wrong = op.check_limits().err();
+            let elsewhere = (of != group.id).then(|| "the session is of another group than the key".to_owned());
+            if let Some(why) = wrong.or(elsewhere) {
+                return shared.refuse(ticket, Refused::Invalid(why));
+            }
+            shared.answers.underway(ticket, (group.id, name, number));
+            group.propose(ticket, Some((session, number)), op, at, shared);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,284 @@
+//! Several cores on a node: one batch, requests that find their core, answers that wait for the disk.
+
+use super::*;
+use crate::dynamo::siblings::{Siblings, WriteId};
+use crate::dynamo::{Cause, ClientReply, ClientRequest, Message, PutResult, Update};
+use crate::kv::{Condition, Reply};
+use crate::types::{Bytes, Key};
+use crate::wire::{Refused, Write};
+
+fn key(n: u32) -> Key {
+    Bytes::from(format!("key {n}"))
+}
+
+fn put(session: u64, number: u64, key: Key) -> RequestBody {
+    let write = Write::Put { value: key.clone(), key, when: Condition::default(), ttl_ms: None };
+    RequestBody::Write { session, number, write }
+}
+
+fn ap_put(key: &'static str, n: u64) -> RequestBody {
+    RequestBody::Ap(ClientRequest::Put {
+        write: WriteId { client: 5, number: n },
+        key: Bytes::from_static(key.as_bytes()),
+        update: Update::Set(Bytes::from(vec![7; 10])),
+        context: Bytes::new(),
+        w: None,
+        sloppy: None,
+        deadline_ms: 900,
+        read_back: false,
+    })
+}
+
+fn open(town: &mut Town, node: u32, key: Key) -> (u64, GroupId) {
+    match town.ask(node, RequestBody::OpenSession { key }) {
+        Some(ResponseBody::Session { id, group, .. }) => (id, group),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn all_cores_of_a_node_share_one_batch_and_one_sync() {
+    let mut town = Town::new(layout(1, carts(), 4, 1));
+    town.pass(1500);
+    let keys: Vec<Key> = (0..40).map(key).collect();
+    let sessions: BTreeMap<GroupId, (u64, Key)> = keys
+        .iter()
+        .map(|key| {
+            let (session, group) = open(&mut town, 1, key.clone());
+            (group, (session, key.clone()))
+        })
+        .collect();
+    assert_eq!(sessions.len(), 4, "keys for every group");
+
+    let node = &mut town.nodes[0];
+    let bodies = sessions.values().map(|(session, key)| put(*session, 1, key.clone())).chain([ap_put("cart/1", 1)]);
+    for (id, body) in (1_000..).zip(bodies) {
+        let request = Packet::Request(Ask { id, forwarded: false, body });
+        node.driver.on_packet(Addr::Client(CLIENT), request);
+    }
+    node.turn();
+    let Some(Job::Write(batch)) = &node.job else { panic!("a batch") };
+    let cores: Vec<u32> = batch.tickets.iter().map(|(id, _)| id.0).collect();
+    assert_eq!(cores, [0, 1, 2, 3, 4]);
+    assert!(town.post.lock().unwrap().iter().all(|(_, to, _)| matches!(to, Addr::Node(_))), "answered before the sync");
+    let before = node.disk.syncs();
+    node.disk_works();
+    assert_eq!(node.disk.syncs() - before, 1);
+    town.deliver();
+    let answered: BTreeSet<u64> = town.answers.iter().map(|(.., response)| response.id).collect();
+    assert_eq!(answered, (1_000..1_005).collect());
+    assert!(
+        town.answers.iter().all(|(.., r)| matches!(
+            r.body,
+            ResponseBody::Reply(Reply::Done { .. }) | ResponseBody::Ap(ClientReply::Done { .. })
+        )),
+        "{:?}",
+        town.answers
+    );
+}
+
+#[test]
+fn any_node_passes_a_request_on_to_the_leader() {
+    // Each group on two of the three nodes: some are asked for groups they are not in.
+    let mut town = Town::new(layout(3, Buckets::default(), 6, 2));
+    town.pass(3000);
+    for n in 0..30 {
+        let (session, _) = open(&mut town, n % 3 + 1, key(n));
+        for (number, node) in [(1, 1), (2, 2), (3, 3)] {
+            let answer = town.ask(node, put(session, number, key(n)));
+            assert!(
+                matches!(answer, Some(ResponseBody::Reply(Reply::Done { revision, .. })) if revision + 1 == number),
+                "{answer:?}"
+            );
+        }
+        let retried = town.ask(1, put(session, 3, key(n)));
+        assert!(matches!(retried, Some(ResponseBody::Reply(Reply::Done { revision: 2, .. }))), "{retried:?}");
+    }
+    for node in 1..=3 {
+        let relays = &town.node(NodeId(node)).driver.relays;
+        assert_eq!(relays.open_count(), 0, "n{node} still waits for answers");
+    }
+}
+
+#[test]
+fn with_one_group_of_all_a_node_names_the_leader_instead() {
+    let mut town = Town::new(layout(3, Buckets::default(), 1, 3));
+    town.pass(2000);
+    let leader = town.nodes[0].driver.groups[&GROUP].status().soft.leader.unwrap();
+    for node in ids(3).into_iter().filter(|node| *node != leader) {
+        let answer = town.ask(node.0, RequestBody::Get { key: key(1) });
+        assert_eq!(answer, Some(ResponseBody::Refused(Refused::NotLeader(Some(leader)))));
+    }
+    assert!(matches!(town.ask(leader.0, RequestBody::Get { key: key(1) }), Some(ResponseBody::Reply(_))));
+}
+
+#[test]
+fn what_was_passed_on_and_is_not_answered_is_given_up() {
+    let mut town = Town::new(layout(3, Buckets::default(), 6, 1));
+    town.pass(2000);
+    let of_n3 = (0..).map(key).find(|key| {
+        let layout = &town.nodes[0].driver.shared.config.layout;
+        layout.voters_of(layout.group_of(key)) == [NodeId(3)]
+    });
+    let n3 = town.nodes.pop().unwrap();
+    drop(n3);
+    let node = &mut town.nodes[0];
+    let body = RequestBody::Get { key: of_n3.unwrap() };
+    node.driver.on_packet(Addr::Client(CLIENT), Packet::Request(Ask { id: 77, forwarded: false, body }));
+    assert_eq!((node.driver.relays.open_count(), node.driver.shared.answers.open_count()), (1, 1));
+    for _ in 0..60 {
+        town.time.fetch_add(100_000_000, Ordering::Relaxed);
+        town.nodes[0].disk_works();
+        town.nodes[0].turn();
+    }
+    let driver = &town.nodes[0].driver;
+    assert_eq!((driver.relays.open_count(), driver.shared.answers.open_count()), (0, 0));
+    let to_client = |(_, to, _): &(NodeId, Addr, Packet)| *to == Addr::Client(CLIENT);
+    assert!(!town.post.lock().unwrap().iter().any(to_client), "nothing is known, so nothing is said");
+}
+
+#[test]
+fn a_session_of_another_group_is_refused() {
+    let mut town = Town::new(layout(1, Buckets::default(), 4, 1));
+    town.pass(1500);
+    let (session, group) = open(&mut town, 1, key(0));
+    let layout = town.nodes[0].driver.shared.config.layout.clone();
+    let other = (1..).map(key).find(|key| layout.group_of(key) != group).unwrap();
+    let answer = town.ask(1, put(session, 1, other));
+    assert!(matches!(answer, Some(ResponseBody::Refused(Refused::Invalid(_)))), "{answer:?}");
+    assert!(matches!(town.ask(1, put(session, 1, key(0))), Some(ResponseBody::Reply(Reply::Done { .. }))));
+}
+
+#[test]
+fn requests_of_the_other_mode_are_refused() {
+    let mut town = Town::new(layout(1, carts(), 1, 1));
+    town.pass(1500);
+    let in_cart = Bytes::from_static(b"cart/7");
+    let other = |ap| Some(ResponseBody::Refused(Refused::OtherMode(ap)));
+    assert_eq!(town.ask(1, RequestBody::OpenSession { key: in_cart.clone() }), other(true));
+    assert_eq!(town.ask(1, RequestBody::Get { key: in_cart.clone() }), other(true));
+    assert_eq!(town.ask(1, put(1, 1, in_cart.clone())), other(true));
+    assert_eq!(town.ask(1, ap_put("plain", 1)), other(false));
+    assert_eq!(town.ask(1, RequestBody::Why { key: key(1) }), other(false));
+    assert!(matches!(town.ask(1, RequestBody::Why { key: in_cart }), Some(ResponseBody::Why(_))));
+    assert!(matches!(town.ask(1, ap_put("cart/7", 2)), Some(ResponseBody::Ap(ClientReply::Done { .. }))));
+}
+
+#[test]
+fn an_answer_of_the_ap_core_waits_for_the_sync() {
+    let mut town = Town::new(layout(3, carts(), 1, 3));
+    let put = Message::Put {
+        op: 4,
+        key: Bytes::from_static(b"cart/1"),
+        siblings: Siblings::default(),
+        owner: None,
+        cause: Cause::Write(NodeId(2)),
+        epoch: 0,
+    };
+    let siblings = written();
+    let Message::Put { op, key, owner, cause, epoch, .. } = put else { unreachable!() };
+    let put = Message::Put { op, key, siblings, owner, cause, epoch };
+    let node = &mut town.nodes[0];
+    node.driver.on_packet(Addr::Node(NodeId(2)), Packet::Peer { raft: Vec::new(), ap: vec![put] });
+    node.turn();
+    assert!(matches!(&node.job, Some(Job::Write(batch)) if batch.tickets.len() == 1));
+    let replies = |town: &Town| {
+        let post = town.post.lock().unwrap();
+        let reply = |packet: &Packet| match packet {
+            Packet::Peer { ap, .. } => ap.contains(&Message::PutReply { op: 4, result: PutResult::Stored }),
+            _ => false,
+        };
+        post.iter().filter(|(_, to, packet)| *to == Addr::Node(NodeId(2)) && reply(packet)).count()
+    };
+    assert_eq!(replies(&town), 0, "it was told before the sync");
+    town.nodes[0].disk_works();
+    town.nodes[0].turn();
+    assert_eq!(replies(&town), 1);
+}
+
+/// What a write leaves behind.
+fn written() -> Siblings {
+    use crate::dynamo::clock::{Actor, Clock};
+    use crate::dynamo::siblings::Content;
+    use crate::types::Hlc;
+    let mut siblings = Siblings::default();
+    let actor = Actor { node: NodeId(2), birth: 3 };
+    let write = WriteId { client: 1, number: 1 };
+    siblings.write(
+        &Clock::default(),
+        actor,
+        (Hlc(1), write),
+        Content::Value(Bytes::from_static(b"x")),
+        (crate::types::Resolve::Siblings, Mutant::default()),
+    );
+    siblings
+}
+
+#[test]
+fn a_restarted_node_finds_both_kinds_of_state() {
+    let mut town = Town::new(layout(1, carts(), 2, 1));
+    town.pass(1500);
+    let (session, _) = open(&mut town, 1, key(0));
+    assert!(town.ask(1, put(session, 1, key(0))).is_some());
+    assert!(town.ask(1, ap_put("cart/1", 1)).is_some());
+    let disk = town.nodes[0].disk.clone();
+    disk.crash(&mut Rng::new(1, "crash"), 0.0);
+    let layout = town.nodes[0].driver.shared.config.layout.clone();
+    let world = World { me: NodeId(1), post: town.post.clone(), time: town.time.clone() };
+    town.nodes = vec![Node::start(world, &layout, disk)];
+    town.pass(1500);
+    let found = town.ask(1, RequestBody::Get { key: key(0) });
+    assert!(matches!(&found, Some(ResponseBody::Reply(Reply::Value(Some(held)))) if held.value == key(0)), "{found:?}");
+    let get = ClientRequest::Get { key: Bytes::from_static(b"cart/1"), r: None, deadline_ms: 900 };
+    let found = town.ask(1, RequestBody::Ap(get));
+    assert!(
+        matches!(&found, Some(ResponseBody::Ap(ClientReply::Value { siblings, .. })) if siblings.len() == 1),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn leaders_spread_as_the_layout_says_and_a_dead_leaders_groups_wake() {
+    let mut town = Town::new(layout(3, Buckets::default(), 9, 3));
+    town.pass(20_000);
+    let led = |town: &Town| -> Vec<usize> {
+        town.nodes.iter().map(|n| n.driver.groups.values().filter(|g| g.leads()).count()).collect()
+    };
+    let layout = town.nodes[0].driver.shared.config.layout.clone();
+    let named = |node: u32| layout.all_groups().filter(|g| layout.voters_of(*g)[0] == NodeId(node)).count();
+    assert_eq!(led(&town), [named(1), named(2), named(3)]);
+    assert!(town.nodes.iter().all(|n| n.driver.groups.values().all(|g| g.raft.is_asleep())), "idle groups sleep");
+    // n1's process ends.
+    let post = town.post.clone();
+    let dead = town.nodes.remove(0);
+    drop(dead);
+    for _ in 0..300 {
+        town.time.fetch_add(10_000_000, Ordering::Relaxed);
+        for node in &mut town.nodes {
+            node.disk_works();
+            node.turn();
+        }
+        for (from, to, packet) in mem::take(&mut *post.lock().unwrap()) {
+            if let Addr::Node(to @ NodeId(2..)) = to {
+                town.node(to).driver.on_packet(Addr::Node(from), packet);
+            }
+        }
+    }
+    assert_eq!(led(&town).iter().sum::<usize>(), 9, "{:?}", led(&town));
+}
+
+#[test]
+fn who_has_nothing_to_say_shows_that_it_is_up_but_not_with_a_single_group() {
+    for (groups, expected) in [(1, 0), (2, 20)] {
+        let town = Town::new(layout(2, Buckets::default(), groups, 1));
+        let mut node = town.nodes.into_iter().next().unwrap();
+        let mut beats = 0;
+        for _ in 0..200 {
+            town.time.fetch_add(10_000_000, Ordering::Relaxed);
+            node.turn();
+            let post = mem::take(&mut *town.post.lock().unwrap());
+            beats += post.iter().filter(|(_, to, _)| *to == Addr::Node(NodeId(2))).count();
+        }
+        assert_eq!(beats, expected, "{groups} groups");
+    }
+}

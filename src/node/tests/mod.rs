@@ -1,0 +1,202 @@
+//! Tests of whole nodes, turned by hand: the clock, the network and the disk do what the test says.
+
+mod many;
+mod turns;
+
+use super::*;
+use crate::node::LogRoles;
+use crate::placement::Buckets;
+use crate::storage::mem_disk::MemDisk;
+use crate::storage::{Store, StoreConfig};
+use crate::types::{Mode, Policy, Wall};
+use crate::wire::{Request as Ask, RequestBody, Response, ResponseBody};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What was sent, and by whom.
+type Post = Arc<Mutex<VecDeque<(NodeId, Addr, Packet)>>>;
+
+/// A network that keeps what is sent, and a clock that the test sets.
+#[derive(Clone)]
+struct World {
+    me: NodeId,
+    post: Post,
+    time: Arc<AtomicU64>,
+}
+
+impl Transport for World {
+    fn send(&mut self, to: Addr, packet: Packet) {
+        self.post.lock().unwrap().push_back((self.me, to, packet));
+    }
+    fn recv(&mut self) -> impl Future<Output = (Addr, Packet)> + Send {
+        pending()
+    }
+    fn try_recv(&mut self) -> Option<(Addr, Packet)> {
+        None
+    }
+    fn bad_frames(&self) -> u64 {
+        0
+    }
+}
+
+impl Clock for World {
+    fn now(&self) -> Time {
+        Time(self.time.load(Ordering::Relaxed))
+    }
+    fn wall(&self) -> Wall {
+        Wall(1_000_000_000 + self.now().0)
+    }
+    fn sleep_until(&self, _deadline: Time) -> impl Future<Output = ()> + Send {
+        pending()
+    }
+}
+
+/// Runs jobs at once.
+struct AtOnce(Mutex<Store<MemDisk>>);
+
+impl StorageHost for AtOnce {
+    type Disk = MemDisk;
+    fn run<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Store<MemDisk>) -> R + Send + 'static,
+    ) -> impl Future<Output = R> + Send {
+        std::future::ready(job(&mut self.0.lock().unwrap()))
+    }
+}
+
+/// A node that the test turns.
+struct Node {
+    driver: Driver<World, World, AtOnce, LogRoles>,
+    store: AtOnce,
+    disk: MemDisk,
+    /// What the disk was given and has not done yet.
+    job: Option<Job>,
+}
+
+impl Node {
+    /// A node that finds what `disk` holds.
+    fn start(world: World, layout: &Arc<Layout>, disk: MemDisk) -> Node {
+        let store_config = StoreConfig { segment_bytes: 1 << 16, ..StoreConfig::new(world.me) };
+        let (store, recovery) = Store::open(disk.clone(), store_config).unwrap();
+        let store = AtOnce(Mutex::new(store));
+        let config = NodeConfig::new(raft::Config::new(world.me, Vec::new()), layout.clone());
+        let rng = Rng::new(u64::from(world.me.0), "node");
+        let driver = Driver::boot(config, recovery, (world.clone(), world), &store, LogRoles, rng);
+        Node { driver: now_or_never(driver).unwrap(), store, disk, job: None }
+    }
+
+    /// One turn; the disk is given what there is if it is idle.
+    fn turn(&mut self) {
+        now_or_never(self.driver.settle(&self.store)).unwrap();
+        if self.job.is_none() {
+            self.job = self.driver.next_job();
+        }
+        self.driver.flush();
+        self.driver.end_turn();
+    }
+
+    /// The disk does what it was given.
+    fn disk_works(&mut self) {
+        if let Some(job) = self.job.take() {
+            let done = now_or_never(self.store.run(move |store| job.run(store))).unwrap();
+            self.driver.on_done(done);
+        }
+    }
+}
+
+/// The result of a future that has no reason to wait.
+fn now_or_never<F: Future>(future: F) -> F::Output {
+    let mut future = Box::pin(future);
+    let waker = std::task::Waker::noop();
+    match future.as_mut().poll(&mut std::task::Context::from_waker(waker)) {
+        std::task::Poll::Ready(output) => output,
+        std::task::Poll::Pending => panic!("it waits"),
+    }
+}
+
+/// A cluster on a network that loses nothing and takes no time.
+struct Town {
+    nodes: Vec<Node>,
+    post: Post,
+    time: Arc<AtomicU64>,
+    /// Answers to clients that nobody has taken.
+    answers: Vec<(NodeId, u64, Response)>,
+    next: u64,
+}
+
+const CLIENT: u64 = 9;
+
+impl Town {
+    fn new(layout: Layout) -> Town {
+        let (post, time) = (Post::default(), Arc::new(AtomicU64::new(0)));
+        let layout = Arc::new(layout);
+        let start = |me| {
+            let world = World { me, post: post.clone(), time: time.clone() };
+            Node::start(world, &layout, MemDisk::default())
+        };
+        let nodes = layout.nodes().map(start).collect();
+        Town { nodes, post, time, answers: Vec::new(), next: 1 }
+    }
+
+    fn node(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.iter_mut().find(|node| node.driver.shared.config.raft.id == id).unwrap()
+    }
+
+    /// Delivers what was sent until there is nothing more to deliver.
+    fn deliver(&mut self) {
+        loop {
+            for node in &mut self.nodes {
+                node.disk_works();
+                node.turn();
+            }
+            let post = mem::take(&mut *self.post.lock().unwrap());
+            if post.is_empty() && self.nodes.iter().all(|node| node.job.is_none()) {
+                return;
+            }
+            for (from, to, packet) in post {
+                match (to, packet) {
+                    (Addr::Node(to), packet) => self.node(to).driver.on_packet(Addr::Node(from), packet),
+                    (Addr::Client(client), Packet::Response(response)) => self.answers.push((from, client, response)),
+                    _ => panic!("a packet to nowhere"),
+                }
+            }
+        }
+    }
+
+    /// Lets time pass in steps of 10 ms.
+    fn pass(&mut self, millis: u64) {
+        for _ in 0..millis / 10 {
+            self.time.fetch_add(10_000_000, Ordering::Relaxed);
+            self.deliver();
+        }
+    }
+
+    /// Asks a node and gives its answer, if there is one within a second.
+    fn ask(&mut self, node: u32, body: RequestBody) -> Option<ResponseBody> {
+        self.next += 1;
+        let id = self.next;
+        let request = Packet::Request(Ask { id, forwarded: false, body });
+        self.node(NodeId(node)).driver.on_packet(Addr::Client(CLIENT), request);
+        for _ in 0..100 {
+            self.pass(10);
+            if let Some(at) = self.answers.iter().position(|(_, _, response)| response.id == id) {
+                return Some(self.answers.remove(at).2.body);
+            }
+        }
+        None
+    }
+}
+
+fn ids(nodes: u32) -> Vec<NodeId> {
+    (1..=nodes).map(NodeId).collect()
+}
+
+/// Buckets where `cart/…` is kept by quorums.
+fn carts() -> Buckets {
+    Buckets { default: Mode::Cp, named: BTreeMap::from([("cart".to_owned(), Mode::Ap(Policy::default()))]) }
+}
+
+fn layout(nodes: u32, buckets: Buckets, groups: u32, voters: u32) -> Layout {
+    let members = ids(nodes).into_iter().map(crate::placement::Member::plain).collect();
+    Layout::new(members, buckets, groups, voters)
+}
