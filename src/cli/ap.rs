@@ -4,10 +4,11 @@ use super::client::{bytes, ms, print_rows};
 use super::connect::{Target, TcpClient, block_on, client};
 use super::output::{Exit, Failure, Paint, bytes_json, date, from_hex, millis, paint, say, show, to_hex};
 use crate::client::{ApWrite, ClientError, Found, Wrote};
+use crate::dynamo::merge::{self, FieldOp};
 use crate::dynamo::siblings::{Content, Version, WriteId};
-use crate::dynamo::{Achieved, Cause, Holding, Sibling, Update, merge};
+use crate::dynamo::{Achieved, Cause, Holding, Sibling, Update};
 use crate::kv::{Condition, Op};
-use crate::types::{Bytes, Key, Level, NodeId};
+use crate::types::{Bytes, Key, Level, MergeKind, NodeId};
 use crate::wire::Write;
 use clap::Args;
 use serde_json::{Value, json};
@@ -133,20 +134,45 @@ pub(super) async fn write(
     Ok(Exit::Done)
 }
 
+/// What can be done to a mergeable value.
+const CHANGES: &str = "add N, assign VALUE, insert ELEMENT, remove ELEMENT, field NAME TYPE followed by one of these, \
+                       or remove-field NAME";
+
 /// A change of a mergeable value, in words.
-fn change(words: &[String]) -> Result<merge::Op, String> {
-    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["add", amount] => {
-            let amount = amount.parse().map_err(|_| format!("expected a whole number to add, found {amount:?}"))?;
-            Ok(merge::Op::Add(amount))
+fn change(words: &[&str], hex: bool) -> Result<merge::Op, Failure> {
+    Ok(match words {
+        ["field", name, kind, change @ ..] => {
+            let known = MergeKind::ALL.iter().find(|(word, k)| word == kind && *k != MergeKind::Map);
+            let Some((_, kind)) = known else {
+                let types = "counter, pn-counter, register or set";
+                return Err(Failure::bad_input(format!("expected a field's type, {types}, found {kind:?}")));
+            };
+            merge::Op::Field { name: (*name).to_owned(), kind: *kind, op: field_change(change, hex)? }
         }
-        _ => Err(format!("expected `add N`, found {:?}", words.join(" "))),
-    }
+        ["remove-field", name] => merge::Op::RemoveField { name: (*name).to_owned() },
+        _ => field_change(words, hex)?.into(),
+    })
+}
+
+/// A change of a value that is no map, or of a field of one.
+fn field_change(words: &[&str], hex: bool) -> Result<FieldOp, Failure> {
+    Ok(match words {
+        ["add", amount] => FieldOp::Add(
+            amount
+                .parse()
+                .map_err(|_| Failure::bad_input(format!("expected a whole number to add, found {amount:?}")))?,
+        ),
+        ["assign", value] => FieldOp::Assign(bytes("value", value, hex)?),
+        ["insert", element] => FieldOp::Insert(bytes("element", element, hex)?),
+        ["remove", element] => FieldOp::Remove(bytes("element", element, hex)?),
+        _ => return Err(Failure::bad_input(format!("expected {CHANGES}; found {:?}", words.join(" ")))),
+    })
 }
 
 pub(super) fn update(key: &str, words: &[String], how: &Writing, target: &Target, json: bool) -> Result<Exit, Failure> {
     let key = checked_key(key, target)?;
-    let op = change(words).map_err(Failure::bad_input)?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let op = change(&words, target.hex)?;
     block_on(async {
         let mut client = target.connect().await?;
         write(&mut client, key, Update::Merge(op), how, "updated", (target.hex, json)).await

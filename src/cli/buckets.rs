@@ -3,7 +3,7 @@
 //! All of it must be the same for every server: what a key's replicas are is computed from it, not agreed upon.
 
 use super::config::{Mistake, bounded, checked, node_id};
-use crate::placement::{Buckets, Layout, Member, SLOTS};
+use crate::placement::{Buckets, Layout, MAX_CAPACITY, Member, SLOTS};
 use crate::types::{Level, MAX_REPLICAS, Mode, NodeId, Policy, Resolve};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -19,8 +19,6 @@ const MAX_NAME: usize = 64;
 const MAX_PLACE: usize = 64;
 /// Most buckets.
 const MAX_BUCKETS: usize = 1000;
-/// Greatest capacity of a server.
-const MAX_CAPACITY: u64 = 64;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,7 +61,7 @@ impl Said<'_> {
             let named =
                 |text: &Option<Spanned<String>>| text.as_ref().map_or(Ok(String::new()), |t| checked(t, place_name));
             (member.zone, member.region) = (named(&place.zone)?, named(&place.region)?);
-            member.capacity = bounded(place.capacity.as_ref(), 0..=MAX_CAPACITY)?.map_or(1, |c| c as u32);
+            member.capacity = bounded(place.capacity.as_ref(), 0..=u64::from(MAX_CAPACITY))?.map_or(1, |c| c as u32);
         }
         if members.iter().all(|m| m.capacity == 0) {
             let span = self.places.values().find_map(|place| place.capacity.as_ref()).map(Spanned::span);

@@ -313,7 +313,7 @@ n3 = "[::1]:7103"
             (format!("voters = 4\n{GOOD}"), "n.toml:1:10: expected a number from 1 to 3, found 4"),
             (format!("{GOOD}[places]\nn4 = {{ zone = \"a\" }}\n"), "n.toml:10:1: n4 is not in [nodes]"),
             (format!("{GOOD}[places]\nn1 = {{ zoen = \"a\" }}\n"), "n.toml:10:8: unknown field `zoen`"),
-            (format!("{GOOD}[places]\nn1 = {{ capacity = 65 }}\n"), "n.toml:10:19: expected a number from 0 to 64"),
+            (format!("{GOOD}[places]\nn1 = {{ capacity = 257 }}\n"), "n.toml:10:19: expected a number from 0 to 256"),
             (format!("{GOOD}{bucket}n = 9\n"), "n.toml:12:5: expected a number from 1 to 7, found 9"),
             (format!("{GOOD}{bucket}r = 4\n"), "n.toml:12:5: expected one, quorum, all, local-quorum or a number from"),
             (format!("{GOOD}{bucket}w = \"most\"\n"), "n.toml:12:5: expected one, quorum"),

@@ -131,11 +131,13 @@ enum Command {
         target: Target,
     },
     /// Change a value of a mergeable AP bucket
-    #[command(after_help = "Example:\n  seaworthy update visits/home add 1     updated, strict 2 of 2 3ms")]
+    #[command(after_help = "Example:\n  seaworthy update visits/home add 1     updated, strict 2 of 2 3ms
+  seaworthy update users/7 field mails set insert a@b.org")]
     Update {
         /// The key
         key: String,
-        /// What to do: `add N`
+        /// What to do: add N, assign VALUE, insert ELEMENT, remove ELEMENT; to a map: field NAME TYPE and one of these,
+        /// where TYPE is counter, pn-counter, register or set; remove-field NAME
         #[arg(required = true, allow_negative_numbers = true)]
         change: Vec<String>,
         #[command(flatten)]

@@ -12,4 +12,4 @@ mod ring;
 
 pub use buckets::Buckets;
 pub use layout::{Layout, SLOTS, group_of, slot_of};
-pub use ring::{DEPTH, Member, Ring};
+pub use ring::{DEPTH, MAX_CAPACITY, Member, Ring};

@@ -8,7 +8,7 @@ use seaworthy::dynamo::{
 };
 use seaworthy::node::Transport;
 use seaworthy::node::tcp::{TcpConfig, TcpTransport};
-use seaworthy::types::{Bytes, Hlc, Level, NodeId, Rng, Wall};
+use seaworthy::types::{Bytes, Hlc, Level, MergeKind, NodeId, Rng, Wall};
 use seaworthy::wire::{Packet, Refused, Request, RequestBody, Response, ResponseBody};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -183,6 +183,11 @@ async fn writes_say_who_holds_them() {
     let said: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((status, &said["done"], &said["achieved"]["strict"]), (0, &json!("updated"), &json!(false)));
     assert_eq!(*op, merge::Op::Add(-5));
+    let arguments = ["update", "users/7", "field", "mails", "set", "insert", "a@b.org"];
+    let (_, asked) = against(1, &arguments, red_and_blue).await;
+    let [ClientRequest::Put { update: Update::Merge(op), .. }] = puts(&asked)[..] else { panic!("{asked:?}") };
+    let field = merge::FieldOp::Insert(Bytes::from_static(b"a@b.org"));
+    assert_eq!(*op, merge::Op::Field { name: "mails".to_owned(), kind: MergeKind::Set, op: field });
 }
 
 #[tokio::test]
@@ -192,7 +197,8 @@ async fn what_does_not_fit_is_bad_input() {
         (&["put", "colours/1", "x", "--nx", "--w", "1"], "are for keys of CP buckets"),
         (&["extend", "colours/1", "5"], "the key is in an AP bucket"),
         (&["update", "colours/1", "add", "many"], "expected a whole number to add"),
-        (&["update", "colours/1", "sub", "1"], "expected `add N`"),
+        (&["update", "colours/1", "sub", "1"], "expected add N, assign VALUE"),
+        (&["update", "colours/1", "field", "x", "map", "add", "1"], "expected a field's type"),
     ] {
         let ((status, _, err), asked) = against(1, arguments, red_and_blue).await;
         assert!(status == 2 && err.contains(why) && puts(&asked).is_empty(), "{arguments:?}: {err}");
