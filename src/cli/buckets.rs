@@ -192,6 +192,24 @@ pub(super) fn bucket_flag(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
+    /// What docs/deploying.md shows: the file's section, the flag, and that both are the defaults.
+    #[test]
+    fn the_documented_bucket_is_as_it_is_documented() {
+        let docs = include_str!("../../docs/deploying.md");
+        let section = docs.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+        let flag =
+            docs.split("local-cluster --bucket ").nth(1).and_then(|rest| rest.split('`').next()).expect("a flag");
+        for text in [section.to_owned(), bucket_flag(flag).expect("good")] {
+            #[derive(Deserialize)]
+            struct Sections {
+                bucket: Vec<Bucket>,
+            }
+            let parsed: Sections = toml::from_str(&text).expect("TOML");
+            let named = buckets(&parsed.bucket).expect("good").named;
+            assert_eq!(named, BTreeMap::from([("carts".to_owned(), Mode::Ap(Policy::default()))]));
+        }
+    }
+
     #[test]
     fn a_flag_is_a_section() {
         let section = bucket_flag("carts=ap,n=3,r=quorum,w=2,strict,resolve=set").expect("good");

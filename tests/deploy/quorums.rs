@@ -1,6 +1,6 @@
-//! The commands on keys of AP buckets, against servers that answer as they are told to.
+//! The commands on keys of AP buckets: against servers that answer as they are told to, and a hint between real processes.
 
-use crate::cluster::{PATIENCE, run};
+use crate::cluster::{Cluster, PATIENCE, eventually, run};
 use seaworthy::dynamo::clock::{Actor, Clock, Dot};
 use seaworthy::dynamo::siblings::{Content, Version, WriteId};
 use seaworthy::dynamo::{
@@ -291,4 +291,63 @@ async fn why_tells_what_brought_each_version() {
 
     let ((status, out, _), _) = against(1, &["why", "k"], |_, _: &RequestBody| Some(ResponseBody::Why(vec![]))).await;
     assert_eq!((status, out.as_str()), (1, "n1  holds nothing\n"));
+}
+
+/// What `why` says of each node: its role for the key and how its one version came there.
+fn held(config: &str) -> BTreeMap<String, (String, Value, String)> {
+    let (_, out, err) = run(&["why", "carts/17", "--json", "--cluster", config, "--timeout", "2000"]);
+    let said: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{err}"));
+    let nodes = said["nodes"].as_array().expect("nodes").iter();
+    nodes
+        .filter_map(|node| {
+            let holding = &node["holds"][0];
+            let version = &holding["versions"][0];
+            let by = version["arrivals"][0]["by"].as_str()?.to_owned();
+            Some((
+                node["node"].as_str()?.to_owned(),
+                (holding["role"].as_str()?.to_owned(), version["value"].clone(), by),
+            ))
+        })
+        .collect()
+}
+
+/// `kill -9` of a replica, a write that a stand-in takes for it, `kill -9` of the stand-in, and both come back.
+#[tokio::test]
+async fn a_hint_outlives_its_holder_and_reaches_its_owner() {
+    let mut cluster = Cluster::started(4, "[[bucket]]\nname = \"carts\"\nmode = \"ap\"\n");
+    let config = cluster.config();
+    let shell = |arguments: &[&str]| run(&[arguments, &["--cluster", &config, "--timeout", "10000"]].concat());
+    eventually("all replicas have the first value", async || {
+        let (status, ..) = shell(&["put", "carts/17", "Red", "--w", "all", "--strict"]);
+        (status == 0 && held(&config).len() == 3).then_some(())
+    })
+    .await;
+    let replicas = held(&config);
+    let number = |name: &str| name[1..].parse::<usize>().expect("a node's name");
+    let owner =
+        replicas.iter().find(|(_, (role, ..))| role == "replica 3").map(|(node, _)| number(node)).expect("three");
+    let holder = (1..=4).find(|n| !replicas.contains_key(&format!("n{n}"))).expect("one is no replica");
+
+    cluster.kill(owner);
+    let (_, found, _) = shell(&["get", "carts/17", "--json"]);
+    let found: Value = serde_json::from_str(&found).expect("JSON");
+    let context = found["context"].as_str().expect("a context");
+    let (status, out, err) = shell(&["put", "carts/17", "Purple", "--context", context, "--w", "all"]);
+    assert_eq!((status, timeless(&out).as_str()), (0, "set, sloppy: 2 replicas, 1 hint"), "{err}");
+    let hint = (format!("stand-in for n{owner}"), json!("Purple"));
+    let hint_of = |held: &BTreeMap<String, (String, Value, String)>| {
+        held.get(&format!("n{holder}")).map(|(role, value, _)| (role.clone(), value.clone()))
+    };
+    assert_eq!(hint_of(&held(&config)), Some(hint.clone()));
+
+    cluster.kill(holder);
+    cluster.start(holder);
+    eventually("the hint is there again", async || (hint_of(&held(&config)) == Some(hint.clone())).then_some(())).await;
+    cluster.start(owner);
+    eventually("the owner has it and the holder has let it go", async || {
+        let held = held(&config);
+        let arrived = ("replica 3".to_owned(), json!("Purple"), format!("hint held by n{holder}"));
+        (held.get(&format!("n{owner}")) == Some(&arrived) && hint_of(&held).is_none()).then_some(())
+    })
+    .await;
 }
