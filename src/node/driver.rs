@@ -283,11 +283,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 }
             }
             (client, Packet::Request(request)) => self.on_request(client, request, at),
-            (Addr::Node(peer), Packet::Response(response)) => {
-                if self.relays.answered(peer, response.id, &response.body) {
-                    self.shared.respond(response.id, response.body);
-                }
-            }
+            (Addr::Node(peer), Packet::Response(response)) => self.on_response(peer, response, at),
             // Peer traffic from something that is no peer: not for a server.
             _ => {}
         }
