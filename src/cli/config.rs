@@ -2,6 +2,8 @@
 //!
 //! Every mistake is reported with file, line and column and what was expected there, before anything is touched.
 
+use super::buckets::{Bucket, Place, Said};
+use crate::dynamo;
 use crate::node::NodeConfig;
 use crate::node::tcp::{ClusterName, Servers, TcpConfig};
 use crate::placement::{Buckets, Layout};
@@ -30,6 +32,10 @@ pub struct Config {
     pub tcp: TcpConfig,
     /// The driver and Raft.
     pub node: NodeConfig,
+    /// Where keys live: must be the same for every server.
+    pub layout: Arc<Layout>,
+    /// The AP side. Its `life` is 0 here: each process draws its own.
+    pub ap: dynamo::Config,
     /// The log.
     pub store: StoreConfig,
 }
@@ -50,8 +56,23 @@ struct File {
     data_dir: PathBuf,
     listen: Option<Spanned<String>>,
     nodes: Spanned<BTreeMap<Spanned<String>, Spanned<String>>>,
+    groups: Option<Spanned<u64>>,
+    voters: Option<Spanned<u64>>,
+    #[serde(default)]
+    places: BTreeMap<Spanned<String>, Place>,
+    #[serde(default)]
+    bucket: Vec<Bucket>,
+    #[serde(default)]
+    hints: Hints,
     #[serde(default)]
     tuning: Tuning,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Hints {
+    mib: Option<Spanned<u64>>,
+    age_s: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -68,7 +89,7 @@ struct Tuning {
 }
 
 /// A mistake and where it stands, in bytes from the start of the file.
-type Mistake = (Option<Range<usize>>, String);
+pub(super) type Mistake = (Option<Range<usize>>, String);
 
 /// Reads and checks a configuration file.
 ///
@@ -115,9 +136,21 @@ fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
     if let Some(mib) = bounded(tuning.segment_mib.as_ref(), 1..=1024)? {
         store.segment_bytes = mib << 20;
     }
+    let (groups, voters) = (file.groups.as_ref(), file.voters.as_ref());
+    let said =
+        Said { nodes: nodes.keys().copied().collect(), groups, voters, places: &file.places, buckets: &file.bucket };
+    let layout = Arc::new(said.layout()?);
+    let mut ap = dynamo::Config::new(id, 0);
+    if let Some(mib) = bounded(file.hints.mib.as_ref(), 1..=65_536)? {
+        ap.hint_bytes = (mib as usize) << 20;
+    }
+    if let Some(seconds) = bounded(file.hints.age_s.as_ref(), 1..=31_536_000)? {
+        ap.hint_age = Duration::from_secs(seconds);
+    }
     let max_clients = bounded(tuning.max_clients.as_ref(), 1..=65_536)?.unwrap_or(1024) as usize;
     let tcp = TcpConfig { id, cluster, listen, nodes, max_clients };
-    Ok(Config { data_dir: base.join(file.data_dir), tcp, node, store })
+    ap.max_open = node.max_open_requests;
+    Ok(Config { data_dir: base.join(file.data_dir), tcp, node, layout, ap, store })
 }
 
 impl Tuning {
@@ -170,11 +203,14 @@ fn nodes(table: &Spanned<BTreeMap<Spanned<String>, Spanned<String>>>) -> Result<
     Ok(nodes)
 }
 
-fn checked<T>(value: &Spanned<String>, check: impl Fn(&str) -> Result<T, String>) -> Result<T, Mistake> {
+pub(super) fn checked<T>(value: &Spanned<String>, check: impl Fn(&str) -> Result<T, String>) -> Result<T, Mistake> {
     check(value.get_ref()).map_err(|what| (Some(value.span()), what))
 }
 
-fn bounded(value: Option<&Spanned<u64>>, range: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, Mistake> {
+pub(super) fn bounded(
+    value: Option<&Spanned<u64>>,
+    range: std::ops::RangeInclusive<u64>,
+) -> Result<Option<u64>, Mistake> {
     let Some(value) = value else { return Ok(None) };
     if range.contains(value.get_ref()) {
         return Ok(Some(*value.get_ref()));
@@ -208,6 +244,7 @@ pub fn address(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{GroupId, Level, MergeKind, Mode, Policy, Resolve};
 
     const GOOD: &str = r#"cluster = "harbour"
 node = "n2"
@@ -251,6 +288,56 @@ n3 = "[::1]:7103"
         assert_eq!((config.node.snapshot_entries, config.node.snapshot_log_bytes), (200, 2 << 20));
         assert_eq!((config.node.max_open_requests, config.store.segment_bytes), (9, 3 << 20));
         assert_eq!((config.node.raft.lease_ppm, config.tcp.max_clients), (Some(300), 7));
+    }
+
+    #[test]
+    fn buckets_groups_and_places() {
+        let plain = parse(GOOD, Path::new("")).expect("good");
+        assert_eq!((plain.layout.groups, plain.layout.buckets.any_ap()), (1, false));
+        assert_eq!(plain.layout.voters_of(GroupId(1)).len(), 3);
+        let text = format!(
+            "groups = 40\nvoters = 1\n{GOOD}[places]\nn1 = {{ zone = \"a\", region = \"north\", capacity = 2 }}\n\
+             [[bucket]]\nname = \"carts\"\nmode = \"ap\"\nn = 2\nr = 1\nw = \"all\"\nsloppy = false\nresolve = \"set\"\n\
+             [[bucket]]\nname = \"default\"\nmode = \"ap\"\n[[bucket]]\nname = \"money\"\nmode = \"cp\"\n\
+             [hints]\nmib = 3\nage_s = 60\n"
+        );
+        let config = parse(&text, Path::new("")).expect("good");
+        let layout = &config.layout;
+        assert_eq!((layout.groups, layout.voters_of(GroupId(7)).len(), layout.region(NodeId(1))), (40, 1, "north"));
+        assert_eq!((layout.members[0].zone.as_str(), layout.members[0].capacity), ("a", 2));
+        let (r, w, resolve) = (Level::Count(1), Level::All, Resolve::Merge(MergeKind::Set));
+        assert_eq!(*layout.buckets.mode(b"carts/1"), Mode::Ap(Policy { n: 2, r, w, sloppy: false, resolve }));
+        assert_eq!(*layout.buckets.mode(b"money/1"), Mode::Cp);
+        assert_eq!(*layout.buckets.mode(b"other"), Mode::Ap(Policy::default()));
+        assert_eq!((config.ap.hint_bytes, config.ap.hint_age), (3 << 20, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn mistakes_in_buckets_are_located() {
+        let bucket = "[[bucket]]\nname = \"b\"\nmode = \"ap\"\n";
+        let cases = [
+            (format!("groups = 0\n{GOOD}"), "n.toml:1:10: expected a number from 1 to 16384, found 0"),
+            (format!("voters = 4\n{GOOD}"), "n.toml:1:10: expected a number from 1 to 3, found 4"),
+            (format!("{GOOD}[places]\nn4 = {{ zone = \"a\" }}\n"), "n.toml:10:1: n4 is not in [nodes]"),
+            (format!("{GOOD}[places]\nn1 = {{ zoen = \"a\" }}\n"), "n.toml:10:8: unknown field `zoen`"),
+            (format!("{GOOD}[places]\nn1 = {{ capacity = 65 }}\n"), "n.toml:10:19: expected a number from 0 to 64"),
+            (format!("{GOOD}{bucket}n = 9\n"), "n.toml:12:5: expected a number from 1 to 7, found 9"),
+            (format!("{GOOD}{bucket}r = 4\n"), "n.toml:12:5: expected one, quorum, all, local-quorum or a number from"),
+            (format!("{GOOD}{bucket}w = \"most\"\n"), "n.toml:12:5: expected one, quorum"),
+            (format!("{GOOD}{bucket}w = 1.5\n"), "n.toml:12:5: expected one, quorum"),
+            (format!("{GOOD}{bucket}resolve = \"dice\"\n"), "n.toml:12:11: expected siblings, last-writer"),
+            (format!("{GOOD}{bucket}sloppy = 1\n"), "n.toml:12:10: invalid type: integer `1`"),
+            (format!("{GOOD}{bucket}q = 1\n"), "n.toml:12:1: unknown field `q`"),
+            (format!("{GOOD}{bucket}{bucket}"), "n.toml:13:8: bucket \"b\" is here twice"),
+            (GOOD.to_owned() + &bucket.replace("ap", "cap"), "n.toml:11:8: expected \"cp\" or \"ap\", found \"cap\""),
+            (GOOD.to_owned() + &bucket.replace("ap", "cp") + "w = 1\n", "n.toml:12:5: w is a setting of buckets"),
+            (GOOD.to_owned() + &bucket.replace("\"b\"", "\"a/b\""), "n.toml:10:8: a bucket's name is"),
+            (format!("{GOOD}[hints]\nmib = 0\n"), "n.toml:10:7: expected a number from 1 to 65536, found 0"),
+        ];
+        for (text, expected) in cases {
+            let found = mistake(&text);
+            assert!(found.starts_with(expected), "expected {expected:?}, found {found:?}");
+        }
     }
 
     #[test]

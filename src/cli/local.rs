@@ -1,9 +1,11 @@
 //! `seaworthy local-cluster`: a cluster of child processes, for trying things out.
 
+use super::buckets;
 use super::connect::{BASE_PORT, block_on, client};
 use super::output::{Exit, Failure, Paint, paint, say};
 use crate::client::Patience;
 use crate::node::tcp::{ClusterName, Servers};
+use crate::placement::SLOTS;
 use crate::raft::Role;
 use crate::types::NodeId;
 use clap::Args;
@@ -32,6 +34,13 @@ pub(super) struct Options {
     /// Port of the first node; the others follow
     #[arg(long, default_value_t = BASE_PORT, value_name = "P", value_parser = clap::value_parser!(u16).range(1..=65_000))]
     base_port: u16,
+    /// Declare a bucket: NAME=cp or NAME=ap[,n=3][,r=quorum][,w=quorum][,sloppy|,strict][,resolve=siblings]. The one named
+    /// `default` has all keys of no other
+    #[arg(long = "bucket", value_name = "BUCKET", value_parser = buckets::bucket_flag)]
+    buckets: Vec<String>,
+    /// Raft groups among which the keys are divided
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(SLOTS)))]
+    groups: Option<u32>,
 }
 
 impl Options {
@@ -42,22 +51,31 @@ impl Options {
     }
 }
 
-fn config(node: NodeId, servers: &Servers) -> String {
+fn config(node: NodeId, options: &Options) -> String {
+    let servers = options.servers();
     let mut text = format!(
         "# Written by `seaworthy local-cluster`. docs/deploying.md says what else can be set.\n\
-         cluster = \"local\"\nnode = \"{node}\"\ndata_dir = \"{node}\"\n\n[nodes]\n"
+         cluster = \"local\"\nnode = \"{node}\"\ndata_dir = \"{node}\"\n"
     );
+    if let Some(groups) = options.groups {
+        let _ = writeln!(text, "groups = {groups}");
+    }
+    text.push_str("\n[nodes]\n");
     for (id, address) in &servers.nodes {
         let _ = writeln!(text, "{id} = \"{address}\"");
+    }
+    for section in &options.buckets {
+        let _ = write!(text, "\n{section}");
     }
     text
 }
 
 /// Writes the configurations, or finds them as they would be written: data of a cluster with other members must not be
 /// run as this one.
-fn prepare(dir: &Path, servers: &Servers) -> Result<Vec<(NodeId, PathBuf)>, Failure> {
+fn prepare(options: &Options) -> Result<Vec<(NodeId, PathBuf)>, Failure> {
+    let (dir, servers) = (options.dir.as_path(), options.servers());
     let wanted: Vec<_> =
-        servers.nodes.keys().map(|id| (*id, dir.join(format!("{id}.toml")), config(*id, servers))).collect();
+        servers.nodes.keys().map(|id| (*id, dir.join(format!("{id}.toml")), config(*id, options))).collect();
     let more = dir.join(format!("n{}.toml", servers.nodes.len() + 1));
     let differs = wanted.iter().any(|(_, path, text)| std::fs::read_to_string(path).is_ok_and(|found| found != *text));
     if differs || more.exists() {
@@ -96,7 +114,7 @@ fn start(node: NodeId, config: &Path) -> std::io::Result<Child> {
 
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let servers = options.servers();
-    let configs = prepare(&options.dir, &servers)?;
+    let configs = prepare(options)?;
     let mut nodes = BTreeMap::new();
     for (node, path) in &configs {
         let child = start(*node, path).map_err(|e| Failure::new(Exit::Failed, format!("cannot start {node}: {e}")))?;

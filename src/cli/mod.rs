@@ -1,6 +1,7 @@
 //! The commands of the `seaworthy` binary: what they take, and what their exit status means ([`Exit`]).
 
 mod bench;
+mod buckets;
 mod client;
 mod config;
 mod connect;

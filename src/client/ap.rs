@@ -49,10 +49,10 @@ impl<T: Transport, C: Clock> Client<T, C> {
     /// # Errors
     /// See [`ClientError`]; a read has no effect.
     pub async fn ap_get(&mut self, key: Key, r: Option<Level>) -> Result<Found, ClientError> {
-        let deadline_ms = self.deadline_ms();
-        match self.ap_call(ClientRequest::Get { key, r, deadline_ms }).await {
+        match self.ap_call(ClientRequest::Get { key, r, deadline_ms: 0 }).await {
             Ok((achieved, Some(found))) => Ok(Found { achieved, ..found }),
             Ok((_, None)) => Err(ClientError::Confused("a read was answered without versions".to_owned())),
+            // Whatever became of the attempts: a read has no effect.
             Err(ClientError::Unknown(patience)) => Err(ClientError::NotDone(patience)),
             Err(error) => Err(error),
         }
@@ -72,50 +72,63 @@ impl<T: Transport, C: Clock> Client<T, C> {
         self.ap_number += 1;
         let write = WriteId { client: self.ap_name, number: self.ap_number };
         let ApWrite { w, sloppy, read_back } = how;
-        let deadline_ms = self.deadline_ms();
-        let request = ClientRequest::Put { write, key, update, context, w, sloppy, deadline_ms, read_back };
+        let request = ClientRequest::Put { write, key, update, context, w, sloppy, deadline_ms: 0, read_back };
         let (achieved, found) = self.ap_call(request).await?;
         Ok(Wrote { achieved, found })
     }
 
-    /// A coordinator gives up a little before the client does.
-    fn deadline_ms(&self) -> u32 {
-        u32::try_from(self.patience.attempt.as_millis() * 9 / 10).unwrap_or(u32::MAX).max(1)
-    }
-
-    async fn ap_call(&mut self, request: ClientRequest) -> Result<(Achieved, Option<Found>), ClientError> {
+    async fn ap_call(&mut self, mut request: ClientRequest) -> Result<(Achieved, Option<Found>), ClientError> {
         let again = !matches!(request, ClientRequest::Put { update: Update::Merge(_), .. });
-        let end = self.clock.now() + self.patience.operation;
+        let patience = self.patience.operation;
+        let end = self.clock.now() + patience;
         let mut backoff = self.patience.backoff;
         let mut tried = Tried::new(self.next_id);
+        // Why nothing was done, for when nobody does better.
+        let mut refused = None;
         loop {
             let now = self.clock.now();
             if now >= end || !tried.again(self.patience.tries) {
-                return Err(tried.error(self.patience.operation));
+                let error = tried.error(patience);
+                return Err(refused.map_or(error, |why| tried.refused(ClientError::Refused(why), patience)));
             }
             let node = self.nodes[self.favourite];
             let until = end.min(now + self.patience.attempt);
+            request.set_deadline(until.since(now));
             match self.attempt(node, RequestBody::Ap(request.clone()), tried.first, until).await {
                 Some(ResponseBody::Ap(ClientReply::Value { siblings, context, achieved })) => {
                     return Ok((achieved, Some(Found { siblings, context, achieved })));
                 }
                 Some(ResponseBody::Ap(ClientReply::Done { achieved })) => return Ok((achieved, None)),
-                Some(ResponseBody::Ap(ClientReply::Refused(Refusal::Busy | Refusal::Unavailable { .. }))) => {}
-                Some(ResponseBody::Refused(Refused::Busy)) => {}
-                Some(ResponseBody::Ap(ClientReply::Refused(why))) => return Err(ClientError::Invalid(why.to_string())),
-                Some(ResponseBody::Refused(Refused::Invalid(why))) => return Err(ClientError::Invalid(why)),
-                Some(ResponseBody::Refused(Refused::OtherMode(ap))) => return Err(ClientError::OtherMode(ap)),
+                Some(ResponseBody::Ap(ClientReply::Refused(why @ (Refusal::Busy | Refusal::Unavailable { .. })))) => {
+                    refused = Some(why);
+                }
+                Some(ResponseBody::Refused(Refused::Busy)) => refused = Some(Refusal::Busy),
+                Some(ResponseBody::Ap(ClientReply::Refused(Refusal::Invalid(why))))
+                | Some(ResponseBody::Refused(Refused::Invalid(why))) => {
+                    return Err(tried.refused(ClientError::Invalid(why), patience));
+                }
+                Some(ResponseBody::Ap(ClientReply::Refused(why))) => {
+                    return Err(tried.refused(ClientError::Refused(why), patience));
+                }
+                Some(ResponseBody::Refused(Refused::OtherMode(ap))) => {
+                    return Err(tried.refused(ClientError::OtherMode(ap), patience));
+                }
                 Some(ResponseBody::Ap(ClientReply::Unfinished { .. })) | None => tried.maybe = true,
                 Some(answer) => return Err(ClientError::Confused(format!("{answer:?}"))),
             }
             if tried.maybe && !again {
-                return Err(tried.error(self.patience.operation));
+                return Err(tried.error(self.patience.attempt));
             }
-            self.favour_next();
-            let half = backoff / 2;
-            let pause = half + Duration::from_nanos(self.rng.below(half.as_nanos() as u64 + 1));
-            self.clock.sleep_until(end.min(self.clock.now() + pause)).await;
-            backoff = (backoff * 2).min(self.patience.attempt);
+            self.favourite = (self.favourite + 1) % self.nodes.len();
+            backoff = self.pause(backoff, end).await;
         }
+    }
+}
+
+impl ClientRequest {
+    /// A coordinator gives up a little before the client does, to tell it how far it got.
+    fn set_deadline(&mut self, left: Duration) {
+        let (ClientRequest::Get { deadline_ms, .. } | ClientRequest::Put { deadline_ms, .. }) = self;
+        *deadline_ms = u32::try_from(left.as_millis() * 9 / 10).unwrap_or(u32::MAX).max(1);
     }
 }

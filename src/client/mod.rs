@@ -4,18 +4,25 @@
 //! however often it is sent (Raft thesis §6.3). The client is generic over the node's own seams, so that the same code
 //! runs in the shell, in the simulator's workload and in tests.
 //!
+//! Sessions belong to Raft groups. The first write of a key opens one and thereby learns which group that was and how many
+//! there are; from then on a key's group, its session and the server that leads it are found by arithmetic.
+//!
 //! What an error means is never left open: [`ClientError::happened`] tells whether the operation certainly had no effect
 //! or may have had (and, for a write of unknown outcome, may still).
 
 mod ap;
+#[cfg(test)]
+mod tests;
 
 pub use ap::{ApWrite, Found, Wrote};
 
-use crate::dynamo::ClientReply;
+use crate::dynamo::{self, ClientReply, Holding};
 use crate::kv::{Condition, Reply, SessionId, Versioned};
 use crate::node::{Clock, Transport};
-use crate::types::{Addr, Key, NodeId, Rng, Time, Value};
+use crate::placement::{SLOTS, group_of};
+use crate::types::{Addr, GroupId, Key, NodeId, Rng, Time, Value};
 use crate::wire::{NodeStatus, Packet, Refused, Request, RequestBody, Response, ResponseBody, Write};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How patient a client is.
@@ -49,7 +56,7 @@ pub enum ClientError {
     #[error("no server carried it out within {0:?}: it certainly did not happen")]
     NotDone(Duration),
     /// Some server may have taken it.
-    #[error("no answer within {0:?}: it may have happened, or may yet")]
+    #[error("not confirmed within {0:?}: it may have happened, or may yet")]
     Unknown(Duration),
     /// The session was forgotten by the servers. Whether an earlier try (or a copy made by the network) was applied
     /// before that, they no longer know.
@@ -61,6 +68,9 @@ pub enum ClientError {
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// The servers that could be asked could not do it as things are.
+    #[error("not done: {0}")]
+    Refused(dynamo::Refusal),
     /// The key's bucket is of the other mode: AP if this is true.
     #[error("the key is in {} bucket", if *.0 { "an AP" } else { "a CP" })]
     OtherMode(bool),
@@ -74,17 +84,28 @@ impl ClientError {
     }
 }
 
+/// A session with one group.
+#[derive(Clone, Copy)]
+struct Session {
+    id: SessionId,
+    /// Of its latest write.
+    number: u64,
+}
+
 /// One client of a cluster.
 pub struct Client<T, C> {
     transport: T,
     clock: C,
     rng: Rng,
     nodes: Vec<NodeId>,
-    /// Index into `nodes` of the server to ask first.
+    /// Index into `nodes` of the server to ask first, unless it is known better.
     favourite: usize,
     patience: Patience,
-    session: Option<SessionId>,
-    number: u64,
+    /// How many Raft groups there are, once a session has told.
+    groups: Option<u32>,
+    sessions: BTreeMap<GroupId, Session>,
+    /// The server to ask first about a group's keys, where that is not the favourite: an index into `nodes`.
+    leaders: BTreeMap<GroupId, usize>,
     next_id: u64,
     /// This client's name and count among writes of AP buckets.
     ap_name: u64,
@@ -99,8 +120,21 @@ impl<T: Transport, C: Clock> Client<T, C> {
         // Ids start at a random place, so that answers to an earlier client at the same address are not taken for ours.
         let next_id = rng.next() >> 1;
         let ap_name = rng.next();
-        let (session, number, ap_number) = (None, 0, 0);
-        Client { transport, clock, rng, nodes, favourite, patience, session, number, next_id, ap_name, ap_number }
+        let (groups, sessions, leaders, ap_number) = (None, BTreeMap::new(), BTreeMap::new(), 0);
+        Client {
+            transport,
+            clock,
+            rng,
+            nodes,
+            favourite,
+            patience,
+            groups,
+            sessions,
+            leaders,
+            next_id,
+            ap_name,
+            ap_number,
+        }
     }
 
     /// The value of `key`, as of some moment between call and return.
@@ -108,7 +142,8 @@ impl<T: Transport, C: Clock> Client<T, C> {
     /// # Errors
     /// A read has no effect, so never [`ClientError::Unknown`] or [`ClientError::SessionExpired`].
     pub async fn get(&mut self, key: Key) -> Result<Option<Versioned>, ClientError> {
-        match self.call(RequestBody::Get { key }).await {
+        let group = self.group(&key);
+        match self.call(group, RequestBody::Get { key }).await {
             Ok(ResponseBody::Reply(Reply::Value(found))) => Ok(found),
             Err(ClientError::Unknown(patience)) => Err(ClientError::NotDone(patience)),
             other => Err(unexpected(other)),
@@ -138,32 +173,52 @@ impl<T: Transport, C: Clock> Client<T, C> {
         self.write(Write::Delete { key, when }).await
     }
 
-    /// Carries out a write, opening a session first if there is none.
+    /// Carries out a write, opening a session with the key's group first if there is none.
     ///
     /// # Errors
-    /// See [`ClientError`]. After [`ClientError::SessionExpired`] the next write opens a new session.
+    /// See [`ClientError`]. After [`ClientError::SessionExpired`] the next write to a key of that group opens a new session.
     pub async fn write(&mut self, write: Write) -> Result<Reply, ClientError> {
-        let session = match self.session {
-            Some(session) => session,
+        let known = self.groups.and_then(|groups| self.sessions.get_key_value(&group_of(write.key(), groups)));
+        let (group, mut session) = match known {
+            Some((group, session)) => (*group, *session),
             None => self.open_session(write.key().clone()).await?,
         };
-        self.number += 1;
-        match self.call(RequestBody::Write { session, number: self.number, write }).await {
+        session.number += 1;
+        self.sessions.insert(group, session);
+        let Session { id, number } = session;
+        match self.call(group, RequestBody::Write { session: id, number, write }).await {
             Ok(ResponseBody::Reply(reply @ (Reply::Done { .. } | Reply::Refused(_)))) => Ok(reply),
             Ok(ResponseBody::Reply(Reply::SessionExpired)) => {
-                self.session = None;
+                self.sessions.remove(&group);
                 Err(ClientError::SessionExpired)
             }
             other => Err(unexpected(other)),
         }
     }
 
-    async fn open_session(&mut self, key: Key) -> Result<SessionId, ClientError> {
-        match self.call(RequestBody::OpenSession { key }).await {
-            Ok(ResponseBody::Session { id, .. }) => {
-                self.session = Some(id);
-                self.number = 0;
-                Ok(id)
+    /// Where to look for a key's leader.
+    fn group(&self, key: &Key) -> GroupId {
+        group_of(key, self.groups.unwrap_or(1))
+    }
+
+    async fn open_session(&mut self, key: Key) -> Result<(GroupId, Session), ClientError> {
+        let asked = self.group(&key);
+        match self.call(asked, RequestBody::OpenSession { key: key.clone() }).await {
+            Ok(ResponseBody::Session { id, group, groups }) => {
+                let possible = (1..=SLOTS).contains(&groups) && group_of(&key, groups) == group;
+                if !possible || self.groups.is_some_and(|known| known != groups) {
+                    let what = format!("a session with group {} of {groups}, of {:?} as known", group.0, self.groups);
+                    return Err(ClientError::Confused(what));
+                }
+                self.groups = Some(groups);
+                if asked != group
+                    && let Some(leader) = self.leaders.remove(&asked)
+                {
+                    self.leaders.insert(group, leader);
+                }
+                let session = Session { id, number: 0 };
+                self.sessions.insert(group, session);
+                Ok((group, session))
             }
             // A session too many does no harm: it is forgotten in time. The write itself was not sent.
             Err(ClientError::Unknown(patience)) => Err(ClientError::NotDone(patience)),
@@ -183,19 +238,34 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    /// Asks the leader to hand over to `to`. Returns when the transfer has begun.
+    /// What the server `node` holds of a key in an AP bucket, asked once.
+    ///
+    /// # Errors
+    /// [`ClientError::NotDone`] when it does not answer; [`ClientError::OtherMode`].
+    pub async fn why(&mut self, node: NodeId, key: Key) -> Result<Vec<Holding>, ClientError> {
+        let deadline = self.clock.now() + self.patience.attempt;
+        match self.attempt(node, RequestBody::Why { key }, self.next_id, deadline).await {
+            Some(ResponseBody::Why(holdings)) => Ok(holdings),
+            Some(ResponseBody::Refused(Refused::OtherMode(ap))) => Err(ClientError::OtherMode(ap)),
+            Some(ResponseBody::Refused(Refused::Invalid(why))) => Err(ClientError::Invalid(why)),
+            _ => Err(ClientError::NotDone(self.patience.attempt)),
+        }
+    }
+
+    /// Asks the leader (of the first group, where there are several) to hand over to `to` what it leads. Returns when the
+    /// transfer has begun.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn transfer(&mut self, to: NodeId) -> Result<(), ClientError> {
-        match self.call(RequestBody::Transfer { to }).await {
+        match self.call(GroupId(1), RequestBody::Transfer { to }).await {
             Ok(ResponseBody::TransferStarted) => Ok(()),
             other => Err(unexpected(other)),
         }
     }
 
-    /// Asks one server after another until one answers or patience ends.
-    async fn call(&mut self, body: RequestBody) -> Result<ResponseBody, ClientError> {
+    /// Asks one server after another until one answers or patience ends, first the one that leads `group`.
+    async fn call(&mut self, group: GroupId, body: RequestBody) -> Result<ResponseBody, ClientError> {
         let end = self.clock.now() + self.patience.operation;
         let mut backoff = self.patience.backoff;
         let mut tried = Tried::new(self.next_id);
@@ -204,22 +274,27 @@ impl<T: Transport, C: Clock> Client<T, C> {
             if now >= end || !tried.again(self.patience.tries) {
                 return Err(tried.error(self.patience.operation));
             }
-            let node = self.nodes[self.favourite];
+            let at = self.leaders.get(&group).copied().unwrap_or(self.favourite);
+            let (node, next) = (self.nodes[at], (at + 1) % self.nodes.len());
             let hint = match self.attempt(node, body.clone(), tried.first, end.min(now + self.patience.attempt)).await {
-                Some(ResponseBody::Refused(Refused::Invalid(why))) => return Err(ClientError::Invalid(why)),
-                Some(ResponseBody::Refused(Refused::OtherMode(ap))) => return Err(ClientError::OtherMode(ap)),
+                Some(ResponseBody::Refused(Refused::Invalid(why))) => {
+                    return Err(tried.refused(ClientError::Invalid(why), self.patience.operation));
+                }
+                Some(ResponseBody::Refused(Refused::OtherMode(ap))) => {
+                    return Err(tried.refused(ClientError::OtherMode(ap), self.patience.operation));
+                }
                 Some(ResponseBody::Refused(Refused::NotLeader(hint))) => hint,
                 Some(ResponseBody::Refused(Refused::Busy | Refused::Displaced)) => Some(node),
                 Some(answer) => return Ok(answer),
                 None => {
                     tried.maybe = true;
-                    self.favour_next();
+                    self.leaders.insert(group, next);
                     continue;
                 }
             };
             match hint.and_then(|hint| self.nodes.iter().position(|n| *n == hint)) {
-                Some(leader) if leader != self.favourite => {
-                    self.favourite = leader;
+                Some(leader) if leader != at => {
+                    self.leaders.insert(group, leader);
                     // A hint can be wrong, and two nodes can point at each other: never ask without a pause twice.
                     if backoff == self.patience.backoff {
                         backoff *= 2;
@@ -227,17 +302,28 @@ impl<T: Transport, C: Clock> Client<T, C> {
                     }
                 }
                 Some(_) => {}
-                None => self.favour_next(),
+                None => {
+                    self.leaders.insert(group, next);
+                }
             }
-            let half = backoff / 2;
-            let pause = half + Duration::from_nanos(self.rng.below(half.as_nanos() as u64 + 1));
-            self.clock.sleep_until(end.min(self.clock.now() + pause)).await;
-            backoff = (backoff * 2).min(self.patience.attempt);
+            backoff = self.pause(backoff, end).await;
         }
     }
 
-    fn favour_next(&mut self) {
-        self.favourite = (self.favourite + 1) % self.nodes.len();
+    /// Asks this server first the next time, if it is one of the cluster.
+    pub fn favour(&mut self, node: NodeId) {
+        if let Some(at) = self.nodes.iter().position(|n| *n == node) {
+            self.favourite = at;
+            self.leaders.clear();
+        }
+    }
+
+    /// Waits before asking again, until `end` at most; says how long to wait the next time.
+    async fn pause(&mut self, backoff: Duration, end: Time) -> Duration {
+        let half = backoff / 2;
+        let pause = half + Duration::from_nanos(self.rng.below(half.as_nanos() as u64 + 1));
+        self.clock.sleep_until(end.min(self.clock.now() + pause)).await;
+        (backoff * 2).min(self.patience.attempt)
     }
 
     /// Asks one server once; `None` when it does not answer by `deadline`. An answer to an earlier attempt at the same
@@ -286,6 +372,11 @@ impl Tried {
     fn again(&mut self, most: u32) -> bool {
         self.tries += 1;
         self.tries <= most
+    }
+
+    /// What a refusal of this attempt says of the operation: an earlier attempt may have been taken all the same.
+    fn refused(&self, why: ClientError, patience: Duration) -> ClientError {
+        if self.maybe { ClientError::Unknown(patience) } else { why }
     }
 
     fn error(&self, patience: Duration) -> ClientError {

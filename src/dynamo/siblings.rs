@@ -263,6 +263,7 @@ impl Siblings {
             && self.clock.entries().iter().all(|(_, count)| *count > 0)
             && self.replaced.len() <= MAX_REPLACED
             && self.replaced.windows(2).all(|pair| pair[0] < pair[1])
+            && self.versions.iter().all(|v| !matches!(&v.content, Content::Merge(state) if !state.is_sane()))
     }
 }
 

@@ -1,7 +1,13 @@
 //! The layout of a cluster: its members, and which of them keep which key.
+//!
+//! Keys under Raft go to one of 16,384 slots by their hash, slots to groups by equal ranges, groups to servers by the ring:
+//! a group is placed like a key of its number. So adding or removing a server moves few groups, and never a key between
+//! groups. Leads are dealt out apart from that, since moving a lead moves no data: group by group, the voter that leads
+//! least for its capacity is to lead.
 
-use super::{Buckets, Member, Ring};
+use super::{Buckets, DEPTH, MAX_CAPACITY, Member, Ring};
 use crate::types::{GroupId, NodeId};
+use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Hash slots: what keys are spread over and Raft groups own, as in Redis Cluster.
@@ -16,6 +22,12 @@ pub fn slot_of(key: &[u8]) -> u32 {
     (xxh3_64(key) % u64::from(SLOTS)) as u32
 }
 
+/// The Raft group of a key where there are so many, at most [`SLOTS`]: all that a client needs to know of a layout.
+#[must_use]
+pub fn group_of(key: &[u8], groups: u32) -> GroupId {
+    GroupId(slot_of(key) * groups / SLOTS + 1)
+}
+
 /// What every server and client of a cluster must agree on.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -25,19 +37,24 @@ pub struct Layout {
     pub buckets: Buckets,
     /// Raft groups, numbered from 1; each owns a range of the slots.
     pub groups: u32,
-    /// Servers in each Raft group; more than there are means all.
+    /// Servers in each Raft group, at most [`DEPTH`]; as many as there are, or more, means all.
     pub voters: u32,
     ring: Ring,
+    /// The voters of all groups, one group after the other, `seats` each.
+    voting: Vec<NodeId>,
+    seats: usize,
 }
 
 impl Layout {
-    /// A layout; `groups` and `voters` are at least 1.
+    /// A layout; `groups` and `voters` are at least 1. Of two members with the same id the first counts.
     #[must_use]
     pub fn new(mut members: Vec<Member>, buckets: Buckets, groups: u32, voters: u32) -> Layout {
         members.sort_by_key(|m| m.id);
         members.dedup_by_key(|m| m.id);
         let ring = Ring::new(&members, VNODES);
-        Layout { members, buckets, groups: groups.clamp(1, SLOTS), voters: voters.max(1), ring }
+        let (groups, voters) = (groups.clamp(1, SLOTS), voters.max(1));
+        let (voting, seats) = seat(&members, &ring, groups, voters as usize);
+        Layout { members, buckets, groups, voters, ring, voting, seats }
     }
 
     /// The layout of servers that are all alike, with one Raft group of all of them and no other bucket than the default.
@@ -53,14 +70,14 @@ impl Layout {
 
     /// The servers that are to hold `key` under quorums, best first: see [`Ring::order`].
     #[must_use]
-    pub fn order(&self, key: &[u8]) -> Vec<NodeId> {
+    pub fn order(&self, key: &[u8]) -> &[NodeId] {
         self.ring.order(key)
     }
 
     /// The Raft group of a key.
     #[must_use]
     pub fn group_of(&self, key: &[u8]) -> GroupId {
-        GroupId(slot_of(key) * self.groups / SLOTS + 1)
+        group_of(key, self.groups)
     }
 
     /// All Raft groups.
@@ -68,20 +85,53 @@ impl Layout {
         (1..=self.groups).map(GroupId)
     }
 
-    /// The members of a Raft group, the one that should lead first.
+    /// The members of a Raft group, the one that should lead first; none of a group that there is not.
     #[must_use]
     pub fn voters_of(&self, group: GroupId) -> Vec<NodeId> {
-        if self.voters as usize >= self.members.len() {
-            return self.nodes().collect();
-        }
-        let mut order = self.ring.order(&group.0.to_le_bytes());
-        order.truncate(self.voters as usize);
-        order
+        let start = (group.0 as usize).wrapping_sub(1).saturating_mul(self.seats);
+        self.voting.get(start..start.saturating_add(self.seats)).map_or_else(Vec::new, <[NodeId]>::to_vec)
     }
 
     /// The region of a server.
     #[must_use]
     pub fn region(&self, node: NodeId) -> &str {
-        self.members.iter().find(|m| m.id == node).map_or("", |m| &m.region)
+        self.members.binary_search_by_key(&node, |m| m.id).map_or("", |at| &self.members[at].region)
     }
 }
+
+/// The voters of all groups and how many each has: the first of the ring's order, or, where that is all servers of any
+/// capacity, these in the order of their ids; then the one that is to lead is put first.
+fn seat(members: &[Member], ring: &Ring, groups: u32, voters: usize) -> (Vec<NodeId>, usize) {
+    // Of each server: its capacity and how many groups it is to lead.
+    let mut leads: BTreeMap<NodeId, (u64, u64)> = members
+        .iter()
+        .filter(|m| m.capacity > 0)
+        .map(|m| (m.id, (u64::from(m.capacity.min(MAX_CAPACITY)), 0)))
+        .collect();
+    let all: Vec<NodeId> = leads.keys().copied().collect();
+    let seats = if voters >= all.len() { all.len() } else { voters.min(DEPTH) };
+    let mut voting = Vec::with_capacity(groups as usize * seats);
+    for group in 1..=groups {
+        let start = voting.len();
+        match voters >= all.len() {
+            true => voting.extend(&all),
+            false => voting.extend(&ring.order(&group.to_le_bytes())[..seats]),
+        }
+        let mut best: Option<(usize, (u64, u64))> = None;
+        for (at, node) in voting[start..].iter().enumerate() {
+            let (capacity, led) = leads.get(node).copied().unwrap_or((1, 0));
+            if best.is_none_or(|(_, (c, l))| (led + 1) * c < (l + 1) * capacity) {
+                best = Some((at, (capacity, led)));
+            }
+        }
+        if let Some((at, (capacity, led))) = best {
+            voting[start..=start + at].rotate_right(1);
+            leads.insert(voting[start], (capacity, led + 1));
+        }
+    }
+    (voting, seats)
+}
+
+#[cfg(test)]
+#[path = "layout_tests.rs"]
+mod tests;

@@ -11,5 +11,5 @@ mod layout;
 mod ring;
 
 pub use buckets::Buckets;
-pub use layout::{Layout, SLOTS, slot_of};
-pub use ring::{DEPTH, Member, Ring};
+pub use layout::{Layout, SLOTS, group_of, slot_of};
+pub use ring::{DEPTH, MAX_CAPACITY, Member, Ring};

@@ -3,66 +3,234 @@
 //! A write to a key of a mergeable bucket is an [`Op`], applied by its coordinator to what it holds; what travels and is
 //! stored is the [`State`]. Concurrent states stay siblings until the next write or read of the key merges them.
 //!
-//! Caveat: adding to a counter is not idempotent. A retry that another coordinator takes before it has heard of the first try
-//! counts twice; clients therefore do not retry such writes once they may have been taken.
+//! **One mechanism for all types**: a causal dot store (Almeida, Shoker, Baquero, "Delta State Replicated Data Types", 2018,
+//! §7; for the set alone: "An Optimized Conflict-free Replicated Set", Bieniusa and others, 2012). Each thing in a state bears
+//! the [`Dot`] of the write that put it there; one [`Clock`] over the state says which writes it knows. A dot that one side
+//! knows and does not hold was taken away there, so a merge drops it; one that it does not know is news. So nothing that was
+//! removed leaves a tombstone behind, and an add wins over a concurrent remove: its dot is not known to the remover.
+//!
+//! What the types mean:
+//! - *counter*, *pn-counter*: the sum of all additions.
+//! - *register*: of assignments that did not know of each other the one with the latest stamp, then the greatest dot. One that
+//!   knew of another always replaces it, whatever the stamps: a slow clock cannot lose a write to one that it has seen.
+//! - *set*: an element is in it if some insert of it is not known to any remove of it.
+//! - *map*: named fields, each of one of the types above; maps do not nest, so no peer can send what decodes without end. A
+//!   field is there as long as something is in it. Removing it takes away what the coordinator holds of it. Of concurrent changes
+//!   to it inserts and assignments survive by themselves; a concurrent addition survives **with all that the same server
+//!   had added to the counter before**, since a server's additions are one sum. If two replicas make one field with
+//!   different types, both are kept, and it is shown as an object by type.
+//!
+//! Removes act on what the coordinator holds; one of something that it does not hold changes nothing.
+//!
+//! As JSON: counters are numbers (at most 2⁶⁴ − 1, at least −2⁶³), a register is its bytes or null, a set an array in the
+//! order of its bytes, a map an object. Bytes that are UTF-8 are a string, others `{"hex": "…"}`.
+//!
+//! Invariants: every dot held is known to the clock; of one actor a counter holds one dot; no element and no field is empty,
+//! so equal values have equal states. [`State::is_sane`] asks this of what peers sent.
+//!
+//! Caveats: adding to a counter is not idempotent. A retry that another coordinator takes before it has heard of the first try
+//! counts twice; clients therefore do not retry such writes once they may have been taken. The limits bound what a write
+//! makes; a merge of states that were each within them may exceed them, and then only what shrinks the value is taken.
 
-use super::clock::Actor;
-use super::clock::Dot;
-use crate::types::{Hlc, MergeKind};
+mod counter;
+mod dots;
+mod leaf;
+mod map;
+mod register;
+mod set;
+
+use super::clock::{Clock, Dot};
+use crate::types::{Hlc, MAX_KEY_BYTES, MAX_VALUE_BYTES, MergeKind, Value};
+use leaf::Leaf;
+use map::Map;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+
+/// Most dots and clock entries that a write may leave: elements, fields, servers that took part.
+pub const MAX_PARTS: usize = 16_384;
 
 /// What a write does to a mergeable value.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Op {
     /// Adds to a counter; below zero only to one that goes both ways.
     Add(i64),
+    /// Sets a register.
+    Assign(#[serde(deserialize_with = "crate::codec::bytes")] Value),
+    /// Puts an element into a set.
+    Insert(#[serde(deserialize_with = "crate::codec::bytes")] Value),
+    /// Takes an element out of a set.
+    Remove(#[serde(deserialize_with = "crate::codec::bytes")] Value),
+    /// Changes a field of a map, which comes into being with it.
+    Field {
+        /// Its name.
+        name: String,
+        /// Its type; any but a map.
+        kind: MergeKind,
+        /// The change.
+        op: FieldOp,
+    },
+    /// Takes a field out of a map.
+    RemoveField {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What a write does to a field of a map: as the [`Op`] of the same name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FieldOp {
+    /// Adds to a counter.
+    Add(i64),
+    /// Sets a register.
+    Assign(#[serde(deserialize_with = "crate::codec::bytes")] Value),
+    /// Puts an element into a set.
+    Insert(#[serde(deserialize_with = "crate::codec::bytes")] Value),
+    /// Takes an element out of a set.
+    Remove(#[serde(deserialize_with = "crate::codec::bytes")] Value),
+}
+
+impl From<FieldOp> for Op {
+    fn from(op: FieldOp) -> Op {
+        match op {
+            FieldOp::Add(n) => Op::Add(n),
+            FieldOp::Assign(value) => Op::Assign(value),
+            FieldOp::Insert(element) => Op::Insert(element),
+            FieldOp::Remove(element) => Op::Remove(element),
+        }
+    }
 }
 
 /// A mergeable value.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum State {
-    /// What each actor added.
-    Counter(BTreeMap<Actor, u64>),
+pub struct State {
+    clock: Clock,
+    body: Body,
 }
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+enum Body {
+    Leaf(Leaf),
+    Map(Map),
+}
+
+/// How much a state is: dots and clock entries, and bytes when encoded.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    parts: usize,
+    bytes: usize,
+}
+
+impl std::ops::Add for Size {
+    type Output = Size;
+    fn add(self, other: Size) -> Size {
+        Size { parts: self.parts + other.parts, bytes: self.bytes + other.bytes }
+    }
+}
+
+/// Encoded sizes: of a dot or clock entry, of a length or number, of an enum's or a kind's mark.
+const DOT: usize = 20;
+const LEN: usize = 8;
+const MARK: usize = 4;
 
 impl State {
     /// The value before any write.
     #[must_use]
-    pub fn new(_kind: MergeKind) -> State {
-        State::Counter(BTreeMap::new())
+    pub fn new(kind: MergeKind) -> State {
+        let body = Leaf::new(kind).map_or_else(|| Body::Map(Map::default()), Body::Leaf);
+        State { clock: Clock::default(), body }
+    }
+
+    /// Its type.
+    #[must_use]
+    pub fn kind(&self) -> MergeKind {
+        match &self.body {
+            Body::Leaf(leaf) => leaf.kind(),
+            Body::Map(_) => MergeKind::Map,
+        }
     }
 
     /// Applies a write named `dot`, made at `stamp`.
     ///
     /// # Errors
     /// The write does not fit the type or its limits; a sentence for the user. Nothing has changed.
-    pub fn apply(&mut self, op: &Op, dot: Dot, _stamp: Hlc) -> Result<(), String> {
-        match (self, op) {
-            (State::Counter(counts), Op::Add(n)) => match u64::try_from(*n) {
-                Ok(n) => {
-                    let count = counts.entry(dot.actor).or_default();
-                    *count = count.saturating_add(n);
-                    Ok(())
-                }
-                Err(_) => Err("this counter only grows".to_owned()),
-            },
+    pub fn apply(&mut self, op: &Op, dot: Dot, stamp: Hlc) -> Result<(), String> {
+        let mut next = self.clone();
+        match &mut next.body {
+            Body::Leaf(leaf) => leaf.change(op, dot, stamp)?,
+            Body::Map(map) => map.change(op, dot, stamp)?,
         }
+        next.clock.raise(dot.actor, dot.count);
+        let (before, after) = (self.size(), next.size());
+        if after.bytes > before.bytes && after.bytes > MAX_VALUE_BYTES {
+            return Err(format!("the value would have {} bytes, at most {MAX_VALUE_BYTES} are allowed", after.bytes));
+        }
+        if after.parts > before.parts && after.parts > MAX_PARTS {
+            return Err(format!(
+                "the value would have {} parts (elements, fields and servers that wrote it), at most {MAX_PARTS} are allowed",
+                after.parts
+            ));
+        }
+        *self = next;
+        Ok(())
     }
 
     /// Takes in a concurrent state of the same type; one of another type is ignored.
     pub fn merge(&mut self, other: &State) {
-        let (State::Counter(mine), State::Counter(theirs)) = (self, other);
-        for (actor, count) in theirs {
-            let held = mine.entry(*actor).or_default();
-            *held = (*held).max(*count);
+        match (&mut self.body, &other.body) {
+            (Body::Leaf(mine), Body::Leaf(theirs)) if mine.kind() == theirs.kind() => {
+                mine.merge(&self.clock, theirs, &other.clock);
+            }
+            (Body::Map(mine), Body::Map(theirs)) => mine.merge(&self.clock, theirs, &other.clock),
+            _ => return,
         }
+        self.clock.join(&other.clock);
     }
 
     /// The value as JSON, for people and clients.
     #[must_use]
     pub fn render(&self) -> serde_json::Value {
-        let State::Counter(counts) = self;
-        counts.values().fold(0u64, |sum, n| sum.saturating_add(*n)).into()
+        match &self.body {
+            Body::Leaf(leaf) => leaf.render(),
+            Body::Map(map) => map.render(),
+        }
+    }
+
+    /// Whether this could be a replica's state. What a peer sent is asked.
+    #[must_use]
+    pub fn is_sane(&self) -> bool {
+        let entries = self.clock.entries();
+        entries.windows(2).all(|pair| pair[0].0 < pair[1].0)
+            && entries.iter().all(|(_, count)| *count > 0)
+            && match &self.body {
+                Body::Leaf(leaf) => leaf.is_sane(&self.clock),
+                Body::Map(map) => map.is_sane(&self.clock),
+            }
+    }
+
+    fn size(&self) -> Size {
+        let clock = Size { parts: self.clock.len(), bytes: LEN + DOT * self.clock.len() + MARK };
+        clock
+            + match &self.body {
+                Body::Leaf(leaf) => leaf.size(),
+                Body::Map(map) => map.size(),
+            }
     }
 }
+
+/// Refuses the name of an element or a field that is longer than a key may be.
+fn short(what: &str, bytes: usize) -> Result<(), String> {
+    if bytes <= MAX_KEY_BYTES {
+        return Ok(());
+    }
+    Err(format!("{what} has at most {MAX_KEY_BYTES} bytes, this one {bytes}"))
+}
+
+/// Bytes as JSON.
+fn text(bytes: &[u8]) -> serde_json::Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => serde_json::json!({ "hex": bytes.iter().map(|b| format!("{b:02x}")).collect::<String>() }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

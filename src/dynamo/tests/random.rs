@@ -1,7 +1,7 @@
 //! Random storms: loss, repetition, reordering, partitions, crashes that lose what was not durable, a failure detector that
 //! errs, dates that differ. The oracle judges every answer; then the storm ends and all replicas must come to agree.
 
-use super::super::siblings::WriteId;
+use super::super::siblings::{Siblings, WriteId};
 use super::cluster::Cluster;
 use super::*;
 use crate::types::{Level, Policy, Resolve};
@@ -225,17 +225,12 @@ impl Storm {
             }
         }
         self.hear();
-        for (key, answered) in self.keys.clone().iter().zip([true, true]) {
-            let (order, mut states) = (self.cluster.layout.order(key), Vec::new());
-            for node in order.iter().take(3) {
-                states.push(self.cluster.held(*node, key));
-            }
-            let of = |s: &super::super::siblings::Siblings| match s.is_deleted() {
-                true => None,
-                false => Some((s.clock().clone(), s.versions().to_vec())),
-            };
-            let agreed = states.iter().filter(|s| !s.is_empty()).all(|s| of(s) == of(&states[0]) || s.is_deleted());
-            assert!(answered && agreed, "replicas differ in the end: {states:?}");
+        for key in &self.keys {
+            let order = self.cluster.layout.order(key);
+            let states: Vec<_> = order.iter().take(3).map(|node| self.cluster.held(*node, key)).collect();
+            // What was deleted may be forgotten by some already, and so may parts of the clock that nothing needs.
+            let of = |s: &Siblings| s.versions().iter().filter(|_| !s.is_deleted()).cloned().collect::<Vec<_>>();
+            assert!(states.iter().all(|s| of(s) == of(&states[0])), "replicas differ in the end: {states:?}");
             self.cluster.oracle.in_the_end(key, &states[0]);
         }
         for (_, note) in &self.cluster.notes {

@@ -289,7 +289,6 @@ fn retry_through_another_coordinator() {
     s.deliver();
     assert_eq!(s.values(read), ["x"]);
     s.states(&k);
-    assert!((1..=3).all(|n| s.cluster.held(id(n), &k).versions().len() == 1));
     insta::assert_snapshot!(s.end());
 }
 

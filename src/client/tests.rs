@@ -1,0 +1,322 @@
+//! The client against servers that answer as they are told to: what is sent, to whom, and what is made of the answers.
+
+use super::*;
+use crate::dynamo::siblings::WriteId;
+use crate::dynamo::{Achieved, ClientRequest, Refusal, Update, merge};
+use crate::types::{Bytes, Wall};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+/// What the servers answer to the n-th request there was (from 0): bodies, each to the request of the number given.
+type Answers = Box<dyn FnMut(usize, NodeId, &RequestBody) -> Vec<(usize, ResponseBody)> + Send>;
+
+#[derive(Default)]
+struct Inner {
+    now: Time,
+    ids: Vec<u64>,
+    sent: Vec<(NodeId, RequestBody)>,
+    inbox: VecDeque<Packet>,
+    answers: Option<Answers>,
+}
+
+/// Network and clock in one: when nothing is on its way, time leaps to whatever is waited for.
+#[derive(Clone, Default)]
+struct World(Arc<Mutex<Inner>>);
+
+impl Transport for World {
+    fn send(&mut self, to: Addr, packet: Packet) {
+        let (Addr::Node(to), Packet::Request(Request { id, body, .. })) = (to, packet) else { panic!("not a request") };
+        let mut inner = self.0.lock().unwrap();
+        let number = inner.ids.len();
+        inner.ids.push(id);
+        inner.sent.push((to, body.clone()));
+        for (of, body) in (inner.answers.as_mut().unwrap())(number, to, &body) {
+            let id = inner.ids[of];
+            inner.inbox.push_back(Packet::Response(Response { id, body }));
+        }
+    }
+
+    async fn recv(&mut self) -> (Addr, Packet) {
+        let packet = self.0.lock().unwrap().inbox.pop_front();
+        match packet {
+            Some(packet) => (Addr::Node(NodeId(1)), packet),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn try_recv(&mut self) -> Option<(Addr, Packet)> {
+        None
+    }
+
+    fn bad_frames(&self) -> u64 {
+        0
+    }
+}
+
+impl Clock for World {
+    fn now(&self) -> Time {
+        self.0.lock().unwrap().now
+    }
+
+    fn wall(&self) -> Wall {
+        Wall(0)
+    }
+
+    async fn sleep_until(&self, deadline: Time) {
+        let mut inner = self.0.lock().unwrap();
+        inner.now = inner.now.max(deadline);
+    }
+}
+
+impl World {
+    fn sent(&self) -> Vec<(NodeId, RequestBody)> {
+        self.0.lock().unwrap().sent.clone()
+    }
+
+    fn answers(
+        &self,
+        mut answers: impl FnMut(usize, NodeId, &RequestBody) -> Vec<(usize, ResponseBody)> + Send + 'static,
+    ) {
+        let answers: Answers = Box::new(move |number, to, body| answers(number, to, body));
+        self.0.lock().unwrap().answers = Some(answers);
+    }
+}
+
+/// A client of three servers that answer each request as `answer` says, or not at all.
+fn client(
+    mut answer: impl FnMut(usize, NodeId, &RequestBody) -> Option<ResponseBody> + Send + 'static,
+) -> (Client<World, World>, World) {
+    let world = World::default();
+    world.answers(move |number, to, body| answer(number, to, body).into_iter().map(|body| (number, body)).collect());
+    let nodes = [1, 2, 3].map(NodeId).to_vec();
+    (Client::new(world.clone(), world.clone(), nodes, Patience::default(), Rng::new(1, "client")), world)
+}
+
+fn key(n: usize) -> Key {
+    Bytes::from(format!("key-{n}"))
+}
+
+fn put(key: Key) -> Write {
+    Write::Put { key, value: Bytes::from_static(b"v"), when: Condition::default(), ttl_ms: None }
+}
+
+fn done() -> ResponseBody {
+    ResponseBody::Reply(Reply::Done { revision: 0, commit: Wall(0) })
+}
+
+fn session(key: &Key, groups: u32) -> ResponseBody {
+    let group = group_of(key, groups);
+    ResponseBody::Session { id: SessionId::from(group.0 * 10), group, groups }
+}
+
+#[tokio::test]
+async fn each_group_has_a_session_and_numbers_of_its_own() {
+    let (mut client, world) = client(|_, _, body| match body {
+        RequestBody::OpenSession { key } => Some(session(key, 4)),
+        _ => Some(done()),
+    });
+    for n in 0..40 {
+        client.write(put(key(n))).await.unwrap();
+    }
+    let mut numbers: BTreeMap<GroupId, u64> = BTreeMap::new();
+    let mut opened = Vec::new();
+    for (_, body) in world.sent() {
+        match body {
+            RequestBody::OpenSession { key } => opened.push(group_of(&key, 4)),
+            RequestBody::Write { session, number, write } => {
+                let group = group_of(write.key(), 4);
+                let expected = numbers.entry(group).and_modify(|n| *n += 1).or_insert(1);
+                assert_eq!((session, number), (SessionId::from(group.0 * 10), *expected));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    opened.sort_unstable();
+    assert_eq!(opened, [1, 2, 3, 4].map(GroupId));
+    assert_eq!(numbers.values().sum::<u64>(), 40);
+}
+
+#[tokio::test]
+async fn an_expired_session_is_of_one_group_only() {
+    let (one, other) = (key(0), (1..).map(key).find(|k| group_of(k, 2) != group_of(&key(0), 2)).unwrap());
+    let expire = one.clone();
+    let (mut client, world) = client(move |number, _, body| match body {
+        RequestBody::OpenSession { key } => Some(session(key, 2)),
+        RequestBody::Write { write, .. } if number == 4 && *write.key() == expire => {
+            Some(ResponseBody::Reply(Reply::SessionExpired))
+        }
+        _ => Some(done()),
+    });
+    client.write(put(one.clone())).await.unwrap();
+    client.write(put(other.clone())).await.unwrap();
+    let error = client.write(put(one.clone())).await.unwrap_err();
+    assert!(error == ClientError::SessionExpired && error.happened());
+    client.write(put(other)).await.unwrap();
+    client.write(put(one)).await.unwrap();
+    let opens =
+        world.sent().iter().map(|(_, body)| matches!(body, RequestBody::OpenSession { .. })).collect::<Vec<_>>();
+    assert_eq!(opens, [true, false, true, false, false, false, true, false]);
+}
+
+#[tokio::test]
+async fn the_leader_of_each_group_is_remembered() {
+    let leader = |group: GroupId| NodeId(group.0 % 3 + 1);
+    let (mut client, world) = client(move |_, to, body| match body {
+        RequestBody::OpenSession { key } => Some(session(key, 6)),
+        RequestBody::Write { write, .. } => {
+            let leader = leader(group_of(write.key(), 6));
+            Some(if to == leader { done() } else { ResponseBody::Refused(Refused::NotLeader(Some(leader))) })
+        }
+        other => panic!("{other:?}"),
+    });
+    for n in 0..60 {
+        client.write(put(key(n))).await.unwrap();
+    }
+    let before = world.sent().len();
+    for n in 0..60 {
+        client.write(put(key(n))).await.unwrap();
+    }
+    let later = world.sent().split_off(before);
+    assert_eq!(later.len(), 60, "nobody else is asked any more");
+}
+
+#[tokio::test]
+async fn servers_that_disagree_on_the_groups_are_not_written_to() {
+    for wrong in [
+        ResponseBody::Session { id: 1, group: GroupId(0), groups: 1 },
+        ResponseBody::Session { id: 1, group: GroupId(1), groups: 0 },
+        ResponseBody::Session { id: 1, group: GroupId(1), groups: SLOTS + 1 },
+        ResponseBody::Session { id: 1, group: group_of(&key(1), 2), groups: 2 },
+    ] {
+        let (mut client, world) = client(move |number, _, body| match body {
+            RequestBody::OpenSession { key } if number == 0 => Some(session(key, 1)),
+            RequestBody::OpenSession { .. } => Some(wrong.clone()),
+            _ if number == 1 => Some(ResponseBody::Reply(Reply::SessionExpired)),
+            _ => Some(done()),
+        });
+        assert_eq!(client.write(put(key(0))).await, Err(ClientError::SessionExpired));
+        assert!(matches!(client.write(put(key(1))).await, Err(ClientError::Confused(_))));
+        assert_eq!(world.sent().len(), 3, "the write itself was not sent");
+    }
+}
+
+fn ap(reply: ClientReply) -> ResponseBody {
+    ResponseBody::Ap(reply)
+}
+
+fn ap_done() -> ResponseBody {
+    ap(ClientReply::Done { achieved: Achieved { wanted: 2, replicas: 2, hints: 0 } })
+}
+
+fn write_of(body: &RequestBody) -> WriteId {
+    match body {
+        RequestBody::Ap(ClientRequest::Put { write, .. }) => *write,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn ap_set(client: &mut Client<World, World>) -> Result<Wrote, ClientError> {
+    client.ap_put(key(0), Update::Set(Bytes::from_static(b"v")), Bytes::new(), ApWrite::default()).await
+}
+
+#[tokio::test]
+async fn a_retried_write_keeps_its_name_and_asks_another_server() {
+    let unfinished = || ap(ClientReply::Unfinished { achieved: Achieved::default() });
+    let (mut client, world) = client(move |number, _, _| match number {
+        0 => None,
+        1 => Some(unfinished()),
+        2 => Some(ResponseBody::Refused(Refused::Busy)),
+        _ => Some(ap_done()),
+    });
+    ap_set(&mut client).await.unwrap();
+    ap_set(&mut client).await.unwrap();
+    let sent = world.sent();
+    let names: Vec<WriteId> = sent.iter().map(|(_, body)| write_of(body)).collect();
+    assert_eq!((names[0], names[0].number), (names[3], 1));
+    assert!(names[..4].iter().all(|name| *name == names[0]));
+    assert_eq!((names[4].client, names[4].number, names.len()), (names[0].client, 2, 5));
+    assert!(sent.windows(2).take(3).all(|pair| pair[0].0 != pair[1].0), "{sent:?}");
+}
+
+/// Each refusal, alone and after an attempt that nobody answered.
+#[tokio::test]
+async fn a_refusal_tells_nothing_of_an_earlier_attempt() {
+    let refused = |why| ap(ClientReply::Refused(why));
+    let cases = [
+        (refused(Refusal::TooManySiblings(9)), ClientError::Refused(Refusal::TooManySiblings(9))),
+        (refused(Refusal::TooManyActors(9)), ClientError::Refused(Refusal::TooManyActors(9))),
+        (refused(Refusal::Invalid("no".into())), ClientError::Invalid("no".into())),
+        (ResponseBody::Refused(Refused::Invalid("no".into())), ClientError::Invalid("no".into())),
+        (ResponseBody::Refused(Refused::OtherMode(false)), ClientError::OtherMode(false)),
+        (ResponseBody::Refused(Refused::Busy), ClientError::Refused(Refusal::Busy)),
+        (
+            refused(Refusal::Unavailable { wanted: 2, reachable: 1 }),
+            ClientError::Refused(Refusal::Unavailable { wanted: 2, reachable: 1 }),
+        ),
+    ];
+    for (answer, expected) in cases {
+        let body = answer.clone();
+        let error = ap_set(&mut client(move |_, _, _| Some(body.clone())).0).await.unwrap_err();
+        assert_eq!((&error, error.happened()), (&expected, false));
+        let body = answer.clone();
+        let error = ap_set(&mut client(move |n, _, _| (n > 0).then(|| body.clone())).0).await.unwrap_err();
+        assert!(matches!(error, ClientError::Unknown(_)) && error.happened(), "{answer:?}: {error}");
+        let body = answer.clone();
+        let mut reader = client(move |n, _, _| (n > 0).then(|| body.clone())).0;
+        let error = reader.ap_get(key(0), None).await.unwrap_err();
+        assert!(!error.happened(), "a read has no effect: {error}");
+        let mut writer = client(move |n, _, body| match body {
+            RequestBody::OpenSession { key } => Some(session(key, 1)),
+            _ => (n > 1).then(|| ResponseBody::Refused(Refused::Invalid("no".into()))),
+        });
+        assert!(writer.0.write(put(key(0))).await.unwrap_err().happened());
+    }
+}
+
+#[tokio::test]
+async fn an_addition_is_not_sent_again_once_it_may_have_been_taken() {
+    let add = || Update::Merge(merge::Op::Add(5));
+    let unfinished = || ap(ClientReply::Unfinished { achieved: Achieved::default() });
+    for answer in [None, Some(unfinished())] {
+        let (mut client, world) = client(move |n, _, _| if n == 0 { answer.clone() } else { Some(ap_done()) });
+        let error = client.ap_put(key(0), add(), Bytes::new(), ApWrite::default()).await.unwrap_err();
+        assert!(error.happened() && world.sent().len() == 1, "{error}");
+    }
+    let (mut client, world) = client(|n, _, _| {
+        let why = Refusal::Unavailable { wanted: 2, reachable: 1 };
+        Some(if n == 0 { ap(ClientReply::Refused(why)) } else { ap_done() })
+    });
+    client.ap_put(key(0), add(), Bytes::new(), ApWrite::default()).await.unwrap();
+    assert_eq!(world.sent().len(), 2, "what was certainly not done is tried again");
+}
+
+#[tokio::test]
+async fn a_late_success_counts_and_a_late_refusal_does_not() {
+    let (mut client, world) = client(|_, _, _| None);
+    world.answers(|number, _, _| match number {
+        0 => vec![],
+        1 => vec![(0, ResponseBody::Refused(Refused::Invalid("late".into())))],
+        2 => vec![(1, ap_done())],
+        _ => vec![],
+    });
+    ap_set(&mut client).await.unwrap();
+    assert_eq!(world.sent().len(), 3);
+}
+
+/// What a coordinator is given is less than the client waits, also when little is left.
+#[tokio::test]
+async fn a_coordinator_gives_up_before_its_client_does() {
+    let (mut client, world) = client(|_, _, _| None);
+    client.patience.operation = Duration::from_millis(1500);
+    let error = client.ap_get(key(0), None).await.unwrap_err();
+    assert!(!error.happened(), "{error}");
+    let deadlines: Vec<u32> = world
+        .sent()
+        .iter()
+        .map(|(_, body)| match body {
+            RequestBody::Ap(ClientRequest::Get { deadline_ms, .. }) => *deadline_ms,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(deadlines[0] == 900 && (1..450).contains(&deadlines[1]) && deadlines.len() == 2, "{deadlines:?}");
+}

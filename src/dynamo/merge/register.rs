@@ -1,0 +1,32 @@
+//! Registers: the assignments that none other has replaced. All are kept, since only the merged state tells which of them
+//! holds: were the earlier one dropped when two meet, then a removal of the later one could not bring it back, and the outcome
+//! would depend on who met whom first.
+
+use super::dots::Dots;
+use super::text;
+use crate::dynamo::clock::Dot;
+use crate::types::{Hlc, Value};
+use serde::{Deserialize, Serialize};
+
+/// An assignment.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(super) struct Assigned {
+    stamp: Hlc,
+    #[serde(deserialize_with = "crate::codec::bytes")]
+    pub(super) value: Value,
+}
+
+/// A register.
+pub(super) type Register = Dots<Assigned>;
+
+/// Sets it, in place of all it holds.
+pub(super) fn assign(register: &mut Register, value: &Value, dot: Dot, stamp: Hlc) {
+    register.0.clear();
+    register.0.insert(dot, Assigned { stamp, value: value.clone() });
+}
+
+/// The value of the latest stamp, of several of the same that of the greatest dot.
+pub(super) fn render(register: &Register) -> serde_json::Value {
+    let latest = register.0.iter().max_by_key(|(dot, assigned)| (assigned.stamp, **dot));
+    latest.map_or(serde_json::Value::Null, |(_, assigned)| text(&assigned.value))
+}
