@@ -43,7 +43,11 @@ impl Dynamo {
     pub fn new(config: Config, layout: Arc<Layout>, recovered: Recovered, now: Time, mut rng: Rng) -> Dynamo {
         let births = Rng::new(rng.next(), "births");
         let store = Store::new(&config, layout.clone(), recovered, now, births);
-        Dynamo { store, coordinator: Coordinator::new(config, layout, now, rng) }
+        let mut coordinator = Coordinator::new(config, layout, now, rng);
+        if !store.keys.is_empty() {
+            coordinator.starts_again();
+        }
+        Dynamo { store, coordinator }
     }
 
     fn message(&mut self, from: NodeId, message: Message, out: &mut Outbox<Dynamo>) {

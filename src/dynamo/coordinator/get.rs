@@ -54,6 +54,23 @@ impl Replica {
 }
 
 impl Get {
+    /// A read of all these replicas that nobody waits for: it ends when all have answered, or at its deadline, and repairs
+    /// whoever is behind then.
+    pub fn of_all(nodes: Vec<NodeId>, ends: Time, mutant: Mutant) -> Get {
+        let replica = |node| Replica { node, stands_in: false, says: None, behind: false };
+        Get {
+            wanted: usize::MAX,
+            replicas: nodes.into_iter().map(replica).collect(),
+            asked: 0,
+            found: None,
+            own: None,
+            achieved: Achieved::default(),
+            again: ends,
+            pause: Duration::ZERO,
+            mutant,
+        }
+    }
+
     pub fn achieved(&self) -> Achieved {
         match self.found {
             Some(_) => self.achieved,
@@ -185,7 +202,7 @@ impl Coordinator {
     }
 
     /// Asks one more replica; whether there was one.
-    fn ask_next(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) -> bool {
+    pub(super) fn ask_next(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) -> bool {
         let Work::Get(get) = &mut op.work else { return false };
         let Some(replica) = get.replicas.get(get.asked) else { return false };
         get.asked += 1;

@@ -17,6 +17,7 @@ mod get;
 mod limits;
 mod put;
 mod reply;
+mod sweep;
 
 use super::store::Store;
 use super::{
@@ -32,6 +33,7 @@ use put::Put;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use sweep::Sweep;
 
 /// Longest time a coordinator works on a request, whatever its client asks for.
 const MAX_DEADLINE: Duration = Duration::from_secs(60);
@@ -89,6 +91,7 @@ pub(super) struct Coordinator {
     next: OpId,
     /// What other nodes passed on, by node.
     windows: BTreeMap<NodeId, Window>,
+    sweep: Sweep,
 }
 
 impl Coordinator {
@@ -107,12 +110,21 @@ impl Coordinator {
             timers: BTreeSet::new(),
             syncing: BTreeSet::new(),
             windows: BTreeMap::new(),
+            sweep: Sweep::default(),
             layout,
         }
     }
 
+    /// The node has started with keys on its disk.
+    pub fn starts_again(&mut self) {
+        let layout = self.layout.clone();
+        let me = self.config.id;
+        layout.nodes().filter(|node| *node != me).for_each(|node| self.sweep_for(node));
+    }
+
     pub fn deadline(&self) -> Option<Time> {
-        self.timers.first().map(|(due, _)| *due)
+        let first = self.timers.first().map(|(due, _)| *due);
+        first.into_iter().chain(self.sweep.deadline()).min()
     }
 
     /// The coordinator's time goes on; it never goes back.
@@ -122,7 +134,9 @@ impl Coordinator {
 
     pub fn peer(&mut self, node: NodeId, up: bool) {
         if up {
-            self.down.remove(&node);
+            if self.down.remove(&node) {
+                self.sweep_for(node);
+            }
         } else if node != self.config.id {
             self.down.insert(node);
         }
@@ -210,6 +224,7 @@ impl Coordinator {
 
     /// Does what is due: asks others, asks again, gives up.
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
+        self.sweep(turn);
         while let Some(&(due, id)) = self.timers.first()
             && due <= self.now
         {
@@ -242,7 +257,7 @@ impl Coordinator {
             self.answer(caller, ClientReply::Unfinished { achieved }, turn);
         }
         match &mut op.work {
-            Work::Put(put) => put.keep_hints(&op.key, turn),
+            Work::Put(put) => put.keep_hints(&op.key, turn).into_iter().for_each(|owner| self.sweep_for(owner)),
             Work::Get(get) => self.repair_rest(id, (&op.key, op.policy.resolve), get, turn),
             Work::Forward(_) => {}
         }

@@ -89,12 +89,15 @@ impl Put {
         self.slots.iter().filter(|s| s.counts).filter_map(holder).collect()
     }
 
-    /// Keeps what nobody else keeps.
-    pub fn keep_hints(&mut self, key: &Key, turn: &mut Turn<'_>) {
+    /// Keeps what nobody else keeps; for whom there was no room.
+    pub fn keep_hints(&mut self, key: &Key, turn: &mut Turn<'_>) -> Vec<NodeId> {
+        let mut refused = Vec::new();
         for slot in self.slots.iter_mut().filter(|s| !s.is_settled()) {
             slot.kept = true;
-            turn.store.keep_hint(slot.owner, key, &self.siblings, self.epoch, turn.out);
+            let (result, _) = turn.store.keep_hint(slot.owner, key, &self.siblings, self.epoch, turn.out);
+            refused.extend((result != PutResult::Stored).then_some(slot.owner));
         }
+        refused
     }
 
     fn message(&self, op: OpId, key: &Key, owner: Option<NodeId>, me: NodeId) -> Message {
@@ -197,7 +200,7 @@ impl Coordinator {
     }
 
     /// Finds a (further) stand-in for each replica for which nobody has it yet.
-    fn find_stand_ins(&self, id: OpId, key: &Key, put: &mut Put, all: bool, turn: &mut Turn<'_>) {
+    fn find_stand_ins(&mut self, id: OpId, key: &Key, put: &mut Put, all: bool, turn: &mut Turn<'_>) {
         let me = self.config.id;
         for at in 0..put.slots.len() {
             let slot = &put.slots[at];
@@ -208,7 +211,7 @@ impl Coordinator {
         }
     }
 
-    fn next_stand_in(&self, id: OpId, key: &Key, (put, at): (&mut Put, usize), turn: &mut Turn<'_>) {
+    fn next_stand_in(&mut self, id: OpId, key: &Key, (put, at): (&mut Put, usize), turn: &mut Turn<'_>) {
         let owner = put.slots[at].owner;
         while let Some(node) = put.spare.pop() {
             if self.is_up(node) {
@@ -219,7 +222,10 @@ impl Coordinator {
         }
         if !put.slots[at].kept {
             put.slots[at].kept = true;
-            turn.store.keep_hint(owner, key, &put.siblings, put.epoch, turn.out);
+            let (result, _) = turn.store.keep_hint(owner, key, &put.siblings, put.epoch, turn.out);
+            if result != PutResult::Stored {
+                self.sweep_for(owner);
+            }
         }
     }
 
