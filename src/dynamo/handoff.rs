@@ -157,7 +157,7 @@ impl Store {
         self.fill(owner, out);
     }
 
-    fn drop_hint(&mut self, owner: NodeId, key: &Key, note: Note, out: &mut Outbox<Dynamo>) {
+    pub(super) fn drop_hint(&mut self, owner: NodeId, key: &Key, note: Note, out: &mut Outbox<Dynamo>) {
         self.hints.set(owner, key, None);
         self.snapshots.since.hints.insert((owner, key.clone()));
         self.unsure = Some(out.persist(Record::Hint(owner, key.clone(), None)));

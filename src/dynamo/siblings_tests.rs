@@ -176,7 +176,9 @@ impl World {
 
     fn all(&self, order: [usize; 3], resolve: Resolve) -> Siblings {
         let mut all = Siblings::default();
-        order.iter().for_each(|at| drop(Some(all.merge(&self.replicas[*at], resolve, Mutant::default()))));
+        for at in order {
+            all.merge(&self.replicas[at], resolve, Mutant::default());
+        }
         all
     }
 }

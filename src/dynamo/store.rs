@@ -4,8 +4,8 @@
 //! time one changes; nothing is told to anybody before the record is durable. That goes for what was found unchanged too: the
 //! change may still be on its way to the disk, so the answer waits for the key's latest ticket that is.
 //!
-//! A `Put` without owner is taken in even by a node that is none of the key's replicas by its own layout: what the sender
-//! counts on is durable then, and `why` shows it. Keys of Raft buckets are nobody's business here and ignored.
+//! A `Put` for a node that is none of the key's replicas by this node's layout is ignored: what such a node held would escape
+//! the rounds in which replicas agree to forget (`graves`). Keys of Raft buckets have no replicas here.
 
 use super::clock::{Actor, Clock};
 use super::context::MAX_ACTORS;
@@ -458,3 +458,7 @@ fn arrived(entry: &mut Entry, cause: Cause, at: Wall) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
