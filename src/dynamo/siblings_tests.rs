@@ -1,3 +1,5 @@
+//! The algebra of versions: by example, and against a model that knows which write had seen which.
+
 use super::*;
 use crate::types::{Bytes, NodeId};
 use proptest::prelude::*;

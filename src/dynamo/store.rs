@@ -460,5 +460,4 @@ fn arrived(entry: &mut Entry, cause: Cause, at: Wall) {
 }
 
 #[cfg(test)]
-#[path = "store_tests.rs"]
 mod tests;
