@@ -219,7 +219,7 @@ mod tests {
             near(cell(&report, n, Strategy::Modulo).join.first, 1.0 - 1.0 / (of + 1.0));
             near(cell(&report, n, Strategy::Ranges).join.first, 0.5);
             near(cell(&report, n, Strategy::Least).join.first, 1.0 / (of + 1.0));
-            near(cell(&report, n, Strategy::Modulo).fullest, 1.0 + 0.03);
+            assert!((1.0..1.06).contains(&cell(&report, n, Strategy::Modulo).fullest));
         }
         assert_eq!(cell(&report, 3, Strategy::Ring(64)).leave.any, 1.0, "of three servers every key loses one");
         assert_eq!(cell(&report, 3, Strategy::Least).leave.any, 1.0);
