@@ -244,7 +244,7 @@ fn valid_histories_pass_and_their_figures_agree() {
     assert_eq!(quorum.stale.violated, 0);
     assert!(lost > 0 && lost == together.lost_to_policy);
     let kinds = [one.read_your_writes, one.monotonic_reads, one.monotonic_writes, one.writes_follow_reads, one.stale];
-    assert!(kinds.iter().all(|tally| tally.violated > 10), "the store is not weak enough to tell anything: {one:?}");
+    assert!(kinds.iter().all(|tally| tally.violated >= 5), "the store is not weak enough to tell anything: {one:?}");
     assert!(one.conflicts > 100 && quorum.conflicts > 100);
 }
 
