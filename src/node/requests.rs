@@ -1,8 +1,8 @@
 //! Clients' requests: which core answers them, or which other node.
 //!
 //! With one Raft group of all nodes, a node that does not lead it says who does, and the client goes there. With several, any
-//! node passes a request on to the leader of the key's group, under an id of its own, and the answer back. A request is passed on
-//! once; who gets it and does not lead refuses it, and the client tries again. The outcome of what was passed on and not answered
+//! node passes a request on to the leader of the key's group, under an id of its own, and the answer back. Who gets it and does
+//! not lead refuses it; if it names another, that one is asked, and after that the client must try again. The outcome of what was passed on and not answered
 //! in time is not known, so nothing is answered then.
 //!
 //! With several groups a session's name on the wire says which group it is of, so that no write is applied under the name of
@@ -34,11 +34,29 @@ fn session_of(name: SessionId, groups: u32) -> (SessionId, GroupId) {
     (name / groups, GroupId((name % groups) as u32 + 1))
 }
 
+/// A request that was passed on.
+struct Relayed {
+    group: GroupId,
+    to: NodeId,
+    /// What to say to another if this one does not lead; nothing once that was said.
+    again: Option<RequestBody>,
+}
+
+/// What to do with an answer to a request that was passed on.
+pub(super) enum Relay {
+    /// It is the client's.
+    Give(ResponseBody),
+    /// Ask that node instead.
+    Ask(NodeId, RequestBody),
+    /// It is too late, or nobody asked.
+    Drop,
+}
+
 /// Requests passed on and not answered yet. There are at most as many as open requests.
 #[derive(Default)]
 pub(super) struct Relays {
-    /// By ticket: of which group, and to whom.
-    open: BTreeMap<u64, (GroupId, NodeId)>,
+    /// By ticket.
+    open: BTreeMap<u64, Relayed>,
     /// When each is given up, in order.
     until: VecDeque<(Time, u64)>,
     /// Who is taken for the leader of groups that this node is not in.
@@ -50,8 +68,8 @@ impl Relays {
     pub(super) fn expire(&mut self, now: Time, shared: &mut Shared) {
         while self.until.front().is_some_and(|(until, _)| *until <= now) {
             let Some((_, ticket)) = self.until.pop_front() else { return };
-            if let Some((group, _)) = self.open.remove(&ticket) {
-                self.leaders.remove(&group);
+            if let Some(relayed) = self.open.remove(&ticket) {
+                self.leaders.remove(&relayed.group);
                 shared.answers.close(ticket);
             }
         }
@@ -63,16 +81,23 @@ impl Relays {
         self.open.len()
     }
 
-    /// Whether `from` answered what it was asked under `ticket`.
-    pub(super) fn answered(&mut self, from: NodeId, ticket: u64, body: &ResponseBody) -> bool {
-        let Some(&(group, _)) = self.open.get(&ticket).filter(|(_, to)| *to == from) else { return false };
-        self.open.remove(&ticket);
-        match body {
-            ResponseBody::Refused(Refused::NotLeader(Some(leader))) => drop(self.leaders.insert(group, *leader)),
+    /// Takes in the answer of `from` to what was passed on under `ticket`.
+    pub(super) fn answered(&mut self, from: NodeId, ticket: u64, body: ResponseBody) -> Relay {
+        let Some(relayed) = self.open.get_mut(&ticket).filter(|relayed| relayed.to == from) else { return Relay::Drop };
+        let group = relayed.group;
+        match &body {
+            ResponseBody::Refused(Refused::NotLeader(Some(leader))) => {
+                self.leaders.insert(group, *leader);
+                if let Some(request) = relayed.again.take().filter(|_| *leader != from) {
+                    relayed.to = *leader;
+                    return Relay::Ask(*leader, request);
+                }
+            }
             ResponseBody::Refused(_) => drop(self.leaders.remove(&group)),
             _ => drop(self.leaders.insert(group, from)),
         }
-        true
+        self.open.remove(&ticket);
+        Relay::Give(body)
     }
 }
 
@@ -152,12 +177,36 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 ask(group, ticket, body, at, &mut self.shared);
             }
             (Route::Pass(to), _) => {
-                self.relays.open.insert(ticket, (id, to));
+                self.relays.open.insert(ticket, Relayed { group: id, to, again: Some(body.clone()) });
                 self.relays.until.push_back((at.time + PATIENCE, ticket));
-                let request = wire::Request { id: ticket, forwarded: true, body };
-                self.transport.send(Addr::Node(to), Packet::Request(request));
+                self.pass_on(ticket, to, body);
             }
             _ => self.shared.refuse(ticket, Refused::NotLeader(None)),
+        }
+    }
+
+    fn pass_on(&mut self, ticket: u64, to: NodeId, body: RequestBody) {
+        let request = wire::Request { id: ticket, forwarded: true, body };
+        self.transport.send(Addr::Node(to), Packet::Request(request));
+    }
+
+    /// Another node answered.
+    pub(super) fn on_response(&mut self, from: NodeId, response: wire::Response, at: Now) {
+        match self.relays.answered(from, response.id, response.body) {
+            Relay::Give(body) => self.shared.respond(response.id, body),
+            // This node itself was elected meanwhile.
+            Relay::Ask(to, body) if to == self.shared.config.raft.id => {
+                let Some(relayed) = self.relays.open.remove(&response.id) else { return };
+                match self.groups.get_mut(&relayed.group) {
+                    Some(group) => {
+                        self.dirty.insert(relayed.group);
+                        ask(group, response.id, body, at, &mut self.shared);
+                    }
+                    None => self.shared.refuse(response.id, Refused::NotLeader(None)),
+                }
+            }
+            Relay::Ask(to, body) => self.pass_on(response.id, to, body),
+            Relay::Drop => {}
         }
     }
 

@@ -278,6 +278,9 @@ impl Cluster {
             let packet = self.net.remove(0);
             if !lost(&packet) {
                 self.deliver(packet);
+            } else if self.transcript.is_some() {
+                let line = transcript::message(&packet.message, &self.names);
+                self.note(&format!("{} → {} {line}: lost", packet.from, packet.to));
             }
             budget -= 1;
             assert!(budget > 0, "messages without end");

@@ -255,10 +255,12 @@ fn storm(seed: u64, mutant: Mutant, events: usize) -> Tally {
     storm.calm()
 }
 
+/// `STORMS=100000 cargo test --release …` for more.
 #[test]
 fn storms_break_nothing() {
     let mut total = Tally::default();
-    for seed in 0..1500 {
+    let storms = std::env::var("STORMS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
+    for seed in 0..storms {
         let result = std::panic::catch_unwind(|| storm(seed, Mutant::default(), 400));
         let tally = result.unwrap_or_else(|_| panic!("seed {seed}"));
         total.acked += tally.acked;
@@ -269,4 +271,35 @@ fn storms_break_nothing() {
     }
     println!("{total:?}");
     assert!(total.acked > 10_000 && total.read > 5_000 && total.siblings > 500, "a calm, not a storm: {total:?}");
+}
+
+/// The oracle bites: every planted bug is found, and by the property it breaks.
+#[cfg(feature = "mutants")]
+#[test]
+fn planted_bugs_are_caught() {
+    use crate::mutant::Bug;
+    std::panic::set_hook(Box::new(|_| {}));
+    let cases = [
+        (Bug::AckBeforeW, vec!["stale read", "is lost"]),
+        (Bug::RepairOlder, vec!["was not shown", "is lost", "stale read"]),
+        (Bug::ForwardedTwice, vec!["an invented write"]),
+        (Bug::SiblingDropped, vec!["was not shown", "is lost", "stale read"]),
+        (Bug::DotNotAdvanced, vec!["two writes of one name", "is lost"]),
+    ];
+    let caught = cases.map(|(bug, properties)| {
+        let found = (0..300).find_map(|seed| {
+            let panic = std::panic::catch_unwind(|| storm(seed, Mutant::planted(bug), 400)).err()?;
+            let text = panic.downcast::<String>().map_or_else(|_| "?".to_string(), |text| *text);
+            Some((seed, text))
+        });
+        (bug, properties, found)
+    });
+    let _ = std::panic::take_hook();
+    for (bug, _, found) in &caught {
+        println!("{bug:?}: {found:?}");
+    }
+    for (bug, properties, found) in caught {
+        let (_, text) = found.unwrap_or_else(|| panic!("{bug:?} was not caught"));
+        assert!(properties.iter().any(|p| text.contains(p)), "{bug:?}: {text}");
+    }
 }
