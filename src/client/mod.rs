@@ -310,6 +310,14 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
+    /// Asks this server first the next time, if it is one of the cluster.
+    pub fn favour(&mut self, node: NodeId) {
+        if let Some(at) = self.nodes.iter().position(|n| *n == node) {
+            self.favourite = at;
+            self.leaders.clear();
+        }
+    }
+
     /// Waits before asking again, until `end` at most; says how long to wait the next time.
     async fn pause(&mut self, backoff: Duration, end: Time) -> Duration {
         let half = backoff / 2;

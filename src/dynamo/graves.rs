@@ -208,7 +208,8 @@ impl Store {
             out.effect(Effect::Note(Note::Collected { key: key.clone() }));
             return;
         }
-        let entries = entry.siblings.prune(settled) as u32;
+        // What little a collected tombstone leaves in the clock of a key written anew stays, so that replicas remain alike.
+        let entries = if settled.len() > IDLE_ACTORS { entry.siblings.prune(settled) as u32 } else { 0 };
         if entries > 0 {
             let me = self.config.id;
             let known = |birth| entry.siblings.clock().count(super::clock::Actor { node: me, birth }) > 0;

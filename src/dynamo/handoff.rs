@@ -125,20 +125,17 @@ impl Store {
             .map(|(_, owner, key)| (*owner, key.clone()))
             .collect();
         for (owner, key) in old {
-            let replicas = self.replicas(&key);
-            let other = replicas.iter().find(|node| **node != owner && !self.down.contains(node));
-            match (self.hints.get(owner, &key), other) {
-                (Some(hint), _)
-                    if self.keys.get(&key).is_some_and(|held| held.siblings.includes(&hint.entry.siblings)) =>
-                {
+            let me = self.config.id;
+            let others: Vec<NodeId> = self.replicas(&key).into_iter().filter(|node| *node != owner).collect();
+            if others.contains(&me)
+                && let Some(hint) = self.hints.get(owner, &key)
+            {
+                let (siblings, epoch) = (hint.entry.siblings.clone(), hint.epoch);
+                if self.take_in(&key, &siblings, None, Cause::Handoff(me), epoch, out).0 == PutResult::Stored {
                     self.drop_hint(owner, &key, Note::HintExpired { owner, key: key.clone() }, out);
                 }
-                (Some(hint), Some(me)) if *me == self.config.id => {
-                    let (siblings, epoch) = (hint.entry.siblings.clone(), hint.epoch);
-                    self.take_in(&key, &siblings, None, Cause::Handoff(*me), epoch, out);
-                }
-                (_, Some(other)) => drop(self.send_hint(*other, owner, &key, out)),
-                (_, None) => {}
+            } else if let Some(other) = others.into_iter().find(|node| !self.down.contains(node)) {
+                self.send_hint(other, owner, &key, out);
             }
         }
     }
@@ -160,7 +157,7 @@ impl Store {
         self.fill(owner, out);
     }
 
-    fn drop_hint(&mut self, owner: NodeId, key: &Key, note: Note, out: &mut Outbox<Dynamo>) {
+    pub(super) fn drop_hint(&mut self, owner: NodeId, key: &Key, note: Note, out: &mut Outbox<Dynamo>) {
         self.hints.set(owner, key, None);
         self.snapshots.since.hints.insert((owner, key.clone()));
         self.unsure = Some(out.persist(Record::Hint(owner, key.clone(), None)));

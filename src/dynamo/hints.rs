@@ -70,8 +70,8 @@ impl Hints {
         if let Some(old) = self.all.remove(&(owner, key.clone())) {
             self.bytes -= size(owner, key, &old);
             self.by_age.remove(&(old.since, owner, key.clone()));
-            less(&mut self.epochs, old.epoch);
-            less(&mut self.owners, owner);
+            less(&mut self.epochs, &old.epoch);
+            less(&mut self.owners, &owner);
         }
         if let Some(hint) = hint {
             self.bytes += size(owner, key, &hint);
@@ -83,11 +83,11 @@ impl Hints {
     }
 }
 
-fn less<K: Ord>(counts: &mut BTreeMap<K, usize>, of: K) {
-    if let Some(count) = counts.get_mut(&of) {
+fn less<K: Ord>(counts: &mut BTreeMap<K, usize>, of: &K) {
+    if let Some(count) = counts.get_mut(of) {
         *count -= 1;
         if *count == 0 {
-            counts.remove(&of);
+            counts.remove(of);
         }
     }
 }

@@ -52,8 +52,7 @@ impl Dynamo {
         self.store.epoch()
     }
 
-    fn message(&mut self, from: NodeId, message: Message, now: Time, out: &mut Outbox<Dynamo>) {
-        let _ = now;
+    fn message(&mut self, from: NodeId, message: Message, out: &mut Outbox<Dynamo>) {
         let (coordinator, turn) = (&mut self.coordinator, &mut Turn { store: &mut self.store, out });
         match message {
             Message::PutReply { op, result } if op % 2 == 0 => coordinator.put_reply(from, op, result, turn),
@@ -86,7 +85,7 @@ impl Protocol for Dynamo {
                 self.coordinator.tick(turn);
                 self.store.tick(now, out);
             }
-            Input::Message(from, message) if self.coordinator.knows(from) => self.message(from, message, now, out),
+            Input::Message(from, message) if self.coordinator.knows(from) => self.message(from, message, out),
             Input::Message(..) => {}
             Input::Request(Request::Client { id, request }) => {
                 self.coordinator.request(Caller::Client(id), request, turn);

@@ -97,11 +97,22 @@ impl Siblings {
         !self.versions.is_empty() && self.versions.iter().all(|v| v.content == Content::Tombstone)
     }
 
-    /// Whether nothing in `other` is news: merging it in would change no version and teach nothing.
+    /// Whether nothing in `other` is news: merging it in would change no version and no clock.
     #[must_use]
     pub fn includes(&self, other: &Siblings) -> bool {
+        let lives = |v: &Version| self.versions.iter().any(|w| w.write == v.write);
         self.clock.covers(&other.clock)
             && self.versions.iter().all(|v| !other.clock.contains(v.dot) || other.holds(v.dot))
+            && other.versions.iter().all(|v| self.holds(v.dot) || !lives(v))
+    }
+
+    /// Whether nothing in `other` is news, not even which writes were superseded.
+    pub(super) fn knows_all(&self, other: &Siblings) -> bool {
+        let remembers = |v: &Version| self.replaced.binary_search(&(v.stamp, v.write)).is_ok();
+        self.includes(other)
+            && other.versions.iter().all(|v| self.holds(v.dot) || remembers(v))
+            && (self.replaced == other.replaced
+                || other.replaced.iter().all(|one| self.replaced.binary_search(one).is_ok()))
     }
 
     /// Whether the write was taken before: it is here, or it was and has been superseded.
@@ -149,7 +160,7 @@ impl Siblings {
             return true;
         }
         let by_stamp = resolve == Resolve::LastWriter;
-        if !by_stamp && self.replaced == other.replaced && self.includes(other) {
+        if !by_stamp && self.knows_all(other) {
             return false;
         }
         let dots: Vec<Dot> = self.versions.iter().map(|v| v.dot).collect();
@@ -228,7 +239,12 @@ impl Siblings {
             news = self.remember(gone.iter().map(|v| (v.stamp, v.write)));
         } else if !self.replaced.is_empty() {
             let replaced: BTreeSet<WriteId> = self.replaced.iter().map(|(_, id)| *id).collect();
-            self.versions.retain(|v| matches!(v.content, Content::Merge(_)) || !replaced.contains(&v.write));
+            let lives = |v: &Version| matches!(v.content, Content::Merge(_)) || !replaced.contains(&v.write);
+            if !self.versions.iter().all(lives) {
+                let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.versions).into_iter().partition(lives);
+                self.versions = kept;
+                news = self.remember(gone.iter().map(|v| (v.stamp, v.write)));
+            }
         }
         assert!(self.versions.iter().all(|v| self.clock.contains(v.dot)), "a version its own clock does not know");
         news

@@ -1,5 +1,9 @@
+//! The algebra of versions: by example, and against a model that knows which write had seen which.
+
 use super::*;
 use crate::types::{Bytes, NodeId};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 fn actor(node: u32) -> Actor {
     Actor { node: NodeId(node), birth: 1 }
@@ -71,4 +75,153 @@ fn a_retry_through_another_server_is_the_same_write() {
     assert_eq!(values(&merged(&both, &late)), ["y"]);
     assert_eq!(values(&merged(&late, &a)), ["y"]);
     assert_eq!(merged(&a, &late), merged(&late, &a), "one copy seen, all seen");
+}
+
+/// One thing that happens to three replicas.
+#[derive(Clone, Debug)]
+enum Event {
+    /// A client writes at a replica, with the context it got at the read with this index, or none.
+    Write {
+        at: usize,
+        read: Option<prop::sample::Index>,
+        stamp: u64,
+    },
+    /// A client sends an earlier write again, to any replica.
+    Retry {
+        at: usize,
+        write: prop::sample::Index,
+        stamp: u64,
+    },
+    Read {
+        at: usize,
+    },
+    /// A replica sends its state.
+    Send {
+        from: usize,
+    },
+    /// Any state that was ever sent arrives.
+    Deliver {
+        to: usize,
+        message: prop::sample::Index,
+    },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let (node, index) = (|| 0..3usize, any::<prop::sample::Index>);
+    prop_oneof![
+        (node(), proptest::option::of(index()), 1..50u64).prop_map(|(at, read, stamp)| Event::Write {
+            at,
+            read,
+            stamp
+        }),
+        (node(), index(), 1..50u64).prop_map(|(at, write, stamp)| Event::Retry { at, write, stamp }),
+        node().prop_map(|at| Event::Read { at }),
+        node().prop_map(|from| Event::Send { from }),
+        (node(), index()).prop_map(|(to, message)| Event::Deliver { to, message }),
+    ]
+}
+
+/// Replicas, and beside them what a client could know: which writes each write had seen.
+#[derive(Default)]
+struct World {
+    replicas: [Siblings; 3],
+    sent: Vec<Siblings>,
+    reads: Vec<(Clock, BTreeSet<u64>)>,
+    writes: Vec<(Clock, BTreeSet<u64>)>,
+    /// All versions there ever were, by stamp and dot.
+    minted: BTreeMap<(Hlc, Dot), u64>,
+}
+
+impl World {
+    fn run(events: &[Event], resolve: Resolve) -> World {
+        let mut world = World::default();
+        events.iter().for_each(|event| world.happen(event, resolve));
+        world
+    }
+
+    fn happen(&mut self, event: &Event, resolve: Resolve) {
+        match event {
+            Event::Write { at, read, stamp } => {
+                let read = read.as_ref().filter(|_| !self.reads.is_empty());
+                self.writes.push(read.map_or_else(Default::default, |read| read.get(&self.reads).clone()));
+                self.put(*at, self.writes.len() - 1, *stamp, resolve);
+            }
+            Event::Retry { at, write, stamp } if !self.writes.is_empty() => {
+                self.put(*at, write.index(self.writes.len()), *stamp, resolve);
+            }
+            Event::Read { at } => {
+                let seen = self.replicas[*at].shown().map(|v| v.write.number).collect();
+                self.reads.push((self.replicas[*at].clock().clone(), seen));
+            }
+            Event::Send { from } => self.sent.push(self.replicas[*from].clone()),
+            Event::Deliver { to, message } if !self.sent.is_empty() => {
+                let message = message.get(&self.sent).clone();
+                let before = self.replicas[*to].clone();
+                let changed = self.replicas[*to].merge(&message, resolve, Mutant::default());
+                assert_eq!(changed, before != self.replicas[*to], "a merge says rightly whether it changed anything");
+                assert!(self.replicas[*to].is_sane());
+                assert!(resolve == Resolve::LastWriter || self.replicas[*to].includes(&message));
+            }
+            Event::Retry { .. } | Event::Deliver { .. } => {}
+        }
+    }
+
+    fn put(&mut self, at: usize, number: usize, stamp: u64, resolve: Resolve) {
+        let (replica, id) = (&mut self.replicas[at], WriteId { client: 1, number: number as u64 });
+        if !replica.knows(id) {
+            let (name, rules) = ((Hlc(stamp), id), (resolve, Mutant::default()));
+            replica.write(&self.writes[number].0, actor(at as u32), name, Content::Tombstone, rules);
+            self.minted.extend(replica.versions().iter().map(|v| ((v.stamp, v.dot), v.write.number)));
+        }
+        assert!(replica.is_sane() && replica.knows(id));
+    }
+
+    fn all(&self, order: [usize; 3], resolve: Resolve) -> Siblings {
+        let mut all = Siblings::default();
+        for at in order {
+            all.merge(&self.replicas[at], resolve, Mutant::default());
+        }
+        all
+    }
+}
+
+fn ids(state: &Siblings) -> BTreeSet<u64> {
+    state.shown().map(|v| v.write.number).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// What is left of all writes are exactly those that no other had seen, whatever came late, twice or by two servers.
+    #[test]
+    fn exactly_the_writes_nobody_saw_survive(events in proptest::collection::vec(event(), 1..60)) {
+        let world = World::run(&events, Resolve::Siblings);
+        let seen: BTreeSet<u64> = world.writes.iter().flat_map(|(_, seen)| seen).copied().collect();
+        let expected: BTreeSet<u64> = (0..world.writes.len() as u64).filter(|id| !seen.contains(id)).collect();
+        prop_assert_eq!(ids(&world.all([0, 1, 2], Resolve::Siblings)), expected);
+    }
+
+    #[test]
+    fn the_last_writer_wins_whatever_the_order(events in proptest::collection::vec(event(), 1..60)) {
+        let world = World::run(&events, Resolve::LastWriter);
+        let last = world.minted.last_key_value().map(|(_, id)| *id);
+        prop_assert_eq!(ids(&world.all([2, 0, 1], Resolve::LastWriter)), last.into_iter().collect());
+    }
+
+    /// The order and number of merges make no difference, nor how they are grouped: not even to what is remembered.
+    #[test]
+    fn replicas_are_a_lattice(events in proptest::collection::vec(event(), 1..60), last_writer: bool) {
+        let resolve = if last_writer { Resolve::LastWriter } else { Resolve::Siblings };
+        let world = World::run(&events, resolve);
+        let [a, b, c] = &world.replicas;
+        let join = |x: &Siblings, y: &Siblings| {
+            let mut out = x.clone();
+            out.merge(y, resolve, Mutant::default());
+            out
+        };
+        prop_assert_eq!(join(a, b), join(b, a));
+        prop_assert_eq!(&join(a, a), a);
+        prop_assert_eq!(join(&join(a, b), c), join(a, &join(b, c)));
+        prop_assert_eq!(&join(&join(a, b), b), &join(a, b));
+    }
 }

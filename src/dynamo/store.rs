@@ -2,10 +2,10 @@
 //!
 //! Keys of its own, and hints (`hints`): what it keeps for nodes that could not be reached. Whole entries are persisted, each
 //! time one changes; nothing is told to anybody before the record is durable. That goes for what was found unchanged too: the
-//! change may still be on its way to the disk, so the answer waits for the latest ticket that is.
+//! change may still be on its way to the disk, so the answer waits for the key's latest ticket that is.
 //!
-//! A `Put` without owner is taken in even by a node that is none of the key's replicas by its own layout: what the sender
-//! counts on is durable then, and `why` shows it. Keys of Raft buckets are nobody's business here and ignored.
+//! A `Put` for a node that is none of the key's replicas by this node's layout is ignored: what such a node held would escape
+//! the rounds in which replicas agree to forget (`graves`). Keys of Raft buckets have no replicas here.
 
 use super::clock::{Actor, Clock};
 use super::context::MAX_ACTORS;
@@ -23,7 +23,7 @@ use crate::placement::Layout;
 use crate::protocol::{Outbox, Ticket};
 use crate::types::{Hlc, Key, Mode, NodeId, Policy, Resolve, Rng, Time, Wall};
 use im::OrdMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub(super) struct Store {
     /// The latest ticket that is not durable yet, and the latest that is.
     pub(super) unsure: Option<Ticket>,
     pub(super) durable: Ticket,
+    /// Keys of which something is held, for itself or for others, that is not durable yet.
+    fresh: BTreeMap<Key, Ticket>,
 }
 
 /// A write that was carried out here.
@@ -85,6 +87,7 @@ impl Store {
             due: now,
             unsure: None,
             durable: Ticket(0),
+            fresh: BTreeMap::new(),
             rng,
         };
         let graves: Vec<Key> = store.keys.iter().filter(|(_, held)| needs(held)).map(|(key, _)| key.clone()).collect();
@@ -108,8 +111,8 @@ impl Store {
     }
 
     /// What must be durable before anything held of the key is told; `None`: it is.
-    pub(super) fn unsure(&self, _key: &[u8]) -> Option<Ticket> {
-        self.unsure
+    pub(super) fn unsure(&self, key: &[u8]) -> Option<Ticket> {
+        self.fresh.get(key).copied()
     }
 
     /// What the date is.
@@ -178,7 +181,7 @@ impl Store {
         };
         let mut entry = held.cloned().unwrap_or_default();
         if entry.siblings.knows(write) {
-            return Ok(Written { siblings: entry.siblings, epoch, ticket: self.unsure });
+            return Ok(Written { siblings: entry.siblings, epoch, ticket: self.unsure(key) });
         }
         self.saw(entry.siblings.versions());
         let stamp = self.stamp();
@@ -250,7 +253,7 @@ impl Store {
         let rules = (self.resolve(key), self.config.mutant);
         let changed = absorb(self.keys.get(key), siblings, cause, self.wall, rules);
         let ticket = changed.map(|entry| self.put(key, entry, out));
-        (PutResult::Stored, ticket.or(self.unsure))
+        (PutResult::Stored, ticket.or_else(|| self.unsure(key)))
     }
 
     fn take_hint(
@@ -268,7 +271,7 @@ impl Store {
         let rules = (self.resolve(key), self.config.mutant);
         let held = self.hints.get(owner, key);
         let Some(entry) = absorb(held.map(|hint| &hint.entry), siblings, cause, self.wall, rules) else {
-            return (PutResult::Stored, self.unsure);
+            return (PutResult::Stored, self.unsure(key));
         };
         let epoch = held.map_or(epoch, |hint| hint.epoch.min(epoch));
         let since = held.map_or(self.wall, |hint| hint.since);
@@ -299,6 +302,7 @@ impl Store {
         }
         let ticket = out.persist(Record::Key(key.clone(), Some(entry)));
         self.unsure = Some(ticket);
+        self.fresh.insert(key.clone(), ticket);
         ticket
     }
 
@@ -312,6 +316,7 @@ impl Store {
         self.snapshots.since.hints.insert((owner, key.clone()));
         let ticket = out.persist(Record::Hint(owner, key.clone(), Some(hint)));
         self.unsure = Some(ticket);
+        self.fresh.insert(key.clone(), ticket);
         out.effect(Effect::Note(Note::HintStored { owner, key: key.clone() }));
         Some(ticket)
     }
@@ -368,6 +373,7 @@ impl Store {
         let _ = now;
         self.durable = self.durable.max(ticket);
         self.unsure = self.unsure.filter(|unsure| *unsure > ticket);
+        self.fresh.retain(|_, of| *of > ticket);
         self.epoch_durable(ticket, out);
     }
 
@@ -431,7 +437,7 @@ fn absorb(
     at: Wall,
     (resolve, mutant): (Resolve, Mutant),
 ) -> Option<Entry> {
-    if resolve != Resolve::LastWriter && held.is_some_and(|held| held.siblings.includes(siblings)) {
+    if resolve != Resolve::LastWriter && held.is_some_and(|held| held.siblings.knows_all(siblings)) {
         return None;
     }
     let mut entry = held.cloned().unwrap_or_default();
@@ -452,3 +458,6 @@ fn arrived(entry: &mut Entry, cause: Cause, at: Wall) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 mod alarm;
 mod answers;
 mod ap;
+mod config;
 mod detector;
 mod driver;
 mod gate;
@@ -19,8 +20,9 @@ mod shared;
 mod system;
 pub mod tcp;
 
+pub use config::NodeConfig;
 pub use detector::{Detector, TimeOut};
-pub use driver::{Driver, GROUP, NodeConfig};
+pub use driver::{Driver, GROUP};
 pub use observer::{LogRoles, Observer};
 pub use seams::*;
 pub use system::{SystemClock, entropy};

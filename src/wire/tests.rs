@@ -121,7 +121,7 @@ fn status(n: [u64; 9]) -> NodeStatus {
         log_bytes: n[7] as usize,
     };
     let voters = vec![NodeId(1), NodeId(2), NodeId(3)];
-    let ap = (n[3] % 2 == 0).then_some(ApStatus { keys: n[4], hints: n[5], epoch: n[6] });
+    let ap = n[3].is_multiple_of(2).then_some(ApStatus { keys: n[4], hints: n[5], epoch: n[6] });
     let (groups, led, down) = (n[7] as u32, n[8] as u32, vec![NodeId(n[0] as u32)]);
     let (applied, keys, sessions, bad_frames) = (n[8], n[0], n[1], n[2]);
     NodeStatus { node: NodeId(1), voters, raft, applied, keys, sessions, bad_frames, groups, led, ap, down }

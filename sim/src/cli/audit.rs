@@ -7,7 +7,7 @@
 use super::source::Source;
 use super::{Common, Failure, at_least_one, jobs};
 use crate::pool;
-use crate::report::Progress;
+use crate::report::{Mode, Progress};
 use crate::world::trace::first_difference;
 use clap::Args;
 use serde_json::json;
@@ -41,6 +41,9 @@ pub(super) struct Audit {
     common: Common,
 }
 
+/// A run: of what, with which seed, against which database.
+type Task<'a> = (&'a Path, u64, Mode);
+
 /// What a process said of its run: the trace's hash, or why there is none.
 type Heard = Result<String, String>;
 
@@ -71,9 +74,11 @@ type Parting = (u64, String, String);
 impl Audit {
     pub(super) fn run(self) -> Result<(), Failure> {
         let sources = Source::load_all(&self.paths)?;
-        let mut tasks: Vec<(&Path, u64)> = Vec::new();
+        let mut tasks: Vec<Task<'_>> = Vec::new();
         for seed in 1..=self.seeds {
-            tasks.extend(sources.iter().filter(|s| !s.is_plan() || seed == 1).map(|s| (s.path.as_path(), seed)));
+            for source in sources.iter().filter(|s| !s.is_plan() || seed == 1) {
+                tasks.extend(source.modes().iter().map(|mode| (source.path.as_path(), seed, *mode)));
+            }
         }
         let reruns = usize::try_from(self.reruns).unwrap_or(usize::MAX);
         let total = tasks.len().saturating_mul(reruns);
@@ -112,17 +117,16 @@ impl Audit {
         }
     }
 
-    fn say_unequal(&self, task: (&Path, u64), hashes: [&str; 2]) -> Result<(), String> {
-        let (file, seed) = (task.0.display().to_string(), task.1);
+    fn say_unequal(&self, task: Task<'_>, hashes: [&str; 2]) -> Result<(), String> {
+        let (file, seed, mode) = (task.0.display().to_string(), task.1, task.2.to_string());
         let parting = self.parting(task)?;
         if self.common.json {
             let difference = parting.map(|(line, a, b)| json!({ "line": line, "traces": [a, b] }));
-            let facts =
-                json!({ "equal": false, "file": file, "seed": seed, "hashes": hashes, "difference": difference });
+            let facts = json!({ "equal": false, "file": file, "seed": seed, "mode": mode, "hashes": hashes, "difference": difference });
             say!("{facts}");
             return Ok(());
         }
-        say!("{file} with seed {seed}: trace {} where another process had {}", hashes[1], hashes[0]);
+        say!("{file} with seed {seed}, {mode}: trace {} where another process had {}", hashes[1], hashes[0]);
         match parting {
             Some((line, a, b)) => say!("first difference, in line {line} of the traces:\n  {a}\n  {b}"),
             None => say!("{PAIRS} more pairs of runs with full traces were equal"),
@@ -130,9 +134,10 @@ impl Audit {
         Ok(())
     }
 
-    fn command(&self, (path, seed): (&Path, u64)) -> Result<Command, String> {
+    fn command(&self, (path, seed, mode): Task<'_>) -> Result<Command, String> {
         let mut command = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
-        command.arg("run").arg(path).arg("--seed").arg(seed.to_string());
+        let mode = mode.to_string().to_lowercase();
+        command.arg("run").arg(path).args(["--seed", &seed.to_string(), "--mode", &mode]);
         if let Some(bug) = self.common.mutant {
             command.arg("--mutant").arg(bug.name());
         }
@@ -140,14 +145,14 @@ impl Audit {
     }
 
     /// The trace hash of a run in a process of its own.
-    fn hash(&self, task: (&Path, u64)) -> Heard {
+    fn hash(&self, task: Task<'_>) -> Heard {
         let output = self.command(task)?.arg("--hash").output().map_err(|e| e.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         if text.len() == 16 { Ok(text) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
     }
 
     /// Runs pairs with full traces until two part; the traces of those are kept.
-    fn parting(&self, task: (&Path, u64)) -> Result<Option<Parting>, String> {
+    fn parting(&self, task: Task<'_>) -> Result<Option<Parting>, String> {
         for pair in 1..=PAIRS {
             let dirs = [1, 2].map(|n| super::reports().join(format!("audit-{pair}-{n}")));
             for dir in &dirs {

@@ -6,7 +6,7 @@
 use super::one::json;
 use super::{Failure, at_least_one};
 use crate::plan::Plan;
-use crate::report::Verdict;
+use crate::report::{Mode, Verdict};
 use crate::run;
 use crate::scenario::Scenario;
 use clap::Args;
@@ -27,7 +27,9 @@ pub(super) struct Bench {
 /// One load and what it is to reach, in simulated seconds per second or runs per second.
 struct Load {
     name: &'static str,
+    mode: Mode,
     nodes: u32,
+    groups: u32,
     seconds: u64,
     rate: u64,
     clients: u32,
@@ -35,11 +37,27 @@ struct Load {
     per_run: bool,
 }
 
-const LOADS: [Load; 4] = [
-    Load { name: "idle (1 op/s)", nodes: 5, seconds: 600, rate: 1, clients: 1, goal: 2000.0, per_run: false },
-    Load { name: "100 op/s", nodes: 5, seconds: 120, rate: 100, clients: 20, goal: 300.0, per_run: false },
-    Load { name: "1,000 op/s", nodes: 5, seconds: 60, rate: 1000, clients: 100, goal: 60.0, per_run: false },
-    Load { name: "seeds: 30 s, 50 op/s", nodes: 3, seconds: 30, rate: 50, clients: 5, goal: 50.0, per_run: true },
+const CP: Load = Load {
+    name: "",
+    mode: Mode::Cp,
+    nodes: 5,
+    groups: 1,
+    seconds: 600,
+    rate: 1,
+    clients: 1,
+    goal: 0.0,
+    per_run: false,
+};
+const AP: Load = Load { mode: Mode::Ap, ..CP };
+
+const LOADS: [Load; 7] = [
+    Load { name: "idle (1 op/s)", goal: 2000.0, ..CP },
+    Load { name: "100 op/s", seconds: 120, rate: 100, clients: 20, goal: 300.0, ..CP },
+    Load { name: "1,000 op/s", seconds: 60, rate: 1000, clients: 100, goal: 60.0, ..CP },
+    Load { name: "seeds: 30 s, 50 op/s", nodes: 3, seconds: 30, rate: 50, clients: 5, goal: 50.0, per_run: true, ..CP },
+    Load { name: "1,000 idle Raft groups", groups: 1000, seconds: 60, goal: 100.0, ..CP },
+    Load { name: "quorums, 100 op/s", seconds: 120, rate: 100, clients: 20, goal: 300.0, ..AP },
+    Load { name: "quorums, 1,000 op/s", seconds: 60, rate: 1000, clients: 100, goal: 60.0, ..AP },
 ];
 
 #[derive(Serialize)]
@@ -67,7 +85,7 @@ impl Bench {
         }
         say!("one core, everything on; fastest of {} runs", self.repeat);
         say!(
-            "{:<22} {:>5} {:>11} {:>10} {:>10} {:>9} {:>10}  {:<17} {:>6}",
+            "{:<24} {:>5} {:>11} {:>10} {:>10} {:>9} {:>10}  {:<17} {:>6}",
             "load",
             "nodes",
             "simulated",
@@ -80,7 +98,7 @@ impl Bench {
         );
         for row in rows {
             say!(
-                "{:<22} {:>5} {:>9.0} s {:>10} {:>10} {:>6.0} ms {:>10.0}  {:<17} {:>6.0}",
+                "{:<24} {:>5} {:>9.0} s {:>10} {:>10} {:>6.0} ms {:>10.0}  {:<17} {:>6.0}",
                 row.load,
                 row.nodes,
                 row.simulated_s,
@@ -98,9 +116,10 @@ impl Bench {
 
 fn measure(load: &Load, repeat: u64) -> Result<Row, Failure> {
     let text = format!(
-        "name = \"bench\"\ndescription = \"fair weather\"\n[cluster]\nnodes = {}\nsnapshot_entries = 10000\n[workload]\nclients = {}\nrate = {}\nkeys = {}\n\
+        "name = \"bench\"\ndescription = \"fair weather\"\n[cluster]\nnodes = {}\ngroups = {}\nsnapshot_entries = 10000\n[workload]\nclients = {}\nrate = {}\nkeys = {}\n\
          [time]\nwarmup = \"1s\"\nstorm = \"{}s\"\ncalm = \"8s\"\n[expect]\nmin_ok = 1\n",
         load.nodes,
+        load.groups,
         load.clients,
         load.rate,
         load.rate.clamp(10, 100),
@@ -110,7 +129,7 @@ fn measure(load: &Load, repeat: u64) -> Result<Row, Failure> {
     let mut best: Option<Row> = None;
     for seed in 1..=repeat {
         let plan = Arc::new(Plan::expand(&scenario, seed));
-        let finished = run::run(&plan, run::Options::default());
+        let finished = run::run(&plan, run::Options { mode: load.mode, ..run::Options::default() });
         let outcome = &finished.record.outcome;
         if outcome.verdict != Verdict::Pass {
             return Err(Failure::Input(format!("the run with seed {seed} did not pass: {:?}", outcome.verdict)));

@@ -1,19 +1,27 @@
 //! `compare` and `sweep`: many runs, added up.
+//!
+//! A scenario that suits both databases is run in both under the same plan: first CP, then AP with every fault upon the
+//! servers that it met in the CP run, for "whoever leads" means nothing to quorums. The two are one task, so that a pair
+//! is never torn by a sweep that stops early.
 
 use super::one::{json, save, write};
 use super::source::Source;
 use super::{Common, Failure, at_least_one, jobs, reports};
+use crate::plan::{Plan, Target, What};
 use crate::pool;
-use crate::report::{self, Progress, Report, RunInfo, RunRecord, Style, Verdict, write_folder};
-use crate::run;
-use clap::Args;
+use crate::report::{self, Mode, Outcome, Progress, Report, RunInfo, RunRecord, Style, Verdict, write_folder};
+use crate::run::{self, Finished, Met};
+use clap::{Args, ValueEnum};
+use seaworthy::mutant::Bug;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 const COMPARE: &str = "\
 Examples:
   cargo sim compare
-  cargo sim compare scenarios/cp/swarm.toml --seeds 200 --out reports/swarm";
+  cargo sim compare scenarios/cp/swarm.toml --seeds 200 --out reports/swarm
+  cargo sim compare --mode ap";
 
 const SWEEP: &str = "\
 Plans are replayed once each, whatever --seeds says. What did not pass is kept under reports/failures/.
@@ -64,8 +72,29 @@ struct Sweeping {
     /// Runs at a time [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     jobs: Option<u64>,
+    /// In which databases, of those that a scenario suits
+    #[arg(long, value_enum, default_value_t = Which::Both)]
+    mode: Which,
     #[command(flatten)]
     common: Common,
+}
+
+/// What `--mode` takes.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Which {
+    Cp,
+    Ap,
+    Both,
+}
+
+impl Which {
+    fn takes(self, mode: Mode) -> bool {
+        match self {
+            Which::Cp => mode == Mode::Cp,
+            Which::Ap => mode == Mode::Ap,
+            Which::Both => true,
+        }
+    }
 }
 
 impl Compare {
@@ -83,36 +112,87 @@ impl Sweep {
     }
 }
 
+/// A run, with the plan that makes it again.
+type Made = (Arc<Plan>, Finished);
+
+/// One plan in every mode asked for. With a bug planted, the CP run may have ended before all its faults: then the AP
+/// run is told of one without the bug.
+fn in_every_mode(plan: &Arc<Plan>, modes: &[Mode], mutant: Option<Bug>) -> Vec<Made> {
+    let mut made: Vec<Made> = Vec::new();
+    for &mode in modes {
+        let met = match (mode, made.last()) {
+            (Mode::Cp, _) => Met::new(),
+            (Mode::Ap, Some((_, raft))) if mutant.is_none() => raft.met.clone(),
+            (Mode::Ap, _) => run::met_under_raft(plan),
+        };
+        let shown = if plan.aims_at_leaders() && !met.is_empty() { Arc::new(pinned(plan, &met)) } else { plan.clone() };
+        made.push((shown, run::run(plan, run::Options { mutant, mode, met, ..run::Options::default() })));
+    }
+    made
+}
+
+/// The plan with its faults upon the servers they met, so that a kept failure needs no other run to be made again.
+fn pinned(plan: &Plan, met: &Met) -> Plan {
+    let mut plan = plan.clone();
+    for event in &mut plan.events {
+        if let What::Begin { id, fault, .. } = &mut event.what
+            && let Some(nodes) = met.get(id).filter(|nodes| !nodes.is_empty())
+        {
+            fault.target = Target::Nodes(nodes.clone());
+        }
+    }
+    plan
+}
+
+/// The name under which a run that did not pass is kept: scenario, seed, planted bug, and `ap` if it was against quorums.
+fn kept_as(outcome: &Outcome) -> String {
+    let mode = if outcome.mode == Mode::Ap { "-ap" } else { "" };
+    let mutant = outcome.mutant.as_ref().map_or(String::new(), |name| format!("-{name}"));
+    format!("{}-{}{mode}{mutant}", outcome.scenario, outcome.seed)
+}
+
+/// Keeps what is needed to look at a run that did not pass.
+fn keep((plan, finished): &Made) -> Result<(), String> {
+    let (dir, name) = (reports().join("failures"), kept_as(&finished.record.outcome));
+    write(&dir, &format!("{name}.plan"), plan.write().as_bytes())?;
+    save(&dir.join(&name), finished)
+}
+
 /// Runs every source with every seed. Seeds are the outer loop, so that a sweep cut short has seen every scenario.
 fn sweep(paths: &[PathBuf], seeds: u64, until_failure: bool, how: &Sweeping) -> Result<Report, Failure> {
     let sources = Source::load_all(paths)?;
-    let mut tasks: Vec<(&Source, u64)> = Vec::new();
+    let mut tasks: Vec<(&Source, Vec<Mode>, u64)> = Vec::new();
     for seed in how.from..how.from.saturating_add(seeds) {
-        tasks.extend(sources.iter().filter(|s| !s.is_plan() || seed == how.from).map(|source| (source, seed)));
+        for source in sources.iter().filter(|s| !s.is_plan() || seed == how.from) {
+            let modes: Vec<Mode> = source.modes().iter().copied().filter(|mode| how.mode.takes(*mode)).collect();
+            if !modes.is_empty() {
+                tasks.push((source, modes, seed));
+            }
+        }
     }
-    let mut progress = Progress::new(tasks.len() as u64, how.common.json);
+    if tasks.is_empty() {
+        return Err(Failure::Input("nothing in there means anything in that --mode".to_owned()));
+    }
+    let total = tasks.iter().map(|(_, modes, _)| modes.len() as u64).sum();
+    let mut progress = Progress::new(total, how.common.json);
     let mut records: Vec<(usize, RunRecord)> = Vec::new();
     let mut trouble = None;
     let start = Instant::now();
     let work = |n: usize| {
-        let (source, seed) = tasks[n];
-        let plan = source.plan(seed);
-        let finished = run::run(&plan, run::Options { mutant: how.common.mutant, trace: None });
-        (plan, finished)
+        let (source, modes, seed) = &tasks[n];
+        in_every_mode(&source.plan(*seed), modes, how.common.mutant)
     };
-    pool::each(tasks.len(), jobs(how.jobs), work, |n, (plan, finished)| {
-        let verdict = &finished.record.outcome.verdict;
-        progress.done(*verdict == Verdict::Pass);
-        let failed = matches!(verdict, Verdict::Fail { .. });
-        if *verdict != Verdict::Pass {
-            let mutant = how.common.mutant.map_or(String::new(), |bug| format!("-{}", bug.name()));
-            let name = format!("{}-{}{mutant}", plan.scenario, plan.seed);
-            let dir = reports().join("failures");
-            let saved = write(&dir, &format!("{name}.plan"), plan.write().as_bytes())
-                .and_then(|()| save(&dir.join(&name), &finished));
-            trouble = trouble.take().or(saved.err());
+    pool::each(tasks.len(), jobs(how.jobs), work, |n, made| {
+        let mut failed = false;
+        for run in made {
+            let verdict = &run.1.record.outcome.verdict;
+            progress.done(*verdict == Verdict::Pass);
+            failed |= matches!(verdict, Verdict::Fail { .. });
+            if *verdict != Verdict::Pass {
+                trouble = trouble.take().or(keep(&run).err());
+            }
+            records.push((n, run.1.record));
         }
-        records.push((n, finished.record));
         !(failed && until_failure)
     });
     progress.finish();
@@ -142,17 +222,16 @@ fn finish(report: &Report, as_json: bool, written: Option<&Path>) -> Result<(), 
         say!("{}", json(&summary)?);
     } else {
         say!("{}", report::table(&summary, Style::of_stdout()).trim_end());
+        if written.is_some() {
+            say!("\n{}", report::legend().trim_end());
+        }
         let failed = report.runs.iter().filter(|run| run.outcome.verdict != Verdict::Pass);
         for run in failed.take(3) {
-            let outcome = &run.outcome;
-            let mutant = outcome.mutant.as_ref().map_or(String::new(), |name| format!("-{name}"));
-            say!("\n{} with seed {}: {:#}", outcome.scenario, outcome.seed, Told(&outcome.verdict));
-            say!(
-                "  again: cargo sim replay reports/failures/{}-{}{mutant}.plan{}",
-                outcome.scenario,
-                outcome.seed,
-                outcome.mutant.as_ref().map_or(String::new(), |name| format!(" --mutant {name}"))
-            );
+            let o = &run.outcome;
+            say!("\n{} in {} with seed {}: {:#}", o.scenario, o.mode, o.seed, Told(&o.verdict));
+            let mode = if o.mode == Mode::Ap { " --mode ap" } else { "" };
+            let mutant = o.mutant.as_ref().map_or(String::new(), |name| format!(" --mutant {name}"));
+            say!("  again: cargo sim replay reports/failures/{}.plan{mode}{mutant}", kept_as(o));
         }
         if let Some(dir) = written {
             say!("\nreport: {}", dir.join("index.html").display());
@@ -186,4 +265,33 @@ fn today() -> String {
     let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+    use seaworthy::types::NodeId;
+
+    /// A plan whose faults were pinned reads back and depends on no run.
+    #[test]
+    fn a_pinned_plan_needs_no_other_run() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/cp/leader-isolated.toml");
+        let plan = Plan::expand(&Scenario::load(&file).unwrap(), 7);
+        assert!(plan.aims_at_leaders());
+        let begun = plan.events.iter().filter_map(|event| match &event.what {
+            What::Begin { id, .. } => Some((*id, vec![NodeId(2), NodeId(1)])),
+            _ => None,
+        });
+        let pinned = pinned(&plan, &begun.collect());
+        assert!(!pinned.aims_at_leaders());
+        assert_eq!(Plan::read("pinned", &pinned.write()).unwrap(), pinned);
+        assert_eq!(pinned.events.len(), plan.events.len());
+    }
+
+    #[test]
+    fn a_mode_is_taken_or_left() {
+        let taken = |which: Which| [Mode::Cp, Mode::Ap].map(|mode| which.takes(mode));
+        assert_eq!([Which::Cp, Which::Ap, Which::Both].map(taken), [[true, false], [false, true], [true, true]]);
+    }
 }

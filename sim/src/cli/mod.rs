@@ -16,7 +16,9 @@ mod many;
 mod one;
 mod placement;
 mod source;
+mod why;
 
+use crate::report::Mode;
 use clap::{Args, Parser, Subcommand};
 use seaworthy::mutant::Bug;
 use std::path::PathBuf;
@@ -95,6 +97,14 @@ fn reports() -> PathBuf {
 fn bug(name: &str) -> Result<Bug, String> {
     let known = || Bug::ALL.map(Bug::name).join(", ");
     Bug::ALL.into_iter().find(|bug| bug.name() == name).ok_or_else(|| format!("no such bug; there are: {}", known()))
+}
+
+/// One of the two databases.
+fn mode(name: &str) -> Result<Mode, String> {
+    [Mode::Cp, Mode::Ap]
+        .into_iter()
+        .find(|m| m.to_string().eq_ignore_ascii_case(name))
+        .ok_or("expected cp or ap".into())
 }
 
 /// A number of runs, seeds or processes: none at all would pass without having shown anything.

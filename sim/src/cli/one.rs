@@ -1,24 +1,28 @@
 //! `run`, `replay`, `plan`, `list`: one run, or none, looked at closely.
 
 use super::source::{Source, What};
-use super::{Common, Failure, reports};
+use super::{Common, Failure, mode, reports, why};
 use crate::plan::Plan;
-use crate::report::Verdict;
+use crate::report::{ApCounts, Mode, Outcome, Verdict};
 use crate::run::{self, Finished};
 use clap::Args;
 use seaworthy::mutant::Bug;
 use seaworthy_check::format::{export as edn, jsonl};
+use seaworthy_check::replicas;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const RUN: &str = "\
-Writes plan.plan, history.jsonl, history.edn, faults.jsonl and outcome.json, and trace.txt with --trace.
+Writes plan.plan, history.jsonl, history.edn, faults.jsonl and outcome.json, observed.jsonl of a run against quorums, and
+trace.txt with --trace. Against quorums, faults that aim at leaders meet the servers that they meet against Raft.
 
 Examples:
   cargo sim run scenarios/cp/leader-isolated.toml --seed 7
   cargo sim run scenarios/cp/figure-8.toml --seed 1 --mutant commit-old-term
+  cargo sim run scenarios/cp/swarm.toml --seed 7 --mode ap
+  cargo sim run scenarios/ap/red-blue-purple.toml --why colour
   cargo sim run scenarios/cp/swarm.toml --seed 7 --trace --out /tmp/swarm-7";
 
 const REPLAY: &str = "\
@@ -62,6 +66,12 @@ struct Output {
     /// Folder for plan, history and outcome [default: reports/runs/SCENARIO-SEED]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Against Raft (cp) or quorums (ap) [default: the scenario's own, cp if it suits both]
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    mode: Option<Mode>,
+    /// Of a run against quorums: print what each server holds of this key in the end, and what brought it there
+    #[arg(long, value_name = "KEY", conflicts_with = "hash")]
+    why: Option<String>,
     /// Write the full event trace too
     #[arg(long)]
     trace: bool,
@@ -91,9 +101,19 @@ impl Replay {
 }
 
 fn one(plan: &Arc<Plan>, output: &Output) -> Result<(), Failure> {
-    let name = format!("{}-{}", plan.scenario, plan.seed);
+    let modes = plan.bucket.mode.modes();
+    let mode = output.mode.unwrap_or(modes[0]);
+    if !modes.contains(&mode) {
+        return Err(Failure::Input(format!("{} means nothing under {mode}: it is {} only", plan.scenario, modes[0])));
+    }
+    if output.why.is_some() && mode != Mode::Ap {
+        return Err(Failure::Input("--why is for runs against quorums; add --mode ap".to_owned()));
+    }
+    let suffix = if mode == Mode::Ap { "-ap" } else { "" };
+    let name = format!("{}-{}{suffix}", plan.scenario, plan.seed);
     let dir = output.out.clone().unwrap_or_else(|| reports().join("runs").join(name));
-    let mut options = run::Options { mutant: output.common.mutant, trace: None };
+    let met = if mode == Mode::Ap { run::met_under_raft(plan) } else { run::Met::new() };
+    let mut options = run::Options { mutant: output.common.mutant, mode, met, ..run::Options::default() };
     if !output.hash {
         write(&dir, "plan.plan", plan.write().as_bytes())?;
     }
@@ -112,6 +132,9 @@ fn one(plan: &Arc<Plan>, output: &Output) -> Result<(), Failure> {
         } else {
             describe(plan, &finished, &dir);
         }
+        if let Some(key) = &output.why {
+            why::say(plan, &finished, key, output.common.json)?;
+        }
     }
     if outcome.verdict == Verdict::Pass { Ok(()) } else { Err(Failure::Property) }
 }
@@ -124,6 +147,11 @@ pub(super) fn save(dir: &Path, finished: &Finished) -> Result<(), String> {
     let mut export = Vec::new();
     edn::write(&finished.history, &mut export).map_err(|e| e.to_string())?;
     write(dir, "history.edn", &export)?;
+    if let Some(observed) = &finished.observed {
+        let mut lines = Vec::new();
+        replicas::jsonl::write(observed, &mut lines).map_err(|e| e.to_string())?;
+        write(dir, "observed.jsonl", &lines)?;
+    }
     let ledger: String = finished.ledger.iter().map(|e| serde_json::to_string(e).unwrap_or_default() + "\n").collect();
     write(dir, "faults.jsonl", ledger.as_bytes())?;
     write(dir, "outcome.json", json(&finished.record)?.as_bytes())
@@ -141,7 +169,8 @@ pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String, String> {
 fn describe(plan: &Plan, finished: &Finished, dir: &Path) {
     let (outcome, ops) = (&finished.record.outcome, finished.record.outcome.ops);
     let ms = |ns: u64| ns as f64 / 1e6;
-    say!("{} with seed {}, {} nodes", plan.scenario, plan.seed, outcome.nodes);
+    let quorums = if outcome.mode == Mode::Ap { ", against quorums" } else { "" };
+    say!("{} with seed {}, {} nodes{quorums}", plan.scenario, plan.seed, outcome.nodes);
     say!("  operations  {} ok, {} failed, {} unknown", ops.ok, ops.fail, ops.info);
     let percent =
         |share: crate::report::Share| share.fraction().map_or("–".to_owned(), |f| format!("{:.1} %", f * 100.0));
@@ -149,6 +178,9 @@ fn describe(plan: &Plan, finished: &Finished, dir: &Path) {
     say!("  available   {storm} in the storm, {calm} in the calm");
     if let (Some(p50), Some(p99)) = (outcome.latency.permille(500), outcome.latency.permille(990)) {
         say!("  latency     p50 {:.1} ms, p99 {:.1} ms", ms(p50), ms(p99));
+    }
+    if let Some(ap) = &outcome.ap {
+        describe_quorums(outcome, ap);
     }
     for fault in &outcome.faults {
         say!(
@@ -176,6 +208,25 @@ fn describe(plan: &Plan, finished: &Finished, dir: &Path) {
         Verdict::Inert { faults } => say!("INERT: asked for, but without any effect: {}", faults.join(", ")),
         Verdict::Unknown { why } => say!("UNKNOWN: {why}"),
     }
+}
+
+/// What only quorums have.
+fn describe_quorums(outcome: &Outcome, ap: &ApCounts) {
+    let linearizable = outcome.linearizable.map_or("not decided", |yes| if yes { "yes" } else { "no" });
+    say!("  consistent  linearizable: {linearizable}; stale {} of {} reads", outcome.stale.ok, outcome.stale.of);
+    say!("  conflicts   {} of {} reads", outcome.conflicts.ok, outcome.conflicts.of);
+    let by_policy = match outcome.lost_to_policy {
+        0 => String::new(),
+        lost => format!(", {lost} more by the policy"),
+    };
+    say!("  lost        {} of {} acknowledged writes{by_policy}", outcome.lost, outcome.acknowledged);
+    let healed = outcome.heal_ms.map_or("never".to_owned(), |ms| format!("{ms} ms after the storm"));
+    say!("  equal       {healed}");
+    let ApCounts { hints_stored, handed_over, hints_refused, hints_expired, repairs, collected, pruned } = ap;
+    say!(
+        "  hints       {hints_stored} stored, {handed_over} handed over, {hints_refused} refused, {hints_expired} expired"
+    );
+    say!("  repairs     {repairs}; {collected} tombstones collected, {pruned} clock entries pruned");
 }
 
 #[derive(Args)]

@@ -1,7 +1,7 @@
 //! What can be run: scenarios (a plan for every seed) and plans (one run each), from files and folders.
 
 use crate::plan::Plan;
-use crate::report::ScenarioInfo;
+use crate::report::{Mode, ScenarioInfo};
 use crate::scenario::Scenario;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -67,6 +67,14 @@ impl Source {
             What::Plan(plan) => (plan.scenario.clone(), "A plan kept from an earlier run.".to_owned()),
         };
         ScenarioInfo { name, file: self.path.display().to_string(), about }
+    }
+
+    /// The databases it means something under, CP first.
+    pub(super) fn modes(&self) -> &'static [Mode] {
+        match &self.what {
+            What::Scenario(scenario) => scenario.bucket.mode.modes(),
+            What::Plan(plan) => plan.bucket.mode.modes(),
+        }
     }
 
     pub(super) fn is_plan(&self) -> bool {

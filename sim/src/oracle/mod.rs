@@ -12,9 +12,18 @@
 //!   no shorter than it has told the leader of that term, unless its disk was made to lie.
 //! - **Commits in order**: a node's commits follow each other without gap, from its snapshot on.
 //!
+//! There is a picture for each Raft group. [`replicas`] has what the quorums' side adds.
+//!
 //! It sees only what nodes do, never what they should have done; it shares no code with the core. Its memory is one
 //! small record per log entry of the run.
 
+mod replicas;
+
+pub use replicas::Replica;
+
+use crate::report::ApCounts;
+use replicas::Replicas;
+use seaworthy::dynamo::{self, Dynamo};
 use seaworthy::kv::Kv;
 use seaworthy::node::Observer;
 use seaworthy::raft::{AppendResult, Body, Effect, Entry, Index, Message, Raft, Record, Recovered, Role, Term};
@@ -94,15 +103,40 @@ struct Picture {
     logs: BTreeMap<NodeId, Log>,
     /// The latest term each node has spoken in, and up to where it has said in that term that its log is durable.
     promises: BTreeMap<NodeId, (Term, Index)>,
-    /// Nodes whose disks write elsewhere than told, so that their promises are worth nothing.
-    distrusted: BTreeSet<NodeId>,
     violation: Option<Violation>,
     checks: u64,
 }
 
+/// All there is to be seen.
+#[derive(Debug, Default)]
+struct Scene {
+    groups: BTreeMap<GroupId, Picture>,
+    replicas: Replicas,
+    /// Nodes whose disks write elsewhere than told, so that their promises are worth nothing.
+    distrusted: BTreeSet<NodeId>,
+}
+
+impl Scene {
+    fn group(&mut self, group: GroupId) -> &mut Picture {
+        self.groups.entry(group).or_default()
+    }
+
+    fn violation(&self) -> Option<Violation> {
+        let several = self.groups.len() > 1;
+        let of_group = self.groups.iter().find_map(|(group, picture)| {
+            let Violation { property, detail } = picture.violation.clone()?;
+            Some(Violation {
+                property,
+                detail: if several { format!("in group {}: {detail}", group.0) } else { detail },
+            })
+        });
+        of_group.or_else(|| self.replicas.violation.clone())
+    }
+}
+
 /// The picture of one run, shared by all its nodes.
 #[derive(Clone, Debug, Default)]
-pub struct Oracle(Arc<Mutex<Picture>>);
+pub struct Oracle(Arc<Mutex<Scene>>);
 
 /// One node's report line to the oracle.
 #[derive(Debug)]
@@ -112,23 +146,21 @@ pub struct Witness {
 }
 
 impl Oracle {
-    /// An observer for `node`, which starts (again) from `recovered`.
+    /// An observer for `node`, which starts (again) from what its disk held for its groups.
     #[must_use]
-    pub fn witness(&self, node: NodeId, recovered: &Recovered) -> Witness {
-        let mut picture = self.lock();
-        let log = Log {
-            term: recovered.term,
-            recorded: recovered.term,
-            base: recovered.snapshot.index,
-            base_term: recovered.snapshot.term,
-            terms: recovered.entries.iter().map(|entry| entry.term).collect(),
-            committed: recovered.snapshot.index,
-            ..Log::default()
-        };
-        let (term, last) = (log.term, log.last());
-        picture.logs.insert(node, log);
-        picture.keeps_promises(node, term, last);
-        drop(picture);
+    pub fn witness<'a>(
+        &self,
+        node: NodeId,
+        groups: impl IntoIterator<Item = (GroupId, &'a Recovered)>,
+        replica: Replica,
+    ) -> Witness {
+        let mut scene = self.lock();
+        let trusted = !scene.distrusted.contains(&node);
+        for (group, recovered) in groups {
+            scene.group(group).starts(node, recovered, trusted);
+        }
+        scene.replicas.starts(node, replica);
+        drop(scene);
         Witness { node, oracle: self.clone() }
     }
 
@@ -140,41 +172,72 @@ impl Oracle {
     /// The first violation, if any.
     #[must_use]
     pub fn violation(&self) -> Option<Violation> {
-        self.lock().violation.clone()
+        self.lock().violation()
     }
 
     /// How many comparisons were made; a run with none has checked nothing.
     #[must_use]
     pub fn checks(&self) -> u64 {
-        self.lock().checks
+        let scene = self.lock();
+        scene.groups.values().map(|picture| picture.checks).sum::<u64>() + scene.replicas.checks
     }
 
-    /// The last index known committed.
+    /// The last index of each group known committed.
     #[must_use]
-    pub fn last_committed(&self) -> Index {
-        (self.lock().committed.len() as Index).saturating_sub(1)
+    pub fn committed(&self) -> BTreeMap<GroupId, Index> {
+        let last = |picture: &Picture| (picture.committed.len() as Index).saturating_sub(1);
+        self.lock().groups.iter().map(|(group, picture)| (*group, last(picture))).collect()
     }
 
-    /// The last index whose effect the node's state machine was seen to have.
+    /// The last index of a group whose effect the node's state machine was seen to have.
     #[must_use]
-    pub fn applied(&self, node: NodeId) -> Index {
-        self.lock().logs.get(&node).map_or(0, |log| log.checked_state)
+    pub fn applied(&self, group: GroupId, node: NodeId) -> Index {
+        let scene = self.lock();
+        scene.groups.get(&group).and_then(|picture| picture.logs.get(&node)).map_or(0, |log| log.checked_state)
     }
 
-    /// Who was elected in the latest term that had a leader.
+    /// Who leads most groups: was elected in the latest term of each that had a leader. Of equals the first.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
-        self.lock().leaders.last_key_value().map(|(_, node)| *node)
+        let mut groups: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for picture in self.lock().groups.values() {
+            if let Some((_, node)) = picture.leaders.last_key_value() {
+                *groups.entry(*node).or_default() += 1;
+            }
+        }
+        groups.into_iter().max_by_key(|(node, count)| (*count, std::cmp::Reverse(*node))).map(|(node, _)| node)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Picture> {
+    /// What each node holds for quorums, as far as it was seen.
+    #[must_use]
+    pub fn replicas(&self) -> BTreeMap<NodeId, Replica> {
+        self.lock().replicas.held.clone()
+    }
+
+    /// What the quorums' side told of itself.
+    #[must_use]
+    pub fn counts(&self) -> ApCounts {
+        self.lock().replicas.counts
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Scene> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Witness {
+    /// Unwinds out of the node, whose run ends with it, if a property was seen broken.
+    fn stop_if(&self, broken: Option<Violation>) {
+        if let Some(Violation { property, detail }) = broken {
+            panic!("{property} is broken: {detail}");
+        }
+    }
+}
+
 impl Observer for Witness {
-    fn persisting(&mut self, _group: GroupId, records: &[Record]) {
-        let mut picture = self.oracle.lock();
+    fn persisting(&mut self, group: GroupId, records: &[Record]) {
+        let mut scene = self.oracle.lock();
+        let picture = scene.group(group);
         for record in records {
             picture.persisting(self.node, record);
         }
@@ -184,8 +247,9 @@ impl Observer for Witness {
         }
     }
 
-    fn effect(&mut self, _group: GroupId, effect: &Effect) {
-        let mut picture = self.oracle.lock();
+    fn effect(&mut self, group: GroupId, effect: &Effect) {
+        let mut scene = self.oracle.lock();
+        let picture = scene.group(group);
         match effect {
             Effect::Became(soft) => picture.became(self.node, soft.role, soft.term),
             Effect::Commit { first, entries } => {
@@ -201,8 +265,9 @@ impl Observer for Witness {
         }
     }
 
-    fn sending(&mut self, to: NodeId, _group: GroupId, message: &Message) {
-        let mut picture = self.oracle.lock();
+    fn sending(&mut self, to: NodeId, group: GroupId, message: &Message) {
+        let mut scene = self.oracle.lock();
+        let picture = scene.group(group);
         let index = match message.body {
             Body::Vote { pre: true, .. } | Body::VoteReply { pre: true, .. } => return,
             Body::VoteReply { granted: true, .. } => {
@@ -221,15 +286,30 @@ impl Observer for Witness {
         picture.promise(self.node, message.term, index);
     }
 
-    fn turn(&mut self, _group: GroupId, raft: &Raft, kv: &Kv) {
-        let mut picture = self.oracle.lock();
+    fn turn(&mut self, group: GroupId, raft: &Raft, kv: &Kv) {
+        let mut scene = self.oracle.lock();
+        let picture = scene.group(group);
         picture.complete(self.node, raft.status().snapshot.index, |index| raft.term_at(index));
         picture.state(self.node, kv.applied(), || kv.digest());
-        if let Some(violation) = picture.violation.clone() {
-            drop(picture);
-            // Unwinds out of the node, whose run ends with it.
-            panic!("{} is broken: {}", violation.property, violation.detail);
+        let broken = picture.violation.is_some().then(|| scene.violation()).flatten();
+        drop(scene);
+        self.stop_if(broken);
+    }
+
+    fn ap_effect(&mut self, effect: &dynamo::Effect) {
+        if let dynamo::Effect::Note(note) = effect {
+            replicas::count(&mut self.oracle.lock().replicas.counts, note);
         }
+    }
+
+    fn ap_turn(&mut self, dynamo: &Dynamo) {
+        let mut scene = self.oracle.lock();
+        let trusted = !scene.distrusted.contains(&self.node);
+        let replica = Replica { keys: dynamo.keys(), hints: dynamo.hints() };
+        scene.replicas.now_holds(self.node, replica, trusted);
+        let broken = scene.replicas.violation.clone();
+        drop(scene);
+        self.stop_if(broken);
     }
 }
 
@@ -237,6 +317,25 @@ impl Picture {
     fn violated(&mut self, property: &'static str, detail: String) {
         self.violation.get_or_insert(Violation { property, detail });
     }
+
+    /// A node starts (again) from what its disk held.
+    fn starts(&mut self, node: NodeId, recovered: &Recovered, trusted: bool) {
+        let log = Log {
+            term: recovered.term,
+            recorded: recovered.term,
+            base: recovered.snapshot.index,
+            base_term: recovered.snapshot.term,
+            terms: recovered.entries.iter().map(|entry| entry.term).collect(),
+            committed: recovered.snapshot.index,
+            ..Log::default()
+        };
+        let (term, last) = (log.term, log.last());
+        self.logs.insert(node, log);
+        if trusted {
+            self.keeps_promises(node, term, last);
+        }
+    }
+
     fn vote(&mut self, node: NodeId, term: Term, candidate: NodeId) {
         self.checks += 1;
         let before = *self.votes.entry((node, term)).or_insert(candidate);
@@ -255,7 +354,7 @@ impl Picture {
     fn keeps_promises(&mut self, node: NodeId, term: Term, last: Index) {
         self.checks += 1;
         let Some(&(said, index)) = self.promises.get(&node) else { return };
-        if (term < said || (term == said && last < index)) && !self.distrusted.contains(&node) {
+        if term < said || (term == said && last < index) {
             let detail = format!(
                 "{node} starts again in term {term} with entries up to {last}; it had spoken in term {said} and said it \
                  holds entries up to {index}"

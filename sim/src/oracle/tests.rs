@@ -20,9 +20,13 @@ fn lead(witness: &mut Witness, term: Term) {
     witness.effect(GROUP, &Effect::Became(SoftState { role: Role::Leader, term, leader: Some(witness.node) }));
 }
 
+fn starts(oracle: &Oracle, node: NodeId, recovered: &Recovered) -> Witness {
+    oracle.witness(node, [(GROUP, recovered)], Replica::default())
+}
+
 fn pair() -> (Oracle, Witness, Witness) {
     let oracle = Oracle::default();
-    let (a, b) = (oracle.witness(A, &Recovered::default()), oracle.witness(B, &Recovered::default()));
+    let (a, b) = (starts(&oracle, A, &Recovered::default()), starts(&oracle, B, &Recovered::default()));
     (oracle, a, b)
 }
 
@@ -40,7 +44,7 @@ fn equal_logs_pass() {
     }
     lead(&mut b, 2);
     assert_eq!(oracle.violation(), None);
-    assert_eq!((oracle.last_committed(), oracle.leader()), (2, Some(B)));
+    assert_eq!((oracle.committed()[&GROUP], oracle.leader()), (2, Some(B)));
     assert!(oracle.checks() > 0);
 }
 
@@ -83,7 +87,7 @@ fn a_forgotten_promise_is_seen() {
         a.sending(B, GROUP, &Message { term: 5, body: matched(2) });
         let entries = vec![entry(1, "x"); count];
         let recovered = Recovered { term, entries, ..Recovered::default() };
-        (oracle.witness(A, &recovered), oracle)
+        (starts(&oracle, A, &recovered), oracle)
     };
     assert_eq!(broken(&start(5, 2).1), None);
     assert_eq!(broken(&start(6, 1).1), None, "a later leader may have taken entries away");
@@ -113,10 +117,10 @@ fn an_incomplete_leader_is_seen() {
     append(&mut a, 1, vec![entry(1, "x")]);
     a.effect(GROUP, &Effect::Commit { first: 1, entries: vec![entry(1, "x")] });
     lead(&mut b, 2);
-    oracle.lock().complete(B, 0, |index| (index == 1).then_some(1));
+    oracle.lock().group(GROUP).complete(B, 0, |index| (index == 1).then_some(1));
     assert_eq!(broken(&oracle), None);
     lead(&mut b, 3);
-    oracle.lock().complete(B, 0, |_| None);
+    oracle.lock().group(GROUP).complete(B, 0, |_| None);
     assert_eq!(broken(&oracle), Some("leader completeness"));
 }
 
@@ -166,4 +170,19 @@ fn a_skipped_commit_and_a_term_going_back_are_seen() {
     let (oracle, mut a, _b) = pair();
     a.persisting(GROUP, &[Record::HardState { term: 5, vote: None }, Record::HardState { term: 4, vote: None }]);
     assert_eq!(broken(&oracle), Some("terms never go back"));
+}
+
+#[test]
+fn groups_are_told_apart() {
+    let (oracle, mut a, mut b) = pair();
+    lead(&mut a, 3);
+    let of_two = Effect::Became(SoftState { role: Role::Leader, term: 3, leader: Some(B) });
+    b.effect(GroupId(2), &of_two);
+    assert_eq!(oracle.violation(), None, "one leads the first group, the other the second");
+    assert_eq!(oracle.leader(), Some(A), "of equals the first");
+    b.effect(GroupId(3), &of_two);
+    assert_eq!(oracle.leader(), Some(B), "who leads most");
+    a.effect(GroupId(3), &Effect::Became(SoftState { role: Role::Leader, term: 3, leader: Some(A) }));
+    let violation = oracle.violation().expect("two leaders");
+    assert!(violation.property == "election safety" && violation.detail.starts_with("in group 3: "), "{violation:?}");
 }

@@ -23,10 +23,11 @@ impl Plan {
         }
         faults.lose_servers(&mut Rng::new(seed, "lost"));
         let mut events = faults.events();
-        events.extend(ops::draw(&scenario.workload, &scenario.time, seed));
+        events.extend(ops::draw(&scenario.workload, &scenario.bucket, &scenario.time, seed));
+        events.extend(scenario.script.iter().cloned());
         events.sort_by_key(Event::order);
-        let Scenario { name, cluster, network, disk, workload, time, expect, .. } = scenario;
-        Plan { scenario: name, seed, cluster, network, disk, workload, time, expect, events }
+        let Scenario { name, cluster, network, disk, bucket, workload, time, expect, .. } = scenario;
+        Plan { scenario: name, seed, cluster, network, disk, bucket, workload, time, expect, events }
     }
 }
 

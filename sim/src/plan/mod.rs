@@ -18,8 +18,10 @@ mod text;
 pub use fault::{Clients, Fault, KINDS, Kind, Links, Shape, Unsynced};
 pub(crate) use swarm::catalogue;
 pub use target::{FaultId, Selector, Sight, Target};
+pub(crate) use text::parse_call;
 
-use crate::scenario::{Cluster, Disk, Expect, Link, Setting, Times, Workload};
+use crate::scenario::{Bucket, Cluster, Disk, Expect, Link, Setting, Times, Workload};
+use seaworthy::types::{Level, NodeId};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub struct Plan {
     pub network: Link,
     /// Fair weather on every disk.
     pub disk: Disk,
+    /// How quorums keep the keys, in an AP run.
+    pub bucket: Bucket,
     /// The clients; its rate, keys and weights are for the record, the operations are in `events`.
     pub workload: Workload,
     /// The phases.
@@ -77,7 +81,18 @@ pub enum What {
         client: u32,
         /// What it does.
         call: Call,
+        /// How.
+        how: How,
     },
+}
+
+/// How a client goes about an operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct How {
+    /// At which level, if not the bucket's; R of a read, W of a write. Raft has no levels.
+    pub level: Option<Level>,
+    /// Which server to ask first.
+    pub via: Option<NodeId>,
 }
 
 /// What a client does.
@@ -195,6 +210,13 @@ impl Plan {
         self.events.iter().filter(|e| matches!(e.what, What::Op { .. })).count() as u64
     }
 
+    /// Whether whom its faults meet is left to the run.
+    #[must_use]
+    pub fn aims_at_leaders(&self) -> bool {
+        let open = |target: &Target| matches!(target, Target::Leader(_) | Target::Follower(_));
+        self.events.iter().any(|event| matches!(&event.what, What::Begin { fault, .. } if open(&fault.target)))
+    }
+
     /// What the plan is, without its events, as JSON.
     #[must_use]
     pub fn facts(&self) -> Json {
@@ -204,6 +226,7 @@ impl Plan {
             "cluster": self.cluster.json(),
             "network": self.network.json(),
             "disk": self.disk.json(),
+            "bucket": self.bucket.json(),
             "workload": self.workload.json(),
             "time": self.time.json(),
             "expect": self.expect.json(),

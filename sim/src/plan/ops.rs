@@ -4,14 +4,15 @@
 //! operations of each client as the pauses between them would allow if answers took no time, each not before the
 //! pauses alone have passed. Operations stop one timeout before the run does, so that each can end.
 
-use super::{Call, Event, Tag, What, When};
-use crate::scenario::{Skew, Times, Workload};
-use seaworthy::types::Rng;
+use super::{Call, Event, How, Tag, What, When};
+use crate::scenario::{Bucket, Levels, Skew, Times, Workload};
+use seaworthy::types::{Level, Rng};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Draws the operations, in the order of time.
-pub(super) fn draw(workload: &Workload, time: &Times, seed: u64) -> Vec<Event> {
+pub(super) fn draw(workload: &Workload, bucket: &Bucket, time: &Times, seed: u64) -> Vec<Event> {
+    let mut levels = Rng::new(seed, "levels");
     let mut rng = Rng::new(seed, "operations");
     let until = (time.ends() - workload.timeout).as_millis() as u64;
     let mut slots: Vec<(u64, u32)> = match workload.think {
@@ -27,7 +28,12 @@ pub(super) fn draw(workload: &Workload, time: &Times, seed: u64) -> Vec<Event> {
     slots.sort_unstable();
     let mut caller = Caller::new(workload);
     let op = |(at, client)| {
-        let what = What::Op { client, call: caller.call(client, &mut rng) };
+        let level = match bucket.levels {
+            Levels::Bucket => None,
+            Levels::Mixed => Some([Level::One, Level::Quorum, Level::All][levels.below(3) as usize]),
+        };
+        let how = How { level, via: None };
+        let what = What::Op { client, call: caller.call(client, &mut rng), how };
         Event { at: Duration::from_millis(at), what }
     };
     slots.into_iter().map(op).collect()

@@ -32,6 +32,7 @@ pub(super) fn vary(scenario: &Scenario, seed: u64) -> Scenario {
     let mut rng = Rng::new(seed, "swarm");
     varied.faults = scenario.faults.iter().flat_map(|spec| choose(spec, &scenario.time, &mut rng)).collect();
     vary_settings(&mut varied, &mut rng);
+    vary_quorums(&mut varied, &mut Rng::new(seed, "swarm of quorums"));
     varied
 }
 
@@ -90,6 +91,23 @@ fn vary_settings(scenario: &mut Scenario, rng: &mut Rng) {
     workload.delete *= one_of(rng, &[0, 1, 4]);
     workload.cas *= one_of(rng, &[0, 1, 4]);
     workload.conditional *= one_of(rng, &[0, 1, 4]);
+}
+
+/// What concerns quorums only, so that runs against Raft stay what they were.
+fn vary_quorums(scenario: &mut Scenario, rng: &mut Rng) {
+    use seaworthy::types::Level::{All, One, Quorum};
+    let Scenario { cluster, bucket, .. } = scenario;
+    // With servers lost for good nothing can ask for all.
+    let levels: &[_] = match scenario.time.lost_nodes.high {
+        0 => &[(Quorum, Quorum), (One, All), (All, One), (One, Quorum), (One, One)],
+        _ => &[(Quorum, Quorum), (One, Quorum)],
+    };
+    (bucket.r, bucket.w) = one_of(rng, levels);
+    bucket.sloppy = one_of(rng, &[true, false]);
+    cluster.hint_after = Duration::from_millis(one_of(rng, &[50, 150, 300]));
+    cluster.repair_permille = one_of(rng, &[0, 100, 1000]);
+    cluster.hint_bytes = one_of(rng, &[4 << 10, 256 << 20]);
+    cluster.housekeeping = Duration::from_millis(one_of(rng, &[100, 500, 2000]));
 }
 
 fn one_of<T: Copy>(rng: &mut Rng, items: &[T]) -> T {

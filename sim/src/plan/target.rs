@@ -24,6 +24,18 @@ impl Setting for FaultId {
     }
 }
 
+impl Setting for NodeId {
+    fn what() -> String {
+        "a server such as n1".into()
+    }
+    fn parse(text: &str) -> Option<Self> {
+        numbered('n', text).map(NodeId)
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
 /// The number in `n3` or `c3`; no sign, no leading zero, so that each has one spelling.
 pub(super) fn numbered(letter: char, text: &str) -> Option<u32> {
     let digits = text.strip_prefix(letter)?;

@@ -83,7 +83,7 @@ fn bundled_scenarios_expand_to_sane_plans() {
 fn check_times(plan: &Plan) {
     assert!(plan.events.is_sorted_by_key(Event::order));
     assert!(!plan.faults().is_empty(), "{} {}: inert", plan.scenario, plan.seed);
-    assert!(plan.operations() > 500);
+    assert!(plan.operations() > 500 || plan.workload.rate == 0);
     let last = plan.time.ends() - plan.workload.timeout;
     let mut lost: Vec<NodeId> = Vec::new();
     for event in &plan.events {
@@ -195,6 +195,9 @@ const WRONG: &[(&str, &str)] = &[
     ("word used twice", "3s c1 put k1 c1-1\n4s c1 put k1 c1-1\n"),
     ("unknown word", "3s c1 delete k1 if=cmp:c1-1\n"),
     ("huge value", "3s c1 put k1 c1-1 size=999999999999\n"),
+    ("absent server to ask", "3s c1 get k1 via=n4\n"),
+    ("level of a write on a read", "3s c1 get k1 w=one\n"),
+    ("bad level", "3s c1 get k1 r=most\n"),
     ("header twice", "seed 8\n"),
 ];
 
@@ -277,9 +280,17 @@ fn any_target() -> impl Strategy<Value = Target> {
     ]
 }
 
+fn any_how() -> impl Strategy<Value = How> {
+    use seaworthy::types::Level;
+    let level =
+        prop_oneof![Just(Level::One), Just(Level::All), Just(Level::LocalQuorum), (1u8..=7).prop_map(Level::Count)];
+    let (level, via) = (proptest::option::of(level), proptest::option::of((1u32..=3).prop_map(NodeId)));
+    (level, via).prop_map(|(level, via)| How { level, via })
+}
+
 fn any_plan() -> impl Strategy<Value = Plan> {
     let fault = (any_kind(), any_target(), 0u64..20_000_000_000, 1u64..10_000_000_000, any::<bool>());
-    let op = (0u64..30_000_000_000, 1u32..=5, 0usize..3, any_when(), 0u64..100_000);
+    let op = (0u64..30_000_000_000, 1u32..=5, 0usize..3, any_when(), 0u64..100_000, any_how());
     let lists = (prop::collection::vec(fault, 0..12), prop::collection::vec(op, 0..30), any::<u64>());
     lists.prop_map(|(faults, ops, seed)| {
         let mut plan = Plan::read("head", HEAD).expect("the header");
@@ -292,7 +303,7 @@ fn any_plan() -> impl Strategy<Value = Plan> {
             plan.events.push(Event { at, what: What::Begin { id, fault: Fault { kind, target }, forever } });
             plan.events.extend(end.map(|at| Event { at, what: What::End(id) }));
         }
-        for (n, (at, client, verb, when, size)) in ops.into_iter().enumerate() {
+        for (n, (at, client, verb, when, size, how)) in ops.into_iter().enumerate() {
             let key = format!("k{}", n % 3);
             let value = Tag { word: format!("c{client}-{n}"), size };
             let call = match verb {
@@ -300,7 +311,7 @@ fn any_plan() -> impl Strategy<Value = Plan> {
                 1 => Call::Put { key, value, when },
                 _ => Call::Delete { key, when },
             };
-            plan.events.push(Event { at: Duration::from_nanos(at), what: What::Op { client, call } });
+            plan.events.push(Event { at: Duration::from_nanos(at), what: What::Op { client, call, how } });
         }
         plan.events.sort_by_key(Event::order);
         plan
@@ -340,7 +351,7 @@ proptest! {
 /// The parts of docs/scenarios.md that say what the code says; `UPDATE_DOCS=1` writes them anew.
 #[test]
 fn the_manual_says_what_the_code_says() {
-    use crate::scenario::{Cluster, Disk, Expect, Times, Workload};
+    use crate::scenario::{Bucket, Cluster, Disk, Expect, Times, Workload};
     let row = |(name, meaning): (&str, &str), value: &str| format!("| `{name}` | `{value}` | {meaning} |\n");
     let table = |docs: Vec<(&'static str, &'static str)>, words: Vec<(&'static str, String)>| -> String {
         let rows: String = docs.into_iter().zip(words).map(|(doc, (_, value))| row(doc, &value)).collect();
@@ -359,6 +370,7 @@ fn the_manual_says_what_the_code_says() {
         ("cluster", table(Cluster::docs(), Cluster::default().words())),
         ("network", table(Link::docs(), Link::fair().words())),
         ("disk", table(Disk::docs(), Disk::default().words())),
+        ("bucket", table(Bucket::docs(), Bucket::default().words())),
         ("workload", table(Workload::docs(), Workload::default().words())),
         ("time", table(Times::docs(), Times::default().words())),
         ("expect", table(Expect::docs(), Expect::default().words())),

@@ -15,16 +15,18 @@
 //! without a run: names that are not there, faults without an end, words used twice.
 
 use super::target::numbered;
-use super::{Call, Clients, Event, Fault, FaultId, Kind, Plan, Tag, Target, What, When};
-use crate::scenario::{Cluster, Disk, Expect, Fields, Link, Problem, Setting, Source, Times, Workload, suggestion};
+use super::{Call, Clients, Event, Fault, FaultId, How, Kind, Plan, Tag, Target, What, When};
+use crate::scenario::{
+    Bucket, Cluster, Disk, Expect, Fields, Link, Problem, Setting, Source, Times, Workload, suggestion,
+};
 use seaworthy::types::MAX_VALUE_BYTES;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-const HEADERS: [&str; 9] =
-    ["seaworthy-plan", "scenario", "seed", "cluster", "network", "disk", "workload", "time", "expect"];
+const HEADERS: [&str; 10] =
+    ["seaworthy-plan", "scenario", "seed", "cluster", "network", "disk", "bucket", "workload", "time", "expect"];
 
 impl Plan {
     /// The plan as text.
@@ -35,6 +37,7 @@ impl Plan {
             ("cluster", self.cluster.words()),
             ("network", self.network.words()),
             ("disk", self.disk.words()),
+            ("bucket", self.bucket.words()),
             ("workload", self.workload.words()),
             ("time", self.time.words()),
             ("expect", self.expect.words()),
@@ -111,7 +114,7 @@ impl Event {
                 words.extend(fault.kind.words());
                 line(&format!("{verb} {} {}", id.show(), fault.kind.name()), &words)
             }
-            What::Op { client, call } => format!("c{client} {}\n", call.show()),
+            What::Op { client, call, how } => format!("c{client} {}{}\n", call.show(), how.show(call)),
         };
         format!("{:>8} {what}", instant(self.at))
     }
@@ -135,6 +138,19 @@ impl Call {
             }
         }
     }
+}
+
+impl How {
+    fn show(self, call: &Call) -> String {
+        let name = level_of(matches!(call, Call::Get { .. }));
+        let level = self.level.map_or(String::new(), |level| format!(" {name}={}", level.show()));
+        level + &self.via.map_or(String::new(), |node| format!(" via={}", node.show()))
+    }
+}
+
+/// What the level of a read or a write is called.
+fn level_of(read: bool) -> &'static str {
+    if read { "r" } else { "w" }
 }
 
 /// The words of a line with their offsets in the text.
@@ -212,6 +228,13 @@ fn read_header(source: Source<'_>, header: &BTreeMap<&str, Words<'_>>) -> Result
         network: section(source, header, "network", |f| Link::read(f, Link::fair()))?,
         disk: section(source, header, "disk", |f| Disk::read(f, Disk::default()))?,
         expect: section(source, header, "expect", |f| Expect::read(f, Expect::default()))?,
+        bucket: match header.contains_key("bucket") {
+            true => section(source, header, "bucket", |f| {
+                let bucket = Bucket::read(f, Bucket::default())?;
+                bucket.check(f).map(|()| bucket)
+            })?,
+            false => Bucket::default(),
+        },
         cluster,
         workload,
         time,
@@ -267,13 +290,19 @@ fn read_event(source: Source<'_>, words: &Words<'_>) -> Result<Event, Problem> {
                 let what = format!("found `{verb}`, expected begin, forever, end, or a client such as c3");
                 return Err(source.problem(begins, what));
             };
-            What::Op { client, call: read_call(&mut line)? }
+            let (call, how) = read_call(&mut line)?;
+            What::Op { client, call, how }
         }
     };
     Ok(Event { at, what })
 }
 
-fn read_call(line: &mut Line<'_>) -> Result<Call, Problem> {
+/// Reads an operation as it stands in a plan, after its time and client.
+pub(crate) fn parse_call(source: Source<'_>) -> Result<(Call, How), Problem> {
+    read_call(&mut Line { source, words: &words(source.text, 0), next: 0 })
+}
+
+fn read_call(line: &mut Line<'_>) -> Result<(Call, How), Problem> {
     let (at, verb) = line.any("get, put or delete")?;
     if !["get", "put", "delete"].contains(&verb) {
         return Err(line.source.problem(at, format!("found `{verb}`, expected get, put or delete")));
@@ -282,6 +311,7 @@ fn read_call(line: &mut Line<'_>) -> Result<Call, Problem> {
     let word = if verb == "put" { line.any("a word to write")?.1.to_string() } else { String::new() };
     let mut fields = line.fields(verb)?;
     let when = if verb == "get" { When::Always } else { fields.or("if", When::Always)? };
+    let how = How { level: fields.take(level_of(verb == "get"))?, via: fields.take("via")? };
     let call = match verb {
         "get" => Call::Get { key },
         "delete" => Call::Delete { key, when },
@@ -294,7 +324,7 @@ fn read_call(line: &mut Line<'_>) -> Result<Call, Problem> {
         }
     };
     fields.finish()?;
-    Ok(call)
+    Ok((call, how))
 }
 
 /// A cursor over the words of a line.
@@ -384,6 +414,9 @@ impl<'a> Checker<'a> {
             }
             What::Op { client, .. } if !(1..=clients).contains(client) => {
                 Err(format!("c{client} of {clients} clients; expected c1 to c{clients}"))
+            }
+            What::Op { how: How { via: Some(node), .. }, .. } if !(1..=self.plan.cluster.nodes).contains(&node.0) => {
+                Err(format!("via={}; expected servers n1 to n{}", node.show(), self.plan.cluster.nodes))
             }
             What::Op { call, .. } => match call {
                 Call::Put { when: When::Value(word), .. } | Call::Delete { when: When::Value(word), .. }

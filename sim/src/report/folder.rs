@@ -1,4 +1,5 @@
-//! The report on disk: `report.json`, from which everything else can be made again, and `index.html`.
+//! The report on disk: `report.json`, from which everything else can be made again, `index.html`, and `table.md` for
+//! places that show no HTML.
 //!
 //! Each file is written beside its name and renamed over it, so a reader or a crash never meets half a file. Nothing is
 //! synced: a report lost with the power is made again.
@@ -7,6 +8,7 @@ use super::origin::Commit;
 use super::page;
 use super::record::RunRecord;
 use super::summary::Summary;
+use super::table;
 use serde::{Deserialize, Serialize};
 use std::{fs, io, path::Path};
 
@@ -64,7 +66,7 @@ impl Report {
     }
 }
 
-/// Writes `report.json` and `index.html` into `dir`, making it if need be and replacing what an earlier report left.
+/// Writes `report.json`, `table.md` and `index.html` into `dir`, making it if need be and replacing what an earlier report left.
 ///
 /// # Errors
 /// A folder or file cannot be written; the message names it. The file under that name is then the old one, whole.
@@ -81,6 +83,7 @@ pub fn write_folder(dir: &Path, report: &Report) -> io::Result<()> {
     }
     let file = File { info: &report.info, scenarios: &report.scenarios, summary: &summary, runs: &report.runs };
     replace(&dir.join("report.json"), &serde_json::to_vec(&file)?)?;
+    replace(&dir.join("table.md"), table::document(report, &summary).as_bytes())?;
     replace(&dir.join("index.html"), page::page(report, &summary).as_bytes())
 }
 
@@ -108,7 +111,7 @@ mod tests {
         }
         let mut names: Vec<_> = fs::read_dir(&latest).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["index.html", "report.json"]);
+        assert_eq!(names, ["index.html", "report.json", "table.md"]);
         assert_eq!(Report::read(&latest.join("report.json")).unwrap(), fixture::report());
     }
 
@@ -125,7 +128,7 @@ mod tests {
         fs::create_dir_all(dir.path().join("index.html/in the way")).unwrap();
         let error = write_folder(dir.path(), &fixture::report()).unwrap_err().to_string();
         assert!(error.contains("index.html: "), "{error}");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no temporary file is left");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "no temporary file is left");
         fs::write(dir.path().join("bad.json"), "{\n\"info\": 3}").unwrap();
         let error = Report::read(&dir.path().join("bad.json")).unwrap_err().to_string();
         assert!(error.contains("bad.json: ") && error.contains("line 2 column 9"), "{error}");

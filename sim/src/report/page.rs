@@ -1,18 +1,18 @@
 //! The report as one HTML file that needs nothing else: no script, no fonts, no network; it follows the reader's light
 //! or dark setting and prints.
 //!
-//! `maud` escapes everything that is not a literal of this file. Bars are inline SVG (`chart.rs`).
+//! `maud` escapes everything that is not a literal of this file. The comparison is in `matrix.rs`.
 
-use super::chart;
+use super::cells::{Cell, LEGEND, Tone, duration, grouped, label, millis, verdict};
 use super::folder::Report;
-use super::record::{FaultTally, Mode, Verdict};
+use super::matrix;
+use super::record::{ApCounts, FaultTally, GUARANTEES, Verdict};
 use super::summary::{Group, ModeSummary, RunLine, Summary, Verdicts};
-use super::table::{Cell, MODE_COLUMNS, Tone, duration, grouped, label, mode_cells, tally, verdict};
+use super::table::{effort, seeds, tally};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// The page. `summary` is that of `report`.
 pub(super) fn page(report: &Report, summary: &Summary) -> String {
-    let modes = summary.modes();
     let (verdict, tone) = tally(summary.verdicts());
     let page = html! {
         (DOCTYPE)
@@ -26,23 +26,19 @@ pub(super) fn page(report: &Report, summary: &Summary) -> String {
             body {
                 header {
                     h1 { "Seaworthy" }
-                    p.verdict.(class(tone)) { (verdict) }
+                    p.verdict.(class(tone)) { (verdict) span.effort { (effort(summary)) } }
                     (facts(report))
                 }
                 main {
-                    section {
-                        h2 { "Scenarios" }
-                        div.wide { (overview(summary, &modes)) }
-                    }
+                    section { (matrix::together(summary)) }
                     @if !summary.groups.is_empty() {
-                        section { (chart::availability(summary)) }
-                        section { (chart::latency(summary)) }
+                        section { h2 { "Scenarios" } (matrix::matrix(summary)) }
                     }
+                    (reading())
                     section {
                         h2 { "Run by run" }
                         @for (i, group) in summary.groups.iter().enumerate() { (details(report, group, i)) }
                     }
-                    (reading())
                 }
             }
         }
@@ -53,63 +49,13 @@ pub(super) fn page(report: &Report, summary: &Summary) -> String {
 fn facts(report: &Report) -> Markup {
     let info = &report.info;
     html! {
-        dl.facts {
-            dt { "Command" } dd { code { (info.command) } }
-            dt { "Commit" } dd { (info.commit) }
-            dt { "Seeds" } dd { (seeds(report)) }
-            dt { "Toolchain" } dd { (info.toolchain) }
-            dt { "Date" } dd { (info.date) }
-            dt { "Took" } dd { (duration(Some(info.elapsed_ns))) }
-        }
-    }
-}
-
-/// How many different seeds, and between which.
-fn seeds(report: &Report) -> String {
-    let mut seeds: Vec<u64> = report.runs.iter().map(|r| r.outcome.seed).collect();
-    seeds.sort_unstable();
-    seeds.dedup();
-    match seeds[..] {
-        [] => "none".into(),
-        [one] => one.to_string(),
-        [first, .., last] if last - first == seeds.len() as u64 - 1 => format!("{first} to {last}"),
-        [first, .., last] => format!("{} between {first} and {last}", grouped(seeds.len() as u64)),
-    }
-}
-
-fn overview(summary: &Summary, modes: &[Mode]) -> Markup {
-    html! {
-        table {
-            thead {
-                @if modes.len() > 1 {
-                    tr { th {} @for mode in modes { th.group colspan=(MODE_COLUMNS.len()) scope="colgroup" { (mode) } } }
-                }
-                tr {
-                    th scope="col" { "scenario" }
-                    @for (title, number) in modes.iter().flat_map(|_| MODE_COLUMNS) {
-                        th scope="col" .number[number] { (title) }
-                    }
-                }
-            }
-            tbody {
-                @for (i, group) in summary.groups.iter().enumerate() {
-                    tr {
-                        th scope="row" { a href={ "#s" (i) } { (label(group)) } }
-                        @for mode in modes { (overview_cells(group.modes.get(mode))) }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn overview_cells(mode: Option<&ModeSummary>) -> Markup {
-    let Some(mode) = mode else {
-        return html! { @for _ in MODE_COLUMNS { td { "–" } } };
-    };
-    html! {
-        @for (cell, (_, number)) in mode_cells(mode).iter().zip(MODE_COLUMNS) {
-            td .number[number] { (badge(cell)) }
+        dl.origin {
+            div { dt { "command" } dd { code { (info.command) } } }
+            div { dt { "seeds" } dd { (seeds(report)) } }
+            div { dt { "commit" } dd { (info.commit) } }
+            div { dt { "compiler" } dd { (info.toolchain) } }
+            div { dt { "date" } dd { (info.date) } }
+            div { dt { "took" } dd { (duration(Some(info.elapsed_ns))) } }
         }
     }
 }
@@ -119,14 +65,22 @@ fn details(report: &Report, group: &Group, i: usize) -> Markup {
     group.modes.values().for_each(|m| verdicts += m.verdicts);
     let info = report.scenarios.iter().find(|s| s.name == group.scenario);
     html! {
-        details id={ "s" (i) } open[!verdicts.passed()] {
+        details open[!verdicts.passed()] {
             summary { (label(group)) " " (badge(&verdict(verdicts))) }
-            @if let Some(info) = info { p { (info.about) } p.file { code { (info.file) } } }
-            @for (mode, m) in &group.modes {
-                h3 { (mode) ", " (m.nodes) " nodes" }
-                (totals(m))
-                @if !m.faults.is_empty() { (faults(&m.faults)) }
-                (runs(&m.runs))
+            // A link to something inside opens it.
+            div.about id={ "s" (i) } {
+                @if let Some(info) = info { p { (info.about) } p.file { code { (info.file) } } }
+            }
+            div.sides {
+                @for (mode, m) in &group.modes {
+                    div {
+                        h3 { (mode) ", " (m.nodes) " nodes" }
+                        (totals(m))
+                        @if !m.sessions.is_empty() { (sessions(m)) }
+                        @if !m.faults.is_empty() { (faults(&m.faults)) }
+                        (runs(&m.runs))
+                    }
+                }
             }
         }
     }
@@ -135,9 +89,10 @@ fn details(report: &Report, group: &Group, i: usize) -> Markup {
 fn totals(m: &ModeSummary) -> Markup {
     let recovery = match m.slowest_recovery_ms {
         None => "never".to_owned(),
-        Some(ms) if m.unrecovered == 0 => format!("{} at worst", duration(ms.checked_mul(1_000_000))),
-        Some(ms) => format!("{} at worst, never in {}", duration(ms.checked_mul(1_000_000)), grouped(m.unrecovered)),
+        ms if m.unrecovered == 0 => format!("{} at worst", millis(ms)),
+        ms => format!("{} at worst, never in {}", millis(ms), grouped(m.unrecovered)),
     };
+    let (versions, time) = (&m.staleness.versions, &m.staleness.time);
     html! {
         dl.facts {
             dt { "Operations" }
@@ -147,9 +102,57 @@ fn totals(m: &ModeSummary) -> Markup {
                 "p50 " (duration(m.latency.permille(500))) ", p99 " (duration(m.latency.permille(990)))
                 ", p99.9 " (duration(m.latency.permille(999))) ", max " (duration(m.latency.max()))
             }
-            dt { "Recovery" } dd { (recovery) }
+            dt { "First answer" } dd { (recovery) }
+            @if let (Some(median), Some(late), Some(most)) = (versions.permille(500), versions.permille(990), versions.max()) {
+                dt { "Stale by" }
+                dd {
+                    "versions: p50 " (grouped(median)) ", p99 " (grouped(late)) ", max " (grouped(most))
+                    "; time: p50 " (duration(time.permille(500))) ", p99 " (duration(time.permille(990)))
+                    ", max " (duration(time.max()))
+                }
+            }
+            @if let Some(ap) = &m.ap { (besides(ap)) }
             dt { "Traffic" } dd { (grouped(m.messages)) " frames, " (grouped(m.bytes)) " bytes" }
             dt { "Trace" } dd { (grouped(m.events)) " events" }
+        }
+    }
+}
+
+fn besides(ap: &ApCounts) -> Markup {
+    html! {
+        dt { "Hints" }
+        dd {
+            (grouped(ap.hints_stored)) " stored, " (grouped(ap.handed_over)) " handed over, "
+            (grouped(ap.hints_refused)) " refused for want of room, " (grouped(ap.hints_expired)) " expired"
+        }
+        dt { "Repairs" } dd { (grouped(ap.repairs)) " of replicas that were behind" }
+        dt { "Forgotten" }
+        dd { (grouped(ap.collected)) " tombstones, " (grouped(ap.pruned)) " clock entries" }
+    }
+}
+
+/// Breaches of the session guarantees by consistency level.
+fn sessions(m: &ModeSummary) -> Markup {
+    html! {
+        div.wide {
+            table {
+                thead {
+                    tr {
+                        th scope="col" { "level" }
+                        th.number scope="col" { "judged" }
+                        @for guarantee in GUARANTEES { th.number scope="col" { "not " (guarantee) } }
+                    }
+                }
+                tbody {
+                    @for (level, [judged, breaches @ ..]) in &m.sessions {
+                        tr {
+                            th scope="row" { (level) }
+                            td.number { (grouped(*judged)) }
+                            @for &n in breaches { td.number .note[n > 0] { (grouped(n)) } }
+                        }
+                    }
+                }
+            }
         }
     }
 }
@@ -231,12 +234,13 @@ fn evidence(verdict: &Verdict) -> (Cell, String) {
     }
 }
 
-fn badge(cell: &Cell) -> Markup {
+pub(super) fn badge(cell: &Cell) -> Markup {
     html! { @if cell.tone == Tone::None { (cell.text) } @else { span.badge.(class(cell.tone)) { (cell.text) } } }
 }
 
-fn class(tone: Tone) -> &'static str {
+pub(super) fn class(tone: Tone) -> &'static str {
     match tone {
+        Tone::Note => "note",
         Tone::Good => "good",
         Tone::Doubt => "doubt",
         Tone::Bad => "bad",
@@ -248,28 +252,10 @@ fn reading() -> Markup {
     html! {
         section.reading {
             h2 { "How to read this" }
-            dl {
-                dt { "Verdict" }
-                dd {
-                    b { "pass" } ": every checked property held and every requested fault touched something. "
-                    b { "FAIL" } ": a property was broken; the evidence and the command that repeats it are above. "
-                    b { "inert" } ": nothing broke, but a requested fault never touched anything, so the run proves nothing. "
-                    b { "unknown" } ": the checkers gave up."
-                }
-                dt { "Availability (storm ok, calm ok)" }
-                dd {
-                    "Of the operations clients first invoked in a phase, the share that was answered in time. "
-                    "Faults are on in the storm; in the calm they have ended. Rounded down."
-                }
-                dt { "Latency" }
-                dd {
-                    "Simulated time from the first invocation to the answer, retries included, of answered operations "
-                    "only. Percentiles are nearest-rank and rounded up, by less than 1/32."
-                }
-                dt { "Recovery" }
-                dd { "Simulated time from the end of the faults to the first answered operation invoked after it." }
-                dt { "Wall" }
-                dd { "Summed over runs, which may have been made in parallel." }
+            dl { @for (term, meaning) in LEGEND { dt { (term) } dd { (meaning) } } }
+            p {
+                "Bars: storm from nothing to all; p99 logarithmic, from the least p50 to the greatest p99 here; stale reads "
+                "and conflicts by share, the greatest here being the whole width."
             }
         }
     }
@@ -324,16 +310,5 @@ mod tests {
     fn no_runs_make_a_page_that_does_not_claim_success() {
         let page = render(&Report { runs: Vec::new(), ..fixture::report() });
         assert!(page.contains("0 runs: 0 passed") && !page.contains("all passed"));
-    }
-
-    #[test]
-    fn seeds_are_named_by_their_range() {
-        let seeds = |list: &[u64]| {
-            seeds(&Report { runs: list.iter().map(|&s| fixture::run("a", s)).collect(), ..fixture::report() })
-        };
-        assert_eq!(seeds(&[]), "none");
-        assert_eq!(seeds(&[7, 7]), "7");
-        assert_eq!(seeds(&[3, 1, 2, 2]), "1 to 3");
-        assert_eq!(seeds(&[1, 9]), "2 between 1 and 9");
     }
 }

@@ -5,7 +5,7 @@
 
 use super::Histogram;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{fmt, ops::AddAssign};
+use std::{collections::BTreeMap, fmt, ops::AddAssign};
 
 /// One run: what happened, and what it cost here.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -53,6 +53,93 @@ pub struct Outcome {
     pub messages: u64,
     /// Bytes of those frames.
     pub bytes: u64,
+    /// Whether the clients' history is linearizable; `None` if that was not decided. A figure: whether it had to be is
+    /// for the verdict to say.
+    #[serde(default)]
+    pub linearizable: Option<bool>,
+    /// Stale reads (`ok`) of the reads judged (`of`; 0: none were).
+    #[serde(default)]
+    pub stale: Share,
+    /// How far behind the stale reads were.
+    #[serde(default)]
+    pub staleness: Staleness,
+    /// Reads that returned several versions (`ok`) of the reads that returned any (`of`).
+    #[serde(default)]
+    pub conflicts: Share,
+    /// Acknowledged writes that were looked for in the end; 0 if nobody looked, and then `lost` says nothing.
+    #[serde(default)]
+    pub acknowledged: u64,
+    /// Acknowledged writes lost: neither present in the end, nor overwritten by one that knew them, nor resolved by the
+    /// declared policy.
+    #[serde(default)]
+    pub lost: u64,
+    /// Acknowledged writes that last-writer-wins threw away though the winner did not know them: what the policy
+    /// promises, and not among `lost`.
+    #[serde(default)]
+    pub lost_to_policy: u64,
+    /// Milliseconds of simulated time from the end of the storm until all replicas agreed; `None` if they were not seen
+    /// to.
+    #[serde(default)]
+    pub heal_ms: Option<u64>,
+    /// By consistency level: operations judged, then how often each session guarantee was broken, in the order of
+    /// [`GUARANTEES`].
+    #[serde(default)]
+    pub sessions: BTreeMap<String, [u64; 5]>,
+    /// What the quorums did besides; `None` in a run without them.
+    #[serde(default)]
+    pub ap: Option<ApCounts>,
+}
+
+/// The session guarantees (Terry et al., 1994), in the order in which [`Outcome::sessions`] counts them after the
+/// operations judged.
+pub const GUARANTEES: [&str; 4] = ["read your writes", "monotonic reads", "monotonic writes", "writes follow reads"];
+
+/// How far behind stale reads were, as probabilistically bounded staleness measures it (Bailis et al., 2012).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Staleness {
+    /// By how many versions (k).
+    pub versions: Histogram,
+    /// For how long, in nanoseconds of simulated time, what was read had been overwritten (t).
+    pub time: Histogram,
+}
+
+impl AddAssign<&Staleness> for Staleness {
+    fn add_assign(&mut self, o: &Staleness) {
+        self.versions += &o.versions;
+        self.time += &o.time;
+    }
+}
+
+/// What the quorums did in a run besides answering.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ApCounts {
+    /// Hints stored by stand-ins.
+    pub hints_stored: u64,
+    /// Hints handed over to their owners.
+    pub handed_over: u64,
+    /// Hints refused for want of room.
+    pub hints_refused: u64,
+    /// Hints given to other replicas because they had become too old.
+    pub hints_expired: u64,
+    /// Replicas that were behind and were repaired.
+    pub repairs: u64,
+    /// Tombstones collected.
+    pub collected: u64,
+    /// Clock entries pruned.
+    pub pruned: u64,
+}
+
+impl AddAssign for ApCounts {
+    fn add_assign(&mut self, o: ApCounts) {
+        self.hints_stored += o.hints_stored;
+        self.handed_over += o.handed_over;
+        self.hints_refused += o.hints_refused;
+        self.hints_expired += o.hints_expired;
+        self.repairs += o.repairs;
+        self.collected += o.collected;
+        self.pruned += o.pruned;
+    }
 }
 
 /// Which of the two databases a run was made against. The order is the order of columns.
@@ -165,14 +252,14 @@ impl AddAssign for Availability {
 /// A fraction kept as its two counts, so that fractions of many runs add up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Share {
-    /// Operations that ended ok.
+    /// How many of them are counted, such as operations that ended ok.
     pub ok: u64,
-    /// Operations invoked.
+    /// How many there were, such as operations invoked.
     pub of: u64,
 }
 
 impl Share {
-    /// The fraction in `0.0..=1.0`; `None` when nothing was invoked.
+    /// The fraction in `0.0..=1.0`; `None` of nothing.
     #[must_use]
     pub fn fraction(self) -> Option<f64> {
         (self.of > 0).then(|| self.ok as f64 / self.of as f64)

@@ -1,7 +1,9 @@
 //! Runs added up: one [`Group`] for each scenario and planted bug, and within it one [`ModeSummary`] for each mode, so
 //! that CP and AP under the same storm lie side by side.
 
-use super::record::{Availability, FaultTally, Mode, Ops, RunRecord, TraceHash, Verdict};
+use super::record::{
+    ApCounts, Availability, FaultTally, Mode, Ops, Outcome, RunRecord, Share, Staleness, TraceHash, Verdict,
+};
 use super::{Histogram, ScenarioInfo};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -56,6 +58,31 @@ pub struct ModeSummary {
     pub messages: u64,
     /// Bytes of those frames.
     pub bytes: u64,
+    /// Operations of the runs whose frames were counted: what to divide frames and bytes by.
+    pub counted_ops: u64,
+    /// Runs by whether their history is linearizable.
+    pub linearizable: Decided,
+    /// Stale reads, of the reads judged.
+    pub stale: Share,
+    /// How far behind they were.
+    #[serde(serialize_with = "staleness")]
+    pub staleness: Staleness,
+    /// Reads that returned several versions, of the reads that returned any.
+    pub conflicts: Share,
+    /// Acknowledged writes that were looked for in the end.
+    pub acknowledged: u64,
+    /// Those of them that were lost.
+    pub lost: u64,
+    /// Acknowledged writes that last-writer-wins threw away.
+    pub lost_to_policy: u64,
+    /// The longest that any run took to heal, in milliseconds; `None` if no run was seen to.
+    pub slowest_heal_ms: Option<u64>,
+    /// Runs that were seen to heal.
+    pub healed: u64,
+    /// By consistency level: operations judged, then breaches of each session guarantee.
+    pub sessions: BTreeMap<String, [u64; 5]>,
+    /// What the quorums did besides.
+    pub ap: Option<ApCounts>,
     /// Every run, those that did not pass first (broken properties, then undecided, then inert), then by seed.
     pub runs: Vec<RunLine>,
 }
@@ -71,6 +98,25 @@ pub struct RunLine {
     pub trace_hash: TraceHash,
     /// The command that makes this run again, to be run from the root of the repository.
     pub replay: String,
+}
+
+/// Runs by whether their history is linearizable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Decided {
+    /// It is.
+    pub yes: u64,
+    /// It is not.
+    pub no: u64,
+    /// Nobody knows.
+    pub undecided: u64,
+}
+
+impl std::ops::AddAssign for Decided {
+    fn add_assign(&mut self, o: Decided) {
+        self.yes += o.yes;
+        self.no += o.no;
+        self.undecided += o.undecided;
+    }
 }
 
 /// Runs by verdict.
@@ -127,7 +173,8 @@ impl Summary {
         for run in runs {
             let o = &run.outcome;
             let file = scenarios.iter().find(|s| s.name == o.scenario).map_or(&o.scenario, |s| &s.file);
-            summary.group(&o.scenario, o.mutant.as_deref()).modes.entry(o.mode).or_default().add(run, file);
+            let group = summary.group(&o.scenario, o.mutant.as_deref());
+            *group.modes.entry(o.mode).or_default() += &ModeSummary::one(run, file);
         }
         for mode in summary.groups.iter_mut().flat_map(|g| g.modes.values_mut()) {
             mode.runs.sort_by_key(|r| (rank(&r.verdict), r.seed));
@@ -142,6 +189,21 @@ impl Summary {
         modes.sort_unstable();
         modes.dedup();
         modes
+    }
+
+    /// The groups that were run in both modes, which are those that compare something.
+    pub fn pairs(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().filter(|g| g.modes.len() > 1)
+    }
+
+    /// All pairs added up, by mode; empty if there is none.
+    #[must_use]
+    pub fn totals(&self) -> BTreeMap<Mode, ModeSummary> {
+        let mut totals: BTreeMap<Mode, ModeSummary> = BTreeMap::new();
+        for (mode, m) in self.pairs().flat_map(|g| &g.modes) {
+            *totals.entry(*mode).or_default() += m;
+        }
+        totals
     }
 
     /// Runs by verdict, over all groups and modes.
@@ -176,24 +238,46 @@ impl ModeSummary {
         self.faults.iter().map(|f| f.fired).sum()
     }
 
-    fn add(&mut self, run: &RunRecord, file: &str) {
-        let o = &run.outcome;
-        self.nodes = o.nodes;
-        self.seeds += 1;
-        self.ops += o.ops;
-        o.faults.iter().for_each(|fault| self.add_fault(fault));
-        self.verdicts.count(&o.verdict);
-        self.availability += o.availability;
-        self.latency += &o.latency;
-        self.slowest_recovery_ms = self.slowest_recovery_ms.max(o.recovery_ms);
-        self.unrecovered += u64::from(o.recovery_ms.is_none());
-        self.sim_ns += o.sim_ns;
-        self.wall_ns += run.wall_ns;
-        self.events += o.events;
-        self.messages += o.messages;
-        self.bytes += o.bytes;
-        let (verdict, replay) = (o.verdict.clone(), replay(run, file));
-        self.runs.push(RunLine { seed: o.seed, verdict, trace_hash: o.trace_hash, replay });
+    /// One run.
+    fn one(run: &RunRecord, file: &str) -> ModeSummary {
+        let o: &Outcome = &run.outcome;
+        let mut verdicts = Verdicts::default();
+        verdicts.count(&o.verdict);
+        let line =
+            RunLine { seed: o.seed, verdict: o.verdict.clone(), trace_hash: o.trace_hash, replay: replay(run, file) };
+        ModeSummary {
+            nodes: o.nodes,
+            seeds: 1,
+            ops: o.ops,
+            faults: o.faults.clone(),
+            verdicts,
+            availability: o.availability,
+            latency: o.latency.clone(),
+            slowest_recovery_ms: o.recovery_ms,
+            unrecovered: u64::from(o.recovery_ms.is_none()),
+            sim_ns: o.sim_ns,
+            wall_ns: run.wall_ns,
+            events: o.events,
+            messages: o.messages,
+            bytes: o.bytes,
+            counted_ops: if o.messages > 0 { o.ops.total() } else { 0 },
+            linearizable: Decided {
+                yes: u64::from(o.linearizable == Some(true)),
+                no: u64::from(o.linearizable == Some(false)),
+                undecided: u64::from(o.linearizable.is_none()),
+            },
+            stale: o.stale,
+            staleness: o.staleness.clone(),
+            conflicts: o.conflicts,
+            acknowledged: o.acknowledged,
+            lost: o.lost,
+            lost_to_policy: o.lost_to_policy,
+            slowest_heal_ms: o.heal_ms,
+            healed: u64::from(o.heal_ms.is_some()),
+            sessions: o.sessions.clone(),
+            ap: o.ap,
+            runs: vec![line],
+        }
     }
 
     fn add_fault(&mut self, fault: &FaultTally) {
@@ -206,6 +290,43 @@ impl ModeSummary {
                 sum.inert += fault.inert;
             }
         }
+    }
+}
+
+impl std::ops::AddAssign<&ModeSummary> for ModeSummary {
+    fn add_assign(&mut self, o: &ModeSummary) {
+        self.nodes = self.nodes.max(o.nodes);
+        self.seeds += o.seeds;
+        self.ops += o.ops;
+        o.faults.iter().for_each(|fault| self.add_fault(fault));
+        self.verdicts += o.verdicts;
+        self.availability += o.availability;
+        self.latency += &o.latency;
+        self.slowest_recovery_ms = self.slowest_recovery_ms.max(o.slowest_recovery_ms);
+        self.unrecovered += o.unrecovered;
+        self.sim_ns += o.sim_ns;
+        self.wall_ns += o.wall_ns;
+        self.events += o.events;
+        self.messages += o.messages;
+        self.bytes += o.bytes;
+        self.counted_ops += o.counted_ops;
+        self.linearizable += o.linearizable;
+        self.stale += o.stale;
+        self.staleness += &o.staleness;
+        self.conflicts += o.conflicts;
+        self.acknowledged += o.acknowledged;
+        self.lost += o.lost;
+        self.lost_to_policy += o.lost_to_policy;
+        self.slowest_heal_ms = self.slowest_heal_ms.max(o.slowest_heal_ms);
+        self.healed += o.healed;
+        for (level, counts) in &o.sessions {
+            let sum = self.sessions.entry(level.clone()).or_default();
+            sum.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
+        }
+        if let Some(counts) = o.ap {
+            *self.ap.get_or_insert_default() += counts;
+        }
+        self.runs.extend_from_slice(&o.runs);
     }
 }
 
@@ -241,7 +362,7 @@ fn shell_word(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// A histogram as its percentiles, in nanoseconds.
+/// Latencies as their percentiles, in nanoseconds.
 fn quantiles<S: Serializer>(latency: &Histogram, s: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Quantiles {
@@ -255,6 +376,29 @@ fn quantiles<S: Serializer>(latency: &Histogram, s: S) -> Result<S::Ok, S::Error
     let at = |permille| latency.permille(permille);
     let (count, max_ns) = (latency.count(), latency.max());
     Quantiles { count, p50_ns: at(500), p90_ns: at(900), p99_ns: at(990), p999_ns: at(999), max_ns }.serialize(s)
+}
+
+/// Staleness as its percentiles.
+fn staleness<S: Serializer>(staleness: &Staleness, s: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Quantiles {
+        versions_p50: Option<u64>,
+        versions_p99: Option<u64>,
+        versions_max: Option<u64>,
+        time_p50_ns: Option<u64>,
+        time_p99_ns: Option<u64>,
+        time_max_ns: Option<u64>,
+    }
+    let (versions, time) = (&staleness.versions, &staleness.time);
+    Quantiles {
+        versions_p50: versions.permille(500),
+        versions_p99: versions.permille(990),
+        versions_max: versions.max(),
+        time_p50_ns: time.permille(500),
+        time_p99_ns: time.permille(990),
+        time_max_ns: time.max(),
+    }
+    .serialize(s)
 }
 
 #[cfg(test)]

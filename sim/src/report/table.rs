@@ -1,10 +1,9 @@
-//! A summary as aligned text for a terminal and as markdown for a README.
-//!
-//! Both are made from the same cells. With one mode the columns stand alone; with several, each mode brings its own
-//! group of columns under its name.
+//! A summary as aligned text for a terminal and as markdown for a README, both from the same [`cells`](super): one line
+//! for each scenario and mode, AP under CP.
 
-use super::record::{Mode, Share};
-use super::summary::{Group, ModeSummary, Summary, Verdicts};
+use super::cells::{COLUMNS, Cell, LEGEND, Tone, duration, grouped, lines};
+use super::folder::Report;
+use super::summary::{Summary, Verdicts};
 use std::io::IsTerminal;
 
 /// Whether text may be coloured.
@@ -27,6 +26,7 @@ impl Style {
     fn paint(self, text: String, tone: Tone) -> String {
         match (self, tone) {
             (Style::Plain, _) | (_, Tone::None) => text,
+            (Style::Colour, Tone::Note) => format!("\x1b[36m{text}\x1b[0m"),
             (Style::Colour, Tone::Good) => format!("\x1b[32m{text}\x1b[0m"),
             (Style::Colour, Tone::Doubt) => format!("\x1b[33m{text}\x1b[0m"),
             (Style::Colour, Tone::Bad) => format!("\x1b[1;31m{text}\x1b[0m"),
@@ -35,147 +35,22 @@ impl Style {
     }
 }
 
-/// What a text means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Tone {
-    None,
-    Good,
-    Doubt,
-    Bad,
-    Head,
-}
-
-/// One cell.
-#[derive(Clone, Debug)]
-pub(super) struct Cell {
-    pub(super) text: String,
-    pub(super) tone: Tone,
-}
-
-impl From<String> for Cell {
-    fn from(text: String) -> Cell {
-        Cell { text, tone: Tone::None }
-    }
-}
-
-/// Titles of the columns that every mode has, and whether they are numbers. "storm ok" and "calm ok" are the
-/// availability of each phase ([`super::Availability`]).
-pub(super) const MODE_COLUMNS: [(&str, bool); 10] = [
-    ("seeds", true),
-    ("operations", true),
-    ("faults fired", true),
-    ("verdict", false),
-    ("storm ok", true),
-    ("calm ok", true),
-    ("p50", true),
-    ("p99", true),
-    ("simulated", true),
-    ("wall", true),
-];
-
-/// The cells of one mode, in the order of [`MODE_COLUMNS`].
-pub(super) fn mode_cells(m: &ModeSummary) -> [Cell; MODE_COLUMNS.len()] {
-    [
-        m.seeds.to_string().into(),
-        grouped(m.ops.total()).into(),
-        grouped(m.fired()).into(),
-        verdict(m.verdicts),
-        percent(m.availability.storm).into(),
-        percent(m.availability.calm).into(),
-        duration(m.latency.permille(500)).into(),
-        duration(m.latency.permille(990)).into(),
-        duration(Some(m.sim_ns)).into(),
-        duration(Some(m.wall_ns)).into(),
-    ]
-}
-
-/// The scenario's name, with the planted bug if there is one.
-pub(super) fn label(group: &Group) -> String {
-    match &group.mutant {
-        None => group.scenario.clone(),
-        Some(mutant) => format!("{} + {mutant}", group.scenario),
-    }
-}
-
-/// The worst that happened, how often.
-pub(super) fn verdict(v: Verdicts) -> Cell {
-    let of = |n: u64, what: &str| if v.total() == n { what.to_owned() } else { format!("{n}/{} {what}", v.total()) };
-    let (text, tone) = match v {
-        Verdicts { fail: n @ 1.., .. } => (of(n, "FAIL"), Tone::Bad),
-        Verdicts { unknown: n @ 1.., .. } => (of(n, "unknown"), Tone::Doubt),
-        Verdicts { inert: n @ 1.., .. } => (of(n, "inert"), Tone::Doubt),
-        Verdicts { pass: 1.., .. } => ("pass".into(), Tone::Good),
-        _ => ("no runs".into(), Tone::Doubt),
-    };
-    Cell { text, tone }
-}
-
-/// A number with its thousands apart.
-pub(super) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
+/// All rows: a scenario's name stands in its first line only.
+fn rows(summary: &Summary) -> Vec<Vec<Cell>> {
+    let mut rows = Vec::new();
+    for (name, modes) in lines(summary) {
+        for (i, cells) in modes.into_iter().enumerate() {
+            let name = if i == 0 { name.clone() } else { String::new() };
+            rows.push(std::iter::once(Cell::from(name)).chain(cells).collect());
         }
-        text.push(digit);
     }
-    text
+    rows
 }
 
-/// A share in percent, rounded down so that only all of it is 100; a dash when nothing was asked.
-pub(super) fn percent(share: Share) -> String {
-    if share.of == 0 {
-        return "–".into();
-    }
-    let basis_points = u128::from(share.ok) * 10_000 / u128::from(share.of);
-    match basis_points {
-        10_000 => "100 %".into(),
-        b => format!("{}.{:02} %", b / 100, b % 100),
-    }
+fn columns() -> impl Iterator<Item = (&'static str, bool)> {
+    std::iter::once(("scenario", false)).chain(COLUMNS)
 }
 
-/// Nanoseconds with three significant digits in a fitting unit; a dash for none.
-pub(super) fn duration(ns: Option<u64>) -> String {
-    let Some(ns) = ns else { return "–".into() };
-    let (value, unit) = match ns {
-        0..1_000 => return format!("{ns} ns"),
-        1_000..1_000_000 => (ns as f64 / 1e3, "µs"),
-        1_000_000..1_000_000_000 => (ns as f64 / 1e6, "ms"),
-        1_000_000_000..120_000_000_000 => (ns as f64 / 1e9, "s"),
-        120_000_000_000..7_200_000_000_000 => (ns as f64 / 60e9, "min"),
-        _ => (ns as f64 / 3600e9, "h"),
-    };
-    match value {
-        v if v < 9.995 => format!("{v:.2} {unit}"),
-        v if v < 99.95 => format!("{v:.1} {unit}"),
-        v => format!("{v:.0} {unit}"),
-    }
-}
-
-/// All rows, with dashes where a group was not run in a mode.
-fn rows(summary: &Summary, modes: &[Mode]) -> Vec<Vec<Cell>> {
-    let row = |group: &Group| {
-        let mut row = vec![Cell::from(label(group))];
-        for mode in modes {
-            match group.modes.get(mode) {
-                Some(m) => row.extend(mode_cells(m)),
-                None => row.extend(MODE_COLUMNS.map(|_| Cell::from("–".to_owned()))),
-            }
-        }
-        row
-    };
-    summary.groups.iter().map(row).collect()
-}
-
-/// Titles of all columns, and whether they are numbers.
-fn columns(modes: &[Mode]) -> Vec<(&'static str, bool)> {
-    let mut columns = vec![("scenario", false)];
-    modes.iter().for_each(|_| columns.extend(MODE_COLUMNS));
-    columns
-}
-
-/// `text` in `width` columns. Characters are taken to be one column wide.
 fn pad(text: &str, width: usize, right: bool) -> String {
     if right { format!("{text:>width$}") } else { format!("{text:<width$}") }
 }
@@ -183,36 +58,63 @@ fn pad(text: &str, width: usize, right: bool) -> String {
 /// The summary as a table for a terminal, ending in a line that counts the runs.
 #[must_use]
 pub fn table(summary: &Summary, style: Style) -> String {
-    let modes = summary.modes();
-    let (columns, rows) = (columns(&modes), rows(summary, &modes));
-    let width = |i: usize| {
+    let rows = rows(summary);
+    let width = |(i, (title, _)): (usize, (&str, bool))| {
         let cells = rows.iter().map(|r| r[i].text.chars().count());
-        cells.chain([columns[i].0.chars().count()]).max().unwrap_or(0)
+        cells.chain([title.chars().count()]).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let widths: Vec<usize> = columns().enumerate().map(width).collect();
 
     let mut text = String::new();
     let mut line = |cells: &mut dyn Iterator<Item = String>| {
         text += cells.collect::<Vec<_>>().join("  ").trim_end();
         text.push('\n');
     };
-    if modes.len() > 1 {
-        let group = |i: usize| widths[1 + i * MODE_COLUMNS.len()..][..MODE_COLUMNS.len()].iter().sum::<usize>();
-        let gaps = 2 * (MODE_COLUMNS.len() - 1);
-        let names = modes.iter().enumerate().map(|(i, mode)| format!("{:─^1$}", format!(" {mode} "), group(i) + gaps));
-        line(&mut std::iter::once(" ".repeat(widths[0])).chain(names));
-    }
-    line(&mut columns.iter().zip(&widths).map(|(&(t, right), &w)| style.paint(pad(t, w, right), Tone::Head)));
+    line(&mut columns().zip(&widths).map(|((t, right), &w)| style.paint(pad(t, w, right), Tone::Head)));
     line(&mut widths.iter().map(|&w| "─".repeat(w)));
     for row in &rows {
-        let cells = row.iter().zip(&columns).zip(&widths);
-        line(&mut cells.map(|((c, &(_, right)), &w)| style.paint(pad(&c.text, w, right), c.tone)));
+        let cells = row.iter().zip(columns()).zip(&widths);
+        line(&mut cells.map(|((c, (_, right)), &w)| style.paint(pad(&c.text, w, right), c.tone)));
     }
-    text.push('\n');
     let (count, tone) = tally(summary.verdicts());
-    text += &style.paint(count, tone);
-    text.push('\n');
-    text
+    text + &format!("\n{}\n{}\n", style.paint(count, tone), effort(summary))
+}
+
+/// What the table's columns mean, as text of at most 120 characters a line.
+#[must_use]
+pub fn legend() -> String {
+    let mut text = String::new();
+    for (term, meaning) in LEGEND {
+        let mut room = 0;
+        for (i, word) in meaning.split(' ').enumerate() {
+            if i == 0 || room < word.chars().count() + 1 {
+                text += &format!(
+                    "{}{:<13} {word}",
+                    if text.is_empty() { "" } else { "\n" },
+                    if i == 0 { term } else { "" }
+                );
+                room = 106;
+            } else {
+                text += &format!(" {word}");
+                room -= 1;
+            }
+            room = room.saturating_sub(word.chars().count());
+        }
+    }
+    text + "\n"
+}
+
+/// What the runs did and took.
+pub(super) fn effort(summary: &Summary) -> String {
+    let all = || summary.groups.iter().flat_map(|g| g.modes.values());
+    let sum = |figure: fn(&super::ModeSummary) -> u64| all().map(figure).sum::<u64>();
+    format!(
+        "{} operations, {} faults, {} simulated in {}, summed over runs",
+        grouped(sum(|m| m.ops.total())),
+        grouped(sum(super::ModeSummary::fired)),
+        duration(Some(sum(|m| m.sim_ns))),
+        duration(Some(sum(|m| m.wall_ns))),
+    )
 }
 
 /// How many runs there were and how they ended, in words.
@@ -233,18 +135,36 @@ pub(super) fn tally(v: Verdicts) -> (String, Tone) {
 /// The summary as a markdown table.
 #[must_use]
 pub fn markdown(summary: &Summary) -> String {
-    let modes = summary.modes();
-    let several = modes.len() > 1;
-    let titles = columns(&modes).into_iter().enumerate().map(|(i, (title, _))| match i.checked_sub(1) {
-        Some(i) if several => format!("{} {title}", modes[i / MODE_COLUMNS.len()]),
-        _ => title.to_owned(),
-    });
-    let rules = columns(&modes).into_iter().map(|(_, right)| if right { "--:" } else { ":--" }.to_owned());
-    let mut text = markdown_row(titles) + &markdown_row(rules);
-    for row in rows(summary, &modes) {
+    let rules = columns().map(|(_, right)| if right { "--:" } else { ":--" }.to_owned());
+    let mut text = markdown_row(columns().map(|(title, _)| title.to_owned())) + &markdown_row(rules);
+    for row in rows(summary) {
         text += &markdown_row(row.into_iter().map(|c| escape(&c.text)));
     }
     text
+}
+
+/// The report as a page of markdown, for places that show no HTML.
+pub(super) fn document(report: &Report, summary: &Summary) -> String {
+    let info = &report.info;
+    let origin =
+        [&info.command, &format!("seeds {}", seeds(report)), &format!("commit {}", info.commit), &info.toolchain];
+    let origin: Vec<String> = origin.into_iter().chain([&info.date]).map(|text| escape(text)).collect();
+    let legend: String = LEGEND.iter().map(|(term, meaning)| format!("- **{term}**: {meaning}\n")).collect();
+    let (count, _) = tally(summary.verdicts());
+    format!("# {count}\n\n{}. {}.\n\n{}\n{legend}", effort(summary), origin.join(", "), markdown(summary))
+}
+
+/// How many different seeds, and between which.
+pub(super) fn seeds(report: &Report) -> String {
+    let mut seeds: Vec<u64> = report.runs.iter().map(|r| r.outcome.seed).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    match seeds[..] {
+        [] => "none".into(),
+        [one] => one.to_string(),
+        [first, .., last] if last - first == seeds.len() as u64 - 1 => format!("{first} to {last}"),
+        [first, .., last] => format!("{} between {first} and {last}", grouped(seeds.len() as u64)),
+    }
 }
 
 /// `text` so that markdown shows it as it is, as far as names of scenarios go.
@@ -265,33 +185,48 @@ mod tests {
         Summary::of(&fixture::runs(), &fixture::scenarios())
     }
 
-    /// The same storms once more, in the other mode.
-    fn side_by_side() -> Summary {
-        let mut runs = fixture::runs();
-        for mut run in fixture::runs().drain(..8) {
-            run.outcome.mode = Mode::Ap;
-            runs.push(run);
-        }
-        Summary::of(&runs, &fixture::scenarios())
-    }
-
     #[test]
     fn a_table_for_the_terminal() {
         insta::assert_snapshot!(table(&summary(), Style::Plain));
     }
 
+    /// A window that engineers have.
     #[test]
-    fn two_modes_side_by_side() {
-        insta::assert_snapshot!(table(&side_by_side(), Style::Plain));
+    fn the_table_is_no_wider_than_a_terminal() {
+        for line in table(&summary(), Style::Plain).lines() {
+            assert!(line.chars().count() <= 200, "{} characters: {line}", line.chars().count());
+        }
+        for line in legend().lines() {
+            assert!(line.chars().count() <= 120, "{} characters: {line}", line.chars().count());
+        }
+    }
+
+    #[test]
+    fn the_legend_names_every_column() {
+        insta::assert_snapshot!(legend());
+        for (title, _) in COLUMNS.iter().skip(2) {
+            let word = title.split(['/', ' ']).next().unwrap();
+            assert!(LEGEND.iter().any(|(term, _)| term.contains(word)), "{title}");
+        }
     }
 
     #[test]
     fn markdown_for_a_readme() {
         insta::assert_snapshot!(markdown(&summary()));
-        let titles = markdown(&side_by_side());
-        assert!(titles.starts_with("| scenario | CP seeds |") && titles.contains("| AP seeds |"), "{titles}");
         let pipes = Summary::of(&[fixture::run("a|b", 1)], &[]);
         assert!(markdown(&pipes).contains("| a\\|b |"));
+    }
+
+    #[test]
+    fn a_document_for_places_without_html() {
+        let report = fixture::report();
+        let text = document(&report, &report.summary());
+        assert!(text.starts_with("# 36 runs: 33 passed, 1 failed"), "{text}");
+        assert!(text.contains("seeds 1 to 4, commit 0123456789ab with uncommitted changes"), "{text}");
+        assert!(
+            text.contains(&markdown(&report.summary())) && text.contains("- **by policy**: acknowledged"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -307,31 +242,21 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_rounded_against_us() {
-        assert_eq!(percent(Share { ok: 99_999, of: 100_000 }), "99.99 %");
-        assert_eq!(percent(Share { ok: 3, of: 3 }), "100 %");
-        assert_eq!(percent(Share::default()), "–");
-        assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!(grouped(123), "123");
-        for (ns, text) in [
-            (999, "999 ns"),
-            (1_500, "1.50 µs"),
-            (99_940, "99.9 µs"),
-            (123_456_789, "123 ms"),
-            (30_000_000_000, "30.0 s"),
-            (600_000_000_000, "10.0 min"),
-            (7_200_000_000_000, "2.00 h"),
-        ] {
-            assert_eq!(duration(Some(ns)), text);
-        }
-    }
-
-    #[test]
     fn the_last_line_counts_runs() {
         let tally = |v| tally(v).0;
         assert_eq!(tally(Verdicts { pass: 1, ..Verdicts::default() }), "1 run, all passed");
         let mixed = Verdicts { pass: 1996, fail: 2, inert: 1, unknown: 1 };
         assert_eq!(tally(mixed), "2,000 runs: 1,996 passed, 2 failed, 1 undecided, 1 inert");
         assert_eq!(tally(Verdicts::default()), "0 runs: 0 passed");
+    }
+    #[test]
+    fn seeds_are_named_by_their_range() {
+        let seeds = |list: &[u64]| {
+            seeds(&Report { runs: list.iter().map(|&s| fixture::run("a", s)).collect(), ..fixture::report() })
+        };
+        assert_eq!(seeds(&[]), "none");
+        assert_eq!(seeds(&[7, 7]), "7");
+        assert_eq!(seeds(&[3, 1, 2, 2]), "1 to 3");
+        assert_eq!(seeds(&[1, 9]), "2 between 1 and 9");
     }
 }

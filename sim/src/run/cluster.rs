@@ -1,21 +1,26 @@
 //! The cluster under test: nodes booted on the simulated world exactly as a server boots, with the oracle looking on.
+//!
+//! Under quorums all keys are in the default bucket, with the plan's policy; under Raft likewise.
 
 use super::wreck::Wreck;
 use super::{EPOCH, Traces, lock, nodes};
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Replica};
 use crate::plan::Plan;
+use crate::report::Mode;
 use crate::scenario::Link;
 use crate::world::Latency;
 use crate::world::clock::ClockSettings;
 use crate::world::disk::DiskSettings;
 use crate::world::net::{LinkSettings, NetSettings};
 use crate::world::runtime::{NodeEnv, World, WorldSettings};
+use seaworthy::dynamo;
 use seaworthy::mutant::{Bug, Mutant};
-use seaworthy::node::{Driver, GROUP, NodeConfig};
-use seaworthy::placement::{Buckets, Layout};
+use seaworthy::node::{Driver, NodeConfig};
+use seaworthy::placement::{Buckets, Layout, Member};
 use seaworthy::raft;
 use seaworthy::storage::{Store, StoreConfig};
-use seaworthy::types::{NodeId, Rng};
+use seaworthy::types::{self, NodeId, Rng};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,11 +33,13 @@ pub(super) struct Cluster {
     pub(super) world: Arc<World>,
     pub(super) nodes: Vec<NodeId>,
     pub(super) oracle: Oracle,
+    pub(super) layout: Arc<Layout>,
+    pub(super) replicas_of_a_key: usize,
 }
 
 impl Cluster {
     /// Makes the world and boots every node.
-    pub(super) fn start(plan: &Plan, mutant: Option<Bug>, traces: &Traces) -> Cluster {
+    pub(super) fn start(plan: &Plan, (mode, mutant): (Mode, Option<Bug>), traces: &Traces) -> Cluster {
         let links = link_settings(&plan.network);
         let settings = WorldSettings {
             seed: plan.seed,
@@ -51,11 +58,12 @@ impl Cluster {
         };
         let world = World::new(settings, traces.trace.clone(), traces.ledger.clone());
         let nodes = nodes(plan);
+        let layout = Arc::new(layout(plan, mode));
         for &id in &nodes {
             let mut rng = Rng::new(plan.seed, &format!("clock {id}"));
             let clock = ClockSettings { start: rng.below(1_000_000_000_000), epoch: EPOCH, drift_ppm: 0 };
             let boot = Boot {
-                config: node_config(plan, id, mutant),
+                config: node_config(plan, id, layout.clone(), mutant),
                 store: StoreConfig {
                     segment_bytes: plan.cluster.segment_bytes,
                     mutant: planted(mutant),
@@ -69,35 +77,62 @@ impl Cluster {
             let boot = Arc::new(boot);
             world.add_node(id, clock, move |env| Box::pin(boot.clone().run(env)));
         }
-        Cluster { world, nodes, oracle: traces.oracle.clone() }
+        let replicas_of_a_key = plan.bucket.n as usize;
+        Cluster { world, nodes, oracle: traces.oracle.clone(), layout, replicas_of_a_key }
     }
 
-    /// Who was elected last, whether or not that is still so.
+    /// Who was elected last, whether or not that is still so; with several groups in most of them.
     pub(super) fn leader(&self) -> Option<NodeId> {
         self.oracle.leader()
     }
 
-    /// Waits until every live server has applied the same entries; what differs if `patience` ends before.
-    pub(super) async fn converge(&self, patience: Duration) -> Option<String> {
+    /// Waits until every live server holds the same as the others that are to; what differs if `patience` ends before.
+    pub(super) async fn converge(&self, mode: Mode, patience: Duration) -> Option<String> {
         let end = self.world.now() + super::nanos(patience);
         loop {
-            let applied: Vec<(NodeId, u64)> = self
-                .nodes
-                .iter()
-                .filter(|id| self.world.is_alive(**id))
-                .map(|id| (*id, self.oracle.applied(*id)))
-                .collect();
-            let last = self.oracle.last_committed();
-            if applied.iter().all(|(_, index)| *index == last) {
-                return None;
-            }
-            if self.world.now() >= end {
-                let told: Vec<String> = applied.iter().map(|(id, index)| format!("{id} up to {index}")).collect();
-                return Some(format!("{last} entries are committed, but {} are applied", told.join(", ")));
+            let differs = match mode {
+                Mode::Cp => self.logs_differ(),
+                Mode::Ap => self.replicas_differ(),
+            };
+            if differs.is_none() || self.world.now() >= end {
+                return differs;
             }
             self.world.sleep_until(self.world.now() + 50_000_000).await;
         }
     }
+
+    /// A group whose live members have not all applied what is committed, if there is one.
+    fn logs_differ(&self) -> Option<String> {
+        let committed = self.oracle.committed();
+        committed.iter().find_map(|(group, last)| {
+            let applied: Vec<(NodeId, u64)> =
+                self.members(*group).map(|id| (id, self.oracle.applied(*group, id))).collect();
+            let behind = applied.iter().any(|(_, index)| index != last);
+            let told =
+                || applied.iter().map(|(id, index)| format!("{id} up to {index}")).collect::<Vec<_>>().join(", ");
+            behind.then(|| {
+                let of = if committed.len() > 1 { format!(" of group {}", group.0) } else { String::new() };
+                format!("{last} entries{of} are committed, but {} are applied", told())
+            })
+        })
+    }
+}
+
+/// Who keeps what, in a run of `plan`.
+pub(super) fn layout(plan: &Plan, mode: Mode) -> Layout {
+    let crate::scenario::Cluster { nodes, groups, voters, regions, zones, .. } = plan.cluster;
+    let place = |n: u32| Member {
+        id: NodeId(n + 1),
+        capacity: 1,
+        region: format!("r{}", n % regions + 1),
+        zone: format!("r{}z{}", n % regions + 1, n / regions % zones + 1),
+    };
+    let default = match mode {
+        Mode::Cp => types::Mode::Cp,
+        Mode::Ap => types::Mode::Ap(plan.bucket.policy()),
+    };
+    let buckets = Buckets { default, named: BTreeMap::new() };
+    Layout::new((0..nodes).map(place).collect(), buckets, groups, voters.unwrap_or(nodes))
 }
 
 /// What a node's process is made of, each time it starts.
@@ -123,14 +158,17 @@ impl Boot {
     async fn serve(&self, env: NodeEnv) -> Result<Infallible, seaworthy::storage::StorageError> {
         let (host, recovery) = env.open(|disk| Store::open(disk, self.store))?;
         env.disk_idle().await;
-        let recovered = recovery.groups.get(&GROUP).cloned().unwrap_or_default();
-        let witness = self.oracle.witness(env.id, &recovered);
+        let fresh = raft::Recovered::default();
+        let layout = &self.config.layout;
+        let hosted = layout.all_groups().filter(|group| layout.voters_of(*group).contains(&env.id));
+        let groups = hosted.map(|group| (group, recovery.groups.get(&group).unwrap_or(&fresh)));
+        let witness = self.oracle.witness(env.id, groups, Replica::of(&recovery.ap));
         let rng = Rng::new(self.seed, &format!("raft {} {}", env.id, env.restarts));
         Driver::run(self.config.clone(), recovery, (env.transport, env.clock, host), witness, rng).await
     }
 }
 
-fn node_config(plan: &Plan, id: NodeId, mutant: Option<Bug>) -> NodeConfig {
+fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Bug>) -> NodeConfig {
     let cluster = &plan.cluster;
     let raft = raft::Config {
         election_timeout: cluster.election_timeout,
@@ -143,8 +181,18 @@ fn node_config(plan: &Plan, id: NodeId, mutant: Option<Bug>) -> NodeConfig {
         mutant: planted(mutant),
         ..raft::Config::new(id, nodes(plan))
     };
-    let layout = Arc::new(Layout::simple(&raft.voters, Buckets::default()));
-    NodeConfig { snapshot_entries: cluster.snapshot_entries, ..NodeConfig::new(raft, layout) }
+    let ap = dynamo::Config {
+        hint_after: cluster.hint_after,
+        hedge_after: cluster.hedge_after,
+        repair_permille: cluster.repair_permille,
+        max_siblings: cluster.max_siblings as usize,
+        hint_bytes: usize::try_from(cluster.hint_bytes).unwrap_or(usize::MAX),
+        hint_age: cluster.hint_age,
+        housekeeping: cluster.housekeeping,
+        mutant: planted(mutant),
+        ..dynamo::Config::new(id, 0)
+    };
+    NodeConfig { ap, snapshot_entries: cluster.snapshot_entries, ..NodeConfig::new(raft, layout) }
 }
 
 /// Plans speak of bugs by name; nodes carry them.

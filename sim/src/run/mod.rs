@@ -5,18 +5,28 @@
 //! which is caught around the node and becomes the verdict; or a reply that makes the clients' history impossible. What
 //! clients saw until then is kept.
 //!
-//! - [`cluster`](self): nodes booted on the simulated world. `nemesis`: the plan's faults. `workload`: its clients.
+//! The same plan can be run against Raft and against quorums: the same operations are due at the same instants, and the same
+//! faults meet the same servers if the second run is told whom they met in the first ([`Options::met`]).
+//!
+//! - [`cluster`](self): nodes booted on the simulated world. `nemesis`: the plan's faults. `workload`: its clients, `quorums`:
+//!   what they do otherwise there. `ends`: what replicas hold and whether it is the same.
 //! - `wreck`: panics of nodes. `verdict`: the judgement, from recorded facts only.
 
 mod cluster;
+mod ends;
+mod findings;
 mod nemesis;
+mod quorums;
 mod verdict;
 mod workload;
 mod wreck;
 
-use crate::oracle::{Oracle, Violation};
-use crate::plan::{Call, Plan, What};
+pub use nemesis::Met;
+
+use crate::oracle::{Oracle, Replica, Violation};
+use crate::plan::{Call, How, Plan, What};
 use crate::report::{Mode, Outcome, RunRecord, TraceHash};
+use crate::scenario::Suits;
 use crate::world::clock::ClockSettings;
 use crate::world::ledger::{self, Ledger};
 use crate::world::runtime::World;
@@ -24,15 +34,18 @@ use crate::world::trace::Trace;
 use crate::world::{lock, nanos};
 use bytes::Bytes;
 use cluster::{Cluster, Refusals};
+use quorums::Quorums;
 use seaworthy::client::{Client, Patience};
 use seaworthy::mutant::Bug;
-use seaworthy::types::{Addr, NodeId, Rng};
+use seaworthy::placement::Layout;
+use seaworthy::types::{Addr, Level, NodeId, Rng};
 use seaworthy_check::History;
 use seaworthy_check::model::kv::Kv;
 use seaworthy_check::online::{Bounds, Online};
+use seaworthy_check::replicas::{Dump, Observed};
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
@@ -42,12 +55,22 @@ use workload::{Log, Patron, Record};
 use wreck::Wreck;
 
 /// How a plan is run.
-#[derive(Default)]
 pub struct Options {
     /// The bug planted in every node.
     pub mutant: Option<Bug>,
     /// Where the full trace goes.
     pub trace: Option<Box<dyn Write + Send>>,
+    /// Against which of the two databases.
+    pub mode: Mode,
+    /// Whom faults shall meet: whom they met in a run of the same plan ([`Finished::met`]). Without it, who leads is asked,
+    /// and where nobody does the first server stands in.
+    pub met: Met,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { mutant: None, trace: None, mode: Mode::Cp, met: Met::new() }
+    }
 }
 
 /// What a run leaves behind.
@@ -56,10 +79,31 @@ pub struct Finished {
     pub record: RunRecord,
     /// What clients did and saw.
     pub history: History,
+    /// Of a run against quorums: the same, and what replicas held at the end, for [`seaworthy_check::replicas`].
+    pub observed: Option<Observed>,
+    /// What each node held for quorums at the end.
+    pub replicas: BTreeMap<NodeId, Replica>,
+    /// Whom each fault met.
+    pub met: Met,
     /// The fault ledger.
     pub ledger: Vec<ledger::Entry>,
     /// Nodes that stopped over their storage, and why.
     pub refusals: Vec<(NodeId, String)>,
+}
+
+/// Whom the faults of a plan that suits both databases meet under Raft, so that they meet the same under quorums.
+#[must_use]
+pub fn met_under_raft(plan: &Arc<Plan>) -> Met {
+    match plan.bucket.mode == Suits::Both && plan.aims_at_leaders() {
+        true => run(plan, Options::default()).met,
+        false => Met::new(),
+    }
+}
+
+/// Who keeps which key in a run of `plan`.
+#[must_use]
+pub fn layout(plan: &Plan, mode: Mode) -> Layout {
+    cluster::layout(plan, mode)
 }
 
 /// Carries out `plan` on a fresh thread and judges what came of it.
@@ -82,6 +126,7 @@ struct Traces {
     record: Arc<Mutex<Record>>,
     refusals: Refusals,
     wreck: Wreck,
+    met: Arc<Mutex<Met>>,
     ending: Arc<Mutex<Ending>>,
 }
 
@@ -100,12 +145,18 @@ struct Ending {
     messages: u64,
     bytes: u64,
     divergence: Option<String>,
+    dumps: Vec<Dump>,
+    /// When the final reads began: replicas had converged.
+    final_from: Option<u64>,
+    heal_ns: Option<u64>,
 }
 
 fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
     let start = Instant::now();
     let traces = Traces { trace: options.trace.map_or_else(Trace::new, Trace::recording), ..Traces::default() };
+    *lock(&traces.met) = options.met;
     let inside = traces.clone();
+    let how = (options.mode, options.mutant);
     let unwound = panic::catch_unwind(AssertUnwindSafe(|| {
         let runtime = madsim::runtime::Runtime::with_seed_and_config(plan.seed, madsim::Config::default());
         let sunk = inside.wreck.clone();
@@ -113,7 +164,7 @@ fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
             tokio::select! {
                 biased;
                 () = sunk.sunk() => {}
-                () = voyage(plan.clone(), options.mutant, inside) => {}
+                () = voyage(plan.clone(), how, inside) => {}
             }
         });
     }));
@@ -121,34 +172,42 @@ fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
     let violation = traces.oracle.violation().or_else(|| panic.map(|payload| assertion(&*payload)));
     let violation = violation
         .map(|Violation { property, detail }| Violation { property, detail: format!("{detail}\n{}", traces.when()) });
-    finish(plan, options.mutant, &traces, violation, start)
+    finish(plan, how, &traces, violation, start)
 }
 
-fn finish(plan: &Plan, mutant: Option<Bug>, traces: &Traces, violation: Option<Violation>, start: Instant) -> Finished {
-    let Record { recorder, due, impossible, .. } = std::mem::take(&mut *lock(&traces.record));
+fn finish(
+    plan: &Plan,
+    (mode, mutant): (Mode, Option<Bug>),
+    traces: &Traces,
+    violation: Option<Violation>,
+    start: Instant,
+) -> Finished {
+    let Record { recorder, due, impossible, observed, .. } = std::mem::take(&mut *lock(&traces.record));
     let history = recorder.finish();
     let ledger = traces.ledger.entries();
     let faults = verdict::tally(&ledger);
-    let ending = lock(&traces.ending);
-    let divergence = ending.divergence.clone();
+    let ending = std::mem::take(&mut *lock(&traces.ending));
     let refusals = lock(&traces.refusals).clone();
+    let observed = (mode == Mode::Ap).then_some(Observed { dumps: ending.dumps, ..observed });
     let evidence = verdict::Evidence {
         plan,
         history: &history,
+        observed: observed.as_ref(),
+        final_from: ending.final_from,
         violation,
         impossible: impossible.map(|_| traces.when()),
         faults: &faults,
-        divergence,
+        divergence: ending.divergence,
         refusals: &refusals,
     };
-    let verdict = verdict::judge(&evidence);
+    let (verdict, findings) = verdict::judge(&evidence);
     let figures = verdict::figures(plan, &history, &due);
     if let Err(error) = traces.trace.finish() {
         eprintln!("warning: the trace could not be written: {error}");
     }
     let outcome = Outcome {
         scenario: plan.scenario.clone(),
-        mode: Mode::Cp,
+        mode,
         seed: plan.seed,
         mutant: mutant.map(|bug| bug.name().to_owned()),
         nodes: plan.cluster.nodes,
@@ -163,48 +222,98 @@ fn finish(plan: &Plan, mutant: Option<Bug>, traces: &Traces, violation: Option<V
         events: traces.trace.events(),
         messages: ending.messages,
         bytes: ending.bytes,
+        linearizable: findings.linearizable,
+        stale: findings.stale,
+        staleness: findings.staleness,
+        conflicts: findings.conflicts,
+        acknowledged: findings.acknowledged,
+        lost: findings.lost,
+        lost_to_policy: findings.lost_to_policy,
+        heal_ms: ending.heal_ns.map(|ns| ns / 1_000_000),
+        sessions: findings.sessions,
+        ap: (mode == Mode::Ap).then(|| traces.oracle.counts()),
     };
-    let wall_ns = nanos(start.elapsed());
-    Finished { record: RunRecord { outcome, wall_ns }, history, ledger, refusals }
+    let record = RunRecord { outcome, wall_ns: nanos(start.elapsed()) };
+    let (replicas, met) = (traces.oracle.replicas(), lock(&traces.met).clone());
+    Finished { record, history, observed, replicas, met, ledger, refusals }
 }
 
 /// Client 0 gives the nemesis' orders; it is never cut off.
 const OPERATOR: u64 = 0;
 
 /// The run itself, inside the runtime.
-async fn voyage(plan: Arc<Plan>, mutant: Option<Bug>, traces: Traces) {
-    let cluster = Arc::new(Cluster::start(&plan, mutant, &traces));
+async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Bug>), traces: Traces) {
+    let cluster = Arc::new(Cluster::start(&plan, (mode, mutant), &traces));
     let world = cluster.world.clone();
     let values = Arc::new(words(&plan));
     let log = Log { record: traces.record.clone(), time: world.time_source(), wreck: traces.wreck.clone() };
-    lock(&log.record).online = plan.expect.linearizable.then(|| Online::new(Kv, Bounds::default()));
+    let online = mode == Mode::Cp && plan.expect.linearizable;
+    lock(&log.record).online = online.then(|| Online::new(Kv, Bounds::default()));
     let clients = plan.workload.clients;
     let mut work = Vec::new();
     for (number, operations) in operations(&plan) {
-        let mut patron = patron(&world, &plan, number, values.clone(), &log);
+        let mut patron = patron(&world, &plan, (number, mode), values.clone(), &log);
         let (think, ends) = (plan.workload.think, plan.time.ends());
         work.push(madsim::task::spawn(async move { patron.work(&operations, think, ends).await }));
     }
-    let storm = madsim::task::spawn(nemesis::storm(plan.clone(), cluster.clone()));
+    let storm = madsim::task::spawn(nemesis::storm(plan.clone(), cluster.clone(), traces.met.clone()));
+    let healing = {
+        let (cluster, calm, ending) = (cluster.clone(), nanos(plan.time.storm_ends()), traces.ending.clone());
+        madsim::task::spawn(async move {
+            // A moment later, so that the nemesis is done.
+            cluster.world.sleep_until(calm + 1_000_000).await;
+            let healed = cluster.heals(mode).await;
+            lock(&ending).heal_ns = Some(healed);
+        })
+    };
     for task in work {
         task.await.expect("a client's task ends by itself");
     }
     storm.await.expect("the nemesis' task ends by itself");
     world.sleep_until(nanos(plan.time.ends())).await;
-    let divergence = cluster.converge(plan.time.grace).await;
-    let mut last = patron(&world, &plan, clients + 1, values, &log);
-    for number in 1..=plan.workload.keys {
-        last.perform(&Call::Get { key: format!("k{number}") }, None).await;
+    let mut last = patron(&world, &plan, (clients + 1, mode), values, &log);
+    if mode == Mode::Ap {
+        // A write that missed a replica and left no hint is brought there by a read alone, until there is anti-entropy.
+        for key in keys(&plan) {
+            let living = u8::try_from(cluster.living_replicas(key.as_bytes()).len()).unwrap_or(u8::MAX);
+            let how = How { level: Some(Level::Count(living.max(1))), via: None };
+            last.perform(&Call::Get { key }, how, None).await;
+        }
     }
+    let divergence = cluster.converge(mode, plan.time.grace).await;
+    let final_from = Some(world.now());
+    for key in keys(&plan) {
+        last.perform(&Call::Get { key }, How::default(), None).await;
+    }
+    healing.abort();
     let net = world.net_stats();
-    *lock(&traces.ending) = Ending { sim_ns: world.now(), messages: net.sent, bytes: net.bytes, divergence };
+    {
+        let mut ending = lock(&traces.ending);
+        let heal_ns = ending.heal_ns;
+        let (sim_ns, messages, bytes, dumps) = (world.now(), net.sent, net.bytes, cluster.dumps());
+        *ending = Ending { sim_ns, messages, bytes, divergence, dumps, final_from, heal_ns };
+    }
     world.shutdown().await;
+}
+
+/// Every key that clients ask for: those that are drawn in the order of their numbers, then those of the script.
+fn keys(plan: &Plan) -> Vec<String> {
+    let draws = plan.workload.rate > 0 || plan.workload.think.is_some();
+    let mut keys: Vec<String> = (1..=plan.workload.keys).filter(|_| draws).map(|number| format!("k{number}")).collect();
+    let drawn: BTreeSet<String> = keys.iter().cloned().collect();
+    let asked = plan.events.iter().filter_map(|event| match &event.what {
+        What::Op { call: Call::Get { key } | Call::Put { key, .. } | Call::Delete { key, .. }, .. } => Some(key),
+        What::Begin { .. } | What::End(_) => None,
+    });
+    let others: BTreeSet<&String> = asked.filter(|key| !drawn.contains(*key)).collect();
+    keys.extend(others.into_iter().cloned());
+    keys
 }
 
 fn patron(
     world: &World,
     plan: &Plan,
-    number: u32,
+    (number, mode): (u32, Mode),
     values: Arc<BTreeMap<String, Bytes>>,
     log: &Log,
 ) -> Patron<crate::world::runtime::SimTransport, crate::world::runtime::SimClock> {
@@ -219,22 +328,23 @@ fn patron(
     };
     let rng = Rng::new(plan.seed, &format!("client {number}"));
     let client = Client::new(world.client(u64::from(number)), clock.clone(), nodes(plan), patience, rng);
-    Patron::new(client, clock, (number, workload.clients + 1), values, log.clone())
+    let quorums = (mode == Mode::Ap).then(|| Quorums::new(plan.bucket.clone(), number));
+    Patron::new(client, clock, (number, workload.clients + 1), quorums, values, log.clone())
 }
 
 /// When simulated time begins, on every wall clock: 2026-01-01 00:00:00 UTC.
-const EPOCH: u64 = 1_767_225_600_000_000_000;
+pub const EPOCH: u64 = 1_767_225_600_000_000_000;
 
 fn nodes(plan: &Plan) -> Vec<NodeId> {
     (1..=plan.cluster.nodes).map(NodeId).collect()
 }
 
 /// Each client's operations with the instants before which they must not begin.
-fn operations(plan: &Plan) -> BTreeMap<u32, Vec<(Duration, Call)>> {
-    let mut operations: BTreeMap<u32, Vec<(Duration, Call)>> = BTreeMap::new();
+fn operations(plan: &Plan) -> BTreeMap<u32, Vec<(Duration, Call, How)>> {
+    let mut operations: BTreeMap<u32, Vec<(Duration, Call, How)>> = BTreeMap::new();
     for event in &plan.events {
-        if let What::Op { client, call } = &event.what {
-            operations.entry(*client).or_default().push((event.at, call.clone()));
+        if let What::Op { client, call, how } = &event.what {
+            operations.entry(*client).or_default().push((event.at, call.clone(), *how));
         }
     }
     operations

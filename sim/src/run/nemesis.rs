@@ -6,7 +6,7 @@
 //! those the plan loses for ever.
 
 use super::cluster::{Cluster, link_settings};
-use super::{OPERATOR, nanos, nodes};
+use super::{OPERATOR, lock, nanos, nodes};
 use crate::plan::{Fault, FaultId, Kind, Links, Plan, Sight, Target, Unsynced, What};
 use crate::scenario::Setting;
 use crate::world::clock::ClockFault;
@@ -18,7 +18,7 @@ use seaworthy::node::Transport;
 use seaworthy::types::{Addr, NodeId};
 use seaworthy::wire::{Packet, Request, RequestBody};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A fault that has begun and not ended.
@@ -28,6 +28,9 @@ struct Active {
     forever: bool,
 }
 
+/// Whom each fault met.
+pub type Met = BTreeMap<FaultId, Vec<NodeId>>;
+
 struct Nemesis {
     plan: Arc<Plan>,
     cluster: Arc<Cluster>,
@@ -36,13 +39,16 @@ struct Nemesis {
     ends: BTreeMap<FaultId, Duration>,
     active: BTreeMap<FaultId, Active>,
     /// Whom each fault met.
-    met: BTreeMap<FaultId, Vec<NodeId>>,
+    met: Met,
+    /// Whom it met in an earlier run of the same plan, which it shall meet again.
+    as_before: Met,
     operator: crate::world::runtime::SimTransport,
     orders: u64,
 }
 
-/// Carries out the plan's faults, from its beginning to the end of the storm.
-pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>) {
+/// Carries out the plan's faults, from its beginning to the end of the storm. Whom they met is noted in `met` as they begin;
+/// what is there already is whom they shall meet.
+pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>, met_of: Arc<Mutex<Met>>) {
     let world = cluster.world.clone();
     let mut ends = BTreeMap::new();
     let mut entries = BTreeMap::new();
@@ -59,8 +65,9 @@ pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>) {
         }
     }
     let operator = world.client(OPERATOR);
-    let (active, met) = (BTreeMap::new(), BTreeMap::new());
-    let mut nemesis = Nemesis { plan: plan.clone(), cluster, entries, ends, active, met, operator, orders: 0 };
+    let (active, met, as_before) = (BTreeMap::new(), BTreeMap::new(), lock(&met_of).clone());
+    let mut nemesis =
+        Nemesis { plan: plan.clone(), cluster, entries, ends, active, met, as_before, operator, orders: 0 };
     let mut calm = false;
     for event in &plan.events {
         if !matches!(event.what, What::Op { .. }) {
@@ -70,7 +77,10 @@ pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>) {
             }
             world.sleep_until(nanos(event.at)).await;
             match &event.what {
-                What::Begin { id, fault, forever } => nemesis.begin(*id, fault, *forever),
+                What::Begin { id, fault, forever } => {
+                    nemesis.begin(*id, fault, *forever);
+                    lock(&met_of).clone_from(&nemesis.met);
+                }
                 What::End(id) => nemesis.end(*id),
                 What::Op { .. } => {}
             }
@@ -85,7 +95,7 @@ impl Nemesis {
     fn begin(&mut self, id: FaultId, fault: &Fault<Target>, forever: bool) {
         let nodes = self.cluster.nodes.clone();
         let sight = Sight { nodes: &nodes, leader: self.cluster.leader(), met: &self.met };
-        let met = fault.target.resolve(&sight);
+        let met = self.as_before.get(&id).cloned().unwrap_or_else(|| fault.target.resolve(&sight));
         self.met.insert(id, met.clone());
         let entry = self.entries[&id];
         for &node in &met {

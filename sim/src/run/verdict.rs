@@ -1,13 +1,15 @@
 //! What a finished run was worth: the properties in the order of their weight, the first broken one with its evidence.
 //!
 //! 1. No node broke an invariant of its own (a release-mode assertion), and the oracle saw none broken across nodes.
-//! 2. The history is linearizable, final reads included.
+//! 2. Under Raft the history is linearizable, final reads included. Under quorums no acknowledged write is lost, nothing that
+//!    was overwritten comes back, and so on (`seaworthy_check::replicas`).
 //! 3. Recovery: no server refuses to start unless its disk was spoiled.
 //! 4. Progress: in the calm, once the grace has passed, every operation succeeds.
 //! 5. Convergence: at the end all servers that can run have the same state.
 //! 6. Enough was done, and every kind of fault that was asked for had an effect; otherwise the run proves nothing
 //!    (`inert`).
 
+use super::findings::{Findings, by_quorums, by_raft};
 use crate::oracle::Violation;
 use crate::plan::{Kind, Plan, What};
 use crate::report::{Availability, FaultTally, Histogram, Ops, Share, Verdict};
@@ -15,6 +17,7 @@ use crate::scenario::MustFire;
 use crate::world::{ledger, nanos};
 use seaworthy::types::NodeId;
 use seaworthy_check as check;
+use seaworthy_check::replicas::Observed;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -24,6 +27,10 @@ pub struct Evidence<'a> {
     pub plan: &'a Plan,
     /// What clients did and saw.
     pub history: &'a check::History,
+    /// Of a run against quorums: the same, and what replicas held at the end.
+    pub observed: Option<&'a Observed>,
+    /// When the final reads began, after all replicas had had time to converge.
+    pub final_from: Option<u64>,
     /// A node's broken assertion, or the oracle's observation.
     pub violation: Option<Violation>,
     /// When the history became impossible, if that ended the run.
@@ -36,33 +43,33 @@ pub struct Evidence<'a> {
     pub refusals: &'a [(NodeId, String)],
 }
 
-/// The verdict, by the list at the top of this file.
+/// The verdict, by the list at the top of this file, and what was found on the way.
 #[must_use]
-pub fn judge(evidence: &Evidence<'_>) -> Verdict {
+pub fn judge(evidence: &Evidence<'_>) -> (Verdict, Findings) {
+    let (promises, findings) = match evidence.observed {
+        None => by_raft(evidence.plan, evidence.history, evidence.impossible.as_deref()),
+        Some(observed) => {
+            let lost_disks = spoils_disks(evidence.plan);
+            by_quorums(evidence.plan, evidence.history, observed, (lost_disks, evidence.final_from))
+        }
+    };
     if let Some(Violation { property, detail }) = &evidence.violation {
-        return fail(property, detail.clone());
+        return (fail(property, detail.clone()), findings);
     }
+    let verdict = promises.unwrap_or_else(|| judge_liveness(evidence, &findings));
+    (verdict, findings)
+}
+
+/// The properties after those of what was promised about data.
+fn judge_liveness(evidence: &Evidence<'_>, findings: &Findings) -> Verdict {
     let expect = &evidence.plan.expect;
-    if expect.linearizable {
-        let report = check::check(evidence.history, &check::Options::default());
-        if let Some(violation) = report.violations().next() {
-            let when = evidence.impossible.as_deref().unwrap_or("seen in the whole history");
-            return fail("linearizable", format!("{}\n\n{when}", violation.to_string().trim_end()));
-        }
-        if let Some(when) = &evidence.impossible {
-            return fail("linearizable", format!("the history has become impossible, and nothing says why\n{when}"));
-        }
-        if let Some((key, why)) = report.unknowns().next() {
-            return Verdict::Unknown { why: format!("linearizability of {key}: {why}") };
-        }
-    }
     if let Some((node, why)) = evidence.refusals.first().filter(|_| !spoils_disks(evidence.plan)) {
         return fail("recovery", format!("{node} stopped, though nothing was done to its disk: {why}"));
     }
     if let Some(stuck) = stuck(evidence.plan, evidence.history) {
         return fail("progress", stuck);
     }
-    if let Some(divergence) = &evidence.divergence {
+    if let Some(divergence) = evidence.divergence.as_ref().or(findings.diverged.as_ref()) {
         return fail("convergence", divergence.clone());
     }
     let ok = evidence.history.operations().iter().filter(|op| op.settled().is_some()).count() as u64;
@@ -86,7 +93,7 @@ fn inert(faults: &[FaultTally], must_fire: &MustFire) -> Vec<String> {
     faults.iter().filter(|fault| fault.affected == 0).filter(required).map(|fault| fault.kind.clone()).collect()
 }
 
-fn fail(property: &str, detail: String) -> Verdict {
+pub(super) fn fail(property: &str, detail: String) -> Verdict {
     Verdict::Fail { property: property.to_owned(), detail }
 }
 

@@ -3,8 +3,9 @@
 //! A client is a process of the history while it knows the fate of what it did. After an operation of unknown outcome it
 //! goes on as a new process, because the old one is, as far as the history can tell, still waiting.
 
+use super::quorums::Quorums;
 use super::wreck::Wreck;
-use crate::plan::{Call, When};
+use crate::plan::{Call, How, When};
 use crate::world::{TimeSource, lock, nanos};
 use bytes::Bytes;
 use seaworthy::client::{Client, ClientError};
@@ -14,6 +15,7 @@ use seaworthy::wire::Write;
 use seaworthy_check as check;
 use seaworthy_check::model::kv::Kv;
 use seaworthy_check::online::{Impossible, Online};
+use seaworthy_check::replicas::Observed;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,10 +32,12 @@ pub struct Record {
     pub online: Option<Online<Kv>>,
     /// The first event that made the history impossible.
     pub impossible: Option<Impossible>,
+    /// Of a run against quorums: the same operations as [`check::replicas`] wants them.
+    pub observed: Observed,
 }
 
 impl Record {
-    fn called(&mut self, op: check::OpId) -> check::OpId {
+    pub(super) fn called(&mut self, op: check::OpId) -> check::OpId {
         if let Some(online) = &mut self.online {
             online.called(self.recorder.history(), op);
         }
@@ -64,15 +68,17 @@ pub struct Log {
 
 /// One client and what it has seen.
 pub struct Patron<T, C> {
-    client: Client<T, C>,
+    pub(super) client: Client<T, C>,
     clock: C,
-    process: u32,
+    pub(super) process: u32,
     /// Added to `process` when its fate becomes unknown: the number of clients, so that processes never meet.
-    stride: u32,
+    pub(super) stride: u32,
     saw: BTreeMap<String, kv::Versioned>,
+    /// In a run against quorums: what it has seen there.
+    pub(super) quorums: Option<Quorums>,
     /// The bytes that stand for a word of the plan.
     values: Arc<BTreeMap<String, Bytes>>,
-    log: Log,
+    pub(super) log: Log,
 }
 
 /// What the history keeps of a version.
@@ -81,7 +87,7 @@ fn version(seen: Option<&kv::Versioned>) -> Option<(String, u64)> {
 }
 
 /// Values are a unique word filled up with dots; the word says it all.
-fn word_of(value: &[u8]) -> String {
+pub(super) fn word_of(value: &[u8]) -> String {
     String::from_utf8_lossy(value).trim_end_matches('.').to_owned()
 }
 
@@ -91,29 +97,40 @@ impl<T: Transport, C: Clock> Patron<T, C> {
         client: Client<T, C>,
         clock: C,
         (process, stride): (u32, u32),
+        quorums: Option<Quorums>,
         values: Arc<BTreeMap<String, Bytes>>,
         log: Log,
     ) -> Patron<T, C> {
-        Patron { client, clock, process, stride, saw: BTreeMap::new(), values, log }
+        Patron { client, clock, process, stride, saw: BTreeMap::new(), quorums, values, log }
     }
 
     /// Does the operations in order, each at its instant or as soon after as the one before is done, and in a closed
     /// loop `think` after that.
-    pub async fn work(&mut self, operations: &[(Duration, Call)], think: Option<Duration>, ends: Duration) {
+    pub async fn work(&mut self, operations: &[(Duration, Call, How)], think: Option<Duration>, ends: Duration) {
         let zero = seaworthy::types::Time(0);
-        for (at, call) in operations {
+        for (at, call, how) in operations {
             let pause = think.map_or(zero, |think| self.clock.now() + think);
             self.clock.sleep_until(pause.max(zero + *at)).await;
             if self.clock.now() >= zero + ends {
                 break;
             }
             let due = nanos(*at);
-            self.perform(call, think.is_none().then_some(due)).await;
+            self.perform(call, *how, think.is_none().then_some(due)).await;
         }
     }
 
     /// Does one operation, which was due then or else is now, and records it.
-    pub async fn perform(&mut self, call: &Call, due: Option<u64>) {
+    pub async fn perform(&mut self, call: &Call, how: How, due: Option<u64>) {
+        if let Some(node) = how.via {
+            self.client.favour(node);
+        }
+        match self.quorums.is_some() {
+            true => self.perform_by_quorums(call, how, due).await,
+            false => self.perform_by_raft(call, due).await,
+        }
+    }
+
+    async fn perform_by_raft(&mut self, call: &Call, due: Option<u64>) {
         let (key, when) = match call {
             Call::Get { key } => (key, &When::Always),
             Call::Put { key, when, .. } | Call::Delete { key, when } => (key, when),
@@ -203,7 +220,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
         }
     }
 
-    fn record<R>(&self, note: impl FnOnce(&mut Record, u64, u32) -> R) -> R {
+    pub(super) fn record<R>(&self, note: impl FnOnce(&mut Record, u64, u32) -> R) -> R {
         let mut record = lock(&self.log.record);
         note(&mut record, (self.log.time)(), self.process)
     }
@@ -223,6 +240,6 @@ fn answered(recorder: &mut check::Recorder, op: check::OpId, now: u64, reply: &k
     recorder.ok(op, now, reply);
 }
 
-fn key_bytes(key: &str) -> Bytes {
+pub(super) fn key_bytes(key: &str) -> Bytes {
     Bytes::copy_from_slice(key.as_bytes())
 }

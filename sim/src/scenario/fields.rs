@@ -154,6 +154,18 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The text of `name`, which must be given and may have spaces.
+    pub fn text(&mut self, name: &'static str) -> Result<String, Problem> {
+        self.known.push(name);
+        match self.fields.iter_mut().find(|f| f.name == name) {
+            Some(field) => {
+                field.taken = true;
+                Ok(field.value.clone())
+            }
+            None => Err(self.source.problem(self.start, format!("{} lacks `{name}`, expected a text", self.place))),
+        }
+    }
+
     /// Whether `name` is given.
     pub fn has(&self, name: &str) -> bool {
         self.fields.iter().any(|f| f.name == name)
@@ -194,7 +206,9 @@ fn plain(value: &DeValue<'_>) -> Option<String> {
 /// "; did you mean …?" with the nearest of `known`, or the whole list when none is near.
 pub(crate) fn suggestion(found: &str, known: &[&str]) -> String {
     match known.iter().min_by_key(|k| distance(k, found)) {
-        Some(near) if distance(near, found) <= 2 + found.len() / 5 => format!("; did you mean `{near}`?"),
+        Some(near) if distance(near, found) < near.len().max(found.len()).min(3 + found.len() / 5) => {
+            format!("; did you mean `{near}`?")
+        }
         None => "; expected none".into(),
         _ => format!("; expected one of {}", known.join(", ")),
     }

@@ -4,18 +4,21 @@
 //! wrong with one is found here, before anything runs: a [`Problem`] says where (file, line, column), what was found and
 //! what was expected.
 
+mod bucket;
 mod fields;
+mod script;
 pub(crate) mod setting;
 mod settings;
 mod spec;
 
+pub use bucket::{Bucket, Contexts, Levels, Suits};
 pub use fields::Problem;
 pub(crate) use fields::{Fields, Source, suggestion};
 pub use setting::{Between, Probability, Setting, Shift};
 pub use settings::{Cluster, Disk, Expect, Link, MustFire, Skew, Times, Workload};
 pub use spec::{Act, FaultSpec, Lasts, Schedule};
 
-use crate::plan::catalogue;
+use crate::plan::{Event, catalogue};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -33,6 +36,8 @@ pub struct Scenario {
     pub network: Link,
     /// Fair weather on every disk.
     pub disk: Disk,
+    /// How quorums keep the keys, in an AP run.
+    pub bucket: Bucket,
     /// What clients ask for.
     pub workload: Workload,
     /// The phases.
@@ -41,9 +46,12 @@ pub struct Scenario {
     pub expect: Expect,
     /// What goes wrong.
     pub faults: Vec<FaultSpec>,
+    /// Operations at exact times, besides those that are drawn.
+    pub script: Vec<Event>,
 }
 
-const PARTS: [&str; 9] = ["name", "description", "cluster", "network", "disk", "workload", "time", "expect", "fault"];
+const PARTS: [&str; 11] =
+    ["name", "description", "cluster", "network", "disk", "bucket", "workload", "time", "expect", "fault", "op"];
 
 impl Scenario {
     /// Reads a scenario from a file.
@@ -94,7 +102,7 @@ impl Scenario {
                 let what = format!("a scenario has no part `{name}`{}", suggestion(name, &PARTS));
                 return Err(source.problem(key.span().start, what));
             }
-            if PARTS[2..8].contains(&name) && !matches!(value.get_ref(), DeValue::Table(_)) {
+            if PARTS[2..9].contains(&name) && !matches!(value.get_ref(), DeValue::Table(_)) {
                 return Err(source.problem(value.span().start, format!("expected a table [{name}]")));
             }
         }
@@ -111,13 +119,22 @@ impl Scenario {
             let time = Times::read(f, Times::default())?;
             time.check(f, &cluster, &workload).map(|()| time)
         })?;
+        let script = read_script(source, &document, (&cluster, &workload, &time))?;
+        if workload.rate == 0 && workload.think.is_none() && script.is_empty() {
+            return Err(source.problem(0, "the workload's rate is 0 and there is no [[op]]: nothing would be asked"));
+        }
         Ok(Scenario {
             name,
             description: read_text(source, &document, "description")?,
             network: section(source, &document, "network", |f| Link::read(f, Link::fair()))?,
             disk: section(source, &document, "disk", |f| Disk::read(f, Disk::default()))?,
+            bucket: section(source, &document, "bucket", |f| {
+                let bucket = Bucket::read(f, Bucket::default())?;
+                bucket.check(f).map(|()| bucket)
+            })?,
             expect: section(source, &document, "expect", |f| Expect::read(f, Expect::default()))?,
             faults: read_faults(source, &document, &cluster, &time, false)?,
+            script,
             cluster,
             workload,
             time,
@@ -204,6 +221,28 @@ fn read_faults(
         faults.push(fault);
     }
     Ok(faults)
+}
+
+fn read_script(
+    source: Source<'_>,
+    document: &DeTable<'_>,
+    within: (&Cluster, &Workload, &Times),
+) -> Result<Vec<Event>, Problem> {
+    let Some(list) = document.get("op") else { return Ok(Vec::new()) };
+    let DeValue::Array(list) = list.get_ref() else {
+        return Err(source.problem(list.span().start, "expected [[op]], with two brackets"));
+    };
+    let mut script = Vec::new();
+    for item in list {
+        let start = item.span().start;
+        let DeValue::Table(table) = item.get_ref() else {
+            return Err(source.problem(start, "expected [[op]]"));
+        };
+        let mut fields = Fields::of_table(source, "[[op]]", start, table)?;
+        script.push(script::read(&mut fields, within, &script)?);
+        fields.finish()?;
+    }
+    Ok(script)
 }
 
 fn collect(dir: &Path, paths: &mut Vec<PathBuf>) -> Result<(), Problem> {

@@ -49,6 +49,7 @@ macro_rules! section {
         }
     };
 }
+pub(super) use section;
 
 section! {
     /// `[cluster]`: the servers.
@@ -73,6 +74,28 @@ section! {
         segment_bytes: u64 = 1 << 20,
         /// Lease reads under this bound on clock drift, in parts per million; none answers every read with a round.
         lease_ppm: Option<u32> = None,
+        /// Raft groups, each with its share of the keys.
+        groups: u32 = 1,
+        /// Servers in each Raft group, chosen by the ring; none is all.
+        voters: Option<u32> = None,
+        /// Regions, r1, r2, …; servers are dealt to them in turn.
+        regions: u32 = 1,
+        /// Zones in each region; its servers are dealt to them in turn.
+        zones: u32 = 1,
+        /// AP: a write not acknowledged by a replica after this is given to a stand-in.
+        hint_after: Duration = ms(150),
+        /// AP: a read not answered by a replica after this asks a further one.
+        hedge_after: Duration = ms(30),
+        /// AP: of a thousand reads, how many ask all replicas and repair them in the background.
+        repair_permille: u32 = 100,
+        /// AP: versions of a key beyond which writes without context are refused.
+        max_siblings: u32 = 64,
+        /// AP: bytes of hints that a server keeps for all others together.
+        hint_bytes: u64 = 256 << 20,
+        /// AP: age after which a hint is given to another replica instead and dropped.
+        hint_age: Duration = Duration::from_secs(3 * 3600),
+        /// AP: pause between attempts to hand hints over, to collect tombstones, to move epochs.
+        housekeeping: Duration = ms(500),
     }
 }
 
@@ -141,7 +164,7 @@ section! {
     Workload {
         /// Clients, named c1, c2, …; each does one operation at a time.
         clients: u32 = 5,
-        /// Open loop: operations a second of all clients together, at instants drawn evenly.
+        /// Open loop: operations a second of all clients together, at instants drawn evenly; 0 for scripted ones alone.
         rate: u64 = 50,
         /// Closed loop, instead of `rate`: the pause of a client between an answer and its next operation.
         think: Option<Duration> = None,
@@ -275,6 +298,15 @@ impl Cluster {
         ] {
             within(fields, name, value, 1, 1 << 40)?;
         }
+        within(fields, "groups", u64::from(self.groups), 1, 4096)?;
+        within(fields, "voters", u64::from(self.voters.unwrap_or(self.nodes)), 1, u64::from(self.nodes))?;
+        within(fields, "regions", u64::from(self.regions), 1, u64::from(self.nodes))?;
+        within(fields, "zones", u64::from(self.zones), 1, u64::from(self.nodes))?;
+        within(fields, "repair_permille", u64::from(self.repair_permille), 0, 1000)?;
+        within(fields, "max_siblings", u64::from(self.max_siblings), 1, 10_000)?;
+        if self.housekeeping < ms(1) {
+            return Err(fields.problem("housekeeping", "a pause below 1ms; expected 1ms or more"));
+        }
         within(fields, "segment_bytes", self.segment_bytes, 4096, 1 << 30)
     }
 }
@@ -283,7 +315,7 @@ impl Workload {
     pub(crate) fn check(&self, fields: &Fields<'_>) -> Result<(), Problem> {
         within(fields, "clients", u64::from(self.clients), 1, 1000)?;
         within(fields, "keys", self.keys, 1, 1_000_000)?;
-        within(fields, "rate", self.rate, 1, 100_000)?;
+        within(fields, "rate", self.rate, 0, 100_000)?;
         within(fields, "tries", u64::from(self.tries), 1, 1000)?;
         let weights = [
             ("get", self.get),
@@ -347,7 +379,7 @@ impl Times {
     }
 }
 
-fn within(fields: &Fields<'_>, name: &str, value: u64, least: u64, most: u64) -> Result<(), Problem> {
+pub(super) fn within(fields: &Fields<'_>, name: &str, value: u64, least: u64, most: u64) -> Result<(), Problem> {
     match (least..=most).contains(&value) {
         true => Ok(()),
         false => Err(fields.problem(name, format!("`{name}` is {value}; expected {least} to {most}"))),

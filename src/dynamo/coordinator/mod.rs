@@ -278,7 +278,7 @@ impl Coordinator {
 
     /// The nodes of a key: its replicas, then those that may stand in for them.
     fn order(&self, key: &[u8], policy: &Policy) -> (Vec<NodeId>, usize) {
-        let order = self.layout.order(key);
+        let order = self.layout.order(key).to_vec();
         let n = usize::from(policy.n).min(order.len());
         (order.to_vec(), n)
     }

@@ -246,6 +246,9 @@ impl Coordinator {
     pub(super) fn put_is_slow(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) {
         let Work::Put(put) = &mut op.work else { return };
         put.again = self.now + self.config.hint_after;
+        if put.ticket.is_some() {
+            return; // It is this node's own disk that is slow: nobody has been asked yet.
+        }
         self.send_put(id, &op.key, put, turn);
         self.find_stand_ins(id, &op.key, put, true, turn);
     }

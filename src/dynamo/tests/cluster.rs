@@ -188,7 +188,7 @@ impl Cluster {
         let written = std::mem::take(&mut node.writes).into_iter().flat_map(|(_, records)| records);
         for record in written {
             self.oracle.writes(&record, &node.disk);
-            replay(&mut node.disk, record);
+            node.disk.replay(record).expect("a node's own record");
         }
         node.durable = ticket;
         for (_, packet) in node.held.extract_if(.., |(t, _)| *t <= ticket) {
@@ -231,7 +231,7 @@ impl Cluster {
         let written = std::mem::take(&mut node.writes).into_iter().flat_map(|(_, records)| records);
         for record in written.take(lucky) {
             self.oracle.writes(&record, &node.disk);
-            replay(&mut node.disk, record);
+            node.disk.replay(record).expect("a node's own record");
         }
         node.held.clear();
         node.up = false;
@@ -278,6 +278,9 @@ impl Cluster {
             let packet = self.net.remove(0);
             if !lost(&packet) {
                 self.deliver(packet);
+            } else if self.transcript.is_some() {
+                let line = transcript::message(&packet.message, &self.names);
+                self.note(&format!("{} → {} {line}: lost", packet.from, packet.to));
             }
             budget -= 1;
             assert!(budget > 0, "messages without end");
@@ -299,16 +302,5 @@ impl Cluster {
     /// What a node holds of a key for itself.
     pub fn held(&self, id: NodeId, key: &Key) -> Siblings {
         self.nodes[&id].dynamo.store.holds(key).map(|entry| entry.siblings.clone()).unwrap_or_default()
-    }
-}
-
-fn replay(recovered: &mut Recovered, record: Record) {
-    match record {
-        Record::Key(key, Some(entry)) => drop(recovered.keys.insert(key, entry)),
-        Record::Key(key, None) => drop(recovered.keys.remove(&key)),
-        Record::Hint(owner, key, Some(hint)) => drop(recovered.hints.insert((owner, key), hint)),
-        Record::Hint(owner, key, None) => drop(recovered.hints.remove(&(owner, key))),
-        Record::Epoch(epoch) => recovered.epoch = epoch,
-        Record::Snapshot(_) => {}
     }
 }

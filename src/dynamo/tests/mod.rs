@@ -8,8 +8,7 @@ mod transcript;
 
 use super::*;
 use crate::mutant::Mutant;
-use crate::types::Bytes;
-use crate::types::Key;
+use crate::types::{Bytes, Key};
 
 fn id(n: u32) -> NodeId {
     NodeId(n)

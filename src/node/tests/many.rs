@@ -16,11 +16,15 @@ fn put(session: u64, number: u64, key: Key) -> RequestBody {
     RequestBody::Write { session, number, write }
 }
 
-fn ap_put(key: &'static str, n: u64) -> RequestBody {
+fn ap_put(key: &str, n: u64) -> RequestBody {
+    ap_put_of(key, n, 10)
+}
+
+fn ap_put_of(key: &str, n: u64, bytes: usize) -> RequestBody {
     RequestBody::Ap(ClientRequest::Put {
         write: WriteId { client: 5, number: n },
-        key: Bytes::from_static(key.as_bytes()),
-        update: Update::Set(Bytes::from(vec![7; 10])),
+        key: Bytes::from(key.to_owned()),
+        update: Update::Set(Bytes::from(vec![7; bytes])),
         context: Bytes::new(),
         w: None,
         sloppy: None,
@@ -214,6 +218,37 @@ fn written() -> Siblings {
     siblings
 }
 
+/// Power loss and restart.
+fn crash_the_only_node(town: &mut Town) {
+    let disk = town.nodes[0].disk.clone();
+    disk.crash(&mut Rng::new(1, "crash"), 0.0);
+    let layout = town.nodes[0].driver.shared.config.layout.clone();
+    let world = World { me: NodeId(1), post: town.post.clone(), time: town.time.clone() };
+    town.nodes = vec![Node::start(world, &layout, disk)];
+    town.pass(1500);
+}
+
+#[test]
+fn a_long_log_is_cut_by_a_checkpoint_of_all_cores() {
+    let mut town = Town::new(layout(1, carts(), 2, 1));
+    town.pass(1500);
+    let (session, _) = open(&mut town, 1, key(0));
+    assert!(town.ask(1, put(session, 1, key(0))).is_some());
+    // Segments of 64 KiB: a checkpoint is due at 256 KiB.
+    for n in 0..100 {
+        let answer = town.ask(1, ap_put_of(&format!("cart/{n}"), n, 8_000));
+        assert!(matches!(answer, Some(ResponseBody::Ap(ClientReply::Done { .. }))), "{answer:?}");
+    }
+    let names = town.nodes[0].disk.names();
+    let snapshots: Vec<&String> = names.iter().filter(|name| name.starts_with("snap-")).collect();
+    assert!(matches!(snapshots[..], [name] if name.starts_with("snap-00000000-")), "{names:?}");
+    assert!(!names.contains(&"wal-0000000000000001.log".to_owned()), "{names:?}");
+    crash_the_only_node(&mut town);
+    let found = town.ask(1, RequestBody::Get { key: key(0) });
+    assert!(matches!(&found, Some(ResponseBody::Reply(Reply::Value(Some(held)))) if held.value == key(0)), "{found:?}");
+    assert_eq!(town.nodes[0].driver.ap.as_ref().unwrap().dynamo.keys().len(), 100);
+}
+
 #[test]
 fn a_restarted_node_finds_both_kinds_of_state() {
     let mut town = Town::new(layout(1, carts(), 2, 1));
@@ -221,12 +256,7 @@ fn a_restarted_node_finds_both_kinds_of_state() {
     let (session, _) = open(&mut town, 1, key(0));
     assert!(town.ask(1, put(session, 1, key(0))).is_some());
     assert!(town.ask(1, ap_put("cart/1", 1)).is_some());
-    let disk = town.nodes[0].disk.clone();
-    disk.crash(&mut Rng::new(1, "crash"), 0.0);
-    let layout = town.nodes[0].driver.shared.config.layout.clone();
-    let world = World { me: NodeId(1), post: town.post.clone(), time: town.time.clone() };
-    town.nodes = vec![Node::start(world, &layout, disk)];
-    town.pass(1500);
+    crash_the_only_node(&mut town);
     let found = town.ask(1, RequestBody::Get { key: key(0) });
     assert!(matches!(&found, Some(ResponseBody::Reply(Reply::Value(Some(held)))) if held.value == key(0)), "{found:?}");
     let get = ClientRequest::Get { key: Bytes::from_static(b"cart/1"), r: None, deadline_ms: 900 };

@@ -4,14 +4,15 @@ mod many;
 mod turns;
 
 use super::*;
+use crate::mutant::Mutant;
 use crate::node::LogRoles;
-use crate::placement::Buckets;
+use crate::placement::{Buckets, Layout};
 use crate::storage::mem_disk::MemDisk;
 use crate::storage::{Store, StoreConfig};
 use crate::types::{Mode, Policy, Wall};
 use crate::wire::{Request as Ask, RequestBody, Response, ResponseBody};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// What was sent, and by whom.
 type Post = Arc<Mutex<VecDeque<(NodeId, Addr, Packet)>>>;

@@ -1,5 +1,6 @@
 //! Tests of storage, on a disk that forgets what was not synced, and on the real one.
 
+mod both;
 mod checkpoint;
 mod damage;
 mod model;

@@ -6,12 +6,14 @@ mod generate;
 mod output;
 mod progress;
 mod properties;
+mod replicas;
 mod verify;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use seaworthy_check::format::{Fail, Format, Keys, Nil};
 use seaworthy_check::generate::Workload;
+use seaworthy_check::replicas::Policy;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,6 +58,8 @@ struct Cli {
 enum Command {
     /// Checks a certificate against its history, independently of what wrote it
     Verify(VerifyArgs),
+    /// Judges a store without a leader, by what clients saw and what its replicas hold at the end
+    Replicas(ReplicasArgs),
     /// Writes a random history, to learn and to measure with
     Generate(GenerateArgs),
 }
@@ -175,6 +179,24 @@ struct VerifyArgs {
 }
 
 #[derive(Args)]
+struct ReplicasArgs {
+    /// Operations and dumps as JSON lines; - for standard input
+    file: PathBuf,
+    /// How concurrent writes are resolved; else what the file says, else siblings
+    #[arg(long, value_parser = PossibleValuesParser::new(Policy::ALL.map(|(name, _)| name)))]
+    policy: Option<String>,
+    /// Quorums were strict, R + W > N, and no disk was lost: a stale read is a violation
+    #[arg(long)]
+    strict: bool,
+    /// Reads called at this nanosecond or later come after the replicas have converged; else what the file says
+    #[arg(long, value_name = "NANOSECOND")]
+    final_from: Option<u64>,
+    /// Print one JSON object instead of text, of an error too
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 struct GenerateArgs {
     /// What clients use
     #[arg(value_parser = PossibleValuesParser::new(Workload::ALL.map(|(name, _)| name)))]
@@ -255,6 +277,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match (&cli.command, &cli.check.file) {
         (Some(Command::Verify(args)), _) => verify::verify(args),
+        (Some(Command::Replicas(args)), _) => replicas::check(args),
         (Some(Command::Generate(args)), _) => generate::generate(args),
         (None, Some(file)) => check::check(file, &cli.check),
         (None, None) => Err(Trouble("no history given: seaworthy-check FILE".to_owned())),
@@ -262,7 +285,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(status) => ExitCode::from(status),
         Err(trouble) => {
-            if cli.check.json {
+            if cli.check.json || matches!(&cli.command, Some(Command::Replicas(args)) if args.json) {
                 // Whoever reads it may be gone; the exit status tells as much.
                 let _ = check::print(&format!("{}\n", serde_json::json!({ "error": trouble.0 })));
             }

@@ -35,7 +35,7 @@ mod intake;
 mod json;
 pub mod jsonl;
 mod lines;
-mod source;
+pub(crate) mod source;
 mod steps;
 mod tree;
 mod words;

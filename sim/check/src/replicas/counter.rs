@@ -1,0 +1,121 @@
+//! Counters: what is read and what is held in the end is a sum of what was added.
+//!
+//! An addition of unknown outcome may count or not, so that a sum has bounds: what certainly counts and the negative ones in
+//! doubt, what certainly counts and the positive ones in doubt. Of a read, whatever was called before it returned is in doubt;
+//! under strict quorums what had been acknowledged before it was called counts certainly. A key that is not there counts as 0. A
+//! key that somebody put or deleted is not judged: what a counter is then worth is not known.
+
+use super::history::Part;
+use super::words;
+use super::{COUNTED, Call, End, Findings, LATEST, NONE_INVENTED, ONCE, Observed, Operation, Options};
+
+/// The least and the most that a counter can be.
+#[derive(Clone, Copy, Default)]
+struct Bounds {
+    least: i128,
+    most: i128,
+}
+
+/// Additions in the order of some time, with the bounds of what came before each.
+struct Sums(Vec<(u64, Bounds)>);
+
+impl Sums {
+    fn new(mut additions: Vec<(u64, i64)>) -> Sums {
+        additions.sort_unstable();
+        let mut sum = Bounds::default();
+        let add = |(time, n): (u64, i64)| {
+            sum.least += i128::from(n.min(0));
+            sum.most += i128::from(n.max(0));
+            (time, sum)
+        };
+        Sums(additions.into_iter().map(add).collect())
+    }
+
+    /// The sums of the negative and of the positive ones until a time.
+    fn until(&self, time: u64) -> Bounds {
+        let before = self.0.partition_point(|&(at, _)| at <= time);
+        if before == 0 { Bounds::default() } else { self.0[before - 1].1 }
+    }
+}
+
+/// Judges one counter.
+pub fn check(observed: &Observed, part: &Part, options: &Options, findings: &mut Findings) {
+    let ops = || part.operations.iter().map(|&at| (at, &observed.operations[at as usize]));
+    let written = |op: &Operation| matches!(op.call, Call::Put { .. } | Call::Delete { .. }) && op.end != End::Fail;
+    if ops().any(|(_, op)| written(op)) {
+        return;
+    }
+    let additions = || {
+        ops().filter_map(|(_, op)| match op.call {
+            Call::Add(n) if op.end != End::Fail => Some((op, n)),
+            _ => None,
+        })
+    };
+    let called = Sums::new(additions().map(|(op, n)| (op.called, n)).collect());
+    let acked = |(op, n): (&Operation, i64)| Some((op.returned.filter(|_| matches!(op.end, End::Ok(_)))?, n));
+    let acked = Sums::new(additions().filter_map(acked).collect());
+    let held = |values: &[String]| match values {
+        [] => Some(0),
+        [one] => one.parse::<i128>().ok(),
+        _ => None,
+    };
+
+    for (at, op) in ops() {
+        let (End::Ok(Some(values)), Some(returned)) = (&op.end, op.returned) else { continue };
+        if op.call == Call::Get {
+            let level = findings.figures.level(&op.level);
+            level.reads += 1;
+            level.conflicts += u64::from(values.len() > 1);
+            level.values_max = level.values_max.max(values.len() as u64);
+        }
+        let before = op.called.checked_sub(1);
+        let (all, certain) = (called.until(returned), before.map_or(Bounds::default(), |time| acked.until(time)));
+        let Some(value) = held(values) else {
+            unreadable(&op.key, &words::op(op), values, &[at], findings);
+            continue;
+        };
+        if value < all.least || value > all.most {
+            findings.violated(NONE_INVENTED, &op.key, &[at], || {
+                let Bounds { least, most } = all;
+                format!("{} is no sum of what had been added by then: from {least} to {most}", words::op(op))
+            });
+        } else if options.strict && op.call == Call::Get {
+            let (least, most) = (all.least + certain.most, all.most + certain.least);
+            let stale = value < least || value > most;
+            let level = findings.figures.level(&op.level);
+            level.stale.count(stale);
+            if stale {
+                findings.violated(LATEST, &op.key, &[at], || {
+                    format!("{} misses additions acknowledged before: expected {least} to {most}", words::op(op))
+                });
+            }
+        }
+    }
+
+    let (all, certain) = (called.until(u64::MAX), acked.until(u64::MAX));
+    let (least, most) = (all.least + certain.most, all.most + certain.least);
+    for &at in &part.dumps {
+        let dump = &observed.dumps[at as usize];
+        let who = || format!("at the end, replica {}", dump.replica);
+        match held(&dump.values) {
+            None => unreadable(&dump.key, &who(), &dump.values, &[], findings),
+            Some(value) if value < least || value > most => {
+                findings.violated(COUNTED, &dump.key, &[], || {
+                    let sum = certain.least + certain.most;
+                    let doubt = if least == most {
+                        String::new()
+                    } else {
+                        format!(", and additions of unknown outcome make that {least} to {most}")
+                    };
+                    format!("{} holds {value}; what was acknowledged adds up to {sum}{doubt}", who())
+                });
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn unreadable(key: &str, who: &str, values: &[String], at: &[u32], findings: &mut Findings) {
+    let property = if values.len() > 1 { ONCE } else { NONE_INVENTED };
+    findings.violated(property, key, at, || format!("{who} found {}, not one whole number", words::values(values)));
+}

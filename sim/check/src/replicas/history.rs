@@ -1,0 +1,306 @@
+//! One key's writes and what they overwrote.
+//!
+//! A write overwrites the values that its writer had seen, and what these had overwritten: the transitive closure of `saw`.
+//! Whoever sees a value sees it after it was written, so that `saw` leads from later calls to earlier ones and has no
+//! cycles; what a hand-written history says against that is a violation and left out.
+
+use super::runs::Runs;
+use super::words;
+use super::{Call, Dump, End, Findings, NONE_INVENTED, Observed, Operation, USABLE};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+/// Never.
+pub const NEVER: u64 = u64::MAX;
+
+/// What there is of one key: positions of operations, by call, and of dumps.
+#[derive(Default)]
+pub struct Part {
+    /// Positions in [`Observed::operations`].
+    pub operations: Vec<u32>,
+    /// Positions in [`Observed::dumps`].
+    pub dumps: Vec<u32>,
+}
+
+/// Takes a history apart by key, in the order in which keys first come.
+pub fn by_key(observed: &Observed) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut numbers: HashMap<&str, usize> = HashMap::new();
+    let mut part = |key, parts: &mut Vec<Part>| {
+        *numbers.entry(key).or_insert_with(|| {
+            parts.push(Part::default());
+            parts.len() - 1
+        })
+    };
+    for (i, op) in (0u32..).zip(&observed.operations) {
+        let at = part(op.key.as_str(), &mut parts);
+        parts[at].operations.push(i);
+    }
+    for (i, dump) in (0u32..).zip(&observed.dumps) {
+        let at = part(dump.key.as_str(), &mut parts);
+        parts[at].dumps.push(i);
+    }
+    for part in &mut parts {
+        part.operations.sort_by_key(|&op| observed.operations[op as usize].called);
+    }
+    parts
+}
+
+/// A write or delete that may have happened.
+pub struct Write {
+    /// Its position in [`Observed::operations`].
+    pub op: u32,
+    /// It put a value.
+    pub put: bool,
+    /// When it was called.
+    pub called: u64,
+    /// When it was acknowledged, else [`NEVER`].
+    pub acked: u64,
+    /// The writes whose values it overwrote directly.
+    pub saw: Vec<u32>,
+    /// When the first that overwrote it, directly or not, was acknowledged, and which.
+    pub overwritten: (u64, u32),
+    /// When the first delete that overwrote it, directly or not, was called.
+    pub deleted: u64,
+}
+
+/// One key's history.
+pub struct Keyed<'a> {
+    /// Everything.
+    pub observed: &'a Observed,
+    /// The key.
+    pub name: &'a str,
+    /// Its operations and dumps.
+    pub part: &'a Part,
+    /// The writes and deletes that may have happened, by call.
+    pub writes: Vec<Write>,
+    /// Values of dumps as writes, by dump; those that are not known are left out.
+    pub dumped: Vec<Vec<u32>>,
+    /// What reads, and writes that were asked to tell, showed, by return.
+    pub shown: Vec<Shown>,
+    /// When the first delete that may have happened was called.
+    pub first_delete: u64,
+    by_value: HashMap<&'a str, u32>,
+    failed: HashMap<&'a str, u32>,
+}
+
+/// Values that a client was shown.
+pub struct Shown {
+    /// By which operation.
+    pub op: u32,
+    /// The writes of the values, ascending, none twice; those that are not known are left out.
+    pub writes: Vec<u32>,
+}
+
+/// The values that an operation showed.
+pub fn shown(op: &Operation) -> Option<&[String]> {
+    match (&op.end, op.returned, &op.call) {
+        (End::Ok(Some(values)), Some(_), Call::Get | Call::Put { .. } | Call::Delete { .. }) => Some(values),
+        _ => None,
+    }
+}
+
+impl<'a> Keyed<'a> {
+    /// Finds who wrote what over what; what nobody wrote is a violation.
+    pub fn new(observed: &'a Observed, part: &'a Part, findings: &mut Findings) -> Keyed<'a> {
+        let first = part.operations.first().map(|&op| observed.operations[op as usize].key.as_str());
+        let name = first.or_else(|| part.dumps.first().map(|&dump| observed.dumps[dump as usize].key.as_str()));
+        let mut keyed = Keyed {
+            observed,
+            name: name.unwrap_or_default(),
+            part,
+            writes: Vec::new(),
+            dumped: Vec::new(),
+            shown: Vec::new(),
+            first_delete: NEVER,
+            by_value: HashMap::with_capacity(part.operations.len()),
+            failed: HashMap::new(),
+        };
+        keyed.find_writes(findings);
+        keyed.find_saw(findings);
+        keyed.find_overwritten();
+        keyed.find_shown(findings);
+        keyed.find_dumped(findings);
+        keyed
+    }
+
+    /// An operation by its position.
+    pub fn op(&self, at: u32) -> &'a Operation {
+        &self.observed.operations[at as usize]
+    }
+
+    /// The operation of a write.
+    pub fn write(&self, write: u32) -> &'a Operation {
+        self.op(self.writes[write as usize].op)
+    }
+
+    /// The value of a write; empty for a delete.
+    pub fn value(&self, write: u32) -> &'a str {
+        match &self.write(write).call {
+            Call::Put { value, .. } => value,
+            _ => "",
+        }
+    }
+
+    /// A dump by its place among the key's dumps.
+    pub fn dump(&self, at: usize) -> &'a Dump {
+        &self.observed.dumps[self.part.dumps[at] as usize]
+    }
+
+    fn find_writes(&mut self, findings: &mut Findings) {
+        for &at in &self.part.operations {
+            let op = self.op(at);
+            let value = match &op.call {
+                Call::Put { value, .. } => Some(value.as_str()),
+                Call::Delete { .. } => None,
+                Call::Get | Call::Add(_) => continue,
+            };
+            if op.end == End::Fail {
+                if let Some(value) = value {
+                    self.failed.insert(value, at);
+                }
+                continue;
+            }
+            let number = u32::try_from(self.writes.len()).unwrap_or(u32::MAX);
+            match value.map(|value| self.by_value.entry(value)) {
+                None => self.first_delete = self.first_delete.min(op.called),
+                Some(Entry::Vacant(free)) => {
+                    free.insert(number);
+                }
+                Some(Entry::Occupied(taken)) => {
+                    let other = self.writes[*taken.get() as usize].op;
+                    findings.violated(USABLE, self.name, &[other, at], || {
+                        format!("{} and {} write the same value", words::op(self.op(other)), words::op(op))
+                    });
+                    continue;
+                }
+            }
+            let acked = if matches!(op.end, End::Ok(_)) { op.returned.unwrap_or(NEVER) } else { NEVER };
+            let (put, called, saw) = (value.is_some(), op.called, Vec::new());
+            let write = Write { op: at, put, called, acked, saw, overwritten: (NEVER, 0), deleted: NEVER };
+            self.writes.push(write);
+        }
+    }
+
+    /// The write of a value that somebody found, unless nobody can have written it by then.
+    fn source(&self, value: &str, by: u64, at: &[u32], who: &dyn Fn() -> String, to: &mut Findings) -> Option<u32> {
+        let mut involved = at.to_vec();
+        if let Some(&write) = self.by_value.get(value) {
+            if self.writes[write as usize].called <= by {
+                return Some(write);
+            }
+            involved.push(self.writes[write as usize].op);
+            to.violated(NONE_INVENTED, self.name, &involved, || {
+                format!("{} found {value:?} before it was written: {}", who(), words::op(self.write(write)))
+            });
+        } else if let Some(&failed) = self.failed.get(value) {
+            involved.push(failed);
+            to.violated(NONE_INVENTED, self.name, &involved, || {
+                format!("{} found {value:?}, though its write certainly failed: {}", who(), words::op(self.op(failed)))
+            });
+        } else {
+            to.violated(NONE_INVENTED, self.name, &involved, || {
+                format!("{} found {value:?}, which nobody wrote to this key", who())
+            });
+        }
+        None
+    }
+
+    fn find_saw(&mut self, findings: &mut Findings) {
+        for number in 0..self.writes.len() {
+            let at = self.writes[number].op;
+            let op = self.op(at);
+            let (Call::Put { saw, .. } | Call::Delete { saw }) = &op.call else { continue };
+            let who = || format!("whoever called {}", words::op(op));
+            let mut found: Vec<u32> =
+                saw.iter().filter_map(|value| self.source(value, op.called, &[at], &who, findings)).collect();
+            // Of two calls at the same time the one told first was first.
+            found.retain(|&write| (write as usize) < number);
+            found.sort_unstable();
+            found.dedup();
+            self.writes[number].saw = found;
+        }
+    }
+
+    fn find_overwritten(&mut self) {
+        for number in (0..self.writes.len()).rev() {
+            let write = &self.writes[number];
+            let by = if write.acked == NEVER {
+                write.overwritten
+            } else {
+                write.overwritten.min((write.acked, u32::try_from(number).unwrap_or(u32::MAX)))
+            };
+            let deleted = if write.put { write.deleted } else { write.called };
+            let saw = std::mem::take(&mut self.writes[number].saw);
+            for &before in &saw {
+                let before = &mut self.writes[before as usize];
+                before.overwritten = before.overwritten.min(by);
+                before.deleted = before.deleted.min(deleted);
+            }
+            self.writes[number].saw = saw;
+        }
+    }
+
+    fn find_shown(&mut self, findings: &mut Findings) {
+        let mut all = Vec::new();
+        for &at in &self.part.operations {
+            let op = self.op(at);
+            let (Some(values), Some(returned)) = (shown(op), op.returned) else { continue };
+            let who = || words::op(op);
+            let writes = values.iter().filter_map(|value| self.source(value, returned, &[at], &who, findings));
+            let writes = self.once(writes.collect(), &[at], &who, findings);
+            all.push(Shown { op: at, writes });
+        }
+        all.sort_by_key(|shown| self.op(shown.op).returned);
+        self.shown = all;
+    }
+
+    fn find_dumped(&mut self, findings: &mut Findings) {
+        let mut all = Vec::new();
+        for at in 0..self.part.dumps.len() {
+            let dump = self.dump(at);
+            let who = || format!("at the end, replica {}", dump.replica);
+            let writes = dump.values.iter().filter_map(|value| self.source(value, NEVER, &[], &who, findings));
+            all.push(self.once(writes.collect(), &[], &who, findings));
+        }
+        self.dumped = all;
+    }
+
+    /// Siblings in order; a value that is there twice is a violation.
+    fn once(&self, mut writes: Vec<u32>, at: &[u32], who: &dyn Fn() -> String, to: &mut Findings) -> Vec<u32> {
+        writes.sort_unstable();
+        if let Some(twice) = writes.windows(2).find(|pair| pair[0] == pair[1]) {
+            let involved = [at, &[self.writes[twice[0] as usize].op]].concat();
+            to.violated(super::ONCE, self.name, &involved, || {
+                format!(
+                    "{} found {:?} more than once among the siblings; it was written once: {}",
+                    who(),
+                    self.value(twice[0]),
+                    words::op(self.write(twice[0]))
+                )
+            });
+            writes.dedup();
+        }
+        writes
+    }
+
+    /// What each write overwrote, directly or not.
+    pub fn closure(&self) -> Vec<Runs> {
+        let mut all: Vec<Runs> = Vec::with_capacity(self.writes.len());
+        for write in &self.writes {
+            all.push(cover(&write.saw, &all));
+        }
+        all
+    }
+}
+
+/// These writes and all that they overwrote.
+pub fn cover(writes: &[u32], closure: &[Runs]) -> Runs {
+    let mut runs = Runs::default();
+    // The latest first: most often it covers the others.
+    for &write in writes.iter().rev() {
+        runs.union(&closure[write as usize]);
+        runs.insert(write);
+    }
+    runs
+}

@@ -1,0 +1,150 @@
+//! What must be so at the end: nothing lost, nothing resurrected, all replicas alike.
+//!
+//! **Lost.** Which writes are accounted for is found backwards, from what is there at the end. A write is accounted for if its
+//! value is in a dump, if it is a delete (it leaves nothing to find), or if some write that is accounted for saw it. A write of unknown
+//! outcome accounts for what it saw on the same terms: if its value is neither there nor overwritten in turn it has
+//! left no trace, and a replica can drop a value only on account of what it then holds. A delete of unknown outcome can always have
+//! happened. Each acknowledged write must be accounted for.
+//!
+//! **By the last writer.** What is not accounted for may have lost against a write that did not see it, and it certainly
+//! has not lost against one that it has itself overwritten. If nothing is left, a delete may have won, if there is any: clocks may be
+//! wrong, so that the order of calls tells nothing.
+//!
+//! **Resurrected.** What some acknowledged write or delete had overwritten, directly or not, must not be in a dump, nor, if
+//! it was overwritten before the replicas converged, in a read after that; nor, under strict quorums, in a read called after the acknowledgement; nor, at any time and
+//! whatever the quorums, beside a value that overwrote it: replicas that merge versions have merged these.
+
+use super::history::{Keyed, NEVER, Part};
+use super::runs::Runs;
+use super::words;
+use super::{CONVERGED, Call, Findings, NONE_LOST, NONE_RESURRECTED, Observed, Options, Policy};
+
+/// All replicas of the key hold the same.
+pub fn converged(observed: &Observed, part: &Part, findings: &mut Findings) {
+    let dump = |&at: &u32| &observed.dumps[at as usize];
+    let mut dumps = part.dumps.iter().map(dump);
+    let Some(first) = dumps.next() else { return };
+    if let Some(other) = dumps.find(|other| other.state != first.state) {
+        findings.violated(CONVERGED, &first.key, &[], || {
+            let (a, b) = (words::values(&first.values), words::values(&other.values));
+            let differ = if a == b { " in other versions" } else { "" };
+            format!("at the end, replica {} holds {a}, and replica {} holds {b}{differ}", first.replica, other.replica)
+        });
+    }
+}
+
+/// Judges one key.
+pub fn check(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mut Findings) {
+    if !keyed.dumped.is_empty() {
+        lost(keyed, closure, options, findings);
+    }
+    resurrected(keyed, closure, options, findings);
+}
+
+fn lost(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mut Findings) {
+    let mut accounted: Vec<bool> = keyed.writes.iter().map(|write| !write.put).collect();
+    let mut present: Vec<u32> = keyed.dumped.concat();
+    present.sort_unstable();
+    present.dedup();
+    for &write in &present {
+        accounted[write as usize] = true;
+    }
+    let mut saw_it: Vec<Option<u32>> = vec![None; keyed.writes.len()];
+    // Those who saw a write were called later.
+    for number in (0..keyed.writes.len()).rev() {
+        let write = &keyed.writes[number];
+        if !accounted[number]
+            && options.policy == Policy::LastWriter
+            && outdone(keyed, &closure[number], &present, NEVER)
+        {
+            accounted[number] = true;
+            findings.figures.lost_to_policy += u64::from(write.acked != NEVER);
+        }
+        for &before in &write.saw {
+            accounted[before as usize] |= accounted[number];
+            saw_it[before as usize] = Some(write.op);
+        }
+    }
+    for number in 0..keyed.writes.len() {
+        let write = &keyed.writes[number];
+        if accounted[number] || write.acked == NEVER {
+            continue;
+        }
+        let saw_it = saw_it[number];
+        let involved: Vec<u32> = [Some(write.op), saw_it].into_iter().flatten().collect();
+        findings.violated(NONE_LOST, keyed.name, &involved, || {
+            let replicas: Vec<&str> = (0..keyed.dumped.len()).map(|at| keyed.dump(at).replica.as_str()).collect();
+            let replicas = replicas.join(", ");
+            let holds: Vec<String> = present.iter().map(|&write| keyed.value(write).to_owned()).collect();
+            let why = match saw_it {
+                None => "nobody wrote over it or deleted it".to_owned(),
+                Some(later) => {
+                    format!("it was seen by {}, of which there is no trace either", words::op(keyed.op(later)))
+                }
+            };
+            format!(
+                "{} was acknowledged, and at the end none of {replicas} holds it, and {why}; they hold {}",
+                words::op(keyed.op(write.op)),
+                words::values(&holds)
+            )
+        });
+    }
+}
+
+/// Whether a write may have lost, by the policy, against what was found by a certain time.
+pub fn outdone(keyed: &Keyed, overwrote: &Runs, found: &[u32], by: u64) -> bool {
+    if found.is_empty() {
+        return keyed.first_delete != NEVER && keyed.first_delete <= by;
+    }
+    found.iter().any(|&winner| !overwrote.contains(winner))
+}
+
+fn resurrected(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mut Findings) {
+    let dead = |write: u32, by: u64| {
+        let (acked, overwriter) = keyed.writes[write as usize].overwritten;
+        (acked < by).then_some(overwriter)
+    };
+    let tell = |who: &str, write: u32, overwriter: u32| {
+        format!(
+            "{who} found {:?}, which had been overwritten: {}, then {}",
+            keyed.value(write),
+            words::op(keyed.write(write)),
+            words::op(keyed.write(overwriter))
+        )
+    };
+    let ops = |write: u32, by: u32| [keyed.writes[write as usize].op, keyed.writes[by as usize].op];
+    for (at, dumped) in keyed.dumped.iter().enumerate() {
+        let back = dumped.iter().find_map(|&write| Some((write, dead(write, NEVER)?)));
+        if let Some((write, overwriter)) = back.or_else(|| beside(dumped, closure)) {
+            findings.violated(NONE_RESURRECTED, keyed.name, &ops(write, overwriter), || {
+                tell(&format!("at the end, replica {}", keyed.dump(at).replica), write, overwriter)
+            });
+        }
+    }
+    for shown in &keyed.shown {
+        let op = keyed.op(shown.op);
+        let settled = options.final_from.filter(|&from| op.called >= from).unwrap_or(0);
+        let strict = if options.strict && op.call == Call::Get { op.called } else { 0 };
+        let by = settled.max(strict);
+        let back = shown.writes.iter().find_map(|&write| Some((write, dead(write, by)?)));
+        if let Some((write, overwriter)) = back.or_else(|| beside(&shown.writes, closure)) {
+            let involved = [&[shown.op][..], &ops(write, overwriter)].concat();
+            findings.violated(NONE_RESURRECTED, keyed.name, &involved, || tell(&words::op(op), write, overwriter));
+        }
+    }
+}
+
+/// A value among siblings that another of them overwrote, and the other.
+fn beside(writes: &[u32], closure: &[Runs]) -> Option<(u32, u32)> {
+    let (_, earlier) = writes.split_last()?;
+    if earlier.is_empty() {
+        return None;
+    }
+    let mut overwrote = Runs::default();
+    for &write in writes.iter().rev() {
+        overwrote.union(&closure[write as usize]);
+    }
+    let write = *earlier.iter().find(|&&write| overwrote.contains(write))?;
+    let overwriter = *writes.iter().find(|&&other| closure[other as usize].contains(write))?;
+    Some((write, overwriter))
+}

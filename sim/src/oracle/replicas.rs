@@ -1,0 +1,169 @@
+//! The quorums' side of the picture: what each node holds, and what must be so of it at every moment.
+//!
+//! - **One dot, one write**: no two writes bear the same name. Looked at where it cannot be taken back: a node may mint a dot,
+//!   die before it is durable, and rightly mint it again; but what *another* node holds has left its maker, after its fsync.
+//!
+//! What nodes hold is kept as they hold it (persistent maps: a clone costs nothing) and only what has changed since a
+//! node's last turn is looked at.
+
+use super::Violation;
+use crate::report::ApCounts;
+use im::OrdMap;
+use im::ordmap::DiffItem;
+use seaworthy::dynamo::clock::Dot;
+use seaworthy::dynamo::siblings::WriteId;
+use seaworthy::dynamo::{Entry, Hint, Holding, Note, Recovered};
+use seaworthy::placement::Layout;
+use seaworthy::types::{Key, NodeId};
+use std::collections::BTreeMap;
+
+/// What one node holds.
+#[derive(Clone, Debug, Default)]
+pub struct Replica {
+    /// For itself.
+    pub keys: OrdMap<Key, Entry>,
+    /// For others.
+    pub hints: OrdMap<(NodeId, Key), Hint>,
+}
+
+impl Replica {
+    /// What a disk held, but for what is in a snapshot file.
+    #[must_use]
+    pub fn of(recovered: &Recovered) -> Replica {
+        Replica { keys: recovered.keys.clone(), hints: recovered.hints.clone() }
+    }
+
+    /// What it holds of `key`, and how that came there.
+    #[must_use]
+    pub fn holdings(&self, node: NodeId, key: &Key, n: usize, layout: &Layout) -> Vec<Holding> {
+        let place =
+            layout.order(key).iter().take(n).position(|id| *id == node).and_then(|place| u32::try_from(place).ok());
+        let of = |entry: &Entry, owner| Holding {
+            node,
+            place,
+            owner,
+            clock: entry.siblings.clock().clone(),
+            versions: entry.siblings.versions().to_vec(),
+            arrivals: entry.arrivals.clone(),
+        };
+        let own = self.keys.get(key).map(|entry| of(entry, None));
+        let hints = self.hints.iter().filter(|((_, hinted), _)| hinted == key);
+        own.into_iter().chain(hints.map(|((owner, _), hint)| of(&hint.entry, Some(*owner)))).collect()
+    }
+}
+
+/// Counts what a node told.
+pub(super) fn count(counts: &mut ApCounts, note: &Note) {
+    match note {
+        Note::HintStored { .. } => counts.hints_stored += 1,
+        Note::HintHandedOver { .. } => counts.handed_over += 1,
+        Note::HintRefused { .. } => counts.hints_refused += 1,
+        Note::HintExpired { .. } => counts.hints_expired += 1,
+        Note::Repaired { .. } => counts.repairs += 1,
+        Note::Collected { .. } => counts.collected += 1,
+        Note::Pruned { entries, .. } => counts.pruned += u64::from(*entries),
+        Note::Full { .. } => {}
+    }
+}
+
+/// What all nodes hold.
+#[derive(Debug, Default)]
+pub(super) struct Replicas {
+    pub(super) held: BTreeMap<NodeId, Replica>,
+    pub(super) counts: ApCounts,
+    pub(super) violation: Option<Violation>,
+    pub(super) checks: u64,
+    /// Whose each dot is that has left its maker, and who was first seen with it.
+    dots: BTreeMap<Key, BTreeMap<Dot, (WriteId, NodeId)>>,
+}
+
+impl Replicas {
+    /// A node starts (again) with what its disk held.
+    pub(super) fn starts(&mut self, node: NodeId, replica: Replica) {
+        self.held.insert(node, replica);
+    }
+
+    /// A node holds this at the end of a turn.
+    pub(super) fn now_holds(&mut self, node: NodeId, replica: Replica, trusted: bool) {
+        let before = self.held.insert(node, replica.clone()).unwrap_or_default();
+        if !trusted {
+            return;
+        }
+        for item in before.keys.diff(&replica.keys) {
+            if let DiffItem::Add(key, entry) | DiffItem::Update { new: (key, entry), .. } = item {
+                self.looks_at(node, key, entry);
+            }
+        }
+        for item in before.hints.diff(&replica.hints) {
+            if let DiffItem::Add((_, key), hint) | DiffItem::Update { new: ((_, key), hint), .. } = item {
+                self.looks_at(node, key, &hint.entry);
+            }
+        }
+    }
+
+    fn looks_at(&mut self, node: NodeId, key: &Key, entry: &Entry) {
+        for version in entry.siblings.versions() {
+            self.checks += 1;
+            let spread = version.dot.actor.node != node;
+            let known = match self.dots.get(key).and_then(|dots| dots.get(&version.dot)) {
+                Some(known) => *known,
+                None if spread => {
+                    let dots = self.dots.entry(key.clone()).or_default();
+                    *dots.entry(version.dot).or_insert((version.write, node))
+                }
+                None => continue,
+            };
+            if known.0 != version.write {
+                let (key, dot) = (String::from_utf8_lossy(key), version.dot);
+                let detail = format!(
+                    "{dot} of {key} is write {} of client {:x} on {node}, and write {} of client {:x} on {}",
+                    version.write.number, version.write.client, known.0.number, known.0.client, known.1
+                );
+                self.violation.get_or_insert(Violation { property: "one dot, one write", detail });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seaworthy::dynamo::clock::{Actor, Clock};
+    use seaworthy::dynamo::siblings::{Content, Siblings};
+    use seaworthy::mutant::Mutant;
+    use seaworthy::types::{Hlc, Resolve};
+
+    const KEY: Key = Key::from_static(b"k");
+
+    fn replica(maker: u32, write: u64) -> Replica {
+        let actor = Actor { node: NodeId(maker), birth: 1 };
+        let mut siblings = Siblings::default();
+        let id = WriteId { client: 9, number: write };
+        let how = (Resolve::Siblings, Mutant::default());
+        siblings.write(&Clock::default(), actor, (Hlc(1), id), Content::Tombstone, how);
+        let entry = Entry { siblings, ..Entry::default() };
+        Replica { keys: OrdMap::unit(KEY, entry), hints: OrdMap::new() }
+    }
+
+    #[test]
+    fn a_dot_of_two_writes_is_seen_once_it_has_spread() {
+        let mut all = Replicas::default();
+        all.now_holds(NodeId(1), replica(1, 1), true);
+        all.now_holds(NodeId(1), replica(1, 2), true);
+        assert_eq!(all.violation, None, "the first was never durable");
+        all.now_holds(NodeId(2), replica(1, 2), true);
+        all.now_holds(NodeId(3), replica(1, 3), false);
+        assert_eq!(all.violation, None, "a disk that lies");
+        all.now_holds(NodeId(1), replica(1, 3), true);
+        assert_eq!(all.violation.map(|v| v.property), Some("one dot, one write"));
+    }
+
+    #[test]
+    fn nothing_is_looked_at_twice() {
+        let mut all = Replicas::default();
+        let held = replica(1, 1);
+        all.now_holds(NodeId(2), held.clone(), true);
+        all.now_holds(NodeId(2), held, true);
+        assert_eq!(all.checks, 1);
+    }
+}

@@ -1,0 +1,130 @@
+//! What replicas hold, and when they come to hold the same.
+
+use super::cluster::Cluster;
+use super::workload::word_of;
+use crate::oracle::Replica;
+use crate::report::Mode;
+use seaworthy::dynamo::Entry;
+use seaworthy::dynamo::siblings::{Content, Version};
+use seaworthy::raft::Index;
+use seaworthy::types::{GroupId, Key, NodeId};
+use seaworthy_check::replicas::Dump;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How often it is looked whether replicas hold the same.
+pub(super) const LOOK: u64 = 20_000_000;
+
+impl Cluster {
+    /// The servers that are to hold `key` under quorums and can.
+    pub(super) fn living_replicas(&self, key: &[u8]) -> Vec<NodeId> {
+        let order = self.layout.order(key);
+        order.into_iter().take(self.replicas_of_a_key).filter(|id| self.world.is_alive(*id)).collect()
+    }
+
+    /// Every key that any server holds.
+    fn keys(held: &BTreeMap<NodeId, Replica>) -> BTreeSet<Key> {
+        held.values().flat_map(|replica| replica.keys.keys().cloned()).collect()
+    }
+
+    /// Whether the living replicas of `key` hold the same; if not, what each holds.
+    fn differs(&self, held: &BTreeMap<NodeId, Replica>, key: &Key) -> Option<String> {
+        let holders: Vec<(NodeId, Option<&Entry>)> =
+            self.living_replicas(key).into_iter().map(|id| (id, held.get(&id).and_then(|r| r.keys.get(key)))).collect();
+        let same = holders.windows(2).all(|pair| versions(pair[0].1) == versions(pair[1].1));
+        let told = |(id, entry): &(NodeId, Option<&Entry>)| format!("{id} holds [{}]", values(*entry).join(", "));
+        let all = || holders.iter().map(told).collect::<Vec<_>>().join(", ");
+        (!same).then(|| format!("{}: {}", String::from_utf8_lossy(key), all()))
+    }
+
+    /// What differs between replicas, of one key; `None` if nothing does.
+    pub(super) fn replicas_differ(&self) -> Option<String> {
+        let held = self.oracle.replicas();
+        Self::keys(&held).iter().find_map(|key| self.differs(&held, key))
+    }
+
+    /// What each living replica holds of each key.
+    pub(super) fn dumps(&self) -> Vec<Dump> {
+        let held = self.oracle.replicas();
+        let mut dumps = Vec::new();
+        for key in Self::keys(&held) {
+            for id in self.living_replicas(&key) {
+                let entry = held.get(&id).and_then(|replica| replica.keys.get(&key));
+                dumps.push(Dump {
+                    replica: id.to_string(),
+                    key: String::from_utf8_lossy(&key).into_owned(),
+                    values: values(entry),
+                    state: state(entry),
+                });
+            }
+        }
+        dumps
+    }
+
+    /// Waits until what was to be brought in line when the storm ended has been: under quorums each key on all its living
+    /// replicas, in each Raft group what was committed on all its living members. The time that took, in nanoseconds.
+    ///
+    /// A key counts from the first moment at which its replicas were equal: others are written meanwhile, and at no one
+    /// moment need all be.
+    pub(super) async fn heals(&self, mode: Mode) -> u64 {
+        let start = self.world.now();
+        let mut wounded = match mode {
+            Mode::Ap => Wounded::Keys(Self::keys(&self.oracle.replicas())),
+            Mode::Cp => Wounded::Groups(self.oracle.committed()),
+        };
+        loop {
+            let healed = match &mut wounded {
+                Wounded::Keys(keys) => {
+                    let held = self.oracle.replicas();
+                    keys.retain(|key| self.differs(&held, key).is_some());
+                    keys.is_empty()
+                }
+                Wounded::Groups(groups) => {
+                    groups
+                        .retain(|group, index| self.members(*group).any(|id| self.oracle.applied(*group, id) < *index));
+                    groups.is_empty()
+                }
+            };
+            if healed {
+                return self.world.now() - start;
+            }
+            self.world.sleep_until(self.world.now() + LOOK).await;
+        }
+    }
+
+    /// The living members of a Raft group.
+    pub(super) fn members(&self, group: GroupId) -> impl Iterator<Item = NodeId> {
+        self.layout.voters_of(group).into_iter().filter(|id| self.world.is_alive(*id))
+    }
+}
+
+enum Wounded {
+    Keys(BTreeSet<Key>),
+    Groups(BTreeMap<GroupId, Index>),
+}
+
+/// The versions; those of a key that is but deleted, which some replicas may have forgotten and others not yet, are none.
+fn versions(entry: Option<&Entry>) -> &[Version] {
+    match entry {
+        Some(entry) if !entry.siblings.is_deleted() => entry.siblings.versions(),
+        _ => &[],
+    }
+}
+
+fn values(entry: Option<&Entry>) -> Vec<String> {
+    let value = |version: &Version| match &version.content {
+        Content::Value(value) => Some(word_of(value)),
+        Content::Tombstone => None,
+        Content::Merge(state) => Some(format!("{state:?}")),
+    };
+    versions(entry).iter().filter_map(value).collect()
+}
+
+/// A text that is equal for replicas that hold the same versions.
+fn state(entry: Option<&Entry>) -> String {
+    let one = |v: &Version| match &v.content {
+        Content::Value(value) => format!("{}#{:x}={}", v.dot, v.dot.actor.birth, word_of(value)),
+        Content::Tombstone => format!("{}#{:x} deleted", v.dot, v.dot.actor.birth),
+        Content::Merge(state) => format!("{}#{:x}={state:?}", v.dot, v.dot.actor.birth),
+    };
+    versions(entry).iter().map(one).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,160 @@
+//! What the checkers say of a run's data: what was promised, and figures.
+
+use super::verdict::fail;
+use crate::plan::{How, Plan, What};
+use crate::report::{Histogram, Share, Staleness, Verdict};
+use crate::scenario::Levels;
+use seaworthy::types::{Level, Resolve};
+use seaworthy_check as check;
+use seaworthy_check::replicas::{self, Observed};
+use std::collections::BTreeMap;
+
+/// Figures about data, as the record of a run has them.
+#[derive(Default)]
+pub struct Findings {
+    /// Whether the history is linearizable, if that was decided.
+    pub linearizable: Option<bool>,
+    /// Stale reads of the reads judged.
+    pub stale: Share,
+    /// How far behind they were.
+    pub staleness: Staleness,
+    /// Reads that found several values, of those that found any.
+    pub conflicts: Share,
+    /// Acknowledged writes that were looked for in the end.
+    pub acknowledged: u64,
+    /// Those that were lost.
+    pub lost: u64,
+    /// Those that the policy of the last writer threw away.
+    pub lost_to_policy: u64,
+    /// By level: operations judged, and violations of each session guarantee.
+    pub sessions: BTreeMap<String, [u64; 5]>,
+    /// Why replicas were not equal in the end, if they were not.
+    pub diverged: Option<String>,
+}
+
+/// Steps for a figure; a verdict may cost more.
+const FIGURE: check::Options =
+    check::Options { steps: 5_000_000, memory: 64 << 20, evidence_steps: 0, threads: 1, time: None };
+
+/// Judges a run against Raft: the verdict, if it is decided here, and figures. `impossible`: when the history became so.
+pub fn by_raft(plan: &Plan, history: &check::History, impossible: Option<&str>) -> (Option<Verdict>, Findings) {
+    let judged = plan.expect.linearizable;
+    let report = check::check(history, &if judged { check::Options::default() } else { FIGURE });
+    let linearizable = decided(&report).filter(|yes| !yes || impossible.is_none());
+    let mut findings = Findings { linearizable, ..Findings::default() };
+    let measured = check::session::measure(history);
+    let count = |name| measured.get(name).map_or(0, |value| value as u64);
+    findings.stale = Share { ok: count("stale reads"), of: count("reads measured") };
+    findings.conflicts.of = findings.stale.of;
+    if linearizable == Some(true) {
+        // Then no acknowledged write is lost, and every session guarantee is kept.
+        let writes = |op: &&check::Operation| op.f != check::Function::Read && op.end == check::End::Ok;
+        findings.acknowledged = history.operations().iter().filter(writes).count() as u64;
+        findings.sessions.insert("linearizable".to_owned(), [findings.stale.of, 0, 0, 0, 0]);
+    }
+    if !judged {
+        return (None, findings);
+    }
+    if let Some(violation) = report.violations().next() {
+        let when = impossible.unwrap_or("seen in the whole history");
+        let detail = format!("{}\n\n{when}", violation.to_string().trim_end());
+        return (Some(fail("linearizable", detail)), findings);
+    }
+    if let Some(when) = impossible {
+        let detail = format!("the history has become impossible, and nothing says why\n{when}");
+        return (Some(fail("linearizable", detail)), findings);
+    }
+    let unknown = report.unknowns().next();
+    let verdict = unknown.map(|(key, why)| Verdict::Unknown { why: format!("linearizability of {key}: {why}") });
+    (verdict, findings)
+}
+
+fn decided(report: &check::Report) -> Option<bool> {
+    if report.violations().next().is_some() {
+        return Some(false);
+    }
+    report.unknowns().next().is_none().then_some(true)
+}
+
+/// Judges a run against quorums: the verdict, if a promise was broken, and figures.
+pub fn by_quorums(
+    plan: &Plan,
+    history: &check::History,
+    observed: &Observed,
+    (lost_disks, final_from): (bool, Option<u64>),
+) -> (Option<Verdict>, Findings) {
+    let policy = match plan.bucket.resolve {
+        Resolve::LastWriter => replicas::Policy::LastWriter,
+        Resolve::Siblings | Resolve::Merge(_) => replicas::Policy::Siblings,
+    };
+    let strict = is_strict(plan) && !lost_disks;
+    // Without dumps the run was cut short, and nothing can be said of its end.
+    let found = replicas::check(observed, &replicas::Options { policy, strict, final_from });
+    let of = |property| found.counts.get(property).copied().unwrap_or(0);
+    let all = found.figures.overall();
+    let mut findings = Findings {
+        linearizable: decided(&check::check(history, &FIGURE)),
+        stale: Share { ok: all.stale.violated, of: all.stale.judged },
+        conflicts: Share { ok: all.conflicts, of: all.reads },
+        acknowledged: found.figures.acknowledged,
+        lost: of(replicas::NONE_LOST),
+        lost_to_policy: found.figures.lost_to_policy,
+        ..Findings::default()
+    };
+    let spread = |from: &replicas::Histogram, to: &mut Histogram, scale: u64| {
+        for (number, count) in from.buckets() {
+            (0..count).for_each(|_| to.record(number.saturating_mul(scale)));
+        }
+    };
+    spread(&all.versions, &mut findings.staleness.versions, 1);
+    spread(&all.micros, &mut findings.staleness.time, 1000);
+    for (name, level) in &found.figures.levels {
+        let broken = [level.read_your_writes, level.monotonic_reads, level.monotonic_writes, level.writes_follow_reads];
+        let [a, b, c, d] = broken.map(|tally| tally.violated);
+        findings.sessions.insert(name.clone(), [level.reads, a, b, c, d]);
+    }
+    let told = |violation: &replicas::Violation| format!("{}: {}", violation.key, violation.words);
+    let (diverged, broken): (Vec<_>, Vec<_>) =
+        found.violations.iter().partition(|violation| violation.property == replicas::CONVERGED);
+    findings.diverged = diverged.first().map(|violation| told(violation));
+    let verdict = broken.first().map(|violation| {
+        let count = of(violation.property);
+        let more = if count > 1 { format!("\n({count} such in all)") } else { String::new() };
+        fail(violation.property, format!("{}{more}", told(violation)))
+    });
+    (verdict, findings)
+}
+
+/// Whether every read meets every acknowledged write.
+fn is_strict(plan: &Plan) -> bool {
+    let bucket = &plan.bucket;
+    let n = bucket.n.min(plan.cluster.nodes) as usize;
+    // A quorum of a region need not meet one of another.
+    let local = if plan.cluster.regions == 1 { n } else { 1 };
+    let drawn = |what: &What| matches!(what, What::Op { how: How { level: Some(_), .. }, .. });
+    let own_levels = bucket.levels == Levels::Mixed || plan.events.iter().any(|event| drawn(&event.what));
+    let of = |level: Level| level.of(n, local);
+    !bucket.sloppy && bucket.resolve != Resolve::LastWriter && !own_levels && of(bucket.r) + of(bucket.w) > n
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    fn plan(bucket: &str, ops: &str) -> Plan {
+        let head = "seaworthy-plan 1\nscenario x\nseed 7\ncluster\nnetwork\ndisk\nworkload\ntime\nexpect\n";
+        Plan::read("x", &format!("{head}bucket {bucket}\n{ops}")).unwrap_or_else(|p| panic!("{p}"))
+    }
+
+    #[test]
+    fn quorums_are_strict_when_each_read_meets_each_write() {
+        assert!(is_strict(&plan("sloppy=false", "")));
+        assert!(is_strict(&plan("sloppy=false r=one w=all", "")));
+        assert!(!is_strict(&plan("sloppy=false r=one", "")));
+        assert!(!is_strict(&plan("", "")), "sloppy");
+        assert!(!is_strict(&plan("sloppy=false resolve=last-writer", "")));
+        assert!(!is_strict(&plan("sloppy=false levels=mixed", "")));
+        assert!(!is_strict(&plan("sloppy=false", "3s c1 get k1 r=one\n")));
+    }
+}

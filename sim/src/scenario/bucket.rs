@@ -1,0 +1,123 @@
+//! `[bucket]`: how the keys are kept where they are kept by quorums, and whether a scenario means something under both
+//! databases. Plans made before there was such a section have the defaults.
+
+use super::fields::{Fields, Problem};
+use super::setting::{Setting, words};
+use super::settings::{section, within};
+use crate::report::Mode;
+use seaworthy::types::{Level, MAX_REPLICAS, Policy, Resolve};
+
+impl Setting for Level {
+    fn what() -> String {
+        "one, quorum, all, local-quorum, or a number from 1 to 7".into()
+    }
+    fn parse(text: &str) -> Option<Self> {
+        Level::parse(text)
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for Resolve {
+    fn what() -> String {
+        "siblings or last-writer".into()
+    }
+    fn parse(text: &str) -> Option<Self> {
+        Resolve::parse(text)
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+words! {
+    /// Under which databases a scenario means something.
+    Suits {
+        /// The same plan is run in each.
+        Both = "both",
+        /// Raft only: it is about elections, leases, logs.
+        Cp = "cp",
+        /// Quorums only: it is about stand-ins, siblings, tombstones.
+        Ap = "ap",
+    }
+}
+
+impl Suits {
+    /// The databases, CP first.
+    #[must_use]
+    pub fn modes(self) -> &'static [Mode] {
+        match self {
+            Suits::Both => &[Mode::Cp, Mode::Ap],
+            Suits::Cp => &[Mode::Cp],
+            Suits::Ap => &[Mode::Ap],
+        }
+    }
+}
+
+words! {
+    /// What clients of quorums say about what they have seen.
+    Contexts {
+        /// A write gives back the context of what its client saw last of the key, and asks for a new one.
+        Seen = "seen",
+        /// Writes never have a context: each is concurrent with all others.
+        Blind = "blind",
+    }
+}
+
+words! {
+    /// At which levels operations are done.
+    Levels {
+        /// All at those of the bucket.
+        Bucket = "bucket",
+        /// Each at one drawn from one, quorum and all.
+        Mixed = "mixed",
+    }
+}
+
+section! {
+    /// `[bucket]`: the AP side of a scenario.
+    Bucket {
+        /// Under which databases the scenario means something: `both`, `cp` or `ap`.
+        mode: Suits = Suits::Both,
+        /// Replicas of each key.
+        n: u32 = 3,
+        /// How many a read asks: `one`, `quorum`, `all`, `local-quorum` or a number.
+        r: Level = Level::Quorum,
+        /// How many must hold a write.
+        w: Level = Level::Quorum,
+        /// Whether a server further along the ring may stand in for a replica that cannot be reached.
+        sloppy: bool = true,
+        /// What becomes of concurrent writes: `siblings` or `last-writer`.
+        resolve: Resolve = Resolve::Siblings,
+        /// Whether a write gives back the context its client saw last of the key (`seen`) or none (`blind`).
+        context: Contexts = Contexts::Seen,
+        /// Whether operations are done at the bucket's levels (`bucket`) or each at one, quorum or all, drawn (`mixed`).
+        levels: Levels = Levels::Bucket,
+    }
+}
+
+impl Bucket {
+    /// The policy of the default bucket in an AP run.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let n = u8::try_from(self.n).unwrap_or(MAX_REPLICAS);
+        Policy { n, r: self.r, w: self.w, sloppy: self.sloppy, resolve: self.resolve }
+    }
+
+    pub(crate) fn check(&self, fields: &Fields<'_>) -> Result<(), Problem> {
+        within(fields, "n", u64::from(self.n), 1, u64::from(MAX_REPLICAS))?;
+        for (name, level) in [("r", self.r), ("w", self.w)] {
+            if let Level::Count(count) = level {
+                within(fields, name, u64::from(count), 1, u64::from(self.n))?;
+            }
+        }
+        match self.resolve {
+            // Clients of a plan write words; the other types have operations of their own.
+            Resolve::Merge(_) => {
+                Err(fields.problem("resolve", "clients of scenarios write words; expected siblings or last-writer"))
+            }
+            Resolve::Siblings | Resolve::LastWriter => Ok(()),
+        }
+    }
+}
