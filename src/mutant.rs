@@ -8,7 +8,7 @@
 /// A mistake that can be planted by name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bug {
-    /// A node sends what promises durability before its fsync has returned (node/driver.rs).
+    /// A node sends what promises durability before its fsync has returned (node/gate.rs).
     AckBeforeFsync,
     /// A vote is not persisted, so a restarted node votes twice in one term (raft/).
     VoteTwice,

@@ -99,12 +99,6 @@ impl Dynamo {
         self.store.why(key)
     }
 
-    /// The epoch it has come to.
-    #[must_use]
-    pub fn epoch(&self) -> Epoch {
-        self.store.epoch()
-    }
-
     /// All it holds for itself; in O(1).
     #[must_use]
     pub fn keys(&self) -> OrdMap<Key, Entry> {
