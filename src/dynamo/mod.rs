@@ -2,7 +2,7 @@
 //!
 //! Follows "Dynamo: Amazon's Highly Available Key-value Store" (DeCandia and others, 2007; cited as §n), with dotted version
 //! vectors in place of its vector clocks. Read in this order: `clock` and `siblings` (what versions are), `message` (the
-//! vocabulary), this file (dispatch).
+//! vocabulary), this file (dispatch), `coordinator` (what clients' requests set going) and `store` (what a replica holds).
 
 pub mod clock;
 pub mod context;

@@ -155,3 +155,29 @@ impl Coordinator {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dynamo::Achieved;
+
+    #[test]
+    fn a_window_knows_copies_and_what_is_too_late() {
+        let mut window = Window::new(1);
+        let done = ClientReply::Done { achieved: Achieved::default() };
+        assert!(matches!(window.arrives(1, 2), Arrival::New));
+        assert!(matches!(window.arrives(1, 2), Arrival::Copy(None)), "still under way");
+        window.answered(1, 2, &done);
+        assert!(matches!(window.arrives(1, 2), Arrival::Copy(Some(reply)) if reply == done));
+        for op in 3..3 + WINDOW as u64 {
+            assert!(matches!(window.arrives(1, op), Arrival::New));
+        }
+        assert!(window.seen.len() <= WINDOW);
+        assert!(matches!(window.arrives(1, 2), Arrival::Late), "forgotten, and older than all that is not");
+        // The sender has restarted; what it sent before comes late.
+        assert!(matches!(window.arrives(2, 2), Arrival::New));
+        assert!(matches!(window.arrives(1, 5000), Arrival::Late));
+        window.answered(1, 2, &done);
+        assert!(matches!(window.arrives(2, 2), Arrival::Copy(None)), "the answer was to the former life");
+    }
+}

@@ -259,7 +259,7 @@ fn storm(seed: u64, mutant: Mutant, events: usize) -> Tally {
 #[test]
 fn storms_break_nothing() {
     let mut total = Tally::default();
-    let storms = std::env::var("STORMS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
+    let storms = std::env::var("STORMS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
     for seed in 0..storms {
         let result = std::panic::catch_unwind(|| storm(seed, Mutant::default(), 400));
         let tally = result.unwrap_or_else(|_| panic!("seed {seed}"));
@@ -270,7 +270,7 @@ fn storms_break_nothing() {
         tally.notes.iter().for_each(|(name, n)| *total.notes.entry(name).or_default() += n);
     }
     println!("{total:?}");
-    assert!(total.acked > 10_000 && total.read > 5_000 && total.siblings > 500, "a calm, not a storm: {total:?}");
+    assert!(total.acked > 2_000 && total.read > 1_500 && total.siblings > 500, "a calm, not a storm: {total:?}");
 }
 
 /// The oracle bites: every planted bug is found, and by the property it breaks.
