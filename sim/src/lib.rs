@@ -2,11 +2,13 @@
 //!
 //! - [`scenario`] (TOML) and a seed expand to a [`plan`]; `run` executes a plan against a cluster in the simulated [`world`].
 //! - [`oracle`] watches Raft's safety across nodes while it runs; the history is judged by `seaworthy-check`.
+//! - [`placement`] measures how many keys move when a cluster changes.
 //! - [`report`] adds recorded runs up and shows them; [`pool`] makes many of them; `cli` is the `sim` binary.
 
 #[cfg(madsim)]
 pub mod cli;
 pub mod oracle;
+pub mod placement;
 pub mod plan;
 pub mod pool;
 pub mod report;

@@ -3,7 +3,7 @@
 //! All of it must be the same for every server: what a key's replicas are is computed from it, not agreed upon.
 
 use super::config::{Mistake, bounded, checked, node_id};
-use crate::placement::{Buckets, Layout, Member, SLOTS};
+use crate::placement::{Buckets, Layout, MAX_CAPACITY, Member, SLOTS};
 use crate::types::{Level, MAX_REPLICAS, Mode, NodeId, Policy, Resolve};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -19,8 +19,6 @@ const MAX_NAME: usize = 64;
 const MAX_PLACE: usize = 64;
 /// Most buckets.
 const MAX_BUCKETS: usize = 1000;
-/// Greatest capacity of a server.
-const MAX_CAPACITY: u64 = 64;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,7 +61,7 @@ impl Said<'_> {
             let named =
                 |text: &Option<Spanned<String>>| text.as_ref().map_or(Ok(String::new()), |t| checked(t, place_name));
             (member.zone, member.region) = (named(&place.zone)?, named(&place.region)?);
-            member.capacity = bounded(place.capacity.as_ref(), 0..=MAX_CAPACITY)?.map_or(1, |c| c as u32);
+            member.capacity = bounded(place.capacity.as_ref(), 0..=u64::from(MAX_CAPACITY))?.map_or(1, |c| c as u32);
         }
         if members.iter().all(|m| m.capacity == 0) {
             let span = self.places.values().find_map(|place| place.capacity.as_ref()).map(Spanned::span);
@@ -193,6 +191,24 @@ pub(super) fn bucket_flag(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What docs/deploying.md shows: the file's section, the flag, and that both are the defaults.
+    #[test]
+    fn the_documented_bucket_is_as_it_is_documented() {
+        let docs = include_str!("../../docs/deploying.md");
+        let section = docs.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+        let flag =
+            docs.split("local-cluster --bucket ").nth(1).and_then(|rest| rest.split('`').next()).expect("a flag");
+        for text in [section.to_owned(), bucket_flag(flag).expect("good")] {
+            #[derive(Deserialize)]
+            struct Sections {
+                bucket: Vec<Bucket>,
+            }
+            let parsed: Sections = toml::from_str(&text).expect("TOML");
+            let named = buckets(&parsed.bucket).expect("good").named;
+            assert_eq!(named, BTreeMap::from([("carts".to_owned(), Mode::Ap(Policy::default()))]));
+        }
+    }
 
     #[test]
     fn a_flag_is_a_section() {

@@ -1,11 +1,14 @@
 //! The commands that ask a cluster something.
 
 use super::When;
-use super::connect::{Target, block_on, client};
+use super::ap::{self, Reading, Writing};
+use super::connect::{Target, TcpClient, block_on, client};
 use super::output::{Exit, Failure, Paint, from_hex, millis, paint, say, show, versioned_json};
+use crate::client::ClientError;
+use crate::dynamo::Update;
 use crate::kv::{Condition, Reply, Versioned};
 use crate::raft::Role;
-use crate::types::{Bytes, NodeId};
+use crate::types::{Bytes, Key, NodeId};
 use crate::wire::{NodeStatus, Write};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _, stdout};
@@ -14,7 +17,7 @@ use std::time::{Duration, Instant};
 /// How often `transfer` looks whether the new leader leads.
 const LOOK: Duration = Duration::from_millis(20);
 
-fn bytes(what: &str, text: &str, hex: bool) -> Result<Bytes, Failure> {
+pub(super) fn bytes(what: &str, text: &str, hex: bool) -> Result<Bytes, Failure> {
     if !hex {
         return Ok(Bytes::copy_from_slice(text.as_bytes()));
     }
@@ -51,64 +54,128 @@ pub(super) fn put(
     value: &str,
     when: &When,
     ttl_ms: Option<u64>,
+    how: &Writing,
     target: &Target,
     json: bool,
 ) -> Result<Exit, Failure> {
     let (key, when) = (bytes("key", key, target.hex)?, condition(when, target.hex)?);
     let value = value_bytes(value, target.hex)?;
-    write(Write::Put { key, value, when, ttl_ms }, "set", target, json)
+    let update = Update::Set(value.clone());
+    either(&Write::Put { key, value, when, ttl_ms }, update, how, "set", target, json)
 }
 
-pub(super) fn delete(key: &str, when: &When, target: &Target, json: bool) -> Result<Exit, Failure> {
+pub(super) fn delete(key: &str, when: &When, how: &Writing, target: &Target, json: bool) -> Result<Exit, Failure> {
     let (key, when) = (bytes("key", key, target.hex)?, condition(when, target.hex)?);
-    write(Write::Delete { key, when }, "deleted", target, json)
+    either(&Write::Delete { key, when }, Update::Delete, how, "deleted", target, json)
+}
+
+/// A write to a key of a bucket of either mode: which, the servers know.
+fn either(
+    write: &Write,
+    update: Update,
+    how: &Writing,
+    done: &str,
+    target: &Target,
+    json: bool,
+) -> Result<Exit, Failure> {
+    crate::kv::Op::from(write.clone()).check_limits().map_err(Failure::bad_input)?;
+    let conditional = match write {
+        Write::Put { when, ttl_ms, .. } => *when != Condition::default() || ttl_ms.is_some(),
+        Write::Delete { when, .. } => *when != Condition::default(),
+        Write::Extend { .. } => true,
+    };
+    let of_cp = "--nx, --xx, --cmp, --cmprev and --ttl are for keys of CP buckets";
+    if conditional && how.is_given() {
+        return Err(Failure::bad_input(format!(
+            "{of_cp}, --context, --w, --sloppy, --strict, --read-back for AP ones"
+        )));
+    }
+    block_on(async {
+        let mut client = target.connect().await?;
+        if !how.is_given() {
+            match write_cp(&mut client, write.clone(), done, target, json).await {
+                Err(Cp::Client(ClientError::OtherMode(true))) if conditional => {
+                    return Err(Failure::bad_input(format!("{of_cp}, and this key is in an AP bucket")));
+                }
+                Err(Cp::Client(ClientError::OtherMode(true))) => {}
+                other => return other.map_err(Failure::from),
+            }
+        }
+        ap::write(&mut client, write.key().clone(), update, how, done, (target.hex, json)).await
+    })
+}
+
+/// Why a write to a CP bucket failed: told apart, since one kind of error is no error.
+enum Cp {
+    Client(ClientError),
+    Other(Failure),
+}
+
+impl From<Cp> for Failure {
+    fn from(error: Cp) -> Failure {
+        match error {
+            Cp::Client(error) => error.into(),
+            Cp::Other(failure) => failure,
+        }
+    }
 }
 
 pub(super) fn extend(key: &str, ttl_ms: u64, target: &Target, json: bool) -> Result<Exit, Failure> {
     let key = bytes("key", key, target.hex)?;
-    write(Write::Extend { key, ttl_ms }, "extended", target, json)
-}
-
-fn write(write: Write, done: &str, target: &Target, json: bool) -> Result<Exit, Failure> {
+    let write = Write::Extend { key, ttl_ms };
     crate::kv::Op::from(write.clone()).check_limits().map_err(Failure::bad_input)?;
     block_on(async {
-        let begun = Instant::now();
-        let reply = target.connect().await?.write(write).await?;
-        let took = begun.elapsed();
-        match reply {
-            Reply::Done { revision, commit } => {
-                if json {
-                    let object = json!({ "done": done, "revision": revision, "commit": commit.0, "ms": ms(took) });
-                    say(&object.to_string());
-                } else {
-                    say(&format!("r{revision} {done} {}", paint(Paint::Dim, &millis(took), &stdout())));
-                }
-                Ok(Exit::Done)
-            }
-            Reply::Refused(present) => {
-                if json {
-                    let present = present.as_ref().map(versioned_json);
-                    say(&json!({ "refused": true, "present": present, "ms": ms(took) }).to_string());
-                } else {
-                    let holds = present.map_or("no such key".to_owned(), |found| line(&found, target.hex));
-                    let time = paint(Paint::Dim, &millis(took), &stdout());
-                    say(&format!("{} {holds} {time}", paint(Paint::Bad, "refused:", &stdout())));
-                }
-                Ok(Exit::Failed)
-            }
-            other => {
-                Err(Failure::new(Exit::Unknown, format!("the server gave an answer of the wrong kind: {other:?}")))
-            }
-        }
+        let mut client = target.connect().await?;
+        Ok(write_cp(&mut client, write, "extended", target, json).await?)
     })
 }
 
-pub(super) fn get(key: &str, raw: bool, target: &Target, json: bool) -> Result<Exit, Failure> {
-    let key = bytes("key", key, target.hex)?;
+async fn write_cp(client: &mut TcpClient, write: Write, done: &str, target: &Target, json: bool) -> Result<Exit, Cp> {
+    let begun = Instant::now();
+    let reply = client.write(write).await.map_err(Cp::Client)?;
+    let took = begun.elapsed();
+    match reply {
+        Reply::Done { revision, commit } => {
+            if json {
+                let object = json!({ "done": done, "revision": revision, "commit": commit.0, "ms": ms(took) });
+                say(&object.to_string());
+            } else {
+                say(&format!("r{revision} {done} {}", paint(Paint::Dim, &millis(took), &stdout())));
+            }
+            Ok(Exit::Done)
+        }
+        Reply::Refused(present) => {
+            if json {
+                let present = present.as_ref().map(versioned_json);
+                say(&json!({ "refused": true, "present": present, "ms": ms(took) }).to_string());
+            } else {
+                let holds = present.map_or("no such key".to_owned(), |found| line(&found, target.hex));
+                let time = paint(Paint::Dim, &millis(took), &stdout());
+                say(&format!("{} {holds} {time}", paint(Paint::Bad, "refused:", &stdout())));
+            }
+            Ok(Exit::Failed)
+        }
+        other => {
+            let message = format!("the server gave an answer of the wrong kind: {other:?}");
+            Err(Cp::Other(Failure::new(Exit::Unknown, message)))
+        }
+    }
+}
+
+pub(super) fn get(key: &str, raw: bool, how: &Reading, target: &Target, json: bool) -> Result<Exit, Failure> {
+    let key: Key = bytes("key", key, target.hex)?;
     block_on(async {
+        let mut client = target.connect().await?;
         let begun = Instant::now();
-        let found = target.connect().await?.get(key).await?;
+        let found = match how.is_given() {
+            true => Err(ClientError::OtherMode(true)),
+            false => client.get(key.clone()).await,
+        };
         let took = begun.elapsed();
+        let found = match found {
+            Err(ClientError::OtherMode(true)) => return ap::get(&mut client, key, how, raw, target.hex, json).await,
+            other => other?,
+        };
         let exit = if found.is_some() { Exit::Done } else { Exit::Failed };
         if json {
             let mut object = found.as_ref().map_or(json!({}), versioned_json);
@@ -135,7 +202,7 @@ fn line(found: &Versioned, hex: bool) -> String {
     format!("r{} {}", found.revision, show(&found.value, hex))
 }
 
-fn ms(took: Duration) -> Value {
+pub(super) fn ms(took: Duration) -> Value {
     json!((took.as_secs_f64() * 1e6).round() / 1e3)
 }
 
@@ -204,19 +271,25 @@ fn print_table(rows: &[Row]) {
     let head = "node address role term leader commit applied durable log snapshot keys sessions bad-frames";
     let mut table: Vec<Vec<String>> = vec![head.split(' ').map(str::to_owned).collect()];
     table.extend(rows.iter().map(|(node, address, status)| cells(*node, address, status.as_ref())));
-    let columns = table[0].len();
+    print_rows(&table, |row| match row.get(2).map(String::as_str) {
+        Some("role") => Some(Paint::Strong),
+        Some("leader") => Some(Paint::Good),
+        Some("unreachable") => Some(Paint::Bad),
+        _ => None,
+    });
+}
+
+/// Prints rows in columns, each as wide as its widest cell.
+pub(super) fn print_rows(table: &[Vec<String>], colour: impl Fn(&[String]) -> Option<Paint>) {
+    let columns = table.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |text: &String| text.chars().count();
     let widths: Vec<usize> =
-        (0..columns).map(|c| table.iter().filter_map(|row| row.get(c)).map(String::len).max().unwrap_or(0)).collect();
-    for (i, row) in table.iter().enumerate() {
+        (0..columns).map(|c| table.iter().filter_map(|row| row.get(c)).map(width).max().unwrap_or(0)).collect();
+    for row in table {
         let padded: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         let text = padded.join("  ");
         let text = text.trim_end();
-        say(&match row.get(2).map(String::as_str) {
-            _ if i == 0 => paint(Paint::Strong, text, &stdout()),
-            Some("leader") => paint(Paint::Good, text, &stdout()),
-            Some("unreachable") => paint(Paint::Bad, text, &stdout()),
-            _ => text.to_owned(),
-        });
+        say(&colour(row).map_or(text.to_owned(), |colour| paint(colour, text, &stdout())));
     }
 }
 

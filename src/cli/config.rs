@@ -3,10 +3,9 @@
 //! Every mistake is reported with file, line and column and what was expected there, before anything is touched.
 
 use super::buckets::{Bucket, Place, Said};
-use crate::dynamo;
 use crate::node::NodeConfig;
 use crate::node::tcp::{ClusterName, Servers, TcpConfig};
-use crate::placement::{Buckets, Layout};
+use crate::placement::Layout;
 use crate::raft;
 use crate::storage::StoreConfig;
 use crate::types::NodeId;
@@ -32,10 +31,6 @@ pub struct Config {
     pub tcp: TcpConfig,
     /// The driver and Raft.
     pub node: NodeConfig,
-    /// Where keys live: must be the same for every server.
-    pub layout: Arc<Layout>,
-    /// The AP side. Its `life` is 0 here: each process draws its own.
-    pub ap: dynamo::Config,
     /// The log.
     pub store: StoreConfig,
 }
@@ -118,7 +113,7 @@ fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
+pub(super) fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
     let file: File = toml::from_str(text).map_err(|e| (e.span(), e.message().replace('\n', ", ")))?;
     let cluster: ClusterName = checked(&file.cluster, str::parse)?;
     let id = checked(&file.node, node_id)?;
@@ -131,7 +126,6 @@ fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
         None => own_address.clone(),
     };
     let tuning = &file.tuning;
-    let node = tuning.node(raft::Config::new(id, nodes.keys().copied().collect()))?;
     let mut store = StoreConfig::new(id);
     if let Some(mib) = bounded(tuning.segment_mib.as_ref(), 1..=1024)? {
         store.segment_bytes = mib << 20;
@@ -140,21 +134,21 @@ fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
     let said =
         Said { nodes: nodes.keys().copied().collect(), groups, voters, places: &file.places, buckets: &file.bucket };
     let layout = Arc::new(said.layout()?);
-    let mut ap = dynamo::Config::new(id, 0);
+    let mut node = tuning.node(raft::Config::new(id, nodes.keys().copied().collect()), layout)?;
     if let Some(mib) = bounded(file.hints.mib.as_ref(), 1..=65_536)? {
-        ap.hint_bytes = (mib as usize) << 20;
+        node.ap.hint_bytes = (mib as usize) << 20;
     }
     if let Some(seconds) = bounded(file.hints.age_s.as_ref(), 1..=31_536_000)? {
-        ap.hint_age = Duration::from_secs(seconds);
+        node.ap.hint_age = Duration::from_secs(seconds);
     }
     let max_clients = bounded(tuning.max_clients.as_ref(), 1..=65_536)?.unwrap_or(1024) as usize;
     let tcp = TcpConfig { id, cluster, listen, nodes, max_clients };
-    ap.max_open = node.max_open_requests;
-    Ok(Config { data_dir: base.join(file.data_dir), tcp, node, layout, ap, store })
+    node.ap.max_open = node.max_open_requests;
+    Ok(Config { data_dir: base.join(file.data_dir), tcp, node, store })
 }
 
 impl Tuning {
-    fn node(&self, mut raft: raft::Config) -> Result<NodeConfig, Mistake> {
+    fn node(&self, mut raft: raft::Config, layout: Arc<Layout>) -> Result<NodeConfig, Mistake> {
         let millis = |ms: u64| Duration::from_millis(ms);
         if let Some(timeout) = bounded(self.election_timeout_ms.as_ref(), 10..=600_000)? {
             raft.election_timeout = millis(timeout);
@@ -169,7 +163,6 @@ impl Tuning {
             return Err((span, what));
         }
         raft.lease_ppm = bounded(self.lease_ppm.as_ref(), 1..=500_000)?.map(|ppm| ppm as u32);
-        let layout = Arc::new(Layout::simple(&raft.voters, Buckets::default()));
         let mut node = NodeConfig::new(raft, layout);
         if let Some(mib) = bounded(self.snapshot_log_mib.as_ref(), 1..=4096)? {
             node.snapshot_log_bytes = (mib as usize) << 20;
@@ -293,8 +286,8 @@ n3 = "[::1]:7103"
     #[test]
     fn buckets_groups_and_places() {
         let plain = parse(GOOD, Path::new("")).expect("good");
-        assert_eq!((plain.layout.groups, plain.layout.buckets.any_ap()), (1, false));
-        assert_eq!(plain.layout.voters_of(GroupId(1)).len(), 3);
+        assert_eq!((plain.node.layout.groups, plain.node.layout.buckets.any_ap()), (1, false));
+        assert_eq!(plain.node.layout.voters_of(GroupId(1)).len(), 3);
         let text = format!(
             "groups = 40\nvoters = 1\n{GOOD}[places]\nn1 = {{ zone = \"a\", region = \"north\", capacity = 2 }}\n\
              [[bucket]]\nname = \"carts\"\nmode = \"ap\"\nn = 2\nr = 1\nw = \"all\"\nsloppy = false\nresolve = \"set\"\n\
@@ -302,14 +295,14 @@ n3 = "[::1]:7103"
              [hints]\nmib = 3\nage_s = 60\n"
         );
         let config = parse(&text, Path::new("")).expect("good");
-        let layout = &config.layout;
+        let layout = &config.node.layout;
         assert_eq!((layout.groups, layout.voters_of(GroupId(7)).len(), layout.region(NodeId(1))), (40, 1, "north"));
         assert_eq!((layout.members[0].zone.as_str(), layout.members[0].capacity), ("a", 2));
         let (r, w, resolve) = (Level::Count(1), Level::All, Resolve::Merge(MergeKind::Set));
         assert_eq!(*layout.buckets.mode(b"carts/1"), Mode::Ap(Policy { n: 2, r, w, sloppy: false, resolve }));
         assert_eq!(*layout.buckets.mode(b"money/1"), Mode::Cp);
         assert_eq!(*layout.buckets.mode(b"other"), Mode::Ap(Policy::default()));
-        assert_eq!((config.ap.hint_bytes, config.ap.hint_age), (3 << 20, Duration::from_secs(60)));
+        assert_eq!((config.node.ap.hint_bytes, config.node.ap.hint_age), (3 << 20, Duration::from_secs(60)));
     }
 
     #[test]
@@ -320,7 +313,7 @@ n3 = "[::1]:7103"
             (format!("voters = 4\n{GOOD}"), "n.toml:1:10: expected a number from 1 to 3, found 4"),
             (format!("{GOOD}[places]\nn4 = {{ zone = \"a\" }}\n"), "n.toml:10:1: n4 is not in [nodes]"),
             (format!("{GOOD}[places]\nn1 = {{ zoen = \"a\" }}\n"), "n.toml:10:8: unknown field `zoen`"),
-            (format!("{GOOD}[places]\nn1 = {{ capacity = 65 }}\n"), "n.toml:10:19: expected a number from 0 to 64"),
+            (format!("{GOOD}[places]\nn1 = {{ capacity = 257 }}\n"), "n.toml:10:19: expected a number from 0 to 256"),
             (format!("{GOOD}{bucket}n = 9\n"), "n.toml:12:5: expected a number from 1 to 7, found 9"),
             (format!("{GOOD}{bucket}r = 4\n"), "n.toml:12:5: expected one, quorum, all, local-quorum or a number from"),
             (format!("{GOOD}{bucket}w = \"most\"\n"), "n.toml:12:5: expected one, quorum"),

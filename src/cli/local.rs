@@ -74,6 +74,9 @@ fn config(node: NodeId, options: &Options) -> String {
 /// run as this one.
 fn prepare(options: &Options) -> Result<Vec<(NodeId, PathBuf)>, Failure> {
     let (dir, servers) = (options.dir.as_path(), options.servers());
+    if let Some(text) = servers.nodes.keys().next().map(|id| config(*id, options)) {
+        super::config::parse(&text, dir).map_err(|(_, what)| Failure::bad_input(what))?;
+    }
     let wanted: Vec<_> =
         servers.nodes.keys().map(|id| (*id, dir.join(format!("{id}.toml")), config(*id, options))).collect();
     let more = dir.join(format!("n{}.toml", servers.nodes.len() + 1));
@@ -191,5 +194,46 @@ fn part(mut nodes: BTreeMap<NodeId, Child>) {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Mode;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn prepared(flags: &[&str], dir: &Path) -> Result<Vec<(NodeId, PathBuf)>, Failure> {
+        let dir = dir.display().to_string();
+        prepare(&Line::parse_from([&["x", "--dir", &dir], flags].concat()).options)
+    }
+
+    #[test]
+    fn every_node_gets_the_same_buckets_and_groups() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let flags = ["--groups", "8", "--bucket", "carts=ap,n=2,strict", "--bucket", "default=ap,resolve=counter"];
+        for (node, path) in prepared(&flags, dir.path()).expect("written") {
+            let config = crate::cli::load(&path).expect("our own configuration");
+            let buckets = &config.node.layout.buckets;
+            assert_eq!((config.tcp.id, config.node.layout.groups, buckets.named.len()), (node, 8, 1));
+            assert!(matches!(buckets.mode(b"carts/1"), Mode::Ap(policy) if policy.n == 2 && !policy.sloppy));
+            assert!(matches!(buckets.default, Mode::Ap(policy) if policy.resolve.to_string() == "counter"));
+        }
+        let other = prepared(&["--groups", "9"], dir.path()).expect_err("another cluster");
+        assert!(other.message.contains("holds a cluster with other settings"), "{}", other.message);
+    }
+
+    #[test]
+    fn nothing_is_written_for_buckets_that_contradict_each_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let twice = prepared(&["--bucket", "a=ap", "--bucket", "a=cp"], &dir.path().join("new")).expect_err("twice");
+        assert!(twice.message.contains("bucket \"a\" is here twice"), "{}", twice.message);
+        assert!(!dir.path().join("new").exists());
     }
 }

@@ -1,5 +1,6 @@
 //! The commands of the `seaworthy` binary: what they take, and what their exit status means ([`Exit`]).
 
+mod ap;
 mod bench;
 mod buckets;
 mod client;
@@ -30,7 +31,8 @@ const EXAMPLES: &str = "Examples:
   seaworthy put greeting 'ahoy'                  r0 set 9ms
   seaworthy get greeting                         r0 ahoy 2ms
   seaworthy put greeting 'hello' --cmprev 0      only if nobody wrote in between
-  seaworthy status                               who leads, how far everyone is";
+  seaworthy status                               who leads, how far everyone is
+  seaworthy why carts/17                         what each server holds of it, and why";
 
 /// A distributed key-value store that is proven in a storm before it goes to sea.
 #[derive(Parser)]
@@ -68,7 +70,8 @@ enum Command {
   seaworthy put config v1                 r0 set 9ms
   seaworthy put config v2 --cmprev 0      only if the key is still at revision 0
   seaworthy put lock me --nx --ttl 30000  only if nobody has it; gone after 30 s
-  seaworthy put photo - < photo.jpg       the value from standard input")]
+  seaworthy put photo - < photo.jpg       the value from standard input
+  seaworthy put carts/17 tea --context 0100…   an AP bucket: in place of what the last read showed")]
     Put {
         /// The key
         key: String,
@@ -81,12 +84,16 @@ enum Command {
         #[arg(long, value_name = "MS")]
         ttl: Option<u64>,
         #[command(flatten)]
+        how: ap::Writing,
+        #[command(flatten)]
         target: Target,
     },
-    /// Read a value: the newest there is, confirmed with a majority
+    /// Read a value: of a CP bucket the newest there is, confirmed with a majority; of an AP bucket every version that R
+    /// replicas know and no other supersedes
     #[command(after_help = "Examples:
   seaworthy get config             r1 v2 2ms
-  seaworthy get photo --raw > copy.jpg")]
+  seaworthy get photo --raw > copy.jpg
+  seaworthy get carts/17 --r one   an AP bucket: any one replica will do")]
     Get {
         /// The key
         key: String,
@@ -94,15 +101,21 @@ enum Command {
         #[arg(long, conflicts_with = "json")]
         raw: bool,
         #[command(flatten)]
+        how: ap::Reading,
+        #[command(flatten)]
         target: Target,
     },
     /// Remove a key
+    ///
+    /// Of an AP bucket: what the read before it shows, or what --context stands for.
     #[command(after_help = "Example:\n  seaworthy delete config --cmp v2     r2 deleted 5ms")]
     Delete {
         /// The key
         key: String,
         #[command(flatten)]
         when: When,
+        #[command(flatten)]
+        how: ap::Writing,
         #[command(flatten)]
         target: Target,
     },
@@ -114,6 +127,29 @@ enum Command {
         /// Milliseconds from now
         #[arg(value_name = "MS")]
         ttl: u64,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Change a value of a mergeable AP bucket
+    #[command(after_help = "Example:\n  seaworthy update visits/home add 1     updated, strict 2 of 2 3ms
+  seaworthy update users/7 field mails set insert a@b.org")]
+    Update {
+        /// The key
+        key: String,
+        /// What to do: add N, assign VALUE, insert ELEMENT, remove ELEMENT; to a map: field NAME TYPE and one of these,
+        /// where TYPE is counter, pn-counter, register or set; remove-field NAME
+        #[arg(required = true, allow_negative_numbers = true)]
+        change: Vec<String>,
+        #[command(flatten)]
+        how: ap::Writing,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Tell what every server holds of a key in an AP bucket, and which write, hint or repair brought it there
+    #[command(after_help = "Example:\n  seaworthy why carts/17")]
+    Why {
+        /// The key
+        key: String,
         #[command(flatten)]
         target: Target,
     },
@@ -160,9 +196,13 @@ pub fn main() -> ExitCode {
     let result = match command {
         Command::Serve { config, until_stdin_ends } => serve::run(&config, until_stdin_ends),
         Command::LocalCluster(options) => local::run(&options),
-        Command::Put { key, value, when, ttl, target } => client::put(&key, &value, &when, ttl, &target, json),
-        Command::Get { key, raw, target } => client::get(&key, raw, &target, json),
-        Command::Delete { key, when, target } => client::delete(&key, &when, &target, json),
+        Command::Put { key, value, when, ttl, how, target } => {
+            client::put(&key, &value, &when, ttl, &how, &target, json)
+        }
+        Command::Get { key, raw, how, target } => client::get(&key, raw, &how, &target, json),
+        Command::Delete { key, when, how, target } => client::delete(&key, &when, &how, &target, json),
+        Command::Update { key, change, how, target } => ap::update(&key, &change, &how, &target, json),
+        Command::Why { key, target } => ap::why(&key, &target, json),
         Command::Extend { key, ttl, target } => client::extend(&key, ttl, &target, json),
         Command::Status { target } => client::status(&target, json),
         Command::Transfer { to, target } => client::transfer(to, &target, json),

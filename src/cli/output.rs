@@ -145,17 +145,37 @@ pub(super) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
     Ok(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
-/// A value for JSON: `value` when it is text, `value_hex` always when it is not.
+/// Nanoseconds since the Unix epoch as a date, to the millisecond: `2026-11-20T17:40:00.123Z`.
+pub(super) fn date(nanos: u64) -> String {
+    let (seconds, millis) = (nanos / 1_000_000_000, nanos / 1_000_000 % 1000);
+    // Days are counted from 1 March of the year 0, so that the leap day is a year's last (Hinnant's civil_from_days).
+    let days = seconds / 86_400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = (era * 400 + year + u64::from(month >= 10), if month < 10 { month + 3 } else { month - 9 });
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Adds a value to a JSON object: `value` when it is text, `value_hex` when it is not.
+pub(super) fn bytes_json(object: &mut Value, value: &[u8]) {
+    match std::str::from_utf8(value) {
+        Ok(text) => object["value"] = json!(text),
+        Err(_) => object["value_hex"] = json!(to_hex(value)),
+    }
+}
+
+/// A version of a key in a CP bucket, for JSON.
 pub(super) fn versioned_json(found: &Versioned) -> Value {
     let mut object = json!({
         "revision": found.revision,
         "commit": found.commit.0,
         "expires": found.expires.map(|at| at.0),
     });
-    match std::str::from_utf8(&found.value) {
-        Ok(text) => object["value"] = json!(text),
-        Err(_) => object["value_hex"] = json!(to_hex(&found.value)),
-    }
+    bytes_json(&mut object, &found.value);
     object
 }
 
@@ -177,6 +197,15 @@ mod tests {
         assert_eq!(show("schön".as_bytes(), false), "schön");
         assert_eq!(show(b"\x1b[31m", false), "0x1b5b33316d");
         assert_eq!(show(b"ab", true), "6162");
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(date(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(date(951_782_399_999_999_999), "2000-02-28T23:59:59.999Z");
+        assert_eq!(date(951_782_400_000_000_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(date(1_735_689_599_000_000_000), "2024-12-31T23:59:59.000Z");
+        assert_eq!(date(u64::MAX), "2554-07-21T23:34:33.709Z");
     }
 
     #[test]

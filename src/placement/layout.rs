@@ -133,5 +133,5 @@ fn seat(members: &[Member], ring: &Ring, groups: u32, voters: usize) -> (Vec<Nod
 }
 
 #[cfg(test)]
-#[path = "layout_tests.rs"]
+#[path = "tests/layout.rs"]
 mod tests;

@@ -238,5 +238,5 @@ fn to_front<T>(list: &mut Vec<T>, item: T, is: impl FnMut(&T) -> bool) {
 }
 
 #[cfg(test)]
-#[path = "ring_tests.rs"]
+#[path = "tests/ring.rs"]
 mod tests;

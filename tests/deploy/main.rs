@@ -5,3 +5,4 @@ mod cluster;
 mod commands;
 mod damage;
 mod kill;
+mod quorums;

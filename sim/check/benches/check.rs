@@ -5,8 +5,12 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use seaworthy_check::format::{ReadOptions, export, jsonl, read};
 use seaworthy_check::generate::{Shape, Workload, history};
+use seaworthy_check::replicas::{self, Policy};
 use seaworthy_check::txn::{self, Isolation};
 use seaworthy_check::{Kind, Options, check_as};
+
+#[path = "../tests/replicas/store.rs"]
+mod store;
 
 const SHAPE: Shape = Shape { operations: 100_000, clients: 10, keys: 1, values: 0, info: 0, plant: false };
 
@@ -49,5 +53,24 @@ fn checking(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, reading, checking);
+/// A minute at a thousand operations a second.
+fn leaderless(c: &mut Criterion) {
+    let mut group = c.benchmark_group("replicas");
+    group.sample_size(20).throughput(Throughput::Elements(60_000));
+    let siblings = store::Plan { strict: true, policy: Policy::Siblings, clients: 20, keys: 100, operations: 60_000 };
+    let rows = [
+        ("strict, 100 keys", siblings),
+        ("siblings, 100 keys", store::Plan { strict: false, ..siblings }),
+        ("last writer, 100 keys", store::Plan { strict: false, policy: Policy::LastWriter, ..siblings }),
+        ("siblings, one key", store::Plan { strict: false, keys: 1, ..siblings }),
+        ("last writer, one key", store::Plan { strict: false, policy: Policy::LastWriter, keys: 1, ..siblings }),
+    ];
+    for (name, plan) in rows {
+        let (observed, options) = store::run(1, plan);
+        group.bench_function(name, |b| b.iter(|| assert!(replicas::check(&observed, &options).is_valid())));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, reading, checking, leaderless);
 criterion_main!(benches);

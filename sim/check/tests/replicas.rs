@@ -497,3 +497,30 @@ fn histograms_are_close() {
     ends.count(u64::MAX);
     assert_eq!(ends.percentile(100), u64::MAX);
 }
+
+#[test]
+fn the_command_line_judges_files() {
+    let folder = tempfile::tempdir().expect("there is a place for files");
+    let run = |content: &[u8], arguments: &[&str]| {
+        let file = folder.path().join("observed.jsonl");
+        std::fs::write(&file, content).expect("it can be written");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_seaworthy-check"));
+        let output = command.arg("replicas").arg(&file).args(arguments).output().expect("it runs");
+        (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+    };
+    let lost = ending(vec![put(1, (0, 1), "a", &[]), put(2, (0, 1), "b", &[])], &["b"]);
+    let mut file = Vec::new();
+    jsonl::write(&lost, &Options::default(), &mut file).expect("memory takes it");
+    let (status, text) = run(&file, &[]);
+    assert_eq!(status, Some(1));
+    assert!(
+        text.contains("NOT VALID: no acknowledged write lost (1)\n  k: client 1's write of \"a\" (0 to 1 ms"),
+        "{text}"
+    );
+    assert!(text.contains("\nVALID: convergence\n"), "{text}");
+    let (status, text) = run(&file, &["--policy", "last-writer", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).expect("one object");
+    assert_eq!((status, &json["findings"]["figures"]["lost_to_policy"]), (Some(0), &serde_json::json!(1)));
+    assert_eq!(run(b"{}", &["--json"]).0, Some(2));
+    assert_eq!(run(b"", &[]).0, Some(2));
+}

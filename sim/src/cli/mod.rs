@@ -14,6 +14,7 @@ mod audit;
 mod bench;
 mod many;
 mod one;
+mod placement;
 mod source;
 mod why;
 
@@ -59,6 +60,8 @@ enum Command {
     Audit(audit::Audit),
     /// Measure how fast simulated time passes
     Bench(bench::Bench),
+    /// Measure how many keys move when a cluster grows or shrinks
+    Placement(placement::Placement),
 }
 
 /// What most commands share.
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::List(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Bench(command) => command.run(),
+        Command::Placement(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

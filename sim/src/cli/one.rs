@@ -147,9 +147,9 @@ pub(super) fn save(dir: &Path, finished: &Finished) -> Result<(), String> {
     let mut export = Vec::new();
     edn::write(&finished.history, &mut export).map_err(|e| e.to_string())?;
     write(dir, "history.edn", &export)?;
-    if let Some(observed) = &finished.observed {
+    if let Some((observed, promised)) = &finished.observed {
         let mut lines = Vec::new();
-        replicas::jsonl::write(observed, &mut lines).map_err(|e| e.to_string())?;
+        replicas::jsonl::write(observed, promised, &mut lines).map_err(|e| e.to_string())?;
         write(dir, "observed.jsonl", &lines)?;
     }
     let ledger: String = finished.ledger.iter().map(|e| serde_json::to_string(e).unwrap_or_default() + "\n").collect();

@@ -306,7 +306,7 @@ impl Observer for Witness {
         let mut scene = self.oracle.lock();
         let trusted = !scene.distrusted.contains(&self.node);
         let replica = Replica { keys: dynamo.keys(), hints: dynamo.hints() };
-        scene.replicas.now_holds(self.node, replica, trusted);
+        scene.replicas.now_holds(self.node, &replica, trusted);
         let broken = scene.replicas.violation.clone();
         drop(scene);
         self.stop_if(broken);

@@ -84,7 +84,7 @@ impl Replicas {
     }
 
     /// A node holds this at the end of a turn.
-    pub(super) fn now_holds(&mut self, node: NodeId, replica: Replica, trusted: bool) {
+    pub(super) fn now_holds(&mut self, node: NodeId, replica: &Replica, trusted: bool) {
         let before = self.held.insert(node, replica.clone()).unwrap_or_default();
         if !trusted {
             return;
@@ -148,13 +148,13 @@ mod tests {
     #[test]
     fn a_dot_of_two_writes_is_seen_once_it_has_spread() {
         let mut all = Replicas::default();
-        all.now_holds(NodeId(1), replica(1, 1), true);
-        all.now_holds(NodeId(1), replica(1, 2), true);
+        all.now_holds(NodeId(1), &replica(1, 1), true);
+        all.now_holds(NodeId(1), &replica(1, 2), true);
         assert_eq!(all.violation, None, "the first was never durable");
-        all.now_holds(NodeId(2), replica(1, 2), true);
-        all.now_holds(NodeId(3), replica(1, 3), false);
+        all.now_holds(NodeId(2), &replica(1, 2), true);
+        all.now_holds(NodeId(3), &replica(1, 3), false);
         assert_eq!(all.violation, None, "a disk that lies");
-        all.now_holds(NodeId(1), replica(1, 3), true);
+        all.now_holds(NodeId(1), &replica(1, 3), true);
         assert_eq!(all.violation.map(|v| v.property), Some("one dot, one write"));
     }
 
@@ -162,8 +162,8 @@ mod tests {
     fn nothing_is_looked_at_twice() {
         let mut all = Replicas::default();
         let held = replica(1, 1);
-        all.now_holds(NodeId(2), held.clone(), true);
-        all.now_holds(NodeId(2), held, true);
+        all.now_holds(NodeId(2), &held, true);
+        all.now_holds(NodeId(2), &held, true);
         assert_eq!(all.checks, 1);
     }
 }

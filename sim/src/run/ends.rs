@@ -17,8 +17,8 @@ pub(super) const LOOK: u64 = 20_000_000;
 impl Cluster {
     /// The servers that are to hold `key` under quorums and can.
     pub(super) fn living_replicas(&self, key: &[u8]) -> Vec<NodeId> {
-        let order = self.layout.order(key);
-        order.into_iter().take(self.replicas_of_a_key).filter(|id| self.world.is_alive(*id)).collect()
+        let order = self.layout.order(key).iter().copied();
+        order.take(self.replicas_of_a_key).filter(|id| self.world.is_alive(*id)).collect()
     }
 
     /// Every key that any server holds.

@@ -76,20 +76,21 @@ fn decided(report: &check::Report) -> Option<bool> {
     report.unknowns().next().is_none().then_some(true)
 }
 
-/// Judges a run against quorums: the verdict, if a promise was broken, and figures.
-pub fn by_quorums(
-    plan: &Plan,
-    history: &check::History,
-    observed: &Observed,
-    (lost_disks, final_from): (bool, Option<u64>),
-) -> (Option<Verdict>, Findings) {
+/// What a run against quorums was promised. `lost_disks`: a disk may have lost what it had confirmed.
+pub fn promised(plan: &Plan, lost_disks: bool, final_from: Option<u64>) -> replicas::Options {
     let policy = match plan.bucket.resolve {
         Resolve::LastWriter => replicas::Policy::LastWriter,
         Resolve::Siblings | Resolve::Merge(_) => replicas::Policy::Siblings,
     };
-    let strict = is_strict(plan) && !lost_disks;
-    // Without dumps the run was cut short, and nothing can be said of its end.
-    let found = replicas::check(observed, &replicas::Options { policy, strict, final_from });
+    replicas::Options { policy, strict: is_strict(plan) && !lost_disks, final_from }
+}
+
+/// Judges a run against quorums: the verdict, if a promise was broken, and figures.
+pub fn by_quorums(
+    history: &check::History,
+    (observed, promised): (&Observed, &replicas::Options),
+) -> (Option<Verdict>, Findings) {
+    let found = replicas::check(observed, promised);
     let of = |property| found.counts.get(property).copied().unwrap_or(0);
     let all = found.figures.overall();
     let mut findings = Findings {

@@ -79,8 +79,8 @@ pub struct Finished {
     pub record: RunRecord,
     /// What clients did and saw.
     pub history: History,
-    /// Of a run against quorums: the same, and what replicas held at the end, for [`seaworthy_check::replicas`].
-    pub observed: Option<Observed>,
+    /// Of a run against quorums: the same, and what replicas held at the end; and what was promised of it.
+    pub observed: Option<(Observed, seaworthy_check::replicas::Options)>,
     /// What each node held for quorums at the end.
     pub replicas: BTreeMap<NodeId, Replica>,
     /// Whom each fault met.
@@ -188,12 +188,12 @@ fn finish(
     let faults = verdict::tally(&ledger);
     let ending = std::mem::take(&mut *lock(&traces.ending));
     let refusals = lock(&traces.refusals).clone();
-    let observed = (mode == Mode::Ap).then_some(Observed { dumps: ending.dumps, ..observed });
+    let promised = findings::promised(plan, verdict::spoils_disks(plan), ending.final_from);
+    let observed = (mode == Mode::Ap).then_some((Observed { dumps: ending.dumps, ..observed }, promised));
     let evidence = verdict::Evidence {
         plan,
         history: &history,
-        observed: observed.as_ref(),
-        final_from: ending.final_from,
+        observed: observed.as_ref().map(|(observed, promised)| (observed, promised)),
         violation,
         impossible: impossible.map(|_| traces.when()),
         faults: &faults,

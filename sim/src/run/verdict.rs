@@ -17,7 +17,7 @@ use crate::scenario::MustFire;
 use crate::world::{ledger, nanos};
 use seaworthy::types::NodeId;
 use seaworthy_check as check;
-use seaworthy_check::replicas::Observed;
+use seaworthy_check::replicas::{Observed, Options};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -28,9 +28,7 @@ pub struct Evidence<'a> {
     /// What clients did and saw.
     pub history: &'a check::History,
     /// Of a run against quorums: the same, and what replicas held at the end.
-    pub observed: Option<&'a Observed>,
-    /// When the final reads began, after all replicas had had time to converge.
-    pub final_from: Option<u64>,
+    pub observed: Option<(&'a Observed, &'a Options)>,
     /// A node's broken assertion, or the oracle's observation.
     pub violation: Option<Violation>,
     /// When the history became impossible, if that ended the run.
@@ -48,10 +46,7 @@ pub struct Evidence<'a> {
 pub fn judge(evidence: &Evidence<'_>) -> (Verdict, Findings) {
     let (promises, findings) = match evidence.observed {
         None => by_raft(evidence.plan, evidence.history, evidence.impossible.as_deref()),
-        Some(observed) => {
-            let lost_disks = spoils_disks(evidence.plan);
-            by_quorums(evidence.plan, evidence.history, observed, (lost_disks, evidence.final_from))
-        }
+        Some(observed) => by_quorums(evidence.history, observed),
     };
     if let Some(Violation { property, detail }) = &evidence.violation {
         return (fail(property, detail.clone()), findings);
@@ -98,7 +93,7 @@ pub(super) fn fail(property: &str, detail: String) -> Verdict {
 }
 
 /// Whether a server of this plan may rightly stop over its storage. Losing power is no reason.
-fn spoils_disks(plan: &Plan) -> bool {
+pub fn spoils_disks(plan: &Plan) -> bool {
     plan.events.iter().any(|event| {
         matches!(&event.what, What::Begin { fault, .. } if matches!(
             fault.kind,

@@ -280,7 +280,7 @@ impl Coordinator {
     fn order(&self, key: &[u8], policy: &Policy) -> (Vec<NodeId>, usize) {
         let order = self.layout.order(key).to_vec();
         let n = usize::from(policy.n).min(order.len());
-        (order, n)
+        (order.to_vec(), n)
     }
 }
 

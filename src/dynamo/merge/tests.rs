@@ -1,3 +1,5 @@
+//! Mergeable values against a model that knows only the writes and who knew of whom; laws, limits, refusals.
+
 use super::*;
 use crate::codec;
 use crate::dynamo::clock::Actor;

@@ -4,7 +4,7 @@
 //! Whoever sees a value sees it after it was written, so that `saw` leads from later calls to earlier ones and has no
 //! cycles; what a hand-written history says against that is a violation and left out.
 
-use super::runs::Runs;
+use super::set::Set;
 use super::words;
 use super::{Call, Dump, End, Findings, NONE_INVENTED, Observed, Operation, USABLE};
 use hashbrown::HashMap;
@@ -285,8 +285,8 @@ impl<'a> Keyed<'a> {
     }
 
     /// What each write overwrote, directly or not.
-    pub fn closure(&self) -> Vec<Runs> {
-        let mut all: Vec<Runs> = Vec::with_capacity(self.writes.len());
+    pub fn closure(&self) -> Vec<Set> {
+        let mut all: Vec<Set> = Vec::with_capacity(self.writes.len());
         for write in &self.writes {
             all.push(cover(&write.saw, &all));
         }
@@ -295,12 +295,12 @@ impl<'a> Keyed<'a> {
 }
 
 /// These writes and all that they overwrote.
-pub fn cover(writes: &[u32], closure: &[Runs]) -> Runs {
-    let mut runs = Runs::default();
-    // The latest first: most often it covers the others.
+pub fn cover(writes: &[u32], closure: &[Set]) -> Set {
+    let mut covered = Set::default();
+    // The latest first: it needs the most room.
     for &write in writes.iter().rev() {
-        runs.union(&closure[write as usize]);
-        runs.insert(write);
+        covered.insert(write);
+        covered.union(&closure[write as usize]);
     }
-    runs
+    covered
 }

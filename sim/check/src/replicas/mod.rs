@@ -10,7 +10,7 @@ mod figures;
 mod history;
 pub mod jsonl;
 mod reads;
-mod runs;
+mod set;
 mod verdicts;
 mod words;
 

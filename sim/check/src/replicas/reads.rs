@@ -19,7 +19,7 @@
 //! a put of their key, how many do not miss that put.
 
 use super::history::{Keyed, NEVER, cover};
-use super::runs::Runs;
+use super::set::Set;
 use super::verdicts::outdone;
 use super::words;
 use super::{AGES, Call, Findings, LATEST, Options, Policy};
@@ -28,10 +28,10 @@ use hashbrown::HashMap;
 /// What a client has done to a key and seen of it.
 #[derive(Default)]
 struct Session {
-    /// Its acknowledged puts, without those that it has itself overwritten, ascending.
-    own: Vec<u32>,
+    /// Its acknowledged puts.
+    own: Set,
     /// What its acknowledged deletes overwrote.
-    deleted: Runs,
+    deleted: Set,
     /// Its latest acknowledged put.
     last: Option<u32>,
     /// What it was shown last, and before that and has missed since.
@@ -62,18 +62,18 @@ enum Event {
 
 struct Reads<'a> {
     keyed: &'a Keyed<'a>,
-    closure: &'a [Runs],
+    closure: &'a [Set],
     options: &'a Options,
     sessions: HashMap<u32, Session>,
     before: Vec<Before>,
     /// Puts by acknowledgement.
     acked: Vec<(u64, u32)>,
-    /// The next write from each on that a read can still miss.
-    next: Vec<u32>,
+    /// The acknowledged puts that a read can still miss.
+    missable: Set,
 }
 
 /// Measures the reads of one key; under strict quorums a stale one is a violation.
-pub fn check(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mut Findings) {
+pub fn check(keyed: &Keyed, closure: &[Set], options: &Options, findings: &mut Findings) {
     if keyed.shown.is_empty() {
         return;
     }
@@ -82,8 +82,8 @@ pub fn check(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mut 
     let mut acked: Vec<(u64, u32)> =
         acked.filter(|&(acked, write)| acked != NEVER && keyed.writes[write as usize].put).collect();
     acked.sort_unstable();
-    let missable = |write: u32| keyed.writes.get(write as usize).is_none_or(|w| w.put && w.acked != NEVER);
-    let next = (0..=count).map(|write| if missable(write) { write } else { write + 1 });
+    let mut missable = Set::default();
+    acked.iter().for_each(|&(_, write)| missable.insert(write));
     let mut events: Vec<(u64, Event)> = Vec::with_capacity(2 * keyed.writes.len() + keyed.shown.len());
     for (number, write) in (0u32..).zip(&keyed.writes) {
         events.push((write.called, Event::Called(number)));
@@ -95,10 +95,9 @@ pub fn check(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mut 
         events.push((keyed.op(shown.op).returned.unwrap_or(NEVER), Event::Shown(number)));
     }
     events.sort_by_key(|&(time, event)| (time, matches!(event, Event::Called(_))));
-    let next = next.collect();
     let before = vec![Before::default(); keyed.writes.len()];
-    let mut reads = Reads { keyed, closure, options, sessions: HashMap::new(), before, acked, next };
-    let mut last: (&[u32], Runs) = (&[], Runs::default());
+    let mut reads = Reads { keyed, closure, options, sessions: HashMap::new(), before, acked, missable };
+    let mut last: (&[u32], Set) = (&[], Set::default());
     for (_, event) in events {
         match event {
             Event::Called(write) => reads.called(write),
@@ -130,23 +129,19 @@ impl Reads<'_> {
             session.deleted.union(overwrote);
             return;
         }
-        if *overwrote != Runs::default() {
-            session.own.retain(|&own| !overwrote.contains(own));
-        }
-        let at = session.own.partition_point(|&own| own < write);
-        session.own.insert(at, write);
+        session.own.insert(write);
         session.last = Some(write);
     }
 
     /// Whether what was found, by a read that returned at a time, misses a write.
-    fn misses(&self, write: u32, found: &[u32], covered: &Runs, returned: u64) -> bool {
+    fn misses(&self, write: u32, found: &[u32], covered: &Set, returned: u64) -> bool {
         !covered.contains(write)
             && self.keyed.writes[write as usize].deleted > returned
             && !(self.options.policy == Policy::LastWriter
                 && outdone(self.keyed, &self.closure[write as usize], found, returned))
     }
 
-    fn shown(&mut self, at: u32, found: &[u32], covered: &Runs, findings: &mut Findings) {
+    fn shown(&mut self, at: u32, found: &[u32], covered: &Set, findings: &mut Findings) {
         let op = self.keyed.op(at);
         let returned = op.returned.unwrap_or(NEVER);
         if op.call == Call::Get {
@@ -165,12 +160,12 @@ impl Reads<'_> {
         self.sessions.insert(op.client, session);
     }
 
-    fn sessions(&self, client: u32, found: &[u32], covered: &Runs, returned: u64, level: &mut super::Level) {
+    fn sessions(&self, client: u32, found: &[u32], covered: &Set, returned: u64, level: &mut super::Level) {
         let misses = |&write: &u32| self.misses(write, found, covered, returned);
         if let Some(session) = self.sessions.get(&client) {
-            if !session.own.is_empty() || session.deleted != Runs::default() {
+            if !session.own.is_empty() || !session.deleted.is_empty() {
                 let back = || found.iter().any(|&write| session.deleted.contains(write));
-                level.read_your_writes.count(missed_of(&session.own, covered).any(|write| misses(&write)) || back());
+                level.read_your_writes.count(session.own.not_in(covered).any(|write| misses(&write)) || back());
             }
             if !session.seen.is_empty() {
                 level.monotonic_reads.count(session.seen.iter().any(misses));
@@ -185,7 +180,7 @@ impl Reads<'_> {
         }
     }
 
-    fn staleness(&mut self, at: u32, found: &[u32], covered: &Runs, findings: &mut Findings) {
+    fn staleness(&mut self, at: u32, found: &[u32], covered: &Set, findings: &mut Findings) {
         let op = self.keyed.op(at);
         let returned = op.returned.unwrap_or(NEVER);
         let (mut versions, mut first) = self.missed(op.called, found, covered, returned);
@@ -223,50 +218,25 @@ impl Reads<'_> {
     }
 
     /// How many puts acknowledged before a read was called it misses, and the first to be acknowledged.
-    fn missed(&mut self, called: u64, found: &[u32], covered: &Runs, returned: u64) -> (u64, (u64, u32)) {
+    fn missed(&mut self, called: u64, found: &[u32], covered: &Set, returned: u64) -> (u64, (u64, u32)) {
         let end = self.keyed.writes.partition_point(|write| write.called < called);
         let end = u32::try_from(end).unwrap_or(u32::MAX);
         // By the policy of the last writer only what overwrote all that was found can be missed.
         let by_policy = self.options.policy == Policy::LastWriter;
         let start = found.last().filter(|_| by_policy).map_or(0, |&last| last + 1);
         let (mut versions, mut first) = (0, (NEVER, 0));
-        for (from, to) in covered.gaps(end) {
-            let mut write = self.next(from.max(start));
-            while write < to {
-                let Some(it) = self.keyed.writes.get(write as usize) else { break };
-                if it.deleted <= returned {
-                    // Reads come in the order of their returns: the later ones do not miss it either.
-                    self.next[write as usize] = write + 1;
-                } else if it.acked < called && self.misses(write, found, covered, returned) {
-                    versions += 1;
-                    first = first.min((it.acked, write));
-                }
-                write = self.next(write + 1);
+        let mut from = start;
+        while let Some(write) = self.missable.first_not_in(covered, from).filter(|&write| write < end) {
+            let it = &self.keyed.writes[write as usize];
+            if it.deleted <= returned {
+                // Reads come in the order of their returns: the later ones do not miss it either.
+                self.missable.remove(write);
+            } else if it.acked < called && self.misses(write, found, covered, returned) {
+                versions += 1;
+                first = first.min((it.acked, write));
             }
+            from = write + 1;
         }
         (versions, first)
     }
-
-    /// The first write from one on that can be missed; shortens the way for the next time.
-    fn next(&mut self, from: u32) -> u32 {
-        let end = u32::try_from(self.next.len()).unwrap_or(u32::MAX) - 1;
-        let mut to = from.min(end);
-        while self.next[to as usize] != to && to < end {
-            to = self.next[to as usize];
-        }
-        let mut at = from.min(end);
-        while at < to {
-            at = std::mem::replace(&mut self.next[at as usize], to);
-        }
-        to
-    }
-}
-
-/// Those of some writes, ascending, that are not covered.
-fn missed_of<'a>(writes: &'a [u32], covered: &'a Runs) -> impl Iterator<Item = u32> + 'a {
-    let end = writes.last().map_or(0, |last| last + 1);
-    covered.gaps(end).flat_map(move |(from, to)| {
-        let start = writes.partition_point(|&write| write < from);
-        writes[start..].iter().copied().take_while(move |&write| write < to)
-    })
 }

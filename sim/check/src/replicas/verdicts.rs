@@ -15,7 +15,7 @@
 //! whatever the quorums, beside a value that overwrote it: replicas that merge versions have merged these.
 
 use super::history::{Keyed, NEVER, Part};
-use super::runs::Runs;
+use super::set::Set;
 use super::words;
 use super::{CONVERGED, Call, Findings, NONE_LOST, NONE_RESURRECTED, Observed, Options, Policy};
 
@@ -34,14 +34,14 @@ pub fn converged(observed: &Observed, part: &Part, findings: &mut Findings) {
 }
 
 /// Judges one key.
-pub fn check(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mut Findings) {
+pub fn check(keyed: &Keyed, closure: &[Set], options: &Options, findings: &mut Findings) {
     if !keyed.dumped.is_empty() {
         lost(keyed, closure, options, findings);
     }
     resurrected(keyed, closure, options, findings);
 }
 
-fn lost(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mut Findings) {
+fn lost(keyed: &Keyed, closure: &[Set], options: &Options, findings: &mut Findings) {
     let mut accounted: Vec<bool> = keyed.writes.iter().map(|write| !write.put).collect();
     let mut present: Vec<u32> = keyed.dumped.concat();
     present.sort_unstable();
@@ -92,14 +92,14 @@ fn lost(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mut Findi
 }
 
 /// Whether a write may have lost, by the policy, against what was found by a certain time.
-pub fn outdone(keyed: &Keyed, overwrote: &Runs, found: &[u32], by: u64) -> bool {
+pub fn outdone(keyed: &Keyed, overwrote: &Set, found: &[u32], by: u64) -> bool {
     if found.is_empty() {
         return keyed.first_delete != NEVER && keyed.first_delete <= by;
     }
     found.iter().any(|&winner| !overwrote.contains(winner))
 }
 
-fn resurrected(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mut Findings) {
+fn resurrected(keyed: &Keyed, closure: &[Set], options: &Options, findings: &mut Findings) {
     let dead = |write: u32, by: u64| {
         let (acked, overwriter) = keyed.writes[write as usize].overwritten;
         (acked < by).then_some(overwriter)
@@ -134,17 +134,10 @@ fn resurrected(keyed: &Keyed, closure: &[Runs], options: &Options, findings: &mu
     }
 }
 
-/// A value among siblings that another of them overwrote, and the other.
-fn beside(writes: &[u32], closure: &[Runs]) -> Option<(u32, u32)> {
-    let (_, earlier) = writes.split_last()?;
-    if earlier.is_empty() {
-        return None;
-    }
-    let mut overwrote = Runs::default();
-    for &write in writes.iter().rev() {
-        overwrote.union(&closure[write as usize]);
-    }
-    let write = *earlier.iter().find(|&&write| overwrote.contains(write))?;
-    let overwriter = *writes.iter().find(|&&other| closure[other as usize].contains(write))?;
-    Some((write, overwriter))
+/// A value among siblings, ascending, that another of them overwrote, and the other.
+fn beside(writes: &[u32], closure: &[Set]) -> Option<(u32, u32)> {
+    writes.iter().enumerate().rev().find_map(|(at, &later)| {
+        let overwrote = &closure[later as usize];
+        writes[..at].iter().find(|&&write| overwrote.contains(write)).map(|&write| (write, later))
+    })
 }

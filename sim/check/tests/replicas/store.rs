@@ -2,6 +2,7 @@
 //! order, twice or never, clients that use contexts or forget them; in the end all replicas exchange all they hold.
 
 use seaworthy_check::replicas::{Call, Dump, End, Observed, Operation, Options, Policy};
+use std::collections::VecDeque;
 
 /// Numbers without any order to them.
 pub struct Dice(u64);
@@ -121,7 +122,7 @@ pub struct Store {
     contexts: Vec<Vec<Context>>,
     idle: Vec<usize>,
     pending: Vec<Pending>,
-    work: Vec<Work>,
+    work: VecDeque<Work>,
     operations: Vec<Operation>,
     now: u64,
 }
@@ -137,7 +138,7 @@ pub fn run(seed: u64, plan: Plan) -> (Observed, Options) {
         contexts: vec![vec![Context::default(); keys]; plan.clients as usize],
         idle: (0..plan.clients as usize).collect(),
         pending: Vec::new(),
-        work: Vec::new(),
+        work: VecDeque::new(),
         operations: Vec::new(),
         now: 0,
     };
@@ -188,9 +189,9 @@ impl Store {
             let at = self.dice.below(self.pending.len());
             self.end(at, End::Info);
         } else if !self.work.is_empty() {
-            let at = self.dice.below(self.work.len());
-            let work = self.work.swap_remove(at);
-            if self.dice.percent(95) {
+            // Late, but not for ever.
+            let at = self.dice.below(self.work.len().min(60));
+            if let Some(work) = self.work.remove(at).filter(|_| self.dice.percent(95)) {
                 self.work(work);
             }
         }
@@ -220,7 +221,7 @@ impl Store {
             self.now += 1;
             self.end(at, End::Fail);
         } else if write {
-            self.work.push(Work::Write { op, replica, key, context: context.clock });
+            self.work.push_back(Work::Write { op, replica, key, context: context.clock });
         } else {
             self.work.extend((0..N).map(|replica| Work::Ask { op, replica, key }));
         }
@@ -253,18 +254,18 @@ impl Store {
                 if let Some(op) = op {
                     self.heard(op, replica, None);
                     if self.dice.percent(10) {
-                        self.work.push(Work::Apply { op: Some(op), replica, key, state });
+                        self.work.push_back(Work::Apply { op: Some(op), replica, key, state });
                     }
                 }
             }
             Work::Ask { op, replica, key } => {
                 let state = self.replicas[replica][key].clone();
-                self.heard(op, replica, Some(state));
+                self.heard(op, replica, Some(&state));
             }
         }
     }
 
-    fn heard(&mut self, op: usize, replica: usize, state: Option<State>) {
+    fn heard(&mut self, op: usize, replica: usize, state: Option<&State>) {
         let policy = self.plan.policy;
         let Some(at) = self.pending.iter().position(|pending| pending.op == op) else { return };
         let pending = &mut self.pending[at];
@@ -272,7 +273,7 @@ impl Store {
             return;
         }
         pending.heard.push(replica);
-        if let Some(state) = &state {
+        if let Some(state) = state {
             pending.found.merge(state, policy);
         }
         if pending.heard.len() < pending.wanted {
@@ -284,8 +285,7 @@ impl Store {
             return;
         }
         if self.dice.percent(50) {
-            let state = found.clone();
-            self.work.extend((0..N).map(|replica| Work::Apply { op: None, replica, key, state: state.clone() }));
+            self.work.extend((0..N).map(|replica| Work::Apply { op: None, replica, key, state: found.clone() }));
         }
         self.contexts[client][key] = Context { clock: found.clock, values: found.values() };
         self.end(at, End::Ok(Some(found.values())));

@@ -1,3 +1,5 @@
+//! Slots, groups and their voters.
+
 use super::*;
 use std::collections::BTreeSet;
 

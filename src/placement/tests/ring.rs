@@ -1,3 +1,5 @@
+//! The ring against its definition; balance, weights, spread, movement.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,0 +1,138 @@
+//! Stories told under both databases: the same plan, the same instants, the same faults, and what each gave up.
+
+#![cfg(madsim)]
+
+use seaworthy::dynamo::siblings::Content;
+use seaworthy::types::{Key, NodeId};
+use seaworthy_check::replicas::{Call, End, Observed};
+use seaworthy_check::{End as Ended, Function};
+use seaworthy_sim::plan::Plan;
+use seaworthy_sim::report::{Mode, Verdict};
+use seaworthy_sim::run::{Finished, Options, layout, run};
+use seaworthy_sim::scenario::Scenario;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn plan(name: &str, seed: u64) -> Arc<Plan> {
+    let file: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../scenarios/{name}.toml"));
+    Arc::new(Plan::expand(&Scenario::load(&file).unwrap_or_else(|problem| panic!("{problem}")), seed))
+}
+
+fn run_in(plan: &Arc<Plan>, mode: Mode) -> Finished {
+    let finished = run(plan, Options { mode, ..Options::default() });
+    assert_eq!(finished.record.outcome.verdict, Verdict::Pass, "{mode}");
+    finished
+}
+
+fn observed(finished: &Finished) -> &Observed {
+    &finished.observed.as_ref().expect("a run against quorums").0
+}
+
+/// What the reads of a key found that were called between these seconds.
+fn read_between(finished: &Finished, from: f64, to: f64) -> Vec<Vec<String>> {
+    let within = |called: u64| (from..to).contains(&(called as f64 / 1e9));
+    let reads = observed(finished).operations.iter().filter(|op| op.call == Call::Get && within(op.called));
+    let found = |end: &End| match end {
+        End::Ok(Some(values)) => {
+            let mut values = values.clone();
+            values.sort();
+            values
+        }
+        other => panic!("a read ended in {other:?}"),
+    };
+    reads.map(|op| found(&op.end)).collect()
+}
+
+/// How Raft ended the operations that were called between these seconds.
+fn ended_between(finished: &Finished, from: f64, to: f64) -> Vec<(Function, Ended)> {
+    let history = &finished.history;
+    let within = |event: u32| (from..to).contains(&(history.time(event) as f64 / 1e9));
+    history.operations().iter().filter(|op| within(op.called)).map(|op| (op.f, op.end)).collect()
+}
+
+#[test]
+fn red_and_blue_become_purple() {
+    for seed in 1..=3 {
+        let plan = plan("ap/red-blue-purple", seed);
+        let ap = run_in(&plan, Mode::Ap);
+        assert_eq!(read_between(&ap, 5.0, 6.0), [["Red"], ["Blue"]], "each side sees its own");
+        assert_eq!(read_between(&ap, 9.0, 9.5), [["Blue", "Red"]], "both are kept");
+        assert_eq!(read_between(&ap, 11.0, 12.5), [["Purple"], ["Purple"]]);
+        for replica in ap.replicas.values() {
+            let entry = &replica.keys[&Key::from_static(b"colour")];
+            assert_eq!(entry.siblings.clock().to_string(), "{n1:1, n2:1, n3:1}");
+            let [version] = entry.siblings.versions() else { panic!("one version") };
+            assert_eq!(
+                (version.dot.to_string().as_str(), &version.content),
+                ("n3:1", &Content::Value("Purple".into()))
+            );
+        }
+        let cp = run_in(&plan, Mode::Cp);
+        let refused = ended_between(&cp, 3.9, 4.1);
+        assert!(matches!(refused[..], [(Function::Write, Ended::Fail | Ended::Info)]), "{refused:?}");
+        assert_eq!(ended_between(&cp, 4.15, 4.3), [(Function::Write, Ended::Ok)], "the majority goes on");
+    }
+}
+
+#[test]
+fn a_write_that_reached_one_server_is_refused_or_stale() {
+    for seed in 1..=3 {
+        let plan = plan("ap/three-servers", seed);
+        let ap = run_in(&plan, Mode::Ap);
+        assert_eq!(read_between(&ap, 5.0, 7.0), [["book"], ["book"]], "stale, but answered");
+        assert_eq!(read_between(&ap, 11.0, 17.0), [["book+pen"], ["book+pen"]], "n3 has brought it");
+        let outcome = &ap.record.outcome;
+        assert_eq!((outcome.linearizable, outcome.lost), (Some(false), 0));
+        assert!(outcome.stale.ok >= 2 && outcome.heal_ms.is_some(), "{outcome:?}");
+        let cp = run_in(&plan, Mode::Cp);
+        let write = ended_between(&cp, 3.4, 3.6);
+        assert!(matches!(write[..], [(Function::Write, Ended::Fail | Ended::Info)]), "{write:?}");
+        assert_eq!(ended_between(&cp, 6.4, 6.6), [(Function::Read, Ended::Fail)], "no majority, no answer");
+        assert_eq!(cp.record.outcome.linearizable, Some(true));
+    }
+}
+
+#[test]
+fn a_stand_in_hands_over_what_it_kept() {
+    let plan = plan("ap/hinted-handoff", 1);
+    let order = layout(&plan, Mode::Ap).order(b"Key1")[..3].to_vec();
+    assert!(order.contains(&NodeId(3)), "the server that is down is to hold Key1: {order:?}");
+    let ap = run_in(&plan, Mode::Ap);
+    let counts = ap.record.outcome.ap.expect("a run against quorums");
+    assert_eq!((counts.hints_stored, counts.handed_over, counts.repairs), (1, 1, 0));
+    assert!(ap.replicas.values().all(|replica| replica.hints.is_empty()), "what is handed over is forgotten");
+    assert_eq!(read_between(&ap, 5.9, 6.1), [["meanwhile"]]);
+}
+
+/// A fault that aims at the leader meets under quorums the servers that it met under Raft; what is asked is the same.
+#[test]
+fn both_databases_meet_the_same_faults_and_operations() {
+    let plan = plan("cp/leader-isolated", 2);
+    assert!(plan.aims_at_leaders());
+    let cp = run_in(&plan, Mode::Cp);
+    let ap = run(&plan, Options { mode: Mode::Ap, met: cp.met.clone(), ..Options::default() });
+    assert!(!cp.met.is_empty());
+    assert_eq!(ap.met, cp.met);
+    let asked = |finished: &Finished| finished.record.outcome.faults.iter().map(|f| f.requested).sum::<u64>();
+    assert_eq!(asked(&ap), asked(&cp));
+    let due = |finished: &Finished| finished.record.outcome.availability.storm.of;
+    assert_eq!(due(&ap), due(&cp), "the same operations were due");
+}
+
+#[test]
+fn quorums_run_the_same_again() {
+    for (name, seed) in [("cp/swarm", 3), ("cp/torn-writes", 3), ("ap/hinted-handoff", 3)] {
+        let plan = plan(name, seed);
+        let outcome = || run(&plan, Options { mode: Mode::Ap, ..Options::default() }).record.outcome;
+        assert_eq!(outcome(), outcome(), "{name}");
+    }
+}
+
+#[test]
+fn groups_share_servers_and_keep_their_promises() {
+    let text = "name = \"groups\"\ndescription = \"Eight groups.\"\n[cluster]\nnodes = 5\ngroups = 8\nvoters = 3\n\
+                [workload]\nkeys = 30\n[[fault]]\nkind = \"kill\"\ntarget = \"leader\"\nevery = \"5s\"\n";
+    let plan = Arc::new(Plan::expand(&Scenario::parse("groups", text).unwrap(), 1));
+    let finished = run_in(&plan, Mode::Cp);
+    assert!(finished.record.outcome.ops.ok > 800, "{:?}", finished.record.outcome.ops);
+}
