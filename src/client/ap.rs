@@ -110,9 +110,8 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 Some(ResponseBody::Ap(ClientReply::Refused(why))) => {
                     return Err(tried.refused(ClientError::Refused(why), patience));
                 }
-                Some(ResponseBody::Refused(Refused::OtherMode(ap))) => {
-                    return Err(tried.refused(ClientError::OtherMode(ap), patience));
-                }
+                // All servers have the same buckets, so whoever was asked before has not taken it either.
+                Some(ResponseBody::Refused(Refused::OtherMode(ap))) => return Err(ClientError::OtherMode(ap)),
                 Some(ResponseBody::Ap(ClientReply::Unfinished { .. })) | None => tried.maybe = true,
                 Some(answer) => return Err(ClientError::Confused(format!("{answer:?}"))),
             }

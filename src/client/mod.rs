@@ -280,9 +280,8 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 Some(ResponseBody::Refused(Refused::Invalid(why))) => {
                     return Err(tried.refused(ClientError::Invalid(why), self.patience.operation));
                 }
-                Some(ResponseBody::Refused(Refused::OtherMode(ap))) => {
-                    return Err(tried.refused(ClientError::OtherMode(ap), self.patience.operation));
-                }
+                // All servers have the same buckets, so whoever was asked before has not taken it either.
+                Some(ResponseBody::Refused(Refused::OtherMode(ap))) => return Err(ClientError::OtherMode(ap)),
                 Some(ResponseBody::Refused(Refused::NotLeader(hint))) => hint,
                 Some(ResponseBody::Refused(Refused::Busy | Refused::Displaced)) => Some(node),
                 Some(answer) => return Ok(answer),

@@ -247,7 +247,6 @@ async fn a_refusal_tells_nothing_of_an_earlier_attempt() {
         (refused(Refusal::TooManyActors(9)), ClientError::Refused(Refusal::TooManyActors(9))),
         (refused(Refusal::Invalid("no".into())), ClientError::Invalid("no".into())),
         (ResponseBody::Refused(Refused::Invalid("no".into())), ClientError::Invalid("no".into())),
-        (ResponseBody::Refused(Refused::OtherMode(false)), ClientError::OtherMode(false)),
         (ResponseBody::Refused(Refused::Busy), ClientError::Refused(Refusal::Busy)),
         (
             refused(Refusal::Unavailable { wanted: 2, reachable: 1 }),
@@ -271,6 +270,15 @@ async fn a_refusal_tells_nothing_of_an_earlier_attempt() {
         });
         assert!(writer.0.write(put(key(0))).await.unwrap_err().happened());
     }
+}
+
+/// Of which mode a bucket is, no server sees differently: a silent one has not done it either.
+#[tokio::test]
+async fn the_other_mode_is_certain() {
+    let (mut ap_of_cp, _) = client(|n, _, _| (n > 0).then_some(ResponseBody::Refused(Refused::OtherMode(false))));
+    assert_eq!(ap_set(&mut ap_of_cp).await, Err(ClientError::OtherMode(false)));
+    let (mut cp_of_ap, _) = client(|n, _, _| (n > 0).then_some(ResponseBody::Refused(Refused::OtherMode(true))));
+    assert_eq!(cp_of_ap.get(key(0)).await, Err(ClientError::OtherMode(true)));
 }
 
 #[tokio::test]

@@ -331,9 +331,9 @@ async fn a_hint_outlives_its_holder_and_reaches_its_owner() {
     let holder = (1..=4).find(|n| !replicas.contains_key(&format!("n{n}"))).expect("one is no replica");
 
     cluster.kill(owner);
-    let (_, found, _) = shell(&["get", "carts/17", "--json"]);
-    let found: Value = serde_json::from_str(&found).expect("JSON");
-    let context = found["context"].as_str().expect("a context");
+    let (_, out, _) = shell(&["get", "carts/17", "--json"]);
+    let found: Value = serde_json::from_str(&out).expect("JSON");
+    let context = found["context"].as_str().unwrap_or_else(|| panic!("no context: {out}"));
     let (status, out, err) = shell(&["put", "carts/17", "Purple", "--context", context, "--w", "all"]);
     assert_eq!((status, timeless(&out).as_str()), (0, "set, sloppy: 2 replicas, 1 hint"), "{err}");
     let hint = (format!("stand-in for n{owner}"), json!("Purple"));
