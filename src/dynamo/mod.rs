@@ -50,6 +50,12 @@ impl Dynamo {
         Dynamo { store, coordinator }
     }
 
+    /// The epoch it has come to.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.store.epoch()
+    }
+
     fn message(&mut self, from: NodeId, message: Message, out: &mut Outbox<Dynamo>) {
         let (coordinator, turn) = (&mut self.coordinator, &mut Turn { store: &mut self.store, out });
         match message {
