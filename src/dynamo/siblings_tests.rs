@@ -1,5 +1,3 @@
-//! Siblings on small stories, each told step by step.
-
 //! The algebra of versions: by example, and against a model that knows which write had seen which.
 
 use super::*;
