@@ -40,7 +40,7 @@ const MADE_FOR: [(Bug, &str, Mode, &[&str]); Bug::ALL.len()] = [
     (Bug::DotNotAdvanced, "hot-key", Mode::Ap, &["one dot, one write"]),
     (Bug::TombstoneByTimer, "tombstone-and-the-absent", Mode::Ap, &[NONE_RESURRECTED]),
     (Bug::RepairOlder, "slow-replica", Mode::Ap, &[NONE_LOST]),
-    (Bug::ContextUnchecked, "confused-contexts", Mode::Ap, &[NONE_LOST, NONE_RESURRECTED, LATEST]),
+    (Bug::ContextUnchecked, "confused-clients", Mode::Ap, &[NONE_LOST, NONE_RESURRECTED, LATEST]),
     (Bug::ForwardedTwice, "passed-on-twice", Mode::Ap, &[NONE_RESURRECTED, ONCE]),
 ];
 
