@@ -9,7 +9,8 @@
 //! **Retries.** A client may send a write again through another server, which gives it another dot. Versions bear the
 //! [`WriteId`] of their write. Copies of one write live side by side, and a reader is shown one ([`Siblings::shown`]): only so
 //! does "known and not held" always mean superseded. Once any copy is superseded, somebody has seen the write, so all copies go:
-//! ids of superseded writes are remembered for a while ([`MAX_REPLACED`]), for the sake of copies that are still on their way.
+//! ids of superseded writes are remembered for a while ([`MEMORY`]), for the sake of copies that are still on their way, and a
+//! context names the writes its client has seen ([`Seen`]), for the sake of copies that its client's server did not hold.
 //! Beyond that memory a late copy comes back: as a sibling, never in place of a newer write. Mergeable states are no copies of
 //! each other even when one operation made both, for each holds what its own coordinator had: they are never dropped so.
 //!
@@ -21,14 +22,22 @@
 //! clock. A state that knows a write also knows what that write had seen.
 
 use super::clock::{Actor, Clock, Dot};
+use super::context::Seen;
 use super::merge;
 use crate::mutant::{Bug, Mutant};
 use crate::types::{Hlc, Resolve, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-/// Ids of superseded writes that a key remembers.
-pub const MAX_REPLACED: usize = 64;
+/// For how long the ids of superseded writes are remembered, by their stamps; the last few for longer.
+pub const MEMORY: Duration = Duration::from_secs(10);
+/// Ids of superseded writes that a key remembers at most.
+pub const MAX_REPLACED: usize = 256;
+/// Of which so many are remembered however old they are.
+const LAST_FEW: usize = 32;
+/// No stamp is later (it is in the year 2262).
+pub const MAX_STAMP: Hlc = Hlc(1 << 63);
 
 /// A client's name for one of its writes: a retry bears the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -128,10 +137,10 @@ impl Siblings {
         Dot { actor, count: if mutant.is(Bug::DotNotAdvanced) { count.max(1) } else { count.saturating_add(1) } }
     }
 
-    /// Adds a write that supersedes exactly what `context` knows, as the next one of `actor`, and gives its dot.
+    /// Adds a write that supersedes exactly what `seen` covers, as the next one of `actor`, and gives its dot.
     pub fn write(
         &mut self,
-        context: &Clock,
+        seen: &Seen,
         actor: Actor,
         (stamp, write): (Hlc, WriteId),
         content: Content,
@@ -139,13 +148,15 @@ impl Siblings {
     ) -> Dot {
         let dot = self.next_dot(actor, mutant);
         let (gone, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.versions).into_iter().partition(|v| context.contains(v.dot) || v.dot == dot);
-        let latest = gone.iter().map(|v| v.stamp.0.saturating_add(1)).max();
+            std::mem::take(&mut self.versions).into_iter().partition(|v| seen.covers(v) || v.dot == dot);
+        let latest = gone.iter().map(|v| v.stamp).chain([seen.stamp()]).max();
+        let stamp = Hlc(stamp.0.max(latest.map_or(0, |seen| seen.0 + 1)).min(MAX_STAMP.0));
         self.versions = kept;
-        self.remember(gone.iter().map(|v| (v.stamp, v.write)));
-        self.clock.join(context);
+        let named = seen.writes().iter().copied().filter(|(_, id)| *id != write);
+        self.remember(gone.iter().map(|v| (v.stamp, v.write)).chain(named));
+        self.clock.join(&seen.clock);
         self.clock.raise(actor, dot.count);
-        self.versions.push(Version { dot, stamp: Hlc(stamp.0.max(latest.unwrap_or(0))), write, content });
+        self.versions.push(Version { dot, stamp, write, content });
         self.settle(resolve);
         dot
     }
@@ -215,15 +226,16 @@ impl Siblings {
         if news.is_empty() {
             return false;
         }
-        let first = self.replaced.first().copied();
-        let room = MAX_REPLACED.saturating_sub(self.replaced.len());
-        let changed = news.len() <= room || news.iter().any(|one| Some(*one) > first);
-        self.replaced.append(&mut news);
-        self.replaced.sort_unstable();
-        self.replaced.dedup();
-        let excess = self.replaced.len().saturating_sub(MAX_REPLACED);
+        news.sort_unstable();
+        news.dedup();
+        self.replaced.extend_from_slice(&news);
+        self.replaced.sort(); // Two sorted runs.
+        let len = self.replaced.len();
+        let since = self.replaced[len - 1].0.0.saturating_sub(MEMORY.as_nanos() as u64);
+        let old = self.replaced.partition_point(|(stamp, _)| stamp.0 < since);
+        let excess = old.min(len.saturating_sub(LAST_FEW)).max(len.saturating_sub(MAX_REPLACED));
         self.replaced.drain(..excess);
-        changed
+        news.iter().any(|one| self.replaced.binary_search(one).is_ok())
     }
 
     /// Puts the versions in order, drops copies of superseded writes, and lets the last writer win where it is to. Says whether
@@ -238,8 +250,8 @@ impl Siblings {
             self.versions = kept;
             news = self.remember(gone.iter().map(|v| (v.stamp, v.write)));
         } else if !self.replaced.is_empty() {
-            let replaced: BTreeSet<WriteId> = self.replaced.iter().map(|(_, id)| *id).collect();
-            let lives = |v: &Version| matches!(v.content, Content::Merge(_)) || !replaced.contains(&v.write);
+            let replaced = |write| self.replaced.iter().any(|(_, id)| *id == write);
+            let lives = |v: &Version| matches!(v.content, Content::Merge(_)) || !replaced(v.write);
             if !self.versions.iter().all(lives) {
                 let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.versions).into_iter().partition(lives);
                 self.versions = kept;
@@ -273,12 +285,12 @@ impl Siblings {
     /// Whether this could be a replica's state: versions in order, each known to the clock. What a peer sent is asked.
     #[must_use]
     pub fn is_sane(&self) -> bool {
-        self.versions.iter().all(|v| v.dot.count > 0 && self.clock.contains(v.dot))
+        self.clock.is_sane()
+            && self.versions.iter().all(|v| v.dot.count > 0 && self.clock.contains(v.dot) && v.stamp <= MAX_STAMP)
             && self.versions.windows(2).all(|pair| pair[0].dot < pair[1].dot)
-            && self.clock.entries().windows(2).all(|pair| pair[0].0 < pair[1].0)
-            && self.clock.entries().iter().all(|(_, count)| *count > 0)
             && self.replaced.len() <= MAX_REPLACED
             && self.replaced.windows(2).all(|pair| pair[0] < pair[1])
+            && self.replaced.last().is_none_or(|(stamp, _)| *stamp <= MAX_STAMP)
             && self.versions.iter().all(|v| !matches!(&v.content, Content::Merge(state) if !state.is_sane()))
     }
 }

@@ -128,7 +128,8 @@ impl Replicas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seaworthy::dynamo::clock::{Actor, Clock};
+    use seaworthy::dynamo::clock::Actor;
+    use seaworthy::dynamo::context::Seen;
     use seaworthy::dynamo::siblings::{Content, Siblings};
     use seaworthy::mutant::Mutant;
     use seaworthy::types::{Hlc, Resolve};
@@ -140,7 +141,7 @@ mod tests {
         let mut siblings = Siblings::default();
         let id = WriteId { client: 9, number: write };
         let how = (Resolve::Siblings, Mutant::default());
-        siblings.write(&Clock::default(), actor, (Hlc(1), id), Content::Tombstone, how);
+        siblings.write(&Seen::default(), actor, (Hlc(1), id), Content::Tombstone, how);
         let entry = Entry { siblings, ..Entry::default() };
         Replica { keys: OrdMap::unit(KEY, entry), hints: OrdMap::new() }
     }
