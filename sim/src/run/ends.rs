@@ -10,6 +10,7 @@ use seaworthy::raft::Index;
 use seaworthy::types::{GroupId, Key, NodeId};
 use seaworthy_check::replicas::Dump;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How often it is looked whether replicas hold the same.
 pub(super) const LOOK: u64 = 20_000_000;
@@ -28,10 +29,10 @@ impl Cluster {
 
     /// Whether the living replicas of `key` hold the same; if not, what each holds.
     fn differs(&self, held: &BTreeMap<NodeId, Replica>, key: &Key) -> Option<String> {
-        let holders: Vec<(NodeId, Option<&Entry>)> =
+        let holders: Vec<(NodeId, Option<&Arc<Entry>>)> =
             self.living_replicas(key).into_iter().map(|id| (id, held.get(&id).and_then(|r| r.keys.get(key)))).collect();
         let same = holders.windows(2).all(|pair| versions(pair[0].1) == versions(pair[1].1));
-        let told = |(id, entry): &(NodeId, Option<&Entry>)| format!("{id} holds [{}]", values(*entry).join(", "));
+        let told = |(id, entry): &(NodeId, Option<&Arc<Entry>>)| format!("{id} holds [{}]", values(*entry).join(", "));
         let all = || holders.iter().map(told).collect::<Vec<_>>().join(", ");
         (!same).then(|| format!("{}: {}", String::from_utf8_lossy(key), all()))
     }
@@ -103,14 +104,14 @@ enum Wounded {
 }
 
 /// The versions; those of a key that is but deleted, which some replicas may have forgotten and others not yet, are none.
-fn versions(entry: Option<&Entry>) -> &[Version] {
+fn versions(entry: Option<&Arc<Entry>>) -> &[Version] {
     match entry {
         Some(entry) if !entry.siblings.is_deleted() => entry.siblings.versions(),
         _ => &[],
     }
 }
 
-fn values(entry: Option<&Entry>) -> Vec<String> {
+fn values(entry: Option<&Arc<Entry>>) -> Vec<String> {
     let value = |version: &Version| match &version.content {
         Content::Value(value) => Some(word_of(value)),
         Content::Tombstone => None,
@@ -120,7 +121,7 @@ fn values(entry: Option<&Entry>) -> Vec<String> {
 }
 
 /// A text that is equal for replicas that hold the same versions.
-fn state(entry: Option<&Entry>) -> String {
+fn state(entry: Option<&Arc<Entry>>) -> String {
     let one = |v: &Version| match &v.content {
         Content::Value(value) => format!("{}#{:x}={}", v.dot, v.dot.actor.birth, word_of(value)),
         Content::Tombstone => format!("{}#{:x} deleted", v.dot, v.dot.actor.birth),
