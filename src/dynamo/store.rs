@@ -36,7 +36,7 @@ pub(super) struct Store {
     pub(super) config: Config,
     pub(super) layout: Arc<Layout>,
     rng: Rng,
-    pub(super) keys: OrdMap<Key, Entry>,
+    pub(super) keys: OrdMap<Key, Arc<Entry>>,
     pub(super) wall: Wall,
     last: Hlc,
     pub(super) hints: Hints,
@@ -97,7 +97,7 @@ impl Store {
 
     /// What this node holds of a key for itself.
     pub(super) fn holds(&self, key: &[u8]) -> Option<&Entry> {
-        self.keys.get(key)
+        self.keys.get(key).map(Arc::as_ref)
     }
 
     /// What it keeps of a key for others, all together, and how old the oldest of that is.
@@ -179,7 +179,7 @@ impl Store {
                 &hint.entry
             }),
         };
-        let mut entry = held.cloned().unwrap_or_default();
+        let mut entry = held.map(|entry| Entry::clone(entry)).unwrap_or_default();
         if entry.siblings.knows(write) {
             return Ok(Written { siblings: entry.siblings, epoch, ticket: self.unsure(key) });
         }
@@ -194,7 +194,9 @@ impl Store {
         let siblings = entry.siblings.clone();
         let ticket = match owner {
             None => self.put(key, entry, out),
-            Some(owner) => self.put_hint(owner, key, Hint { entry, epoch, since }, out).ok_or(Refusal::Busy)?,
+            Some(owner) => {
+                self.put_hint(owner, key, Hint { entry: Arc::new(entry), epoch, since }, out).ok_or(Refusal::Busy)?
+            }
         };
         Ok(Written { siblings, epoch, ticket: Some(ticket) })
     }
@@ -256,7 +258,7 @@ impl Store {
         }
         self.saw(stamps(siblings));
         let rules = (self.resolve(key), self.config.mutant);
-        let changed = absorb(self.keys.get(key), siblings, cause, self.wall, rules);
+        let changed = absorb(self.holds(key), siblings, cause, self.wall, rules);
         let ticket = changed.map(|entry| self.put(key, entry, out));
         (PutResult::Stored, ticket.or_else(|| self.unsure(key)))
     }
@@ -275,12 +277,12 @@ impl Store {
         }
         let rules = (self.resolve(key), self.config.mutant);
         let held = self.hints.get(owner, key);
-        let Some(entry) = absorb(held.map(|hint| &hint.entry), siblings, cause, self.wall, rules) else {
+        let Some(entry) = absorb(held.map(|hint| &*hint.entry), siblings, cause, self.wall, rules) else {
             return (PutResult::Stored, self.unsure(key));
         };
         let epoch = held.map_or(epoch, |hint| hint.epoch.min(epoch));
         let since = held.map_or(self.wall, |hint| hint.since);
-        match self.put_hint(owner, key, Hint { entry, epoch, since }, out) {
+        match self.put_hint(owner, key, Hint { entry: Arc::new(entry), epoch, since }, out) {
             Some(ticket) => (PutResult::Stored, Some(ticket)),
             None => (PutResult::NoRoom, None),
         }
@@ -299,7 +301,8 @@ impl Store {
     }
 
     pub(super) fn put(&mut self, key: &Key, entry: Entry, out: &mut Outbox<Dynamo>) -> Ticket {
-        let fresh = needs(&entry) && !self.keys.get(key).is_some_and(needs);
+        let fresh = needs(&entry) && !self.holds(key).is_some_and(needs);
+        let entry = Arc::new(entry);
         self.keys.insert(key.clone(), entry.clone());
         self.snapshots.since.keys.insert(key.clone());
         if fresh {
