@@ -85,8 +85,8 @@ struct Told {
     watch: Watch,
     node: NodeId,
     time: TimeSource,
-    own: Option<Entry>,
-    hints: BTreeMap<NodeId, Entry>,
+    own: Option<Arc<Entry>>,
+    hints: BTreeMap<NodeId, Arc<Entry>>,
 }
 
 impl<O> Teller<O> {
@@ -106,7 +106,7 @@ impl<O> Teller<O> {
     }
 }
 
-fn hints(replica: &Replica, key: &Key) -> BTreeMap<NodeId, Entry> {
+fn hints(replica: &Replica, key: &Key) -> BTreeMap<NodeId, Arc<Entry>> {
     let of_key = replica.hints.iter().filter(|((_, hinted), _)| hinted == key);
     of_key.map(|((owner, _), hint)| (*owner, hint.entry.clone())).collect()
 }
@@ -140,7 +140,7 @@ impl Told {
         let (me, key) = (self.node, self.key());
         let own = replica.keys.get(&self.watch.key);
         let siblings = |entry: Option<&Entry>| entry.map(|entry| entry.siblings.versions().to_vec());
-        if siblings(own) != siblings(self.own.as_ref()) {
+        if siblings(own.map(|held| &**held)) != siblings(self.own.as_deref()) {
             self.step(match own {
                 Some(entry) => format!("{me} holds {key}: {}", shown(&entry.siblings)),
                 None => format!("{me} has forgotten {key}"),
@@ -149,7 +149,7 @@ impl Told {
         self.own = own.cloned();
         let now = hints(&replica, &self.watch.key);
         for (owner, entry) in &now {
-            if siblings(Some(entry)) != siblings(self.hints.get(owner)) {
+            if siblings(Some(&**entry)) != siblings(self.hints.get(owner).map(|held| &**held)) {
                 self.step(format!("{me} keeps {key} for {owner}: {}", shown(&entry.siblings)));
             }
         }
