@@ -135,7 +135,7 @@ impl Store {
             let dead = round.settled.clone();
             self.graves.rounds.remove(key);
             self.forget(key, &dead, out);
-            if self.keys.get(key).is_some_and(needs) {
+            if self.holds(key).is_some_and(needs) {
                 self.bury(key);
             }
         } else if settled {
@@ -200,7 +200,7 @@ impl Store {
     }
 
     fn forget(&mut self, key: &Key, settled: &Clock, out: &mut Outbox<Dynamo>) {
-        let Some(mut entry) = self.keys.get(key).cloned() else { return };
+        let Some(mut entry) = self.holds(key).cloned() else { return };
         if entry.siblings.is_deleted() && settled.covers(entry.siblings.clock()) {
             self.keys.remove(key);
             self.snapshots.since.keys.insert(key.clone());

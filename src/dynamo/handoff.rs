@@ -107,7 +107,7 @@ impl Store {
             return false;
         }
         let op = self.handoff.op();
-        let (siblings, cause) = (hint.entry.siblings, Cause::Handoff(self.config.id));
+        let (siblings, cause) = (hint.entry.siblings.clone(), Cause::Handoff(self.config.id));
         let flight = Flight { to, owner, key: key.clone(), sent: siblings.clone(), rounds: 0 };
         self.handoff.flights.insert(op, flight);
         let put = Message::Put { op, key: key.clone(), siblings, owner: None, cause, epoch: hint.epoch };

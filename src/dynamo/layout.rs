@@ -21,6 +21,7 @@ use super::clock::{Actor, Clock, Dot};
 use super::siblings::{Content, Siblings, Version, WriteId};
 use super::{Arrival, Cause, Entry, Hint, Record};
 use crate::types::{Bytes, Hlc, Key, MAX_KEY_BYTES, MAX_VALUE_BYTES, NodeId, Wall};
+use std::sync::Arc;
 
 const KEY: u8 = 1;
 const KEY_GONE: u8 = 2;
@@ -74,12 +75,12 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
 pub fn decode(bytes: &mut &[u8]) -> Option<Record> {
     let mut from = Reader(bytes);
     let record = match from.u8()? {
-        KEY => Record::Key(from.key()?, Some(from.entry()?)),
+        KEY => Record::Key(from.key()?, Some(Arc::new(from.entry()?))),
         KEY_GONE => Record::Key(from.key()?, None),
         HINT => {
             let (owner, key) = (NodeId(from.u32()?), from.key()?);
             let (epoch, since) = (from.u64()?, Wall(from.u64()?));
-            Record::Hint(owner, key, Some(Hint { entry: from.entry()?, epoch, since }))
+            Record::Hint(owner, key, Some(Hint { entry: Arc::new(from.entry()?), epoch, since }))
         }
         HINT_GONE => Record::Hint(NodeId(from.u32()?), from.key()?, None),
         EPOCH => Record::Epoch(from.u64()?),

@@ -6,6 +6,7 @@ use super::siblings::{Siblings, Version, WriteId};
 use crate::mutant::Mutant;
 use crate::types::{Bytes, Hlc, Key, Level, NodeId, Value, Wall};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Chosen by the node to recognise the answer to a client's request; unique among the node's open ones.
@@ -256,7 +257,7 @@ pub enum PutResult {
 }
 
 /// A replica's state of a key: what all replicas agree on in the end, and what is known here only.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Entry {
     /// The versions.
     pub siblings: Siblings,
@@ -278,10 +279,10 @@ pub struct Arrival {
 }
 
 /// What a node keeps for another.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hint {
     /// The versions.
-    pub entry: Entry,
+    pub entry: Arc<Entry>,
     /// The epoch in which the oldest of them were gathered.
     pub epoch: Epoch,
     /// When the first came.
@@ -292,7 +293,7 @@ pub struct Hint {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Record {
     /// All of a key's state; `None`: it is forgotten.
-    Key(Key, Option<Entry>),
+    Key(Key, Option<Arc<Entry>>),
     /// All that is kept for a node of a key; `None`: it has been handed over or is no longer needed.
     Hint(NodeId, Key, Option<Hint>),
     /// The node has come to this epoch.

@@ -7,12 +7,13 @@
 use super::{Dynamo, Entry, Epoch, Hint, Holding, Record, layout};
 use crate::types::{Key, NodeId};
 use im::{OrdMap, OrdSet};
+use std::sync::Arc;
 
 /// What the disk held when the node started; the default is a new node.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
     /// Keys.
-    pub keys: OrdMap<Key, Entry>,
+    pub keys: OrdMap<Key, Arc<Entry>>,
     /// What is kept for others.
     pub hints: OrdMap<(NodeId, Key), Hint>,
     /// The epoch.
@@ -101,7 +102,7 @@ impl Dynamo {
 
     /// All it holds for itself; in O(1).
     #[must_use]
-    pub fn keys(&self) -> OrdMap<Key, Entry> {
+    pub fn keys(&self) -> OrdMap<Key, Arc<Entry>> {
         self.store.keys.clone()
     }
 

@@ -11,12 +11,13 @@ use super::{Dynamo, Entry, Hint, Record};
 use crate::types::{Bytes, Key, NodeId};
 use im::OrdMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 /// A state of the store, to be written out.
 #[derive(Debug)]
 pub struct StoreSnapshot {
     number: u64,
-    keys: OrdMap<Key, Entry>,
+    keys: OrdMap<Key, Arc<Entry>>,
     hints: OrdMap<(NodeId, Key), Hint>,
     after_key: Bound<Key>,
     after_hint: Bound<(NodeId, Key)>,

@@ -62,8 +62,9 @@ pub struct Driver<T, C, H, O> {
     pub(super) ap: Option<ApHost>,
     pub(super) detector: Option<Box<dyn Detector>>,
     pub(super) relays: Relays,
-    /// Groups that have something to do in this turn.
-    pub(super) dirty: BTreeSet<GroupId>,
+    /// Groups that have something to do in this turn, each as often as it was said; in order and once from then on that they are
+    /// looked at.
+    pub(super) dirty: Vec<GroupId>,
     /// When each group wants a turn.
     deadlines: BTreeSet<(Time, GroupId)>,
     /// Cores with records for the next batch.
@@ -235,7 +236,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     fn step(&mut self, id: GroupId, input: Input<Raft>, at: Now) {
         if let Some(group) = self.groups.get_mut(&id) {
             group.step(input, at);
-            self.dirty.insert(id);
+            self.dirty.push(id);
         }
     }
 
@@ -246,7 +247,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 for (id, ticket) in tickets {
                     if let Some(group) = self.groups.get_mut(&id) {
                         group.persisted(ticket, at, &mut self.shared);
-                        self.dirty.insert(id);
+                        self.dirty.push(id);
                     } else if let Some(ap) = &mut self.ap {
                         ap.persisted(ticket, at, &mut self.shared);
                     }
@@ -266,7 +267,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 self.snapshotting = false;
                 if let Some(group) = self.groups.get_mut(&id) {
                     group.snapshot_finished(meta, at);
-                    self.dirty.insert(id);
+                    self.dirty.push(id);
                     self.checkpoint_due |= self.is_lone();
                 } else if let Some(ap) = &mut self.ap {
                     ap.dynamo.snapshot_finished();
@@ -293,14 +294,16 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.noted = None;
             }
-            self.dirty.insert(id);
+            self.dirty.push(id);
         }
         if self.is_lone() {
             self.dirty.extend(self.groups.keys());
         }
-        let dirty = mem::take(&mut self.dirty);
+        let mut dirty = mem::take(&mut self.dirty);
+        dirty.sort_unstable();
+        dirty.dedup();
         for id in &dirty {
-            self.settle_group(*id, storage).await?;
+            self.settle_group(*id, at, storage).await?;
         }
         self.dirty = dirty;
         if let Some(ap) = &mut self.ap {
@@ -316,8 +319,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         Ok(())
     }
 
-    async fn settle_group(&mut self, id: GroupId, storage: &H) -> Result<(), StorageError> {
-        let (mut at, lone) = (self.now(), self.is_lone());
+    async fn settle_group(&mut self, id: GroupId, mut at: Now, storage: &H) -> Result<(), StorageError> {
+        let lone = self.is_lone();
         let share = self.shared.config.snapshot_log_bytes / self.groups.len().max(1);
         let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
         group.tick(at, &mut self.shared);
@@ -365,7 +368,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         for (id, group) in &mut self.groups {
             if group.status().soft.leader == Some(leader) {
                 group.step(Input::Request(Request::Wake), at);
-                self.dirty.insert(*id);
+                self.dirty.push(*id);
             }
         }
     }
@@ -399,7 +402,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             left -= 1;
             group.handed_over = Some(at.time);
             group.transfer(None, first, at);
-            self.dirty.insert(*id);
+            self.dirty.push(*id);
         }
         self.balance = (at.time + every, next);
     }
@@ -476,7 +479,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 
     fn end_turn(&mut self) {
-        for id in mem::take(&mut self.dirty) {
+        for id in self.dirty.drain(..) {
             if let Some(group) = self.groups.get(&id) {
                 self.observer.turn(id, &group.raft, &group.kv);
             }

@@ -183,7 +183,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let id = self.shared.config.layout.group_of(key);
         match (self.route(id, forwarded), self.groups.get_mut(&id)) {
             (Route::Here, Some(group)) => {
-                self.dirty.insert(id);
+                self.dirty.push(id);
                 ask(group, ticket, body, at, &mut self.shared);
             }
             (Route::Pass(to), _) => {
@@ -208,7 +208,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 let Some(relayed) = self.relays.open.remove(&response.id) else { return };
                 match self.groups.get_mut(&relayed.group) {
                     Some(group) => {
-                        self.dirty.insert(relayed.group);
+                        self.dirty.push(relayed.group);
                         ask(group, response.id, body, at, &mut self.shared);
                     }
                     None => self.shared.refuse(response.id, Refused::NotLeader(None)),
@@ -245,7 +245,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             && let Some((id, group)) =
                 self.groups.first_key_value().map(|(id, _)| *id).zip(self.groups.values_mut().next())
         {
-            self.dirty.insert(id);
+            self.dirty.push(id);
             return group.transfer(Some(ticket), to, at);
         }
         if self.shared.config.layout.nodes().all(|node| node != to) {
@@ -255,7 +255,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         for (id, group) in &mut self.groups {
             if group.leads() && group.raft.config().voters.contains(&to) {
                 group.transfer(None, to, at);
-                self.dirty.insert(*id);
+                self.dirty.push(*id);
                 begun = true;
             }
         }

@@ -16,12 +16,13 @@ use seaworthy::dynamo::{Entry, Hint, Holding, Note, Recovered};
 use seaworthy::placement::Layout;
 use seaworthy::types::{Key, NodeId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What one node holds.
 #[derive(Clone, Debug, Default)]
 pub struct Replica {
     /// For itself.
-    pub keys: OrdMap<Key, Entry>,
+    pub keys: OrdMap<Key, Arc<Entry>>,
     /// For others.
     pub hints: OrdMap<(NodeId, Key), Hint>,
 }
@@ -90,19 +91,25 @@ impl Replicas {
             return;
         }
         for item in before.keys.diff(&replica.keys) {
-            if let DiffItem::Add(key, entry) | DiffItem::Update { new: (key, entry), .. } = item {
-                self.looks_at(node, key, entry);
+            match item {
+                DiffItem::Add(key, entry) => self.looks_at(node, key, entry, None),
+                DiffItem::Update { old: (_, old), new: (key, entry) } => self.looks_at(node, key, entry, Some(old)),
+                DiffItem::Remove(..) => {}
             }
         }
         for item in before.hints.diff(&replica.hints) {
             if let DiffItem::Add((_, key), hint) | DiffItem::Update { new: ((_, key), hint), .. } = item {
-                self.looks_at(node, key, &hint.entry);
+                self.looks_at(node, key, &hint.entry, None);
             }
         }
     }
 
-    fn looks_at(&mut self, node: NodeId, key: &Key, entry: &Entry) {
+    fn looks_at(&mut self, node: NodeId, key: &Key, entry: &Entry, old: Option<&Arc<Entry>>) {
+        let old = old.map_or(&[][..], |old| old.siblings.versions());
         for version in entry.siblings.versions() {
+            if old.iter().any(|seen| (seen.dot, seen.write) == (version.dot, version.write)) {
+                continue;
+            }
             self.checks += 1;
             let spread = version.dot.actor.node != node;
             let known = match self.dots.get(key).and_then(|dots| dots.get(&version.dot)) {
@@ -128,7 +135,8 @@ impl Replicas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seaworthy::dynamo::clock::{Actor, Clock};
+    use seaworthy::dynamo::clock::Actor;
+    use seaworthy::dynamo::context::Seen;
     use seaworthy::dynamo::siblings::{Content, Siblings};
     use seaworthy::mutant::Mutant;
     use seaworthy::types::{Hlc, Resolve};
@@ -140,9 +148,9 @@ mod tests {
         let mut siblings = Siblings::default();
         let id = WriteId { client: 9, number: write };
         let how = (Resolve::Siblings, Mutant::default());
-        siblings.write(&Clock::default(), actor, (Hlc(1), id), Content::Tombstone, how);
+        siblings.write(&Seen::default(), actor, (Hlc(1), id), Content::Tombstone, how);
         let entry = Entry { siblings, ..Entry::default() };
-        Replica { keys: OrdMap::unit(KEY, entry), hints: OrdMap::new() }
+        Replica { keys: OrdMap::unit(KEY, Arc::new(entry)), hints: OrdMap::new() }
     }
 
     #[test]

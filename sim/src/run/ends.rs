@@ -10,6 +10,7 @@ use seaworthy::raft::Index;
 use seaworthy::types::{GroupId, Key, NodeId};
 use seaworthy_check::replicas::Dump;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How often it is looked whether replicas hold the same.
 pub(super) const LOOK: u64 = 20_000_000;
@@ -28,10 +29,10 @@ impl Cluster {
 
     /// Whether the living replicas of `key` hold the same; if not, what each holds.
     fn differs(&self, held: &BTreeMap<NodeId, Replica>, key: &Key) -> Option<String> {
-        let holders: Vec<(NodeId, Option<&Entry>)> =
+        let holders: Vec<(NodeId, Option<&Arc<Entry>>)> =
             self.living_replicas(key).into_iter().map(|id| (id, held.get(&id).and_then(|r| r.keys.get(key)))).collect();
-        let same = holders.windows(2).all(|pair| versions(pair[0].1) == versions(pair[1].1));
-        let told = |(id, entry): &(NodeId, Option<&Entry>)| format!("{id} holds [{}]", values(*entry).join(", "));
+        let same = holders.windows(2).all(|pair| state(pair[0].1) == state(pair[1].1));
+        let told = |(id, entry): &(NodeId, Option<&Arc<Entry>>)| format!("{id} holds [{}]", values(*entry).join(", "));
         let all = || holders.iter().map(told).collect::<Vec<_>>().join(", ");
         (!same).then(|| format!("{}: {}", String::from_utf8_lossy(key), all()))
     }
@@ -102,29 +103,31 @@ enum Wounded {
     Groups(BTreeMap<GroupId, Index>),
 }
 
-/// The versions; those of a key that is but deleted, which some replicas may have forgotten and others not yet, are none.
-fn versions(entry: Option<&Entry>) -> &[Version] {
-    match entry {
-        Some(entry) if !entry.siblings.is_deleted() => entry.siblings.versions(),
-        _ => &[],
+/// The versions with a value. A tombstone that all replicas have acknowledged is forgotten by one after the other, also beside
+/// values that were written meanwhile, and who has not forgotten it yet does not hold anything else for it: a replica that
+/// missed a delete holds what was deleted. Of a retried write there may be copies under several dots; replicas that hold
+/// different ones hold the same write.
+fn live(entry: Option<&Arc<Entry>>) -> Vec<&Version> {
+    let shown = entry.into_iter().flat_map(|entry| entry.siblings.shown());
+    let mut live: Vec<&Version> = shown.filter(|version| version.content != Content::Tombstone).collect();
+    live.sort_by_key(|version| version.write);
+    live
+}
+
+fn value(version: &Version) -> String {
+    match &version.content {
+        Content::Value(value) => word_of(value),
+        Content::Tombstone => String::new(),
+        Content::Merge(state) => format!("{state:?}"),
     }
 }
 
-fn values(entry: Option<&Entry>) -> Vec<String> {
-    let value = |version: &Version| match &version.content {
-        Content::Value(value) => Some(word_of(value)),
-        Content::Tombstone => None,
-        Content::Merge(state) => Some(format!("{state:?}")),
-    };
-    versions(entry).iter().filter_map(value).collect()
+fn values(entry: Option<&Arc<Entry>>) -> Vec<String> {
+    live(entry).into_iter().map(value).collect()
 }
 
-/// A text that is equal for replicas that hold the same versions.
-fn state(entry: Option<&Entry>) -> String {
-    let one = |v: &Version| match &v.content {
-        Content::Value(value) => format!("{}#{:x}={}", v.dot, v.dot.actor.birth, word_of(value)),
-        Content::Tombstone => format!("{}#{:x} deleted", v.dot, v.dot.actor.birth),
-        Content::Merge(state) => format!("{}#{:x}={state:?}", v.dot, v.dot.actor.birth),
-    };
-    versions(entry).iter().map(one).collect::<Vec<_>>().join(", ")
+/// A text that is equal for replicas that hold the same.
+fn state(entry: Option<&Arc<Entry>>) -> String {
+    let one = |v: &Version| format!("{:x}/{}={}", v.write.client, v.write.number, value(v));
+    live(entry).into_iter().map(one).collect::<Vec<_>>().join(", ")
 }

@@ -1,21 +1,23 @@
 //! Records of Raft groups and of the AP core in one log.
 
 use super::*;
-use crate::dynamo::clock::{Actor, Clock};
+use crate::dynamo::clock::Actor;
+use crate::dynamo::context::Seen;
 use crate::dynamo::siblings::{Content, Siblings, WriteId};
 use crate::dynamo::{self, Entry as ApEntry};
 use crate::mutant::Mutant;
 use crate::storage::{AP, Recovery, ap_meta, snapshot};
 use crate::types::{Hlc, Key, Resolve, Rng};
+use std::sync::Arc;
 
 /// A key with one version, the `n`th.
 fn version(key: &str, n: u64) -> dynamo::Record {
     let mut siblings = Siblings::default();
     let (actor, write) = (Actor { node: NodeId(1), birth: 7 }, WriteId { client: 1, number: n });
     let policy = (Resolve::Siblings, Mutant::default());
-    siblings.write(&Clock::default(), actor, (Hlc(n), write), Content::Value(Bytes::from(n.to_string())), policy);
+    siblings.write(&Seen::default(), actor, (Hlc(n), write), Content::Value(Bytes::from(n.to_string())), policy);
     let entry = ApEntry { siblings, birth: Some(7), arrivals: Vec::new() };
-    dynamo::Record::Key(Key::from(key.to_owned()), Some(entry))
+    dynamo::Record::Key(Key::from(key.to_owned()), Some(entry.into()))
 }
 
 fn ap(record: dynamo::Record) -> LogRecord {
@@ -28,7 +30,7 @@ fn found(disk: &MemDisk) -> Recovery {
 
 /// The keys found and when each was written.
 fn keys(found: &Recovery) -> Vec<(String, u64)> {
-    let key = |(key, entry): (&Key, &ApEntry)| {
+    let key = |(key, entry): (&Key, &Arc<ApEntry>)| {
         (String::from_utf8_lossy(key).into_owned(), entry.siblings.versions()[0].stamp.0)
     };
     found.ap.keys.iter().map(key).collect()
