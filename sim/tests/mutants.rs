@@ -6,23 +6,42 @@
 #![cfg(all(madsim, feature = "mutants"))]
 
 use seaworthy::mutant::Bug;
+use seaworthy_check::replicas::{LATEST, NONE_LOST, NONE_RESURRECTED, ONCE};
 use seaworthy_sim::plan::Plan;
 use seaworthy_sim::pool;
-use seaworthy_sim::report::Verdict;
-use seaworthy_sim::run::{Options, quiet_panics, run};
+use seaworthy_sim::report::{Mode, Verdict};
+use seaworthy_sim::run::{Met, Options, met_under_raft, quiet_panics, run};
 use seaworthy_sim::scenario::Scenario;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-/// The scenario made for each bug, and the properties that bug breaks.
-const MADE_FOR: [(Bug, &str, &[&str]); 6] = [
-    (Bug::AckBeforeFsync, "acked-is-durable", &["promises outlive crashes", "leader completeness", "linearizable"]),
-    (Bug::VoteTwice, "vote-after-restart", &["promises outlive crashes", "one vote a term", "election safety"]),
-    (Bug::CommitOldTerm, "figure-8", &["leader completeness", "state-machine safety", "linearizable"]),
-    (Bug::StaleRead, "deposed-leader-reads", &["linearizable"]),
-    (Bug::ForgetSessions, "retries-over-snapshots", &["equal states", "linearizable"]),
-    (Bug::SkipChecksum, "disk-rot", &["state-machine safety", "log matching", "equal states", "assertion"]),
+/// The scenario made for each bug, the database it is planted in, and the properties that bug breaks.
+const MADE_FOR: [(Bug, &str, Mode, &[&str]); Bug::ALL.len()] = [
+    (
+        Bug::AckBeforeFsync,
+        "acked-is-durable",
+        Mode::Cp,
+        &["promises outlive crashes", "leader completeness", "linearizable"],
+    ),
+    (
+        Bug::VoteTwice,
+        "vote-after-restart",
+        Mode::Cp,
+        &["promises outlive crashes", "one vote a term", "election safety"],
+    ),
+    (Bug::CommitOldTerm, "figure-8", Mode::Cp, &["leader completeness", "state-machine safety", "linearizable"]),
+    (Bug::StaleRead, "deposed-leader-reads", Mode::Cp, &["linearizable"]),
+    (Bug::ForgetSessions, "retries-over-snapshots", Mode::Cp, &["equal states", "linearizable"]),
+    (Bug::SkipChecksum, "disk-rot", Mode::Cp, &["state-machine safety", "log matching", "equal states", "assertion"]),
+    (Bug::AckBeforeW, "strict-quorum", Mode::Ap, &[LATEST, NONE_RESURRECTED, NONE_LOST]),
+    (Bug::HintsForgotten, "holders-restart", Mode::Ap, &[NONE_LOST]),
+    (Bug::SiblingDropped, "red-blue-purple", Mode::Ap, &[NONE_LOST]),
+    (Bug::DotNotAdvanced, "hot-key", Mode::Ap, &["one dot, one write"]),
+    (Bug::TombstoneByTimer, "tombstone-and-the-absent", Mode::Ap, &[NONE_RESURRECTED]),
+    (Bug::RepairOlder, "slow-replica", Mode::Ap, &[NONE_LOST]),
+    (Bug::ContextUnchecked, "confused-clients", Mode::Ap, &[NONE_LOST, NONE_RESURRECTED, LATEST]),
+    (Bug::ForwardedTwice, "passed-on-twice", Mode::Ap, &[NONE_RESURRECTED, ONCE]),
 ];
 
 /// More seeds than this a bug must not need.
@@ -32,16 +51,17 @@ fn scenarios() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios")
 }
 
-fn verdict(plan: &Arc<Plan>, mutant: Option<Bug>) -> Verdict {
-    run(plan, Options { mutant, ..Options::default() }).record.outcome.verdict
+fn verdict(plan: &Arc<Plan>, mode: Mode, mutant: Option<Bug>) -> Verdict {
+    let met = if mode == Mode::Ap { met_under_raft(plan) } else { Met::new() };
+    run(plan, Options { mode, mutant, met, ..Options::default() }).record.outcome.verdict
 }
 
 /// The first seed that fails with `bug` planted, the property it breaks, and the evidence.
-fn hunt(scenario: &Scenario, bug: Bug) -> Option<(u64, String, String)> {
+fn hunt(scenario: &Scenario, mode: Mode, bug: Bug) -> Option<(u64, String, String)> {
     let plan = |n: usize| Arc::new(Plan::expand(scenario, n as u64 + 1));
     let mut found: Option<(u64, String, String)> = None;
     let jobs = available_parallelism().map_or(1, Into::into);
-    let work = |n| verdict(&plan(n), Some(bug));
+    let work = |n| verdict(&plan(n), mode, Some(bug));
     pool::each(SEEDS, jobs, work, |n, verdict| {
         if let Verdict::Fail { property, detail } = verdict
             && found.as_ref().is_none_or(|(seed, ..)| n as u64 + 1 < *seed)
@@ -56,16 +76,17 @@ fn hunt(scenario: &Scenario, bug: Bug) -> Option<(u64, String, String)> {
 #[test]
 fn every_planted_bug_is_found_by_the_scenario_made_for_it() {
     quiet_panics();
-    assert_eq!(MADE_FOR.map(|made| made.0)[..], Bug::ALL[..6], "a scenario for every bug");
-    for (bug, name, breaks) in MADE_FOR {
-        let scenario = Scenario::load(&scenarios().join(format!("cp/{name}.toml"))).expect("a bundled scenario");
-        let Some((seed, property, detail)) = hunt(&scenario, bug) else {
+    assert_eq!(MADE_FOR.map(|made| made.0), Bug::ALL, "a scenario for every bug");
+    for (bug, name, mode, breaks) in MADE_FOR {
+        let folder = if mode == Mode::Ap { "ap" } else { "cp" };
+        let scenario = Scenario::load(&scenarios().join(format!("{folder}/{name}.toml"))).expect("a bundled scenario");
+        let Some((seed, property, detail)) = hunt(&scenario, mode, bug) else {
             panic!("{name} does not find {} within {SEEDS} seeds", bug.name());
         };
         println!("{:<17} found by {name} with seed {seed}: {property}: {}", bug.name(), detail.lines().next().unwrap());
         assert!(breaks.contains(&property.as_str()), "{} breaks {property}, of all things: {detail}", bug.name());
         let plan = Arc::new(Plan::expand(&scenario, seed));
-        assert_eq!(verdict(&plan, None), Verdict::Pass, "{name} with seed {seed} and no bug planted");
+        assert_eq!(verdict(&plan, mode, None), Verdict::Pass, "{name} with seed {seed} and no bug planted");
     }
 }
 
@@ -83,10 +104,14 @@ fn kept_plans_pass_and_those_named_after_a_bug_catch_it() {
         let name = file.file_stem().and_then(|stem| stem.to_str()).expect("a name in UTF-8");
         let plan = Arc::new(Plan::load(file).unwrap_or_else(|problem| panic!("{problem}")));
         assert_eq!(plan.scenario, name, "a kept plan bears its file's name, so that reports can tell it apart");
-        assert_eq!(verdict(&plan, None), Verdict::Pass, "{name}");
+        let modes = plan.bucket.mode.modes();
+        for &mode in modes {
+            assert_eq!(verdict(&plan, mode, None), Verdict::Pass, "{name} in {mode}");
+        }
         if let Some(bug) = Bug::ALL.into_iter().find(|bug| bug.name() == name) {
-            let with = verdict(&plan, Some(bug));
-            assert!(matches!(with, Verdict::Fail { .. }), "{name} no longer catches its bug: {with:?}");
+            let with: Vec<Verdict> = modes.iter().map(|&mode| verdict(&plan, mode, Some(bug))).collect();
+            let fails = |verdict: &Verdict| matches!(verdict, Verdict::Fail { .. });
+            assert!(with.iter().any(fails), "{name} no longer catches its bug: {with:?}");
             caught += 1;
         }
     }

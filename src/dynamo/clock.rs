@@ -36,6 +36,9 @@ impl fmt::Display for Dot {
     }
 }
 
+/// Most writes that an actor counts; then its life is over.
+pub const MAX_COUNT: u64 = 1 << 62;
+
 /// A version vector: of each actor, how many of its writes are known; they are the first so many.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct Clock(Vec<(Actor, u64)>);
@@ -47,6 +50,19 @@ impl Clock {
         let mut clock = Clock::default();
         entries.into_iter().for_each(|(actor, count)| clock.raise(actor, count));
         clock
+    }
+
+    /// The clock of these entries, if they are one: in the order of their actors, each with a count that may be.
+    #[must_use]
+    pub fn in_order(entries: Vec<(Actor, u64)>) -> Option<Clock> {
+        Some(Clock(entries)).filter(Clock::is_sane)
+    }
+
+    /// Whether actors are in order and counts within bounds. What a peer sent is asked.
+    #[must_use]
+    pub fn is_sane(&self) -> bool {
+        self.0.windows(2).all(|pair| pair[0].0 < pair[1].0)
+            && self.0.iter().all(|(_, count)| (1..=MAX_COUNT).contains(count))
     }
 
     /// How many writes of `actor` are known.

@@ -9,7 +9,8 @@
 //! **Retries.** A client may send a write again through another server, which gives it another dot. Versions bear the
 //! [`WriteId`] of their write. Copies of one write live side by side, and a reader is shown one ([`Siblings::shown`]): only so
 //! does "known and not held" always mean superseded. Once any copy is superseded, somebody has seen the write, so all copies go:
-//! ids of superseded writes are remembered for a while ([`MAX_REPLACED`]), for the sake of copies that are still on their way.
+//! ids of superseded writes are remembered for a while ([`MEMORY`]), for the sake of copies that are still on their way, and a
+//! context names the writes its client has seen ([`Seen`]), for the sake of copies that its client's server did not hold.
 //! Beyond that memory a late copy comes back: as a sibling, never in place of a newer write. Mergeable states are no copies of
 //! each other even when one operation made both, for each holds what its own coordinator had: they are never dropped so.
 //!
@@ -21,6 +22,7 @@
 //! clock. A state that knows a write also knows what that write had seen.
 
 use super::clock::{Actor, Clock, Dot};
+use super::context::Seen;
 use super::merge;
 use crate::mutant::{Bug, Mutant};
 use crate::types::{Hlc, Resolve, Value};
@@ -28,9 +30,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Ids of superseded writes that a key remembers.
-pub const MAX_REPLACED: usize = 64;
+/// For how long the ids of superseded writes are remembered, by their stamps; the last few for longer.
+pub const MEMORY: Duration = Duration::from_secs(10);
+/// Ids of superseded writes that a key remembers at most.
+pub const MAX_REPLACED: usize = 256;
+/// Of which so many are remembered however old they are.
+const LAST_FEW: usize = 32;
+/// No stamp is later (it is in the year 2262).
+pub const MAX_STAMP: Hlc = Hlc(1 << 63);
 
 /// A client's name for one of its writes: a retry bears the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -172,15 +181,20 @@ impl Siblings {
 
     /// Whether nothing in `other` is news, not even which writes were superseded.
     pub(super) fn knows_all(&self, other: &Siblings) -> bool {
-        // With a full memory, what is older than all in it would not be remembered anyway.
-        let oldest = self.replaced.first().filter(|_| self.replaced.len() >= MAX_REPLACED);
         let remembers = |v: &Version| self.replaced.binary_search(&(v.stamp, v.write)).is_ok();
         // Both are in order: one walk through each.
         let mut mine = self.replaced.iter();
-        let mut remembered = other.replaced.iter().skip_while(|one| Some(*one) < oldest);
+        let mut remembered = other.replaced.iter().skip_while(|one| self.is_past(one));
         self.includes(other)
             && other.versions.iter().all(|v| self.holds(v.dot) || remembers(v))
             && remembered.all(|one| mine.any(|known| known == one))
+    }
+
+    /// Whether a superseded write, not remembered here, is older than all that is and would be forgotten at once.
+    fn is_past(&self, one: &(Hlc, WriteId)) -> bool {
+        let (Some(first), Some((last, _))) = (self.replaced.first(), self.replaced.last()) else { return false };
+        let old = one.0.0 < last.0.saturating_sub(MEMORY.as_nanos() as u64);
+        one < first && (self.replaced.len() >= MAX_REPLACED || old && self.replaced.len() >= LAST_FEW)
     }
 
     /// Whether the write was taken before: it is here, or it was and has been superseded.
@@ -196,10 +210,10 @@ impl Siblings {
         Dot { actor, count: if mutant.is(Bug::DotNotAdvanced) { count.max(1) } else { count.saturating_add(1) } }
     }
 
-    /// Adds a write that supersedes exactly what `context` knows, as the next one of `actor`, and gives its dot.
+    /// Adds a write that supersedes exactly what `seen` covers, as the next one of `actor`, and gives its dot.
     pub fn write(
         &mut self,
-        context: &Clock,
+        seen: &Seen,
         actor: Actor,
         (stamp, write): (Hlc, WriteId),
         content: Content,
@@ -207,13 +221,15 @@ impl Siblings {
     ) -> Dot {
         let dot = self.next_dot(actor, mutant);
         let (gone, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.versions).into_iter().partition(|v| context.contains(v.dot) || v.dot == dot);
-        let latest = gone.iter().map(|v| v.stamp.0.saturating_add(1)).max();
+            std::mem::take(&mut self.versions).into_iter().partition(|v| seen.covers(v) || v.dot == dot);
+        let latest = gone.iter().map(|v| v.stamp).chain([seen.stamp()]).max();
+        let stamp = Hlc(stamp.0.max(latest.map_or(0, |seen| seen.0 + 1)).min(MAX_STAMP.0));
         self.versions = kept;
-        self.remember(gone.iter().map(|v| (v.stamp, v.write)));
-        self.clock.join(context);
+        let named = seen.writes().iter().copied().filter(|(_, id)| *id != write);
+        self.remember(gone.iter().map(|v| (v.stamp, v.write)).chain(named));
+        self.clock.join(&seen.clock);
         self.clock.raise(actor, dot.count);
-        self.versions.push(Version { dot, stamp: Hlc(stamp.0.max(latest.unwrap_or(0))), write, content });
+        self.versions.push(Version { dot, stamp, write, content });
         self.settle(resolve);
         dot
     }
@@ -287,15 +303,16 @@ impl Siblings {
         if news.is_empty() {
             return false;
         }
-        let first = self.replaced.first().copied();
-        let room = MAX_REPLACED.saturating_sub(self.replaced.len());
-        let changed = news.len() <= room || news.iter().any(|one| Some(*one) > first);
-        self.replaced.append(&mut news);
-        self.replaced.sort_unstable();
-        self.replaced.dedup();
-        let excess = self.replaced.len().saturating_sub(MAX_REPLACED);
+        news.sort_unstable();
+        news.dedup();
+        self.replaced.extend_from_slice(&news);
+        self.replaced.sort(); // Two sorted runs.
+        let len = self.replaced.len();
+        let since = self.replaced[len - 1].0.0.saturating_sub(MEMORY.as_nanos() as u64);
+        let old = self.replaced.partition_point(|(stamp, _)| stamp.0 < since);
+        let excess = old.min(len.saturating_sub(LAST_FEW)).max(len.saturating_sub(MAX_REPLACED));
         self.replaced.drain(..excess);
-        changed
+        news.iter().any(|one| self.replaced.binary_search(one).is_ok())
     }
 
     /// Puts the versions in order, drops copies of superseded writes, and lets the last writer win where it is to. Says whether
@@ -346,12 +363,12 @@ impl Siblings {
     /// Whether this could be a replica's state: versions in order, each known to the clock. What a peer sent is asked.
     #[must_use]
     pub fn is_sane(&self) -> bool {
-        self.versions.iter().all(|v| v.dot.count > 0 && self.clock.contains(v.dot))
+        self.clock.is_sane()
+            && self.versions.iter().all(|v| v.dot.count > 0 && self.clock.contains(v.dot) && v.stamp <= MAX_STAMP)
             && self.versions.windows(2).all(|pair| pair[0].dot < pair[1].dot)
-            && self.clock.entries().windows(2).all(|pair| pair[0].0 < pair[1].0)
-            && self.clock.entries().iter().all(|(_, count)| *count > 0)
             && self.replaced.len() <= MAX_REPLACED
             && self.replaced.windows(2).all(|pair| pair[0] < pair[1])
+            && self.replaced.last().is_none_or(|(stamp, _)| *stamp <= MAX_STAMP)
             && self.versions.iter().all(|v| !matches!(&v.content, Content::Merge(state) if !state.is_sane()))
     }
 }

@@ -9,10 +9,16 @@ fn actor(node: u32) -> Actor {
     Actor { node: NodeId(node), birth: 1 }
 }
 
-fn put(state: &mut Siblings, context: &Clock, node: u32, id: u64, value: &str) -> Dot {
+fn put(state: &mut Siblings, seen: &Seen, node: u32, id: u64, value: &str) -> Dot {
     let content = Content::Value(Bytes::copy_from_slice(value.as_bytes()));
     let id = (Hlc(id), WriteId { client: 1, number: id });
-    state.write(context, actor(node), id, content, (Resolve::Siblings, Mutant::default()))
+    state.write(seen, actor(node), id, content, (Resolve::Siblings, Mutant::default()))
+}
+
+/// Writes with all that is there as context.
+fn overwrite(state: &mut Siblings, node: u32, id: u64) {
+    let seen = Seen::of(state);
+    put(state, &seen, node, id, "x");
 }
 
 fn values(state: &Siblings) -> Vec<String> {
@@ -32,14 +38,14 @@ fn merged(a: &Siblings, b: &Siblings) -> Siblings {
 #[test]
 fn red_and_blue_become_purple() {
     let (mut a, mut b) = (Siblings::default(), Siblings::default());
-    put(&mut a, &Clock::default(), 1, 1, "Red");
-    put(&mut b, &Clock::default(), 2, 2, "Blue");
+    put(&mut a, &Seen::default(), 1, 1, "Red");
+    put(&mut b, &Seen::default(), 2, 2, "Blue");
     let both = merged(&a, &b);
     assert_eq!(both, merged(&b, &a));
     assert_eq!(values(&both), ["Red", "Blue"]);
     assert_eq!(both.clock().to_string(), "{n1:1, n2:1}");
     let mut c = both.clone();
-    put(&mut c, both.clock(), 3, 3, "Purple");
+    put(&mut c, &Seen::of(&both), 3, 3, "Purple");
     assert_eq!(values(&c), ["Purple"]);
     assert_eq!(c.clock().to_string(), "{n1:1, n2:1, n3:1}");
     for state in [&a, &b, &both] {
@@ -48,11 +54,60 @@ fn red_and_blue_become_purple() {
     }
 }
 
+/// A write that came by two servers is overwritten through the one whose copy was not read, by way of a third.
+#[test]
+fn who_was_shown_one_copy_has_seen_the_write() {
+    let (mut a, mut b) = (Siblings::default(), Siblings::default());
+    put(&mut a, &Seen::default(), 1, 1, "x");
+    put(&mut b, &Seen::default(), 2, 1, "x");
+    let mut late = b.clone();
+    put(&mut late, &Seen::of(&a), 2, 2, "y");
+    assert_eq!(values(&late), ["y"], "the copy that was not read goes too");
+    overwrite(&mut a, 1, 3);
+    put(&mut b, &Seen::of(&a), 2, 4, "zz");
+    assert_eq!(values(&b), ["zz"], "so does one of what was superseded before the read");
+}
+
+#[test]
+fn a_write_with_its_own_name_in_its_context_stays() {
+    let mut a = Siblings::default();
+    put(&mut a, &Seen::default(), 1, 1, "x");
+    let mut b = Siblings::default();
+    put(&mut b, &Seen::of(&a), 2, 1, "x");
+    assert_eq!(values(&b), ["x"]);
+}
+
+#[test]
+fn a_write_is_later_than_what_it_has_seen_even_where_that_is_not_held() {
+    let mut fast = Siblings::default();
+    put(&mut fast, &Seen::default(), 1, 9_000, "x");
+    let mut slow = Siblings::default();
+    put(&mut slow, &Seen::of(&fast), 2, 7, "y");
+    assert_eq!(slow.versions()[0].stamp, Hlc(9_001));
+}
+
+#[test]
+fn superseded_writes_are_remembered_for_a_while_and_the_last_few_for_longer() {
+    let mut a = Siblings::default();
+    let second = 1_000_000_000;
+    for n in 0..1000 {
+        overwrite(&mut a, 1, n * second);
+    }
+    assert_eq!(a.replaced.len(), LAST_FEW);
+    for n in 0..1000 {
+        overwrite(&mut a, 1, 1000 * second + n);
+    }
+    assert_eq!(a.replaced.len(), MAX_REPLACED);
+    overwrite(&mut a, 1, 2000 * second);
+    overwrite(&mut a, 1, 2001 * second);
+    assert_eq!(a.replaced.len(), LAST_FEW);
+}
+
 #[test]
 fn one_server_invents_no_siblings_and_loses_none() {
     let mut a = Siblings::default();
-    put(&mut a, &Clock::default(), 1, 1, "x");
-    let seen = a.clock().clone();
+    put(&mut a, &Seen::default(), 1, 1, "x");
+    let seen = Seen::of(&a);
     put(&mut a, &seen, 1, 2, "y");
     assert_eq!(values(&a), ["y"]);
     put(&mut a, &seen, 1, 3, "z");
@@ -62,15 +117,15 @@ fn one_server_invents_no_siblings_and_loses_none() {
 #[test]
 fn a_retry_through_another_server_is_the_same_write() {
     let (mut a, mut b) = (Siblings::default(), Siblings::default());
-    put(&mut a, &Clock::default(), 1, 1, "x");
-    put(&mut b, &Clock::default(), 2, 1, "x");
+    put(&mut a, &Seen::default(), 1, 1, "x");
+    put(&mut b, &Seen::default(), 2, 1, "x");
     let both = merged(&b, &a);
     assert_eq!(values(&both), ["x"]);
     assert_eq!(both, merged(&a, &b));
     assert_eq!(merged(&both, &b), both, "the copy does not come back");
     // Who has seen one copy has seen the write.
     let mut late = b.clone();
-    put(&mut late, b.clock(), 2, 2, "y");
+    put(&mut late, &Seen::of(&b), 2, 2, "y");
     assert!(late.knows(WriteId { client: 1, number: 1 }));
     assert_eq!(values(&merged(&both, &late)), ["y"]);
     assert_eq!(values(&merged(&late, &a)), ["y"]);
@@ -126,8 +181,8 @@ fn event() -> impl Strategy<Value = Event> {
 struct World {
     replicas: [Siblings; 3],
     sent: Vec<Siblings>,
-    reads: Vec<(Clock, BTreeSet<u64>)>,
-    writes: Vec<(Clock, BTreeSet<u64>)>,
+    reads: Vec<(Seen, BTreeSet<u64>)>,
+    writes: Vec<(Seen, BTreeSet<u64>)>,
     /// All versions there ever were, by stamp and dot.
     minted: BTreeMap<(Hlc, Dot), u64>,
 }
@@ -151,7 +206,7 @@ impl World {
             }
             Event::Read { at } => {
                 let seen = self.replicas[*at].shown().map(|v| v.write.number).collect();
-                self.reads.push((self.replicas[*at].clock().clone(), seen));
+                self.reads.push((Seen::of(&self.replicas[*at]), seen));
             }
             Event::Send { from } => self.sent.push(self.replicas[*from].clone()),
             Event::Deliver { to, message } if !self.sent.is_empty() => {
@@ -164,6 +219,22 @@ impl World {
             }
             Event::Retry { .. } | Event::Deliver { .. } => {}
         }
+        if resolve == Resolve::Siblings {
+            self.replicas.iter().for_each(|replica| self.shows_nothing_superseded(replica));
+        }
+    }
+
+    /// No replica ever holds a write beside one whose writer had seen it, or had seen one whose writer had, and so on.
+    fn shows_nothing_superseded(&self, replica: &Siblings) {
+        let shown = ids(replica);
+        let mut left: Vec<u64> = shown.iter().copied().collect();
+        let mut superseded = BTreeSet::new();
+        while let Some(write) = left.pop() {
+            let seen = self.writes[write as usize].1.iter();
+            left.extend(seen.filter(|old| superseded.insert(**old)));
+        }
+        let back: Vec<_> = shown.intersection(&superseded).collect();
+        assert!(back.is_empty(), "{back:?} beside what superseded it: {replica:?}");
     }
 
     fn put(&mut self, at: usize, number: usize, stamp: u64, resolve: Resolve) {

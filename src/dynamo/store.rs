@@ -7,14 +7,14 @@
 //! A `Put` for a node that is none of the key's replicas by this node's layout is ignored: what such a node held would escape
 //! the rounds in which replicas agree to forget (`graves`). Keys of Raft buckets have no replicas here.
 
-use super::clock::{Actor, Clock};
-use super::context::MAX_ACTORS;
+use super::clock::{Actor, MAX_COUNT};
+use super::context::{MAX_ACTORS, Seen};
 use super::epoch::Epochs;
 use super::graves::{Graves, needs};
 use super::handoff::Handoff;
 use super::hints::{Hints, together};
 use super::merge::State;
-use super::siblings::{Content, Siblings, Version, WriteId};
+use super::siblings::{Content, MAX_STAMP, Siblings, WriteId};
 use super::snapshot::Snapshots;
 use super::{Arrival, Cause, Config, Dynamo, Effect, Entry, Epoch, Hint, Holding};
 use super::{Message, Note, PutResult, Record, Recovered, Refusal, Update};
@@ -127,14 +127,14 @@ impl Store {
 
     /// The next stamp.
     pub(super) fn stamp(&mut self) -> Hlc {
-        self.last = Hlc(self.wall.0.max(self.last.0.saturating_add(1)));
+        self.last = Hlc(self.wall.0.max(self.last.0.saturating_add(1)).min(MAX_STAMP.0));
         self.last
     }
 
     /// Makes later stamps greater than those seen here, unless they are far ahead of the date.
-    fn saw(&mut self, versions: &[Version]) {
+    fn saw(&mut self, stamps: impl Iterator<Item = Hlc>) {
         let ceiling = self.wall.0.saturating_add(MAX_DRIFT.as_nanos() as u64);
-        let seen = versions.iter().map(|v| v.stamp.0).max().unwrap_or(0).min(ceiling);
+        let seen = stamps.max().unwrap_or_default().0.min(ceiling);
         self.last = self.last.max(Hlc(seen));
     }
 
@@ -163,7 +163,7 @@ impl Store {
         &mut self,
         key: &Key,
         owner: Option<NodeId>,
-        context: &Clock,
+        seen: &Seen,
         write: WriteId,
         update: &Update,
         policy: &Policy,
@@ -183,9 +183,9 @@ impl Store {
         if entry.siblings.knows(write) {
             return Ok(Written { siblings: entry.siblings, epoch, ticket: self.unsure(key) });
         }
-        self.saw(entry.siblings.versions());
+        self.saw(stamps(&entry.siblings).chain([seen.stamp()]));
         let stamp = self.stamp();
-        if let Err(refusal) = self.write_into(&mut entry, context, (stamp, write), update, policy) {
+        if let Err(refusal) = self.write_into(&mut entry, seen, (stamp, write), update, policy) {
             if matches!(refusal, Refusal::TooManySiblings(_) | Refusal::TooManyActors(_)) {
                 out.effect(Effect::Note(Note::Full { key: key.clone() }));
             }
@@ -205,7 +205,7 @@ impl Store {
     fn write_into(
         &mut self,
         entry: &mut Entry,
-        context: &Clock,
+        seen: &Seen,
         (stamp, write): (Hlc, WriteId),
         update: &Update,
         policy: &Policy,
@@ -213,24 +213,29 @@ impl Store {
         let held = &entry.siblings;
         let merging = matches!(update, Update::Merge(_));
         let mut clock = held.clock().clone();
-        let context = if merging { &clock.clone() } else { context };
+        let seen = if merging { &Seen::from(clock.clone()) } else { seen };
+        let actor = Actor { node: self.config.id, birth: entry.birth.unwrap_or_default() };
+        let known = clock.count(actor);
+        // Who has seen more of this life than is held here has seen what was lost: that life is over.
+        let lives = entry.birth.is_some() && seen.clock.count(actor) <= known && known < MAX_COUNT;
         // A mergeable value counts what each actor did; after a delete that begins anew, and so must the actor.
-        let again = entry.birth.filter(|_| !merging || held.versions().iter().all(|v| v.content != Content::Tombstone));
-        let actor = Actor { node: self.config.id, birth: again.unwrap_or_else(|| self.rng.next()) };
+        let anew = merging && held.versions().iter().any(|v| v.content == Content::Tombstone);
+        let birth = if lives && !anew { actor.birth } else { self.rng.next() };
+        let actor = Actor { birth, ..actor };
         let content = content(held, actor, stamp, update, policy.resolve, self.config.mutant)?;
 
-        let left = held.versions().iter().filter(|v| !context.contains(v.dot)).count();
+        let left = held.versions().iter().filter(|v| !seen.covers(v)).count();
         if left >= self.config.max_siblings && left == held.versions().len() && policy.resolve != Resolve::LastWriter {
             return Err(Refusal::TooManySiblings(left as u32));
         }
-        clock.join(context);
+        clock.join(&seen.clock);
         let actors = clock.len() + usize::from(clock.count(actor) == 0);
         if actors > MAX_ACTORS {
             return Err(Refusal::TooManyActors(clock.len() as u32));
         }
         entry.birth = Some(actor.birth);
         let rules = (policy.resolve, self.config.mutant);
-        entry.siblings.write(context, actor, (stamp, write), content, rules);
+        entry.siblings.write(seen, actor, (stamp, write), content, rules);
         arrived(entry, Cause::Write(self.config.id), self.wall);
         Ok(())
     }
@@ -251,7 +256,7 @@ impl Store {
         if !self.epoch.takes(epoch) {
             return (PutResult::TooOld, None);
         }
-        self.saw(siblings.versions());
+        self.saw(stamps(siblings));
         let rules = (self.resolve(key), self.config.mutant);
         let changed = absorb(self.holds(key), siblings, cause, self.wall, rules);
         let ticket = changed.map(|entry| self.put(key, entry, out));
@@ -399,6 +404,10 @@ impl Store {
 fn holding(node: NodeId, place: Option<u32>, owner: Option<NodeId>, entry: &Entry) -> Holding {
     let (clock, versions) = (entry.siblings.clock().clone(), entry.siblings.versions().to_vec());
     Holding { node, place, owner, clock, versions, arrivals: entry.arrivals.clone() }
+}
+
+fn stamps(siblings: &Siblings) -> impl Iterator<Item = Hlc> {
+    siblings.versions().iter().map(|v| v.stamp)
 }
 
 /// What a write holds.

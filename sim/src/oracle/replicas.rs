@@ -135,7 +135,8 @@ impl Replicas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seaworthy::dynamo::clock::{Actor, Clock};
+    use seaworthy::dynamo::clock::Actor;
+    use seaworthy::dynamo::context::Seen;
     use seaworthy::dynamo::siblings::{Content, Siblings};
     use seaworthy::mutant::Mutant;
     use seaworthy::types::{Hlc, Resolve};
@@ -147,7 +148,7 @@ mod tests {
         let mut siblings = Siblings::default();
         let id = WriteId { client: 9, number: write };
         let how = (Resolve::Siblings, Mutant::default());
-        siblings.write(&Clock::default(), actor, (Hlc(1), id), Content::Tombstone, how);
+        siblings.write(&Seen::default(), actor, (Hlc(1), id), Content::Tombstone, how);
         let entry = Entry { siblings, ..Entry::default() };
         Replica { keys: OrdMap::unit(KEY, Arc::new(entry)), hints: OrdMap::new() }
     }

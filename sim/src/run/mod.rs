@@ -38,7 +38,7 @@ use quorums::Quorums;
 use seaworthy::client::{Client, Patience};
 use seaworthy::mutant::Bug;
 use seaworthy::placement::Layout;
-use seaworthy::types::{Addr, Level, NodeId, Rng};
+use seaworthy::types::{Addr, NodeId, Rng};
 use seaworthy_check::History;
 use seaworthy_check::model::kv::Kv;
 use seaworthy_check::online::{Bounds, Online};
@@ -182,7 +182,8 @@ fn finish(
     violation: Option<Violation>,
     start: Instant,
 ) -> Finished {
-    let Record { recorder, due, impossible, observed, .. } = std::mem::take(&mut *lock(&traces.record));
+    let Record { recorder, due, impossible, mut observed, refusable, .. } = std::mem::take(&mut *lock(&traces.record));
+    observed.operations.sort_by_key(|op| op.called);
     let history = recorder.finish();
     let ledger = traces.ledger.entries();
     let faults = verdict::tally(&ledger);
@@ -194,6 +195,7 @@ fn finish(
         plan,
         history: &history,
         observed: observed.as_ref().map(|(observed, promised)| (observed, promised)),
+        refusable: &refusable,
         violation,
         impossible: impossible.map(|_| traces.when()),
         faults: &faults,
@@ -272,14 +274,6 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Bug>), traces: Tr
     storm.await.expect("the nemesis' task ends by itself");
     world.sleep_until(nanos(plan.time.ends())).await;
     let mut last = patron(&world, &plan, (clients + 1, mode), values, &log);
-    if mode == Mode::Ap {
-        // A write that missed a replica and left no hint is brought there by a read alone, until there is anti-entropy.
-        for key in keys(&plan) {
-            let living = u8::try_from(cluster.living_replicas(key.as_bytes()).len()).unwrap_or(u8::MAX);
-            let how = How { level: Some(Level::Count(living.max(1))), via: None };
-            last.perform(&Call::Get { key }, how, None).await;
-        }
-    }
     let divergence = cluster.converge(mode, plan.time.grace).await;
     let final_from = Some(world.now());
     for key in keys(&plan) {
@@ -328,7 +322,8 @@ fn patron(
     };
     let rng = Rng::new(plan.seed, &format!("client {number}"));
     let client = Client::new(world.client(u64::from(number)), clock.clone(), nodes(plan), patience, rng);
-    let quorums = (mode == Mode::Ap).then(|| Quorums::new(plan.bucket.clone(), number));
+    let confusion = Rng::new(plan.seed, &format!("contexts of client {number}"));
+    let quorums = (mode == Mode::Ap).then(|| Quorums::new(plan.bucket.clone(), number, confusion));
     Patron::new(client, clock, (number, workload.clients + 1), quorums, values, log.clone())
 }
 

@@ -4,7 +4,8 @@
 //! 2. Under Raft the history is linearizable, final reads included. Under quorums no acknowledged write is lost, nothing that
 //!    was overwritten comes back, and so on (`seaworthy_check::replicas`).
 //! 3. Recovery: no server refuses to start unless its disk was spoiled.
-//! 4. Progress: in the calm, once the grace has passed, every operation succeeds.
+//! 4. Progress: in the calm, once the grace has passed, every operation succeeds, but for writes that a healthy cluster
+//!    refuses.
 //! 5. Convergence: at the end all servers that can run have the same state.
 //! 6. Enough was done, and every kind of fault that was asked for had an effect; otherwise the run proves nothing
 //!    (`inert`).
@@ -18,7 +19,7 @@ use crate::world::{ledger, nanos};
 use seaworthy::types::NodeId;
 use seaworthy_check as check;
 use seaworthy_check::replicas::{Observed, Options};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What a run left for judgement.
@@ -29,6 +30,8 @@ pub struct Evidence<'a> {
     pub history: &'a check::History,
     /// Of a run against quorums: the same, and what replicas held at the end.
     pub observed: Option<(&'a Observed, &'a Options)>,
+    /// Writes that a healthy cluster refuses: no want of progress.
+    pub refusable: &'a BTreeSet<check::OpId>,
     /// A node's broken assertion, or the oracle's observation.
     pub violation: Option<Violation>,
     /// When the history became impossible, if that ended the run.
@@ -61,7 +64,7 @@ fn judge_liveness(evidence: &Evidence<'_>, findings: &Findings) -> Verdict {
     if let Some((node, why)) = evidence.refusals.first().filter(|_| !spoils_disks(evidence.plan)) {
         return fail("recovery", format!("{node} stopped, though nothing was done to its disk: {why}"));
     }
-    if let Some(stuck) = stuck(evidence.plan, evidence.history) {
+    if let Some(stuck) = stuck(evidence) {
         return fail("progress", stuck);
     }
     if let Some(divergence) = evidence.divergence.as_ref().or(findings.diverged.as_ref()) {
@@ -103,10 +106,14 @@ pub fn spoils_disks(plan: &Plan) -> bool {
 }
 
 /// The first operation that did not succeed though it began after the grace.
-fn stuck(plan: &Plan, history: &check::History) -> Option<String> {
+fn stuck(evidence: &Evidence<'_>) -> Option<String> {
+    let Evidence { plan, history, refusable, .. } = *evidence;
     let from = plan.time.storm_ends() + plan.time.grace;
     let late = |op: &&check::Operation| Duration::from_nanos(history.time(op.called)) >= from;
-    let op = history.operations().iter().filter(late).find(|op| op.settled().is_none())?;
+    let refused =
+        |at: usize, op: &check::Operation| op.end == check::End::Fail && refusable.contains(&check::OpId(at as u32));
+    let unsettled = |(at, op): &(usize, &check::Operation)| op.settled().is_none() && !refused(*at, op);
+    let (_, op) = history.operations().iter().enumerate().filter(|(_, op)| late(op)).find(unsettled)?;
     Some(format!(
         "process {}'s operation on {} began {:.3} s into the run, {:.3} s after the storm, and did not succeed ({})",
         op.process,

@@ -16,7 +16,7 @@ use seaworthy_check as check;
 use seaworthy_check::model::kv::Kv;
 use seaworthy_check::online::{Impossible, Online};
 use seaworthy_check::replicas::Observed;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,6 +34,9 @@ pub struct Record {
     pub impossible: Option<Impossible>,
     /// Of a run against quorums: the same operations as [`check::replicas`] wants them.
     pub observed: Observed,
+    /// Writes that a healthy cluster refuses: with a context that is wrong on purpose, or of a key that has as many versions
+    /// as may be.
+    pub refusable: BTreeSet<check::OpId>,
 }
 
 impl Record {

@@ -58,10 +58,14 @@ impl Suits {
 words! {
     /// What clients of quorums say about what they have seen.
     Contexts {
-        /// A write gives back the context of what its client saw last of the key, and asks for a new one.
+        /// A write reads its key first and gives the context of that: it overwrites what is there.
+        Read = "read",
+        /// A write gives back the context of what its client saw last of the key, however long ago.
         Seen = "seen",
         /// Writes never have a context: each is concurrent with all others.
         Blind = "blind",
+        /// As `read`, but one write in five gives a context that is damaged or another key's: it must be refused.
+        Confused = "confused",
     }
 }
 
@@ -90,8 +94,9 @@ section! {
         sloppy: bool = true,
         /// What becomes of concurrent writes: `siblings` or `last-writer`.
         resolve: Resolve = Resolve::Siblings,
-        /// Whether a write gives back the context its client saw last of the key (`seen`) or none (`blind`).
-        context: Contexts = Contexts::Seen,
+        /// Which context a write gives: that of a read just before it (`read`), of what its client saw last of the key
+        /// (`seen`), none (`blind`), or as `read` but for one in five that are damaged or another key's (`confused`).
+        context: Contexts = Contexts::Read,
         /// Whether operations are done at the bucket's levels (`bucket`) or each at one, quorum or all, drawn (`mixed`).
         levels: Levels = Levels::Bucket,
     }

@@ -9,6 +9,7 @@
 
 use super::{Caller, Coordinator, Op, Turn, Work, reply, small};
 use crate::dynamo::clock::Actor;
+use crate::dynamo::context::Seen;
 use crate::dynamo::siblings::Siblings;
 use crate::dynamo::store::Store;
 use crate::dynamo::{Achieved, Cause, Effect, Epoch, Message, Note, OpId, PutResult, Refusal};
@@ -138,7 +139,13 @@ impl Get {
                 let mut stale = stale.clone();
                 let version = stale.versions()[0].clone();
                 let name = (version.stamp, version.write);
-                stale.write(found.clock(), Actor { node: me, birth: 0 }, name, version.content, (resolve, self.mutant));
+                stale.write(
+                    &Seen::of(found),
+                    Actor { node: me, birth: 0 },
+                    name,
+                    version.content,
+                    (resolve, self.mutant),
+                );
                 stale
             }
             _ => found.clone(),

@@ -7,7 +7,7 @@ use crate::types::Bytes;
 /// All versions, mergeable ones as one, and the context that covers exactly what is known of them.
 pub(super) fn value(key: &[u8], siblings: &Siblings, achieved: Achieved) -> ClientReply {
     let shown = if siblings.is_deleted() { Vec::new() } else { shown(siblings.shown()) };
-    ClientReply::Value { siblings: shown, context: context::encode(key, siblings.clock()), achieved }
+    ClientReply::Value { siblings: shown, context: context::encode(key, &context::Seen::of(siblings)), achieved }
 }
 
 fn shown<'a>(versions: impl Iterator<Item = &'a Version>) -> Vec<Sibling> {

@@ -1,6 +1,7 @@
 //! A few stores in one process, with a network that delivers, delays or doubles at will and disks that forget nothing.
 
 use super::*;
+use crate::dynamo::clock::Clock;
 use crate::dynamo::siblings::Version;
 use crate::dynamo::{StoreSnapshot, layout as bytes};
 use crate::placement::{Buckets, Layout};
@@ -82,7 +83,7 @@ impl Cluster {
         }
     }
 
-    fn put(&mut self, n: usize, owner: Option<usize>, context: &Clock, update: &Update) -> Result<Written, Refusal> {
+    fn put(&mut self, n: usize, owner: Option<usize>, context: &Seen, update: &Update) -> Result<Written, Refusal> {
         self.writes += 1;
         let (write, owner) = (WriteId { client: 1, number: self.writes }, owner.map(|owner| NodeId(owner as u32)));
         let node = &mut self.nodes[n];
@@ -142,7 +143,7 @@ impl Cluster {
     }
 
     /// Writes at the first replica and gives it to the other two.
-    fn everywhere(&mut self, context: &Clock, update: &Update) -> Siblings {
+    fn everywhere(&mut self, context: &Seen, update: &Update) -> Siblings {
         let order = self.order();
         let siblings = self.put(order[0], None, context, update).unwrap().siblings;
         order[1..3].iter().for_each(|n| assert_eq!(self.take(*n, &siblings, None, 0), PutResult::Stored));
@@ -162,8 +163,8 @@ fn set(value: &'static str) -> Update {
     Update::Set(Bytes::from_static(value.as_bytes()))
 }
 
-fn none() -> Clock {
-    Clock::default()
+fn none() -> Seen {
+    Seen::default()
 }
 
 #[test]
@@ -258,7 +259,7 @@ fn a_tombstone_that_all_hold_is_forgotten_and_nothing_old_comes_back() {
     let mut c = Cluster::new(4, policy(), |_| {});
     let [first, second, third, keeper] = c.order()[..] else { panic!("four nodes") };
     let old = c.everywhere(&none(), &set("x"));
-    c.everywhere(old.clock(), &Update::Delete);
+    c.everywhere(&Seen::of(&old), &Update::Delete);
     assert_eq!(c.values(second), ["†"]);
     c.pass(25);
     for n in [first, second, third] {
@@ -284,7 +285,7 @@ fn a_tombstone_stays_while_a_node_is_down_or_an_old_hint_is_kept() {
     let [_, _, third, keeper, other] = c.order()[..] else { panic!("five nodes") };
     let old = c.everywhere(&none(), &set("x"));
     assert_eq!(c.take(keeper, &old, Some(third), 0), PutResult::Stored);
-    let gone = c.everywhere(old.clock(), &Update::Delete);
+    let gone = c.everywhere(&Seen::of(&old), &Update::Delete);
     c.up(other, false);
     c.pass(40);
     assert_eq!(c.all_values().concat(), ["†"; 3]);
@@ -304,7 +305,7 @@ fn a_replica_without_the_key_is_sent_the_tombstone_first() {
     let mut c = Cluster::new(3, policy(), |_| {});
     let [first, second, third] = c.order()[..] else { panic!("three nodes") };
     let old = c.put(first, None, &none(), &set("x")).unwrap().siblings;
-    let dead = c.put(first, None, old.clock(), &Update::Delete).unwrap().siblings;
+    let dead = c.put(first, None, &Seen::of(&old), &Update::Delete).unwrap().siblings;
     c.take(second, &dead, None, 0);
     c.pass(2);
     // The value, on its way all the while, comes to the replica that never had the key.
@@ -323,7 +324,7 @@ fn idle_entries_of_a_clock_are_pruned_and_stay_dead() {
     for _ in 0..40 {
         let written = c.put(keeper, Some(first), &context, &set("x")).unwrap().siblings;
         [first, second, third].iter().for_each(|n| assert_eq!(c.take(*n, &written, None, 0), PutResult::Stored));
-        context = written.clock().clone();
+        context = Seen::of(&written);
         olds.push(written);
         c.nodes[keeper].store.hints.set(NodeId(first as u32), &KEY, None);
     }
@@ -345,9 +346,9 @@ fn full_keys_refuse_writes_that_add_to_them() {
     }
     assert_eq!(c.put(first, None, &none(), &set("y")).unwrap_err(), Refusal::TooManySiblings(3));
     let seen = c.nodes[first].store.holds(&KEY).unwrap().siblings.clock().clone();
-    assert_eq!(text(c.put(first, None, &seen, &set("y")).unwrap().siblings.versions()), ["y"]);
+    assert_eq!(text(c.put(first, None, &seen.into(), &set("y")).unwrap().siblings.versions()), ["y"]);
     let wide = Clock::of((1..=256).map(|birth| (Actor { node: NodeId(7), birth }, 1)));
-    assert_eq!(c.put(first, None, &wide, &set("z")).unwrap_err(), Refusal::TooManyActors(257));
+    assert_eq!(c.put(first, None, &wide.into(), &set("z")).unwrap_err(), Refusal::TooManyActors(257));
     let add = Update::Merge(crate::dynamo::merge::Op::Add(1));
     assert!(matches!(c.put(first, None, &none(), &add), Err(Refusal::Invalid(_))));
 }
@@ -364,7 +365,7 @@ fn planted_bugs_do_their_harm() {
     let mut c = Cluster::new(4, policy(), |config| config.mutant = Mutant::planted(Bug::TombstoneByTimer));
     let old = c.everywhere(&none(), &set("x"));
     c.up(third, false);
-    let dead = c.put(first, None, old.clock(), &Update::Delete).unwrap().siblings;
+    let dead = c.put(first, None, &Seen::of(&old), &Update::Delete).unwrap().siblings;
     c.take(second, &dead, None, 0);
     c.pass(6);
     assert_eq!(c.all_values(), [vec![], vec![], vec!["x".to_owned()]]);
@@ -419,7 +420,7 @@ proptest! {
                     let update = if *delete { Update::Delete } else { set("v") };
                     let (owner, write) = (owner.map(|n| NodeId(n.into())), WriteId { client: 1, number: number as u64 });
                     let (context, policy) = (held.unwrap_or_default(), policy());
-                    node.store.write(&name(key), owner, &context, write, &update, &policy, &mut node.out).unwrap();
+                    node.store.write(&name(key), owner, &context.into(), write, &update, &policy, &mut node.out).unwrap();
                 }
                 Change::Forget { key } => {
                     let held = node.store.holds(&name(key)).map(|held| held.siblings.clock().clone());

@@ -39,7 +39,7 @@ impl Oracle {
                 self.issued.entry(*write).or_insert_with(|| (key.clone(), update.clone()));
                 if !self.saw.contains_key(write) {
                     let seen = context::decode(key, context, Mutant::default()).unwrap_or_default();
-                    let saw = self.covered(key, &seen);
+                    let saw = self.covered(key, &seen.clock);
                     self.saw.insert(*write, saw);
                 }
             }
@@ -99,7 +99,7 @@ impl Oracle {
         let before = self.reads.remove(&id).map_or(0, |(_, before)| before);
         let ClientReply::Value { siblings, context, .. } = reply else { return };
         let seen = context::decode(key, context, Mutant::default()).expect("a context as it was given");
-        let covered = self.covered(key, &seen);
+        let covered = self.covered(key, &seen.clock);
         let shown: Writes = match siblings.is_empty() {
             true => covered.iter().copied().filter(|w| self.is_delete(*w)).collect(),
             false => siblings.iter().map(|s| s.write).collect(),

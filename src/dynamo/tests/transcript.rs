@@ -43,8 +43,8 @@ pub fn request(request: &ClientRequest, names: &Names) -> String {
             let w = w.map_or(String::new(), |w| format!(" w={w}"));
             let sloppy = sloppy.map_or("", |sloppy| if sloppy { " sloppy" } else { " strict" });
             let seen = match super::super::context::decode(key, context, Mutant::default()) {
-                Ok(clock) if clock.is_empty() => String::new(),
-                Ok(clock) => format!(" seen {clock}"),
+                Ok(seen) if seen.clock.is_empty() => String::new(),
+                Ok(seen) => format!(" seen {}", seen.clock),
                 Err(why) => format!(" context: {why}"),
             };
             let back = if *read_back { " read-back" } else { "" };

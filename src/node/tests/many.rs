@@ -202,14 +202,15 @@ fn an_answer_of_the_ap_core_waits_for_the_sync() {
 
 /// What a write leaves behind.
 fn written() -> Siblings {
-    use crate::dynamo::clock::{Actor, Clock};
+    use crate::dynamo::clock::Actor;
+    use crate::dynamo::context::Seen;
     use crate::dynamo::siblings::Content;
     use crate::types::Hlc;
     let mut siblings = Siblings::default();
     let actor = Actor { node: NodeId(2), birth: 3 };
     let write = WriteId { client: 1, number: 1 };
     siblings.write(
-        &Clock::default(),
+        &Seen::default(),
         actor,
         (Hlc(1), write),
         Content::Value(Bytes::from_static(b"x")),

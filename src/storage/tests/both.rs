@@ -1,7 +1,8 @@
 //! Records of Raft groups and of the AP core in one log.
 
 use super::*;
-use crate::dynamo::clock::{Actor, Clock};
+use crate::dynamo::clock::Actor;
+use crate::dynamo::context::Seen;
 use crate::dynamo::siblings::{Content, Siblings, WriteId};
 use crate::dynamo::{self, Entry as ApEntry};
 use crate::mutant::Mutant;
@@ -14,7 +15,7 @@ fn version(key: &str, n: u64) -> dynamo::Record {
     let mut siblings = Siblings::default();
     let (actor, write) = (Actor { node: NodeId(1), birth: 7 }, WriteId { client: 1, number: n });
     let policy = (Resolve::Siblings, Mutant::default());
-    siblings.write(&Clock::default(), actor, (Hlc(n), write), Content::Value(Bytes::from(n.to_string())), policy);
+    siblings.write(&Seen::default(), actor, (Hlc(n), write), Content::Value(Bytes::from(n.to_string())), policy);
     let entry = ApEntry { siblings, birth: Some(7), arrivals: Vec::new() };
     dynamo::Record::Key(Key::from(key.to_owned()), Some(entry.into()))
 }
