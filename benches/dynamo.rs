@@ -140,7 +140,7 @@ fn context_of(reply: Option<ClientReply>) -> Bytes {
 
 fn cores(c: &mut Criterion) {
     let mut group = c.benchmark_group("three cores");
-    for (past, name) in [(0, "new key"), (2 * MAX_REPLACED, "old key")] {
+    for (past, name) in [(0, "written once"), (2 * MAX_REPLACED, "written often lately")] {
         let mut cluster = Cluster::new();
         let mut seen = Bytes::new();
         (0..=past).for_each(|_| seen = context_of(cluster.put(seen.clone())));
@@ -151,7 +151,7 @@ fn cores(c: &mut Criterion) {
             });
         }
     }
-    group.bench_function(BenchmarkId::new("put", "new key"), |b| {
+    group.bench_function(BenchmarkId::new("put", "written once"), |b| {
         b.iter_batched_ref(Cluster::new, |cluster| context_of(cluster.put(Bytes::new())), BatchSize::SmallInput);
     });
     group.finish();

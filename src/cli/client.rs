@@ -2,20 +2,16 @@
 
 use super::When;
 use super::ap::{self, Reading, Writing};
-use super::connect::{Target, TcpClient, block_on, client};
+use super::connect::{Target, TcpClient, block_on};
 use super::output::{Exit, Failure, Paint, from_hex, millis, paint, say, show, versioned_json};
 use crate::client::ClientError;
 use crate::dynamo::Update;
 use crate::kv::{Condition, Reply, Versioned};
-use crate::raft::Role;
-use crate::types::{Bytes, Key, NodeId};
-use crate::wire::{NodeStatus, Write};
+use crate::types::{Bytes, Key};
+use crate::wire::Write;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _, stdout};
 use std::time::{Duration, Instant};
-
-/// How often `transfer` looks whether the new leader leads.
-const LOOK: Duration = Duration::from_millis(20);
 
 pub(super) fn bytes(what: &str, text: &str, hex: bool) -> Result<Bytes, Failure> {
     if !hex {
@@ -206,79 +202,6 @@ pub(super) fn ms(took: Duration) -> Value {
     json!((took.as_secs_f64() * 1e6).round() / 1e3)
 }
 
-pub(super) fn status(target: &Target, json: bool) -> Result<Exit, Failure> {
-    block_on(async {
-        let (servers, silent) = target.servers().await?;
-        let mut rows = Vec::new();
-        let asked: Vec<_> = servers
-            .nodes
-            .iter()
-            .map(|(node, address)| {
-                let (node, address) = (*node, address.clone());
-                let mut client = client(&servers, target.patience());
-                tokio::spawn(async move { (Some(node), address, client.status(node).await.ok()) })
-            })
-            .collect();
-        for answer in asked {
-            rows.extend(answer.await);
-        }
-        rows.extend(silent.into_iter().map(|address| (None, address, None)));
-        let answered: Vec<&NodeStatus> = rows.iter().filter_map(|(.., status)| status.as_ref()).collect();
-        let members = answered.first().map_or(rows.len(), |status| status.voters.len());
-        let leads = answered.iter().any(|status| status.raft.soft.role == Role::Leader);
-        let healthy = leads && answered.len() * 2 > members;
-        if json {
-            let nodes: Vec<Value> =
-                rows.iter().map(|(node, a, status)| status_json(*node, a, status.as_ref())).collect();
-            let cluster = servers.cluster.map(|name| name.to_string());
-            say(&json!({ "cluster": cluster, "healthy": healthy, "nodes": nodes }).to_string());
-        } else {
-            print_table(&rows);
-        }
-        Ok(if healthy { Exit::Done } else { Exit::Failed })
-    })
-}
-
-type Row = (Option<NodeId>, String, Option<NodeStatus>);
-
-fn status_json(node: Option<NodeId>, address: &str, status: Option<&NodeStatus>) -> Value {
-    let name = |node: NodeId| node.to_string();
-    let Some(status) = status else {
-        return json!({ "node": node.map(name), "address": address, "reachable": false });
-    };
-    let raft = &status.raft;
-    json!({
-        "node": name(status.node), "address": address, "reachable": true,
-        "voters": status.voters.iter().copied().map(name).collect::<Vec<_>>(),
-        "role": role(raft.soft.role), "term": raft.soft.term, "leader": raft.soft.leader.map(name),
-        "vote": raft.vote.map(name), "commit": raft.commit, "applied": status.applied, "last": raft.last,
-        "durable": raft.durable, "first": raft.first, "log_bytes": raft.log_bytes,
-        "snapshot": { "index": raft.snapshot.index, "term": raft.snapshot.term },
-        "keys": status.keys, "sessions": status.sessions, "bad_frames": status.bad_frames,
-    })
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Follower => "follower",
-        Role::PreCandidate => "pre-candidate",
-        Role::Candidate => "candidate",
-        Role::Leader => "leader",
-    }
-}
-
-fn print_table(rows: &[Row]) {
-    let head = "node address role term leader commit applied durable log snapshot keys sessions bad-frames";
-    let mut table: Vec<Vec<String>> = vec![head.split(' ').map(str::to_owned).collect()];
-    table.extend(rows.iter().map(|(node, address, status)| cells(*node, address, status.as_ref())));
-    print_rows(&table, |row| match row.get(2).map(String::as_str) {
-        Some("role") => Some(Paint::Strong),
-        Some("leader") => Some(Paint::Good),
-        Some("unreachable") => Some(Paint::Bad),
-        _ => None,
-    });
-}
-
 /// Prints rows in columns, each as wide as its widest cell.
 pub(super) fn print_rows(table: &[Vec<String>], colour: impl Fn(&[String]) -> Option<Paint>) {
     let columns = table.iter().map(Vec::len).max().unwrap_or(0);
@@ -291,56 +214,4 @@ pub(super) fn print_rows(table: &[Vec<String>], colour: impl Fn(&[String]) -> Op
         let text = text.trim_end();
         say(&colour(row).map_or(text.to_owned(), |colour| paint(colour, text, &stdout())));
     }
-}
-
-fn cells(node: Option<NodeId>, address: &str, status: Option<&NodeStatus>) -> Vec<String> {
-    let name = |node: Option<NodeId>| node.map_or("?".to_owned(), |node| node.to_string());
-    let Some(status) = status else { return vec![name(node), address.to_owned(), "unreachable".to_owned()] };
-    let raft = &status.raft;
-    vec![
-        name(Some(status.node)),
-        address.to_owned(),
-        role(raft.soft.role).to_owned(),
-        raft.soft.term.to_string(),
-        name(raft.soft.leader),
-        raft.commit.to_string(),
-        status.applied.to_string(),
-        raft.durable.to_string(),
-        format!("{}..{} {}", raft.first, raft.last, size(raft.log_bytes)),
-        raft.snapshot.index.to_string(),
-        status.keys.to_string(),
-        status.sessions.to_string(),
-        status.bad_frames.to_string(),
-    ]
-}
-
-fn size(bytes: usize) -> String {
-    match bytes {
-        0..10_240 => format!("{bytes}B"),
-        10_240..10_485_760 => format!("{}K", bytes >> 10),
-        _ => format!("{}M", bytes >> 20),
-    }
-}
-
-pub(super) fn transfer(to: NodeId, target: &Target, json: bool) -> Result<Exit, Failure> {
-    block_on(async {
-        let begun = Instant::now();
-        let mut client = target.connect().await?;
-        client.transfer(to).await?;
-        let patience = target.patience().operation;
-        while !client.status(to).await.is_ok_and(|status| status.raft.soft.role == Role::Leader) {
-            if begun.elapsed() > patience {
-                let message = format!("handing over to {to} has begun, but {to} did not lead within {patience:?}");
-                return Err(Failure::new(Exit::Unknown, message));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        let took = begun.elapsed();
-        if json {
-            say(&json!({ "leader": to.to_string(), "ms": ms(took) }).to_string());
-        } else {
-            say(&format!("{to} leads {}", paint(Paint::Dim, &millis(took), &stdout())));
-        }
-        Ok(Exit::Done)
-    })
 }

@@ -98,7 +98,11 @@ pub fn load(path: &Path) -> Result<Config, String> {
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let base = path.parent().unwrap_or(Path::new(""));
-    parse(&text, base).map_err(|(span, what)| match span {
+    let parsed = parse(&text, base).map(|mut config| {
+        config.tcp.source = shown.to_string();
+        config
+    });
+    parsed.map_err(|(span, what)| match span {
         Some(span) => {
             let (line, column) = line_and_column(&text, span.start);
             format!("{shown}:{line}:{column}: {what}")
@@ -142,7 +146,8 @@ pub(super) fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
         node.ap.hint_age = Duration::from_secs(seconds);
     }
     let max_clients = bounded(tuning.max_clients.as_ref(), 1..=65_536)?.unwrap_or(1024) as usize;
-    let tcp = TcpConfig { id, cluster, listen, nodes, max_clients };
+    let (layout, source) = (node.layout.digest(), String::new());
+    let tcp = TcpConfig { id, cluster, listen, nodes, max_clients, layout, source };
     node.ap.max_open = node.max_open_requests;
     Ok(Config { data_dir: base.join(file.data_dir), tcp, node, store })
 }

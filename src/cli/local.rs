@@ -6,7 +6,6 @@ use super::output::{Exit, Failure, Paint, paint, say};
 use crate::client::Patience;
 use crate::node::tcp::{ClusterName, Servers};
 use crate::placement::SLOTS;
-use crate::raft::Role;
 use crate::types::NodeId;
 use clap::Args;
 use host_tokio::signal::unix::{SignalKind, signal};
@@ -142,18 +141,23 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
 /// Tells when the cluster is ready and how to talk to it; then waits for ever.
 async fn announce(options: &Options, servers: &Servers) -> Infallible {
     let mut client = client(servers, Patience::default());
-    let leader = 'leader: loop {
+    let led = loop {
+        let (mut led, mut leader) = (0, None);
         for node in servers.nodes.keys() {
-            if client.status(*node).await.is_ok_and(|status| status.raft.soft.role == Role::Leader) {
-                break 'leader *node;
-            }
+            let here = client.status(*node).await.map_or(0, |status| status.led);
+            led += here;
+            leader = leader.or((here > 0).then_some(*node));
         }
-        tokio::time::sleep(LOOK).await;
+        match (options.groups.unwrap_or(1), leader) {
+            (1, Some(leader)) => break format!("{leader} leads"),
+            (groups @ 2.., _) if led >= groups => break format!("{groups} groups"),
+            _ => tokio::time::sleep(LOOK).await,
+        }
     };
     let default = options.base_port == BASE_PORT && options.nodes == 3;
     let cluster = if default { String::new() } else { format!(" --cluster {}/n1.toml", options.dir.display()) };
     say(&format!(
-        "{} of {} nodes, {leader} leads; data in {}. Now, in another terminal:\n\
+        "{} of {} nodes, {led}; data in {}. Now, in another terminal:\n\
          \n  seaworthy put greeting ahoy{cluster}\n  seaworthy get greeting{cluster}\n  seaworthy status{cluster}\n\
          \nCtrl-C stops it.\n",
         paint(Paint::Good, "A cluster", &stdout()),

@@ -4,6 +4,7 @@ mod ap;
 mod bench;
 mod buckets;
 mod client;
+mod cluster;
 mod config;
 mod connect;
 mod local;
@@ -204,8 +205,8 @@ pub fn main() -> ExitCode {
         Command::Update { key, change, how, target } => ap::update(&key, &change, &how, &target, json),
         Command::Why { key, target } => ap::why(&key, &target, json),
         Command::Extend { key, ttl, target } => client::extend(&key, ttl, &target, json),
-        Command::Status { target } => client::status(&target, json),
-        Command::Transfer { to, target } => client::transfer(to, &target, json),
+        Command::Status { target } => cluster::status(&target, json),
+        Command::Transfer { to, target } => cluster::transfer(to, &target, json),
         Command::Bench(options) => bench::run(&options, json),
     };
     output::finish(result, json)

@@ -252,8 +252,21 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    /// Asks the leader (of the first group, where there are several) to hand over to `to` what it leads. Returns when the
-    /// transfer has begun.
+    /// Asks the server `node`, once, to hand over to `to` all groups that it leads and `to` is in. Whether there are any.
+    ///
+    /// # Errors
+    /// [`ClientError::NotDone`] when it does not answer; [`ClientError::Invalid`].
+    pub async fn transfer_from(&mut self, node: NodeId, to: NodeId) -> Result<bool, ClientError> {
+        let deadline = self.clock.now() + self.patience.attempt;
+        match self.attempt(node, RequestBody::Transfer { to }, self.next_id, deadline).await {
+            Some(ResponseBody::TransferStarted) => Ok(true),
+            Some(ResponseBody::Refused(Refused::NotLeader(_))) => Ok(false),
+            Some(ResponseBody::Refused(Refused::Invalid(why))) => Err(ClientError::Invalid(why)),
+            _ => Err(ClientError::NotDone(self.patience.attempt)),
+        }
+    }
+
+    /// Asks the leader of the only group to hand over to `to`. Returns when the transfer has begun.
     ///
     /// # Errors
     /// See [`ClientError`].

@@ -32,12 +32,13 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// For how long the ids of superseded writes are remembered, by their stamps; the last few for longer.
-pub const MEMORY: Duration = Duration::from_secs(10);
+/// For how long the ids of superseded writes are remembered, by their stamps; the last few for longer. Clients give a write
+/// up after as long ([`crate::client::Patience`]).
+pub const MEMORY: Duration = Duration::from_secs(5);
 /// Ids of superseded writes that a key remembers at most.
 pub const MAX_REPLACED: usize = 256;
 /// Of which so many are remembered however old they are.
-const LAST_FEW: usize = 32;
+const LAST_FEW: usize = 8;
 /// No stamp is later (it is in the year 2262).
 pub const MAX_STAMP: Hlc = Hlc(1 << 63);
 

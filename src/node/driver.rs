@@ -373,7 +373,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
     }
 
-    /// Hands groups over to whom the layout names as leader, a few at a time, if that node has been up for a while.
+    /// Hands groups over to whom the layout names as leader, a few at a time, if that node has been up for a while and holds
+    /// all that is committed: one that lags would keep the group waiting. A group that this node was told to lead, by an
+    /// operator then, stays until whom the layout names has been away and come back.
     fn spread_leaders(&mut self, at: Now) {
         let (every, most) = BALANCE;
         let Some(detector) = &self.detector else { return };
@@ -385,8 +387,12 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let mut next = GROUP;
         for (id, group) in after.into_iter().chain(before) {
             let Some(&first) = self.shared.config.layout.voters_of(*id).first() else { continue };
-            let steady = first != me && detector.is_up(first) && long_ago(detector.since(first));
-            if !steady || !group.leads() || !long_ago(group.handed_over) {
+            let since = detector.since(first);
+            let steady = first != me && detector.is_up(first) && long_ago(since);
+            if !steady || !group.leads() || !long_ago(group.handed_over) || !group.raft.keeps_up(first) {
+                continue;
+            }
+            if group.given_at().is_some_and(|given| since.is_none_or(|since| since < given)) {
                 continue;
             }
             if left == 0 {

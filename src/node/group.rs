@@ -14,7 +14,7 @@ use super::shared::{Now, Shared};
 use crate::kv::{self, Command, Kv, Op, SessionId};
 use crate::mutant::Bug;
 use crate::protocol::{Input, Outbox, Protocol, Ticket};
-use crate::raft::{self, Effect, Message, Raft, Record, Request, Role, SnapshotMeta, Status};
+use crate::raft::{self, Body, Effect, Message, Raft, Record, Request, Role, SnapshotMeta, Status, Term};
 use crate::types::{GroupId, Key, NodeId, Time};
 use crate::wire::{self, ResponseBody};
 use std::collections::VecDeque;
@@ -46,6 +46,8 @@ pub(super) struct Group {
     pub(super) noted: Option<Time>,
     /// When its leadership was last given to whom the layout names.
     pub(super) handed_over: Option<Time>,
+    /// When this node was last told to take over, and the term it was told in.
+    taken_over: Option<(Time, Term)>,
 }
 
 impl Group {
@@ -63,10 +65,14 @@ impl Group {
             expiring: false,
             noted: None,
             handed_over: None,
+            taken_over: None,
         }
     }
 
     pub(super) fn step(&mut self, input: Input<Raft>, at: Now) {
+        if let Input::Message(_, Message { term, body: Body::TimeoutNow }) = &input {
+            self.taken_over = Some((at.time, *term));
+        }
         self.raft.step(at.time, input, &mut self.outbox);
     }
 
@@ -76,6 +82,12 @@ impl Group {
 
     pub(super) fn leads(&self) -> bool {
         self.status().soft.role == Role::Leader
+    }
+
+    /// If this node leads because it was told to take over: when that was.
+    pub(super) fn given_at(&self) -> Option<Time> {
+        let term = self.status().soft.term;
+        self.taken_over.filter(|(_, of)| self.leads() && *of + 1 == term).map(|(time, _)| time)
     }
 
     /// When it wants a turn. An idle group that sleeps still has keys that expire.

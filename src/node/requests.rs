@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// How long an answer to a request that was passed on is waited for: as long as a client waits by default.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Requests passed on and answered of which it may still be noted when they were to be given up.
+const ANSWERED: usize = 1000;
 
 /// What a session of a group is called on the wire; with one group, as in the group.
 pub(super) fn session_name(id: SessionId, group: GroupId, groups: u32) -> SessionId {
@@ -52,7 +54,7 @@ pub(super) enum Relay {
     Drop,
 }
 
-/// Requests passed on and not answered yet. There are at most as many as open requests.
+/// Requests passed on and not answered yet: at most as many as open requests, and a bounded number of notes of others.
 #[derive(Default)]
 pub(super) struct Relays {
     /// By ticket.
@@ -64,6 +66,14 @@ pub(super) struct Relays {
 }
 
 impl Relays {
+    fn insert(&mut self, ticket: u64, relayed: Relayed, now: Time) {
+        self.open.insert(ticket, relayed);
+        self.until.push_back((now + PATIENCE, ticket));
+        if self.until.len() > 2 * self.open.len() + ANSWERED {
+            self.until.retain(|(_, ticket)| self.open.contains_key(ticket));
+        }
+    }
+
     /// Gives up what was not answered in time.
     pub(super) fn expire(&mut self, now: Time, shared: &mut Shared) {
         while self.until.front().is_some_and(|(until, _)| *until <= now) {
@@ -177,8 +187,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 ask(group, ticket, body, at, &mut self.shared);
             }
             (Route::Pass(to), _) => {
-                self.relays.open.insert(ticket, Relayed { group: id, to, again: Some(body.clone()) });
-                self.relays.until.push_back((at.time + PATIENCE, ticket));
+                self.relays.insert(ticket, Relayed { group: id, to, again: Some(body.clone()) }, at.time);
                 self.pass_on(ticket, to, body);
             }
             _ => self.shared.refuse(ticket, Refused::NotLeader(None)),
@@ -222,10 +231,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 _ => Route::Nobody,
             };
         };
-        match group.status().soft.leader.filter(up) {
-            Some(leader) if !forwarded && layout.groups > 1 && leader != self.shared.config.raft.id => {
-                Route::Pass(leader)
-            }
+        match group.status().soft.leader.filter(|leader| *leader != self.shared.config.raft.id) {
+            // It would only name one that does not answer; another is about to be elected.
+            Some(leader) if !up(&leader) => Route::Nobody,
+            Some(leader) if !forwarded && layout.groups > 1 => Route::Pass(leader),
             _ => Route::Here,
         }
     }
@@ -267,6 +276,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             keys: sum(|group| group.kv.len()),
             sessions: sum(|group| group.kv.sessions()),
             bad_frames: self.transport.bad_frames(),
+            all_groups: config.layout.groups,
             groups: self.groups.len() as u32,
             led: self.groups.values().filter(|group| group.leads()).count() as u32,
             ap: self.ap.as_ref().map(|ap| ApStatus {
@@ -274,6 +284,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 hints: ap.dynamo.hints().len() as u64,
                 epoch: ap.dynamo.epoch(),
             }),
+            layout: config.layout.digest(),
             down: self.detector.as_deref().map_or(Vec::new(), down),
         }
     }

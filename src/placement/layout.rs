@@ -6,8 +6,9 @@
 //! least for its capacity is to lead.
 
 use super::{Buckets, DEPTH, MAX_CAPACITY, Member, Ring};
-use crate::types::{GroupId, NodeId};
+use crate::types::{GroupId, Mode, NodeId};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Hash slots: what keys are spread over and Raft groups own, as in Redis Cluster.
@@ -90,6 +91,24 @@ impl Layout {
     pub fn voters_of(&self, group: GroupId) -> Vec<NodeId> {
         let start = (group.0 as usize).wrapping_sub(1).saturating_mul(self.seats);
         self.voting.get(start..start.saturating_add(self.seats)).map_or_else(Vec::new, <[NodeId]>::to_vec)
+    }
+
+    /// A number for all of this: servers of which one has another do not agree on who keeps what.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut text = format!("{} groups of {}\n", self.groups, self.seats);
+        // Writing to a string cannot fail.
+        for Member { id, capacity, zone, region } in &self.members {
+            let _ = writeln!(text, "{id} {capacity} {zone:?} {region:?}");
+        }
+        let default = std::iter::once(("", &self.buckets.default));
+        for (name, mode) in default.chain(self.buckets.named.iter().map(|(name, mode)| (name.as_str(), mode))) {
+            let _ = match mode {
+                Mode::Cp => writeln!(text, "{name:?} cp"),
+                Mode::Ap(p) => writeln!(text, "{name:?} ap {} {} {} {} {}", p.n, p.r, p.w, p.sloppy, p.resolve),
+            };
+        }
+        xxh3_64(text.as_bytes())
     }
 
     /// The region of a server.

@@ -28,6 +28,13 @@ impl Transfer {
 }
 
 impl Raft {
+    /// Whether this node leads and `follower` holds all that is committed.
+    #[must_use]
+    pub fn keeps_up(&self, follower: NodeId) -> bool {
+        let State::Leader(leader) = &self.state else { return false };
+        leader.followers.iter().any(|f| f.id == follower && f.matched >= self.log.commit())
+    }
+
     pub(super) fn transfer(&mut self, id: RequestId, to: NodeId, out: &mut Outbox<Raft>) {
         let why = match &mut self.state {
             State::Leader(_) if self.config.voters.binary_search(&to).is_err() => Refusal::NoSuchNode,

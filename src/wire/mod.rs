@@ -179,12 +179,16 @@ pub struct NodeStatus {
     pub sessions: u64,
     /// Frames refused since start (bad checksum, version, length or content).
     pub bad_frames: u64,
-    /// Raft groups it is in.
+    /// All Raft groups of the cluster.
+    pub all_groups: u32,
+    /// Those of them that it is in.
     pub groups: u32,
-    /// Those of them that it leads.
+    /// Those that it leads.
     pub led: u32,
     /// Its AP side, if any bucket is kept by quorums.
     pub ap: Option<ApStatus>,
+    /// The cluster's layout as it has it ([`Layout::digest`](crate::placement::Layout::digest)).
+    pub layout: u64,
     /// Peers that seem to be down; with a single Raft group and no AP bucket nobody watches.
     pub down: Vec<NodeId>,
 }

@@ -123,8 +123,22 @@ fn status(n: [u64; 9]) -> NodeStatus {
     let voters = vec![NodeId(1), NodeId(2), NodeId(3)];
     let ap = n[3].is_multiple_of(2).then_some(ApStatus { keys: n[4], hints: n[5], epoch: n[6] });
     let (groups, led, down) = (n[7] as u32, n[8] as u32, vec![NodeId(n[0] as u32)]);
-    let (applied, keys, sessions, bad_frames) = (n[8], n[0], n[1], n[2]);
-    NodeStatus { node: NodeId(1), voters, raft, applied, keys, sessions, bad_frames, groups, led, ap, down }
+    let (applied, keys, sessions, bad_frames, layout) = (n[8], n[0], n[1], n[2], n[3]);
+    NodeStatus {
+        node: NodeId(1),
+        voters,
+        raft,
+        applied,
+        keys,
+        sessions,
+        bad_frames,
+        all_groups: groups,
+        groups,
+        led,
+        ap,
+        layout,
+        down,
+    }
 }
 
 fn packet() -> impl Strategy<Value = Packet> {

@@ -127,6 +127,8 @@ async fn an_unknown_outcome_has_an_exit_status_of_its_own() {
         listen: "127.0.0.1:0".to_owned(),
         nodes: BTreeMap::from([(NodeId(1), String::new())]),
         max_clients: 10,
+        layout: 0,
+        source: String::new(),
     };
     let mut server = TcpTransport::bind(config, Rng::new(1, "silent")).await.expect("listens");
     let address = server.local_addr().to_string();

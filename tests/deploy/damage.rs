@@ -73,9 +73,9 @@ async fn a_directory_has_one_process_and_one_node() {
 
 /// A client's hello that names no cluster (docs/formats.md).
 fn hello() -> Vec<u8> {
-    let mut bytes = vec![0; 44];
+    let mut bytes = vec![0; 52];
     bytes[..4].copy_from_slice(b"SEA!");
-    bytes[4] = 1;
+    bytes[4] = 2;
     bytes[6] = 2;
     let checksum = crc32fast::hash(&bytes);
     bytes.extend(checksum.to_le_bytes());
@@ -99,7 +99,7 @@ async fn noise_on_the_port_is_counted_and_does_no_harm() {
         bytes
     };
     let noise = [
-        random(48),
+        random(56),
         random(5_000),
         [hello(), random(300)].concat(),
         [hello(), frame(1, u32::MAX)].concat(),

@@ -31,6 +31,8 @@ async fn against(
             listen: "127.0.0.1:0".to_owned(),
             nodes: BTreeMap::from([(NodeId(n), String::new())]),
             max_clients: 10,
+            layout: 0,
+            source: String::new(),
         };
         let mut server = TcpTransport::bind(config, Rng::new(1, "told")).await.expect("listens");
         addresses.push(server.local_addr().to_string());

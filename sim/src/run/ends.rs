@@ -31,7 +31,7 @@ impl Cluster {
     fn differs(&self, held: &BTreeMap<NodeId, Replica>, key: &Key) -> Option<String> {
         let holders: Vec<(NodeId, Option<&Arc<Entry>>)> =
             self.living_replicas(key).into_iter().map(|id| (id, held.get(&id).and_then(|r| r.keys.get(key)))).collect();
-        let same = holders.windows(2).all(|pair| versions(pair[0].1) == versions(pair[1].1));
+        let same = holders.windows(2).all(|pair| live(pair[0].1) == live(pair[1].1));
         let told = |(id, entry): &(NodeId, Option<&Arc<Entry>>)| format!("{id} holds [{}]", values(*entry).join(", "));
         let all = || holders.iter().map(told).collect::<Vec<_>>().join(", ");
         (!same).then(|| format!("{}: {}", String::from_utf8_lossy(key), all()))
@@ -103,29 +103,28 @@ enum Wounded {
     Groups(BTreeMap<GroupId, Index>),
 }
 
-/// The versions; those of a key that is but deleted, which some replicas may have forgotten and others not yet, are none.
-fn versions(entry: Option<&Arc<Entry>>) -> &[Version] {
-    match entry {
-        Some(entry) if !entry.siblings.is_deleted() => entry.siblings.versions(),
-        _ => &[],
+/// The versions with a value. A tombstone that all replicas have acknowledged is forgotten by one after the other, also beside
+/// values that were written meanwhile, and who has not forgotten it yet does not hold anything else for it: a replica that
+/// missed a delete holds what was deleted.
+fn live(entry: Option<&Arc<Entry>>) -> Vec<&Version> {
+    let versions = entry.map_or(&[][..], |entry| entry.siblings.versions());
+    versions.iter().filter(|version| version.content != Content::Tombstone).collect()
+}
+
+fn value(version: &Version) -> String {
+    match &version.content {
+        Content::Value(value) => word_of(value),
+        Content::Tombstone => String::new(),
+        Content::Merge(state) => format!("{state:?}"),
     }
 }
 
 fn values(entry: Option<&Arc<Entry>>) -> Vec<String> {
-    let value = |version: &Version| match &version.content {
-        Content::Value(value) => Some(word_of(value)),
-        Content::Tombstone => None,
-        Content::Merge(state) => Some(format!("{state:?}")),
-    };
-    versions(entry).iter().filter_map(value).collect()
+    live(entry).into_iter().map(value).collect()
 }
 
-/// A text that is equal for replicas that hold the same versions.
+/// A text that is equal for replicas that hold the same.
 fn state(entry: Option<&Arc<Entry>>) -> String {
-    let one = |v: &Version| match &v.content {
-        Content::Value(value) => format!("{}#{:x}={}", v.dot, v.dot.actor.birth, word_of(value)),
-        Content::Tombstone => format!("{}#{:x} deleted", v.dot, v.dot.actor.birth),
-        Content::Merge(state) => format!("{}#{:x}={state:?}", v.dot, v.dot.actor.birth),
-    };
-    versions(entry).iter().map(one).collect::<Vec<_>>().join(", ")
+    let one = |v: &Version| format!("{}#{:x}={}", v.dot, v.dot.actor.birth, value(v));
+    live(entry).into_iter().map(one).collect::<Vec<_>>().join(", ")
 }

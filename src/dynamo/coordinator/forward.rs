@@ -10,6 +10,7 @@ use crate::dynamo::{ClientReply, ClientRequest, Message, OpId};
 use crate::mutant::Bug;
 use crate::types::{NodeId, Policy, Time};
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 /// Forwarded writes remembered of each sender.
 const WINDOW: usize = 1024;
@@ -27,6 +28,8 @@ pub(super) struct Forwarded {
     pub wanted: u8,
     /// When to ask again.
     pub again: Time,
+    /// How long to wait after that; it doubles.
+    pub pause: Duration,
 }
 
 impl Forwarded {
@@ -113,9 +116,10 @@ impl Coordinator {
         turn: &mut Turn<'_>,
     ) {
         let id = self.number();
-        let again = self.now + self.config.hint_after;
+        let pause = self.config.hint_after;
+        let again = self.now + pause;
         let key = request.key().clone();
-        let forwarded = Forwarded { to, request, wanted, again };
+        let forwarded = Forwarded { to, request, wanted, again, pause };
         forwarded.send(id, self.config.life, turn);
         let deadline = self.end(deadline_ms);
         let op = Op { key, policy, caller: Some(caller), deadline, armed: deadline, work: Work::Forward(forwarded) };

@@ -238,7 +238,8 @@ impl Coordinator {
                     Work::Get(_) => this.get_is_slow(id, op, turn),
                     Work::Forward(ref mut forwarded) => {
                         forwarded.send(id, this.config.life, turn);
-                        forwarded.again = this.now + this.config.hint_after;
+                        forwarded.pause *= 2;
+                        forwarded.again = this.now + forwarded.pause;
                     }
                 });
             }

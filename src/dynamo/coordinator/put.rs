@@ -14,6 +14,7 @@ use crate::mutant::Bug;
 use crate::protocol::Ticket;
 use crate::types::{Key, NodeId, Policy, Time};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// A write under way.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Put {
     spare: Vec<NodeId>,
     /// When to ask again those that have not acknowledged.
     again: Time,
+    /// How long to wait after that; it doubles, so that slow links are not made slower.
+    pause: Duration,
 }
 
 /// One replica of the key.
@@ -166,6 +169,7 @@ impl Coordinator {
             slots: replicas.iter().map(slot).collect(),
             spare: others.iter().rev().copied().filter(|node| *node != me).collect(),
             again: self.now + self.config.hint_after,
+            pause: self.config.hint_after,
         };
         let id = self.number();
         match written.ticket {
@@ -251,10 +255,12 @@ impl Coordinator {
     /// Some have not acknowledged for a while.
     pub(super) fn put_is_slow(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) {
         let Work::Put(put) = &mut op.work else { return };
-        put.again = self.now + self.config.hint_after;
         if put.ticket.is_some() {
+            put.again = self.now + put.pause;
             return; // It is this node's own disk that is slow: nobody has been asked yet.
         }
+        put.pause *= 2;
+        put.again = self.now + put.pause;
         self.send_put(id, &op.key, put, turn);
         self.find_stand_ins(id, &op.key, put, true, turn);
     }

@@ -129,7 +129,7 @@ async fn greet(address: &str, cluster: Option<ClusterName>) -> Result<(TcpStream
     let connecting = TcpStream::connect(address);
     let mut stream = tokio::time::timeout(HANDSHAKE, connecting).await.map_err(|_| HelloError::Silent)??;
     stream.set_nodelay(true)?;
-    Hello { node: None, cluster }.write(&mut stream).await?;
+    Hello::client(cluster).write(&mut stream).await?;
     let theirs = Hello::read(&mut stream).await?;
     Ok((stream, theirs))
 }
@@ -140,7 +140,7 @@ async fn greet(address: &str, cluster: Option<ClusterName>) -> Result<(TcpStream
 /// Nobody answers there, or not a server of ours.
 pub async fn identify(address: &str) -> Result<(NodeId, ClusterName), HelloError> {
     match greet(address, None).await?.1 {
-        Hello { node: Some(node), cluster: Some(cluster) } => Ok((node, cluster)),
+        Hello { node: Some(node), cluster: Some(cluster), .. } => Ok((node, cluster)),
         Hello { .. } => Err(HelloError::Unwanted("a client answers there".to_owned())),
     }
 }

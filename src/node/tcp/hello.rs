@@ -1,4 +1,4 @@
-//! The first 48 bytes either side of a connection sends: who it is and which cluster it belongs to.
+//! The first 56 bytes either side of a connection sends: who it is and which cluster it belongs to.
 //!
 //! ```text
 //!  0  magic     "SEA!"
@@ -7,9 +7,12 @@
 //!  7  zero      u8
 //!  8  node      u32, little-endian: the server's id, 0 for a client
 //! 12  cluster   32 bytes: the cluster's name, filled up with zeros; all zero from a client that does not know it
-//! 44  checksum  u32, little-endian: CRC-32 of the 44 bytes before
+//! 44  layout    u64, little-endian: what the server makes of the cluster's layout ([`Layout::digest`]); 0 from a client
+//! 52  checksum  u32, little-endian: CRC-32 of the 52 bytes before
 //! ```
 
+#[cfg(doc)]
+use crate::placement::Layout;
 use crate::types::NodeId;
 use std::fmt;
 use std::str::FromStr;
@@ -17,11 +20,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Bytes in a hello.
-pub const HELLO_BYTES: usize = 48;
+pub const HELLO_BYTES: usize = 56;
 /// The version of everything that follows on the connection.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 const MAGIC: &[u8; 4] = b"SEA!";
 const NAME_BYTES: usize = 32;
+/// Bytes that the checksum covers.
+const CHECKED: usize = HELLO_BYTES - 4;
 /// How long an exchange of hellos may take.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(3);
 
@@ -54,6 +59,8 @@ pub struct Hello {
     pub node: Option<NodeId>,
     /// The cluster; `None` only for a client that does not know it.
     pub cluster: Option<ClusterName>,
+    /// The cluster's layout as the server has it; 0 from a client.
+    pub layout: u64,
 }
 
 /// Why a connection was refused or given up before its first frame.
@@ -76,8 +83,14 @@ pub enum HelloError {
 impl Hello {
     /// A server's hello.
     #[must_use]
-    pub fn server(node: NodeId, cluster: ClusterName) -> Hello {
-        Hello { node: Some(node), cluster: Some(cluster) }
+    pub fn server(node: NodeId, cluster: ClusterName, layout: u64) -> Hello {
+        Hello { node: Some(node), cluster: Some(cluster), layout }
+    }
+
+    /// A client's hello.
+    #[must_use]
+    pub fn client(cluster: Option<ClusterName>) -> Hello {
+        Hello { node: None, cluster, layout: 0 }
     }
 
     pub(super) fn encode(&self) -> [u8; HELLO_BYTES] {
@@ -89,14 +102,15 @@ impl Hello {
         if let Some(ClusterName(name)) = &self.cluster {
             bytes[12..12 + name.len()].copy_from_slice(name.as_bytes());
         }
-        let checksum = crc32fast::hash(&bytes[..44]);
-        bytes[44..].copy_from_slice(&checksum.to_le_bytes());
+        bytes[44..CHECKED].copy_from_slice(&self.layout.to_le_bytes());
+        let checksum = crc32fast::hash(&bytes[..CHECKED]);
+        bytes[CHECKED..].copy_from_slice(&checksum.to_le_bytes());
         bytes
     }
 
     pub(super) fn parse(bytes: &[u8; HELLO_BYTES]) -> Result<Hello, HelloError> {
         let malformed = |why: String| Err(HelloError::Malformed(why));
-        let (body, checksum) = bytes.split_at(44);
+        let (body, checksum) = bytes.split_at(CHECKED);
         if &body[..4] != MAGIC {
             return malformed(format!("begins with {:02x?}", &body[..4]));
         }
@@ -108,16 +122,19 @@ impl Hello {
             return malformed(format!("version {version}, this is version {VERSION}"));
         }
         let id = u32::from_le_bytes([body[8], body[9], body[10], body[11]]);
-        let name = String::from_utf8_lossy(&body[12..]);
+        let name = String::from_utf8_lossy(&body[12..44]);
         let name = name.trim_end_matches('\0');
         let cluster = match name {
             "" => None,
             name => Some(name.parse().map_err(HelloError::Malformed)?),
         };
-        match (body[6], body[7], id, &cluster) {
-            (1, 0, 1.., Some(_)) => Ok(Hello { node: Some(NodeId(id)), cluster }),
-            (2, 0, 0, _) => Ok(Hello { node: None, cluster }),
-            (kind, pad, id, _) => malformed(format!("kind {kind}, padding {pad}, node {id}, cluster {name:?}")),
+        let layout = body[44..].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        match (body[6], body[7], id, layout, &cluster) {
+            (1, 0, 1.., _, Some(_)) => Ok(Hello { node: Some(NodeId(id)), cluster, layout }),
+            (2, 0, 0, 0, _) => Ok(Hello::client(cluster)),
+            (kind, pad, id, ..) => {
+                malformed(format!("kind {kind}, padding {pad}, node {id}, cluster {name:?}, layout {layout:x}"))
+            }
         }
     }
 
@@ -148,10 +165,10 @@ mod tests {
     #[test]
     fn comes_back_as_it_was_sent() {
         for hello in [
-            Hello::server(NodeId(7), name("harbour")),
-            Hello::server(NodeId(u32::MAX), name(&"x".repeat(32))),
-            Hello { node: None, cluster: Some(name("a")) },
-            Hello { node: None, cluster: None },
+            Hello::server(NodeId(7), name("harbour"), 5),
+            Hello::server(NodeId(u32::MAX), name(&"x".repeat(32)), u64::MAX - 1),
+            Hello::client(Some(name("a"))),
+            Hello::client(None),
         ] {
             assert_eq!(Hello::parse(&hello.encode()).expect("parses"), hello);
         }
@@ -159,7 +176,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_noticed() {
-        let good = Hello::server(NodeId(7), name("harbour")).encode();
+        let good = Hello::server(NodeId(7), name("harbour"), 5).encode();
         for bit in 0..HELLO_BYTES * 8 {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
@@ -169,12 +186,12 @@ mod tests {
 
     #[test]
     fn another_version_is_refused_by_name() {
-        let mut bytes = Hello::server(NodeId(7), name("harbour")).encode();
+        let mut bytes = Hello::server(NodeId(7), name("harbour"), 5).encode();
         bytes[4] = 9;
-        let checksum = crc32fast::hash(&bytes[..44]);
-        bytes[44..].copy_from_slice(&checksum.to_le_bytes());
+        let checksum = crc32fast::hash(&bytes[..CHECKED]);
+        bytes[CHECKED..].copy_from_slice(&checksum.to_le_bytes());
         let error = Hello::parse(&bytes).expect_err("wrong version").to_string();
-        assert_eq!(error, "not a hello: version 9, this is version 1");
+        assert_eq!(error, "not a hello: version 9, this is version 2");
     }
 
     #[test]
@@ -186,12 +203,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(tail in proptest::array::uniform32(any::<u8>()), seal in any::<bool>()) {
-            let mut bytes = Hello::server(NodeId(1), name("c")).encode();
-            bytes[6..38].copy_from_slice(&tail);
+        fn no_bytes_panic(tail in proptest::array::uniform32(any::<u8>()), at in 6..=20usize, seal in any::<bool>()) {
+            let mut bytes = Hello::server(NodeId(1), name("c"), 5).encode();
+            bytes[at..at + 32].copy_from_slice(&tail);
             if seal {
-                let checksum = crc32fast::hash(&bytes[..44]);
-                bytes[44..].copy_from_slice(&checksum.to_le_bytes());
+                let checksum = crc32fast::hash(&bytes[..CHECKED]);
+                bytes[CHECKED..].copy_from_slice(&checksum.to_le_bytes());
             }
             if let Ok(hello) = Hello::parse(&bytes) {
                 prop_assert_eq!(hello.encode(), bytes);

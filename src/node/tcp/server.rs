@@ -49,6 +49,10 @@ pub struct TcpConfig {
     pub nodes: BTreeMap<NodeId, String>,
     /// Most client connections at a time.
     pub max_clients: usize,
+    /// The cluster's layout as this server has it ([`Layout::digest`](crate::placement::Layout::digest)).
+    pub layout: u64,
+    /// Where that is said, for messages: the configuration file.
+    pub source: String,
 }
 
 /// Frames between the servers of a cluster and to their clients, over TCP.
@@ -181,7 +185,7 @@ impl Shared {
     }
 
     fn hello(&self) -> Hello {
-        Hello::server(self.config.id, self.config.cluster.clone())
+        Hello::server(self.config.id, self.config.cluster.clone(), self.config.layout)
     }
 
     fn report(&self, who: &str, address: SocketAddr, closed: &Closed) {
@@ -191,6 +195,15 @@ impl Shared {
         } else {
             debug!(%address, "connection from {who} ended: {closed}");
         }
+    }
+
+    /// Who keeps what is computed, not agreed upon: servers that compute different things must not work together.
+    fn other_layout(&self, node: NodeId, theirs: u64) -> HelloError {
+        let TcpConfig { layout, source, .. } = &self.config;
+        HelloError::Unwanted(format!(
+            "{node} has another layout of the cluster ({theirs:016x}, here {layout:016x}): compare [nodes], [places], \
+             [[bucket]], groups and voters in its configuration file with {source}"
+        ))
     }
 
     /// Whether this server speaks with whoever says `hello`.
@@ -204,6 +217,7 @@ impl Shared {
             (_, Some(node)) if !self.config.nodes.contains_key(&node) => {
                 unwanted(format!("claims to be {node}, which is not in this cluster's configuration"))
             }
+            (_, Some(node)) if hello.layout != self.config.layout => Err(self.other_layout(node, hello.layout)),
             (_, None) if self.clients().len() >= self.config.max_clients => {
                 unwanted(format!("{} clients are connected already", self.config.max_clients))
             }
@@ -380,7 +394,10 @@ impl Dialler {
         stream.set_nodelay(true)?;
         self.shared.hello().write(&mut stream).await?;
         let theirs = Hello::read(&mut stream).await?;
-        let wanted = Hello::server(self.peer, self.shared.config.cluster.clone());
+        let wanted = Hello::server(self.peer, self.shared.config.cluster.clone(), theirs.layout);
+        if theirs == wanted && theirs.layout != self.shared.config.layout {
+            return Err(self.shared.other_layout(self.peer, theirs.layout));
+        }
         if theirs != wanted {
             let (who, what) = (theirs.node.map(|n| n.to_string()), theirs.cluster.map(|c| c.to_string()));
             let (who, what) = (who.unwrap_or("a client".to_owned()), what.unwrap_or("none".to_owned()));

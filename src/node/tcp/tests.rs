@@ -20,6 +20,8 @@ fn config(id: u32, listen: &str, nodes: &[(u32, String)]) -> TcpConfig {
         listen: listen.to_owned(),
         nodes: nodes.iter().map(|(id, address)| (NodeId(*id), address.clone())).collect(),
         max_clients: 3,
+        layout: 5,
+        source: "n.toml".to_owned(),
     }
 }
 
@@ -146,14 +148,15 @@ async fn strangers_and_impostors_are_turned_away() {
     let other: ClusterName = "elsewhere".parse().expect("valid");
     let ours: ClusterName = "harbour".parse().expect("valid");
     for hello in [
-        Hello::server(NodeId(2), other.clone()),
-        Hello::server(NodeId(1), ours.clone()),
-        Hello::server(NodeId(3), ours.clone()),
-        Hello { node: None, cluster: Some(other) },
+        Hello::server(NodeId(2), other.clone(), 5),
+        Hello::server(NodeId(1), ours.clone(), 5),
+        Hello::server(NodeId(3), ours.clone(), 5),
+        Hello::server(NodeId(2), ours.clone(), 6),
+        Hello::client(Some(other)),
     ] {
         let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
         hello.write(&mut stream).await.expect("written");
-        assert_eq!(Hello::read(&mut stream).await.expect("answered"), Hello::server(NodeId(1), ours.clone()));
+        assert_eq!(Hello::read(&mut stream).await.expect("answered"), Hello::server(NodeId(1), ours.clone(), 5));
         let _ = stream.write_all(&frame::encode(&request(1)).expect("small")).await;
         closed(&mut stream).await;
     }
@@ -180,7 +183,7 @@ async fn bad_frames_close_the_connection_and_are_counted() {
     ];
     for (count, (what, bytes)) in (1..).zip(bad) {
         let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
-        Hello { node: None, cluster: None }.write(&mut stream).await.expect("written");
+        Hello::client(None).write(&mut stream).await.expect("written");
         stream.write_all(&bytes).await.expect("written");
         if what == "cut short" {
             stream.shutdown().await.expect("shut down");
@@ -203,7 +206,7 @@ async fn bad_frames_close_the_connection_and_are_counted() {
 async fn a_client_that_does_not_read_is_cut_off() {
     let mut server = server("127.0.0.1:1").await;
     let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
-    Hello { node: None, cluster: None }.write(&mut stream).await.expect("written");
+    Hello::client(None).write(&mut stream).await.expect("written");
     stream.write_all(&frame::encode(&request(1)).expect("small")).await.expect("written");
     let (from, _) = next(&mut server).await;
     let big = || {
@@ -229,7 +232,7 @@ async fn there_are_only_so_many_clients() {
         next(&mut server).await;
     }
     let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
-    Hello { node: None, cluster: None }.write(&mut stream).await.expect("written");
+    Hello::client(None).write(&mut stream).await.expect("written");
     closed(&mut stream).await;
     assert_eq!(server.clients(), 3);
 }
@@ -240,7 +243,7 @@ async fn a_newer_link_of_a_peer_replaces_the_older() {
     let mut links = Vec::new();
     for term in 0..2 {
         let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
-        Hello::server(NodeId(2), "harbour".parse().expect("valid")).write(&mut stream).await.expect("written");
+        Hello::server(NodeId(2), "harbour".parse().expect("valid"), 5).write(&mut stream).await.expect("written");
         stream.write_all(&frame::encode(&peer_packet(term)).expect("small")).await.expect("written");
         assert_eq!(next(&mut server).await, (Addr::Node(NodeId(2)), peer_packet(term)));
         links.push(stream);
@@ -254,7 +257,7 @@ async fn a_newer_link_of_a_peer_replaces_the_older() {
 async fn the_inbox_pushes_back_instead_of_growing() {
     let mut server = server("127.0.0.1:1").await;
     let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
-    Hello { node: None, cluster: None }.write(&mut stream).await.expect("written");
+    Hello::client(None).write(&mut stream).await.expect("written");
     let key = Bytes::from(vec![7; 1 << 20]);
     let frame = frame::encode(&Packet::Request(Request { id: 1, forwarded: false, body: RequestBody::Get { key } }))
         .expect("fits");
