@@ -79,6 +79,9 @@ fn an_acknowledged_write_is_there_or_explained() {
     let failed = operation(2, (2, 3), Call::Delete { saw: strings(&["a"]) }, End::Fail);
     assert_eq!(siblings(vec![a(), failed], &[]), [NONE_LOST], "it certainly did not happen");
     assert!(siblings(vec![put(1, (0, 0), "a", &[])], &[]).is_empty(), "it was not acknowledged");
+    let mut given_up = a();
+    given_up.end = End::Info;
+    assert!(siblings(vec![given_up], &[]).is_empty(), "its caller gave up at some time");
 }
 
 #[test]
@@ -129,6 +132,9 @@ fn what_was_overwritten_does_not_come_back() {
     assert_eq!(at(Some(6 * MS), false), [NONE_RESURRECTED]);
     assert!(at(Some(7 * MS), false).is_empty());
     assert_eq!(at(None, true), [NONE_RESURRECTED, LATEST]);
+    let at_once = [gone(), vec![get(1, (5, 6), &["b"])]].concat();
+    let options = Options { policy: Policy::Siblings, strict: true, final_from: Some(5 * MS) };
+    assert!(replicas::check(&ending(at_once, &[]), &options).is_valid(), "called when the delete was acknowledged");
     let beside = vec![put(1, (0, 1), "a", &[]), put(2, (2, 0), "b", &["a"]), get(3, (4, 5), &["a", "b"])];
     assert_eq!(siblings(beside, &["b"]), [NONE_RESURRECTED], "beside what overwrote it");
 }
@@ -142,7 +148,9 @@ fn values_are_written_before_and_once() {
     assert!(siblings(vec![get(2, (0, 2), &["b"]), put(1, (2, 3), "b", &[])], &["b"]).is_empty());
     let failed = operation(1, (0, 1), Call::Put { value: "f".to_owned(), saw: vec![] }, End::Fail);
     assert!(siblings(vec![failed.clone()], &[]).is_empty());
-    assert_eq!(siblings(vec![failed], &["f"]), [NONE_INVENTED]);
+    let found = judge(&ending(vec![failed], &["f"]), Policy::Siblings, false);
+    assert_eq!(found.counts.into_keys().collect::<Vec<_>>(), [NONE_INVENTED]);
+    assert!(found.violations[0].words.contains("though its write certainly failed: client 1's"), "it is said how");
     assert_eq!(siblings(vec![put(1, (2, 3), "b", &["z"])], &["b"]), [NONE_INVENTED], "whoever wrote b was shown z");
     let mut other = a();
     other.key = "other".to_owned();
@@ -200,6 +208,16 @@ fn counters_add_up() {
     assert_eq!(counted(read("8"), "4", false), [NONE_INVENTED]);
     assert_eq!(counted(read("-11"), "4", true), [LATEST], "5 was acknowledged");
     assert!(counted(read("7"), "4", true).is_empty());
+    let read = |times, found: &str, strict| counted(vec![add(1, (3, 4), 5), get(2, times, &[found])], "5", strict);
+    assert!(read((4, 5), "0", true).is_empty(), "called when 5 was acknowledged");
+    assert_eq!(read((5, 6), "0", true), [LATEST]);
+    assert!(read((2, 3), "5", false).is_empty(), "returned when 5 was called");
+    assert_eq!(read((1, 2), "5", false), [NONE_INVENTED]);
+    let mut failed = add(1, (0, 1), 5);
+    failed.end = End::Fail;
+    assert_eq!(counted(vec![failed], "5", false), [COUNTED], "it was certainly not added");
+    let judged = Options { policy: Policy::Counter, strict: true, final_from: None };
+    assert_eq!(judged.properties().collect::<Vec<_>>(), [NONE_INVENTED, ONCE, CONVERGED, LATEST, COUNTED]);
     let huge = vec![add(1, (0, 1), i64::MAX), add(1, (2, 3), i64::MAX)];
     assert_eq!(counted(huge, "1", false), [COUNTED]);
 }

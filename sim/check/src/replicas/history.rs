@@ -77,7 +77,7 @@ pub struct Keyed<'a> {
     pub writes: Vec<Write>,
     /// Values of dumps as writes, by dump; those that are not known are left out.
     pub dumped: Vec<Vec<u32>>,
-    /// What reads, and writes that were asked to tell, showed, by return.
+    /// What reads, and writes that were asked to tell, showed, by call.
     pub shown: Vec<Shown>,
     /// When the first delete that may have happened was called.
     pub first_delete: u64,
@@ -272,7 +272,6 @@ impl<'a> Keyed<'a> {
             let length = self.once(start, &[at], &who, findings);
             all.push(Shown { op: at, writes: start..start + length });
         }
-        all.sort_by_key(|shown| self.op(shown.op).returned);
         self.shown = all;
     }
 

@@ -76,6 +76,8 @@ fn monotonic_writes() {
     let blind = [put(1, (0, 1), "a", &[]), put(1, (2, 3), "b", &[])];
     assert_eq!(judged(2, &blind, 2, &["b"]), BROKEN, "whoever reads");
     assert_eq!(judged(2, &blind, 2, &["a", "b"]), KEPT);
+    let at_once = [put(1, (0, 1), "a", &[]), put(1, (1, 2), "b", &[])];
+    assert_eq!(judged(2, &at_once, 2, &["b"]), BROKEN, "called when the first was acknowledged");
     assert_eq!(judged(2, &blind, 2, &["a"]), NOTHING, "before the first the writer wrote nothing");
     let over = [put(1, (0, 1), "a", &[]), put(1, (2, 3), "b", &["a"])];
     assert_eq!(judged(2, &over, 2, &["b"]), KEPT, "a is in b's past");
