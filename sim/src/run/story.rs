@@ -1,6 +1,7 @@
 //! How one key fared in a run against quorums, step by step: what clients asked for and were told, what each server came to
 //! hold of it, for itself or for another, and which faults began and ended meanwhile.
 
+use super::workload::word_of;
 use crate::oracle::Replica;
 use crate::plan::Plan;
 use crate::world::ledger;
@@ -14,8 +15,6 @@ use seaworthy::types::{GroupId, Key, NodeId};
 use seaworthy_check::replicas::{Call, End, Observed, Operation};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-
-use super::workload::word_of;
 
 /// What happened, in nanoseconds since the run began, in order.
 pub type Story = Vec<(u64, String)>;
@@ -136,7 +135,7 @@ impl Told {
         }
     }
 
-    fn holds(&mut self, replica: Replica) {
+    fn holds(&mut self, replica: &Replica) {
         let (me, key) = (self.node, self.key());
         let own = replica.keys.get(&self.watch.key);
         let siblings = |entry: Option<&Entry>| entry.map(|entry| entry.siblings.versions().to_vec());
@@ -147,7 +146,7 @@ impl Told {
             });
         }
         self.own = own.cloned();
-        let now = hints(&replica, &self.watch.key);
+        let now = hints(replica, &self.watch.key);
         for (owner, entry) in &now {
             if siblings(Some(&**entry)) != siblings(self.hints.get(owner).map(|held| &**held)) {
                 self.step(format!("{me} keeps {key} for {owner}: {}", shown(&entry.siblings)));
@@ -190,7 +189,7 @@ impl<O: Observer> Observer for Teller<O> {
     }
     fn ap_turn(&mut self, dynamo: &Dynamo) {
         if let Some(told) = &mut self.told {
-            told.holds(Replica { keys: dynamo.keys(), hints: dynamo.hints() });
+            told.holds(&Replica { keys: dynamo.keys(), hints: dynamo.hints() });
         }
         self.inner.ap_turn(dynamo);
     }
