@@ -3,7 +3,8 @@
 
 use super::many::{ap_put_of, key, put};
 use super::*;
-use crate::dynamo::clock::{Actor, Clock as Versions};
+use crate::dynamo::clock::Actor;
+use crate::dynamo::context::Seen;
 use crate::dynamo::siblings::{Content, Siblings, WriteId};
 use crate::dynamo::{Cause, ClientReply, Message, PutResult};
 use crate::kv::Reply;
@@ -89,7 +90,7 @@ impl Life {
         let mut siblings = Siblings::default();
         let (actor, policy) = (Actor { node: NodeId(2), birth: op }, (Resolve::Siblings, Mutant::default()));
         let content = Content::Value(Bytes::from(vec![3; 700]));
-        siblings.write(&Versions::default(), actor, (Hlc(op), write), content, policy);
+        siblings.write(&Seen::default(), actor, (Hlc(op), write), content, policy);
         let cause = Cause::Write(NodeId(2));
         let put = Message::Put { op, key: key.clone(), siblings, owner: Some(OWNER), cause, epoch: 0 };
         self.node.driver.on_packet(Addr::Node(NodeId(2)), Packet::Peer { raft: Vec::new(), ap: vec![put] });
