@@ -3,6 +3,7 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use seaworthy::dynamo::clock::{Actor, Clock};
+use seaworthy::dynamo::context::Seen;
 use seaworthy::dynamo::siblings::{Content, MAX_REPLACED, Siblings, WriteId};
 use seaworthy::dynamo::{ClientReply, ClientRequest, Config, Dynamo, Effect, Recovered, Request, Update, context};
 use seaworthy::mutant::Mutant;
@@ -19,7 +20,7 @@ fn rules() -> (Resolve, Mutant) {
     (Resolve::Siblings, Mutant::default())
 }
 
-fn write(siblings: &mut Siblings, node: u32, number: u64, seen: &Clock) {
+fn write(siblings: &mut Siblings, node: u32, number: u64, seen: &Seen) {
     let name = (Hlc(number), WriteId { client: 0x5eed, number });
     siblings.write(seen, Actor { node: NodeId(node), birth: 7 }, name, Content::Value(vec![7; 100].into()), rules());
 }
@@ -29,10 +30,10 @@ fn key_with(versions: u64, old: bool) -> Siblings {
     let mut siblings = Siblings::default();
     let past = if old { MAX_REPLACED as u64 + 1 } else { 0 };
     for number in 0..past {
-        let seen = siblings.clock().clone();
+        let seen = Seen::of(&siblings);
         write(&mut siblings, 1, number, &seen);
     }
-    let seen = siblings.clock().clone();
+    let seen = Seen::of(&siblings);
     (0..versions).for_each(|n| write(&mut siblings, 1, past + n, &seen));
     siblings
 }
@@ -42,8 +43,8 @@ fn merge(c: &mut Criterion) {
     for versions in [1, 4, 32] {
         let held = key_with(versions, true);
         let (mut newer, mut aside) = (held.clone(), held.clone());
-        write(&mut newer, 1, 1000, held.clock());
-        write(&mut aside, 2, 1001, &Clock::default());
+        write(&mut newer, 1, 1000, &Seen::of(&held));
+        write(&mut aside, 2, 1001, &Seen::default());
         for (what, other) in [("nothing new", &held), ("what supersedes it", &newer), ("a concurrent one", &aside)] {
             group.bench_function(BenchmarkId::new(what, versions), |b| {
                 b.iter_batched_ref(
@@ -61,9 +62,10 @@ fn contexts(c: &mut Criterion) {
     let mut group = c.benchmark_group("context");
     for actors in [3, 32] {
         let clock = Clock::of((0..actors).map(|n| (Actor { node: NodeId(n), birth: u64::from(n) * 77 }, 5)));
-        let bytes = context::encode(&KEY, &clock);
+        let seen = Seen::from(clock);
+        let bytes = context::encode(&KEY, &seen);
         group.bench_function(BenchmarkId::new("encode", actors), |b| {
-            b.iter(|| context::encode(&KEY, black_box(&clock)));
+            b.iter(|| context::encode(&KEY, black_box(&seen)));
         });
         group.bench_function(BenchmarkId::new("decode", actors), |b| {
             b.iter(|| context::decode(&KEY, black_box(&bytes), Mutant::default()));
@@ -138,7 +140,7 @@ fn context_of(reply: Option<ClientReply>) -> Bytes {
 
 fn cores(c: &mut Criterion) {
     let mut group = c.benchmark_group("three cores");
-    for (past, name) in [(0, "new key"), (2 * MAX_REPLACED, "old key")] {
+    for (past, name) in [(0, "written once"), (2 * MAX_REPLACED, "written often lately")] {
         let mut cluster = Cluster::new();
         let mut seen = Bytes::new();
         (0..=past).for_each(|_| seen = context_of(cluster.put(seen.clone())));
@@ -149,7 +151,7 @@ fn cores(c: &mut Criterion) {
             });
         }
     }
-    group.bench_function(BenchmarkId::new("put", "new key"), |b| {
+    group.bench_function(BenchmarkId::new("put", "written once"), |b| {
         b.iter_batched_ref(Cluster::new, |cluster| context_of(cluster.put(Bytes::new())), BatchSize::SmallInput);
     });
     group.finish();

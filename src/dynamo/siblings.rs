@@ -42,6 +42,9 @@ const LAST_FEW: usize = 8;
 /// No stamp is later (it is in the year 2262).
 pub const MAX_STAMP: Hlc = Hlc(1 << 63);
 
+/// Bytes of a version beside its content, about.
+const VERSION_BYTES: usize = 64;
+
 /// A client's name for one of its writes: a retry bears the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct WriteId {
@@ -165,6 +168,17 @@ impl Siblings {
         self.clock.is_empty()
     }
 
+    /// About how many bytes the versions have.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let content = |v: &Version| match &v.content {
+            Content::Value(value) => value.len(),
+            Content::Merge(state) => state.bytes(),
+            Content::Tombstone => 0,
+        };
+        self.versions.iter().map(|v| VERSION_BYTES + content(v)).sum()
+    }
+
     /// Whether all there is is that the key was deleted.
     #[must_use]
     pub fn is_deleted(&self) -> bool {
@@ -182,15 +196,20 @@ impl Siblings {
 
     /// Whether nothing in `other` is news, not even which writes were superseded.
     pub(super) fn knows_all(&self, other: &Siblings) -> bool {
-        // With a full memory, what is older than all in it would not be remembered anyway.
-        let oldest = self.replaced.first().filter(|_| self.replaced.len() >= MAX_REPLACED);
         let remembers = |v: &Version| self.replaced.binary_search(&(v.stamp, v.write)).is_ok();
         // Both are in order: one walk through each.
         let mut mine = self.replaced.iter();
-        let mut remembered = other.replaced.iter().skip_while(|one| Some(*one) < oldest);
+        let mut remembered = other.replaced.iter().skip_while(|one| self.is_past(one));
         self.includes(other)
             && other.versions.iter().all(|v| self.holds(v.dot) || remembers(v))
             && remembered.all(|one| mine.any(|known| known == one))
+    }
+
+    /// Whether a superseded write, not remembered here, is older than all that is and would be forgotten at once.
+    fn is_past(&self, one: &(Hlc, WriteId)) -> bool {
+        let (Some(first), Some((last, _))) = (self.replaced.first(), self.replaced.last()) else { return false };
+        let old = one.0.0 < last.0.saturating_sub(MEMORY.as_nanos() as u64);
+        one < first && (self.replaced.len() >= MAX_REPLACED || old && self.replaced.len() >= LAST_FEW)
     }
 
     /// Whether the write was taken before: it is here, or it was and has been superseded.

@@ -296,7 +296,7 @@ impl Coordinator {
     fn order(&self, key: &[u8], policy: &Policy) -> (Vec<NodeId>, usize) {
         let order = self.layout.order(key).to_vec();
         let n = usize::from(policy.n).min(order.len());
-        (order.to_vec(), n)
+        (order, n)
     }
 }
 
