@@ -7,7 +7,7 @@ use seaworthy::types::{Key, NodeId};
 use seaworthy_check::replicas::{Call, End, Observed};
 use seaworthy_check::{End as Ended, Function};
 use seaworthy_sim::plan::Plan;
-use seaworthy_sim::report::{Mode, Verdict};
+use seaworthy_sim::report::{ApCounts, Mode, Outcome, Verdict};
 use seaworthy_sim::run::{Finished, Options, layout, run};
 use seaworthy_sim::scenario::Scenario;
 use std::path::{Path, PathBuf};
@@ -102,6 +102,105 @@ fn a_stand_in_hands_over_what_it_kept() {
     assert_eq!((counts.hints_stored, counts.handed_over, counts.repairs), (1, 1, 0));
     assert!(ap.replicas.values().all(|replica| replica.hints.is_empty()), "what is handed over is forgotten");
     assert_eq!(read_between(&ap, 5.9, 6.1), [["meanwhile"]]);
+}
+
+/// What three seeds of a scenario came to under quorums.
+fn outcomes(name: &str) -> [Outcome; 3] {
+    [1, 2, 3].map(|seed| run_in(&plan(name, seed), Mode::Ap).record.outcome)
+}
+
+/// What the quorums of three seeds did besides answering.
+fn counts(name: &str) -> [ApCounts; 3] {
+    outcomes(name).map(|outcome| outcome.ap.expect("a run against quorums"))
+}
+
+#[test]
+fn clocks_that_jump_lose_writes_to_the_last_writer_and_none_otherwise() {
+    for outcome in outcomes("ap/clock-skew-last-writer") {
+        assert!(outcome.lost_to_policy > 0 && outcome.lost == 0, "{outcome:?}");
+    }
+    for outcome in outcomes("ap/clock-skew-versions") {
+        assert!(outcome.acknowledged > 500 && outcome.lost == 0 && outcome.lost_to_policy == 0, "{outcome:?}");
+    }
+}
+
+#[test]
+fn stand_ins_make_reads_stale_and_strict_quorums_do_not() {
+    let sloppy = outcomes("ap/sloppy-quorum");
+    assert!(sloppy.iter().all(|outcome| outcome.stale.ok > 0), "{sloppy:?}");
+    let strict = outcomes("ap/strict-quorum");
+    assert!(strict.iter().all(|outcome| outcome.stale.ok == 0 && outcome.stale.of > 500), "{strict:?}");
+    let storm = |outcomes: &[Outcome; 3]| outcomes.iter().filter_map(|o| o.availability.storm.fraction()).sum::<f64>();
+    assert!(storm(&sloppy) > storm(&strict), "staleness buys availability");
+}
+
+#[test]
+fn hints_are_refused_beyond_their_room_and_expire_in_time() {
+    assert!(counts("ap/hint-overload").iter().all(|counts| counts.hints_refused > 0 && counts.handed_over > 0));
+    assert!(counts("ap/hint-expiry").iter().all(|counts| counts.hints_expired > 0));
+    assert!(counts("ap/holders-restart").iter().all(|counts| counts.handed_over > 0));
+    let restarts = counts("ap/hints-and-rolling-restart");
+    assert!(restarts.iter().all(|counts| counts.handed_over > 0), "{restarts:?}");
+}
+
+#[test]
+fn tombstones_are_collected_once_every_replica_has_them() {
+    assert!(counts("ap/tombstone-and-the-absent").iter().all(|counts| counts.collected > 0));
+    for seed in 1..=3 {
+        let finished = run_in(&plan("ap/delete-races-write", seed), Mode::Ap);
+        assert!(finished.record.outcome.ap.is_some_and(|counts| counts.collected > 0));
+    }
+}
+
+#[test]
+fn blind_writers_are_refused_when_there_are_as_many_versions_as_may_be() {
+    for seed in 1..=3 {
+        let plan = plan("ap/sibling-explosion", seed);
+        let finished = run_in(&plan, Mode::Ap);
+        let most = finished.replicas.values().flat_map(|r| r.keys.values()).map(|e| e.siblings.versions().len()).max();
+        // Two coordinators may each take one more before they hear of each other's.
+        assert!(most >= Some(plan.cluster.max_siblings as usize), "{most:?}");
+        assert!(most <= Some(3 * plan.cluster.max_siblings as usize), "{most:?}");
+        assert!(finished.record.outcome.ops.fail > 100, "{:?}", finished.record.outcome.ops);
+    }
+}
+
+#[test]
+fn a_write_with_a_wrong_context_is_refused() {
+    for outcome in outcomes("ap/confused-clients") {
+        assert!(outcome.ops.fail > 50 && outcome.lost == 0, "{:?}", outcome.ops);
+    }
+}
+
+#[test]
+fn both_regions_go_on_by_quorums_and_one_by_raft() {
+    for seed in 1..=3 {
+        let plan = plan("ap/region-cut-off", seed);
+        let (ap, cp) = (run_in(&plan, Mode::Ap).record.outcome, run_in(&plan, Mode::Cp).record.outcome);
+        let storm = |outcome: &Outcome| outcome.availability.storm.fraction().expect("a storm");
+        assert!(storm(&ap) > 0.99 && storm(&cp) < 0.97, "{} {}", storm(&ap), storm(&cp));
+        assert!(ap.conflicts.ok > 0 && ap.lost == 0, "both sides write, and both are kept: {ap:?}");
+    }
+}
+
+/// What each side of the table gives up: Raft answers, quorums the latest.
+#[test]
+fn quorums_of_one_trade_the_latest_for_an_answer() {
+    for name in ["leader-isolated", "majority-partition"] {
+        let storm = |outcome: &Outcome| outcome.availability.storm.fraction().expect("a storm");
+        let mut stale = 0;
+        for seed in 1..=3 {
+            let plan = plan(&format!("cp/{name}"), seed);
+            let cp = run_in(&plan, Mode::Cp);
+            let ap = run(&plan, Options { mode: Mode::Ap, met: cp.met.clone(), ..Options::default() }).record.outcome;
+            let cp = cp.record.outcome;
+            assert_eq!(ap.verdict, Verdict::Pass);
+            assert!(storm(&ap) > 0.99 && storm(&ap) > storm(&cp), "{name}: {} {}", storm(&ap), storm(&cp));
+            assert_eq!((cp.stale.ok, cp.linearizable, ap.linearizable), (0, Some(true), Some(false)));
+            stale += ap.stale.ok;
+        }
+        assert!(stale > 0, "{name}: no read was stale");
+    }
 }
 
 /// A fault that aims at the leader meets under quorums the servers that it met under Raft; what is asked is the same.

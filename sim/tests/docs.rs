@@ -22,11 +22,11 @@ fn updating() -> bool {
 }
 
 /// Figures of the machine's own clock are replaced, so that only what a run decides is compared.
-fn settled(output: &str) -> String {
+fn settled(output: &str, folder: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in output.lines() {
         if line.starts_with("  written to") {
-            lines.push("  written to  reports/runs/leader-isolated-7".to_owned());
+            lines.push(format!("  written to  reports/runs/{folder}"));
         } else if let Some((simulated, rest)) = line.split_once(" s in ") {
             let events = rest.split_once(" ms").map_or(rest, |(_, events)| events);
             lines.push(format!("{simulated} s in … ms{events}"));
@@ -39,12 +39,22 @@ fn settled(output: &str) -> String {
 
 #[test]
 fn the_readme_shows_a_real_run() {
-    let readme = root().join("README.md");
-    let text = fs::read_to_string(&readme).unwrap();
-    let command = "sim run scenarios/cp/leader-isolated.toml --seed 7";
+    shows_a_real_run("README.md", "sim run scenarios/cp/leader-isolated.toml --seed 7", "leader-isolated-7");
+}
+
+#[test]
+fn the_story_of_a_hinted_handoff_is_what_happens() {
+    let command = "sim run scenarios/ap/hinted-handoff.toml --why Key1";
+    shows_a_real_run("docs/hinted-handoff.md", command, "hinted-handoff-1-ap");
+}
+
+/// The transcript of `command` in a document is what it prints, but that it writes to a temporary folder here.
+fn shows_a_real_run(document: &str, command: &str, folder: &str) {
+    let path = root().join(document);
+    let text = fs::read_to_string(&path).unwrap();
     let opening = format!("<!-- {command} -->\n");
-    let (before, rest) = text.split_once(&opening).expect("the README has the transcript's opening mark");
-    let (shown, after) = rest.split_once("<!-- end -->").expect("the README has the transcript's end mark");
+    let (before, rest) = text.split_once(&opening).expect("the document has the transcript's opening mark");
+    let (shown, after) = rest.split_once("<!-- end -->").expect("the document has the transcript's end mark");
     let out = tempfile::tempdir().unwrap();
     let run = Command::new(env!("CARGO_BIN_EXE_sim"))
         .args(command.split(' ').skip(1))
@@ -54,11 +64,12 @@ fn the_readme_shows_a_real_run() {
         .output()
         .unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let real = format!("```console\n$ cargo {command}\n{}\n```\n", settled(&String::from_utf8(run.stdout).unwrap()));
+    let told = String::from_utf8(run.stdout).unwrap();
+    let real = format!("```console\n$ cargo {command}\n{}\n```\n", settled(&told, folder));
     if updating() {
-        fs::write(&readme, format!("{before}{opening}{real}<!-- end -->{after}")).unwrap();
+        fs::write(&path, format!("{before}{opening}{real}<!-- end -->{after}")).unwrap();
     } else {
-        assert_eq!(shown, real, "the README's transcript is out of date; UPDATE_DOCS=1 renews it");
+        assert_eq!(shown, real, "the transcript in {document} is out of date; UPDATE_DOCS=1 renews it");
     }
 }
 

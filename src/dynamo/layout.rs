@@ -9,15 +9,14 @@
 //!           versions: count (4), each dot, stamp (8), client (8), number (8), content
 //!           replaced: count (4), each stamp (8), client (8), number (8)
 //! actor     node (4), birth (8);  a dot is an actor and its count (8)
-//! content   0 tombstone | 1 length (4), value | 2 length (4), mergeable state
+//! content   0 tombstone | 1 length (4), value | 2 mergeable state (`merge/layout.rs`)
 //! ```
 //!
 //! Integers are little-endian. 2 and 4 say that the key or hint is gone. Whatever the bytes, decoding them neither panics nor
 //! allocates out of proportion; damage is for the checksums of log and snapshot to find.
-//!
-//! Caveat: a mergeable state is written by the codec of the wire, behind its length and a layout version (1).
 
 use super::clock::{Actor, Clock, Dot};
+use super::merge::State;
 use super::siblings::{Content, Siblings, Version, WriteId};
 use super::{Arrival, Cause, Entry, Hint, Record};
 use crate::types::{Bytes, Hlc, Key, MAX_KEY_BYTES, MAX_VALUE_BYTES, NodeId, Wall};
@@ -33,9 +32,6 @@ const SNAPSHOT: u8 = 6;
 const TOMBSTONE: u8 = 0;
 const VALUE: u8 = 1;
 const MERGE: u8 = 2;
-const MERGE_VERSION: u8 = 1;
-/// Most bytes of a mergeable state.
-const MAX_STATE_BYTES: usize = 16 << 20;
 
 /// Appends a record.
 pub fn encode(record: &Record, out: &mut Vec<u8>) {
@@ -132,21 +128,16 @@ fn put_content(out: &mut Vec<u8>, content: &Content) {
         Content::Tombstone => out.push(TOMBSTONE),
         Content::Value(value) => {
             out.push(VALUE);
-            put_u32(out, value.len() as u32);
-            out.extend_from_slice(value);
+            put_bytes32(out, value);
         }
         Content::Merge(state) => {
-            let mut bytes = vec![MERGE_VERSION];
-            // invariant: bincode writes numbers, strings, sequences and maps to a vector without fail.
-            crate::codec::append(state, &mut bytes).expect("a mergeable state can be written");
             out.push(MERGE);
-            put_u32(out, bytes.len() as u32);
-            out.extend_from_slice(&bytes);
+            state.encode(out);
         }
     }
 }
 
-fn put_dot(out: &mut Vec<u8>, dot: Dot) {
+pub(super) fn put_dot(out: &mut Vec<u8>, dot: Dot) {
     put_u32(out, dot.actor.node.0);
     put_u64(out, dot.actor.birth);
     put_u64(out, dot.count);
@@ -157,22 +148,38 @@ fn put_write(out: &mut Vec<u8>, write: WriteId) {
     put_u64(out, write.number);
 }
 
+pub(super) fn put_bytes32(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_u32(out, bytes.len() as u32);
+    out.extend_from_slice(bytes);
+}
+
 fn put_bytes16(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
     out.extend_from_slice(bytes);
 }
 
-fn put_u32(out: &mut Vec<u8>, n: u32) {
+pub(super) fn put_u32(out: &mut Vec<u8>, n: u32) {
     out.extend_from_slice(&n.to_le_bytes());
 }
 
-fn put_u64(out: &mut Vec<u8>, n: u64) {
+pub(super) fn put_u64(out: &mut Vec<u8>, n: u64) {
     out.extend_from_slice(&n.to_le_bytes());
 }
 
-struct Reader<'a>(&'a [u8]);
+/// Takes numbers and such off the front.
+pub(super) struct Reader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    #[cfg(test)]
+    pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader(bytes)
+    }
+
+    #[cfg(test)]
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
     fn take(&mut self, n: usize) -> Option<&[u8]> {
         let (taken, rest) = self.0.split_at_checked(n)?;
         self.0 = rest;
@@ -185,15 +192,15 @@ impl Reader<'_> {
         Some(*taken)
     }
 
-    fn u8(&mut self) -> Option<u8> {
+    pub(super) fn u8(&mut self) -> Option<u8> {
         self.array().map(u8::from_le_bytes)
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    pub(super) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
@@ -205,13 +212,21 @@ impl Reader<'_> {
         self.take(len).map(Bytes::copy_from_slice)
     }
 
+    pub(super) fn bytes32(&mut self, max: usize) -> Option<Bytes> {
+        let len = self.u32()? as usize;
+        if len > max {
+            return None;
+        }
+        self.take(len).map(Bytes::copy_from_slice)
+    }
+
     /// As many as announced, each taken by `one`.
-    fn many<T>(&mut self, one: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+    pub(super) fn many<T>(&mut self, one: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let count = self.u32()?;
         (0..count).map(|_| one(self)).collect()
     }
 
-    fn dot(&mut self) -> Option<Dot> {
+    pub(super) fn dot(&mut self) -> Option<Dot> {
         let actor = Actor { node: NodeId(self.u32()?), birth: self.u64()? };
         Some(Dot { actor, count: self.u64()? })
     }
@@ -224,21 +239,8 @@ impl Reader<'_> {
         let (dot, stamp, write) = (self.dot()?, Hlc(self.u64()?), self.write()?);
         let content = match self.u8()? {
             TOMBSTONE => Content::Tombstone,
-            VALUE => {
-                let len = self.u32()? as usize;
-                if len > MAX_VALUE_BYTES {
-                    return None;
-                }
-                Content::Value(self.take(len).map(Bytes::copy_from_slice)?)
-            }
-            MERGE => {
-                let len = self.u32()? as usize;
-                let (version, state) = self.take(len)?.split_first()?;
-                if *version != MERGE_VERSION {
-                    return None;
-                }
-                Content::Merge(crate::codec::decode::<_, MAX_STATE_BYTES>(state).ok()?)
-            }
+            VALUE => Content::Value(self.bytes32(MAX_VALUE_BYTES)?),
+            MERGE => Content::Merge(State::decode(self)?),
             _ => return None,
         };
         Some(Version { dot, stamp, write, content })

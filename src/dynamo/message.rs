@@ -156,6 +156,11 @@ pub enum Refusal {
     /// The request itself is wrong; the text says how.
     #[error("{0}")]
     Invalid(String),
+    /// The key's versions together have as many bytes as they may have.
+    #[error(
+        "the key's concurrent versions have {0} bytes together; read it, merge them, and write with the context it gave"
+    )]
+    TooManyBytes(u64),
 }
 
 /// How versions came to a replica.
@@ -250,7 +255,7 @@ pub enum Message {
 pub enum PutResult {
     /// It is durable.
     Stored,
-    /// The node has no room for more hints.
+    /// The node has no room for more hints, or the key no room for more versions.
     NoRoom,
     /// It was gathered too long ago.
     TooOld,
@@ -385,7 +390,7 @@ pub enum Note {
         /// How many.
         entries: u32,
     },
-    /// A write was refused because the key has too many versions or actors.
+    /// Something was refused because the key has too many versions, bytes of versions, or actors.
     Full {
         /// Which key.
         key: Key,

@@ -42,6 +42,9 @@ const LAST_FEW: usize = 8;
 /// No stamp is later (it is in the year 2262).
 pub const MAX_STAMP: Hlc = Hlc(1 << 63);
 
+/// Bytes of a version beside its content, about.
+const VERSION_BYTES: usize = 64;
+
 /// A client's name for one of its writes: a retry bears the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct WriteId {
@@ -163,6 +166,17 @@ impl Siblings {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.clock.is_empty()
+    }
+
+    /// About how many bytes the versions have.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let content = |v: &Version| match &v.content {
+            Content::Value(value) => value.len(),
+            Content::Merge(state) => state.bytes(),
+            Content::Tombstone => 0,
+        };
+        self.versions.iter().map(|v| VERSION_BYTES + content(v)).sum()
     }
 
     /// Whether all there is is that the key was deleted.

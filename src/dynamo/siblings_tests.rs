@@ -103,6 +103,7 @@ fn superseded_writes_are_remembered_for_a_while_and_the_last_few_for_longer() {
     assert_eq!(a.replaced.len(), LAST_FEW);
 }
 
+#[cfg(feature = "mutants")]
 #[test]
 fn who_knows_all_that_another_does_is_taken_over_whole_even_if_it_has_forgotten_more() {
     for (step, writes) in [(1_000_000_000, 20), (1, MAX_REPLACED as u64 + 10)] {

@@ -30,6 +30,13 @@ use std::time::Duration;
 /// How far stamps seen may push this node's own beyond its date.
 const MAX_DRIFT: Duration = Duration::from_secs(60);
 
+/// Bytes of all versions of a key together beyond which no write adds to them. Three sides of a partition may each come to
+/// that much before they meet.
+pub(super) const MAX_WRITTEN_BYTES: usize = 2 << 20;
+/// Bytes of all versions of a key together beyond which nothing more is taken in, so that they always fit a frame. Replicas
+/// that hold more than that between them stay apart until a client has read and overwritten what each holds.
+pub(super) const MAX_HELD_BYTES: usize = 3 * MAX_WRITTEN_BYTES;
+
 /// What a node holds.
 #[derive(Debug)]
 pub(super) struct Store {
@@ -186,7 +193,7 @@ impl Store {
         self.saw(stamps(&entry.siblings).chain([seen.stamp()]));
         let stamp = self.stamp();
         if let Err(refusal) = self.write_into(&mut entry, seen, (stamp, write), update, policy) {
-            if matches!(refusal, Refusal::TooManySiblings(_) | Refusal::TooManyActors(_)) {
+            if !matches!(refusal, Refusal::Invalid(_)) {
                 out.effect(Effect::Note(Note::Full { key: key.clone() }));
             }
             return Err(refusal);
@@ -235,7 +242,11 @@ impl Store {
         }
         entry.birth = Some(actor.birth);
         let rules = (policy.resolve, self.config.mutant);
+        let before = if held.versions().len() > 1 { held.bytes() } else { 0 };
         entry.siblings.write(seen, actor, (stamp, write), content, rules);
+        if exceeds(entry, MAX_WRITTEN_BYTES.max(before)) {
+            return Err(Refusal::TooManyBytes(before as u64));
+        }
         arrived(entry, Cause::Write(self.config.id), self.wall);
         Ok(())
     }
@@ -258,9 +269,14 @@ impl Store {
         }
         self.saw(stamps(siblings));
         let rules = (self.resolve(key), self.config.mutant);
-        let changed = absorb(self.holds(key), siblings, cause, self.wall, rules);
-        let ticket = changed.map(|entry| self.put(key, entry, out));
-        (PutResult::Stored, ticket.or_else(|| self.unsure(key)))
+        let Some(entry) = absorb(self.holds(key), siblings, cause, self.wall, rules) else {
+            return (PutResult::Stored, self.unsure(key));
+        };
+        if exceeds(&entry, MAX_HELD_BYTES) {
+            out.effect(Effect::Note(Note::Full { key: key.clone() }));
+            return (PutResult::NoRoom, None);
+        }
+        (PutResult::Stored, Some(self.put(key, entry, out)))
     }
 
     fn take_hint(
@@ -280,6 +296,10 @@ impl Store {
         let Some(entry) = absorb(held.map(|hint| &*hint.entry), siblings, cause, self.wall, rules) else {
             return (PutResult::Stored, self.unsure(key));
         };
+        if exceeds(&entry, MAX_HELD_BYTES) {
+            out.effect(Effect::Note(Note::Full { key: key.clone() }));
+            return (PutResult::NoRoom, None);
+        }
         let epoch = held.map_or(epoch, |hint| hint.epoch.min(epoch));
         let since = held.map_or(self.wall, |hint| hint.since);
         match self.put_hint(owner, key, Hint { entry: Arc::new(entry), epoch, since }, out) {
@@ -404,6 +424,11 @@ impl Store {
 fn holding(node: NodeId, place: Option<u32>, owner: Option<NodeId>, entry: &Entry) -> Holding {
     let (clock, versions) = (entry.siblings.clock().clone(), entry.siblings.versions().to_vec());
     Holding { node, place, owner, clock, versions, arrivals: entry.arrivals.clone() }
+}
+
+/// Whether versions are more than `bytes` together. One alone is never too large.
+fn exceeds(entry: &Entry, bytes: usize) -> bool {
+    entry.siblings.versions().len() > 1 && entry.siblings.bytes() > bytes
 }
 
 fn stamps(siblings: &Siblings) -> impl Iterator<Item = Hlc> {

@@ -57,12 +57,21 @@ fn checking(c: &mut Criterion) {
 fn leaderless(c: &mut Criterion) {
     let mut group = c.benchmark_group("replicas");
     group.sample_size(20).throughput(Throughput::Elements(60_000));
-    let siblings = store::Plan { strict: true, policy: Policy::Siblings, clients: 20, keys: 100, operations: 60_000 };
+    let siblings = store::Plan {
+        strict: true,
+        policy: Policy::Siblings,
+        clients: 20,
+        keys: 100,
+        operations: 60_000,
+        read_first: false,
+    };
     let rows = [
         ("strict, 100 keys", siblings),
         ("siblings, 100 keys", store::Plan { strict: false, ..siblings }),
         ("last writer, 100 keys", store::Plan { strict: false, policy: Policy::LastWriter, ..siblings }),
         ("siblings, one key", store::Plan { strict: false, keys: 1, ..siblings }),
+        ("read before write, 100 keys", store::Plan { read_first: true, ..siblings }),
+        ("read before write, one key", store::Plan { read_first: true, keys: 1, ..siblings }),
         ("last writer, one key", store::Plan { strict: false, policy: Policy::LastWriter, keys: 1, ..siblings }),
     ];
     for (name, plan) in rows {

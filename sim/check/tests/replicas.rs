@@ -1,5 +1,7 @@
 //! Stores without a leader: planted violations are found, valid histories pass, and figures agree with slow ones.
 
+#[path = "replicas/guarantees.rs"]
+mod guarantees;
 #[path = "replicas/oracle.rs"]
 mod oracle;
 #[path = "replicas/store.rs"]
@@ -77,6 +79,9 @@ fn an_acknowledged_write_is_there_or_explained() {
     let failed = operation(2, (2, 3), Call::Delete { saw: strings(&["a"]) }, End::Fail);
     assert_eq!(siblings(vec![a(), failed], &[]), [NONE_LOST], "it certainly did not happen");
     assert!(siblings(vec![put(1, (0, 0), "a", &[])], &[]).is_empty(), "it was not acknowledged");
+    let mut given_up = a();
+    given_up.end = End::Info;
+    assert!(siblings(vec![given_up], &[]).is_empty(), "its caller gave up at some time");
 }
 
 #[test]
@@ -127,6 +132,9 @@ fn what_was_overwritten_does_not_come_back() {
     assert_eq!(at(Some(6 * MS), false), [NONE_RESURRECTED]);
     assert!(at(Some(7 * MS), false).is_empty());
     assert_eq!(at(None, true), [NONE_RESURRECTED, LATEST]);
+    let at_once = [gone(), vec![get(1, (5, 6), &["b"])]].concat();
+    let options = Options { policy: Policy::Siblings, strict: true, final_from: Some(5 * MS) };
+    assert!(replicas::check(&ending(at_once, &[]), &options).is_valid(), "called when the delete was acknowledged");
     let beside = vec![put(1, (0, 1), "a", &[]), put(2, (2, 0), "b", &["a"]), get(3, (4, 5), &["a", "b"])];
     assert_eq!(siblings(beside, &["b"]), [NONE_RESURRECTED], "beside what overwrote it");
 }
@@ -140,13 +148,15 @@ fn values_are_written_before_and_once() {
     assert!(siblings(vec![get(2, (0, 2), &["b"]), put(1, (2, 3), "b", &[])], &["b"]).is_empty());
     let failed = operation(1, (0, 1), Call::Put { value: "f".to_owned(), saw: vec![] }, End::Fail);
     assert!(siblings(vec![failed.clone()], &[]).is_empty());
-    assert_eq!(siblings(vec![failed], &["f"]), [NONE_INVENTED]);
+    let found = judge(&ending(vec![failed], &["f"]), Policy::Siblings, false);
+    assert_eq!(found.counts.into_keys().collect::<Vec<_>>(), [NONE_INVENTED]);
+    assert!(found.violations[0].words.contains("though its write certainly failed: client 1's"), "it is said how");
     assert_eq!(siblings(vec![put(1, (2, 3), "b", &["z"])], &["b"]), [NONE_INVENTED], "whoever wrote b was shown z");
     let mut other = a();
     other.key = "other".to_owned();
     assert_eq!(siblings(vec![other, get(2, (2, 3), &["a"])], &[]), [NONE_INVENTED], "written to another key");
     assert_eq!(siblings(vec![a(), get(2, (2, 3), &["a", "a"])], &["a"]), [ONCE]);
-    assert_eq!(siblings(vec![a()], &["a", "a"]), [ONCE]);
+    assert!(siblings(vec![a()], &["a", "a"]).is_empty(), "copies of a write that was tried again");
     assert_eq!(siblings(vec![a(), put(2, (2, 3), "a", &[])], &["a"]), [USABLE]);
 }
 
@@ -183,28 +193,6 @@ fn stale_reads_are_measured_and_strict_quorums_have_none() {
 }
 
 #[test]
-fn sessions_are_counted() {
-    let level = |operations: Vec<Operation>| {
-        let found = judge(&ending(operations, &[]), Policy::Siblings, false).figures;
-        let level = found.overall();
-        [level.read_your_writes, level.monotonic_reads, level.monotonic_writes, level.writes_follow_reads]
-            .map(|tally| (tally.judged, tally.violated))
-    };
-    let a = || put(1, (0, 1), "a", &[]);
-    assert_eq!(level(vec![a(), get(1, (2, 3), &[])]), [(1, 1), (0, 0), (0, 0), (0, 0)]);
-    assert_eq!(level(vec![a(), get(2, (2, 3), &[])]), [(0, 0), (0, 0), (0, 0), (0, 0)], "another client");
-    assert_eq!(level(vec![a(), delete(2, (2, 0), &["a"]), get(1, (4, 5), &[])]), [(1, 0), (0, 0), (0, 0), (0, 0)]);
-    let deleted = vec![a(), delete(2, (2, 3), &["a"]), get(2, (4, 5), &["a"])];
-    assert_eq!(level(deleted), [(1, 1), (0, 0), (0, 0), (0, 0)], "its own delete");
-    let back = vec![a(), get(2, (2, 3), &["a"]), get(2, (4, 5), &[]), get(2, (6, 7), &["a"])];
-    assert_eq!(level(back), [(0, 0), (2, 1), (0, 0), (0, 0)]);
-    let own = vec![a(), put(1, (2, 3), "b", &[]), get(2, (4, 5), &["b"]), get(2, (6, 7), &["a", "b"])];
-    assert_eq!(level(own), [(0, 0), (1, 0), (2, 1), (0, 0)], "b without the write before it");
-    let follow = vec![a(), get(2, (2, 3), &["a"]), put(2, (4, 5), "b", &[]), get(3, (6, 7), &["b"])];
-    assert_eq!(level(follow), [(0, 0), (0, 0), (0, 0), (1, 1)], "b without what its writer had seen");
-}
-
-#[test]
 fn counters_add_up() {
     let counted = |operations: Vec<Operation>, value: &str, strict| {
         violated(&ending(operations, &[value]), Policy::Counter, strict)
@@ -220,13 +208,30 @@ fn counters_add_up() {
     assert_eq!(counted(read("8"), "4", false), [NONE_INVENTED]);
     assert_eq!(counted(read("-11"), "4", true), [LATEST], "5 was acknowledged");
     assert!(counted(read("7"), "4", true).is_empty());
+    let read = |times, found: &str, strict| counted(vec![add(1, (3, 4), 5), get(2, times, &[found])], "5", strict);
+    assert!(read((4, 5), "0", true).is_empty(), "called when 5 was acknowledged");
+    assert_eq!(read((5, 6), "0", true), [LATEST]);
+    assert!(read((2, 3), "5", false).is_empty(), "returned when 5 was called");
+    assert_eq!(read((1, 2), "5", false), [NONE_INVENTED]);
+    let mut failed = add(1, (0, 1), 5);
+    failed.end = End::Fail;
+    assert_eq!(counted(vec![failed], "5", false), [COUNTED], "it was certainly not added");
+    let judged = Options { policy: Policy::Counter, strict: true, final_from: None };
+    assert_eq!(judged.properties().collect::<Vec<_>>(), [NONE_INVENTED, ONCE, CONVERGED, LATEST, COUNTED]);
     let huge = vec![add(1, (0, 1), i64::MAX), add(1, (2, 3), i64::MAX)];
     assert_eq!(counted(huge, "1", false), [COUNTED]);
 }
 
 fn plan(seed: u64) -> Plan {
     let policy = if seed.is_multiple_of(3) { Policy::LastWriter } else { Policy::Siblings };
-    Plan { strict: seed.is_multiple_of(2), policy, clients: 4, keys: 2, operations: 60 }
+    Plan {
+        strict: seed.is_multiple_of(2),
+        policy,
+        clients: 4,
+        keys: 2,
+        operations: 60,
+        read_first: seed.is_multiple_of(5),
+    }
 }
 
 #[test]
@@ -520,7 +525,18 @@ fn the_command_line_judges_files() {
     assert!(text.contains("\nVALID: convergence\n"), "{text}");
     let (status, text) = run(&file, &["--policy", "last-writer", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&text).expect("one object");
-    assert_eq!((status, &json["findings"]["figures"]["lost_to_policy"]), (Some(0), &serde_json::json!(1)));
+    assert_eq!((status, &json["figures"]["lost_to_policy"]), (Some(0), &serde_json::json!(1)));
+    let properties = json["properties"].as_object().expect("an object");
+    assert_eq!((properties.len(), &json["verdict"]), (6, &serde_json::json!("valid")));
+    assert!(properties.values().all(|count| *count == 0), "{properties:?}");
+    let (status, text) = run(&file, &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).expect("one object");
+    assert_eq!((status, &json["verdict"]), (Some(1), &serde_json::json!("not valid")));
+    assert_eq!(json["properties"][NONE_LOST], 1);
+    assert_eq!(json["violations"][0]["operations"], serde_json::json!([0]));
+    let (status, text) = run(b"{\"policy\":\"siblings\"}\n{\"f\":\"gut\"}\n", &["--json"]);
+    assert_eq!(status, Some(2));
+    assert!(text.contains("observed.jsonl:2:1: ") && text.starts_with("{\"error\":"), "{text}");
     assert_eq!(run(b"{}", &["--json"]).0, Some(2));
     assert_eq!(run(b"", &[]).0, Some(2));
 }

@@ -69,7 +69,8 @@ struct Output {
     /// Against Raft (cp) or quorums (ap) [default: the scenario's own, cp if it suits both]
     #[arg(long, value_name = "MODE", value_parser = mode)]
     mode: Option<Mode>,
-    /// Of a run against quorums: print what each server holds of this key in the end, and what brought it there
+    /// Of a run against quorums: print how this key fared, what each server holds of it in the end, and
+    /// what brought it there
     #[arg(long, value_name = "KEY", conflicts_with = "hash")]
     why: Option<String>,
     /// Write the full event trace too
@@ -113,7 +114,8 @@ fn one(plan: &Arc<Plan>, output: &Output) -> Result<(), Failure> {
     let name = format!("{}-{}{suffix}", plan.scenario, plan.seed);
     let dir = output.out.clone().unwrap_or_else(|| reports().join("runs").join(name));
     let met = if mode == Mode::Ap { run::met_under_raft(plan) } else { run::Met::new() };
-    let mut options = run::Options { mutant: output.common.mutant, mode, met, ..run::Options::default() };
+    let mut options =
+        run::Options { mutant: output.common.mutant, mode, met, watch: output.why.clone(), ..run::Options::default() };
     if !output.hash {
         write(&dir, "plan.plan", plan.write().as_bytes())?;
     }

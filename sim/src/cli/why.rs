@@ -1,4 +1,4 @@
-//! `run --why KEY`: what each server holds of a key in the end, and which write, hint or repair brought it there.
+//! `run --why KEY`: how a key fared, what each server holds of it in the end, and which write, hint or repair brought it there.
 
 use super::Failure;
 use crate::plan::Plan;
@@ -21,6 +21,10 @@ pub(super) fn say(plan: &Plan, finished: &Finished, key: &str, json: bool) -> Re
         return Ok(());
     }
     let order: Vec<String> = layout.order(&name).iter().take(n).map(ToString::to_string).collect();
+    say!("");
+    for (at, step) in &finished.story {
+        say!("  {:>10.6} s  {step}", *at as f64 / 1e9);
+    }
     say!("\n{key} is to be on {}", order.join(", "));
     if holdings.is_empty() {
         say!("  no server holds anything of it");

@@ -17,7 +17,7 @@
 use super::target::numbered;
 use super::{Call, Clients, Event, Fault, FaultId, How, Kind, Plan, Tag, Target, What, When};
 use crate::scenario::{
-    Bucket, Cluster, Disk, Expect, Fields, Link, Problem, Setting, Source, Times, Workload, suggestion,
+    Bucket, Cluster, Disk, Expect, Fields, Link, Problem, Setting, Source, Suits, Times, Workload, suggestion,
 };
 use seaworthy::types::MAX_VALUE_BYTES;
 use std::collections::{BTreeMap, BTreeSet};
@@ -233,7 +233,8 @@ fn read_header(source: Source<'_>, header: &BTreeMap<&str, Words<'_>>) -> Result
                 let bucket = Bucket::read(f, Bucket::default())?;
                 bucket.check(f).map(|()| bucket)
             })?,
-            false => Bucket::default(),
+            // Made when there was Raft only.
+            false => Bucket { mode: Suits::Cp, ..Bucket::default() },
         },
         cluster,
         workload,

@@ -2,17 +2,18 @@
 //!
 //! Under quorums all keys are in the default bucket, with the plan's policy; under Raft likewise.
 
+use super::story::{Teller, Watch};
 use super::wreck::Wreck;
 use super::{EPOCH, Traces, lock, nodes};
 use crate::oracle::{Oracle, Replica};
 use crate::plan::Plan;
 use crate::report::Mode;
 use crate::scenario::Link;
-use crate::world::Latency;
 use crate::world::clock::ClockSettings;
 use crate::world::disk::DiskSettings;
 use crate::world::net::{LinkSettings, NetSettings};
 use crate::world::runtime::{NodeEnv, World, WorldSettings};
+use crate::world::{Latency, TimeSource};
 use seaworthy::dynamo;
 use seaworthy::mutant::{Bug, Mutant};
 use seaworthy::node::{Driver, NodeConfig};
@@ -73,6 +74,8 @@ impl Cluster {
                 oracle: traces.oracle.clone(),
                 refusals: traces.refusals.clone(),
                 wreck: traces.wreck.clone(),
+                watch: traces.watch.clone(),
+                time: world.time_source(),
             };
             let boot = Arc::new(boot);
             world.add_node(id, clock, move |env| Box::pin(boot.clone().run(env)));
@@ -143,6 +146,8 @@ struct Boot {
     oracle: Oracle,
     refusals: Refusals,
     wreck: Wreck,
+    watch: Option<Watch>,
+    time: TimeSource,
 }
 
 impl Boot {
@@ -162,7 +167,9 @@ impl Boot {
         let layout = &self.config.layout;
         let hosted = layout.all_groups().filter(|group| layout.voters_of(*group).contains(&env.id));
         let groups = hosted.map(|group| (group, recovery.groups.get(&group).unwrap_or(&fresh)));
-        let witness = self.oracle.witness(env.id, groups, Replica::of(&recovery.ap));
+        let replica = Replica::of(&recovery.ap);
+        let witness = self.oracle.witness(env.id, groups, replica.clone());
+        let witness = Teller::new(witness, self.watch.clone(), (env.id, self.time.clone()), &replica);
         let rng = Rng::new(self.seed, &format!("raft {} {}", env.id, env.restarts));
         Driver::run(self.config.clone(), recovery, (env.transport, env.clock, host), witness, rng).await
     }

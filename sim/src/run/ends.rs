@@ -31,7 +31,7 @@ impl Cluster {
     fn differs(&self, held: &BTreeMap<NodeId, Replica>, key: &Key) -> Option<String> {
         let holders: Vec<(NodeId, Option<&Arc<Entry>>)> =
             self.living_replicas(key).into_iter().map(|id| (id, held.get(&id).and_then(|r| r.keys.get(key)))).collect();
-        let same = holders.windows(2).all(|pair| live(pair[0].1) == live(pair[1].1));
+        let same = holders.windows(2).all(|pair| state(pair[0].1) == state(pair[1].1));
         let told = |(id, entry): &(NodeId, Option<&Arc<Entry>>)| format!("{id} holds [{}]", values(*entry).join(", "));
         let all = || holders.iter().map(told).collect::<Vec<_>>().join(", ");
         (!same).then(|| format!("{}: {}", String::from_utf8_lossy(key), all()))
@@ -105,10 +105,13 @@ enum Wounded {
 
 /// The versions with a value. A tombstone that all replicas have acknowledged is forgotten by one after the other, also beside
 /// values that were written meanwhile, and who has not forgotten it yet does not hold anything else for it: a replica that
-/// missed a delete holds what was deleted.
+/// missed a delete holds what was deleted. Of a retried write there may be copies under several dots; replicas that hold
+/// different ones hold the same write.
 fn live(entry: Option<&Arc<Entry>>) -> Vec<&Version> {
-    let versions = entry.map_or(&[][..], |entry| entry.siblings.versions());
-    versions.iter().filter(|version| version.content != Content::Tombstone).collect()
+    let shown = entry.into_iter().flat_map(|entry| entry.siblings.shown());
+    let mut live: Vec<&Version> = shown.filter(|version| version.content != Content::Tombstone).collect();
+    live.sort_by_key(|version| version.write);
+    live
 }
 
 fn value(version: &Version) -> String {
@@ -125,6 +128,6 @@ fn values(entry: Option<&Arc<Entry>>) -> Vec<String> {
 
 /// A text that is equal for replicas that hold the same.
 fn state(entry: Option<&Arc<Entry>>) -> String {
-    let one = |v: &Version| format!("{}#{:x}={}", v.dot, v.dot.actor.birth, value(v));
+    let one = |v: &Version| format!("{:x}/{}={}", v.write.client, v.write.number, value(v));
     live(entry).into_iter().map(one).collect::<Vec<_>>().join(", ")
 }

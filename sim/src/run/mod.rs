@@ -9,7 +9,7 @@
 //! faults meet the same servers if the second run is told whom they met in the first ([`Options::met`]).
 //!
 //! - [`cluster`](self): nodes booted on the simulated world. `nemesis`: the plan's faults. `workload`: its clients, `quorums`:
-//!   what they do otherwise there. `ends`: what replicas hold and whether it is the same.
+//!   what they do otherwise there. `story`: how one key fared. `ends`: what replicas hold and whether it is the same.
 //! - `wreck`: panics of nodes. `verdict`: the judgement, from recorded facts only.
 
 mod cluster;
@@ -17,11 +17,13 @@ mod ends;
 mod findings;
 mod nemesis;
 mod quorums;
+mod story;
 mod verdict;
 mod workload;
 mod wreck;
 
 pub use nemesis::Met;
+pub use story::Story;
 
 use crate::oracle::{Oracle, Replica, Violation};
 use crate::plan::{Call, How, Plan, What};
@@ -51,6 +53,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+use story::Watch;
 use workload::{Log, Patron, Record};
 use wreck::Wreck;
 
@@ -65,11 +68,13 @@ pub struct Options {
     /// Whom faults shall meet: whom they met in a run of the same plan ([`Finished::met`]). Without it, who leads is asked,
     /// and where nobody does the first server stands in.
     pub met: Met,
+    /// The key whose story is to be told, in a run against quorums.
+    pub watch: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { mutant: None, trace: None, mode: Mode::Cp, met: Met::new() }
+        Options { mutant: None, trace: None, mode: Mode::Cp, met: Met::new(), watch: None }
     }
 }
 
@@ -83,6 +88,8 @@ pub struct Finished {
     pub observed: Option<(Observed, seaworthy_check::replicas::Options)>,
     /// What each node held for quorums at the end.
     pub replicas: BTreeMap<NodeId, Replica>,
+    /// How the key fared that was watched ([`Options::watch`]).
+    pub story: Story,
     /// Whom each fault met.
     pub met: Met,
     /// The fault ledger.
@@ -128,6 +135,7 @@ struct Traces {
     wreck: Wreck,
     met: Arc<Mutex<Met>>,
     ending: Arc<Mutex<Ending>>,
+    watch: Option<Watch>,
 }
 
 impl Traces {
@@ -153,7 +161,8 @@ struct Ending {
 
 fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
     let start = Instant::now();
-    let traces = Traces { trace: options.trace.map_or_else(Trace::new, Trace::recording), ..Traces::default() };
+    let watch = options.watch.map(|key| Watch::new(key.into()));
+    let traces = Traces { trace: options.trace.map_or_else(Trace::new, Trace::recording), watch, ..Traces::default() };
     *lock(&traces.met) = options.met;
     let inside = traces.clone();
     let how = (options.mode, options.mutant);
@@ -237,7 +246,9 @@ fn finish(
     };
     let record = RunRecord { outcome, wall_ns: nanos(start.elapsed()) };
     let (replicas, met) = (traces.oracle.replicas(), lock(&traces.met).clone());
-    Finished { record, history, observed, replicas, met, ledger, refusals }
+    let watched = traces.watch.as_ref().zip(observed.as_ref());
+    let story = watched.map(|(watch, (observed, _))| watch.told(plan, observed, &ledger)).unwrap_or_default();
+    Finished { record, history, observed, replicas, story, met, ledger, refusals }
 }
 
 /// Client 0 gives the nemesis' orders; it is never cut off.

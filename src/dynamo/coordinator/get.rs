@@ -11,8 +11,8 @@ use super::{Caller, Coordinator, Op, Turn, Work, reply, small};
 use crate::dynamo::clock::Actor;
 use crate::dynamo::context::Seen;
 use crate::dynamo::siblings::Siblings;
-use crate::dynamo::store::Store;
-use crate::dynamo::{Achieved, Cause, Effect, Epoch, Message, Note, OpId, PutResult, Refusal};
+use crate::dynamo::store::{MAX_HELD_BYTES, Store};
+use crate::dynamo::{Achieved, Cause, ClientReply, Effect, Epoch, Message, Note, OpId, PutResult, Refusal};
 use crate::mutant::{Bug, Mutant};
 use crate::types::{Key, Level, NodeId, Policy, Resolve, Time};
 use std::time::Duration;
@@ -309,7 +309,11 @@ impl Coordinator {
             && get.holders() >= get.wanted
             && let Some(caller) = op.caller.take()
         {
-            self.answer(caller, reply::value(&op.key, found, get.achieved), turn);
+            let reply = match found.versions().len() > 1 && found.bytes() > MAX_HELD_BYTES {
+                true => ClientReply::Refused(Refusal::TooManyBytes(found.bytes() as u64)),
+                false => reply::value(&op.key, found, get.achieved),
+            };
+            self.answer(caller, reply, turn);
         }
         if op.caller.is_some() {
             return Some(get.again);

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 /// What an actor has added, and what it has taken away.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Tally {
-    up: u64,
-    down: u64,
+    pub(super) up: u64,
+    pub(super) down: u64,
 }
 
 /// A counter.

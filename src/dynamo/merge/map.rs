@@ -7,11 +7,11 @@ use crate::types::{Hlc, MAX_KEY_BYTES, MergeKind, Resolve};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-type Field = BTreeMap<MergeKind, Leaf>;
+pub(super) type Field = BTreeMap<MergeKind, Leaf>;
 
 /// A map. No field is without a value, no value empty.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Map(BTreeMap<String, Field>);
+pub(super) struct Map(pub(super) BTreeMap<String, Field>);
 
 impl Map {
     /// Carries a write out.

@@ -34,6 +34,7 @@
 
 mod counter;
 mod dots;
+mod layout;
 mod leaf;
 mod map;
 mod register;
@@ -197,13 +198,16 @@ impl State {
     /// Whether this could be a replica's state. What a peer sent is asked.
     #[must_use]
     pub fn is_sane(&self) -> bool {
-        let entries = self.clock.entries();
-        entries.windows(2).all(|pair| pair[0].0 < pair[1].0)
-            && entries.iter().all(|(_, count)| *count > 0)
+        self.clock.is_sane()
             && match &self.body {
                 Body::Leaf(leaf) => leaf.is_sane(&self.clock),
                 Body::Map(map) => map.is_sane(&self.clock),
             }
+    }
+
+    /// About how many bytes it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.size().bytes
     }
 
     fn size(&self) -> Size {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// An assignment.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(super) struct Assigned {
-    stamp: Hlc,
+    pub(super) stamp: Hlc,
     #[serde(deserialize_with = "crate::codec::bytes")]
     pub(super) value: Value,
 }

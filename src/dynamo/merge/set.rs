@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// A set. No element is without a dot.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Set(BTreeMap<Value, Dots<()>>);
+pub(super) struct Set(pub(super) BTreeMap<Value, Dots<()>>);
 
 impl Set {
     /// Puts an element in; the new dot stands for all that it had here.

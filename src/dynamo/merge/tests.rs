@@ -3,6 +3,7 @@
 use super::*;
 use crate::codec;
 use crate::dynamo::clock::Actor;
+use crate::dynamo::layout::Reader;
 use crate::types::{Bytes, NodeId, Resolve};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -10,6 +11,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 fn dot(node: u32, count: u64) -> Dot {
     Dot { actor: Actor { node: NodeId(node), birth: 7 }, count }
+}
+
+fn encode(state: &State) -> Vec<u8> {
+    let mut out = Vec::new();
+    state.encode(&mut out);
+    out
+}
+
+/// The state that these bytes are, and nothing more.
+fn stored(bytes: &[u8]) -> Option<State> {
+    let mut from = Reader::new(bytes);
+    State::decode(&mut from).filter(|_| from.rest().is_empty())
 }
 
 fn bytes(text: &str) -> Value {
@@ -208,6 +221,7 @@ fn run(kind: MergeKind, steps: &[Step]) -> Result<Vec<State>, TestCaseError> {
         prop_assert_eq!(state.size().bytes, encoded.len());
         let decoded = codec::decode::<State, 65536>(&encoded);
         prop_assert_eq!(decoded.as_ref(), Ok(state));
+        prop_assert_eq!(stored(&encode(state)), Some(state.clone()));
     }
     Ok(replicas.into_iter().map(|(state, _)| state).collect())
 }
@@ -253,6 +267,33 @@ proptest! {
             let _ = (state.is_sane(), state.render(), merged(&state, &state));
         }
         let _ = codec::decode::<Op, 65536>(&noise);
+    }
+
+    /// On disk, what decodes is exactly what would be written: there is one way to write a state, and no other passes.
+    #[test]
+    fn noise_on_disk_is_no_state_or_just_that_state(
+        mut noise in prop::collection::vec(prop_oneof![4 => Just(0u8), 1 => 1..6u8, 1 => any::<u8>()], 0..80),
+        kind in kind(),
+        flip: Option<(prop::sample::Index, u8)>,
+    ) {
+        if let Some((at, bits)) = flip {
+            let mut state = State::new(kind);
+            let op = match kind {
+                MergeKind::Counter | MergeKind::PnCounter => Op::Add(3),
+                MergeKind::Register => Op::Assign(bytes("v")),
+                MergeKind::Set => Op::Insert(bytes("e")),
+                MergeKind::Map => field("f", MergeKind::Set, FieldOp::Insert(bytes("e"))),
+            };
+            apply(&mut state, &op, dot(1, 1)).unwrap();
+            noise = encode(&state);
+            let at = at.index(noise.len());
+            noise[at] ^= bits;
+        }
+        let mut from = Reader::new(&noise);
+        if let Some(state) = State::decode(&mut from) {
+            prop_assert!(state.is_sane());
+            prop_assert_eq!(&encode(&state)[..], &noise[..noise.len() - from.rest().len()]);
+        }
     }
 }
 

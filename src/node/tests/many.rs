@@ -7,11 +7,11 @@ use crate::kv::{Condition, Reply};
 use crate::types::{Bytes, Key};
 use crate::wire::{Refused, Write};
 
-fn key(n: u32) -> Key {
+pub(super) fn key(n: u32) -> Key {
     Bytes::from(format!("key {n}"))
 }
 
-fn put(session: u64, number: u64, key: Key) -> RequestBody {
+pub(super) fn put(session: u64, number: u64, key: Key) -> RequestBody {
     let write = Write::Put { value: key.clone(), key, when: Condition::default(), ttl_ms: None };
     RequestBody::Write { session, number, write }
 }
@@ -20,7 +20,7 @@ fn ap_put(key: &str, n: u64) -> RequestBody {
     ap_put_of(key, n, 10)
 }
 
-fn ap_put_of(key: &str, n: u64, bytes: usize) -> RequestBody {
+pub(super) fn ap_put_of(key: &str, n: u64, bytes: usize) -> RequestBody {
     RequestBody::Ap(ClientRequest::Put {
         write: WriteId { client: 5, number: n },
         key: Bytes::from(key.to_owned()),

@@ -1,6 +1,7 @@
 //! Tests of whole nodes, turned by hand: the clock, the network and the disk do what the test says.
 
 mod many;
+mod power;
 mod turns;
 
 use super::*;
@@ -77,31 +78,52 @@ struct Node {
 impl Node {
     /// A node that finds what `disk` holds.
     fn start(world: World, layout: &Arc<Layout>, disk: MemDisk) -> Node {
-        let store_config = StoreConfig { segment_bytes: 1 << 16, ..StoreConfig::new(world.me) };
-        let (store, recovery) = Store::open(disk.clone(), store_config).unwrap();
+        Node::try_start(world, layout, disk, |_, _| {}).unwrap()
+    }
+
+    /// The same with other settings, on a disk that may fail.
+    fn try_start(
+        world: World,
+        layout: &Arc<Layout>,
+        disk: MemDisk,
+        tune: impl FnOnce(&mut NodeConfig, &mut StoreConfig),
+    ) -> Result<Node, StorageError> {
+        let mut store_config = StoreConfig { segment_bytes: 1 << 16, ..StoreConfig::new(world.me) };
+        let mut config = NodeConfig::new(raft::Config::new(world.me, Vec::new()), layout.clone());
+        tune(&mut config, &mut store_config);
+        let (store, recovery) = Store::open(disk.clone(), store_config)?;
         let store = AtOnce(Mutex::new(store));
-        let config = NodeConfig::new(raft::Config::new(world.me, Vec::new()), layout.clone());
         let rng = Rng::new(u64::from(world.me.0), "node");
-        let driver = Driver::boot(config, recovery, (world.clone(), world), &store, LogRoles, rng);
-        Node { driver: now_or_never(driver).unwrap(), store, disk, job: None }
+        let driver = now_or_never(Driver::boot(config, recovery, (world.clone(), world), &store, LogRoles, rng))?;
+        Ok(Node { driver, store, disk, job: None })
     }
 
     /// One turn; the disk is given what there is if it is idle.
     fn turn(&mut self) {
-        now_or_never(self.driver.settle(&self.store)).unwrap();
+        self.try_turn().unwrap();
+    }
+
+    fn try_turn(&mut self) -> Result<(), StorageError> {
+        now_or_never(self.driver.settle(&self.store))?;
         if self.job.is_none() {
             self.job = self.driver.next_job();
         }
         self.driver.flush();
         self.driver.end_turn();
+        Ok(())
     }
 
     /// The disk does what it was given.
     fn disk_works(&mut self) {
+        self.try_disk_works().unwrap();
+    }
+
+    fn try_disk_works(&mut self) -> Result<(), StorageError> {
         if let Some(job) = self.job.take() {
-            let done = now_or_never(self.store.run(move |store| job.run(store))).unwrap();
+            let done = now_or_never(self.store.run(move |store| job.run(store)))?;
             self.driver.on_done(done);
         }
+        Ok(())
     }
 }
 

@@ -38,6 +38,20 @@ Examples:
 
 Exit status: 0 valid, 1 not valid, 2 bad input or command line, 3 unknown (a budget ended first).";
 
+const REPLICAS_HELP: &str = "\
+Examples:
+  seaworthy-check replicas observed.jsonl
+  seaworthy-check replicas observed.jsonl.gz --strict   R + W > N, and no disk was lost: no read may be stale
+  seaworthy-check replicas observed.jsonl --json
+
+A line of the file is an operation, what a replica held of a key at the end, or, first, what was promised:
+  {\"policy\":\"siblings\",\"strict\":false,\"final_from\":9000}
+  {\"client\":1,\"key\":\"cart\",\"f\":\"put\",\"value\":\"a\",\"saw\":[],\"called\":10,\"returned\":20,\"end\":\"ok\"}
+  {\"client\":2,\"key\":\"cart\",\"f\":\"get\",\"called\":30,\"returned\":40,\"end\":\"ok\",\"found\":[\"a\"]}
+  {\"replica\":\"n1\",\"key\":\"cart\",\"found\":[\"a\"],\"state\":\"n1:1\"}
+
+Exit status: 0 valid, 1 not valid, 2 bad input or command line, 3 unknown (a key has too many writes).";
+
 /// Checks histories of concurrent operations, as Jepsen does, for any store.
 #[derive(Parser)]
 #[command(
@@ -179,6 +193,7 @@ struct VerifyArgs {
 }
 
 #[derive(Args)]
+#[command(after_help = REPLICAS_HELP)]
 struct ReplicasArgs {
     /// Operations and dumps as JSON lines; - for standard input
     file: PathBuf,

@@ -1,9 +1,10 @@
 //! `seaworthy-check replicas`: a store without a leader.
 
-use super::{INVALID, ReplicasArgs, Trouble, VALID, check as output};
+use super::{INVALID, ReplicasArgs, Trouble, UNKNOWN, VALID, check as output};
 use seaworthy_check::format::Error;
 use seaworthy_check::replicas::{self, Findings, Options, Policy, jsonl};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 
@@ -29,18 +30,25 @@ pub fn check(args: &ReplicasArgs) -> Result<u8, Trouble> {
     options.strict |= args.strict;
     options.final_from = args.final_from.or(options.final_from);
     let findings = replicas::check(&observed, &options);
+    let (verdict, status) = match (findings.is_valid(), findings.figures.keys_too_large) {
+        (false, _) => ("not valid", INVALID),
+        (true, 0) => ("valid", VALID),
+        (true, _) => ("unknown", UNKNOWN),
+    };
     if args.json {
         let Options { policy, strict, final_from } = options;
-        let (policy, valid) = (policy.name(), findings.is_valid());
+        let properties: BTreeMap<&str, u64> =
+            options.properties().map(|name| (name, findings.counts.get(name).copied().unwrap_or(0))).collect();
         let out = json!({
-            "file": name.to_string(), "policy": policy, "strict": strict, "final_from": final_from,
-            "valid": valid, "findings": findings,
+            "file": name.to_string(), "policy": policy.name(), "strict": strict, "final_from": final_from,
+            "verdict": verdict, "properties": properties, "violations": findings.violations,
+            "figures": findings.figures,
         });
         output::print(&format!("{out}\n"))?;
     } else {
         output::print(&text(&name.to_string(), &options, &findings))?;
     }
-    Ok(if findings.is_valid() { VALID } else { INVALID })
+    Ok(status)
 }
 
 fn text(name: &str, options: &Options, findings: &Findings) -> String {

@@ -166,6 +166,9 @@ pub struct Figures {
     pub keys: u64,
     /// Keys of which no replica was dumped, so that nothing is known of their end.
     pub keys_not_dumped: u64,
+    /// Keys with so many writes that what each overwrote does not fit into memory: of them only convergence was judged.
+    #[serde(default)]
+    pub keys_too_large: u64,
     /// Operations of all kinds.
     pub operations: u64,
     /// Acknowledged writes, deletes and additions.
@@ -193,7 +196,11 @@ impl Figures {
 
     /// A level, made when it first comes.
     pub(super) fn level(&mut self, name: &str) -> &mut Level {
-        self.levels.entry(name.to_owned()).or_default()
+        if !self.levels.contains_key(name) {
+            self.levels.insert(name.to_owned(), Level::default());
+        }
+        // invariant: it is there or was just put there.
+        self.levels.get_mut(name).expect("a level that is there")
     }
 }
 
@@ -201,6 +208,7 @@ impl AddAssign<&Figures> for Figures {
     fn add_assign(&mut self, other: &Figures) {
         self.keys += other.keys;
         self.keys_not_dumped += other.keys_not_dumped;
+        self.keys_too_large += other.keys_too_large;
         self.operations += other.operations;
         self.acknowledged += other.acknowledged;
         self.unknown += other.unknown;
@@ -215,13 +223,29 @@ impl AddAssign<&Figures> for Figures {
 /// A table: one column for each level, and one for all if there are several.
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Figures { keys, operations, acknowledged, unknown, failed, lost_to_policy, keys_not_dumped, .. } = self;
+        let Figures {
+            keys,
+            operations,
+            acknowledged,
+            unknown,
+            failed,
+            lost_to_policy,
+            keys_not_dumped,
+            keys_too_large,
+            ..
+        } = self;
         write!(f, "{operations} operations on {keys} keys; of those that change something {acknowledged} ")?;
         writeln!(f, "were acknowledged, {failed} failed, {unknown} are unknown")?;
         if *keys_not_dumped > 0 {
             writeln!(
                 f,
                 "{keys_not_dumped} keys were not dumped at the end, so that nothing is known of what was lost"
+            )?;
+        }
+        if *keys_too_large > 0 {
+            writeln!(
+                f,
+                "{keys_too_large} keys have too many writes: what each write overwrote does not fit into memory"
             )?;
         }
         if *lost_to_policy > 0 {

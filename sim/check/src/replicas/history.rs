@@ -4,11 +4,12 @@
 //! Whoever sees a value sees it after it was written, so that `saw` leads from later calls to earlier ones and has no
 //! cycles; what a hand-written history says against that is a violation and left out.
 
-use super::set::Set;
+use super::closure::{Closure, MOST};
 use super::words;
 use super::{Call, Dump, End, Findings, NONE_INVENTED, Observed, Operation, USABLE};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use std::ops::Range;
 
 /// Never.
 pub const NEVER: u64 = u64::MAX;
@@ -56,8 +57,8 @@ pub struct Write {
     pub called: u64,
     /// When it was acknowledged, else [`NEVER`].
     pub acked: u64,
-    /// The writes whose values it overwrote directly.
-    pub saw: Vec<u32>,
+    /// The writes whose values it overwrote directly, among all such.
+    saw: Range<usize>,
     /// When the first that overwrote it, directly or not, was acknowledged, and which.
     pub overwritten: (u64, u32),
     /// When the first delete that overwrote it, directly or not, was called.
@@ -76,10 +77,12 @@ pub struct Keyed<'a> {
     pub writes: Vec<Write>,
     /// Values of dumps as writes, by dump; those that are not known are left out.
     pub dumped: Vec<Vec<u32>>,
-    /// What reads, and writes that were asked to tell, showed, by return.
+    /// What reads, and writes that were asked to tell, showed, by call.
     pub shown: Vec<Shown>,
     /// When the first delete that may have happened was called.
     pub first_delete: u64,
+    /// All of [`Write::saw`] and of [`Shown::writes`].
+    seen: Vec<u32>,
     by_value: HashMap<&'a str, u32>,
     failed: HashMap<&'a str, u32>,
 }
@@ -88,8 +91,8 @@ pub struct Keyed<'a> {
 pub struct Shown {
     /// By which operation.
     pub op: u32,
-    /// The writes of the values, ascending, none twice; those that are not known are left out.
-    pub writes: Vec<u32>,
+    /// The writes of the values, ascending, none twice; those that are not known are left out; among all such.
+    writes: Range<usize>,
 }
 
 /// The values that an operation showed.
@@ -113,6 +116,7 @@ impl<'a> Keyed<'a> {
             dumped: Vec::new(),
             shown: Vec::new(),
             first_delete: NEVER,
+            seen: Vec::with_capacity(2 * part.operations.len()),
             by_value: HashMap::with_capacity(part.operations.len()),
             failed: HashMap::new(),
         };
@@ -140,6 +144,16 @@ impl<'a> Keyed<'a> {
             Call::Put { value, .. } => value,
             _ => "",
         }
+    }
+
+    /// The writes whose values a write overwrote directly, ascending.
+    pub fn saw(&self, write: &Write) -> &[u32] {
+        &self.seen[write.saw.clone()]
+    }
+
+    /// The writes of values that were shown, ascending.
+    pub fn found(&self, shown: &Shown) -> &[u32] {
+        &self.seen[shown.writes.clone()]
     }
 
     /// A dump by its place among the key's dumps.
@@ -176,7 +190,7 @@ impl<'a> Keyed<'a> {
                 }
             }
             let acked = if matches!(op.end, End::Ok(_)) { op.returned.unwrap_or(NEVER) } else { NEVER };
-            let (put, called, saw) = (value.is_some(), op.called, Vec::new());
+            let (put, called, saw) = (value.is_some(), op.called, 0..0);
             let write = Write { op: at, put, called, acked, saw, overwritten: (NEVER, 0), deleted: NEVER };
             self.writes.push(write);
         }
@@ -184,26 +198,29 @@ impl<'a> Keyed<'a> {
 
     /// The write of a value that somebody found, unless nobody can have written it by then.
     fn source(&self, value: &str, by: u64, at: &[u32], who: &dyn Fn() -> String, to: &mut Findings) -> Option<u32> {
-        let mut involved = at.to_vec();
-        if let Some(&write) = self.by_value.get(value) {
-            if self.writes[write as usize].called <= by {
-                return Some(write);
+        match self.by_value.get(value) {
+            Some(&write) if self.writes[write as usize].called <= by => Some(write),
+            _ => {
+                self.invented(value, at, who, to);
+                None
             }
-            involved.push(self.writes[write as usize].op);
-            to.violated(NONE_INVENTED, self.name, &involved, || {
-                format!("{} found {value:?} before it was written: {}", who(), words::op(self.write(write)))
-            });
-        } else if let Some(&failed) = self.failed.get(value) {
-            involved.push(failed);
-            to.violated(NONE_INVENTED, self.name, &involved, || {
-                format!("{} found {value:?}, though its write certainly failed: {}", who(), words::op(self.op(failed)))
-            });
-        } else {
-            to.violated(NONE_INVENTED, self.name, &involved, || {
-                format!("{} found {value:?}, which nobody wrote to this key", who())
-            });
         }
-        None
+    }
+
+    #[cold]
+    fn invented(&self, value: &str, at: &[u32], who: &dyn Fn() -> String, to: &mut Findings) {
+        let written = self.by_value.get(value).map(|&write| self.writes[write as usize].op);
+        let failed = self.failed.get(value).copied();
+        let involved: Vec<u32> = at.iter().copied().chain(written.or(failed)).collect();
+        to.violated(NONE_INVENTED, self.name, &involved, || match (written, failed) {
+            (Some(write), _) => {
+                format!("{} found {value:?} before it was written: {}", who(), words::op(self.op(write)))
+            }
+            (None, Some(failed)) => {
+                format!("{} found {value:?}, though its write certainly failed: {}", who(), words::op(self.op(failed)))
+            }
+            (None, None) => format!("{} found {value:?}, which nobody wrote to this key", who()),
+        });
     }
 
     fn find_saw(&mut self, findings: &mut Findings) {
@@ -212,13 +229,16 @@ impl<'a> Keyed<'a> {
             let op = self.op(at);
             let (Call::Put { saw, .. } | Call::Delete { saw }) = &op.call else { continue };
             let who = || format!("whoever called {}", words::op(op));
-            let mut found: Vec<u32> =
-                saw.iter().filter_map(|value| self.source(value, op.called, &[at], &who, findings)).collect();
-            // Of two calls at the same time the one told first was first.
-            found.retain(|&write| (write as usize) < number);
-            found.sort_unstable();
-            found.dedup();
-            self.writes[number].saw = found;
+            let start = self.seen.len();
+            for value in saw {
+                let source = self.source(value, op.called, &[at], &who, findings);
+                // Of two calls at the same time the one told first was first.
+                self.seen.extend(source.filter(|&write| (write as usize) < number));
+            }
+            self.seen[start..].sort_unstable();
+            let length = dedup(&mut self.seen[start..]);
+            self.seen.truncate(start + length);
+            self.writes[number].saw = start..start + length;
         }
     }
 
@@ -231,13 +251,11 @@ impl<'a> Keyed<'a> {
                 write.overwritten.min((write.acked, u32::try_from(number).unwrap_or(u32::MAX)))
             };
             let deleted = if write.put { write.deleted } else { write.called };
-            let saw = std::mem::take(&mut self.writes[number].saw);
-            for &before in &saw {
-                let before = &mut self.writes[before as usize];
+            for at in write.saw.clone() {
+                let before = &mut self.writes[self.seen[at] as usize];
                 before.overwritten = before.overwritten.min(by);
                 before.deleted = before.deleted.min(deleted);
             }
-            self.writes[number].saw = saw;
         }
     }
 
@@ -247,11 +265,13 @@ impl<'a> Keyed<'a> {
             let op = self.op(at);
             let (Some(values), Some(returned)) = (shown(op), op.returned) else { continue };
             let who = || words::op(op);
-            let writes = values.iter().filter_map(|value| self.source(value, returned, &[at], &who, findings));
-            let writes = self.once(writes.collect(), &[at], &who, findings);
-            all.push(Shown { op: at, writes });
+            let start = self.seen.len();
+            for value in values {
+                self.seen.extend(self.source(value, returned, &[at], &who, findings));
+            }
+            let length = self.once(start, &[at], &who, findings);
+            all.push(Shown { op: at, writes: start..start + length });
         }
-        all.sort_by_key(|shown| self.op(shown.op).returned);
         self.shown = all;
     }
 
@@ -260,16 +280,23 @@ impl<'a> Keyed<'a> {
         for at in 0..self.part.dumps.len() {
             let dump = self.dump(at);
             let who = || format!("at the end, replica {}", dump.replica);
-            let writes = dump.values.iter().filter_map(|value| self.source(value, NEVER, &[], &who, findings));
-            all.push(self.once(writes.collect(), &[], &who, findings));
+            let start = self.seen.len();
+            for value in &dump.values {
+                self.seen.extend(self.source(value, NEVER, &[], &who, findings));
+            }
+            // Copies of one write, which was tried again, may live side by side; readers are to be shown one.
+            self.seen[start..].sort_unstable();
+            let length = dedup(&mut self.seen[start..]);
+            self.seen.truncate(start + length);
+            all.push(self.seen.split_off(start));
         }
         self.dumped = all;
     }
 
-    /// Siblings in order; a value that is there twice is a violation.
-    fn once(&self, mut writes: Vec<u32>, at: &[u32], who: &dyn Fn() -> String, to: &mut Findings) -> Vec<u32> {
-        writes.sort_unstable();
-        if let Some(twice) = writes.windows(2).find(|pair| pair[0] == pair[1]) {
+    /// Puts the siblings seen from some place on in order; a value that is there twice is a violation. How many there are.
+    fn once(&mut self, start: usize, at: &[u32], who: &dyn Fn() -> String, to: &mut Findings) -> usize {
+        self.seen[start..].sort_unstable();
+        if let Some(twice) = self.seen[start..].windows(2).find(|pair| pair[0] == pair[1]) {
             let involved = [at, &[self.writes[twice[0] as usize].op]].concat();
             to.violated(super::ONCE, self.name, &involved, || {
                 format!(
@@ -279,28 +306,26 @@ impl<'a> Keyed<'a> {
                     words::op(self.write(twice[0]))
                 )
             });
-            writes.dedup();
         }
-        writes
+        let length = dedup(&mut self.seen[start..]);
+        self.seen.truncate(start + length);
+        length
     }
 
-    /// What each write overwrote, directly or not.
-    pub fn closure(&self) -> Vec<Set> {
-        let mut all: Vec<Set> = Vec::with_capacity(self.writes.len());
-        for write in &self.writes {
-            all.push(cover(&write.saw, &all));
-        }
-        all
+    /// What each write overwrote, directly or not; `None` if that is too much to know.
+    pub fn closure(&self) -> Option<Closure> {
+        Closure::new(self.writes.iter().map(|write| self.saw(write)), MOST)
     }
 }
 
-/// These writes and all that they overwrote.
-pub fn cover(writes: &[u32], closure: &[Set]) -> Set {
-    let mut covered = Set::default();
-    // The latest first: it needs the most room.
-    for &write in writes.iter().rev() {
-        covered.insert(write);
-        covered.union(&closure[write as usize]);
+/// Puts each of ascending numbers first once; how many there are.
+fn dedup(numbers: &mut [u32]) -> usize {
+    let mut kept = 0;
+    for at in 0..numbers.len() {
+        if kept == 0 || numbers[kept - 1] != numbers[at] {
+            numbers[kept] = numbers[at];
+            kept += 1;
+        }
     }
-    covered
+    kept
 }

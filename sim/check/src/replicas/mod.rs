@@ -5,6 +5,7 @@
 //! seen it wrote over it; what was overwritten or deleted stays so; all replicas come to hold the same. Each write has a value of
 //! its own, and tells which values its writer had seen: the causal history is read off that, not off the store's own versions.
 
+mod closure;
 mod counter;
 mod figures;
 mod history;
@@ -135,7 +136,10 @@ pub fn check(observed: &Observed, options: &Options) -> Findings {
             continue;
         }
         let keyed = Keyed::new(observed, &part, &mut findings);
-        let closure = keyed.closure();
+        let Some(closure) = keyed.closure() else {
+            findings.figures.keys_too_large += 1;
+            continue;
+        };
         verdicts::check(&keyed, &closure, options, &mut findings);
         reads::check(&keyed, &closure, options, &mut findings);
     }

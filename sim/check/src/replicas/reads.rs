@@ -8,8 +8,8 @@
 //! **Session guarantees** (Terry et al. 1994), of a client and a key, counted in reads:
 //! - *Read your writes*: a read misses no write of its client acknowledged before, and returns nothing that its client had deleted.
 //! - *Monotonic reads*: a read misses none of the values that its client was last shown.
-//! - *Monotonic writes*: a read, by whomsoever, that returns a value misses not the write that the same writer had
-//!   acknowledged last before writing it.
+//! - *Monotonic writes*: a read, by whomsoever, that returns a value misses none of the writes of the same writer that
+//!   were acknowledged before it wrote that.
 //! - *Writes follow reads*: a read, by whomsoever, that returns a value misses none of the values that its writer had been shown last
 //!   before writing it, whether it gave them as context or not.
 //!
@@ -18,11 +18,12 @@
 //! the first of them was acknowledged. Visibility after t: of the reads called a time t after the latest acknowledgement of
 //! a put of their key, how many do not miss that put.
 
-use super::history::{Keyed, NEVER, cover};
+use super::closure::Closure;
+use super::history::{Keyed, NEVER};
 use super::set::Set;
 use super::verdicts::outdone;
 use super::words;
-use super::{AGES, Call, Findings, LATEST, Options, Policy};
+use super::{AGES, Call, Findings, LATEST, Level, Options, Policy};
 use hashbrown::HashMap;
 
 /// What a client has done to a key and seen of it.
@@ -41,7 +42,7 @@ struct Session {
 /// What a writer had done and seen when it wrote a value.
 #[derive(Clone, Default)]
 struct Before {
-    /// Its put before.
+    /// Its latest acknowledged put before.
     own: Option<u32>,
     /// What it had been shown.
     seen: bool,
@@ -60,10 +61,26 @@ enum Event {
     Called(u32),
 }
 
-struct Reads<'a> {
+/// What a read is judged by.
+#[derive(Clone, Copy)]
+struct Past<'a> {
     keyed: &'a Keyed<'a>,
-    closure: &'a [Set],
+    closure: &'a Closure,
     options: &'a Options,
+}
+
+/// What was shown.
+struct Found<'a> {
+    /// The writes of the values, ascending.
+    writes: &'a [u32],
+    /// These and all that they overwrote.
+    covered: Set,
+    /// When.
+    returned: u64,
+}
+
+struct Reads<'a> {
+    past: Past<'a>,
     sessions: HashMap<u32, Session>,
     before: Vec<Before>,
     /// Puts by acknowledgement.
@@ -73,77 +90,85 @@ struct Reads<'a> {
 }
 
 /// Measures the reads of one key; under strict quorums a stale one is a violation.
-pub fn check(keyed: &Keyed, closure: &[Set], options: &Options, findings: &mut Findings) {
+pub fn check(keyed: &Keyed, closure: &Closure, options: &Options, findings: &mut Findings) {
     if keyed.shown.is_empty() {
         return;
     }
-    let count = u32::try_from(keyed.writes.len()).unwrap_or(u32::MAX);
-    let acked = (0..count).map(|write| (keyed.writes[write as usize].acked, write));
-    let mut acked: Vec<(u64, u32)> =
-        acked.filter(|&(acked, write)| acked != NEVER && keyed.writes[write as usize].put).collect();
-    acked.sort_unstable();
+    let mut acked: Vec<(u64, u32)> = Vec::with_capacity(keyed.writes.len());
     let mut missable = Set::default();
-    acked.iter().for_each(|&(_, write)| missable.insert(write));
     let mut events: Vec<(u64, Event)> = Vec::with_capacity(2 * keyed.writes.len() + keyed.shown.len());
     for (number, write) in (0u32..).zip(&keyed.writes) {
         events.push((write.called, Event::Called(number)));
-        if write.acked != NEVER {
-            events.push((write.acked, Event::Acked(number)));
+        if write.acked == NEVER {
+            continue;
+        }
+        events.push((write.acked, Event::Acked(number)));
+        if write.put {
+            acked.push((write.acked, number));
+            missable.insert(number);
         }
     }
+    acked.sort_unstable();
     for (number, shown) in (0u32..).zip(&keyed.shown) {
         events.push((keyed.op(shown.op).returned.unwrap_or(NEVER), Event::Shown(number)));
     }
-    events.sort_by_key(|&(time, event)| (time, matches!(event, Event::Called(_))));
+    events.sort_unstable_by_key(|&(time, event)| (time, matches!(event, Event::Called(_)), event));
     let before = vec![Before::default(); keyed.writes.len()];
-    let mut reads = Reads { keyed, closure, options, sessions: HashMap::new(), before, acked, missable };
-    let mut last: (&[u32], Set) = (&[], Set::default());
-    for (_, event) in events {
+    let past = Past { keyed, closure, options };
+    let mut reads = Reads { past, sessions: HashMap::new(), before, acked, missable };
+    let mut found = Found { writes: &[], covered: Set::default(), returned: 0 };
+    for (time, event) in events {
         match event {
             Event::Called(write) => reads.called(write),
             Event::Acked(write) => reads.acked(write),
             Event::Shown(number) => {
-                let found = &keyed.shown[number as usize].writes[..];
-                if found != last.0 {
-                    last = (found, cover(found, closure));
+                let shown = &keyed.shown[number as usize];
+                let writes = keyed.found(shown);
+                if writes != found.writes {
+                    found.covered.clear();
+                    closure.cover(writes, &mut found.covered);
+                    found.writes = writes;
                 }
-                reads.shown(keyed.shown[number as usize].op, found, &last.1, findings);
+                found.returned = time;
+                reads.shown(shown.op, &found, findings);
             }
         }
     }
 }
 
+impl Past<'_> {
+    /// Whether what was found misses a write.
+    fn misses(&self, write: u32, found: &Found) -> bool {
+        !found.covered.contains(write)
+            && self.keyed.writes[write as usize].deleted > found.returned
+            && !(self.options.policy == Policy::LastWriter
+                && outdone(self.keyed, self.closure, write, found.writes, found.returned))
+    }
+}
+
 impl Reads<'_> {
     fn called(&mut self, write: u32) {
-        let client = self.keyed.write(write).client;
-        let Some(session) = self.sessions.get(&client) else { return };
-        let overwrote = &self.closure[write as usize];
-        let kept = session.seen.iter().copied().filter(|&seen| !overwrote.contains(seen)).collect();
+        let Past { keyed, closure, .. } = self.past;
+        let Some(session) = self.sessions.get(&keyed.write(write).client) else { return };
+        let kept = session.seen.iter().copied().filter(|&seen| !closure.overwrote(write, seen)).collect();
         self.before[write as usize] = Before { own: session.last, seen: !session.seen.is_empty(), kept };
     }
 
     fn acked(&mut self, write: u32) {
-        let session = self.sessions.entry(self.keyed.write(write).client).or_default();
-        let overwrote = &self.closure[write as usize];
-        if !self.keyed.writes[write as usize].put {
-            session.deleted.union(overwrote);
+        let Past { keyed, closure, .. } = self.past;
+        let session = self.sessions.entry(keyed.write(write).client).or_default();
+        let it = &keyed.writes[write as usize];
+        if !it.put {
+            closure.cover(keyed.saw(it), &mut session.deleted);
             return;
         }
         session.own.insert(write);
         session.last = Some(write);
     }
 
-    /// Whether what was found, by a read that returned at a time, misses a write.
-    fn misses(&self, write: u32, found: &[u32], covered: &Set, returned: u64) -> bool {
-        !covered.contains(write)
-            && self.keyed.writes[write as usize].deleted > returned
-            && !(self.options.policy == Policy::LastWriter
-                && outdone(self.keyed, &self.closure[write as usize], found, returned))
-    }
-
-    fn shown(&mut self, at: u32, found: &[u32], covered: &Set, findings: &mut Findings) {
-        let op = self.keyed.op(at);
-        let returned = op.returned.unwrap_or(NEVER);
+    fn shown(&mut self, at: u32, found: &Found, findings: &mut Findings) {
+        let past = self.past;
+        let op = past.keyed.op(at);
         if op.call == Call::Get {
             let level = findings.figures.level(&op.level);
             level.reads += 1;
@@ -151,42 +176,52 @@ impl Reads<'_> {
             let values = super::history::shown(op).map_or(0, <[String]>::len) as u64;
             level.conflicts += u64::from(values > 1);
             level.values_max = level.values_max.max(values);
-            self.sessions(op.client, found, covered, returned, level);
-            self.staleness(at, found, covered, findings);
+            self.sessions(op.client, found, level);
         }
-        let mut session = self.sessions.remove(&op.client).unwrap_or_default();
-        session.seen.retain(|&seen| self.misses(seen, found, covered, returned));
-        session.seen.extend_from_slice(found);
-        self.sessions.insert(op.client, session);
+        let session = self.sessions.entry(op.client).or_default();
+        session.seen.retain(|&seen| past.misses(seen, found));
+        session.seen.extend_from_slice(found.writes);
+        if op.call == Call::Get {
+            self.staleness(at, found, findings);
+        }
     }
 
-    fn sessions(&self, client: u32, found: &[u32], covered: &Set, returned: u64, level: &mut super::Level) {
-        let misses = |&write: &u32| self.misses(write, found, covered, returned);
+    /// Counts what a read says of the guarantees, before it is seen itself.
+    fn sessions(&self, client: u32, found: &Found, level: &mut Level) {
+        let misses = |&write: &u32| self.past.misses(write, found);
         if let Some(session) = self.sessions.get(&client) {
             if !session.own.is_empty() || !session.deleted.is_empty() {
-                let back = || found.iter().any(|&write| session.deleted.contains(write));
-                level.read_your_writes.count(session.own.not_in(covered).any(|write| misses(&write)) || back());
+                let back = || found.writes.iter().any(|&write| session.deleted.contains(write));
+                level.read_your_writes.count(session.own.not_in(&found.covered).any(|write| misses(&write)) || back());
             }
             if !session.seen.is_empty() {
                 level.monotonic_reads.count(session.seen.iter().any(misses));
             }
         }
-        let before = || found.iter().map(|&write| &self.before[write as usize]);
-        if before().any(|before| before.own.is_some()) {
-            level.monotonic_writes.count(before().filter_map(|before| before.own).any(|own| misses(&own)));
+        let before = || found.writes.iter().map(|&write| (write, &self.before[write as usize]));
+        if before().any(|(_, before)| before.own.is_some()) {
+            level.monotonic_writes.count(before().any(|(write, before)| self.misses_earlier(write, before.own, found)));
         }
-        if before().any(|before| before.seen) {
-            level.writes_follow_reads.count(before().any(|before| before.kept.iter().any(misses)));
+        if before().any(|(_, before)| before.seen) {
+            level.writes_follow_reads.count(before().any(|(_, before)| before.kept.iter().any(misses)));
         }
     }
 
-    fn staleness(&mut self, at: u32, found: &[u32], covered: &Set, findings: &mut Findings) {
-        let op = self.keyed.op(at);
-        let returned = op.returned.unwrap_or(NEVER);
-        let (mut versions, mut first) = self.missed(op.called, found, covered, returned);
+    /// Whether what was found misses one of the puts that a writer had acknowledged when it wrote, up to the latest of them.
+    fn misses_earlier(&self, write: u32, latest: Option<u32>, found: &Found) -> bool {
+        let session = self.sessions.get(&self.past.keyed.write(write).client);
+        let (Some(latest), Some(session)) = (latest, session) else { return false };
+        let mut earlier = session.own.not_in(&found.covered).take_while(|&own| own <= latest);
+        earlier.any(|own| self.past.misses(own, found))
+    }
+
+    fn staleness(&mut self, at: u32, found: &Found, findings: &mut Findings) {
+        let past = self.past;
+        let op = past.keyed.op(at);
+        let (mut versions, mut first) = self.missed(op.called, found);
         // What was deleted.
-        let deletes = found.iter().map(|&write| self.keyed.writes[write as usize].overwritten);
-        let deletes = deletes.filter(|&(acked, by)| acked < op.called && !self.keyed.writes[by as usize].put);
+        let deletes = found.writes.iter().map(|&write| past.keyed.writes[write as usize].overwritten);
+        let deletes = deletes.filter(|&(acked, by)| acked < op.called && !past.keyed.writes[by as usize].put);
         if let Some(delete) = deletes.min() {
             versions += 1;
             first = first.min(delete);
@@ -196,7 +231,7 @@ impl Reads<'_> {
         if let Some(&(acked, latest)) = self.acked[..latest].last() {
             let age = op.called - acked;
             let band = AGES.partition_point(|&from| from <= age) - 1;
-            level.visible[band].count(self.misses(latest, found, covered, returned));
+            level.visible[band].count(past.misses(latest, found));
             level.stale.count(versions > 0);
         }
         if versions == 0 {
@@ -204,13 +239,13 @@ impl Reads<'_> {
         }
         level.versions.count(versions);
         level.micros.count((op.called - first.0) / 1_000);
-        if self.options.strict {
-            let missed = self.keyed.writes[first.1 as usize].op;
-            findings.violated(LATEST, self.keyed.name, &[at, missed], || {
+        if past.options.strict {
+            let missed = past.keyed.writes[first.1 as usize].op;
+            findings.violated(LATEST, past.keyed.name, &[at, missed], || {
                 format!(
                     "{} misses {}, which was acknowledged {} ms before; in all it misses {versions} acknowledged writes",
                     words::op(op),
-                    words::op(self.keyed.op(missed)),
+                    words::op(past.keyed.op(missed)),
                     words::ms(op.called - first.0)
                 )
             });
@@ -218,20 +253,21 @@ impl Reads<'_> {
     }
 
     /// How many puts acknowledged before a read was called it misses, and the first to be acknowledged.
-    fn missed(&mut self, called: u64, found: &[u32], covered: &Set, returned: u64) -> (u64, (u64, u32)) {
-        let end = self.keyed.writes.partition_point(|write| write.called < called);
+    fn missed(&mut self, called: u64, found: &Found) -> (u64, (u64, u32)) {
+        let past = self.past;
+        let end = past.keyed.writes.partition_point(|write| write.called < called);
         let end = u32::try_from(end).unwrap_or(u32::MAX);
         // By the policy of the last writer only what overwrote all that was found can be missed.
-        let by_policy = self.options.policy == Policy::LastWriter;
-        let start = found.last().filter(|_| by_policy).map_or(0, |&last| last + 1);
+        let by_policy = past.options.policy == Policy::LastWriter;
+        let start = found.writes.last().filter(|_| by_policy).map_or(0, |&last| last + 1);
         let (mut versions, mut first) = (0, (NEVER, 0));
         let mut from = start;
-        while let Some(write) = self.missable.first_not_in(covered, from).filter(|&write| write < end) {
-            let it = &self.keyed.writes[write as usize];
-            if it.deleted <= returned {
+        while let Some(write) = self.missable.first_not_in(&found.covered, from).filter(|&write| write < end) {
+            let it = &past.keyed.writes[write as usize];
+            if it.deleted <= found.returned {
                 // Reads come in the order of their returns: the later ones do not miss it either.
                 self.missable.remove(write);
-            } else if it.acked < called && self.misses(write, found, covered, returned) {
+            } else if it.acked < called && past.misses(write, found) {
                 versions += 1;
                 first = first.min((it.acked, write));
             }

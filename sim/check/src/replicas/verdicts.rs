@@ -14,8 +14,8 @@
 //! it was overwritten before the replicas converged, in a read after that; nor, under strict quorums, in a read called after the acknowledgement; nor, at any time and
 //! whatever the quorums, beside a value that overwrote it: replicas that merge versions have merged these.
 
+use super::closure::Closure;
 use super::history::{Keyed, NEVER, Part};
-use super::set::Set;
 use super::words;
 use super::{CONVERGED, Call, Findings, NONE_LOST, NONE_RESURRECTED, Observed, Options, Policy};
 
@@ -34,14 +34,14 @@ pub fn converged(observed: &Observed, part: &Part, findings: &mut Findings) {
 }
 
 /// Judges one key.
-pub fn check(keyed: &Keyed, closure: &[Set], options: &Options, findings: &mut Findings) {
+pub fn check(keyed: &Keyed, closure: &Closure, options: &Options, findings: &mut Findings) {
     if !keyed.dumped.is_empty() {
         lost(keyed, closure, options, findings);
     }
     resurrected(keyed, closure, options, findings);
 }
 
-fn lost(keyed: &Keyed, closure: &[Set], options: &Options, findings: &mut Findings) {
+fn lost(keyed: &Keyed, closure: &Closure, options: &Options, findings: &mut Findings) {
     let mut accounted: Vec<bool> = keyed.writes.iter().map(|write| !write.put).collect();
     let mut present: Vec<u32> = keyed.dumped.concat();
     present.sort_unstable();
@@ -55,12 +55,12 @@ fn lost(keyed: &Keyed, closure: &[Set], options: &Options, findings: &mut Findin
         let write = &keyed.writes[number];
         if !accounted[number]
             && options.policy == Policy::LastWriter
-            && outdone(keyed, &closure[number], &present, NEVER)
+            && outdone(keyed, closure, number as u32, &present, NEVER)
         {
             accounted[number] = true;
             findings.figures.lost_to_policy += u64::from(write.acked != NEVER);
         }
-        for &before in &write.saw {
+        for &before in keyed.saw(write) {
             accounted[before as usize] |= accounted[number];
             saw_it[before as usize] = Some(write.op);
         }
@@ -92,14 +92,14 @@ fn lost(keyed: &Keyed, closure: &[Set], options: &Options, findings: &mut Findin
 }
 
 /// Whether a write may have lost, by the policy, against what was found by a certain time.
-pub fn outdone(keyed: &Keyed, overwrote: &Set, found: &[u32], by: u64) -> bool {
+pub fn outdone(keyed: &Keyed, closure: &Closure, write: u32, found: &[u32], by: u64) -> bool {
     if found.is_empty() {
         return keyed.first_delete != NEVER && keyed.first_delete <= by;
     }
-    found.iter().any(|&winner| !overwrote.contains(winner))
+    found.iter().any(|&winner| !closure.overwrote(write, winner))
 }
 
-fn resurrected(keyed: &Keyed, closure: &[Set], options: &Options, findings: &mut Findings) {
+fn resurrected(keyed: &Keyed, closure: &Closure, options: &Options, findings: &mut Findings) {
     let dead = |write: u32, by: u64| {
         let (acked, overwriter) = keyed.writes[write as usize].overwritten;
         (acked < by).then_some(overwriter)
@@ -126,8 +126,9 @@ fn resurrected(keyed: &Keyed, closure: &[Set], options: &Options, findings: &mut
         let settled = options.final_from.filter(|&from| op.called >= from).unwrap_or(0);
         let strict = if options.strict && op.call == Call::Get { op.called } else { 0 };
         let by = settled.max(strict);
-        let back = shown.writes.iter().find_map(|&write| Some((write, dead(write, by)?)));
-        if let Some((write, overwriter)) = back.or_else(|| beside(&shown.writes, closure)) {
+        let found = keyed.found(shown);
+        let back = found.iter().find_map(|&write| Some((write, dead(write, by)?)));
+        if let Some((write, overwriter)) = back.or_else(|| beside(found, closure)) {
             let involved = [&[shown.op][..], &ops(write, overwriter)].concat();
             findings.violated(NONE_RESURRECTED, keyed.name, &involved, || tell(&words::op(op), write, overwriter));
         }
@@ -135,9 +136,8 @@ fn resurrected(keyed: &Keyed, closure: &[Set], options: &Options, findings: &mut
 }
 
 /// A value among siblings, ascending, that another of them overwrote, and the other.
-fn beside(writes: &[u32], closure: &[Set]) -> Option<(u32, u32)> {
+fn beside(writes: &[u32], closure: &Closure) -> Option<(u32, u32)> {
     writes.iter().enumerate().rev().find_map(|(at, &later)| {
-        let overwrote = &closure[later as usize];
-        writes[..at].iter().find(|&&write| overwrote.contains(write)).map(|&write| (write, later))
+        writes[..at].iter().find(|&&write| closure.overwrote(later, write)).map(|&write| (write, later))
     })
 }

@@ -109,13 +109,10 @@ impl Key<'_> {
             level.monotonic_reads.count(seen.iter().any(misses));
         }
         let writer = |write: &usize| (self.ops[*write].client, self.ops[*write].called);
-        let last: Vec<usize> = found
-            .iter()
-            .map(writer)
-            .filter_map(|(client, called)| self.own(client, called, true).last().copied())
-            .collect();
-        if !last.is_empty() {
-            level.monotonic_writes.count(last.iter().any(misses));
+        let earlier: Vec<usize> =
+            found.iter().map(writer).flat_map(|(client, called)| self.own(client, called, true)).collect();
+        if !earlier.is_empty() {
+            level.monotonic_writes.count(earlier.iter().any(misses));
         }
         let shown: Vec<usize> =
             found.iter().map(writer).flat_map(|(client, called)| self.seen(client, called)).collect();

@@ -35,6 +35,8 @@ pub struct Plan {
     pub clients: u32,
     pub keys: usize,
     pub operations: usize,
+    /// Each write follows a read of the key by its client.
+    pub read_first: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,6 +98,8 @@ impl State {
 struct Context {
     clock: [u32; N],
     values: Vec<String>,
+    /// Since the client last wrote.
+    fresh: bool,
 }
 
 /// Something under way.
@@ -199,9 +203,16 @@ impl Store {
 
     fn call(&mut self) {
         let client = self.idle.swap_remove(self.dice.below(self.idle.len()));
-        let (key, op) = (self.dice.below(self.plan.keys), self.operations.len());
-        let (replica, kind) = (self.dice.below(N), self.dice.below(100));
-        let context = if self.dice.percent(70) { self.contexts[client][key].clone() } else { Context::default() };
+        let (mut key, op) = (self.dice.below(self.plan.keys), self.operations.len());
+        let (replica, mut kind) = (self.dice.below(N), self.dice.below(100));
+        let mut remembers = self.dice.percent(70);
+        if self.plan.read_first {
+            let read = self.contexts[client].iter().position(|context| context.fresh);
+            (key, remembers) = (read.unwrap_or(key), true);
+            kind = if read.is_some() { 50 + kind / 2 } else { 0 };
+            self.contexts[client][key].fresh = false;
+        }
+        let context = if remembers { self.contexts[client][key].clone() } else { Context::default() };
         let saw = context.values.clone();
         let call = match kind {
             0..50 => Call::Get,
@@ -287,7 +298,7 @@ impl Store {
         if self.dice.percent(50) {
             self.work.extend((0..N).map(|replica| Work::Apply { op: None, replica, key, state: found.clone() }));
         }
-        self.contexts[client][key] = Context { clock: found.clock, values: found.values() };
+        self.contexts[client][key] = Context { clock: found.clock, values: found.values(), fresh: true };
         self.end(at, End::Ok(Some(found.values())));
     }
 

@@ -1,0 +1,197 @@
+//! How one key fared in a run against quorums, step by step: what clients asked for and were told, what each server came to
+//! hold of it, for itself or for another, and which faults began and ended meanwhile.
+
+use crate::oracle::Replica;
+use crate::plan::Plan;
+use crate::world::ledger;
+use crate::world::{TimeSource, lock};
+use seaworthy::dynamo::siblings::{Content, Siblings};
+use seaworthy::dynamo::{self, Dynamo, Entry, Note};
+use seaworthy::kv::Kv;
+use seaworthy::node::Observer;
+use seaworthy::raft::{Effect, Message, Raft, Record};
+use seaworthy::types::{GroupId, Key, NodeId};
+use seaworthy_check::replicas::{Call, End, Observed, Operation};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use super::workload::word_of;
+
+/// What happened, in nanoseconds since the run began, in order.
+pub type Story = Vec<(u64, String)>;
+
+/// The key whose story is told, and what servers did with it so far. Clones share it.
+#[derive(Clone)]
+pub(super) struct Watch {
+    key: Key,
+    steps: Arc<Mutex<Story>>,
+}
+
+impl Watch {
+    pub(super) fn new(key: Key) -> Watch {
+        Watch { key, steps: Arc::default() }
+    }
+
+    /// The whole story, with what clients did and what was done to servers.
+    pub(super) fn told(&self, plan: &Plan, observed: &Observed, faults: &[ledger::Entry]) -> Story {
+        let mut story = Story::new();
+        for fault in faults {
+            story.push((fault.from, format!("{} begins", fault.description)));
+            story.extend(fault.until.map(|until| (until, format!("{} is over", fault.description))));
+        }
+        for op in observed.operations.iter().filter(|op| op.key.as_bytes() == &self.key[..]) {
+            let client = match op.client > plan.workload.clients {
+                true => "the last reader".to_owned(),
+                false => format!("c{}", op.client),
+            };
+            story.push((op.called, format!("{client} asks to {}", asked(op))));
+            story.extend(op.returned.map(|at| (at, format!("{client} is told: {}", answer(op)))));
+        }
+        story.extend(lock(&self.steps).iter().cloned());
+        story.sort_by_key(|(at, _)| *at);
+        story
+    }
+}
+
+fn asked(op: &Operation) -> String {
+    let over = |saw: &[String]| if saw.is_empty() { String::new() } else { format!(" over {}", saw.join(", ")) };
+    match &op.call {
+        Call::Get => format!("read ({})", op.level),
+        Call::Put { value, saw } => format!("write {value}{} ({})", over(saw), op.level),
+        Call::Delete { saw } => format!("delete{} ({})", over(saw), op.level),
+        Call::Add(by) => format!("add {by} ({})", op.level),
+    }
+}
+
+fn answer(op: &Operation) -> String {
+    match &op.end {
+        End::Ok(None) => "done".to_owned(),
+        End::Ok(Some(values)) if values.is_empty() => "nothing is there".to_owned(),
+        End::Ok(Some(values)) if op.call == Call::Get => values.join(", "),
+        End::Ok(Some(values)) => format!("done, it holds {} now", values.join(", ")),
+        End::Fail => "not done".to_owned(),
+        End::Info => "nothing".to_owned(),
+    }
+}
+
+/// Looks on at a node in the place of another observer, which it tells everything.
+pub(super) struct Teller<O> {
+    /// The other.
+    pub(super) inner: O,
+    told: Option<Told>,
+}
+
+struct Told {
+    watch: Watch,
+    node: NodeId,
+    time: TimeSource,
+    own: Option<Arc<Entry>>,
+    hints: BTreeMap<NodeId, Arc<Entry>>,
+}
+
+impl<O> Teller<O> {
+    /// Tells of `node`, which starts with `replica`, if there is something to be told.
+    pub(super) fn new(
+        inner: O,
+        watch: Option<Watch>,
+        (node, time): (NodeId, TimeSource),
+        replica: &Replica,
+    ) -> Teller<O> {
+        let told = watch.map(|watch| {
+            let own = replica.keys.get(&watch.key).cloned();
+            let hints = hints(replica, &watch.key);
+            Told { watch, node, time, own, hints }
+        });
+        Teller { inner, told }
+    }
+}
+
+fn hints(replica: &Replica, key: &Key) -> BTreeMap<NodeId, Arc<Entry>> {
+    let of_key = replica.hints.iter().filter(|((_, hinted), _)| hinted == key);
+    of_key.map(|((owner, _), hint)| (*owner, hint.entry.clone())).collect()
+}
+
+impl Told {
+    fn step(&self, what: String) {
+        lock(&self.watch.steps).push(((self.time)(), what));
+    }
+
+    fn key(&self) -> String {
+        String::from_utf8_lossy(&self.watch.key).into_owned()
+    }
+
+    fn note(&self, note: &Note) {
+        let (me, of_key) = (self.node, |key: &Key| *key == self.watch.key);
+        match note {
+            Note::HintHandedOver { owner, key } if of_key(key) => {
+                self.step(format!("{owner} has acknowledged what {me} kept for it"));
+            }
+            Note::HintExpired { owner, key } if of_key(key) => {
+                self.step(format!("what {me} kept for {owner} has become too old, and another replica holds it"));
+            }
+            Note::Repaired { node, key } if of_key(key) => {
+                self.step(format!("{me} has read that {node} is behind, and sends it what it lacks"));
+            }
+            _ => {}
+        }
+    }
+
+    fn holds(&mut self, replica: Replica) {
+        let (me, key) = (self.node, self.key());
+        let own = replica.keys.get(&self.watch.key);
+        let siblings = |entry: Option<&Entry>| entry.map(|entry| entry.siblings.versions().to_vec());
+        if siblings(own.map(|held| &**held)) != siblings(self.own.as_deref()) {
+            self.step(match own {
+                Some(entry) => format!("{me} holds {key}: {}", shown(&entry.siblings)),
+                None => format!("{me} has forgotten {key}"),
+            });
+        }
+        self.own = own.cloned();
+        let now = hints(&replica, &self.watch.key);
+        for (owner, entry) in &now {
+            if siblings(Some(&**entry)) != siblings(self.hints.get(owner).map(|held| &**held)) {
+                self.step(format!("{me} keeps {key} for {owner}: {}", shown(&entry.siblings)));
+            }
+        }
+        for owner in self.hints.keys().filter(|owner| !now.contains_key(owner)) {
+            self.step(format!("{me} keeps nothing of {key} for {owner} any more"));
+        }
+        self.hints = now;
+    }
+}
+
+fn shown(siblings: &Siblings) -> String {
+    let one = |version: &dynamo::siblings::Version| match &version.content {
+        Content::Value(value) => format!("{} {}", version.dot, word_of(value)),
+        Content::Tombstone => format!("{} (deleted)", version.dot),
+        Content::Merge(state) => format!("{} {state:?}", version.dot),
+    };
+    siblings.versions().iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+impl<O: Observer> Observer for Teller<O> {
+    fn persisting(&mut self, group: GroupId, records: &[Record]) {
+        self.inner.persisting(group, records);
+    }
+    fn effect(&mut self, group: GroupId, effect: &Effect) {
+        self.inner.effect(group, effect);
+    }
+    fn sending(&mut self, to: NodeId, group: GroupId, message: &Message) {
+        self.inner.sending(to, group, message);
+    }
+    fn turn(&mut self, group: GroupId, raft: &Raft, kv: &Kv) {
+        self.inner.turn(group, raft, kv);
+    }
+    fn ap_effect(&mut self, effect: &dynamo::Effect) {
+        if let (Some(told), dynamo::Effect::Note(note)) = (&self.told, effect) {
+            told.note(note);
+        }
+        self.inner.ap_effect(effect);
+    }
+    fn ap_turn(&mut self, dynamo: &Dynamo) {
+        if let Some(told) = &mut self.told {
+            told.holds(Replica { keys: dynamo.keys(), hints: dynamo.hints() });
+        }
+        self.inner.ap_turn(dynamo);
+    }
+}
