@@ -192,7 +192,7 @@ fn every_command_speaks_json() {
     let dir = with_quick();
     let list = json(&dir, 0, &["list", "quick.toml"]);
     assert_eq!(list["scenarios"][0]["name"], "quick");
-    assert_eq!(list["mutants"].as_array().map(Vec::len), Some(6));
+    assert_eq!(list["mutants"].as_array().map(Vec::len), Some(14));
     let facts = json(&dir, 0, &["plan", "quick.toml", "--seed", "3"]);
     assert_eq!((&facts["seed"], &facts["faults"]["partition"]), (&3.into(), &1.into()));
     assert_eq!(json(&dir, 0, &["run", "quick.toml"])["outcome"]["verdict"]["kind"], "pass");
@@ -202,7 +202,7 @@ fn every_command_speaks_json() {
     assert_eq!(summary["groups"][0]["modes"]["cp"]["verdicts"]["pass"], 2);
     assert!(files(&dir.path().join("report")).contains(&"index.html".to_owned()));
     let audit = json(&dir, 0, &["audit", "quick.toml", "--seeds", "2", "--reruns", "2"]);
-    assert_eq!((&audit["equal"], &audit["runs"]), (&true.into(), &4.into()));
+    assert_eq!((&audit["equal"], &audit["runs"]), (&true.into(), &8.into()));
 }
 
 #[test]
