@@ -389,10 +389,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             let Some(&first) = self.shared.config.layout.voters_of(*id).first() else { continue };
             let since = detector.since(first);
             let steady = first != me && detector.is_up(first) && long_ago(since);
-            if !steady || !group.leads() || !long_ago(group.handed_over) || !group.raft.keeps_up(first) {
-                continue;
-            }
-            if group.given_at().is_some_and(|given| since.is_none_or(|since| since < given)) {
+            let stays = group.given_at().is_some_and(|given| since.is_none_or(|since| since < given));
+            if !steady || stays || !long_ago(group.handed_over) || !group.raft.keeps_up(first) {
                 continue;
             }
             if left == 0 {

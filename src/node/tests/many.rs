@@ -313,3 +313,38 @@ fn who_has_nothing_to_say_shows_that_it_is_up_but_not_with_a_single_group() {
         assert_eq!(beats, expected, "{groups} groups");
     }
 }
+
+#[test]
+fn what_an_operator_moved_stays_until_the_named_leader_has_been_away() {
+    let mut town = Town::new(layout(3, Buckets::default(), 6, 3));
+    town.pass(15_000);
+    let led = |town: &mut Town, node: u32| {
+        town.node(NodeId(node)).driver.groups.values().filter(|group| group.leads()).count()
+    };
+    let spread = [1, 2, 3].map(|node| led(&mut town, node));
+    assert_eq!(spread, [2, 2, 2]);
+    for other in [1, 3] {
+        let answer = town.ask(other, RequestBody::Transfer { to: NodeId(2) });
+        assert_eq!(answer, Some(ResponseBody::TransferStarted));
+    }
+    town.pass(20_000);
+    assert_eq!([1, 2, 3].map(|node| led(&mut town, node)), [0, 6, 0], "nobody undoes it");
+    // n3 hears nothing of n1 and nobody hears n3 for a second: it seems to have been away.
+    let absent = town.nodes.pop().unwrap();
+    for _ in 0..100 {
+        town.time.fetch_add(10_000_000, Ordering::Relaxed);
+        for node in &mut town.nodes {
+            node.disk_works();
+            node.turn();
+        }
+        let post = mem::take(&mut *town.post.lock().unwrap());
+        for (from, to, packet) in post {
+            if let Addr::Node(to @ NodeId(..=2)) = to {
+                town.node(to).driver.on_packet(Addr::Node(from), packet);
+            }
+        }
+    }
+    town.nodes.push(absent);
+    town.pass(20_000);
+    assert_eq!([1, 2, 3].map(|node| led(&mut town, node)), [0, 4, 2], "what n3 should lead has gone back to it");
+}

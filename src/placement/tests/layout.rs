@@ -74,3 +74,32 @@ fn few_groups_move_to_a_new_server() {
     }
     assert!((200..400).contains(&moved), "{moved} of 1,000 groups where 300 is fair");
 }
+
+#[test]
+fn the_digest_tells_layouts_apart_that_place_differently() {
+    let (a, b) = (Member::plain(NodeId(1)), Member::plain(NodeId(2)));
+    let of = |members: &[Member], ap: Option<crate::types::Policy>, groups, voters| {
+        let named = ap.into_iter().map(|policy| ("carts".to_owned(), Mode::Ap(policy))).collect();
+        Layout::new(members.to_vec(), Buckets { default: Mode::Cp, named }, groups, voters).digest()
+    };
+    let policy = crate::types::Policy::default();
+    let first = of(&[a.clone(), b.clone()], Some(policy), 4, 2);
+    assert_eq!(
+        first,
+        of(&[b.clone(), a.clone()], Some(policy), 4, 9),
+        "neither order nor more voters than servers count"
+    );
+    let heavy = Member { capacity: 2, ..b.clone() };
+    let far = Member { region: "far".to_owned(), ..b.clone() };
+    let others = [
+        of(std::slice::from_ref(&a), Some(policy), 4, 2),
+        of(&[a.clone(), heavy], Some(policy), 4, 2),
+        of(&[a.clone(), far], Some(policy), 4, 2),
+        of(&[a.clone(), b.clone()], None, 4, 2),
+        of(&[a.clone(), b.clone()], Some(crate::types::Policy { sloppy: false, ..policy }), 4, 2),
+        of(&[a.clone(), b.clone()], Some(policy), 5, 2),
+        of(&[a, b], Some(policy), 4, 1),
+    ];
+    let all: BTreeSet<u64> = others.into_iter().chain([first]).collect();
+    assert_eq!(all.len(), 8);
+}
