@@ -136,7 +136,7 @@ impl Told {
         }
     }
 
-    fn holds(&mut self, replica: Replica) {
+    fn holds(&mut self, replica: &Replica) {
         let (me, key) = (self.node, self.key());
         let own = replica.keys.get(&self.watch.key);
         let siblings = |entry: Option<&Entry>| entry.map(|entry| entry.siblings.versions().to_vec());
@@ -147,7 +147,7 @@ impl Told {
             });
         }
         self.own = own.cloned();
-        let now = hints(&replica, &self.watch.key);
+        let now = hints(replica, &self.watch.key);
         for (owner, entry) in &now {
             if siblings(Some(&**entry)) != siblings(self.hints.get(owner).map(|held| &**held)) {
                 self.step(format!("{me} keeps {key} for {owner}: {}", shown(&entry.siblings)));
@@ -190,7 +190,7 @@ impl<O: Observer> Observer for Teller<O> {
     }
     fn ap_turn(&mut self, dynamo: &Dynamo) {
         if let Some(told) = &mut self.told {
-            told.holds(Replica { keys: dynamo.keys(), hints: dynamo.hints() });
+            told.holds(&Replica { keys: dynamo.keys(), hints: dynamo.hints() });
         }
         self.inner.ap_turn(dynamo);
     }
