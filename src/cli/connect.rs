@@ -79,12 +79,34 @@ impl Target {
         Ok((Servers { cluster, nodes }, silent))
     }
 
+    /// Leaves out servers of a file that do not answer, unless none does: what was sent to one of them may always have
+    /// happened, and a command could not say what the others told it.
+    async fn reachable(&self, servers: Servers) -> Servers {
+        if self.cluster.is_none() {
+            return servers;
+        }
+        let attempt = self.patience().attempt;
+        let ask = |(node, a): (&NodeId, &String)| {
+            let (node, a) = (*node, a.clone());
+            tokio::spawn(async move {
+                matches!(tokio::time::timeout(attempt, identify(&a)).await, Ok(Ok(_))).then_some(node)
+            })
+        };
+        let asked: Vec<_> = servers.nodes.iter().map(ask).collect();
+        let mut up = Vec::new();
+        for answer in asked {
+            up.extend(answer.await.ok().flatten());
+        }
+        let nodes = servers.nodes.iter().filter(|(node, _)| up.is_empty() || up.contains(node));
+        Servers { nodes: nodes.map(|(node, address)| (*node, address.clone())).collect(), ..servers.clone() }
+    }
+
     /// A client of the cluster, once any of its servers answers.
     pub(super) async fn connect(&self) -> Result<TcpClient, Failure> {
         let begun = Instant::now();
         loop {
             match self.servers().await {
-                Ok((servers, _)) => return Ok(client(&servers, self.patience())),
+                Ok((servers, _)) => return Ok(client(&self.reachable(servers).await, self.patience())),
                 Err(failure) if failure.exit != Exit::Failed => return Err(failure),
                 Err(failure) if begun.elapsed() + LOOK > self.patience().operation => return Err(failure),
                 Err(_) => tokio::time::sleep(LOOK).await,

@@ -93,10 +93,7 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
         put_u64(out, birth);
     }
     let (clock, versions, replaced) = entry.siblings.parts();
-    put_u32(out, clock.len() as u32);
-    for (actor, count) in clock.entries() {
-        put_dot(out, Dot { actor: *actor, count: *count });
-    }
+    put_clock(out, clock);
     put_u32(out, versions.len() as u32);
     for version in versions {
         put_dot(out, version.dot);
@@ -134,6 +131,13 @@ fn put_content(out: &mut Vec<u8>, content: &Content) {
             out.push(MERGE);
             state.encode(out);
         }
+    }
+}
+
+pub(super) fn put_clock(out: &mut Vec<u8>, clock: &Clock) {
+    put_u32(out, clock.len() as u32);
+    for (actor, count) in clock.entries() {
+        put_dot(out, Dot { actor: *actor, count: *count });
     }
 }
 
@@ -231,6 +235,10 @@ impl<'a> Reader<'a> {
         Some(Dot { actor, count: self.u64()? })
     }
 
+    pub(super) fn clock(&mut self) -> Option<Clock> {
+        Clock::in_order(self.many(|from| from.dot().map(|dot| (dot.actor, dot.count)))?)
+    }
+
     fn write(&mut self) -> Option<WriteId> {
         Some(WriteId { client: self.u64()?, number: self.u64()? })
     }
@@ -264,7 +272,7 @@ impl<'a> Reader<'a> {
             1 => Some(self.u64()?),
             _ => return None,
         };
-        let clock = Clock::of(self.many(Self::dot)?.into_iter().map(|dot| (dot.actor, dot.count)));
+        let clock = self.clock()?;
         let versions = self.many(Self::version)?;
         let replaced = self.many(|from| Some((Hlc(from.u64()?), from.write()?)))?;
         let siblings = Siblings::from_parts(clock, versions, replaced)?;

@@ -28,7 +28,11 @@ use crate::protocol::{Input, Outbox, Protocol};
 use crate::types::{NodeId, Rng, Time};
 use coordinator::{Caller, Coordinator, Turn};
 use std::sync::Arc;
+use std::time::Duration;
 use store::Store;
+
+/// No configured pause is shorter: without any, what is to be done again would be done again at once, and so for ever.
+const MIN_PAUSE: Duration = Duration::from_millis(1);
 
 /// The AP side of one node.
 #[derive(Debug)]
@@ -40,7 +44,10 @@ pub struct Dynamo {
 impl Dynamo {
     /// A node that finds `recovered` on its disk at time `now`.
     #[must_use]
-    pub fn new(config: Config, layout: Arc<Layout>, recovered: Recovered, now: Time, mut rng: Rng) -> Dynamo {
+    pub fn new(mut config: Config, layout: Arc<Layout>, recovered: Recovered, now: Time, mut rng: Rng) -> Dynamo {
+        for pause in [&mut config.hint_after, &mut config.hedge_after, &mut config.housekeeping] {
+            *pause = MIN_PAUSE.max(*pause);
+        }
         let births = Rng::new(rng.next(), "births");
         let store = Store::new(&config, layout.clone(), recovered, now, births);
         let mut coordinator = Coordinator::new(config, layout, now, rng);

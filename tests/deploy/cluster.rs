@@ -73,12 +73,17 @@ pub struct Cluster {
 impl Cluster {
     /// Writes the configurations of `count` nodes; none runs yet.
     pub fn new(count: usize, tuning: &str) -> Cluster {
+        Cluster::with(count, "", tuning)
+    }
+
+    /// The same with settings of the cluster besides those of `tuning`.
+    pub fn with(count: usize, settings: &str, tuning: &str) -> Cluster {
         let dir = tempfile::tempdir().expect("a directory");
         let lines: Vec<String> =
             (1..).zip(free_ports(count)).map(|(i, port)| format!("n{i} = \"127.0.0.1:{port}\"\n")).collect();
         for i in 1..=count {
             let text = format!(
-                "cluster = \"test\"\nnode = \"n{i}\"\ndata_dir = \"n{i}\"\n[nodes]\n{}[tuning]\n{tuning}",
+                "cluster = \"test\"\nnode = \"n{i}\"\ndata_dir = \"n{i}\"\n{settings}[nodes]\n{}[tuning]\n{tuning}",
                 lines.concat()
             );
             std::fs::write(dir.path().join(format!("n{i}.toml")), text).expect("written");

@@ -73,7 +73,7 @@ pub struct Outcome {
     /// declared policy.
     #[serde(default)]
     pub lost: u64,
-    /// Acknowledged writes that last-writer-wins threw away though the winner did not know them: what the policy
+    /// Acknowledged writes that last-writer-wins lost to an older value: what the policy
     /// promises, and not among `lost`.
     #[serde(default)]
     pub lost_to_policy: u64,

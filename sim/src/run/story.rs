@@ -1,6 +1,7 @@
 //! How one key fared in a run against quorums, step by step: what clients asked for and were told, what each server came to
 //! hold of it, for itself or for another, and which faults began and ended meanwhile.
 
+use super::workload::word_of;
 use crate::oracle::Replica;
 use crate::plan::Plan;
 use crate::world::ledger;
@@ -14,8 +15,6 @@ use seaworthy::types::{GroupId, Key, NodeId};
 use seaworthy_check::replicas::{Call, End, Observed, Operation};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-
-use super::workload::word_of;
 
 /// What happened, in nanoseconds since the run began, in order.
 pub type Story = Vec<(u64, String)>;

@@ -32,6 +32,8 @@ pub(super) struct Get {
     /// When to ask a further one, or again.
     again: Time,
     pause: Duration,
+    /// Nobody waits for what is found; all are to hold it.
+    sweeping: bool,
     mutant: Mutant,
 }
 
@@ -55,19 +57,20 @@ impl Replica {
 }
 
 impl Get {
-    /// A read of all these replicas that nobody waits for: it ends when all have answered, or at its deadline, and repairs
-    /// whoever is behind then.
-    pub fn of_all(nodes: Vec<NodeId>, ends: Time, mutant: Mutant) -> Get {
+    /// A read of all these replicas that nobody waits for: it ends when all have answered and hold what all know, or at its
+    /// deadline. Who does not answer is asked again after `pause`, and then ever less often.
+    pub fn of_all(nodes: Vec<NodeId>, (now, pause): (Time, Duration), mutant: Mutant) -> Get {
         let replica = |node| Replica { node, stands_in: false, says: None, behind: false };
         Get {
-            wanted: usize::MAX,
+            wanted: nodes.len(),
             replicas: nodes.into_iter().map(replica).collect(),
             asked: 0,
             found: None,
             own: None,
             achieved: Achieved::default(),
-            again: ends,
-            pause: Duration::ZERO,
+            again: now + pause,
+            pause,
+            sweeping: true,
             mutant,
         }
     }
@@ -197,6 +200,7 @@ impl Coordinator {
             achieved: Achieved::default(),
             again: self.now + self.config.hedge_after,
             pause: self.config.hedge_after,
+            sweeping: false,
             mutant: self.config.mutant,
         };
         let (id, deadline) = (self.number(), self.end(deadline_ms));
@@ -255,7 +259,7 @@ impl Coordinator {
                 turn.out.send(silent.node, Message::Get { op: id, key: key.clone() });
             }
         }
-        if op.caller.is_some() {
+        if op.caller.is_some() || get.sweeping {
             self.repair(id, (&key, op.policy.resolve), get, turn);
         }
     }
@@ -318,8 +322,8 @@ impl Coordinator {
         if op.caller.is_some() {
             return Some(get.again);
         }
-        if get.replicas[..get.asked].iter().any(|r| r.says.is_none()) {
-            return Some(op.deadline);
+        if get.replicas[..get.asked].iter().any(|r| r.says.is_none() || get.sweeping && r.behind) {
+            return Some(if get.sweeping { get.again } else { op.deadline });
         }
         self.repair_rest(id, (&op.key, resolve), get, turn);
         None

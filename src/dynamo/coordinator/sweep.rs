@@ -19,8 +19,10 @@ const KEYS: usize = 64;
 const READS: usize = 16;
 /// Pause before the next.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a replica may take to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long replicas may take to answer, and to take a repair in.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Who has not after this long is asked again.
+const AGAIN: Duration = Duration::from_millis(300);
 
 /// A walk through the keys.
 #[derive(Debug, Default)]
@@ -89,7 +91,7 @@ impl Coordinator {
         }
         let up: Vec<NodeId> = replicas.iter().copied().filter(|node| self.is_up(*node)).collect();
         let count = up.len();
-        let get = Get::of_all(up, self.now + PATIENCE, self.config.mutant);
+        let get = Get::of_all(up, (self.now, AGAIN), self.config.mutant);
         let (id, deadline) = (self.number(), self.now + PATIENCE);
         let key = key.clone();
         let mut op = Op { key, policy, caller: None, deadline, armed: deadline, work: Work::Get(get) };

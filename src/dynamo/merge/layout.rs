@@ -17,8 +17,7 @@ use super::map::{Field, Map};
 use super::register::Assigned;
 use super::set::Set;
 use super::{Body, State};
-use crate::dynamo::clock::{Clock, Dot};
-use crate::dynamo::layout::{Reader, put_bytes32, put_dot, put_u32, put_u64};
+use crate::dynamo::layout::{Reader, put_bytes32, put_clock, put_dot, put_u32, put_u64};
 use crate::types::{Hlc, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use std::collections::BTreeMap;
 
@@ -31,10 +30,7 @@ const MAP: u8 = 5;
 impl State {
     /// Appends the state.
     pub(in crate::dynamo) fn encode(&self, out: &mut Vec<u8>) {
-        put_u32(out, self.clock.len() as u32);
-        for (actor, count) in self.clock.entries() {
-            put_dot(out, Dot { actor: *actor, count: *count });
-        }
+        put_clock(out, &self.clock);
         match &self.body {
             Body::Leaf(leaf) => put_leaf(out, leaf),
             Body::Map(map) => {
@@ -51,8 +47,7 @@ impl State {
 
     /// Takes a state off the front.
     pub(in crate::dynamo) fn decode(from: &mut Reader<'_>) -> Option<State> {
-        let clock = from.many(Reader::dot)?.into_iter().map(|dot| (dot.actor, dot.count)).collect();
-        let clock = Clock::in_order(clock)?;
+        let clock = from.clock()?;
         let body = match from.u8()? {
             MAP => Body::Map(Map(in_order(from.many(|from| {
                 let name = String::from_utf8(from.bytes32(MAX_KEY_BYTES)?.to_vec()).ok()?;

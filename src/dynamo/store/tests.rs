@@ -353,6 +353,73 @@ fn full_keys_refuse_writes_that_add_to_them() {
     assert!(matches!(c.put(first, None, &none(), &add), Err(Refusal::Invalid(_))));
 }
 
+/// What is held of a key always fits a frame, and whoever reads it can overwrite it.
+#[test]
+fn the_bytes_of_a_key_are_bounded() {
+    let mut c = Cluster::new(3, policy(), |_| {});
+    let order = c.order();
+    let large = Update::Set(Bytes::from(vec![7; 1_000_000]));
+    let full = |c: &mut Cluster, n| {
+        for _ in 0..2 {
+            c.put(n, None, &none(), &large).unwrap();
+        }
+        let refused = c.put(n, None, &none(), &large).unwrap_err();
+        assert!(matches!(refused, Refusal::TooManyBytes(2_000_000..)), "{refused}");
+        assert!(matches!(c.nodes[n].notes.last(), Some(Note::Full { .. })));
+        c.nodes[n].store.holds(&KEY).unwrap().siblings.clone()
+    };
+    let sides: Vec<Siblings> = order.iter().map(|n| full(&mut c, *n)).collect();
+    for side in &sides {
+        assert_eq!(c.take(order[0], side, None, 0), PutResult::Stored, "three sides of a partition fit");
+    }
+    let mut more = Cluster::new(3, policy(), |_| {});
+    let n = more.order()[1];
+    (more.now, more.writes) = (Time(1), 100);
+    more.restart(n);
+    let mut fourth = full(&mut more, n);
+    assert_eq!(c.take(order[0], &fourth, None, 0), PutResult::NoRoom);
+    let all = c.nodes[order[0]].store.holds(&KEY).unwrap().siblings.clone();
+    assert!(all.versions().len() == 6 && all.bytes() <= MAX_HELD_BYTES);
+    // Whoever reads one side can overwrite it; then both fit.
+    let small = c.put(order[0], None, &Seen::of(&all), &large).unwrap().siblings;
+    assert_eq!(small.versions().len(), 1);
+    assert!(fourth.merge(&small, Resolve::Siblings, Mutant::default()));
+    assert_eq!(c.take(order[0], &fourth, None, 0), PutResult::Stored);
+}
+
+/// A context that knows more of this node's writes than the node does, or as many as can be counted, ends its life as an actor.
+#[test]
+fn counts_are_bounded_and_no_dot_is_given_twice() {
+    let mut c = Cluster::new(3, policy(), |_| {});
+    let first = c.order()[0];
+    let actor = |s: &Siblings| s.versions().last().unwrap().dot.actor;
+    let before = actor(&c.put(first, None, &none(), &set("x")).unwrap().siblings);
+    let lost = Clock::of([(before, 5)]);
+    let after = c.put(first, None, &lost.into(), &set("y")).unwrap().siblings;
+    assert_eq!(text(after.versions()), ["y"]);
+    assert_ne!(after.versions()[0].dot.actor, before);
+    assert!(after.is_sane());
+    let all = Clock::of([(after.versions()[0].dot.actor, MAX_COUNT)]);
+    let last = c.put(first, None, &all.into(), &set("z")).unwrap().siblings;
+    assert!(last.is_sane() && last.versions()[0].dot.count == 1);
+    let next = c.put(first, None, &Seen::of(&last), &set("zz")).unwrap().siblings;
+    assert_eq!((text(next.versions()), next.versions()[0].dot.count), (vec!["zz".to_owned()], 2));
+}
+
+/// The stamp of a write is later than all its writer saw, though this node's date is behind and it holds none of that.
+#[test]
+fn a_slow_clock_overwrites_what_a_fast_one_wrote() {
+    let mut c = Cluster::new(3, Policy { resolve: Resolve::LastWriter, ..policy() }, |_| {});
+    let [fast, slow, ..] = c.order()[..] else { panic!("three nodes") };
+    c.nodes[fast].store.date(Wall(3_600_000_000_000));
+    let x = c.put(fast, None, &none(), &set("x")).unwrap().siblings;
+    let mut y = c.put(slow, None, &Seen::of(&x), &set("y")).unwrap().siblings;
+    y.merge(&x, Resolve::LastWriter, Mutant::default());
+    assert_eq!(text(y.versions()), ["y"]);
+    let blind = c.put(slow, None, &none(), &set("z")).unwrap().siblings;
+    assert!(blind.versions().iter().all(|v| v.stamp.0 <= x.versions()[0].stamp.0 + 1), "nor does that date spread");
+}
+
 #[cfg(feature = "mutants")]
 #[test]
 fn planted_bugs_do_their_harm() {

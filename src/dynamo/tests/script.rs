@@ -4,6 +4,7 @@ use super::cluster::{Cluster, Packet};
 use super::*;
 use crate::dynamo::siblings::WriteId;
 use crate::types::{Level, Policy};
+use std::collections::BTreeMap;
 
 /// Nodes whose conversation is written down.
 struct Script {
@@ -377,10 +378,10 @@ fn hinted_handoff() {
     s.cluster.step(d, Input::Request(Request::Peer { node: c, up: false }));
     s.cluster.run(2000, |_| false);
     assert_eq!(s.cluster.nodes[&d].dynamo.hints().len(), 1);
-    s.says("C is back; the first hand-off is lost");
+    s.says("C is back, but does not hear yet: the first hand-off is lost, and what the sweeps of A and B ask");
     s.cluster.restart(c);
     s.cluster.believe(c, true);
-    s.cluster.run(500, |p| p.to == c);
+    s.cluster.run(2500, |p| p.to == c);
     s.says("some rounds later D tries again");
     s.cluster.run(4000, |_| false);
     s.states(&k);
@@ -421,4 +422,85 @@ fn delete_and_collect() {
     s.cluster.run(10_000, |_| false);
     assert!((1..=3).all(|n| s.cluster.held(id(n), &k).is_empty()));
     insta::assert_snapshot!(s.end());
+}
+
+/// The coordinator dies between its own write and the others. Nobody knows of the write until it is back and looks around.
+#[test]
+fn sweep_after_a_crash() {
+    let mut s = Script::new(3, three(), |_| {});
+    let k = s.cluster.key("k", &[1, 2, 3]);
+    let put = s.put(1, &k, "x");
+    s.cluster.net.clear();
+    s.cluster.crash(id(1), 0);
+    s.cluster.believe(id(1), false);
+    s.cluster.run(2000, |_| false);
+    assert!(s.cluster.held(id(2), &k).is_empty() && !s.cluster.replies.contains_key(&put));
+    s.says("n1 has it on disk; it starts, and its sweep finds that the others lack it");
+    s.cluster.restart(id(1));
+    s.cluster.believe(id(1), true);
+    s.cluster.run(2000, |_| false);
+    s.states(&k);
+    assert!([2, 3].iter().all(|n| s.cluster.held(id(*n), &k) == s.cluster.held(id(1), &k)));
+    s.says("no answer was ever given, and nothing is left to do");
+    let before = s.cluster.notes.len();
+    s.cluster.run(10_000, |p| panic!("still talking: {}", transcript::message(&p.message, &BTreeMap::new())));
+    assert!(!s.cluster.replies.contains_key(&put) && s.cluster.notes.len() == before);
+    insta::assert_snapshot!(s.end());
+}
+
+/// Nobody has room for a hint. When its owner is back, the others' sweeps bring it what it missed.
+#[test]
+fn sweep_after_a_refused_hint() {
+    let mut s = Script::new(3, three(), |config| config.hint_bytes = 0);
+    let k = s.cluster.key("k", &[1, 2, 3]);
+    s.cluster.crash(id(3), 0);
+    s.cluster.believe(id(3), false);
+    let put = s.put(1, &k, "x");
+    s.cluster.run(2000, |_| false);
+    let achieved = Achieved { wanted: 2, replicas: 2, hints: 0 };
+    assert_eq!(s.cluster.replies[&put], ClientReply::Done { achieved });
+    assert!(s.cluster.nodes.values().all(|node| node.dynamo.hints().is_empty()));
+    s.says("n3 is back");
+    s.cluster.restart(id(3));
+    s.cluster.believe(id(3), true);
+    s.cluster.run(2000, |_| false);
+    s.states(&k);
+    assert_eq!(s.cluster.held(id(3), &k), s.cluster.held(id(1), &k));
+    let repaired = |(node, note): &&(NodeId, Note)| *node != id(3) && matches!(note, Note::Repaired { .. });
+    assert!(s.cluster.notes.iter().any(|note| repaired(&note)));
+    insta::assert_snapshot!(s.end());
+}
+
+/// A sweep's messages are lost too; it asks, and repairs, until it has been heard.
+#[test]
+fn sweep_over_a_bad_network() {
+    let mut s = Script::new(3, three(), |config| config.hint_bytes = 0);
+    let k = s.cluster.key("k", &[1, 2, 3]);
+    s.put(1, &k, "x");
+    s.cluster.net.clear();
+    s.cluster.crash(id(1), 0);
+    s.cluster.restart(id(1));
+    s.says("the first questions are lost");
+    s.cluster.run(300, |p| p.to == id(2) || p.to == id(3));
+    s.says("then the first repairs");
+    s.cluster.run(400, |p| matches!(p.message, Message::Put { .. }));
+    s.cluster.run(2000, |_| false);
+    s.states(&k);
+    assert!([2, 3].iter().all(|n| s.cluster.held(id(*n), &k) == s.cluster.held(id(1), &k)));
+    insta::assert_snapshot!(s.end());
+}
+
+/// Pauses of no length make nobody spin.
+#[test]
+fn pauses_are_never_zero() {
+    let zero = |config: &mut Config| {
+        (config.hint_after, config.hedge_after, config.housekeeping) = Default::default();
+    };
+    let mut s = Script::new(3, three(), zero);
+    let k = s.cluster.key("k", &[1, 2, 3]);
+    let (put, get) = (s.put(1, &k, "x"), s.get(2, &k));
+    s.cluster.run(2, |_| true);
+    s.cluster.run(50, |_| false);
+    assert!(matches!(s.cluster.replies[&put], ClientReply::Done { .. }));
+    assert_eq!(s.values(get), ["x"]);
 }

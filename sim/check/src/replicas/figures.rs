@@ -177,7 +177,7 @@ pub struct Figures {
     pub unknown: u64,
     /// Those that certainly did not happen.
     pub failed: u64,
-    /// Acknowledged writes that lost against others by the policy of the last writer.
+    /// Acknowledged writes that the policy of the last writer lost: an older value was shown after them, and they never.
     pub lost_to_policy: u64,
     /// Reads, by consistency level.
     pub levels: BTreeMap<String, Level>,

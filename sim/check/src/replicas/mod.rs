@@ -10,6 +10,7 @@ mod counter;
 mod figures;
 mod history;
 pub mod jsonl;
+mod policy;
 mod reads;
 mod set;
 mod verdicts;

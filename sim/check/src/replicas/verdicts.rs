@@ -16,8 +16,8 @@
 
 use super::closure::Closure;
 use super::history::{Keyed, NEVER, Part};
-use super::words;
 use super::{CONVERGED, Call, Findings, NONE_LOST, NONE_RESURRECTED, Observed, Options, Policy};
+use super::{policy, words};
 
 /// All replicas of the key hold the same.
 pub fn converged(observed: &Observed, part: &Part, findings: &mut Findings) {
@@ -49,16 +49,15 @@ fn lost(keyed: &Keyed, closure: &Closure, options: &Options, findings: &mut Find
     for &write in &present {
         accounted[write as usize] = true;
     }
+    let by_policy = options.policy == Policy::LastWriter;
+    let lost_updates = if by_policy { policy::lost_updates(keyed) } else { Vec::new() };
     let mut saw_it: Vec<Option<u32>> = vec![None; keyed.writes.len()];
     // Those who saw a write were called later.
     for number in (0..keyed.writes.len()).rev() {
         let write = &keyed.writes[number];
-        if !accounted[number]
-            && options.policy == Policy::LastWriter
-            && outdone(keyed, closure, number as u32, &present, NEVER)
-        {
+        if !accounted[number] && by_policy && outdone(keyed, closure, number as u32, &present, NEVER) {
             accounted[number] = true;
-            findings.figures.lost_to_policy += u64::from(write.acked != NEVER);
+            findings.figures.lost_to_policy += u64::from(lost_updates[number]);
         }
         for &before in keyed.saw(write) {
             accounted[before as usize] |= accounted[number];

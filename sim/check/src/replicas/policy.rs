@@ -1,0 +1,34 @@
+//! What the policy of the last writer cost: lost updates.
+//!
+//! Under that policy an acknowledged write makes room for a later one, as in any register: that is no loss. It is one if a clock
+//! had it that an older value was the later. Told by what was shown: a write is counted if nobody was shown it after its
+//! acknowledgement, neither an operation called after that nor the end, although one of these was still shown only values
+//! that had been acknowledged before the write was called.
+//!
+//! Caveat: under weak quorums a read may show an older value because its replica lags, and a write that a later one then
+//! replaces unseen is counted too.
+
+use super::history::{Keyed, NEVER};
+
+/// Of each write, whether the policy lost it.
+pub fn lost_updates(keyed: &Keyed) -> Vec<bool> {
+    let acked = |write: u32| keyed.writes[write as usize].acked;
+    // When something was shown, and when the last of it had been acknowledged.
+    let mut shown: Vec<(u64, &[u32])> = keyed.shown.iter().map(|s| (keyed.op(s.op).called, keyed.found(s))).collect();
+    shown.extend(keyed.dumped.iter().map(|dumped| (NEVER, dumped.as_slice())));
+    shown.sort_by_key(|(at, _)| *at);
+    let mut seen = vec![false; keyed.writes.len()];
+    for (at, found) in &shown {
+        found.iter().filter(|&&write| acked(write) <= *at).for_each(|&write| seen[write as usize] = true);
+    }
+    let mut oldest_after: Vec<u64> = vec![NEVER; shown.len() + 1];
+    for (place, (_, found)) in shown.iter().enumerate().rev() {
+        let age = found.iter().map(|&write| acked(write)).max().unwrap_or(NEVER);
+        oldest_after[place] = age.min(oldest_after[place + 1]);
+    }
+    let lost = |(number, write): (usize, &super::history::Write)| {
+        let after = shown.partition_point(|(at, _)| *at < write.acked);
+        write.put && write.acked != NEVER && !seen[number] && oldest_after[after] < write.called
+    };
+    keyed.writes.iter().enumerate().map(lost).collect()
+}
