@@ -62,8 +62,7 @@ pub struct Driver<T, C, H, O> {
     pub(super) ap: Option<ApHost>,
     pub(super) detector: Option<Box<dyn Detector>>,
     pub(super) relays: Relays,
-    /// Groups that have something to do in this turn, each as often as it was said; in order and once from then on that they are
-    /// looked at.
+    /// Groups that have something to do in this turn; in order and each once when they are looked at.
     pub(super) dirty: Vec<GroupId>,
     /// When each group wants a turn.
     deadlines: BTreeSet<(Time, GroupId)>,
