@@ -83,7 +83,7 @@ fn bundled_scenarios_expand_to_sane_plans() {
 fn check_times(plan: &Plan) {
     assert!(plan.events.is_sorted_by_key(Event::order));
     assert!(!plan.faults().is_empty(), "{} {}: inert", plan.scenario, plan.seed);
-    assert!(plan.operations() > 500 || plan.workload.rate == 0);
+    assert!(plan.operations() > 300 || plan.workload.rate == 0);
     let last = plan.time.ends() - plan.workload.timeout;
     let mut lost: Vec<NodeId> = Vec::new();
     for event in &plan.events {
