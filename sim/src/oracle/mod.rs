@@ -12,7 +12,7 @@
 //!   no shorter than it has told the leader of that term, unless its disk was made to lie.
 //! - **Commits in order**: a node's commits follow each other without gap, from its snapshot on.
 //!
-//! There is a picture for each Raft group. [`replicas`] has what the quorums' side adds.
+//! There is a picture for each Raft group. `replicas` has what the quorums' side adds.
 //!
 //! It sees only what nodes do, never what they should have done; it shares no code with the core. Its memory is one
 //! small record per log entry of the run.

@@ -74,7 +74,10 @@ pub(super) const LEGEND: [(&str, &str); 10] = [
         "acknowledged writes that in the end were neither there, nor overwritten by one that knew them, nor resolved as \
          declared; of those looked for.",
     ),
-    ("by policy", "acknowledged writes that last-writer-wins lost to an older value, as its bucket asked for; not among the lost."),
+    (
+        "by policy",
+        "acknowledged writes that last-writer-wins lost to an older value, as its bucket asked for; not among the lost.",
+    ),
     ("linearizable", "the clients' history, by seeds. CP promises yes; AP does not, and no is then no failure."),
     ("heal", "from the end of the storm until all replicas agreed, the slowest seed; n/m: seen in n of m seeds."),
     (
