@@ -33,12 +33,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// For how long the ids of superseded writes are remembered, by their stamps; the last few for longer. Clients give a write
-/// up after as long ([`crate::client::Patience`]).
-pub const MEMORY: Duration = Duration::from_secs(5);
+/// up after half as long ([`crate::client::Patience`]).
+pub const MEMORY: Duration = Duration::from_secs(10);
 /// Ids of superseded writes that a key remembers at most.
 pub const MAX_REPLACED: usize = 256;
 /// Of which so many are remembered however old they are.
-const LAST_FEW: usize = 8;
+const LAST_FEW: usize = 32;
 /// No stamp is later (it is in the year 2262).
 pub const MAX_STAMP: Hlc = Hlc(1 << 63);
 
