@@ -16,10 +16,11 @@
 //! sent through two servers has two dots, and who was shown the one copy has seen the other too. Their stamps make the next
 //! write a later one even where a coordinator with a slow clock lacks them.
 
-use super::clock::{Actor, Clock};
+use super::clock::{Clock, Dot};
+use super::layout::{NAMED, Reader, put_dot, put_named};
 use super::siblings::{Content, MAX_STAMP, MEMORY, Siblings, Version, WriteId};
 use crate::mutant::{Bug, Mutant};
-use crate::types::{Bytes, Hlc, NodeId};
+use crate::types::{Bytes, Hlc};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Most actors in a key's clock. A write that would need one more is refused until old ones can be pruned.
@@ -30,7 +31,7 @@ pub const MAX_CONTEXT_BYTES: usize = HEAD + MAX_ACTORS * ACTOR + MAX_WRITES * WR
 const VERSION: u8 = 2;
 const HEAD: usize = 11;
 const ACTOR: usize = 20;
-const WRITE: usize = 24;
+const WRITE: usize = NAMED;
 const CHECK: usize = 4;
 /// Most writes that a context names.
 const MAX_WRITES: usize = 256;
@@ -120,15 +121,9 @@ pub fn encode(key: &[u8], seen: &Seen) -> Bytes {
     out.extend_from_slice(&xxh3_64(key).to_le_bytes());
     out.extend_from_slice(&u16::try_from(clock.len()).unwrap_or(u16::MAX).to_le_bytes());
     for (actor, count) in clock.entries() {
-        out.extend_from_slice(&actor.node.0.to_le_bytes());
-        out.extend_from_slice(&actor.birth.to_le_bytes());
-        out.extend_from_slice(&count.to_le_bytes());
+        put_dot(&mut out, Dot { actor: *actor, count: *count });
     }
-    for (stamp, write) in writes {
-        for number in [stamp.0, write.client, write.number] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-    }
+    writes.iter().for_each(|named| put_named(&mut out, *named));
     out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
     out.into()
 }
@@ -157,31 +152,24 @@ pub fn decode(key: &[u8], context: &[u8], mutant: Mutant) -> Result<Seen, BadCon
             return Err(BadContext::OtherKey);
         }
     }
-    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b));
-    let actors = number(&body[9..HEAD]) as usize;
+    let actors = usize::from(u16::from_le_bytes([body[9], body[10]]));
     let (clock, writes) = body[HEAD..].split_at_checked(actors * ACTOR).ok_or(length)?;
     if writes.len() % WRITE != 0 {
         return Err(length);
     }
-    let actor = |entry: &[u8]| {
-        let node = NodeId(number(&entry[..4]) as u32);
-        (Actor { node, birth: number(&entry[4..12]) }, number(&entry[12..]))
-    };
-    let write = |entry: &[u8]| {
-        let id = WriteId { client: number(&entry[8..16]), number: number(&entry[16..]) };
-        (Hlc(number(&entry[..8])), id)
-    };
-    let writes: Vec<_> = writes.chunks_exact(WRITE).map(write).collect();
+    let dot = |entry| Reader::new(entry).dot().map(|dot| (dot.actor, dot.count));
+    let writes: Vec<_> = writes.chunks_exact(WRITE).filter_map(|entry| Reader::new(entry).named()).collect();
     let in_order = writes.windows(2).all(|pair| pair[0] < pair[1]) && writes.iter().all(|(at, _)| *at <= MAX_STAMP);
     let bounded = (1..=MAX_ACTORS).contains(&actors) && writes.len() <= MAX_WRITES;
-    let clock = Clock::in_order(clock.chunks_exact(ACTOR).map(actor).collect()).filter(|_| in_order && bounded);
+    let clock = Clock::in_order(clock.chunks_exact(ACTOR).filter_map(dot).collect()).filter(|_| in_order && bounded);
     Ok(Seen { clock: clock.ok_or(BadContext::Nonsense)?, writes })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Resolve;
+    use crate::dynamo::clock::Actor;
+    use crate::types::{NodeId, Resolve};
     use proptest::prelude::*;
 
     fn clock() -> Clock {

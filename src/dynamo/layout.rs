@@ -97,15 +97,11 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     put_u32(out, versions.len() as u32);
     for version in versions {
         put_dot(out, version.dot);
-        put_u64(out, version.stamp.0);
-        put_write(out, version.write);
+        put_named(out, (version.stamp, version.write));
         put_content(out, &version.content);
     }
     put_u32(out, replaced.len() as u32);
-    for (stamp, write) in replaced {
-        put_u64(out, stamp.0);
-        put_write(out, *write);
-    }
+    replaced.iter().for_each(|named| put_named(out, *named));
     put_u32(out, entry.arrivals.len() as u32);
     for arrival in &entry.arrivals {
         put_dot(out, arrival.dot);
@@ -147,7 +143,11 @@ pub(super) fn put_dot(out: &mut Vec<u8>, dot: Dot) {
     put_u64(out, dot.count);
 }
 
-fn put_write(out: &mut Vec<u8>, write: WriteId) {
+/// Bytes of a write named with its stamp.
+pub(super) const NAMED: usize = 24;
+
+pub(super) fn put_named(out: &mut Vec<u8>, (stamp, write): (Hlc, WriteId)) {
+    put_u64(out, stamp.0);
     put_u64(out, write.client);
     put_u64(out, write.number);
 }
@@ -174,7 +174,6 @@ pub(super) fn put_u64(out: &mut Vec<u8>, n: u64) {
 pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    #[cfg(test)]
     pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader(bytes)
     }
@@ -239,12 +238,12 @@ impl<'a> Reader<'a> {
         Clock::in_order(self.many(|from| from.dot().map(|dot| (dot.actor, dot.count)))?)
     }
 
-    fn write(&mut self) -> Option<WriteId> {
-        Some(WriteId { client: self.u64()?, number: self.u64()? })
+    pub(super) fn named(&mut self) -> Option<(Hlc, WriteId)> {
+        Some((Hlc(self.u64()?), WriteId { client: self.u64()?, number: self.u64()? }))
     }
 
     fn version(&mut self) -> Option<Version> {
-        let (dot, stamp, write) = (self.dot()?, Hlc(self.u64()?), self.write()?);
+        let (dot, (stamp, write)) = (self.dot()?, self.named()?);
         let content = match self.u8()? {
             TOMBSTONE => Content::Tombstone,
             VALUE => Content::Value(self.bytes32(MAX_VALUE_BYTES)?),
@@ -274,7 +273,7 @@ impl<'a> Reader<'a> {
         };
         let clock = self.clock()?;
         let versions = self.many(Self::version)?;
-        let replaced = self.many(|from| Some((Hlc(from.u64()?), from.write()?)))?;
+        let replaced = self.many(Self::named)?;
         let siblings = Siblings::from_parts(clock, versions, replaced)?;
         Some(Entry { siblings, birth, arrivals: self.many(Self::arrival)? })
     }

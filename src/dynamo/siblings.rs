@@ -122,30 +122,19 @@ impl<'de> Deserialize<'de> for Siblings {
 /// Superseded writes as one string of bytes: they are most of what is sent of a key, and far cheaper so than one by one.
 mod blob {
     use super::{Hlc, WriteId};
+    use crate::dynamo::layout::{NAMED, Reader, put_named};
     use serde::{Deserializer, Serializer, de::Error};
 
-    const BYTES: usize = 24;
-
     pub(super) fn serialize<S: Serializer>(writes: &[(Hlc, WriteId)], to: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = Vec::with_capacity(writes.len() * BYTES);
-        for (stamp, write) in writes {
-            [stamp.0, write.client, write.number].iter().for_each(|n| bytes.extend_from_slice(&n.to_le_bytes()));
-        }
+        let mut bytes = Vec::with_capacity(writes.len() * NAMED);
+        writes.iter().for_each(|named| put_named(&mut bytes, *named));
         to.serialize_bytes(&bytes)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(Hlc, WriteId)>, D::Error> {
         let bytes = crate::codec::bytes(from)?;
-        let (numbers, rest) = bytes.as_chunks::<8>();
-        let (writes, odd) = numbers.as_chunks::<3>();
-        if !rest.is_empty() || !odd.is_empty() {
-            return Err(D::Error::custom("part of a superseded write"));
-        }
-        let number = u64::from_le_bytes;
-        let write = |[stamp, client, n]: &[[u8; 8]; 3]| {
-            (Hlc(number(*stamp)), WriteId { client: number(*client), number: number(*n) })
-        };
-        Ok(writes.iter().map(write).collect())
+        let writes = bytes.chunks(NAMED).map(|named| Reader::new(named).named()).collect::<Option<_>>();
+        writes.ok_or_else(|| D::Error::custom("part of a superseded write"))
     }
 }
 
