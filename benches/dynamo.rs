@@ -4,8 +4,10 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use seaworthy::dynamo::clock::{Actor, Clock};
 use seaworthy::dynamo::context::Seen;
-use seaworthy::dynamo::siblings::{Content, MAX_REPLACED, Siblings, WriteId};
-use seaworthy::dynamo::{ClientReply, ClientRequest, Config, Dynamo, Effect, Recovered, Request, Update, context};
+use seaworthy::dynamo::siblings::{Content, Siblings, WriteId};
+use seaworthy::dynamo::{
+    ClientReply, ClientRequest, Config, Dynamo, Effect, Lane, Place, Recovered, Request, Update, context,
+};
 use seaworthy::mutant::Mutant;
 use seaworthy::placement::{Buckets, Layout};
 use seaworthy::protocol::{Input, Outbox, Protocol};
@@ -25,23 +27,17 @@ fn write(siblings: &mut Siblings, node: u32, number: u64, seen: &Seen) {
     siblings.write(seen, Actor { node: NodeId(node), birth: 7 }, name, Content::Value(vec![7; 100].into()), rules());
 }
 
-/// A key with so many concurrent versions, which has been written often before if `old`.
-fn key_with(versions: u64, old: bool) -> Siblings {
+/// A key with so many concurrent versions.
+fn key_with(versions: u64) -> Siblings {
     let mut siblings = Siblings::default();
-    let past = if old { MAX_REPLACED as u64 + 1 } else { 0 };
-    for number in 0..past {
-        let seen = Seen::of(&siblings);
-        write(&mut siblings, 1, number, &seen);
-    }
-    let seen = Seen::of(&siblings);
-    (0..versions).for_each(|n| write(&mut siblings, 1, past + n, &seen));
+    (0..versions).for_each(|n| write(&mut siblings, 1, n, &Seen::default()));
     siblings
 }
 
 fn merge(c: &mut Criterion) {
     let mut group = c.benchmark_group("merge");
     for versions in [1, 4, 32] {
-        let held = key_with(versions, true);
+        let held = key_with(versions);
         let (mut newer, mut aside) = (held.clone(), held.clone());
         write(&mut newer, 1, 1000, &Seen::of(&held));
         write(&mut aside, 2, 1001, &Seen::default());
@@ -79,6 +75,7 @@ struct Cluster {
     nodes: Vec<(Dynamo, Outbox<Dynamo>)>,
     first: usize,
     asked: u64,
+    lane: Lane,
 }
 
 impl Cluster {
@@ -88,11 +85,15 @@ impl Cluster {
         let layout = Arc::new(Layout::simple(&ids, buckets));
         let first = ids.iter().position(|id| layout.order(&KEY)[0] == *id).unwrap_or(0);
         let start = |id: NodeId| {
-            let config = Config { repair_permille: 0, ..Config::new(id, 1) };
+            let config = Config { repair_permille: 0, ..Config::new(id) };
             let rng = Rng::new(u64::from(id.0), "bench");
             (Dynamo::new(config, layout.clone(), Recovered::default(), Time(0), rng), Outbox::default())
         };
-        Cluster { nodes: ids.into_iter().map(start).collect(), first, asked: 0 }
+        let mut cluster = Cluster { nodes: ids.into_iter().map(start).collect(), first, asked: 0, lane: 0 };
+        if let Some(ClientReply::NoLane { granted, .. }) = cluster.put(Bytes::new()) {
+            cluster.lane = granted;
+        }
+        cluster
     }
 
     /// Asks the key's first replica, until nobody has anything more to do.
@@ -121,9 +122,10 @@ impl Cluster {
 
     fn put(&mut self, context: Bytes) -> Option<ClientReply> {
         let write = WriteId { client: 0x5eed, number: self.asked };
+        let place = Place { server: NodeId(self.first as u32 + 1), lane: self.lane, number: self.asked + 1 };
         let update = Update::Set(Bytes::from_static(&[7; 100]));
         let (w, sloppy, read_back, deadline_ms) = (None, None, true, 1000);
-        self.ask(ClientRequest::Put { key: KEY, update, context, write, w, sloppy, read_back, deadline_ms })
+        self.ask(ClientRequest::Put { place, key: KEY, update, context, write, w, sloppy, read_back, deadline_ms })
     }
 
     fn get(&mut self) -> Option<ClientReply> {
@@ -140,20 +142,10 @@ fn context_of(reply: Option<ClientReply>) -> Bytes {
 
 fn cores(c: &mut Criterion) {
     let mut group = c.benchmark_group("three cores");
-    for (past, name) in [(0, "written once"), (2 * MAX_REPLACED, "written often lately")] {
-        let mut cluster = Cluster::new();
-        let mut seen = Bytes::new();
-        (0..=past).for_each(|_| seen = context_of(cluster.put(seen.clone())));
-        group.bench_function(BenchmarkId::new("get", name), |b| b.iter(|| context_of(cluster.get())));
-        if past > 0 {
-            group.bench_function(BenchmarkId::new("put", name), |b| {
-                b.iter(|| seen = context_of(cluster.put(seen.clone())));
-            });
-        }
-    }
-    group.bench_function(BenchmarkId::new("put", "written once"), |b| {
-        b.iter_batched_ref(Cluster::new, |cluster| context_of(cluster.put(Bytes::new())), BatchSize::SmallInput);
-    });
+    let mut cluster = Cluster::new();
+    let mut seen = context_of(cluster.put(Bytes::new()));
+    group.bench_function("get", |b| b.iter(|| context_of(cluster.get())));
+    group.bench_function("put", |b| b.iter(|| seen = context_of(cluster.put(seen.clone()))));
     group.finish();
 }
 

@@ -1,14 +1,15 @@
 //! The client's side of buckets kept by quorums.
 //!
 //! Any server can coordinate, so a client has no leader to look for: it asks its favourite, and the next one when that does not
-//! answer or cannot reach enough others. A retried write bears the same [`WriteId`], so that it is one write however many
-//! coordinators take it. Only additions to a mergeable value are not retried once they may have been taken.
+//! answer or cannot reach enough others. That goes for reads as it stands. A write is carried out by one server only
+//! (`dynamo/coordinator/lanes.rs`): while it may have been taken by the server that was asked first, others are asked just to pass the same request
+//! on to that one. If that server is down for them too, what became of the write is not known.
 
 use super::{Client, ClientError, Tried};
 use crate::dynamo::siblings::WriteId;
-use crate::dynamo::{Achieved, ClientReply, ClientRequest, Refusal, Sibling, Update};
+use crate::dynamo::{self, Achieved, ClientReply, ClientRequest, Place, Refusal, Sibling, Update};
 use crate::node::{Clock, Transport};
-use crate::types::{Bytes, Key, Level};
+use crate::types::{Bytes, Key, Level, NodeId};
 use crate::wire::{Refused, RequestBody, ResponseBody};
 use std::time::Duration;
 
@@ -43,13 +44,20 @@ pub struct ApWrite {
     pub read_back: bool,
 }
 
+/// A lane that a server has given this client, and the number of its latest request there.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Lane {
+    id: dynamo::Lane,
+    number: u64,
+}
+
 impl<T: Transport, C: Clock> Client<T, C> {
     /// Reads a key of an AP bucket.
     ///
     /// # Errors
     /// See [`ClientError`]; a read has no effect.
     pub async fn ap_get(&mut self, key: Key, r: Option<Level>) -> Result<Found, ClientError> {
-        match self.ap_call(ClientRequest::Get { key, r, deadline_ms: 0 }).await {
+        match self.ap_read(ClientRequest::Get { key, r, deadline_ms: 0 }).await {
             Ok((achieved, Some(found))) => Ok(Found { achieved, ..found }),
             Ok((_, None)) => Err(ClientError::Confused("a read was answered without versions".to_owned())),
             // Whatever became of the attempts: a read has no effect.
@@ -72,13 +80,13 @@ impl<T: Transport, C: Clock> Client<T, C> {
         self.ap_number += 1;
         let write = WriteId { client: self.ap_name, number: self.ap_number };
         let ApWrite { w, sloppy, read_back } = how;
-        let request = ClientRequest::Put { write, key, update, context, w, sloppy, deadline_ms: 0, read_back };
-        let (achieved, found) = self.ap_call(request).await?;
+        let place = Place { server: self.nodes[self.favourite], lane: 0, number: 0 };
+        let request = ClientRequest::Put { place, write, key, update, context, w, sloppy, deadline_ms: 0, read_back };
+        let (achieved, found) = self.ap_write(request).await?;
         Ok(Wrote { achieved, found })
     }
 
-    async fn ap_call(&mut self, mut request: ClientRequest) -> Result<(Achieved, Option<Found>), ClientError> {
-        let again = !matches!(request, ClientRequest::Put { update: Update::Merge(_), .. });
+    async fn ap_read(&mut self, mut request: ClientRequest) -> Result<(Achieved, Option<Found>), ClientError> {
         let patience = self.patience.operation;
         let end = self.clock.now() + patience;
         let mut backoff = self.patience.backoff;
@@ -88,39 +96,122 @@ impl<T: Transport, C: Clock> Client<T, C> {
         loop {
             let now = self.clock.now();
             if now >= end || !tried.again(self.patience.tries) {
-                let error = tried.error(patience);
-                return Err(refused.map_or(error, |why| tried.refused(ClientError::Refused(why), patience)));
+                return Err(refused.map_or(ClientError::NotDone(patience), ClientError::Refused));
             }
-            let node = self.nodes[self.favourite];
             let until = end.min(now + self.patience.attempt);
             request.set_deadline(until.since(now));
-            match self.attempt(node, RequestBody::Ap(request.clone()), tried.first, until).await {
-                Some(ResponseBody::Ap(ClientReply::Value { siblings, context, achieved })) => {
-                    return Ok((achieved, Some(Found { siblings, context, achieved })));
-                }
-                Some(ResponseBody::Ap(ClientReply::Done { achieved })) => return Ok((achieved, None)),
-                Some(ResponseBody::Ap(ClientReply::Refused(why @ (Refusal::Busy | Refusal::Unavailable { .. })))) => {
-                    refused = Some(why);
-                }
-                Some(ResponseBody::Refused(Refused::Busy)) => refused = Some(Refusal::Busy),
-                Some(ResponseBody::Ap(ClientReply::Refused(Refusal::Invalid(why))))
-                | Some(ResponseBody::Refused(Refused::Invalid(why))) => {
-                    return Err(tried.refused(ClientError::Invalid(why), patience));
-                }
-                Some(ResponseBody::Ap(ClientReply::Refused(why))) => {
-                    return Err(tried.refused(ClientError::Refused(why), patience));
-                }
-                // All servers have the same buckets, so whoever was asked before has not taken it either.
-                Some(ResponseBody::Refused(Refused::OtherMode(ap))) => return Err(ClientError::OtherMode(ap)),
-                Some(ResponseBody::Ap(ClientReply::Unfinished { .. })) | None => tried.maybe = true,
-                Some(answer) => return Err(ClientError::Confused(format!("{answer:?}"))),
-            }
-            if tried.maybe && !again {
-                return Err(tried.error(self.patience.attempt));
+            let node = self.nodes[self.favourite];
+            match self.attempt(node, RequestBody::Ap(request.clone()), tried.first, until).await.map(took) {
+                Some(Took::Done(achieved, found)) => return Ok((achieved, found)),
+                Some(Took::Refused(why) | Took::NotTaken(why)) if passes(&why) => refused = Some(why),
+                Some(Took::Refused(why) | Took::NotTaken(why)) => return Err(error_of(why)),
+                Some(Took::Fails(error)) => return Err(error),
+                Some(Took::Maybe | Took::NoLane(_)) | None => {}
             }
             self.favourite = (self.favourite + 1) % self.nodes.len();
             backoff = self.pause(backoff, end).await;
         }
+    }
+
+    async fn ap_write(&mut self, mut request: ClientRequest) -> Result<(Achieved, Option<Found>), ClientError> {
+        let patience = self.patience.operation;
+        let end = self.clock.now() + patience;
+        let mut backoff = self.patience.backoff;
+        let mut tried = Tried::new(self.next_id);
+        let mut refused = None;
+        // The request's place, and how often it was sent with that, while some server may have taken it there.
+        let mut at: Option<(Place, u32)> = None;
+        loop {
+            let now = self.clock.now();
+            if now >= end || !tried.again(self.patience.tries) {
+                let error = tried.error(patience);
+                return Err(refused.map_or(error, |why| tried.refused(ClientError::Refused(why), patience)));
+            }
+            let node = self.nodes[self.favourite];
+            let (place, sent) = at.unwrap_or_else(|| (self.place(node), 0));
+            request.stand_at(place);
+            // Who took it sees to it for as long as the client waits.
+            request.set_deadline(end.since(now));
+            let until = end.min(now + self.patience.attempt);
+            match self.attempt(node, RequestBody::Ap(request.clone()), tried.first, until).await.map(took) {
+                Some(Took::Done(achieved, found)) => return Ok((achieved, found)),
+                Some(Took::NoLane(granted)) => {
+                    self.lanes.insert(place.server, Lane { id: granted, number: 0 });
+                    if sent > 0 {
+                        return Err(ClientError::Unknown(patience));
+                    }
+                    tried.tries -= 1;
+                    continue;
+                }
+                // It stands for every copy of the request.
+                Some(Took::Refused(why)) => {
+                    (tried.maybe, at) = (false, None);
+                    if !passes(&why) {
+                        return Err(error_of(why));
+                    }
+                    refused = Some(why);
+                }
+                // It stands for this copy.
+                Some(Took::NotTaken(why)) if passes(&why) => refused = Some(why),
+                Some(Took::NotTaken(why)) => return Err(tried.refused(error_of(why), patience)),
+                Some(Took::Fails(error)) => return Err(error),
+                Some(Took::Maybe) => return Err(ClientError::Unknown(patience)),
+                // In no lane nothing is carried out.
+                None if place.lane == 0 => {}
+                None => (tried.maybe, at) = (true, Some((place, sent + 1))),
+            }
+            self.favourite = (self.favourite + 1) % self.nodes.len();
+            backoff = self.pause(backoff, end).await;
+        }
+    }
+
+    /// The next place in the lane that a server has given.
+    fn place(&mut self, server: NodeId) -> Place {
+        let lane = self.lanes.entry(server).or_default();
+        lane.number += 1;
+        Place { server, lane: lane.id, number: lane.number }
+    }
+}
+
+/// What a server's answer says of the request it answers.
+enum Took {
+    Done(Achieved, Option<Found>),
+    /// It is not carried out, and no copy of it is.
+    Refused(Refusal),
+    /// This copy of it was not carried out.
+    NotTaken(Refusal),
+    /// Nor was this one, for want of a lane: here is one.
+    NoLane(dynamo::Lane),
+    Maybe,
+    Fails(ClientError),
+}
+
+fn took(answer: ResponseBody) -> Took {
+    match answer {
+        ResponseBody::Ap(ClientReply::Value { siblings, context, achieved }) => {
+            Took::Done(achieved, Some(Found { siblings, context, achieved }))
+        }
+        ResponseBody::Ap(ClientReply::Done { achieved }) => Took::Done(achieved, None),
+        ResponseBody::Ap(ClientReply::Refused(why)) => Took::Refused(why),
+        ResponseBody::Ap(ClientReply::NoLane { granted, .. }) => Took::NoLane(granted),
+        ResponseBody::Ap(ClientReply::Unfinished { .. }) => Took::Maybe,
+        ResponseBody::Refused(Refused::Busy) => Took::NotTaken(Refusal::Busy),
+        ResponseBody::Refused(Refused::Invalid(why)) => Took::NotTaken(Refusal::Invalid(why)),
+        // All servers have the same buckets, so whoever was asked before has not taken it either.
+        ResponseBody::Refused(Refused::OtherMode(ap)) => Took::Fails(ClientError::OtherMode(ap)),
+        answer => Took::Fails(ClientError::Confused(format!("{answer:?}"))),
+    }
+}
+
+/// Whether another server, or the same one later, may do better.
+fn passes(why: &Refusal) -> bool {
+    matches!(why, Refusal::Busy | Refusal::Unavailable { .. })
+}
+
+fn error_of(why: Refusal) -> ClientError {
+    match why {
+        Refusal::Invalid(why) => ClientError::Invalid(why),
+        why => ClientError::Refused(why),
     }
 }
 
@@ -129,5 +220,11 @@ impl ClientRequest {
     fn set_deadline(&mut self, left: Duration) {
         let (ClientRequest::Get { deadline_ms, .. } | ClientRequest::Put { deadline_ms, .. }) = self;
         *deadline_ms = u32::try_from(left.as_millis() * 9 / 10).unwrap_or(u32::MAX).max(1);
+    }
+
+    fn stand_at(&mut self, at: Place) {
+        if let ClientRequest::Put { place, .. } = self {
+            *place = at;
+        }
     }
 }

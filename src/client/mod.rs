@@ -110,6 +110,8 @@ pub struct Client<T, C> {
     /// This client's name and count among writes of AP buckets.
     ap_name: u64,
     ap_number: u64,
+    /// What lets it ask each server for writes of AP buckets.
+    lanes: BTreeMap<NodeId, ap::Lane>,
 }
 
 impl<T: Transport, C: Clock> Client<T, C> {
@@ -134,6 +136,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
             next_id,
             ap_name,
             ap_number,
+            lanes: BTreeMap::new(),
         }
     }
 
@@ -400,7 +403,8 @@ impl Tried {
 fn succeeded(body: &ResponseBody) -> bool {
     !matches!(
         body,
-        ResponseBody::Refused(_) | ResponseBody::Ap(ClientReply::Refused(_) | ClientReply::Unfinished { .. })
+        ResponseBody::Refused(_)
+            | ResponseBody::Ap(ClientReply::Refused(_) | ClientReply::NoLane { .. } | ClientReply::Unfinished { .. })
     )
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dynamo::siblings::WriteId;
-use crate::dynamo::{Achieved, ClientRequest, Refusal, Update, merge};
+use crate::dynamo::{Achieved, ClientRequest, Place, Refusal, Update, merge};
 use crate::types::{Bytes, Wall};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -208,6 +208,18 @@ fn ap_done() -> ResponseBody {
     ap(ClientReply::Done { achieved: Achieved { wanted: 2, replicas: 2, hints: 0 } })
 }
 
+fn place_of(body: &RequestBody) -> Place {
+    match body {
+        RequestBody::Ap(ClientRequest::Put { place, .. }) => *place,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a server says to a write in no lane.
+fn lane(granted: u64) -> ResponseBody {
+    ap(ClientReply::NoLane { refused: 0, granted })
+}
+
 fn write_of(body: &RequestBody) -> WriteId {
     match body {
         RequestBody::Ap(ClientRequest::Put { write, .. }) => *write,
@@ -219,47 +231,85 @@ async fn ap_set(client: &mut Client<World, World>) -> Result<Wrote, ClientError>
     client.ap_put(key(0), Update::Set(Bytes::from_static(b"v")), Bytes::new(), ApWrite::default()).await
 }
 
+/// While the server that was asked first may have taken a write, the others are asked to pass the same request on; what it
+/// refused goes to another one.
 #[tokio::test]
-async fn a_retried_write_keeps_its_name_and_asks_another_server() {
-    let unfinished = || ap(ClientReply::Unfinished { achieved: Achieved::default() });
+async fn a_write_is_for_one_server_until_that_has_refused_it() {
     let (mut client, world) = client(move |number, _, _| match number {
-        0 => None,
-        1 => Some(unfinished()),
+        0 => Some(lane(7)),
+        1 => None,
         2 => Some(ResponseBody::Refused(Refused::Busy)),
+        3 => Some(ap(ClientReply::Refused(Refusal::Unavailable { wanted: 2, reachable: 1 }))),
+        4 => Some(lane(9)),
         _ => Some(ap_done()),
     });
     ap_set(&mut client).await.unwrap();
     ap_set(&mut client).await.unwrap();
     let sent = world.sent();
-    let names: Vec<WriteId> = sent.iter().map(|(_, body)| write_of(body)).collect();
-    assert_eq!((names[0], names[0].number), (names[3], 1));
-    assert!(names[..4].iter().all(|name| *name == names[0]));
-    assert_eq!((names[4].client, names[4].number, names.len()), (names[0].client, 2, 5));
-    assert!(sent.windows(2).take(3).all(|pair| pair[0].0 != pair[1].0), "{sent:?}");
+    let names: Vec<u64> = sent.iter().map(|(_, body)| write_of(body).number).collect();
+    assert_eq!(names, [1, 1, 1, 1, 1, 1, 2]);
+    let asked: Vec<NodeId> = sent.iter().map(|(node, _)| *node).collect();
+    let places: Vec<Place> = sent.iter().map(|(_, body)| place_of(body)).collect();
+    let (first, next) = (asked[0], asked[4]);
+    assert!(asked[1] == first && asked[2] != first && asked[3] != asked[2] && next == first, "{asked:?}");
+    let in_lane = |server, lane, number| Place { server, lane, number };
+    assert_eq!(places[..2], [in_lane(first, 0, 1), in_lane(first, 7, 1)]);
+    assert_eq!(places[1..4], [places[1]; 3], "the same request, whoever passes it on");
+    assert_eq!(places[4..], [in_lane(next, 7, 2), in_lane(next, 9, 1), in_lane(next, 9, 2)]);
 }
 
-/// Each refusal, alone and after an attempt that nobody answered.
+/// A server that has started anew has not taken what was sent once; of what was sent more often nobody knows.
 #[tokio::test]
-async fn a_refusal_tells_nothing_of_an_earlier_attempt() {
+async fn a_lane_that_is_gone() {
+    let gone = || ap(ClientReply::NoLane { refused: 7, granted: 8 });
+    let (mut once, world) = client(move |number, _, _| match number {
+        0 => Some(lane(7)),
+        2 => Some(gone()),
+        _ => Some(ap_done()),
+    });
+    ap_set(&mut once).await.unwrap();
+    ap_set(&mut once).await.unwrap();
+    assert_eq!(world.sent().iter().map(|(_, body)| place_of(body).lane).collect::<Vec<_>>(), [0, 7, 7, 8]);
+    let (mut twice, _) = client(move |number, _, _| match number {
+        0 => Some(lane(7)),
+        1 => None,
+        _ => Some(gone()),
+    });
+    assert!(ap_set(&mut twice).await.unwrap_err().happened());
+    let (mut never, _) = client(|_, _, _| None);
+    assert!(!ap_set(&mut never).await.unwrap_err().happened(), "nobody takes anything in no lane");
+}
+
+/// A coordinator's refusal stands for all copies of a request, whatever became of earlier attempts; a server that did not
+/// look at the request speaks for this attempt only.
+#[tokio::test]
+async fn whose_refusal_says_what() {
     let refused = |why| ap(ClientReply::Refused(why));
+    let unavailable = || Refusal::Unavailable { wanted: 2, reachable: 1 };
     let cases = [
-        (refused(Refusal::TooManySiblings(9)), ClientError::Refused(Refusal::TooManySiblings(9))),
-        (refused(Refusal::TooManyActors(9)), ClientError::Refused(Refusal::TooManyActors(9))),
-        (refused(Refusal::Invalid("no".into())), ClientError::Invalid("no".into())),
-        (ResponseBody::Refused(Refused::Invalid("no".into())), ClientError::Invalid("no".into())),
-        (ResponseBody::Refused(Refused::Busy), ClientError::Refused(Refusal::Busy)),
-        (
-            refused(Refusal::Unavailable { wanted: 2, reachable: 1 }),
-            ClientError::Refused(Refusal::Unavailable { wanted: 2, reachable: 1 }),
-        ),
+        (refused(Refusal::TooManySiblings(9)), ClientError::Refused(Refusal::TooManySiblings(9)), true),
+        (refused(Refusal::TooManyActors(9)), ClientError::Refused(Refusal::TooManyActors(9)), true),
+        (refused(Refusal::Invalid("no".into())), ClientError::Invalid("no".into()), true),
+        (refused(unavailable()), ClientError::Refused(unavailable()), true),
+        (ResponseBody::Refused(Refused::Invalid("no".into())), ClientError::Invalid("no".into()), false),
+        (ResponseBody::Refused(Refused::Busy), ClientError::Refused(Refusal::Busy), false),
     ];
-    for (answer, expected) in cases {
+    for (answer, expected, all_copies) in cases {
         let body = answer.clone();
         let error = ap_set(&mut client(move |_, _, _| Some(body.clone())).0).await.unwrap_err();
         assert_eq!((&error, error.happened()), (&expected, false));
         let body = answer.clone();
-        let error = ap_set(&mut client(move |n, _, _| (n > 0).then(|| body.clone())).0).await.unwrap_err();
-        assert!(matches!(error, ClientError::Unknown(_)) && error.happened(), "{answer:?}: {error}");
+        let mut later = client(move |n, _, _| match n {
+            0 => Some(lane(7)),
+            1 => None,
+            _ => Some(body.clone()),
+        });
+        let error = ap_set(&mut later.0).await.unwrap_err();
+        if all_copies {
+            assert_eq!((&error, error.happened()), (&expected, false));
+        } else {
+            assert!(matches!(error, ClientError::Unknown(_)) && error.happened(), "{answer:?}: {error}");
+        }
         let body = answer.clone();
         let mut reader = client(move |n, _, _| (n > 0).then(|| body.clone())).0;
         let error = reader.ap_get(key(0), None).await.unwrap_err();
@@ -282,33 +332,31 @@ async fn the_other_mode_is_certain() {
 }
 
 #[tokio::test]
-async fn an_addition_is_not_sent_again_once_it_may_have_been_taken() {
-    let add = || Update::Merge(merge::Op::Add(5));
-    let unfinished = || ap(ClientReply::Unfinished { achieved: Achieved::default() });
-    for answer in [None, Some(unfinished())] {
-        let (mut client, world) = client(move |n, _, _| if n == 0 { answer.clone() } else { Some(ap_done()) });
-        let error = client.ap_put(key(0), add(), Bytes::new(), ApWrite::default()).await.unwrap_err();
-        assert!(error.happened() && world.sent().len() == 1, "{error}");
-    }
-    let (mut client, world) = client(|n, _, _| {
-        let why = Refusal::Unavailable { wanted: 2, reachable: 1 };
-        Some(if n == 0 { ap(ClientReply::Refused(why)) } else { ap_done() })
+async fn an_addition_may_be_sent_again_as_the_same_request() {
+    let (mut client, world) = client(|n, _, _| match n {
+        0 => Some(lane(7)),
+        1 => None,
+        _ => Some(ap_done()),
     });
-    client.ap_put(key(0), add(), Bytes::new(), ApWrite::default()).await.unwrap();
-    assert_eq!(world.sent().len(), 2, "what was certainly not done is tried again");
+    client.ap_put(key(0), Update::Merge(merge::Op::Add(5)), Bytes::new(), ApWrite::default()).await.unwrap();
+    let places: Vec<Place> = world.sent()[1..].iter().map(|(_, body)| place_of(body)).collect();
+    assert_eq!(places, [places[0]; 2]);
+    let unfinished = ap(ClientReply::Unfinished { achieved: Achieved::default() });
+    let mut unsure = self::client(move |_, _, _| Some(unfinished.clone())).0;
+    assert!(ap_set(&mut unsure).await.unwrap_err().happened());
 }
 
 #[tokio::test]
 async fn a_late_success_counts_and_a_late_refusal_does_not() {
     let (mut client, world) = client(|_, _, _| None);
     world.answers(|number, _, _| match number {
-        0 => vec![],
-        1 => vec![(0, ResponseBody::Refused(Refused::Invalid("late".into())))],
-        2 => vec![(1, ap_done())],
+        0 => vec![(0, lane(7))],
+        2 => vec![(1, ResponseBody::Refused(Refused::Invalid("late".into())))],
+        3 => vec![(2, ap_done())],
         _ => vec![],
     });
     ap_set(&mut client).await.unwrap();
-    assert_eq!(world.sent().len(), 3);
+    assert_eq!(world.sent().len(), 4);
 }
 
 /// What a coordinator is given is less than the client waits, also when little is left.

@@ -3,22 +3,21 @@
 //! ```text
 //!  0  version (1)
 //!  1  hash of the key (8)             the context is good for this key only
-//!  9  number of actors (2)
-//! 11  actors: node (4) birth (8) count (8), in order
-//!     writes: stamp (8) client (8) number (8), in order
+//!  9  latest stamp of what was read (8)
+//! 17  number of actors (2)
+//! 19  actors: node (4) birth (8) count (8), in order
 //!     CRC-32 of all before (4)
 //! ```
 //!
 //! Numbers are little-endian. No bytes at all are the context of one who has seen nothing: such a write is concurrent with
 //! all there is. The checksum is against damage and mix-ups, not against forgery: who can write the key can also delete it.
 //!
-//! The actors are the clock of what was read. The writes are those that made it, and those lately superseded by them: a write
-//! sent through two servers has two dots, and who was shown the one copy has seen the other too. Their stamps make the next
-//! write a later one even where a coordinator with a slow clock lacks them.
+//! The actors are the clock of what was read. The stamp makes the next write a later one even where a coordinator with a slow
+//! clock lacks what was read.
 
 use super::clock::{Clock, Dot};
-use super::layout::{NAMED, Reader, put_dot, put_named};
-use super::siblings::{Content, MAX_STAMP, MEMORY, Siblings, Version, WriteId};
+use super::layout::{Reader, put_dot};
+use super::siblings::{MAX_STAMP, Siblings};
 use crate::mutant::{Bug, Mutant};
 use crate::types::{Bytes, Hlc};
 use xxhash_rust::xxh3::xxh3_64;
@@ -26,66 +25,34 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Most actors in a key's clock. A write that would need one more is refused until old ones can be pruned.
 pub const MAX_ACTORS: usize = 256;
 /// Most bytes of a context.
-pub const MAX_CONTEXT_BYTES: usize = HEAD + MAX_ACTORS * ACTOR + MAX_WRITES * WRITE + CHECK;
+pub const MAX_CONTEXT_BYTES: usize = HEAD + MAX_ACTORS * ACTOR + CHECK;
 
-const VERSION: u8 = 2;
-const HEAD: usize = 11;
+const VERSION: u8 = 3;
+const HEAD: usize = 19;
 const ACTOR: usize = 20;
-const WRITE: usize = NAMED;
 const CHECK: usize = 4;
-/// Most writes that a context names.
-const MAX_WRITES: usize = 256;
-/// Beyond this many it names no superseded ones.
-const SUPERSEDED: usize = 64;
 
 /// What a client has seen of a key. The default is nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Seen {
     /// The dots.
     pub clock: Clock,
-    /// The writes, as far as they are named, in the order of their stamps.
-    writes: Vec<(Hlc, WriteId)>,
+    /// The latest stamp of the versions.
+    pub stamp: Hlc,
 }
 
 impl Seen {
     /// All that this knows.
     #[must_use]
     pub fn of(siblings: &Siblings) -> Seen {
-        let (clock, versions, replaced) = siblings.parts();
-        let mut writes: Vec<_> = versions.iter().map(|v| (v.stamp, v.write)).collect();
-        writes.sort_unstable();
-        writes.drain(..writes.len().saturating_sub(MAX_WRITES));
-        let since = writes.last().map_or(0, |(stamp, _)| stamp.0.saturating_sub(MEMORY.as_nanos() as u64));
-        let lately = replaced.iter().rev().take_while(|(stamp, _)| stamp.0 >= since);
-        writes.extend(lately.take(SUPERSEDED.saturating_sub(writes.len())));
-        writes.sort_unstable();
-        writes.dedup();
-        Seen { clock: clock.clone(), writes }
-    }
-
-    /// Whether this version is one of those seen, or a copy of one. Mergeable states are no copies of each other.
-    #[must_use]
-    pub fn covers(&self, version: &Version) -> bool {
-        let copy = || self.writes.iter().any(|(_, write)| *write == version.write);
-        self.clock.contains(version.dot) || !matches!(version.content, Content::Merge(_)) && copy()
-    }
-
-    /// The writes with their stamps, latest last.
-    #[must_use]
-    pub fn writes(&self) -> &[(Hlc, WriteId)] {
-        &self.writes
-    }
-
-    /// The latest stamp among them.
-    #[must_use]
-    pub fn stamp(&self) -> Hlc {
-        self.writes.last().map_or(Hlc(0), |(stamp, _)| *stamp)
+        let stamp = siblings.versions().iter().map(|v| v.stamp).max().unwrap_or_default();
+        Seen { clock: siblings.clock().clone(), stamp }
     }
 }
 
 impl From<Clock> for Seen {
     fn from(clock: Clock) -> Seen {
-        Seen { clock, writes: Vec::new() }
+        Seen { clock, stamp: Hlc(0) }
     }
 }
 
@@ -112,18 +79,18 @@ pub enum BadContext {
 /// The context that says: `seen` is what is known of `key`.
 #[must_use]
 pub fn encode(key: &[u8], seen: &Seen) -> Bytes {
-    let Seen { clock, writes } = seen;
+    let Seen { clock, stamp } = seen;
     if clock.is_empty() {
         return Bytes::new();
     }
-    let mut out = Vec::with_capacity(HEAD + clock.len() * ACTOR + writes.len() * WRITE + CHECK);
+    let mut out = Vec::with_capacity(HEAD + clock.len() * ACTOR + CHECK);
     out.push(VERSION);
     out.extend_from_slice(&xxh3_64(key).to_le_bytes());
+    out.extend_from_slice(&stamp.0.to_le_bytes());
     out.extend_from_slice(&u16::try_from(clock.len()).unwrap_or(u16::MAX).to_le_bytes());
     for (actor, count) in clock.entries() {
         put_dot(&mut out, Dot { actor: *actor, count: *count });
     }
-    writes.iter().for_each(|named| put_named(&mut out, *named));
     out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
     out.into()
 }
@@ -152,24 +119,23 @@ pub fn decode(key: &[u8], context: &[u8], mutant: Mutant) -> Result<Seen, BadCon
             return Err(BadContext::OtherKey);
         }
     }
-    let actors = usize::from(u16::from_le_bytes([body[9], body[10]]));
-    let (clock, writes) = body[HEAD..].split_at_checked(actors * ACTOR).ok_or(length)?;
-    if writes.len() % WRITE != 0 {
+    let (head, clock) = body.split_at(HEAD);
+    let stamp = Hlc(head[9..17].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)));
+    let actors = usize::from(u16::from_le_bytes([head[17], head[18]]));
+    if clock.len() != actors * ACTOR {
         return Err(length);
     }
     let dot = |entry| Reader::new(entry).dot().map(|dot| (dot.actor, dot.count));
-    let writes: Vec<_> = writes.chunks_exact(WRITE).filter_map(|entry| Reader::new(entry).named()).collect();
-    let in_order = writes.windows(2).all(|pair| pair[0] < pair[1]) && writes.iter().all(|(at, _)| *at <= MAX_STAMP);
-    let bounded = (1..=MAX_ACTORS).contains(&actors) && writes.len() <= MAX_WRITES;
-    let clock = Clock::in_order(clock.chunks_exact(ACTOR).filter_map(dot).collect()).filter(|_| in_order && bounded);
-    Ok(Seen { clock: clock.ok_or(BadContext::Nonsense)?, writes })
+    let bounded = (1..=MAX_ACTORS).contains(&actors) && stamp <= MAX_STAMP;
+    let clock = Clock::in_order(clock.chunks_exact(ACTOR).filter_map(dot).collect()).filter(|_| bounded);
+    Ok(Seen { clock: clock.ok_or(BadContext::Nonsense)?, stamp })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dynamo::clock::Actor;
-    use crate::types::{NodeId, Resolve};
+    use crate::types::NodeId;
     use proptest::prelude::*;
 
     fn clock() -> Clock {
@@ -177,8 +143,7 @@ mod tests {
     }
 
     fn seen() -> Seen {
-        let write = |n| (Hlc(n), WriteId { client: 3, number: 10 - n });
-        Seen { clock: clock(), writes: (1..3).map(write).collect() }
+        Seen { clock: clock(), stamp: Hlc(77) }
     }
 
     #[test]
@@ -208,40 +173,12 @@ mod tests {
         let refused = |seen: &Seen| decode(b"k", &encode(b"k", seen), Mutant::default()).unwrap_err();
         let actor = |birth| Actor { node: NodeId(1), birth };
         let large = Clock::of((0..=MAX_ACTORS as u64).map(|birth| (actor(birth), 1)));
-        assert_eq!(refused(&large.into()), BadContext::Nonsense);
+        assert_eq!(refused(&large.into()), BadContext::Length(MAX_CONTEXT_BYTES + ACTOR));
         assert_eq!(refused(&Clock::of([(actor(1), u64::MAX)]).into()), BadContext::Nonsense);
-        let mut many = seen();
-        many.writes = (0..=MAX_WRITES as u64).map(|n| (Hlc(n), WriteId { client: 1, number: n })).collect();
-        assert_eq!(refused(&many), BadContext::Nonsense);
-        many.writes.truncate(MAX_WRITES);
-        assert_eq!(decode(b"k", &encode(b"k", &many), Mutant::default()), Ok(many.clone()));
-        many.writes.reverse();
-        assert_eq!(refused(&many), BadContext::Nonsense);
-        many.writes = vec![(Hlc(u64::MAX), WriteId { client: 1, number: 1 })];
-        assert_eq!(refused(&many), BadContext::Nonsense);
-    }
-
-    /// However much there is, a context has room for it, and is for a while after one that names what it superseded.
-    #[test]
-    fn a_context_names_what_was_lately_superseded_and_stays_small() {
-        let rules = (Resolve::Siblings, Mutant::default());
-        let mut key = Siblings::default();
-        let actor = Actor { node: NodeId(1), birth: 1 };
-        let second = 1_000_000_000;
-        for n in 1..2000 {
-            let seen = Seen::of(&key);
-            let name = (Hlc(n * second), WriteId { client: 1, number: n });
-            key.write(&seen, actor, name, Content::Tombstone, rules);
-        }
-        let seen = Seen::of(&key);
-        assert_eq!(seen.stamp(), Hlc(1999 * second));
-        assert_eq!(seen.writes().len(), 1 + MEMORY.as_secs() as usize);
-        for n in 2000..2400 {
-            key.write(&Seen::default(), actor, (Hlc(n), WriteId { client: 1, number: n }), Content::Tombstone, rules);
-        }
-        let context = encode(b"k", &Seen::of(&key));
-        assert!(context.len() <= MAX_CONTEXT_BYTES);
-        assert_eq!(decode(b"k", &context, Mutant::default()), Ok(Seen::of(&key)));
+        assert_eq!(refused(&Seen { stamp: Hlc(u64::MAX), ..seen() }), BadContext::Nonsense);
+        let most = Clock::of((0..MAX_ACTORS as u64).map(|birth| (actor(birth), 1)));
+        let context = encode(b"k", &most.clone().into());
+        assert_eq!((context.len(), decode(b"k", &context, Mutant::default())), (MAX_CONTEXT_BYTES, Ok(most.into())));
     }
 
     proptest! {

@@ -7,7 +7,6 @@
 //! hint      epoch (8), since (8), entry
 //! siblings  clock: count (4), each actor, count (8)
 //!           versions: count (4), each dot, stamp (8), client (8), number (8), content
-//!           replaced: count (4), each stamp (8), client (8), number (8)
 //! actor     node (4), birth (8);  a dot is an actor and its count (8)
 //! content   0 tombstone | 1 length (4), value | 2 mergeable state (`merge/layout.rs`)
 //! ```
@@ -92,16 +91,16 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     if let Some(birth) = entry.birth {
         put_u64(out, birth);
     }
-    let (clock, versions, replaced) = entry.siblings.parts();
-    put_clock(out, clock);
+    let versions = entry.siblings.versions();
+    put_clock(out, entry.siblings.clock());
     put_u32(out, versions.len() as u32);
     for version in versions {
         put_dot(out, version.dot);
-        put_named(out, (version.stamp, version.write));
+        put_u64(out, version.stamp.0);
+        put_u64(out, version.write.client);
+        put_u64(out, version.write.number);
         put_content(out, &version.content);
     }
-    put_u32(out, replaced.len() as u32);
-    replaced.iter().for_each(|named| put_named(out, *named));
     put_u32(out, entry.arrivals.len() as u32);
     for arrival in &entry.arrivals {
         put_dot(out, arrival.dot);
@@ -141,15 +140,6 @@ pub(super) fn put_dot(out: &mut Vec<u8>, dot: Dot) {
     put_u32(out, dot.actor.node.0);
     put_u64(out, dot.actor.birth);
     put_u64(out, dot.count);
-}
-
-/// Bytes of a write named with its stamp.
-pub(super) const NAMED: usize = 24;
-
-pub(super) fn put_named(out: &mut Vec<u8>, (stamp, write): (Hlc, WriteId)) {
-    put_u64(out, stamp.0);
-    put_u64(out, write.client);
-    put_u64(out, write.number);
 }
 
 pub(super) fn put_bytes32(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -238,12 +228,9 @@ impl<'a> Reader<'a> {
         Clock::in_order(self.many(|from| from.dot().map(|dot| (dot.actor, dot.count)))?)
     }
 
-    pub(super) fn named(&mut self) -> Option<(Hlc, WriteId)> {
-        Some((Hlc(self.u64()?), WriteId { client: self.u64()?, number: self.u64()? }))
-    }
-
     fn version(&mut self) -> Option<Version> {
-        let (dot, (stamp, write)) = (self.dot()?, self.named()?);
+        let (dot, stamp) = (self.dot()?, Hlc(self.u64()?));
+        let write = WriteId { client: self.u64()?, number: self.u64()? };
         let content = match self.u8()? {
             TOMBSTONE => Content::Tombstone,
             VALUE => Content::Value(self.bytes32(MAX_VALUE_BYTES)?),
@@ -273,8 +260,7 @@ impl<'a> Reader<'a> {
         };
         let clock = self.clock()?;
         let versions = self.many(Self::version)?;
-        let replaced = self.many(Self::named)?;
-        let siblings = Siblings::from_parts(clock, versions, replaced)?;
+        let siblings = Siblings::from_parts(clock, versions)?;
         Some(Entry { siblings, birth, arrivals: self.many(Self::arrival)? })
     }
 }

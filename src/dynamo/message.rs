@@ -16,6 +16,20 @@ pub type OpId = u64;
 /// Counts the rounds in which all nodes have seen off what was under way (see `epoch`).
 pub type Epoch = u64;
 
+/// A server's permission to ask it for writes, drawn by it; 0: none yet (see `coordinator/lanes.rs`).
+pub type Lane = u64;
+
+/// Which request for a write this is: what bears the same place is the same request.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Place {
+    /// The server that is to see to the write, and no other.
+    pub server: NodeId,
+    /// A lane that it has given.
+    pub lane: Lane,
+    /// Which in the lane; later requests have greater numbers.
+    pub number: u64,
+}
+
 /// What a client asks of a bucket of quorums.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ClientRequest {
@@ -31,7 +45,9 @@ pub enum ClientRequest {
     },
     /// A write.
     Put {
-        /// Its name: a retry bears the same, another write never.
+        /// Who is to see to it. A repeated request has the same place, and is answered as the first was.
+        place: Place,
+        /// Its name; no other write has the same.
         write: WriteId,
         /// Where.
         #[serde(deserialize_with = "crate::codec::bytes")]
@@ -126,6 +142,14 @@ pub enum ClientReply {
     },
     /// Not done, and it will not be.
     Refused(Refusal),
+    /// The server knows no such lane, so this copy of the request was not carried out; whether an earlier one was is not known. Here
+    /// is a lane that it does know.
+    NoLane {
+        /// The one that was asked for.
+        refused: Lane,
+        /// The one to use.
+        granted: Lane,
+    },
     /// Not as many as asked for took part in time. A read has no effect; a write may have happened or may yet.
     Unfinished {
         /// Who took part until then.
@@ -219,11 +243,9 @@ pub enum Message {
     },
     /// A client's request, for who can coordinate it.
     Forward {
-        /// To recognise the reply, among all that this process of the sender ever forwarded.
+        /// To recognise the reply.
         op: OpId,
-        /// Which life of the sender's process that is.
-        life: u64,
-        /// What the client wants.
+        /// What the client wants, with the place that counts for the receiver.
         request: ClientRequest,
     },
     /// The answer to the client.
@@ -402,8 +424,6 @@ pub enum Note {
 pub struct Config {
     /// This node.
     pub id: NodeId,
-    /// A number no other process of this node had: told with what it forwards.
-    pub life: u64,
     /// A write not acknowledged by a replica after this long is given to a stand-in.
     pub hint_after: Duration,
     /// A read not answered by a replica after this long asks a further one.
@@ -427,12 +447,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults of node `id` in its life `life`.
+    /// The defaults of node `id`.
     #[must_use]
-    pub fn new(id: NodeId, life: u64) -> Config {
+    pub fn new(id: NodeId) -> Config {
         Config {
             id,
-            life,
             hint_after: Duration::from_millis(150),
             hedge_after: Duration::from_millis(30),
             repair_permille: 100,

@@ -75,7 +75,9 @@ impl Dynamo {
                 coordinator.get_reply(from, op, (siblings, epoch), turn);
             }
             Message::GetReply { .. } => {}
-            Message::Forward { op, life, request } => coordinator.forwarded((from, life, op), request, turn),
+            Message::Forward { op, request } => {
+                coordinator.request(Caller::Node { node: from, op, place: None }, request, turn);
+            }
             Message::ForwardReply { op, reply } => coordinator.forward_reply(from, op, reply, turn),
             message => self.store.message(from, message, out),
         }
@@ -99,7 +101,7 @@ impl Protocol for Dynamo {
             Input::Message(from, message) if self.coordinator.knows(from) => self.message(from, message, out),
             Input::Message(..) => {}
             Input::Request(Request::Client { id, request }) => {
-                self.coordinator.request(Caller::Client(id), request, turn);
+                self.coordinator.request(Caller::Client { id, place: None }, request, turn);
             }
             Input::Request(Request::Date(wall)) => self.store.date(wall),
             Input::Request(Request::Peer { node, up }) => {

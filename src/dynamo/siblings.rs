@@ -6,13 +6,8 @@
 //! clients that write at the same time through one server give two dots of one actor, and neither covers the other: a version
 //! vector without dots would either lose one or invent conflicts.
 //!
-//! **Retries.** A client may send a write again through another server, which gives it another dot. Versions bear the
-//! [`WriteId`] of their write. Copies of one write live side by side, and a reader is shown one ([`Siblings::shown`]): only so
-//! does "known and not held" always mean superseded. Once any copy is superseded, somebody has seen the write, so all copies go:
-//! ids of superseded writes are remembered for a while ([`MEMORY`]), for the sake of copies that are still on their way, and a
-//! context names the writes its client has seen ([`Seen`]), for the sake of copies that its client's server did not hold.
-//! Beyond that memory a late copy comes back: as a sibling, never in place of a newer write. Mergeable states are no copies of
-//! each other even when one operation made both, for each holds what its own coordinator had: they are never dropped so.
+//! **One write, one dot.** No two versions are copies of one write, for no two coordinators ever carry the same write out (see
+//! `coordinator/lanes.rs`): only so does "known and not held" always mean superseded, however late a message comes.
 //!
 //! **Last writer wins** is a lattice of its own: of all versions the one with the greatest stamp and dot is kept, whatever the
 //! clocks say, for a rule by causes and a rule by stamps together would make the outcome depend on the order of merges. Causes
@@ -27,25 +22,16 @@ use super::merge;
 use crate::mutant::{Bug, Mutant};
 use crate::types::{Hlc, Resolve, Value};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// For how long the ids of superseded writes are remembered, by their stamps; the last few for longer. Clients give a write
-/// up after half as long ([`crate::client::Patience`]).
-pub const MEMORY: Duration = Duration::from_secs(10);
-/// Ids of superseded writes that a key remembers at most.
-pub const MAX_REPLACED: usize = 256;
-/// Of which so many are remembered however old they are.
-const LAST_FEW: usize = 32;
 /// No stamp is later (it is in the year 2262).
 pub const MAX_STAMP: Hlc = Hlc(1 << 63);
 
 /// Bytes of a version beside its content, about.
 const VERSION_BYTES: usize = 64;
 
-/// A client's name for one of its writes: a retry bears the same.
+/// A client's name for one of its writes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct WriteId {
     /// The client, by a number it drew.
@@ -88,9 +74,19 @@ pub struct Siblings(Arc<Known>);
 pub struct Known {
     clock: Clock,
     versions: Vec<Version>,
-    /// Superseded writes with their stamps, latest last.
-    #[serde(with = "blob")]
-    replaced: Vec<(Hlc, WriteId)>,
+}
+
+impl Known {
+    /// Puts the versions in order, and lets the last writer win where it is to.
+    fn settle(&mut self, resolve: Resolve) {
+        if resolve == Resolve::LastWriter
+            && let Some(last) = self.versions.iter().max_by_key(|v| (v.stamp, v.dot)).map(|v| v.dot)
+        {
+            self.versions.retain(|v| v.dot == last);
+        }
+        self.versions.sort_unstable_by_key(|v| v.dot);
+        assert!(self.versions.iter().all(|v| self.clock.contains(v.dot)), "a version its own clock does not know");
+    }
 }
 
 impl Deref for Siblings {
@@ -116,25 +112,6 @@ impl Serialize for Siblings {
 impl<'de> Deserialize<'de> for Siblings {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Siblings, D::Error> {
         Known::deserialize(from).map(|known| Siblings(Arc::new(known)))
-    }
-}
-
-/// Superseded writes as one string of bytes: they are most of what is sent of a key, and far cheaper so than one by one.
-mod blob {
-    use super::{Hlc, WriteId};
-    use crate::dynamo::layout::{NAMED, Reader, put_named};
-    use serde::{Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(writes: &[(Hlc, WriteId)], to: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = Vec::with_capacity(writes.len() * NAMED);
-        writes.iter().for_each(|named| put_named(&mut bytes, *named));
-        to.serialize_bytes(&bytes)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(Hlc, WriteId)>, D::Error> {
-        let bytes = crate::codec::bytes(from)?;
-        let writes = bytes.chunks(NAMED).map(|named| Reader::new(named).named()).collect::<Option<_>>();
-        writes.ok_or_else(|| D::Error::custom("part of a superseded write"))
     }
 }
 
@@ -174,37 +151,12 @@ impl Siblings {
         !self.versions.is_empty() && self.versions.iter().all(|v| v.content == Content::Tombstone)
     }
 
-    /// Whether nothing in `other` is news: merging it in would change no version and no clock.
+    /// Whether nothing in `other` is news: merging it in would change nothing.
     #[must_use]
     pub fn includes(&self, other: &Siblings) -> bool {
-        let lives = |v: &Version| self.versions.iter().any(|w| w.write == v.write);
-        self.clock.covers(&other.clock)
-            && self.versions.iter().all(|v| !other.clock.contains(v.dot) || other.holds(v.dot))
-            && other.versions.iter().all(|v| self.holds(v.dot) || !lives(v))
-    }
-
-    /// Whether nothing in `other` is news, not even which writes were superseded.
-    pub(super) fn knows_all(&self, other: &Siblings) -> bool {
-        let remembers = |v: &Version| self.replaced.binary_search(&(v.stamp, v.write)).is_ok();
-        // Both are in order: one walk through each.
-        let mut mine = self.replaced.iter();
-        let mut remembered = other.replaced.iter().skip_while(|one| self.is_past(one));
-        self.includes(other)
-            && other.versions.iter().all(|v| self.holds(v.dot) || remembers(v))
-            && remembered.all(|one| mine.any(|known| known == one))
-    }
-
-    /// Whether a superseded write, not remembered here, is older than all that is and would be forgotten at once.
-    fn is_past(&self, one: &(Hlc, WriteId)) -> bool {
-        let (Some(first), Some((last, _))) = (self.replaced.first(), self.replaced.last()) else { return false };
-        let old = one.0.0 < last.0.saturating_sub(MEMORY.as_nanos() as u64);
-        one < first && (self.replaced.len() >= MAX_REPLACED || old && self.replaced.len() >= LAST_FEW)
-    }
-
-    /// Whether the write was taken before: it is here, or it was and has been superseded.
-    #[must_use]
-    pub fn knows(&self, write: WriteId) -> bool {
-        self.versions.iter().any(|v| v.write == write) || self.replaced.iter().any(|(_, id)| *id == write)
+        Arc::ptr_eq(&self.0, &other.0)
+            || self.clock.covers(&other.clock)
+                && self.versions.iter().all(|v| !other.clock.contains(v.dot) || other.holds(v.dot))
     }
 
     /// The dot that the next write of `actor` gets.
@@ -224,57 +176,43 @@ impl Siblings {
         (resolve, mutant): (Resolve, Mutant),
     ) -> Dot {
         let dot = self.next_dot(actor, mutant);
-        let (gone, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.versions).into_iter().partition(|v| seen.covers(v) || v.dot == dot);
-        let latest = gone.iter().map(|v| v.stamp).chain([seen.stamp()]).max();
-        let stamp = Hlc(stamp.0.max(latest.map_or(0, |seen| seen.0 + 1)).min(MAX_STAMP.0));
-        self.versions = kept;
-        let named = seen.writes().iter().copied().filter(|(_, id)| *id != write);
-        self.remember(gone.iter().map(|v| (v.stamp, v.write)).chain(named));
-        self.clock.join(&seen.clock);
-        self.clock.raise(actor, dot.count);
-        self.versions.push(Version { dot, stamp, write, content });
-        self.settle(resolve);
+        let known = &mut **self;
+        let mut latest = seen.stamp;
+        known.versions.retain(|v| {
+            let gone = seen.clock.contains(v.dot) || v.dot == dot;
+            if gone {
+                latest = latest.max(v.stamp);
+            }
+            !gone
+        });
+        let stamp = Hlc(stamp.0.max(latest.0.saturating_add(1)).min(MAX_STAMP.0));
+        known.clock.join(&seen.clock);
+        known.clock.raise(actor, dot.count);
+        known.versions.push(Version { dot, stamp, write, content });
+        known.settle(resolve);
         dot
     }
 
     /// Takes in what another replica holds; says whether that changed anything.
     pub fn merge(&mut self, other: &Siblings, resolve: Resolve, mutant: Mutant) -> bool {
-        if other.is_empty() {
+        if self.includes(other) {
             return false;
         }
-        if self.is_empty() {
+        if other.includes(self) && !mutant.is(Bug::SiblingDropped) {
             self.clone_from(other);
             return true;
         }
-        let by_stamp = resolve == Resolve::LastWriter;
-        if !by_stamp && self.knows_all(other) {
-            return false;
-        }
-        if !by_stamp && other.knows_all(self) && !mutant.is(Bug::SiblingDropped) {
-            self.clone_from(other);
-            return true;
-        }
-        let dots: Vec<Dot> = self.versions.iter().map(|v| v.dot).collect();
-        let knew = self.clock.len();
-        let mut taught = !self.clock.covers(&other.clock);
-        let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.versions)
-            .into_iter()
-            .partition(|v| by_stamp || !other.clock.contains(v.dot) || other.holds(v.dot));
-        let held = |dot: &Dot| dots.binary_search(dot).is_ok();
-        let (news, old): (Vec<_>, Vec<_>) =
-            (other.versions.iter().filter(|v| !held(&v.dot))).partition(|v| by_stamp || !self.clock.contains(v.dot));
-        self.versions = kept;
-        self.versions.extend(news.into_iter().cloned());
+        let known = &mut **self;
+        let (held, clock) = (known.versions.clone(), known.clock.clone());
+        known.versions.retain(|v| !other.clock.contains(v.dot) || other.holds(v.dot));
+        let news = other.versions.iter().filter(|v| !clock.contains(v.dot));
+        known.versions.extend(news.cloned());
         if mutant.is(Bug::SiblingDropped) {
-            self.versions.truncate(1);
+            known.versions.truncate(1);
         }
-        self.clock.join(&other.clock);
-        taught |= self.clock.len() != knew;
-        let gone = gone.iter().chain(old).map(|v| (v.stamp, v.write));
-        taught |= self.remember(gone.chain(other.replaced.iter().copied()));
-        taught |= self.settle(resolve);
-        taught || !self.versions.iter().map(|v| v.dot).eq(dots)
+        known.clock.join(&other.clock);
+        known.settle(resolve);
+        known.clock != clock || known.versions != held
     }
 
     /// How many actors there are of which no version is left.
@@ -301,67 +239,13 @@ impl Siblings {
         self.versions.iter().any(|v| v.dot.actor == actor)
     }
 
-    /// Remembers superseded writes, the latest of them; says whether any was news.
-    fn remember(&mut self, gone: impl Iterator<Item = (Hlc, WriteId)>) -> bool {
-        let mut news: Vec<_> = gone.filter(|one| self.replaced.binary_search(one).is_err()).collect();
-        if news.is_empty() {
-            return false;
-        }
-        news.sort_unstable();
-        news.dedup();
-        self.replaced.extend_from_slice(&news);
-        self.replaced.sort(); // Two sorted runs.
-        let len = self.replaced.len();
-        let since = self.replaced[len - 1].0.0.saturating_sub(MEMORY.as_nanos() as u64);
-        let old = self.replaced.partition_point(|(stamp, _)| stamp.0 < since);
-        let excess = old.min(len.saturating_sub(LAST_FEW)).max(len.saturating_sub(MAX_REPLACED));
-        self.replaced.drain(..excess);
-        news.iter().any(|one| self.replaced.binary_search(one).is_ok())
-    }
-
-    /// Puts the versions in order, drops copies of superseded writes, and lets the last writer win where it is to. Says whether
-    /// more came to be remembered.
-    fn settle(&mut self, resolve: Resolve) -> bool {
-        self.versions.sort_unstable_by_key(|v| v.dot);
-        let mut news = false;
-        if resolve == Resolve::LastWriter {
-            let last = self.versions.iter().max_by_key(|v| (v.stamp, v.dot)).map(|v| v.dot);
-            let (kept, gone): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut self.versions).into_iter().partition(|v| Some(v.dot) == last);
-            self.versions = kept;
-            news = self.remember(gone.iter().map(|v| (v.stamp, v.write)));
-        } else if !self.replaced.is_empty() {
-            let Known { versions, replaced, .. } = &mut **self;
-            let replaced = |v: &Version| replaced.iter().any(|(_, id)| *id == v.write);
-            let lives = |v: &Version| matches!(v.content, Content::Merge(_)) || !replaced(v);
-            if !versions.iter().all(lives) {
-                let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(versions).into_iter().partition(lives);
-                self.versions = kept;
-                news = self.remember(gone.iter().map(|v| (v.stamp, v.write)));
-            }
-        }
-        assert!(self.versions.iter().all(|v| self.clock.contains(v.dot)), "a version its own clock does not know");
-        news
-    }
-
     fn holds(&self, dot: Dot) -> bool {
         self.versions.binary_search_by_key(&dot, |v| v.dot).is_ok()
     }
 
-    /// The versions a reader is to be shown: of copies of one write the first.
-    pub fn shown(&self) -> impl Iterator<Item = &Version> {
-        let mut seen = BTreeSet::new();
-        self.versions.iter().filter(move |v| matches!(v.content, Content::Merge(_)) || seen.insert(v.write))
-    }
-
-    /// Clock, versions, and superseded writes with their stamps.
-    pub(super) fn parts(&self) -> (&Clock, &[Version], &[(Hlc, WriteId)]) {
-        (&self.clock, &self.versions, &self.replaced)
-    }
-
     /// The state made of these parts, if they are one.
-    pub(super) fn from_parts(clock: Clock, versions: Vec<Version>, replaced: Vec<(Hlc, WriteId)>) -> Option<Siblings> {
-        Some(Siblings(Arc::new(Known { clock, versions, replaced }))).filter(Siblings::is_sane)
+    pub(super) fn from_parts(clock: Clock, versions: Vec<Version>) -> Option<Siblings> {
+        Some(Siblings(Arc::new(Known { clock, versions }))).filter(Siblings::is_sane)
     }
 
     /// Whether this could be a replica's state: versions in order, each known to the clock. What a peer sent is asked.
@@ -370,9 +254,6 @@ impl Siblings {
         self.clock.is_sane()
             && self.versions.iter().all(|v| v.dot.count > 0 && self.clock.contains(v.dot) && v.stamp <= MAX_STAMP)
             && self.versions.windows(2).all(|pair| pair[0].dot < pair[1].dot)
-            && self.replaced.len() <= MAX_REPLACED
-            && self.replaced.windows(2).all(|pair| pair[0] < pair[1])
-            && self.replaced.last().is_none_or(|(stamp, _)| *stamp <= MAX_STAMP)
             && self.versions.iter().all(|v| !matches!(&v.content, Content::Merge(state) if !state.is_sane()))
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::types::{Bytes, NodeId};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn actor(node: u32) -> Actor {
     Actor { node: NodeId(node), birth: 1 }
@@ -15,18 +15,12 @@ fn put(state: &mut Siblings, seen: &Seen, node: u32, id: u64, value: &str) -> Do
     state.write(seen, actor(node), id, content, (Resolve::Siblings, Mutant::default()))
 }
 
-/// Writes with all that is there as context.
-fn overwrite(state: &mut Siblings, node: u32, id: u64) {
-    let seen = Seen::of(state);
-    put(state, &seen, node, id, "x");
-}
-
 fn values(state: &Siblings) -> Vec<String> {
     let text = |v: &Version| match &v.content {
         Content::Value(value) => String::from_utf8_lossy(value).into_owned(),
         _ => "†".to_owned(),
     };
-    state.shown().map(text).collect()
+    state.versions().iter().map(text).collect()
 }
 
 fn merged(a: &Siblings, b: &Siblings) -> Siblings {
@@ -54,29 +48,6 @@ fn red_and_blue_become_purple() {
     }
 }
 
-/// A write that came by two servers is overwritten through the one whose copy was not read, by way of a third.
-#[test]
-fn who_was_shown_one_copy_has_seen_the_write() {
-    let (mut a, mut b) = (Siblings::default(), Siblings::default());
-    put(&mut a, &Seen::default(), 1, 1, "x");
-    put(&mut b, &Seen::default(), 2, 1, "x");
-    let mut late = b.clone();
-    put(&mut late, &Seen::of(&a), 2, 2, "y");
-    assert_eq!(values(&late), ["y"], "the copy that was not read goes too");
-    overwrite(&mut a, 1, 3);
-    put(&mut b, &Seen::of(&a), 2, 4, "zz");
-    assert_eq!(values(&b), ["zz"], "so does one of what was superseded before the read");
-}
-
-#[test]
-fn a_write_with_its_own_name_in_its_context_stays() {
-    let mut a = Siblings::default();
-    put(&mut a, &Seen::default(), 1, 1, "x");
-    let mut b = Siblings::default();
-    put(&mut b, &Seen::of(&a), 2, 1, "x");
-    assert_eq!(values(&b), ["x"]);
-}
-
 #[test]
 fn a_write_is_later_than_what_it_has_seen_even_where_that_is_not_held() {
     let mut fast = Siblings::default();
@@ -84,37 +55,6 @@ fn a_write_is_later_than_what_it_has_seen_even_where_that_is_not_held() {
     let mut slow = Siblings::default();
     put(&mut slow, &Seen::of(&fast), 2, 7, "y");
     assert_eq!(slow.versions()[0].stamp, Hlc(9_001));
-}
-
-#[test]
-fn superseded_writes_are_remembered_for_a_while_and_the_last_few_for_longer() {
-    let mut a = Siblings::default();
-    let second = 1_000_000_000;
-    for n in 0..1000 {
-        overwrite(&mut a, 1, n * second);
-    }
-    assert_eq!(a.replaced.len(), LAST_FEW);
-    for n in 0..1000 {
-        overwrite(&mut a, 1, 1000 * second + n);
-    }
-    assert_eq!(a.replaced.len(), MAX_REPLACED);
-    overwrite(&mut a, 1, 2000 * second);
-    overwrite(&mut a, 1, 2001 * second);
-    assert_eq!(a.replaced.len(), LAST_FEW);
-}
-
-#[cfg(feature = "mutants")]
-#[test]
-fn who_knows_all_that_another_does_is_taken_over_whole_even_if_it_has_forgotten_more() {
-    for (step, writes) in [(1_000_000_000, 20), (1, MAX_REPLACED as u64 + 10)] {
-        let mut older = Siblings::default();
-        (0..writes).for_each(|n| overwrite(&mut older, 1, n * step));
-        let mut newer = older.clone();
-        (writes..writes + 3).for_each(|n| overwrite(&mut newer, 1, n * step));
-        assert!(newer.knows_all(&older) && !older.knows_all(&newer));
-        assert!(newer.replaced[0] > older.replaced[0], "it has forgotten some");
-        assert_eq!((merged(&older, &newer), merged(&newer, &older)), (newer.clone(), newer.clone()));
-    }
 }
 
 #[test]
@@ -128,24 +68,6 @@ fn one_server_invents_no_siblings_and_loses_none() {
     assert_eq!(values(&a), ["y", "z"], "both had seen x, neither the other");
 }
 
-#[test]
-fn a_retry_through_another_server_is_the_same_write() {
-    let (mut a, mut b) = (Siblings::default(), Siblings::default());
-    put(&mut a, &Seen::default(), 1, 1, "x");
-    put(&mut b, &Seen::default(), 2, 1, "x");
-    let both = merged(&b, &a);
-    assert_eq!(values(&both), ["x"]);
-    assert_eq!(both, merged(&a, &b));
-    assert_eq!(merged(&both, &b), both, "the copy does not come back");
-    // Who has seen one copy has seen the write.
-    let mut late = b.clone();
-    put(&mut late, &Seen::of(&b), 2, 2, "y");
-    assert!(late.knows(WriteId { client: 1, number: 1 }));
-    assert_eq!(values(&merged(&both, &late)), ["y"]);
-    assert_eq!(values(&merged(&late, &a)), ["y"]);
-    assert_eq!(merged(&a, &late), merged(&late, &a), "one copy seen, all seen");
-}
-
 /// One thing that happens to three replicas.
 #[derive(Clone, Debug)]
 enum Event {
@@ -153,12 +75,6 @@ enum Event {
     Write {
         at: usize,
         read: Option<prop::sample::Index>,
-        stamp: u64,
-    },
-    /// A client sends an earlier write again, to any replica.
-    Retry {
-        at: usize,
-        write: prop::sample::Index,
         stamp: u64,
     },
     Read {
@@ -183,7 +99,6 @@ fn event() -> impl Strategy<Value = Event> {
             read,
             stamp
         }),
-        (node(), index(), 1..50u64).prop_map(|(at, write, stamp)| Event::Retry { at, write, stamp }),
         node().prop_map(|at| Event::Read { at }),
         node().prop_map(|from| Event::Send { from }),
         (node(), index()).prop_map(|(to, message)| Event::Deliver { to, message }),
@@ -215,11 +130,8 @@ impl World {
                 self.writes.push(read.map_or_else(Default::default, |read| read.get(&self.reads).clone()));
                 self.put(*at, self.writes.len() - 1, *stamp, resolve);
             }
-            Event::Retry { at, write, stamp } if !self.writes.is_empty() => {
-                self.put(*at, write.index(self.writes.len()), *stamp, resolve);
-            }
             Event::Read { at } => {
-                let seen = self.replicas[*at].shown().map(|v| v.write.number).collect();
+                let seen = self.replicas[*at].versions().iter().map(|v| v.write.number).collect();
                 self.reads.push((Seen::of(&self.replicas[*at]), seen));
             }
             Event::Send { from } => self.sent.push(self.replicas[*from].clone()),
@@ -229,9 +141,9 @@ impl World {
                 let changed = self.replicas[*to].merge(&message, resolve, Mutant::default());
                 assert_eq!(changed, before != self.replicas[*to], "a merge says rightly whether it changed anything");
                 assert!(self.replicas[*to].is_sane());
-                assert!(resolve == Resolve::LastWriter || self.replicas[*to].includes(&message));
+                assert!(self.replicas[*to].includes(&message));
             }
-            Event::Retry { .. } | Event::Deliver { .. } => {}
+            Event::Deliver { .. } => {}
         }
         if resolve == Resolve::Siblings {
             self.replicas.iter().for_each(|replica| self.shows_nothing_superseded(replica));
@@ -253,12 +165,10 @@ impl World {
 
     fn put(&mut self, at: usize, number: usize, stamp: u64, resolve: Resolve) {
         let (replica, id) = (&mut self.replicas[at], WriteId { client: 1, number: number as u64 });
-        if !replica.knows(id) {
-            let (name, rules) = ((Hlc(stamp), id), (resolve, Mutant::default()));
-            replica.write(&self.writes[number].0, actor(at as u32), name, Content::Tombstone, rules);
-            self.minted.extend(replica.versions().iter().map(|v| ((v.stamp, v.dot), v.write.number)));
-        }
-        assert!(replica.is_sane() && replica.knows(id));
+        let (name, rules) = ((Hlc(stamp), id), (resolve, Mutant::default()));
+        replica.write(&self.writes[number].0, actor(at as u32), name, Content::Tombstone, rules);
+        self.minted.extend(replica.versions().iter().map(|v| ((v.stamp, v.dot), v.write.number)));
+        assert!(replica.is_sane());
     }
 
     fn all(&self, order: [usize; 3], resolve: Resolve) -> Siblings {
@@ -271,13 +181,13 @@ impl World {
 }
 
 fn ids(state: &Siblings) -> BTreeSet<u64> {
-    state.shown().map(|v| v.write.number).collect()
+    state.versions().iter().map(|v| v.write.number).collect()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// What is left of all writes are exactly those that no other had seen, whatever came late, twice or by two servers.
+    /// What is left of all writes are exactly those that no other had seen, whatever came late or twice.
     #[test]
     fn exactly_the_writes_nobody_saw_survive(events in proptest::collection::vec(event(), 1..60)) {
         let world = World::run(&events, Resolve::Siblings);
@@ -293,7 +203,7 @@ proptest! {
         prop_assert_eq!(ids(&world.all([2, 0, 1], Resolve::LastWriter)), last.into_iter().collect());
     }
 
-    /// The order and number of merges make no difference, nor how they are grouped: not even to what is remembered.
+    /// The order and number of merges make no difference, nor how they are grouped.
     #[test]
     fn replicas_are_a_lattice(events in proptest::collection::vec(event(), 1..60), last_writer: bool) {
         let resolve = if last_writer { Resolve::LastWriter } else { Resolve::Siblings };

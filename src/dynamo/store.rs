@@ -187,10 +187,7 @@ impl Store {
             }),
         };
         let mut entry = held.map(|entry| Entry::clone(entry)).unwrap_or_default();
-        if entry.siblings.knows(write) {
-            return Ok(Written { siblings: entry.siblings, epoch, ticket: self.unsure(key) });
-        }
-        self.saw(stamps(&entry.siblings).chain([seen.stamp()]));
+        self.saw(stamps(&entry.siblings).chain([seen.stamp]));
         let stamp = self.stamp();
         if let Err(refusal) = self.write_into(&mut entry, seen, (stamp, write), update, policy) {
             if !matches!(refusal, Refusal::Invalid(_)) {
@@ -231,7 +228,7 @@ impl Store {
         let actor = Actor { birth, ..actor };
         let content = content(held, actor, stamp, update, policy.resolve, self.config.mutant)?;
 
-        let left = held.versions().iter().filter(|v| !seen.covers(v)).count();
+        let left = held.versions().iter().filter(|v| !seen.clock.contains(v.dot)).count();
         if left >= self.config.max_siblings && left == held.versions().len() && policy.resolve != Resolve::LastWriter {
             return Err(Refusal::TooManySiblings(left as u32));
         }
@@ -474,7 +471,7 @@ fn absorb(
     at: Wall,
     (resolve, mutant): (Resolve, Mutant),
 ) -> Option<Entry> {
-    if resolve != Resolve::LastWriter && held.is_some_and(|held| held.siblings.knows_all(siblings)) {
+    if held.is_some_and(|held| held.siblings.includes(siblings)) {
         return None;
     }
     let mut entry = held.cloned().unwrap_or_default();

@@ -15,7 +15,7 @@ use crate::raft::{Index, Term};
 use crate::types::{Addr, GroupId, Key};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// A write of a Raft group, by what a retry of it bears too.
+/// A write, by what a retry of it bears too: of a Raft group session and number, of an AP bucket lane and number.
 pub(super) type WriteName = (GroupId, SessionId, u64);
 
 /// Who asked, under which id, and for which write.

@@ -38,7 +38,7 @@ impl NodeConfig {
     #[must_use]
     pub fn new(raft: raft::Config, layout: Arc<Layout>) -> NodeConfig {
         NodeConfig {
-            ap: dynamo::Config { mutant: raft.mutant, ..dynamo::Config::new(raft.id, 0) },
+            ap: dynamo::Config { mutant: raft.mutant, ..dynamo::Config::new(raft.id) },
             beat: raft.heartbeat,
             down_after: raft.election_timeout,
             mutant: raft.mutant,

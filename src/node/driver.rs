@@ -110,11 +110,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let lone = hosted.len() == 1 && !config.watches();
         let mut dynamo = None;
         if config.layout.buckets.any_ap() {
-            let life = rng.next();
             let rng = Rng::new(rng.next(), "ap");
             let recovered = load_ap(storage, ap).await?;
-            let ap = dynamo::Config { life, ..config.ap.clone() };
-            dynamo = Some(Dynamo::new(ap, config.layout.clone(), recovered, clock.now(), rng));
+            dynamo = Some(Dynamo::new(config.ap.clone(), config.layout.clone(), recovered, clock.now(), rng));
         }
         // Requests are passed on under tickets: another process of this node must not have used the same.
         let first_ticket = if lone { 1 } else { (rng.next() >> 1).max(1) };

@@ -12,9 +12,10 @@ use super::driver::Driver;
 use super::group::Group;
 use super::shared::{Now, Shared};
 use super::{Clock, Observer, StorageHost, Transport};
-use crate::dynamo;
+use crate::dynamo::{self, ClientRequest};
 use crate::kv::{Op, SessionId};
 use crate::protocol::Input;
+use crate::storage::AP;
 use crate::types::{Addr, GroupId, Key, Mode, NodeId, Time};
 use crate::wire::{self, ApStatus, Packet, Refused, RequestBody, ResponseBody};
 use std::collections::{BTreeMap, VecDeque};
@@ -131,6 +132,16 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 return;
             }
         }
+        // The same request for a write of an AP bucket, while the first copy of it is under way.
+        let place = match &body {
+            RequestBody::Ap(ClientRequest::Put { place, .. }) if place.lane != 0 => {
+                Some((AP, place.lane, place.number))
+            }
+            _ => None,
+        };
+        if place.is_some_and(|place| self.shared.answers.join(place, client, id)) {
+            return;
+        }
         let Some(ticket) = self.shared.answers.open(client, id) else {
             let body = ResponseBody::Refused(Refused::Busy);
             return self.shared.responses.push((client, wire::Response { id, body }));
@@ -145,6 +156,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 if self.is_mode(ticket, request.key(), true)
                     && let Some(ap) = &mut self.ap
                 {
+                    if let Some(place) = place {
+                        self.shared.answers.underway(ticket, place);
+                    }
                     ap.step(Input::Request(dynamo::Request::Client { id: ticket, request }), at);
                 }
             }

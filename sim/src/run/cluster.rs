@@ -197,7 +197,7 @@ fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Bug>
         hint_age: cluster.hint_age,
         housekeeping: cluster.housekeeping,
         mutant: planted(mutant),
-        ..dynamo::Config::new(id, 0)
+        ..dynamo::Config::new(id)
     };
     NodeConfig { ap, snapshot_entries: cluster.snapshot_entries, ..NodeConfig::new(raft, layout) }
 }

@@ -105,11 +105,10 @@ enum Wounded {
 
 /// The versions with a value. A tombstone that all replicas have acknowledged is forgotten by one after the other, also beside
 /// values that were written meanwhile, and who has not forgotten it yet does not hold anything else for it: a replica that
-/// missed a delete holds what was deleted. Of a retried write there may be copies under several dots; replicas that hold
-/// different ones hold the same write.
+/// missed a delete holds what was deleted.
 fn live(entry: Option<&Arc<Entry>>) -> Vec<&Version> {
-    let shown = entry.into_iter().flat_map(|entry| entry.siblings.shown());
-    let mut live: Vec<&Version> = shown.filter(|version| version.content != Content::Tombstone).collect();
+    let versions = entry.into_iter().flat_map(|entry| entry.siblings.versions());
+    let mut live: Vec<&Version> = versions.filter(|version| version.content != Content::Tombstone).collect();
     live.sort_by_key(|version| version.write);
     live
 }

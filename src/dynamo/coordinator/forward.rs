@@ -1,29 +1,25 @@
-//! Requests that another node has to coordinate.
+//! Requests that another node has to coordinate: what this node cannot, and what was asked of that one and got no answer.
 //!
-//! Only writes are passed on. The node that passes one on asks again until it is answered, so copies are usual, and the
-//! network makes more: a receiver carries each (sender, life of the sender, number) out once and repeats its answer to copies.
-//! It remembers [`WINDOW`] of each sender; numbers grow, so what is older than all it remembers is known to be a copy, or late
-//! beyond use, and is ignored. Beyond a restart of the receiver itself the write's own id tells copies apart.
+//! Only writes are passed on. The node that passes one on asks again until it is answered; copies do no harm (`lanes`). What
+//! this node itself picked a coordinator for goes in a lane that it has there; what names another server goes with the place
+//! that it came with.
 
-use super::{Caller, Coordinator, Op, Turn, Work};
-use crate::dynamo::{ClientReply, ClientRequest, Message, OpId};
+use super::lanes::{Arrival, OF_CLIENT, OF_NODE};
+use super::{Caller, Coordinator, Op, Turn, Work, small};
+use crate::dynamo::{Achieved, ClientReply, ClientRequest, Lane, Message, OpId, Place, Refusal};
 use crate::mutant::Bug;
 use crate::types::{NodeId, Policy, Time};
-use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-
-/// Forwarded writes remembered of each sender.
-const WINDOW: usize = 1024;
-/// Larger answers are not remembered: a copy of such a write is not answered.
-const LARGE_REPLY: usize = 1 << 10;
-/// Former lives of each sender that are remembered.
-const LIVES: usize = 16;
 
 /// A request of a client of this node that another node coordinates.
 #[derive(Debug)]
 pub(super) struct Forwarded {
-    to: NodeId,
+    pub to: NodeId,
     request: ClientRequest,
+    /// It goes in a lane of this node, not in the client's.
+    own: bool,
+    /// How often it was sent in that lane.
+    sent: u32,
     /// How many are to hold it.
     pub wanted: u8,
     /// When to ask again.
@@ -33,155 +29,165 @@ pub(super) struct Forwarded {
 }
 
 impl Forwarded {
-    pub fn send(&self, op: OpId, life: u64, turn: &mut Turn<'_>) {
-        turn.out.send(self.to, Message::Forward { op, life, request: self.request.clone() });
-    }
-}
-
-/// What one node passed on.
-#[derive(Debug)]
-pub(super) struct Window {
-    life: u64,
-    /// The answer to each, if it has been given and is small.
-    seen: BTreeMap<OpId, Option<ClientReply>>,
-    /// All numbers up to this one are forgotten.
-    floor: OpId,
-    former: VecDeque<u64>,
-}
-
-/// What a forwarded request is.
-enum Arrival {
-    New,
-    Copy(Option<ClientReply>),
-    /// Of a former life or older than what is remembered.
-    Late,
-}
-
-impl Window {
-    fn new(life: u64) -> Window {
-        Window { life, seen: BTreeMap::new(), floor: 0, former: VecDeque::new() }
+    pub fn send(&mut self, op: OpId, turn: &mut Turn<'_>) {
+        self.sent += 1;
+        turn.out.send(self.to, Message::Forward { op, request: self.request.clone() });
     }
 
-    fn arrives(&mut self, life: u64, op: OpId) -> Arrival {
-        if self.former.contains(&life) {
-            return Arrival::Late;
+    /// The receiver does not know the lane. Whether the request can be sent in the one given instead: not if another copy of it
+    /// may have been carried out.
+    fn goes_to(&mut self, (refused, granted): (Lane, Lane)) -> bool {
+        let ClientRequest::Put { place, .. } = &mut self.request else { return false };
+        let first = place.lane == refused && (refused == 0 || self.sent == 1);
+        if first {
+            (place.lane, self.sent) = (granted, 0);
         }
-        if life != self.life {
-            let mut former = std::mem::take(&mut self.former);
-            former.push_back(self.life);
-            former.drain(..former.len().saturating_sub(LIVES));
-            *self = Window { former, ..Window::new(life) };
-        }
-        if let Some(reply) = self.seen.get(&op) {
-            return Arrival::Copy(reply.clone());
-        }
-        if op <= self.floor {
-            return Arrival::Late;
-        }
-        self.seen.insert(op, None);
-        if self.seen.len() > WINDOW
-            && let Some((oldest, _)) = self.seen.pop_first()
-        {
-            self.floor = oldest;
-        }
-        Arrival::New
+        first
     }
 
-    pub fn answered(&mut self, life: u64, op: OpId, reply: &ClientReply) {
-        if life == self.life
-            && let Some(answer) = self.seen.get_mut(&op)
-            && reply_bytes(reply) <= LARGE_REPLY
-        {
-            *answer = Some(reply.clone());
-        }
-    }
-}
-
-fn reply_bytes(reply: &ClientReply) -> usize {
-    match reply {
-        ClientReply::Value { siblings, context, .. } => {
-            context.len() + siblings.iter().map(|s| 64 + s.value.as_ref().map_or(0, |v| v.len())).sum::<usize>()
-        }
-        _ => 0,
+    fn lane(&self) -> Lane {
+        if let ClientRequest::Put { place, .. } = &self.request { place.lane } else { 0 }
     }
 }
 
 impl Coordinator {
-    /// Passes a client's request on.
-    pub(super) fn forward(
+    /// Takes a write from its client or from the node that passed it on: one that came before is answered as it was.
+    pub(super) fn arrives(
         &mut self,
         caller: Caller,
-        (to, wanted): (NodeId, u8),
-        (request, policy, deadline_ms): (ClientRequest, Policy, u32),
+        mut request: ClientRequest,
+        turn: &mut Turn<'_>,
+    ) -> Option<(Caller, ClientRequest)> {
+        let ClientRequest::Put { place, write, .. } = &mut request else { return Some((caller, request)) };
+        if place.server != self.config.id {
+            return Some((caller, request)); // It is to be passed on.
+        }
+        let room = if matches!(caller, Caller::Client { .. }) { OF_CLIENT } else { OF_NODE };
+        match self.lanes.arrives(*place, room) {
+            Arrival::New => {}
+            Arrival::Copy(_) if self.config.mutant.is(Bug::ForwardedTwice) && room == OF_NODE => {
+                write.client = self.rng.next();
+            }
+            Arrival::NoLane(granted) => {
+                self.tell(caller, ClientReply::NoLane { refused: place.lane, granted }, turn);
+                return None;
+            }
+            Arrival::Copy(Some(reply)) => {
+                self.tell(caller, reply, turn);
+                return None;
+            }
+            Arrival::Copy(None) => {
+                // A node asks again; a client's request may not stay open without anybody who could answer it.
+                if matches!(caller, Caller::Client { .. }) {
+                    self.tell(caller, ClientReply::Unfinished { achieved: Achieved::default() }, turn);
+                }
+                return None;
+            }
+        }
+        let place = Some(*place);
+        let caller = match caller {
+            Caller::Client { id, .. } => Caller::Client { id, place },
+            Caller::Node { node, op, .. } => Caller::Node { node, op, place },
+        };
+        Some((caller, request))
+    }
+
+    /// Passes on what names another server.
+    pub(super) fn pass_on(
+        &mut self,
+        caller: Caller,
+        (request, policy): (ClientRequest, Policy),
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Refusal> {
+        let ClientRequest::Put { place: Place { server, .. }, deadline_ms, .. } = request else { return Ok(()) };
+        if !self.knows(server) || !matches!(caller, Caller::Client { .. }) {
+            return Err(Refusal::Invalid(format!("the write is for {server}, which cannot be asked from here")));
+        }
+        if self.is_up(server) {
+            self.forward(caller, (server, 0, false), (request, policy, deadline_ms), turn);
+        } else {
+            // Nobody is left to say whether it was done.
+            self.answer(caller, ClientReply::Unfinished { achieved: Achieved::default() }, turn);
+        }
+        Ok(())
+    }
+
+    /// Has `to` coordinate a write of this node's client.
+    pub(super) fn give_to(
+        &mut self,
+        caller: Caller,
+        (to, wanted): (NodeId, usize),
+        (mut request, policy): (ClientRequest, Policy),
+        turn: &mut Turn<'_>,
+    ) {
+        let lane = self.given.get(&to).copied().unwrap_or(0);
+        let ClientRequest::Put { place, deadline_ms, .. } = &mut request else { return };
+        *place = Place { server: to, lane, number: 0 };
+        let deadline_ms = *deadline_ms;
+        self.forward(caller, (to, small(wanted), true), (request, policy, deadline_ms), turn);
+    }
+
+    fn forward(
+        &mut self,
+        caller: Caller,
+        (to, wanted, own): (NodeId, u8, bool),
+        (mut request, policy, deadline_ms): (ClientRequest, Policy, u32),
         turn: &mut Turn<'_>,
     ) {
         let id = self.number();
+        if let ClientRequest::Put { place, .. } = &mut request
+            && own
+        {
+            place.number = id;
+        }
         let pause = self.config.hint_after;
-        let again = self.now + pause;
         let key = request.key().clone();
-        let forwarded = Forwarded { to, request, wanted, again, pause };
-        forwarded.send(id, self.config.life, turn);
+        let mut forwarded = Forwarded { to, request, own, sent: 0, wanted, again: self.now + pause, pause };
+        forwarded.send(id, turn);
         let deadline = self.end(deadline_ms);
         let op = Op { key, policy, caller: Some(caller), deadline, armed: deadline, work: Work::Forward(forwarded) };
         self.keep(id, op, turn);
     }
 
-    /// Takes a request that another node passed on.
-    pub fn forwarded(
-        &mut self,
-        (node, life, op): (NodeId, u64, OpId),
-        mut request: ClientRequest,
-        turn: &mut Turn<'_>,
-    ) {
-        let window = self.windows.entry(node).or_insert_with(|| Window::new(life));
-        match window.arrives(life, op) {
-            Arrival::New => {}
-            Arrival::Copy(_) if self.config.mutant.is(Bug::ForwardedTwice) => {
-                if let ClientRequest::Put { write, .. } = &mut request {
-                    write.client = self.rng.next();
-                }
-            }
-            Arrival::Copy(Some(reply)) => return turn.out.send(node, Message::ForwardReply { op, reply }),
-            Arrival::Copy(None) | Arrival::Late => return,
+    /// Nobody has answered for a while: asks again, unless there is nobody any more. Then what became of it is not known.
+    pub(super) fn forward_is_slow(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) {
+        let Work::Forward(forwarded) = &mut op.work else { return };
+        if self.down.contains(&forwarded.to) {
+            let achieved = Achieved { wanted: forwarded.wanted, ..Achieved::default() };
+            return self.end_forward(op, ClientReply::Unfinished { achieved }, turn);
         }
-        self.request(Caller::Node { node, life, op }, request, turn);
+        forwarded.send(id, turn);
+        forwarded.pause *= 2;
+        forwarded.again = self.now + forwarded.pause;
     }
 
     /// Takes the answer to a request that this node passed on.
     pub fn forward_reply(&mut self, from: NodeId, id: OpId, reply: ClientReply, turn: &mut Turn<'_>) {
         self.resume(id, turn, |this, op, turn| {
-            if let Work::Forward(Forwarded { to, .. }) = op.work
-                && to == from
-                && let Some(caller) = op.caller.take()
-            {
-                this.answer(caller, reply, turn);
+            let Work::Forward(forwarded) = &mut op.work else { return };
+            if forwarded.to != from {
+                return;
+            }
+            let ClientReply::NoLane { refused, granted } = reply else { return this.end_forward(op, reply, turn) };
+            if !forwarded.own {
+                return this.end_forward(op, reply, turn);
+            }
+            if refused != forwarded.lane() {
+                return; // It is about an earlier copy.
+            }
+            this.given.insert(from, granted);
+            if forwarded.goes_to((refused, granted)) {
+                forwarded.send(id, turn);
+            } else {
+                let achieved = Achieved { wanted: forwarded.wanted, ..Achieved::default() };
+                this.end_forward(op, ClientReply::Unfinished { achieved }, turn);
             }
         });
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dynamo::Achieved;
-
-    #[test]
-    fn a_window_knows_copies_and_what_is_too_late() {
-        let mut window = Window::new(1);
-        let done = ClientReply::Done { achieved: Achieved::default() };
-        assert!(matches!(window.arrives(1, 2), Arrival::New));
-        assert!(matches!(window.arrives(1, 2), Arrival::Copy(None)), "still under way");
-        window.answered(1, 2, &done);
-        assert!(matches!(window.arrives(1, 2), Arrival::Copy(Some(reply)) if reply == done));
-        for op in 3..3 + WINDOW as u64 {
-            assert!(matches!(window.arrives(1, op), Arrival::New));
+    fn end_forward(&mut self, op: &mut Op, reply: ClientReply, turn: &mut Turn<'_>) {
+        if let Some(caller) = op.caller.take() {
+            self.answer(caller, reply, turn);
         }
-        assert!(window.seen.len() <= WINDOW);
-        assert!(matches!(window.arrives(1, 2), Arrival::Late), "forgotten, and older than all that is not");
-        // The sender has restarted; what it sent before comes late.
-        assert!(matches!(window.arrives(2, 2), Arrival::New));
-        assert!(matches!(window.arrives(1, 5000), Arrival::Late));
-        window.answered(1, 2, &done);
-        assert!(matches!(window.arrives(2, 2), Arrival::Copy(None)), "the answer was to the former life");
     }
 }

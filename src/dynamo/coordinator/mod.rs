@@ -14,6 +14,7 @@
 
 mod forward;
 mod get;
+mod lanes;
 mod limits;
 mod put;
 mod reply;
@@ -21,14 +22,16 @@ mod sweep;
 
 use super::store::Store;
 use super::{
-    Achieved, ClientReply, ClientRequest, Config, Dynamo, Effect, Message, OpId, PutResult, Refusal, RequestId,
+    Achieved, ClientReply, ClientRequest, Config, Dynamo, Effect, Lane, Message, OpId, Place, PutResult, Refusal,
+    RequestId,
 };
 use crate::placement::Layout;
 use crate::protocol::{Outbox, Ticket};
 use crate::types::{Key, Level, NodeId, Policy, Rng, Time};
-use forward::{Forwarded, Window};
+use forward::Forwarded;
 use get::Get;
 pub(super) use get::reads;
+use lanes::Lanes;
 use put::Put;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,10 +44,10 @@ const MAX_DEADLINE: Duration = Duration::from_secs(60);
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Caller {
-    /// A client of this node.
-    Client(RequestId),
+    /// A client of this node; its write stands in that place.
+    Client { id: RequestId, place: Option<Place> },
     /// The node that passed the request on.
-    Node { node: NodeId, life: u64, op: OpId },
+    Node { node: NodeId, op: OpId, place: Option<Place> },
 }
 
 /// What a step works on beside the coordinator itself.
@@ -89,8 +92,9 @@ pub(super) struct Coordinator {
     /// Operations that wait for this node's own disk.
     syncing: BTreeSet<(Ticket, OpId)>,
     next: OpId,
-    /// What other nodes passed on, by node.
-    windows: BTreeMap<NodeId, Window>,
+    /// The lanes that this node has given, and those it has been given by others.
+    lanes: Lanes,
+    given: BTreeMap<NodeId, Lane>,
     sweep: Sweep,
 }
 
@@ -101,6 +105,7 @@ impl Coordinator {
         Coordinator {
             // Replies to an earlier process of this node may be under way still. Numbers are even, and never wrap.
             next: rng.next() >> 2 << 1,
+            lanes: Lanes::new(Rng::new(rng.next(), "lanes")),
             config,
             rng,
             now,
@@ -109,7 +114,7 @@ impl Coordinator {
             ops: BTreeMap::new(),
             timers: BTreeSet::new(),
             syncing: BTreeSet::new(),
-            windows: BTreeMap::new(),
+            given: BTreeMap::new(),
             sweep: Sweep::default(),
             layout,
         }
@@ -144,6 +149,7 @@ impl Coordinator {
 
     /// Begins on a request, or refuses it.
     pub fn request(&mut self, caller: Caller, request: ClientRequest, turn: &mut Turn<'_>) {
+        let Some((caller, request)) = self.arrives(caller, request, turn) else { return };
         if let Err(why) = self.begin(caller, request, turn) {
             self.answer(caller, ClientReply::Refused(why), turn);
         }
@@ -151,6 +157,11 @@ impl Coordinator {
 
     fn begin(&mut self, caller: Caller, request: ClientRequest, turn: &mut Turn<'_>) -> Result<(), Refusal> {
         if self.ops.len() >= self.config.max_open {
+            if matches!(request, ClientRequest::Put { place, .. } if place.server != self.config.id) {
+                // Its server may have taken an earlier copy.
+                self.answer(caller, ClientReply::Unfinished { achieved: Achieved::default() }, turn);
+                return Ok(());
+            }
             return Err(Refusal::Busy);
         }
         let policy = limits::check(&request, &self.layout.buckets)?;
@@ -236,11 +247,7 @@ impl Coordinator {
                 self.resume(id, turn, |this, op, turn| match op.work {
                     Work::Put(_) => this.put_is_slow(id, op, turn),
                     Work::Get(_) => this.get_is_slow(id, op, turn),
-                    Work::Forward(ref mut forwarded) => {
-                        forwarded.send(id, this.config.life, turn);
-                        forwarded.pause *= 2;
-                        forwarded.again = this.now + forwarded.pause;
-                    }
+                    Work::Forward(_) => this.forward_is_slow(id, op, turn),
                 });
             }
         }
@@ -264,16 +271,18 @@ impl Coordinator {
         }
     }
 
-    /// Tells the answer to who waits for it.
+    /// Tells the answer to who waits for it, and remembers it for copies of the request.
     fn answer(&mut self, caller: Caller, reply: ClientReply, turn: &mut Turn<'_>) {
+        if let Caller::Client { place: Some(place), .. } | Caller::Node { place: Some(place), .. } = caller {
+            self.lanes.answered(place, &reply);
+        }
+        self.tell(caller, reply, turn);
+    }
+
+    fn tell(&self, caller: Caller, reply: ClientReply, turn: &mut Turn<'_>) {
         match caller {
-            Caller::Client(id) => turn.out.effect(Effect::Reply { id, reply }),
-            Caller::Node { node, life, op } => {
-                if let Some(window) = self.windows.get_mut(&node) {
-                    window.answered(life, op, &reply);
-                }
-                turn.out.send(node, Message::ForwardReply { op, reply });
-            }
+            Caller::Client { id, .. } => turn.out.effect(Effect::Reply { id, reply }),
+            Caller::Node { node, op, .. } => turn.out.send(node, Message::ForwardReply { op, reply }),
         }
     }
 

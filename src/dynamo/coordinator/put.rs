@@ -117,10 +117,14 @@ impl Coordinator {
         policy: Policy,
         turn: &mut Turn<'_>,
     ) -> Result<(), Refusal> {
-        let ClientRequest::Put { write, key, update, context, w, sloppy, deadline_ms, read_back } = &request else {
+        let ClientRequest::Put { place, write, key, update, context, w, sloppy, deadline_ms, read_back } = &request
+        else {
             return Ok(());
         };
         let me = self.config.id;
+        if place.server != me {
+            return self.pass_on(caller, (request, policy), turn);
+        }
         let sloppy = sloppy.unwrap_or(policy.sloppy);
         let seen = context::decode(key, context, self.config.mutant).map_err(|e| Refusal::Invalid(e.to_string()))?;
         let (order, n) = self.order(key, &policy);
@@ -136,9 +140,8 @@ impl Coordinator {
         let is_replica = replicas.contains(&me);
         if !is_replica {
             match (caller, self.who_coordinates(replicas, if sloppy { others } else { &[] })) {
-                (Caller::Client(_), Some(to)) if to != me => {
-                    let deadline_ms = *deadline_ms;
-                    self.forward(caller, (to, small(wanted)), (request, policy, deadline_ms), turn);
+                (Caller::Client { .. }, Some(to)) if to != me => {
+                    self.give_to(caller, (to, wanted), (request, policy), turn);
                     return Ok(());
                 }
                 _ if sloppy && others.contains(&me) => {}

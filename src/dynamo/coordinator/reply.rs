@@ -6,13 +6,13 @@ use crate::types::Bytes;
 
 /// All versions, mergeable ones as one, and the context that covers exactly what is known of them.
 pub(super) fn value(key: &[u8], siblings: &Siblings, achieved: Achieved) -> ClientReply {
-    let shown = if siblings.is_deleted() { Vec::new() } else { shown(siblings.shown()) };
+    let shown = if siblings.is_deleted() { Vec::new() } else { shown(siblings.versions()) };
     ClientReply::Value { siblings: shown, context: context::encode(key, &context::Seen::of(siblings)), achieved }
 }
 
-fn shown<'a>(versions: impl Iterator<Item = &'a Version>) -> Vec<Sibling> {
+fn shown(versions: &[Version]) -> Vec<Sibling> {
     let mut shown = Vec::new();
-    let mut merged: Option<(crate::dynamo::merge::State, &'a Version)> = None;
+    let mut merged: Option<(crate::dynamo::merge::State, &Version)> = None;
     for version in versions {
         match (&version.content, &mut merged) {
             (Content::Value(value), _) => shown.push(sibling(version, Some(value.clone()))),

@@ -36,7 +36,7 @@ impl Cluster {
         let ids: Vec<NodeId> = (0..count).map(NodeId).collect();
         let buckets = Buckets { default: Mode::Ap(policy), ..Buckets::default() };
         let layout = Arc::new(Layout::simple(&ids, buckets));
-        let mut config = Config::new(NodeId(0), 1);
+        let mut config = Config::new(NodeId(0));
         adjust(&mut config);
         let (now, writes, wire) = (Time(0), 0, Vec::new());
         let mut cluster = Cluster { nodes: Vec::new(), layout, config, now, writes, wire };

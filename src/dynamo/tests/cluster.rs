@@ -56,6 +56,8 @@ pub struct Cluster {
     pub names: BTreeMap<Key, String>,
     seed: u64,
     next_request: RequestId,
+    /// The lane of the clients at each node, and its latest number.
+    lanes: BTreeMap<NodeId, (Lane, u64)>,
 }
 
 impl Cluster {
@@ -76,9 +78,10 @@ impl Cluster {
             names: BTreeMap::new(),
             seed,
             next_request: 1,
+            lanes: BTreeMap::new(),
         };
         for id in ids {
-            let mut config = Config { repair_permille: 0, ..Config::new(id, 1) };
+            let mut config = Config { repair_permille: 0, ..Config::new(id) };
             configure(&mut config);
             let dynamo = cluster.start(&config, Recovered::default());
             let server = Server {
@@ -200,8 +203,38 @@ impl Cluster {
         self.step(id, Input::Persisted(ticket));
     }
 
-    /// A client asks a node.
-    pub fn request(&mut self, to: NodeId, request: ClientRequest) -> RequestId {
+    /// The next place in a lane that `server` has given the clients.
+    pub fn place(&mut self, server: NodeId) -> Place {
+        if !self.lanes.contains_key(&server) {
+            let place = Place { server, lane: 0, number: 1 };
+            let key = self.names.keys().next().cloned().unwrap_or_else(|| Key::from_static(b"k"));
+            let write = super::super::siblings::WriteId { client: 0, number: 0 };
+            let (update, context) = (Update::Delete, Bytes::new());
+            let (w, sloppy, deadline_ms, read_back) = (None, None, 1, false);
+            let ask = ClientRequest::Put { place, write, key, update, context, w, sloppy, deadline_ms, read_back };
+            let node = self.nodes.get_mut(&server).unwrap();
+            let mut out = Outbox::default();
+            node.dynamo.step(self.now, Input::Request(Request::Client { id: 0, request: ask }), &mut out);
+            let [Effect::Reply { reply: ClientReply::NoLane { refused: 0, granted }, .. }] = out.effects[..] else {
+                panic!("{:?}", out.effects)
+            };
+            self.lanes.insert(server, (granted, 0));
+        }
+        let (lane, number) = self.lanes.get_mut(&server).unwrap();
+        *number += 1;
+        Place { server, lane: *lane, number: *number }
+    }
+
+    /// A client asks a node; for a write, that node to see to it.
+    pub fn request(&mut self, to: NodeId, mut request: ClientRequest) -> RequestId {
+        if let ClientRequest::Put { place, .. } = &mut request {
+            *place = self.place(to);
+        }
+        self.send(to, request)
+    }
+
+    /// A client asks a node for what stands where it stands.
+    pub fn send(&mut self, to: NodeId, request: ClientRequest) -> RequestId {
         let number = self.next_request;
         self.next_request += 1;
         if self.transcript.is_some() {
@@ -235,6 +268,8 @@ impl Cluster {
         }
         node.held.clear();
         node.up = false;
+        // What is on its way to a dead process does not reach the next one.
+        self.net.retain(|packet| packet.to != id);
     }
 
     /// Starts it again from its disk; it believes all others to be up.
@@ -242,7 +277,7 @@ impl Cluster {
         self.note(&format!("{id} restarts"));
         let node = self.nodes.get_mut(&id).unwrap();
         let recovered = node.disk.clone();
-        node.config.life += 1;
+        self.lanes.remove(&id);
         let config = node.config.clone();
         let dynamo = self.start(&config, recovered);
         let node = self.nodes.get_mut(&id).unwrap();

@@ -14,6 +14,8 @@ pub struct Oracle {
     issued: BTreeMap<WriteId, (Key, Update)>,
     /// Which write each dot names, as it is on some disk.
     dots: BTreeMap<Key, BTreeMap<Dot, WriteId>>,
+    /// And the dot of each write.
+    names: BTreeMap<WriteId, Dot>,
     /// What the writer of each had been shown, directly.
     saw: BTreeMap<WriteId, Writes>,
     /// Acknowledged, in order.
@@ -79,6 +81,11 @@ impl Oracle {
             let gone: Writes = old.siblings.versions().iter().map(|v| v.write).collect();
             assert!(gone.iter().all(|w| self.is_delete(*w)), "more than deletes were forgotten");
             self.collected.entry(key.clone()).or_default().extend(gone);
+        }
+        let there = entry.iter().flat_map(|entry| entry.siblings.versions()).map(|v| (v.write, v.dot));
+        for (write, dot) in there {
+            let known = *self.names.entry(write).or_insert(dot);
+            assert_eq!(known, dot, "a write taken twice: {write:?}");
         }
         for version in entry.iter().flat_map(|entry| entry.siblings.versions()) {
             let issued = self.issued.get(&version.write);

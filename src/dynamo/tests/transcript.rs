@@ -66,6 +66,7 @@ pub fn reply(reply: &ClientReply) -> String {
         }
         ClientReply::Done { achieved: who } => format!("done, {}", achieved(*who)),
         ClientReply::Refused(why) => format!("refused: {why}"),
+        ClientReply::NoLane { .. } => "no such lane".to_owned(),
         ClientReply::Unfinished { achieved: who } => format!("unfinished, {}", achieved(*who)),
     }
 }

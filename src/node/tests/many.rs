@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dynamo::siblings::{Siblings, WriteId};
-use crate::dynamo::{Cause, ClientReply, ClientRequest, Message, PutResult, Update};
+use crate::dynamo::{Cause, ClientReply, ClientRequest, Message, Place, PutResult, Update};
 use crate::kv::{Condition, Reply};
 use crate::types::{Bytes, Key};
 use crate::wire::{Refused, Write};
@@ -22,6 +22,7 @@ fn ap_put(key: &str, n: u64) -> RequestBody {
 
 pub(super) fn ap_put_of(key: &str, n: u64, bytes: usize) -> RequestBody {
     RequestBody::Ap(ClientRequest::Put {
+        place: Place { server: NodeId(1), lane: 0, number: 1 },
         write: WriteId { client: 5, number: n },
         key: Bytes::from(key.to_owned()),
         update: Update::Set(Bytes::from(vec![7; bytes])),
@@ -54,8 +55,11 @@ fn all_cores_of_a_node_share_one_batch_and_one_sync() {
         .collect();
     assert_eq!(sessions.len(), 4, "keys for every group");
 
+    let mut of_cart = ap_put("cart/1", 1);
+    let answer = town.ask_once(1, of_cart.clone()).unwrap();
+    assert!(take_lane(&mut of_cart, &answer));
     let node = &mut town.nodes[0];
-    let bodies = sessions.values().map(|(session, key)| put(*session, 1, key.clone())).chain([ap_put("cart/1", 1)]);
+    let bodies = sessions.values().map(|(session, key)| put(*session, 1, key.clone())).chain([of_cart]);
     for (id, body) in (1_000..).zip(bodies) {
         let request = Packet::Request(Ask { id, forwarded: false, body });
         node.driver.on_packet(Addr::Client(CLIENT), request);
@@ -347,4 +351,31 @@ fn what_an_operator_moved_stays_until_the_named_leader_has_been_away() {
     town.nodes.push(absent);
     town.pass(20_000);
     assert_eq!([1, 2, 3].map(|node| led(&mut town, node)), [0, 4, 2], "what n3 should lead has gone back to it");
+}
+
+/// A copy that comes while the first is under way gets the one answer there is; one that comes later gets it again.
+#[test]
+fn a_request_that_is_sent_again_joins_the_first() {
+    let mut town = Town::new(layout(1, carts(), 1, 1));
+    town.pass(1500);
+    let mut body = ap_put("cart/1", 1);
+    let answer = town.ask_once(1, body.clone()).unwrap();
+    assert!(take_lane(&mut body, &answer));
+    let ask = |town: &mut Town, id| {
+        let request = Packet::Request(Ask { id, forwarded: false, body: body.clone() });
+        town.nodes[0].driver.on_packet(Addr::Client(CLIENT), request);
+    };
+    ask(&mut town, 7001);
+    town.nodes[0].turn();
+    ask(&mut town, 7002);
+    assert_eq!(town.nodes[0].driver.shared.answers.open_count(), 1);
+    town.deliver();
+    ask(&mut town, 7003);
+    town.deliver();
+    let answered: Vec<u64> = town.answers.iter().map(|(.., response)| response.id).collect();
+    assert_eq!(answered, [7002, 7003]);
+    assert_eq!(town.answers[0].2.body, town.answers[1].2.body);
+    assert_eq!(town.nodes[0].driver.shared.answers.open_count(), 0);
+    let ap = town.nodes[0].driver.ap.as_ref().unwrap();
+    assert_eq!(ap.dynamo.keys().values().next().unwrap().siblings.clock().to_string(), "{n1:1}");
 }

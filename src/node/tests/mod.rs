@@ -5,6 +5,7 @@ mod power;
 mod turns;
 
 use super::*;
+use crate::dynamo::{ClientReply, ClientRequest};
 use crate::mutant::Mutant;
 use crate::node::LogRoles;
 use crate::placement::{Buckets, Layout};
@@ -194,8 +195,13 @@ impl Town {
         }
     }
 
-    /// Asks a node and gives its answer, if there is one within a second.
-    fn ask(&mut self, node: u32, body: RequestBody) -> Option<ResponseBody> {
+    /// Asks a node and gives its answer, if there is one within a second; for a write of an AP bucket in a lane that it gives.
+    fn ask(&mut self, node: u32, mut body: RequestBody) -> Option<ResponseBody> {
+        let answer = self.ask_once(node, body.clone())?;
+        if take_lane(&mut body, &answer) { self.ask_once(node, body) } else { Some(answer) }
+    }
+
+    fn ask_once(&mut self, node: u32, body: RequestBody) -> Option<ResponseBody> {
         self.next += 1;
         let id = self.next;
         let request = Packet::Request(Ask { id, forwarded: false, body });
@@ -208,6 +214,17 @@ impl Town {
         }
         None
     }
+}
+
+/// Puts a write into the lane that was given instead of an answer, if there was.
+fn take_lane(body: &mut RequestBody, answer: &ResponseBody) -> bool {
+    let (RequestBody::Ap(ClientRequest::Put { place, .. }), ResponseBody::Ap(ClientReply::NoLane { granted, .. })) =
+        (body, answer)
+    else {
+        return false;
+    };
+    place.lane = *granted;
+    true
 }
 
 fn ids(nodes: u32) -> Vec<NodeId> {

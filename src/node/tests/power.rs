@@ -60,6 +60,12 @@ impl Life {
 
     /// Asks until there is an answer that is no refusal.
     fn ask(&mut self, body: &RequestBody) -> Result<ResponseBody, StorageError> {
+        let mut body = body.clone();
+        let answer = self.ask_as_it_stands(&body)?;
+        if take_lane(&mut body, &answer) { self.ask_as_it_stands(&body) } else { Ok(answer) }
+    }
+
+    fn ask_as_it_stands(&mut self, body: &RequestBody) -> Result<ResponseBody, StorageError> {
         for _ in 0..20 {
             self.next += 1;
             let id = self.next;
@@ -112,12 +118,16 @@ impl Life {
                 let ResponseBody::Reply(Reply::Value(found)) = found else { panic!("{found:?}") };
                 found.is_some_and(|found| found.revision + 1 >= *times)
             }
-            Kept::Ap(key, write) => ap(self).0.get(key).is_some_and(|entry| entry.siblings.knows(*write)),
+            Kept::Ap(key, write) => ap(self).0.get(key).is_some_and(|entry| holds(&entry.siblings, *write)),
             Kept::Hint(key, write) => {
-                ap(self).1.get(&(OWNER, key.clone())).is_some_and(|hint| hint.entry.siblings.knows(*write))
+                ap(self).1.get(&(OWNER, key.clone())).is_some_and(|hint| holds(&hint.entry.siblings, *write))
             }
         }
     }
+}
+
+fn holds(siblings: &Siblings, write: WriteId) -> bool {
+    siblings.versions().iter().any(|version| version.write == write)
 }
 
 /// Keys of which this node is the only voter, and keys of `cart/…` of which that node is the only replica.

@@ -1,0 +1,188 @@
+//! Lanes: a write is carried out by one coordinator only, and once.
+//!
+//! Two coordinators that took the same write would give it two dots. Once one of these is superseded, nothing but a memory of
+//! all writes there ever were could tell the other one from a new write, and it would come back from the dead. So no write is
+//! ever taken twice. A server gives whoever asks it for writes a *lane*; the sender numbers its requests there, and a request
+//! that is sent again has the number it had. The server carries out each number once and repeats its answer to copies; a refusal
+//! is an answer too, and final. A sender without an answer asks no other server to carry the write out: others can only pass
+//! the same request on ([`Place::server`]). In the end what became of it is not known, and is told so. RIFL (Lee and others,
+//! 2015) makes remote calls happen once in much the same way.
+//!
+//! Lanes are in memory. A request in a lane that the server does not know, because it has started anew or has forgotten the
+//! lanes that were used the longest time ago, is not carried out, and its sender gets a new lane. If it was sent only once that
+//! is all there is to say of it, for what was on its way to a dead process does not reach the next one.
+
+use crate::dynamo::{ClientReply, Lane, Place};
+use crate::types::Rng;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Lanes that are remembered.
+const LANES: usize = 10_000;
+/// Requests remembered of a lane of a client, which asks for one write at a time.
+pub(super) const OF_CLIENT: usize = 64;
+/// And of one of another node, which passes on what its clients ask.
+pub(super) const OF_NODE: usize = 1024;
+/// Larger answers to writes are remembered without what they left behind.
+const LARGE_REPLY: usize = 1 << 10;
+
+/// The lanes that this node has given.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    rng: Rng,
+    lanes: BTreeMap<Lane, Window>,
+    /// By when they were last used.
+    order: BTreeSet<(u64, Lane)>,
+    uses: u64,
+}
+
+/// What came in a lane.
+#[derive(Debug)]
+struct Window {
+    used: u64,
+    room: usize,
+    /// The answer to each, if it has been given.
+    seen: BTreeMap<u64, Option<ClientReply>>,
+    /// All numbers up to this one are forgotten.
+    floor: u64,
+}
+
+/// What a request in a lane is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    New,
+    /// With its answer; `None`: it is under way, or older than what is remembered.
+    Copy(Option<ClientReply>),
+    /// There is no such lane, but this one.
+    NoLane(Lane),
+}
+
+impl Lanes {
+    pub fn new(rng: Rng) -> Lanes {
+        Lanes { rng, lanes: BTreeMap::new(), order: BTreeSet::new(), uses: 0 }
+    }
+
+    /// Takes note of a request; should it need a lane, that remembers `room` requests.
+    pub fn arrives(&mut self, place: Place, room: usize) -> Arrival {
+        self.uses += 1;
+        let Some(window) = self.lanes.get_mut(&place.lane) else { return Arrival::NoLane(self.grant(room)) };
+        self.order.remove(&(window.used, place.lane));
+        window.used = self.uses;
+        self.order.insert((window.used, place.lane));
+        window.arrives(place.number)
+    }
+
+    /// Remembers the answer to a request.
+    pub fn answered(&mut self, place: Place, reply: &ClientReply) {
+        let window = self.lanes.get_mut(&place.lane);
+        if let Some(answer) = window.and_then(|window| window.seen.get_mut(&place.number)) {
+            *answer = Some(small(reply));
+        }
+    }
+
+    fn grant(&mut self, room: usize) -> Lane {
+        let lane = self.rng.next() | 1;
+        self.lanes.insert(lane, Window { used: self.uses, room, seen: BTreeMap::new(), floor: 0 });
+        self.order.insert((self.uses, lane));
+        if self.lanes.len() > LANES
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.lanes.remove(&oldest);
+        }
+        lane
+    }
+}
+
+impl Window {
+    fn arrives(&mut self, number: u64) -> Arrival {
+        if let Some(reply) = self.seen.get(&number) {
+            return Arrival::Copy(reply.clone());
+        }
+        if number <= self.floor {
+            return Arrival::Copy(None);
+        }
+        self.seen.insert(number, None);
+        if self.seen.len() > self.room
+            && let Some((oldest, _)) = self.seen.pop_first()
+        {
+            self.floor = oldest;
+        }
+        Arrival::New
+    }
+}
+
+fn small(reply: &ClientReply) -> ClientReply {
+    match reply {
+        ClientReply::Value { siblings, context, achieved }
+            if context.len() + siblings.iter().map(|s| s.value.as_ref().map_or(0, |v| v.len())).sum::<usize>()
+                > LARGE_REPLY =>
+        {
+            ClientReply::Done { achieved: *achieved }
+        }
+        reply => reply.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dynamo::{Achieved, Refusal};
+    use crate::types::{Bytes, NodeId};
+
+    fn lanes() -> Lanes {
+        Lanes::new(Rng::new(1, "lanes"))
+    }
+
+    fn granted(lanes: &mut Lanes) -> Lane {
+        match lanes.arrives(place(0, 1), 4) {
+            Arrival::NoLane(lane) => lane,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn place(lane: Lane, number: u64) -> Place {
+        Place { server: NodeId(1), lane, number }
+    }
+
+    #[test]
+    fn each_number_is_carried_out_once_and_copies_get_its_answer() {
+        let mut lanes = lanes();
+        let (one, two) = (granted(&mut lanes), granted(&mut lanes));
+        assert_eq!(lanes.arrives(place(one, 1), 4), Arrival::New);
+        assert_eq!(lanes.arrives(place(two, 1), 4), Arrival::New, "of another lane");
+        assert_eq!(lanes.arrives(place(one, 1), 4), Arrival::Copy(None), "under way");
+        let refused = ClientReply::Refused(Refusal::Busy);
+        lanes.answered(place(one, 1), &refused);
+        assert_eq!(lanes.arrives(place(one, 1), 4), Arrival::Copy(Some(refused)), "final");
+        for number in 2..=5 {
+            assert_eq!(lanes.arrives(place(one, number), 4), Arrival::New);
+        }
+        assert_eq!(lanes.arrives(place(one, 1), 4), Arrival::Copy(None), "forgotten, and known to be old");
+    }
+
+    #[test]
+    fn the_lanes_used_least_lately_go() {
+        let mut lanes = lanes();
+        let (kept, gone) = (granted(&mut lanes), granted(&mut lanes));
+        assert_eq!(lanes.arrives(place(kept, 1), 4), Arrival::New);
+        for _ in 1..LANES {
+            granted(&mut lanes);
+        }
+        assert_eq!(lanes.arrives(place(kept, 1), 4), Arrival::Copy(None));
+        assert!(matches!(lanes.arrives(place(gone, 1), 4), Arrival::NoLane(_)));
+        assert_eq!((lanes.lanes.len(), lanes.order.len()), (LANES, LANES));
+    }
+
+    #[test]
+    fn of_a_large_answer_it_is_remembered_that_it_was_done() {
+        let mut lanes = lanes();
+        let lane = granted(&mut lanes);
+        let (achieved, siblings) = (Achieved { wanted: 2, replicas: 2, hints: 0 }, Vec::new());
+        let value =
+            |len| ClientReply::Value { siblings: siblings.clone(), context: Bytes::from(vec![0; len]), achieved };
+        for (number, len, remembered) in [(1, 10, value(10)), (2, 5000, ClientReply::Done { achieved })] {
+            assert_eq!(lanes.arrives(place(lane, number), 4), Arrival::New);
+            lanes.answered(place(lane, number), &value(len));
+            assert_eq!(lanes.arrives(place(lane, number), 4), Arrival::Copy(Some(remembered)));
+        }
+    }
+}
