@@ -105,6 +105,12 @@ impl<P: Protocol + ?Sized> Outbox<P> {
         !self.records.is_empty()
     }
 
+    /// Those that are waiting.
+    #[must_use]
+    pub fn records(&self) -> &[P::Record] {
+        &self.records
+    }
+
     /// Takes the records persisted since the last call and the ticket they bear; later records get a later ticket.
     /// `None` when there are none.
     pub fn take_records(&mut self) -> Option<(Ticket, Vec<P::Record>)> {

@@ -16,13 +16,15 @@ pub(super) struct ApHost {
     gate: Gate<Message>,
     /// It was told the date in this turn, as the first thing it had to do.
     active: bool,
+    /// How many of the records that wait to be taken the observer has been shown.
+    shown: usize,
     /// Its snapshot is being written, or waits to be.
     pub(super) snapshotting: bool,
 }
 
 impl ApHost {
     pub(super) fn new(dynamo: Dynamo) -> ApHost {
-        ApHost { dynamo, outbox: Outbox::default(), gate: Gate::new(), active: false, snapshotting: false }
+        ApHost { dynamo, outbox: Outbox::default(), gate: Gate::new(), active: false, shown: 0, snapshotting: false }
     }
 
     pub(super) fn step(&mut self, input: Input<Dynamo>, at: Now) {
@@ -51,6 +53,11 @@ impl ApHost {
         if self.deadline().is_some_and(|deadline| deadline <= at.time) {
             self.step(Input::Tick, at);
         }
+        let records = self.outbox.records();
+        if records.len() > self.shown {
+            observer.ap_changes(&records[self.shown..]);
+            self.shown = records.len();
+        }
         let early = shared.config.mutant.is(Bug::AckBeforeFsync);
         for outgoing in self.outbox.sends.drain(..) {
             if let Some((to, message)) = self.gate.pass(outgoing, early, &mut shared.held) {
@@ -71,11 +78,12 @@ impl ApHost {
     }
 
     pub(super) fn take_records(&mut self) -> Option<(Ticket, Vec<Record>)> {
+        self.shown = 0;
         self.outbox.take_records()
     }
 
-    /// Ends the turn; whether it had anything to do.
-    pub(super) fn end_turn(&mut self) -> bool {
-        std::mem::take(&mut self.active)
+    /// Ends the turn.
+    pub(super) fn end_turn(&mut self) {
+        self.active = false;
     }
 }

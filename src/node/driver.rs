@@ -93,6 +93,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         rng: Rng,
     ) -> Result<Infallible, StorageError> {
         let mut driver = Self::boot(config, recovery, (transport, clock), &storage, observer, rng).await?;
+        if let Some(ap) = &driver.ap {
+            driver.observer.ap_starts(&ap.dynamo);
+        }
         driver.turns(&storage).await
     }
 
@@ -479,10 +482,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 self.observer.turn(id, &group.raft, &group.kv);
             }
         }
-        if let Some(ap) = &mut self.ap
-            && ap.end_turn()
-        {
-            self.observer.ap_turn(&ap.dynamo);
+        if let Some(ap) = &mut self.ap {
+            ap.end_turn();
         }
     }
 }

@@ -19,8 +19,10 @@ pub trait Observer: Send {
     fn turn(&mut self, _group: GroupId, _raft: &Raft, _kv: &Kv) {}
     /// The AP core asked for this; it has not been carried out yet.
     fn ap_effect(&mut self, _effect: &dynamo::Effect) {}
-    /// A turn is over in which the AP core had something to do.
-    fn ap_turn(&mut self, _dynamo: &Dynamo) {}
+    /// The AP core begins with what it found on its disk.
+    fn ap_starts(&mut self, _dynamo: &Dynamo) {}
+    /// What has changed in the AP core's state in this turn, in order; it is about to be written.
+    fn ap_changes(&mut self, _records: &[dynamo::Record]) {}
 }
 
 /// What a deployed server uses: tells the log when a node's role changes.

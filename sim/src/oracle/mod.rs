@@ -148,18 +148,12 @@ pub struct Witness {
 impl Oracle {
     /// An observer for `node`, which starts (again) from what its disk held for its groups.
     #[must_use]
-    pub fn witness<'a>(
-        &self,
-        node: NodeId,
-        groups: impl IntoIterator<Item = (GroupId, &'a Recovered)>,
-        replica: Replica,
-    ) -> Witness {
+    pub fn witness<'a>(&self, node: NodeId, groups: impl IntoIterator<Item = (GroupId, &'a Recovered)>) -> Witness {
         let mut scene = self.lock();
         let trusted = !scene.distrusted.contains(&node);
         for (group, recovered) in groups {
             scene.group(group).starts(node, recovered, trusted);
         }
-        scene.replicas.starts(node, replica);
         drop(scene);
         Witness { node, oracle: self.clone() }
     }
@@ -302,11 +296,15 @@ impl Observer for Witness {
         }
     }
 
-    fn ap_turn(&mut self, dynamo: &Dynamo) {
+    fn ap_starts(&mut self, dynamo: &Dynamo) {
+        let replica = Replica { keys: dynamo.keys(), hints: dynamo.hints() };
+        self.oracle.lock().replicas.starts(self.node, replica);
+    }
+
+    fn ap_changes(&mut self, records: &[dynamo::Record]) {
         let mut scene = self.oracle.lock();
         let trusted = !scene.distrusted.contains(&self.node);
-        let replica = Replica { keys: dynamo.keys(), hints: dynamo.hints() };
-        scene.replicas.now_holds(self.node, &replica, trusted);
+        records.iter().for_each(|record| scene.replicas.changes(self.node, record, trusted));
         let broken = scene.replicas.violation.clone();
         drop(scene);
         self.stop_if(broken);

@@ -3,16 +3,14 @@
 //! - **One dot, one write**: no two writes bear the same name. Looked at where it cannot be taken back: a node may mint a dot,
 //!   die before it is durable, and rightly mint it again; but what *another* node holds has left its maker, after its fsync.
 //!
-//! What nodes hold is kept as they hold it (persistent maps: a clone costs nothing) and only what has changed since a
-//! node's last turn is looked at.
+//! What a node holds is what it found on its disk and what its records have made of that.
 
 use super::Violation;
 use crate::report::ApCounts;
 use im::OrdMap;
-use im::ordmap::DiffItem;
 use seaworthy::dynamo::clock::Dot;
 use seaworthy::dynamo::siblings::WriteId;
-use seaworthy::dynamo::{Entry, Hint, Holding, Note, Recovered};
+use seaworthy::dynamo::{Entry, Hint, Holding, Note, Record};
 use seaworthy::placement::Layout;
 use seaworthy::types::{Key, NodeId};
 use std::collections::BTreeMap;
@@ -28,10 +26,17 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// What a disk held, but for what is in a snapshot file.
-    #[must_use]
-    pub fn of(recovered: &Recovered) -> Replica {
-        Replica { keys: recovered.keys.clone(), hints: recovered.hints.clone() }
+    /// What becomes of it by a record, and what was there instead of what is new.
+    pub fn changes(&mut self, record: &Record) -> Option<Arc<Entry>> {
+        match record {
+            Record::Key(key, Some(entry)) => self.keys.insert(key.clone(), entry.clone()),
+            Record::Key(key, None) => self.keys.remove(key),
+            Record::Hint(owner, key, Some(hint)) => {
+                self.hints.insert((*owner, key.clone()), hint.clone()).map(|old| old.entry)
+            }
+            Record::Hint(owner, key, None) => self.hints.remove(&(*owner, key.clone())).map(|old| old.entry),
+            Record::Epoch(_) | Record::Snapshot(_) => None,
+        }
     }
 
     /// What it holds of `key`, and how that came there.
@@ -79,28 +84,21 @@ pub(super) struct Replicas {
 }
 
 impl Replicas {
-    /// A node starts (again) with what its disk held.
+    /// A node begins (again) with what it found on its disk.
     pub(super) fn starts(&mut self, node: NodeId, replica: Replica) {
         self.held.insert(node, replica);
     }
 
-    /// A node holds this at the end of a turn.
-    pub(super) fn now_holds(&mut self, node: NodeId, replica: &Replica, trusted: bool) {
-        let before = self.held.insert(node, replica.clone()).unwrap_or_default();
-        if !trusted {
-            return;
-        }
-        for item in before.keys.diff(&replica.keys) {
-            match item {
-                DiffItem::Add(key, entry) => self.looks_at(node, key, entry, None),
-                DiffItem::Update { old: (_, old), new: (key, entry) } => self.looks_at(node, key, entry, Some(old)),
-                DiffItem::Remove(..) => {}
-            }
-        }
-        for item in before.hints.diff(&replica.hints) {
-            if let DiffItem::Add((_, key), hint) | DiffItem::Update { new: ((_, key), hint), .. } = item {
-                self.looks_at(node, key, &hint.entry, None);
-            }
+    /// A node's state changes.
+    pub(super) fn changes(&mut self, node: NodeId, record: &Record, trusted: bool) {
+        let old = self.held.entry(node).or_default().changes(record);
+        let (key, entry) = match record {
+            Record::Key(key, Some(entry)) => (key, entry),
+            Record::Hint(_, key, Some(hint)) => (key, &hint.entry),
+            _ => return,
+        };
+        if trusted {
+            self.looks_at(node, key, entry, old.as_ref());
         }
     }
 
@@ -143,35 +141,33 @@ mod tests {
 
     const KEY: Key = Key::from_static(b"k");
 
-    fn replica(maker: u32, write: u64) -> Replica {
+    fn held(maker: u32, write: u64) -> Record {
         let actor = Actor { node: NodeId(maker), birth: 1 };
         let mut siblings = Siblings::default();
         let id = WriteId { client: 9, number: write };
         let how = (Resolve::Siblings, Mutant::default());
         siblings.write(&Seen::default(), actor, (Hlc(1), id), Content::Tombstone, how);
-        let entry = Entry { siblings, ..Entry::default() };
-        Replica { keys: OrdMap::unit(KEY, Arc::new(entry)), hints: OrdMap::new() }
+        Record::Key(KEY, Some(Arc::new(Entry { siblings, ..Entry::default() })))
     }
 
     #[test]
     fn a_dot_of_two_writes_is_seen_once_it_has_spread() {
         let mut all = Replicas::default();
-        all.now_holds(NodeId(1), &replica(1, 1), true);
-        all.now_holds(NodeId(1), &replica(1, 2), true);
+        all.changes(NodeId(1), &held(1, 1), true);
+        all.changes(NodeId(1), &held(1, 2), true);
         assert_eq!(all.violation, None, "the first was never durable");
-        all.now_holds(NodeId(2), &replica(1, 2), true);
-        all.now_holds(NodeId(3), &replica(1, 3), false);
+        all.changes(NodeId(2), &held(1, 2), true);
+        all.changes(NodeId(3), &held(1, 3), false);
         assert_eq!(all.violation, None, "a disk that lies");
-        all.now_holds(NodeId(1), &replica(1, 3), true);
+        all.changes(NodeId(1), &held(1, 3), true);
         assert_eq!(all.violation.map(|v| v.property), Some("one dot, one write"));
     }
 
     #[test]
     fn nothing_is_looked_at_twice() {
         let mut all = Replicas::default();
-        let held = replica(1, 1);
-        all.now_holds(NodeId(2), &held, true);
-        all.now_holds(NodeId(2), &held, true);
+        all.changes(NodeId(2), &held(1, 1), true);
+        all.changes(NodeId(2), &held(1, 1), true);
         assert_eq!(all.checks, 1);
     }
 }

@@ -5,7 +5,7 @@
 use super::story::{Teller, Watch};
 use super::wreck::Wreck;
 use super::{EPOCH, Traces, lock, nodes};
-use crate::oracle::{Oracle, Replica};
+use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::report::Mode;
 use crate::scenario::Link;
@@ -167,9 +167,8 @@ impl Boot {
         let layout = &self.config.layout;
         let hosted = layout.all_groups().filter(|group| layout.voters_of(*group).contains(&env.id));
         let groups = hosted.map(|group| (group, recovery.groups.get(&group).unwrap_or(&fresh)));
-        let replica = Replica::of(&recovery.ap);
-        let witness = self.oracle.witness(env.id, groups, replica.clone());
-        let witness = Teller::new(witness, self.watch.clone(), (env.id, self.time.clone()), &replica);
+        let witness = self.oracle.witness(env.id, groups);
+        let witness = Teller::new(witness, self.watch.clone(), (env.id, self.time.clone()));
         let rng = Rng::new(self.seed, &format!("raft {} {}", env.id, env.restarts));
         Driver::run(self.config.clone(), recovery, (env.transport, env.clock, host), witness, rng).await
     }

@@ -2,7 +2,6 @@
 //! hold of it, for itself or for another, and which faults began and ended meanwhile.
 
 use super::workload::word_of;
-use crate::oracle::Replica;
 use crate::plan::Plan;
 use crate::world::ledger;
 use crate::world::{TimeSource, lock};
@@ -89,25 +88,11 @@ struct Told {
 }
 
 impl<O> Teller<O> {
-    /// Tells of `node`, which starts with `replica`, if there is something to be told.
-    pub(super) fn new(
-        inner: O,
-        watch: Option<Watch>,
-        (node, time): (NodeId, TimeSource),
-        replica: &Replica,
-    ) -> Teller<O> {
-        let told = watch.map(|watch| {
-            let own = replica.keys.get(&watch.key).cloned();
-            let hints = hints(replica, &watch.key);
-            Told { watch, node, time, own, hints }
-        });
+    /// Tells of `node`, if there is something to be told.
+    pub(super) fn new(inner: O, watch: Option<Watch>, (node, time): (NodeId, TimeSource)) -> Teller<O> {
+        let told = watch.map(|watch| Told { watch, node, time, own: None, hints: BTreeMap::new() });
         Teller { inner, told }
     }
-}
-
-fn hints(replica: &Replica, key: &Key) -> BTreeMap<NodeId, Arc<Entry>> {
-    let of_key = replica.hints.iter().filter(|((_, hinted), _)| hinted == key);
-    of_key.map(|((owner, _), hint)| (*owner, hint.entry.clone())).collect()
 }
 
 impl Told {
@@ -135,28 +120,37 @@ impl Told {
         }
     }
 
-    fn holds(&mut self, replica: &Replica) {
+    fn changes(&mut self, record: &dynamo::Record) {
         let (me, key) = (self.node, self.key());
-        let own = replica.keys.get(&self.watch.key);
-        let siblings = |entry: Option<&Entry>| entry.map(|entry| entry.siblings.versions().to_vec());
-        if siblings(own.map(|held| &**held)) != siblings(self.own.as_deref()) {
-            self.step(match own {
-                Some(entry) => format!("{me} holds {key}: {}", shown(&entry.siblings)),
-                None => format!("{me} has forgotten {key}"),
-            });
-        }
-        self.own = own.cloned();
-        let now = hints(replica, &self.watch.key);
-        for (owner, entry) in &now {
-            if siblings(Some(&**entry)) != siblings(self.hints.get(owner).map(|held| &**held)) {
-                self.step(format!("{me} keeps {key} for {owner}: {}", shown(&entry.siblings)));
+        match record {
+            dynamo::Record::Key(of, entry) if *of == self.watch.key => {
+                match entry {
+                    None => self.step(format!("{me} has forgotten {key}")),
+                    Some(entry) if differs(entry, self.own.as_deref()) => {
+                        self.step(format!("{me} holds {key}: {}", shown(&entry.siblings)));
+                    }
+                    Some(_) => {}
+                }
+                self.own = entry.clone();
             }
+            dynamo::Record::Hint(owner, of, Some(hint)) if *of == self.watch.key => {
+                let old = self.hints.insert(*owner, hint.entry.clone());
+                if differs(&hint.entry, old.as_deref()) {
+                    self.step(format!("{me} keeps {key} for {owner}: {}", shown(&hint.entry.siblings)));
+                }
+            }
+            dynamo::Record::Hint(owner, of, None) if *of == self.watch.key => {
+                if self.hints.remove(owner).is_some() {
+                    self.step(format!("{me} keeps nothing of {key} for {owner} any more"));
+                }
+            }
+            _ => {}
         }
-        for owner in self.hints.keys().filter(|owner| !now.contains_key(owner)) {
-            self.step(format!("{me} keeps nothing of {key} for {owner} any more"));
-        }
-        self.hints = now;
     }
+}
+
+fn differs(entry: &Entry, old: Option<&Entry>) -> bool {
+    old.is_none_or(|old| entry.siblings.versions() != old.siblings.versions())
 }
 
 fn shown(siblings: &Siblings) -> String {
@@ -187,10 +181,19 @@ impl<O: Observer> Observer for Teller<O> {
         }
         self.inner.ap_effect(effect);
     }
-    fn ap_turn(&mut self, dynamo: &Dynamo) {
+    fn ap_starts(&mut self, dynamo: &Dynamo) {
         if let Some(told) = &mut self.told {
-            told.holds(&Replica { keys: dynamo.keys(), hints: dynamo.hints() });
+            told.own = dynamo.keys().get(&told.watch.key).cloned();
+            let hints = dynamo.hints();
+            let of_key = hints.iter().filter(|((_, hinted), _)| *hinted == told.watch.key);
+            told.hints = of_key.map(|((owner, _), hint)| (*owner, hint.entry.clone())).collect();
         }
-        self.inner.ap_turn(dynamo);
+        self.inner.ap_starts(dynamo);
+    }
+    fn ap_changes(&mut self, records: &[dynamo::Record]) {
+        if let Some(told) = &mut self.told {
+            records.iter().for_each(|record| told.changes(record));
+        }
+        self.inner.ap_changes(records);
     }
 }

@@ -204,7 +204,8 @@ impl Coordinator {
             mutant: self.config.mutant,
         };
         let (id, deadline) = (self.number(), self.end(deadline_ms));
-        let mut op = Op { key, policy, caller: Some(caller), deadline, armed: deadline, work: Work::Get(get) };
+        let mut op =
+            Box::new(Op { key, policy, caller: Some(caller), deadline, armed: deadline, work: Work::Get(get) });
         for _ in 0..if sampled { wanted.max(all) } else { wanted } {
             self.ask_next(id, &mut op, turn);
         }

@@ -86,7 +86,7 @@ pub(super) struct Coordinator {
     near: BTreeSet<NodeId>,
     /// The nodes that seem to be down.
     down: BTreeSet<NodeId>,
-    ops: BTreeMap<OpId, Op>,
+    ops: BTreeMap<OpId, Box<Op>>,
     /// When each of `ops` is due.
     timers: BTreeSet<(Time, OpId)>,
     /// Operations that wait for this node's own disk.
@@ -196,7 +196,7 @@ impl Coordinator {
         self.keep(id, op, turn);
     }
 
-    fn keep(&mut self, id: OpId, mut op: Op, turn: &mut Turn<'_>) {
+    fn keep(&mut self, id: OpId, mut op: Box<Op>, turn: &mut Turn<'_>) {
         self.timers.remove(&(op.armed, id));
         let due = match op.work {
             Work::Put(_) => self.put_goes_on(&mut op, turn),

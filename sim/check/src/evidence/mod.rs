@@ -96,6 +96,9 @@ pub(crate) fn gather(
     items: &[Item],
     options: &Options,
 ) -> Evidence {
+    if options.evidence_steps == 0 {
+        return bare(history, key, items);
+    }
     let mut search = Minimizer { history, judge, memory: options.memory, left: options.evidence_steps, sure: true };
     let (event, few) = search.shortest_prefix(items);
     let prefix = cut(history, items, event);
@@ -128,6 +131,22 @@ pub(crate) fn gather(
         explanation,
         diagram: explain::diagram(history, breaks, &core),
         core,
+    }
+}
+
+/// All there is, where nobody wants to know why.
+fn bare(history: &History, key: KeyId, items: &[Item]) -> Evidence {
+    Evidence {
+        part: history.key(key).into_owned(),
+        anomaly: String::new(),
+        breaks: None,
+        event: None,
+        minimal: false,
+        edges: Vec::new(),
+        order: Vec::new(),
+        explanation: String::new(),
+        diagram: String::new(),
+        core: items.iter().map(|item| item.op).collect(),
     }
 }
 

@@ -140,8 +140,8 @@ pub struct Options {
     pub steps: u64,
     /// Bytes for remembered configurations.
     pub memory: usize,
-    /// Steps of all the checks that look for smaller evidence, once a part is known not to be linearizable. 0: the evidence
-    /// is the whole history of the part.
+    /// Steps of all the checks that look for smaller evidence, once a part is known not to be linearizable. 0: no
+    /// reason is looked for, the evidence is all operations of the part.
     pub evidence_steps: u64,
     /// Parts judged at a time, each on a thread of its own. 1: no thread is started. The verdicts do not depend on it,
     /// unless there is a time limit.
