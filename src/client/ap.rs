@@ -4,12 +4,15 @@
 //! answer or cannot reach enough others. That goes for reads as it stands. A write is carried out by one server only
 //! (`dynamo/coordinator/lanes.rs`): while it may have been taken by the server that was asked first, others are asked just to pass the same request
 //! on to that one. If that server is down for them too, what became of the write is not known.
+//!
+//! So that few writes end like that, a server that has not been heard for the time of an attempt is asked for a new lane first: that
+//! costs a round trip, and if there is no answer, nothing has happened and the next server is asked.
 
 use super::{Client, ClientError, Tried};
 use crate::dynamo::siblings::WriteId;
 use crate::dynamo::{self, Achieved, ClientReply, ClientRequest, Place, Refusal, Sibling, Update};
 use crate::node::{Clock, Transport};
-use crate::types::{Bytes, Key, Level, NodeId};
+use crate::types::{Bytes, Key, Level, NodeId, Time};
 use crate::wire::{Refused, RequestBody, ResponseBody};
 use std::time::Duration;
 
@@ -44,11 +47,12 @@ pub struct ApWrite {
     pub read_back: bool,
 }
 
-/// A lane that a server has given this client, and the number of its latest request there.
-#[derive(Clone, Copy, Default)]
+/// A lane that a server has given this client, the number of its latest request there, and when that server last answered.
+#[derive(Clone, Copy)]
 pub(super) struct Lane {
     id: dynamo::Lane,
     number: u64,
+    pub(super) heard: Time,
 }
 
 impl<T: Transport, C: Clock> Client<T, C> {
@@ -128,7 +132,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 return Err(refused.map_or(error, |why| tried.refused(ClientError::Refused(why), patience)));
             }
             let node = self.nodes[self.favourite];
-            let (place, sent) = at.unwrap_or_else(|| (self.place(node), 0));
+            let (place, sent) = at.unwrap_or_else(|| (self.place(node, now), 0));
             request.stand_at(place);
             // Who took it sees to it for as long as the client waits.
             request.set_deadline(end.since(now));
@@ -136,7 +140,8 @@ impl<T: Transport, C: Clock> Client<T, C> {
             match self.attempt(node, RequestBody::Ap(request.clone()), tried.first, until).await.map(took) {
                 Some(Took::Done(achieved, found)) => return Ok((achieved, found)),
                 Some(Took::NoLane(granted)) => {
-                    self.lanes.insert(place.server, Lane { id: granted, number: 0 });
+                    let heard = self.clock.now();
+                    self.lanes.insert(place.server, Lane { id: granted, number: 0, heard });
                     if sent > 0 {
                         return Err(ClientError::Unknown(patience));
                     }
@@ -165,11 +170,15 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    /// The next place in the lane that a server has given.
-    fn place(&mut self, server: NodeId) -> Place {
-        let lane = self.lanes.entry(server).or_default();
-        lane.number += 1;
-        Place { server, lane: lane.id, number: lane.number }
+    /// The next place in the lane that a server has given, or in none: nothing is carried out there.
+    fn place(&mut self, server: NodeId, now: Time) -> Place {
+        match self.lanes.get_mut(&server).filter(|lane| now <= lane.heard + self.patience.attempt) {
+            Some(lane) => {
+                lane.number += 1;
+                Place { server, lane: lane.id, number: lane.number }
+            }
+            None => Place { server, lane: 0, number: 0 },
+        }
     }
 }
 

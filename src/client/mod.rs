@@ -355,7 +355,12 @@ impl<T: Transport, C: Clock> Client<T, C> {
             tokio::select! {
                 biased;
                 (_, packet) = self.transport.recv() => match packet {
-                    Packet::Response(Response { id: of, body }) if of == id => return Some(body),
+                    Packet::Response(Response { id: of, body }) if of == id => {
+                        if let Some(lane) = self.lanes.get_mut(&node) {
+                            lane.heard = self.clock.now();
+                        }
+                        return Some(body);
+                    }
                     Packet::Response(Response { id: of, body })
                         if (first..id).contains(&of) && succeeded(&body) =>
                     {

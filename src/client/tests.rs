@@ -253,9 +253,9 @@ async fn a_write_is_for_one_server_until_that_has_refused_it() {
     let (first, next) = (asked[0], asked[4]);
     assert!(asked[1] == first && asked[2] != first && asked[3] != asked[2] && next == first, "{asked:?}");
     let in_lane = |server, lane, number| Place { server, lane, number };
-    assert_eq!(places[..2], [in_lane(first, 0, 1), in_lane(first, 7, 1)]);
+    assert_eq!(places[..2], [in_lane(first, 0, 0), in_lane(first, 7, 1)]);
     assert_eq!(places[1..4], [places[1]; 3], "the same request, whoever passes it on");
-    assert_eq!(places[4..], [in_lane(next, 7, 2), in_lane(next, 9, 1), in_lane(next, 9, 2)]);
+    assert_eq!(places[4..], [in_lane(next, 0, 0), in_lane(next, 9, 1), in_lane(next, 9, 2)]);
 }
 
 /// A server that has started anew has not taken what was sent once; of what was sent more often nobody knows.
@@ -276,6 +276,12 @@ async fn a_lane_that_is_gone() {
         _ => Some(gone()),
     });
     assert!(ap_set(&mut twice).await.unwrap_err().happened());
+    let (mut idle, world) = client(move |number, _, _| Some(if number % 2 == 0 { lane(7) } else { ap_done() }));
+    ap_set(&mut idle).await.unwrap();
+    world.0.lock().unwrap().now = Time(2_000_000_000);
+    ap_set(&mut idle).await.unwrap();
+    let lanes: Vec<u64> = world.sent().iter().map(|(_, body)| place_of(body).lane).collect();
+    assert_eq!(lanes, [0, 7, 0, 7], "who has not been heard for long is asked for a lane first");
     let (mut never, _) = client(|_, _, _| None);
     assert!(!ap_set(&mut never).await.unwrap_err().happened(), "nobody takes anything in no lane");
 }

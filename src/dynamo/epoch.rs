@@ -24,9 +24,8 @@
 //! ever, so late or doubled `Held` and `Forget` messages do no harm. A replica that has nothing of the key does not hold C: it
 //! could yet take an old version in, and would be left with it alone once the others have forgotten C. It is sent the tombstone.
 //!
-//! Caveats. A client that repeats a write after its deletion was collected writes it anew: nobody remembers its name. A node
-//! that has lost its disk has lost what it said to be held. With any node down, or a hint that cannot be delivered, epochs stand
-//! still.
+//! Caveats. A node that has lost its disk has lost what it said to be held. With any node down, or a hint that cannot be
+//! delivered, epochs stand still.
 
 use super::store::Store;
 use super::{Dynamo, Epoch, Message, Record};
