@@ -6,7 +6,7 @@ use seaworthy::dynamo::siblings::Content;
 use seaworthy::types::{Key, NodeId};
 use seaworthy_check::replicas::{Call, End, Observed};
 use seaworthy_check::{End as Ended, Function};
-use seaworthy_sim::plan::Plan;
+use seaworthy_sim::plan::{Call as Asked, Plan, What};
 use seaworthy_sim::report::{ApCounts, Mode, Outcome, Verdict};
 use seaworthy_sim::run::{Finished, Options, layout, run};
 use seaworthy_sim::scenario::Scenario;
@@ -165,6 +165,38 @@ fn blind_writers_are_refused_when_there_are_as_many_versions_as_may_be() {
 fn a_write_with_a_wrong_context_is_refused() {
     for outcome in outcomes("ap/confused-clients") {
         assert!(outcome.ops.fail > 50 && outcome.lost == 0, "{:?}", outcome.ops);
+    }
+}
+
+/// Additions of all kinds were done: up and down, acknowledged and of unknown outcome, through stand-ins; and each was made of
+/// the put that stands in the plan.
+#[test]
+fn counters_are_added_to_through_storms() {
+    for seed in 1..=3 {
+        let plan = plan("ap/counters", seed);
+        let finished = run_in(&plan, Mode::Ap);
+        assert!(finished.record.outcome.ap.expect("a run against quorums").handed_over > 0);
+        let operations = &observed(&finished).operations;
+        let additions =
+            || operations.iter().filter_map(|op| if let Call::Add(n) = op.call { Some((op, n)) } else { None });
+        let count = |which: &dyn Fn(&End, i64) -> bool| additions().filter(|(op, n)| which(&op.end, *n)).count();
+        let [up, down, unknown] = [
+            count(&|end, n| matches!(end, End::Ok(Some(_))) && n > 0),
+            count(&|end, n| matches!(end, End::Ok(Some(_))) && n < 0),
+            count(&|end, _| *end == End::Info),
+        ];
+        assert!(up > 400 && down > 400 && unknown > 5, "{up} up, {down} down, {unknown} unknown");
+        assert!(operations.iter().all(|op| matches!(op.call, Call::Get | Call::Add(_))), "no key is put or deleted");
+        let lengths = plan.events.iter().filter_map(|event| match &event.what {
+            What::Op { call: Asked::Put { key, value, .. }, .. } => Some((key.clone(), value.size)),
+            _ => None,
+        });
+        let mut put: Vec<(String, u64)> = lengths.collect();
+        let mut added: Vec<(String, u64)> = additions().map(|(op, n)| (op.key.clone(), n.unsigned_abs())).collect();
+        put.sort();
+        added.sort();
+        assert_eq!(added, put);
+        assert!(additions().all(|(_, n)| (n > 0) == (n % 2 == 0)), "odd lengths are taken away");
     }
 }
 

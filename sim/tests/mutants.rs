@@ -6,7 +6,7 @@
 #![cfg(all(madsim, feature = "mutants"))]
 
 use seaworthy::mutant::Bug;
-use seaworthy_check::replicas::{LATEST, NONE_LOST, NONE_RESURRECTED, ONCE};
+use seaworthy_check::replicas::{COUNTED, LATEST, NONE_LOST, NONE_RESURRECTED, ONCE};
 use seaworthy_sim::plan::Plan;
 use seaworthy_sim::pool;
 use seaworthy_sim::report::{Mode, Verdict};
@@ -78,16 +78,28 @@ fn every_planted_bug_is_found_by_the_scenario_made_for_it() {
     quiet_panics();
     assert_eq!(MADE_FOR.map(|made| made.0), Bug::ALL, "a scenario for every bug");
     for (bug, name, mode, breaks) in MADE_FOR {
-        let folder = if mode == Mode::Ap { "ap" } else { "cp" };
-        let scenario = Scenario::load(&scenarios().join(format!("{folder}/{name}.toml"))).expect("a bundled scenario");
-        let Some((seed, property, detail)) = hunt(&scenario, mode, bug) else {
-            panic!("{name} does not find {} within {SEEDS} seeds", bug.name());
-        };
-        println!("{:<17} found by {name} with seed {seed}: {property}: {}", bug.name(), detail.lines().next().unwrap());
-        assert!(breaks.contains(&property.as_str()), "{} breaks {property}, of all things: {detail}", bug.name());
-        let plan = Arc::new(Plan::expand(&scenario, seed));
-        assert_eq!(verdict(&plan, mode, None), Verdict::Pass, "{name} with seed {seed} and no bug planted");
+        is_found(bug, name, mode, breaks);
     }
+}
+
+/// Of an addition that is carried out twice no copy is left to be seen, only a sum that is wrong.
+#[test]
+fn an_addition_carried_out_twice_is_found_by_the_sum() {
+    quiet_panics();
+    is_found(Bug::ForwardedTwice, "counters", Mode::Ap, &[COUNTED]);
+}
+
+/// Some seed of a scenario finds the bug by one of these properties, and passes without it.
+fn is_found(bug: Bug, name: &str, mode: Mode, breaks: &[&str]) {
+    let folder = if mode == Mode::Ap { "ap" } else { "cp" };
+    let scenario = Scenario::load(&scenarios().join(format!("{folder}/{name}.toml"))).expect("a bundled scenario");
+    let Some((seed, property, detail)) = hunt(&scenario, mode, bug) else {
+        panic!("{name} does not find {} within {SEEDS} seeds", bug.name());
+    };
+    println!("{:<17} found by {name} with seed {seed}: {property}: {}", bug.name(), detail.lines().next().unwrap());
+    assert!(breaks.contains(&property.as_str()), "{} breaks {property}, of all things: {detail}", bug.name());
+    let plan = Arc::new(Plan::expand(&scenario, seed));
+    assert_eq!(verdict(&plan, mode, None), Verdict::Pass, "{name} with seed {seed} and no bug planted");
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn shown(version: &Version) -> String {
     match &version.content {
         Content::Value(value) => String::from_utf8_lossy(value).trim_end_matches('.').to_owned(),
         Content::Tombstone => "(deleted)".to_owned(),
-        Content::Merge(state) => format!("{state:?}"),
+        Content::Merge(state) => state.render().to_string(),
     }
 }
 

@@ -131,11 +131,18 @@ pub struct Tag {
 }
 
 impl Tag {
+    /// How many bytes there are to write.
+    #[expect(clippy::len_without_is_empty, reason = "a word is never empty")]
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.size.max(self.word.len() as u64)
+    }
+
     /// The bytes to write.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.word.clone().into_bytes();
-        bytes.resize((self.size as usize).max(bytes.len()), b'.');
+        bytes.resize(self.len() as usize, b'.');
         bytes
     }
 }

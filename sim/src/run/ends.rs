@@ -5,6 +5,7 @@ use super::workload::word_of;
 use crate::oracle::Replica;
 use crate::report::Mode;
 use seaworthy::dynamo::Entry;
+use seaworthy::dynamo::merge::State;
 use seaworthy::dynamo::siblings::{Content, Version};
 use seaworthy::raft::Index;
 use seaworthy::types::{GroupId, Key, NodeId};
@@ -113,7 +114,8 @@ fn live(entry: Option<&Arc<Entry>>) -> Vec<&Version> {
     live
 }
 
-fn value(version: &Version) -> String {
+/// All that a version holds.
+fn content(version: &Version) -> String {
     match &version.content {
         Content::Value(value) => word_of(value),
         Content::Tombstone => String::new(),
@@ -121,12 +123,23 @@ fn value(version: &Version) -> String {
     }
 }
 
+/// The values as a reader would be shown them: concurrent versions of a mergeable one are one.
 fn values(entry: Option<&Arc<Entry>>) -> Vec<String> {
-    live(entry).into_iter().map(value).collect()
+    let mut values = Vec::new();
+    let mut merged: Option<State> = None;
+    for version in live(entry) {
+        match (&version.content, &mut merged) {
+            (Content::Merge(state), None) => merged = Some(state.clone()),
+            (Content::Merge(state), Some(all)) => all.merge(state),
+            _ => values.push(content(version)),
+        }
+    }
+    values.extend(merged.map(|state| state.render().to_string()));
+    values
 }
 
-/// A text that is equal for replicas that hold the same.
+/// A text that is equal for replicas that hold the same, versions and all.
 fn state(entry: Option<&Arc<Entry>>) -> String {
-    let one = |v: &Version| format!("{:x}/{}={}", v.write.client, v.write.number, value(v));
+    let one = |v: &Version| format!("{:x}/{}={}", v.write.client, v.write.number, content(v));
     live(entry).into_iter().map(one).collect::<Vec<_>>().join(", ")
 }

@@ -1,5 +1,6 @@
 //! What the checkers say of a run's data: what was promised, and figures.
 
+use super::counters;
 use super::verdict::fail;
 use crate::plan::{How, Plan, What};
 use crate::report::{Histogram, Share, Staleness, Verdict};
@@ -35,6 +36,9 @@ pub struct Findings {
 /// Steps for a figure; a verdict may cost more.
 const FIGURE: check::Options =
     check::Options { steps: 5_000_000, memory: 64 << 20, evidence_steps: 0, threads: 1, time: None };
+
+/// Steps for a counter's: it is decided at once, or hardly ever.
+const SUMS: check::Options = check::Options { steps: 100_000, ..FIGURE };
 
 /// Judges a run against Raft: the verdict, if it is decided here, and figures. `impossible`: when the history became so.
 pub fn by_raft(plan: &Plan, history: &check::History, impossible: Option<&str>) -> (Option<Verdict>, Findings) {
@@ -76,11 +80,18 @@ fn decided(report: &check::Report) -> Option<bool> {
     report.unknowns().next().is_none().then_some(true)
 }
 
+/// Whether a history of additions and numbers is linearizable. With different amounts that is a question of which sums there
+/// are, which is often left open.
+fn counts(history: &check::History) -> Option<bool> {
+    decided(&check::check_as(check::Kind::Counter, history, &SUMS))
+}
+
 /// What a run against quorums was promised. `lost_disks`: a disk may have lost what it had confirmed.
 pub fn promised(plan: &Plan, lost_disks: bool, final_from: Option<u64>) -> replicas::Options {
     let policy = match plan.bucket.resolve {
         Resolve::LastWriter => replicas::Policy::LastWriter,
-        Resolve::Siblings | Resolve::Merge(_) => replicas::Policy::Siblings,
+        resolve if counters::are_kept(resolve) => replicas::Policy::Counter,
+        _ => replicas::Policy::Siblings,
     };
     replicas::Options { policy, strict: is_strict(plan) && !lost_disks, final_from }
 }
@@ -93,11 +104,13 @@ pub fn by_quorums(
     let found = replicas::check(observed, promised);
     let of = |property| found.counts.get(property).copied().unwrap_or(0);
     let all = found.figures.overall();
+    let counting = promised.policy == replicas::Policy::Counter;
     let mut findings = Findings {
-        linearizable: decided(&check::check(history, &FIGURE)),
+        linearizable: if counting { counts(history) } else { decided(&check::check(history, &FIGURE)) },
         stale: Share { ok: all.stale.violated, of: all.stale.judged },
         conflicts: Share { ok: all.conflicts, of: all.reads },
-        acknowledged: found.figures.acknowledged,
+        // A sum does not tell which additions are in it.
+        acknowledged: if counting { 0 } else { found.figures.acknowledged },
         lost: of(replicas::NONE_LOST),
         lost_to_policy: found.figures.lost_to_policy,
         ..Findings::default()
@@ -109,7 +122,8 @@ pub fn by_quorums(
     };
     spread(&all.versions, &mut findings.staleness.versions, 1);
     spread(&all.micros, &mut findings.staleness.time, 1000);
-    for (name, level) in &found.figures.levels {
+    // Nor whether a session has seen them.
+    for (name, level) in found.figures.levels.iter().filter(|_| !counting) {
         let broken = [level.read_your_writes, level.monotonic_reads, level.monotonic_writes, level.writes_follow_reads];
         let [a, b, c, d] = broken.map(|tally| tally.violated);
         findings.sessions.insert(name.clone(), [level.reads, a, b, c, d]);
@@ -146,6 +160,14 @@ mod tests {
     fn plan(bucket: &str, ops: &str) -> Plan {
         let head = "seaworthy-plan 1\nscenario x\nseed 7\ncluster\nnetwork\ndisk\nworkload\ntime\nexpect\n";
         Plan::read("x", &format!("{head}bucket {bucket}\n{ops}")).unwrap_or_else(|p| panic!("{p}"))
+    }
+
+    #[test]
+    fn counters_are_promised_their_sum() {
+        let policy = |bucket| promised(&plan(bucket, ""), false, None).policy;
+        assert_eq!(policy("mode=ap resolve=pn-counter"), replicas::Policy::Counter);
+        assert_eq!(policy("resolve=last-writer"), replicas::Policy::LastWriter);
+        assert_eq!(policy(""), replicas::Policy::Siblings);
     }
 
     #[test]

@@ -9,10 +9,12 @@
 //! faults meet the same servers if the second run is told whom they met in the first ([`Options::met`]).
 //!
 //! - [`cluster`](self): nodes booted on the simulated world. `nemesis`: the plan's faults. `workload`: its clients, `quorums`:
-//!   what they do otherwise there. `story`: how one key fared. `ends`: what replicas hold and whether it is the same.
+//!   what they do otherwise there, `counters`: and what where keys are counters. `story`: how one key fared. `ends`: what
+//!   replicas hold and whether it is the same.
 //! - `wreck`: panics of nodes. `verdict`: the judgement, from recorded facts only.
 
 mod cluster;
+mod counters;
 mod ends;
 mod findings;
 mod nemesis;

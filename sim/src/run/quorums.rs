@@ -3,21 +3,25 @@
 //! The plan is the same as for Raft. Quorums know no conditions; what they have is the context: with it a write says what its
 //! client has seen of the key, and supersedes that and nothing else. A write reads its key first and gives the context of that,
 //! as clients of Dynamo and Riak do: both steps are one operation. A condition on what the client saw last becomes the
-//! context of that. Other conditions (nx, xx, fixed values and revisions) have no counterpart: the write is done.
+//! context of that. Other conditions (nx, xx, fixed values and revisions) have no counterpart: the write is done. Where keys are
+//! counters nothing is seen or superseded, and what is done is in `counters`.
 //!
 //! Operations are recorded twice: in the neutral history, by which any store can be judged, where a read that found several
-//! versions has read a value that nobody wrote (they are joined by `|`); and as [`replicas::Operation`]s, which say all.
+//! versions has read a value that nobody wrote (they are joined by `|`), and a read of a counter a number; and as
+//! [`replicas::Operation`]s, which say all.
 
+use super::counters;
 use super::workload::{Patron, Record, key_bytes, word_of};
-use crate::plan::{Call, How, When};
+use crate::plan::{Call, How, Tag, When};
 use crate::scenario::{Bucket, Contexts};
 use bytes::Bytes;
 use seaworthy::client::{ApWrite, ClientError, Found};
+use seaworthy::dynamo::merge::Op;
 use seaworthy::dynamo::{Refusal, Update};
 use seaworthy::node::{Clock, Transport};
-use seaworthy::types::Rng;
+use seaworthy::types::{Resolve, Rng};
 use seaworthy_check as check;
-use seaworthy_check::replicas;
+use seaworthy_check::{Datum, Function, Request, Value, replicas};
 use std::collections::BTreeMap;
 
 /// What a client of quorums knows.
@@ -64,14 +68,55 @@ impl Quorums {
     }
 
     /// Such as `r=quorum` or `w=quorum sloppy`.
-    fn level(&self, call: &Call, how: How) -> String {
-        match call {
-            Call::Get { .. } => format!("r={}", how.level.unwrap_or(self.bucket.r)),
-            Call::Put { .. } | Call::Delete { .. } => {
+    fn level(&self, deed: Deed<'_>, how: How) -> String {
+        match deed {
+            Deed::Read => format!("r={}", how.level.unwrap_or(self.bucket.r)),
+            Deed::Add(_) | Deed::Put(..) | Deed::Delete(_) => {
                 let quorum = if self.bucket.sloppy { "sloppy" } else { "strict" };
                 format!("w={} {quorum}", how.level.unwrap_or(self.bucket.w))
             }
         }
+    }
+}
+
+/// What a client of quorums does of what a plan says.
+#[derive(Clone, Copy)]
+enum Deed<'a> {
+    Read,
+    Add(i64),
+    Put(&'a Tag, &'a When),
+    Delete(&'a When),
+}
+
+impl<'a> Deed<'a> {
+    fn of(call: &'a Call, resolve: Resolve) -> Deed<'a> {
+        match call {
+            Call::Get { .. } => Deed::Read,
+            Call::Put { value, when, .. } => counters::amount(resolve, value).map_or(Deed::Put(value, when), Deed::Add),
+            Call::Delete { .. } if counters::are_kept(resolve) => Deed::Read,
+            Call::Delete { when, .. } => Deed::Delete(when),
+        }
+    }
+
+    /// As the checker of replicas is told; `saw`: what the client had seen of the key.
+    fn asked(self, saw: Vec<String>) -> replicas::Call {
+        match self {
+            Deed::Read => replicas::Call::Get,
+            Deed::Add(amount) => replicas::Call::Add(amount),
+            Deed::Put(value, _) => replicas::Call::Put { value: value.word.clone(), saw },
+            Deed::Delete(_) => replicas::Call::Delete { saw },
+        }
+    }
+
+    /// As the neutral history has it.
+    fn neutral(self, recorder: &mut check::Recorder) -> Request {
+        let (f, arg) = match self {
+            Deed::Read => (Function::Read, Value::UNTOLD),
+            Deed::Add(amount) => (Function::Add, recorder.value(Datum::Int(amount))),
+            Deed::Put(value, _) => (Function::Write, recorder.value(Datum::Text(&value.word))),
+            Deed::Delete(_) => (Function::Delete, Value::UNTOLD),
+        };
+        Request::new(f, arg)
     }
 }
 
@@ -85,11 +130,15 @@ impl<T: Transport, C: Clock> Patron<T, C> {
     pub(super) async fn perform_by_quorums(&mut self, call: &Call, how: How, due: Option<u64>) {
         let Some(quorums) = &self.quorums else { return };
         let (Call::Get { key } | Call::Put { key, .. } | Call::Delete { key, .. }) = call;
-        let (client, level) = (quorums.client, quorums.level(call, how));
+        let resolve = quorums.bucket.resolve;
+        let deed = Deed::of(call, resolve);
+        let (client, level) = (quorums.client, quorums.level(deed, how));
         let op = self.record(|record, now, process| {
             record.due.push(due.unwrap_or(now));
-            let op = record.recorder.invoke(process, now, key, neutral(call));
-            let (key, call, end) = (key.clone(), asked(call, Vec::new()), replicas::End::Info);
+            let name = record.recorder.value(Datum::Text(key));
+            let request = deed.neutral(&mut record.recorder);
+            let op = record.recorder.begin(process, now, name, request);
+            let (key, call, end) = (key.clone(), deed.asked(Vec::new()), replicas::End::Info);
             record.observed.operations.push(replicas::Operation {
                 client,
                 key,
@@ -101,28 +150,39 @@ impl<T: Transport, C: Clock> Patron<T, C> {
             });
             record.called(op)
         });
-        let outcome = match call {
-            Call::Get { .. } => self.client.ap_get(key_bytes(key), how.level).await.map(Some),
-            Call::Put { .. } | Call::Delete { .. } => self.write_by_quorums(op, call, how).await,
+        let outcome = match deed {
+            Deed::Read => self.client.ap_get(key_bytes(key), how.level).await.map(Some),
+            Deed::Add(amount) => self.add_by_quorums(key, amount, how).await,
+            Deed::Put(value, when) => {
+                self.write_by_quorums(op, (key, when, deed), Update::Set(value.bytes().into()), how).await
+            }
+            Deed::Delete(when) => self.write_by_quorums(op, (key, when, deed), Update::Delete, how).await,
         };
         if let (Ok(Some(found)), Some(quorums)) = (&outcome, &mut self.quorums) {
             quorums.show(key, found);
         }
-        let reads = matches!(call, Call::Get { .. });
-        self.record(|record, now, _| ended(record, (op, reads), now, &outcome));
+        self.record(|record, now, _| ended(record, (op, counters::are_kept(resolve)), now, &outcome));
         if matches!(&outcome, Err(error) if error.happened()) {
             self.process += self.stride;
         }
     }
 
+    /// Adds to a counter; what it is then.
+    async fn add_by_quorums(&mut self, key: &str, amount: i64, how: How) -> Result<Option<Found>, ClientError> {
+        let write = ApWrite { w: how.level, sloppy: None, read_back: true };
+        let added = self.client.ap_put(key_bytes(key), Update::Merge(Op::Add(amount)), Bytes::new(), write).await;
+        added.map(|added| added.found)
+    }
+
     /// Writes with the context that the bucket's clients give; what the write left behind, if it was asked to tell.
-    async fn write_by_quorums(&mut self, op: check::OpId, call: &Call, how: How) -> Result<Option<Found>, ClientError> {
+    async fn write_by_quorums(
+        &mut self,
+        op: check::OpId,
+        (key, when, deed): (&str, &When, Deed<'_>),
+        update: Update,
+        how: How,
+    ) -> Result<Option<Found>, ClientError> {
         let Some(quorums) = &mut self.quorums else { return Ok(None) };
-        let (key, when, update) = match call {
-            Call::Get { .. } => return Ok(None),
-            Call::Put { key, value, when } => (key, when, Update::Set(value.bytes().into())),
-            Call::Delete { key, when } => (key, when, Update::Delete),
-        };
         let contexts = quorums.bucket.context;
         let of_old = matches!(when, When::SawValue | When::SawRevision) || contexts == Contexts::Seen;
         let ((saw, context), refusable) = if contexts == Contexts::Blind {
@@ -141,7 +201,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
         self.record(|record, now, _| {
             if let Some(operation) = record.observed.operations.get_mut(op.0 as usize) {
                 // What others wrote while this client read it has seen as well.
-                (operation.called, operation.call) = (now, asked(call, saw));
+                (operation.called, operation.call) = (now, deed.asked(saw));
             }
             if refusable {
                 record.refusable.insert(op);
@@ -156,25 +216,19 @@ impl<T: Transport, C: Clock> Patron<T, C> {
     }
 }
 
-fn neutral(call: &Call) -> check::Call<&str> {
-    match call {
-        Call::Get { .. } => check::Call::Get,
-        Call::Put { value, .. } => check::Call::put(&value.word),
-        Call::Delete { .. } => check::Call::delete(),
-    }
-}
-
-fn asked(call: &Call, saw: Vec<String>) -> replicas::Call {
-    match call {
-        Call::Get { .. } => replicas::Call::Get,
-        Call::Put { value, .. } => replicas::Call::Put { value: value.word.clone(), saw },
-        Call::Delete { .. } => replicas::Call::Delete { saw },
+/// What a read found, as the neutral history has it: numbers if it is `counting`.
+fn read(recorder: &mut check::Recorder, counting: bool, words: &[String]) -> Value {
+    let text = words.join("|");
+    match text.parse() {
+        _ if words.is_empty() => Value::NIL,
+        Ok(number) if counting => recorder.value(Datum::Int(number)),
+        _ => recorder.value(Datum::Text(&text)),
     }
 }
 
 fn ended(
     record: &mut Record,
-    (op, reads): (check::OpId, bool),
+    (op, counting): (check::OpId, bool),
     now: u64,
     outcome: &Result<Option<Found>, ClientError>,
 ) {
@@ -188,13 +242,37 @@ fn ended(
         (operation.end, operation.returned) = (end, returned);
     }
     match outcome {
-        Ok(_) if reads => {
-            let value = found.filter(|words| !words.is_empty()).map(|words| words.join("|"));
-            let version = value.as_deref().map(|value| check::Version { value, revision: None });
-            record.recorder.ok(op, now, check::Reply::Got(version));
+        Ok(_) => {
+            let reads = record.recorder.history().operation(op).f == Function::Read;
+            let found = found.filter(|_| reads).map(|words| read(&mut record.recorder, counting, &words));
+            record.recorder.end(op, now, check::End::Ok, found.unwrap_or(Value::UNTOLD), None);
         }
-        Ok(_) => record.recorder.ok(op, now, check::Reply::Done { revision: None }),
         Err(error) if error.happened() => record.recorder.info(op, now),
         Err(_) => record.recorder.fail(op, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_of_a_counter_is_a_number_and_one_of_several_versions_none() {
+        let mut recorder = check::Recorder::default();
+        let mut of = |counting, words: &[&str]| {
+            read(&mut recorder, counting, &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+        };
+        let values = [of(true, &["-7"]), of(true, &[]), of(true, &["1", "2"]), of(false, &["-7"]), of(false, &[])];
+        let history = recorder.finish();
+        let expected = [Datum::Int(-7), Datum::Nil, Datum::Text("1|2"), Datum::Text("-7"), Datum::Nil];
+        assert_eq!(values.map(|value| history.datum(value)), expected);
+    }
+
+    #[test]
+    fn a_delete_of_a_counter_is_a_read() {
+        use seaworthy::types::MergeKind;
+        let delete = Call::Delete { key: "k".into(), when: When::Always };
+        assert!(matches!(Deed::of(&delete, Resolve::Merge(MergeKind::Counter)), Deed::Read));
+        assert!(matches!(Deed::of(&delete, Resolve::LastWriter), Deed::Delete(When::Always)));
     }
 }

@@ -157,7 +157,7 @@ fn shown(siblings: &Siblings) -> String {
     let one = |version: &dynamo::siblings::Version| match &version.content {
         Content::Value(value) => format!("{} {}", version.dot, word_of(value)),
         Content::Tombstone => format!("{} (deleted)", version.dot),
-        Content::Merge(state) => format!("{} {state:?}", version.dot),
+        Content::Merge(state) => format!("{} {}", version.dot, state.render()),
     };
     siblings.versions().iter().map(one).collect::<Vec<_>>().join(", ")
 }

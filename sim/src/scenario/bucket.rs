@@ -5,7 +5,7 @@ use super::fields::{Fields, Problem};
 use super::setting::{Setting, words};
 use super::settings::{section, within};
 use crate::report::Mode;
-use seaworthy::types::{Level, MAX_REPLICAS, Policy, Resolve};
+use seaworthy::types::{Level, MAX_REPLICAS, MergeKind, Policy, Resolve};
 
 impl Setting for Level {
     fn what() -> String {
@@ -21,7 +21,7 @@ impl Setting for Level {
 
 impl Setting for Resolve {
     fn what() -> String {
-        "siblings or last-writer".into()
+        "siblings, last-writer, counter or pn-counter".into()
     }
     fn parse(text: &str) -> Option<Self> {
         Resolve::parse(text)
@@ -92,7 +92,8 @@ section! {
         w: Level = Level::Quorum,
         /// Whether a server further along the ring may stand in for a replica that cannot be reached.
         sloppy: bool = true,
-        /// What becomes of concurrent writes: `siblings` or `last-writer`.
+        /// What becomes of concurrent writes: `siblings` or `last-writer`; or the keys are counters, `counter` or
+        /// `pn-counter`, and every put is an addition (`mode = "ap"` only).
         resolve: Resolve = Resolve::Siblings,
         /// Which context a write gives: that of a read just before it (`read`), of what its client saw last of the key
         /// (`seen`), none (`blind`), or as `read` but for one in five that are damaged or another key's (`confused`).
@@ -118,11 +119,23 @@ impl Bucket {
             }
         }
         match self.resolve {
-            // Clients of a plan write words; the other types have operations of their own.
-            Resolve::Merge(_) => {
-                Err(fields.problem("resolve", "clients of scenarios write words; expected siblings or last-writer"))
-            }
             Resolve::Siblings | Resolve::LastWriter => Ok(()),
+            Resolve::Merge(MergeKind::Counter | MergeKind::PnCounter) => self.check_counters(fields),
+            Resolve::Merge(_) => {
+                let what = format!("`resolve` is {}, of which clients of scenarios know nothing", self.resolve);
+                Err(fields.problem("resolve", format!("{what}; expected {}", Resolve::what())))
+            }
         }
+    }
+
+    fn check_counters(&self, fields: &Fields<'_>) -> Result<(), Problem> {
+        if self.mode != Suits::Ap {
+            let place = if fields.has("mode") { "mode" } else { "resolve" };
+            return Err(fields.problem(place, "Raft has no counters; expected `mode` to be ap"));
+        }
+        if self.context != Contexts::Read {
+            return Err(fields.problem("context", "an addition gives no context; expected `context` to be left out"));
+        }
+        Ok(())
     }
 }

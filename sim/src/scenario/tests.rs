@@ -81,6 +81,16 @@ const WRONG: &[(&str, &str)] = &[
         "name = \"x\"\ndescription = \"y\"\n[[fault]]\nkind = \"pause\"\nevery = \"4s\"\n[[fault]]\nkind = \"kill\"\nname = \"pause\"\nevery = \"4s\"\n",
     ),
     ("single brackets", "name = \"x\"\ndescription = \"y\"\n[fault]\nkind = \"pause\"\n"),
+    ("counters under Raft", "name = \"x\"\ndescription = \"y\"\n[bucket]\nresolve = \"pn-counter\"\n"),
+    (
+        "counters under Raft too",
+        "name = \"x\"\ndescription = \"y\"\n[bucket]\nmode = \"both\"\nresolve = \"counter\"\n",
+    ),
+    (
+        "additions with contexts",
+        "name = \"x\"\ndescription = \"y\"\n[bucket]\nmode = \"ap\"\nresolve = \"counter\"\ncontext = \"seen\"\n",
+    ),
+    ("sets", "name = \"x\"\ndescription = \"y\"\n[bucket]\nmode = \"ap\"\nresolve = \"set\"\n"),
     ("misspelt expectation", "name = \"x\"\ndescription = \"y\"\n[expect]\nmust_fire = \"kill,pauses\"\n"),
 ];
 

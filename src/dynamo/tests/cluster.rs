@@ -4,7 +4,7 @@
 use super::super::siblings::Siblings;
 use super::oracle::Oracle;
 use super::*;
-use crate::placement::Buckets;
+use crate::placement::{Buckets, Member};
 use crate::protocol::Ticket;
 use crate::types::{Mode, Policy, Wall};
 use std::collections::{BTreeMap, VecDeque};
@@ -62,11 +62,17 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(size: u32, seed: u64, policy: Policy, configure: impl Fn(&mut Config)) -> Cluster {
-        let ids: Vec<NodeId> = (1..=size).map(NodeId).collect();
+        let members = (1..=size).map(|n| Member::plain(NodeId(n))).collect();
+        Cluster::of(members, seed, policy, configure)
+    }
+
+    /// Of nodes that stand where `members` says.
+    pub fn of(members: Vec<Member>, seed: u64, policy: Policy, configure: impl Fn(&mut Config)) -> Cluster {
+        let ids: Vec<NodeId> = members.iter().map(|member| member.id).collect();
         let buckets = Buckets { default: Mode::Ap(policy), ..Buckets::default() };
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
-            layout: Arc::new(Layout::simple(&ids, buckets)),
+            layout: Arc::new(Layout::new(members, buckets, 1, u32::MAX)),
             net: Vec::new(),
             now: Time(0),
             instant_disk: true,
@@ -254,6 +260,17 @@ impl Cluster {
             if id != node {
                 self.step(id, Input::Request(Request::Peer { node, up }));
             }
+        }
+    }
+
+    /// What the nodes of `some` and all others believe of each other.
+    pub fn believe_apart(&mut self, some: &[u32], up: bool) {
+        let (some, others): (Vec<NodeId>, Vec<NodeId>) = self.ids().into_iter().partition(|id| some.contains(&id.0));
+        let list = |nodes: &[NodeId]| nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ");
+        let seem = if up { "up" } else { "down" };
+        self.note(&format!("{} and {} seem {seem} to each other", list(&some), list(&others)));
+        for (at, node) in some.iter().flat_map(|a| others.iter().flat_map(|b| [(*a, *b), (*b, *a)])) {
+            self.step(at, Input::Request(Request::Peer { node, up }));
         }
     }
 

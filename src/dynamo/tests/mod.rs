@@ -1,8 +1,10 @@
 //! Tests of the whole core as several nodes in one process: golden conversations and random storms.
 
+mod apart;
 mod cluster;
 mod oracle;
 mod random;
+mod scribe;
 mod script;
 mod transcript;
 

@@ -1,113 +1,10 @@
 //! Golden conversations. Each script drives a few nodes by hand; the snapshot is what was said.
 
-use super::cluster::{Cluster, Packet};
+use super::cluster::Packet;
+use super::scribe::{Script, three, without};
 use super::*;
-use crate::dynamo::siblings::WriteId;
 use crate::types::{Level, Policy};
 use std::collections::BTreeMap;
-
-/// Nodes whose conversation is written down.
-struct Script {
-    cluster: Cluster,
-    writes: u64,
-}
-
-impl Script {
-    fn new(size: u32, policy: Policy, configure: impl Fn(&mut Config)) -> Script {
-        let mut cluster = Cluster::new(size, 1, policy, configure);
-        cluster.transcript = Some(String::new());
-        Script { cluster, writes: 0 }
-    }
-
-    /// A heading in the transcript.
-    fn says(&mut self, text: &str) {
-        self.cluster.note(&format!("# {text}"));
-    }
-
-    fn set(&mut self, key: &Key, value: &str) -> ClientRequest {
-        self.writes += 1;
-        ClientRequest::Put {
-            place: Place { server: id(0), lane: 0, number: 0 },
-            write: WriteId { client: 1, number: self.writes },
-            key: key.clone(),
-            update: Update::Set(Bytes::copy_from_slice(value.as_bytes())),
-            context: Bytes::new(),
-            w: None,
-            sloppy: None,
-            deadline_ms: 1000,
-            read_back: false,
-        }
-    }
-
-    fn put(&mut self, n: u32, key: &Key, value: &str) -> RequestId {
-        let request = self.set(key, value);
-        self.cluster.request(id(n), request)
-    }
-
-    fn put_strictly(&mut self, n: u32, key: &Key, value: &str) -> RequestId {
-        let mut request = self.set(key, value);
-        if let ClientRequest::Put { sloppy, .. } = &mut request {
-            *sloppy = Some(false);
-        }
-        self.cluster.request(id(n), request)
-    }
-
-    fn put_after(&mut self, n: u32, key: &Key, value: &str, read: RequestId) -> RequestId {
-        let seen = self.context(read);
-        let mut request = self.set(key, value);
-        if let ClientRequest::Put { context, .. } = &mut request {
-            *context = seen;
-        }
-        self.cluster.request(id(n), request)
-    }
-
-    fn get(&mut self, n: u32, key: &Key) -> RequestId {
-        let request = ClientRequest::Get { key: key.clone(), r: None, deadline_ms: 1000 };
-        self.cluster.request(id(n), request)
-    }
-
-    fn context(&self, read: RequestId) -> Bytes {
-        match &self.cluster.replies[&read] {
-            ClientReply::Value { context, .. } => context.clone(),
-            other => panic!("no value: {other:?}"),
-        }
-    }
-
-    fn values(&self, read: RequestId) -> Vec<String> {
-        match &self.cluster.replies[&read] {
-            ClientReply::Value { siblings, .. } => {
-                let text = |v: &Bytes| String::from_utf8_lossy(v).into_owned();
-                siblings.iter().map(|s| s.value.as_ref().map_or("†".to_owned(), text)).collect()
-            }
-            other => panic!("no value: {other:?}"),
-        }
-    }
-
-    fn deliver(&mut self) {
-        self.cluster.deliver_unless(|_| false);
-    }
-
-    fn states(&mut self, key: &Key) {
-        for node in self.cluster.ids() {
-            if self.cluster.nodes[&node].up {
-                let line = transcript::siblings(&self.cluster.held(node, key));
-                self.cluster.note(&format!("{node} holds {line}"));
-            }
-        }
-    }
-
-    fn end(mut self) -> String {
-        self.cluster.transcript.take().unwrap()
-    }
-}
-
-fn without(cut: &[u32]) -> impl Fn(&Packet) -> bool {
-    move |p| cut.contains(&p.from.0) || cut.contains(&p.to.0)
-}
-
-fn three() -> Policy {
-    Policy::default()
-}
 
 /// N=3, R=W=2: the slowest replica is waited for by nobody.
 #[test]
@@ -232,11 +129,7 @@ fn hedged_read() {
 fn read_repair() {
     let mut s = Script::new(3, three(), |config| config.repair_permille = 1000);
     let k = s.cluster.key("k", &[1, 2, 3]);
-    let mut request = s.set(&k, "x");
-    if let ClientRequest::Put { w, .. } = &mut request {
-        *w = Some(Level::One);
-    }
-    s.cluster.request(id(1), request);
+    s.put_at(Level::One, 1, &k, "x");
     s.says("what n1 sends to the others is lost");
     s.cluster.net.clear();
     let read = s.get(2, &k);
