@@ -139,10 +139,8 @@ impl Told {
                     self.step(format!("{me} keeps {key} for {owner}: {}", shown(&hint.entry.siblings)));
                 }
             }
-            dynamo::Record::Hint(owner, of, None) if *of == self.watch.key => {
-                if self.hints.remove(owner).is_some() {
-                    self.step(format!("{me} keeps nothing of {key} for {owner} any more"));
-                }
+            dynamo::Record::Hint(owner, of, None) if *of == self.watch.key && self.hints.remove(owner).is_some() => {
+                self.step(format!("{me} keeps nothing of {key} for {owner} any more"));
             }
             _ => {}
         }

@@ -144,7 +144,7 @@ impl Get {
                 let name = (version.stamp, version.write);
                 stale.write(
                     &Seen::of(found),
-                    Actor { node: me, birth: 0 },
+                    Actor { node: me, birth: version.write.client.wrapping_add(version.write.number) },
                     name,
                     version.content,
                     (resolve, self.mutant),

@@ -28,9 +28,9 @@
 //! Invariants: every dot held is known to the clock; of one actor a counter holds one dot; no element and no field is empty,
 //! so equal values have equal states. [`State::is_sane`] asks this of what peers sent.
 //!
-//! Caveats: adding to a counter is not idempotent; that a retry does not count twice is the lanes' doing
-//! (`coordinator/lanes.rs`). The limits bound what a write
-//! makes; a merge of states that were each within them may exceed them, and then only what shrinks the value is taken.
+//! Caveats: adding to a counter is not idempotent. That no write is carried out twice, however often it is asked for, is all that
+//! keeps its sum right (`coordinator/lanes.rs`). The limits bound what a write makes; a merge of states that were each within
+//! them may exceed them, and then only what shrinks the value is taken.
 
 mod counter;
 mod dots;
