@@ -69,6 +69,9 @@ impl Detector for TimeOut {
     }
 
     fn changes(&mut self, now: Time) -> Vec<(NodeId, bool)> {
+        if self.risen.is_empty() && self.next_change().is_none_or(|at| at > now) {
+            return Vec::new();
+        }
         let mut changes: Vec<(NodeId, bool)> = std::mem::take(&mut self.risen).into_iter().map(|p| (p, true)).collect();
         for (peer, known) in &mut self.peers {
             if known.up && known.heard + self.after <= now {

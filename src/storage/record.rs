@@ -29,7 +29,8 @@ pub(super) fn encode(batch: &mut Batch, record: &LogRecord) {
     match record {
         LogRecord::Raft(group, record) => encode_raft(batch, *group, record),
         LogRecord::Ap(record) => {
-            let mut bytes = vec![DYNAMO];
+            let mut bytes = Vec::with_capacity(1024);
+            bytes.push(DYNAMO);
             dynamo::layout::encode(record, &mut bytes);
             batch.put(&bytes);
         }
