@@ -2,6 +2,8 @@
 //!
 //! - **One dot, one write**: no two writes bear the same name. Looked at where it cannot be taken back: a node may mint a dot,
 //!   die before it is durable, and rightly mint it again; but what *another* node holds has left its maker, after its fsync.
+//! - **One write, one dot**: nor does a write bear two names. Two coordinators never carry out the same one, however often it
+//!   is sent and through whomever.
 //!
 //! What a node holds is what it found on its disk and what its records have made of that.
 
@@ -81,6 +83,8 @@ pub(super) struct Replicas {
     pub(super) checks: u64,
     /// Whose each dot is that has left its maker, and who was first seen with it.
     dots: BTreeMap<Key, BTreeMap<Dot, (WriteId, NodeId)>>,
+    /// And what each write is called.
+    names: BTreeMap<WriteId, Dot>,
 }
 
 impl Replicas {
@@ -110,6 +114,12 @@ impl Replicas {
             }
             self.checks += 1;
             let spread = version.dot.actor.node != node;
+            if spread && *self.names.entry(version.write).or_insert(version.dot) != version.dot {
+                let (WriteId { client, number }, other) = (version.write, self.names[&version.write]);
+                let key = String::from_utf8_lossy(key);
+                let detail = format!("write {number} of client {client:x}, of {key}, is {} and {other}", version.dot);
+                self.violation.get_or_insert(Violation { property: "one write, one dot", detail });
+            }
             let known = match self.dots.get(key).and_then(|dots| dots.get(&version.dot)) {
                 Some(known) => *known,
                 None if spread => {
@@ -161,6 +171,18 @@ mod tests {
         assert_eq!(all.violation, None, "a disk that lies");
         all.changes(NodeId(1), &held(1, 3), true);
         assert_eq!(all.violation.map(|v| v.property), Some("one dot, one write"));
+    }
+
+    #[test]
+    fn a_write_of_two_dots_is_seen_once_both_have_spread() {
+        let mut all = Replicas::default();
+        all.changes(NodeId(1), &held(1, 1), true);
+        all.changes(NodeId(2), &held(2, 1), true);
+        assert_eq!(all.violation, None, "each on its maker only");
+        all.changes(NodeId(3), &held(1, 1), true);
+        assert_eq!(all.violation, None);
+        all.changes(NodeId(3), &held(2, 1), true);
+        assert_eq!(all.violation.map(|v| v.property), Some("one write, one dot"));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use super::{Caller, Coordinator, Op, Turn, Work, reply, small};
 use crate::dynamo::clock::Actor;
 use crate::dynamo::context::Seen;
-use crate::dynamo::siblings::Siblings;
+use crate::dynamo::siblings::{Siblings, WriteId};
 use crate::dynamo::store::{MAX_HELD_BYTES, Store};
 use crate::dynamo::{Achieved, Cause, ClientReply, Effect, Epoch, Message, Note, OpId, PutResult, Refusal};
 use crate::mutant::{Bug, Mutant};
@@ -141,11 +141,13 @@ impl Get {
             Some(stale) if self.mutant.is(Bug::RepairOlder) => {
                 let mut stale = stale.clone();
                 let version = stale.versions()[0].clone();
-                let name = (version.stamp, version.write);
+                // As if somebody had written it again.
+                let WriteId { client, number } = version.write;
+                let again = WriteId { client: client.wrapping_add(1), number };
                 stale.write(
                     &Seen::of(found),
-                    Actor { node: me, birth: version.write.client.wrapping_add(version.write.number) },
-                    name,
+                    Actor { node: me, birth: client ^ number.rotate_left(32) },
+                    (version.stamp, again),
                     version.content,
                     (resolve, self.mutant),
                 );

@@ -305,7 +305,7 @@ fn planted_bugs_are_caught() {
     std::panic::set_hook(Box::new(|_| {}));
     let cases = [
         (Bug::AckBeforeW, vec!["stale read", "is lost"]),
-        (Bug::RepairOlder, vec!["was not shown", "is lost", "stale read", "taken twice"]),
+        (Bug::RepairOlder, vec!["was not shown", "is lost", "stale read", "an invented write"]),
         (Bug::ForwardedTwice, vec!["an invented write"]),
         (Bug::SiblingDropped, vec!["was not shown", "is lost", "stale read"]),
         (Bug::DotNotAdvanced, vec!["two writes of one name", "is lost"]),
