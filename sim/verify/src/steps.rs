@@ -83,7 +83,7 @@ pub(crate) fn all(root: &Path) -> Vec<Step> {
         one("tests", &["test", "--workspace"]),
         one("tests-shipped", &["test", "--package", "seaworthy"]),
         step("tests-sim", vec![simulated("test", &[])]),
-        one("sweep", &["sim", "sweep", "scenarios/", "--seeds", "40"]),
+        one("sweep", &["sim", "sweep", "scenarios/", "--seeds", "20"]),
         one("audit", &["sim", "audit", "--seeds", "10", "--reruns", "5"]),
     ]
 }
