@@ -143,7 +143,7 @@ impl Get {
                 let version = stale.versions()[0].clone();
                 // As if somebody had written it again.
                 let WriteId { client, number } = version.write;
-                let again = WriteId { client: client.wrapping_add(1), number };
+                let again = WriteId { client: (client ^ u64::from(me.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15), number };
                 stale.write(
                     &Seen::of(found),
                     Actor { node: me, birth: client ^ number.rotate_left(32) },
