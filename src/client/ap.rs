@@ -2,11 +2,11 @@
 //!
 //! Any server can coordinate, so a client has no leader to look for: it asks its favourite, and the next one when that does not
 //! answer or cannot reach enough others. That goes for reads as it stands. A write is carried out by one server only
-//! (`dynamo/coordinator/lanes.rs`): while it may have been taken by the server that was asked first, others are asked just to pass the same request
-//! on to that one. If that server is down for them too, what became of the write is not known.
+//! (`dynamo/coordinator/lanes.rs`): while it may have been taken by the server that was asked first, others are asked just to
+//! pass the same request on to that one. If that server is down for them too, what became of the write is not known.
 //!
-//! So that few writes end like that, a server that has not been heard for the time of an attempt is asked for a new lane first: that
-//! costs a round trip, and if there is no answer, nothing has happened and the next server is asked.
+//! So that few writes end like that, a server that has not been heard for the time of an attempt is asked for a new lane
+//! first: that costs a round trip, and if there is no answer, nothing has happened and the next server is asked.
 
 use super::{Client, ClientError, Tried};
 use crate::dynamo::siblings::WriteId;
