@@ -191,7 +191,7 @@ mod bench {
     }
 
     fn packet() -> Packet {
-        Packet::Request(Request { id: 7, forwarded: false, body: RequestBody::Get { key: vec![7; 40].into() } })
+        Packet::from(Request { id: 7, forwarded: false, body: RequestBody::Get { key: vec![7; 40].into() } })
     }
 
     /// Five nodes, each keeping 100 real packets going round: everything but a database.
@@ -204,11 +204,11 @@ mod bench {
                 world.add_node(NodeId(id), CLOCK, |mut env: NodeEnv| -> Process {
                     Box::pin(async move {
                         for i in 0..100 {
-                            env.transport.send(Addr::Node(NodeId((env.id.0 + 1 + i % 4) % 5)), packet());
+                            env.transport.send(Addr::Node(NodeId((env.id.0 + 1 + i % 4) % 5)), &packet());
                         }
                         loop {
                             let (from, packet) = env.transport.recv().await;
-                            env.transport.send(from, packet);
+                            env.transport.send(from, &packet);
                         }
                     })
                 });
@@ -225,12 +225,12 @@ mod bench {
             loop {
                 tokio::select! {
                     biased;
-                    (from, packet) = env.transport.recv() => if env.id.0 != 0 { env.transport.send(from, packet) },
+                    (from, packet) = env.transport.recv() => if env.id.0 != 0 { env.transport.send(from, &packet) },
                     () = env.clock.sleep_until(next) => break,
                 }
             }
             if env.id.0 == 0 {
-                (1..5).for_each(|peer| env.transport.send(Addr::Node(NodeId(peer)), packet()));
+                (1..5).for_each(|peer| env.transport.send(Addr::Node(NodeId(peer)), &packet()));
             }
         }
     }

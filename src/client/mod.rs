@@ -18,7 +18,7 @@ pub use ap::{ApWrite, Found, Wrote};
 
 use crate::dynamo::{self, ClientReply, Holding};
 use crate::kv::{Condition, Reply, SessionId, Versioned};
-use crate::node::{Clock, Transport};
+use crate::node::{Alarm, Clock, Transport};
 use crate::placement::{SLOTS, group_of};
 use crate::types::{Addr, GroupId, Key, NodeId, Rng, Time, Value};
 use crate::wire::{NodeStatus, Packet, Refused, Request, RequestBody, Response, ResponseBody, Write};
@@ -96,6 +96,8 @@ struct Session {
 pub struct Client<T, C> {
     transport: T,
     clock: C,
+    /// For when a server has not answered.
+    alarm: Alarm<C>,
     rng: Rng,
     nodes: Vec<NodeId>,
     /// Index into `nodes` of the server to ask first, unless it is known better.
@@ -125,6 +127,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
         let (groups, sessions, leaders, ap_number) = (None, BTreeMap::new(), BTreeMap::new(), 0);
         Client {
             transport,
+            alarm: Alarm::new(clock.clone()),
             clock,
             rng,
             nodes,
@@ -236,7 +239,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
     pub async fn status(&mut self, node: NodeId) -> Result<NodeStatus, ClientError> {
         let deadline = self.clock.now() + self.patience.attempt;
         match self.attempt(node, RequestBody::Status, self.next_id, deadline).await {
-            Some(ResponseBody::Status(status)) => Ok(status),
+            Some(ResponseBody::Status(status)) => Ok(*status),
             _ => Err(ClientError::NotDone(self.patience.attempt)),
         }
     }
@@ -347,11 +350,9 @@ impl<T: Transport, C: Clock> Client<T, C> {
     async fn attempt(&mut self, node: NodeId, body: RequestBody, first: u64, deadline: Time) -> Option<ResponseBody> {
         let id = self.next_id;
         self.next_id += 1;
-        self.transport.send(Addr::Node(node), Packet::Request(Request { id, forwarded: false, body }));
-        let clock = self.clock.clone();
-        let timeout = clock.sleep_until(deadline);
-        tokio::pin!(timeout);
+        self.transport.send(Addr::Node(node), &Packet::from(Request { id, forwarded: false, body }));
         loop {
+            self.alarm.set(Some(deadline));
             tokio::select! {
                 biased;
                 (_, packet) = self.transport.recv() => match packet {
@@ -368,7 +369,9 @@ impl<T: Transport, C: Clock> Client<T, C> {
                     }
                     _ => {} // Too late: of another operation, or a refusal.
                 },
-                () = &mut timeout => return None,
+                () = self.alarm.rings() => if self.clock.now() >= deadline {
+                    return None;
+                },
             }
         }
     }

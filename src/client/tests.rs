@@ -24,8 +24,9 @@ struct Inner {
 struct World(Arc<Mutex<Inner>>);
 
 impl Transport for World {
-    fn send(&mut self, to: Addr, packet: Packet) {
-        let (Addr::Node(to), Packet::Request(Request { id, body, .. })) = (to, packet) else { panic!("not a request") };
+    fn send(&mut self, to: Addr, packet: &Packet) {
+        let (Addr::Node(to), Packet::Request(request)) = (to, packet) else { panic!("not a request") };
+        let Request { id, body, .. } = Request::clone(request);
         let mut inner = self.0.lock().unwrap();
         let number = inner.ids.len();
         inner.ids.push(id);

@@ -80,7 +80,7 @@ impl Clock {
     /// Whether all that `other` knows is known.
     #[must_use]
     pub fn covers(&self, other: &Clock) -> bool {
-        other.0.iter().all(|(actor, count)| *count <= self.count(*actor))
+        self == other || other.0.iter().all(|(actor, count)| *count <= self.count(*actor))
     }
 
     /// Makes the first `count` writes of `actor` known.

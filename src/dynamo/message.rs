@@ -246,7 +246,7 @@ pub enum Message {
         /// To recognise the reply.
         op: OpId,
         /// What the client wants, with the place that counts for the receiver.
-        request: ClientRequest,
+        request: Box<ClientRequest>,
     },
     /// The answer to the client.
     ForwardReply {

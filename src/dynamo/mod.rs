@@ -76,7 +76,7 @@ impl Dynamo {
             }
             Message::GetReply { .. } => {}
             Message::Forward { op, request } => {
-                coordinator.request(Caller::Node { node: from, op, place: None }, request, turn);
+                coordinator.request(Caller::Node { node: from, op, place: None }, *request, turn);
             }
             Message::ForwardReply { op, reply } => coordinator.forward_reply(from, op, reply, turn),
             message => self.store.message(from, message, out),

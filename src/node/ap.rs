@@ -16,6 +16,8 @@ pub(super) struct ApHost {
     gate: Gate<Message>,
     /// It was told the date in this turn, as the first thing it had to do.
     active: bool,
+    /// When it wants a turn, as of the end of this one.
+    deadline: Option<Time>,
     /// How many of the records that wait to be taken the observer has been shown.
     shown: usize,
     /// Its snapshot is being written, or waits to be.
@@ -24,7 +26,9 @@ pub(super) struct ApHost {
 
 impl ApHost {
     pub(super) fn new(dynamo: Dynamo) -> ApHost {
-        ApHost { dynamo, outbox: Outbox::default(), gate: Gate::new(), active: false, shown: 0, snapshotting: false }
+        let deadline = dynamo.deadline();
+        let (outbox, gate) = (Outbox::default(), Gate::new());
+        ApHost { dynamo, outbox, gate, active: false, deadline, shown: 0, snapshotting: false }
     }
 
     pub(super) fn step(&mut self, input: Input<Dynamo>, at: Now) {
@@ -36,7 +40,7 @@ impl ApHost {
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.dynamo.deadline()
+        self.deadline
     }
 
     /// A batch with records of it is durable.
@@ -50,8 +54,12 @@ impl ApHost {
 
     /// Carries out what it asked for.
     pub(super) fn settle(&mut self, at: Now, shared: &mut Shared, observer: &mut impl Observer) {
-        if self.deadline().is_some_and(|deadline| deadline <= at.time) {
+        if self.active {
+            self.deadline = self.dynamo.deadline();
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= at.time) {
             self.step(Input::Tick, at);
+            self.deadline = self.dynamo.deadline();
         }
         let records = self.outbox.records();
         if records.len() > self.shown {

@@ -15,7 +15,7 @@ pub trait Detector: Send {
     fn is_up(&self, peer: NodeId) -> bool;
     /// Since when it has seemed to be as it seems; `None`: since the start.
     fn since(&self, peer: NodeId) -> Option<Time>;
-    /// When an opinion changes at the earliest, if nothing is heard until then.
+    /// When to look next whether an opinion has changed: not later than the first does.
     fn next_change(&self) -> Option<Time>;
     /// The opinions that have changed by `now` and were not told before: of whom, and whether it seems to be up.
     fn changes(&mut self, now: Time) -> Vec<(NodeId, bool)>;
@@ -28,6 +28,8 @@ pub struct TimeOut {
     peers: BTreeMap<NodeId, Peer>,
     /// Peers that were down and have been heard since the last look.
     risen: BTreeSet<NodeId>,
+    /// No peer that is up can have been silent too long before this.
+    next: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -42,7 +44,14 @@ impl TimeOut {
     #[must_use]
     pub fn new(peers: impl Iterator<Item = NodeId>, after: Duration, now: Time) -> TimeOut {
         let peers = peers.map(|peer| (peer, Peer { heard: now, up: true, since: None })).collect();
-        TimeOut { after, peers, risen: BTreeSet::new() }
+        let mut detector = TimeOut { after, peers, risen: BTreeSet::new(), next: None };
+        detector.next = detector.first_silence();
+        detector
+    }
+
+    /// When the first peer that is up will have been silent too long.
+    fn first_silence(&self) -> Option<Time> {
+        self.peers.values().filter(|peer| peer.up).map(|peer| peer.heard + self.after).min()
     }
 }
 
@@ -53,6 +62,7 @@ impl Detector for TimeOut {
         if !known.up {
             (known.up, known.since) = (true, Some(now));
             self.risen.insert(peer);
+            self.next.get_or_insert(now + self.after);
         }
     }
 
@@ -65,7 +75,7 @@ impl Detector for TimeOut {
     }
 
     fn next_change(&self) -> Option<Time> {
-        self.peers.values().filter(|peer| peer.up).map(|peer| peer.heard + self.after).min()
+        self.next
     }
 
     fn changes(&mut self, now: Time) -> Vec<(NodeId, bool)> {
@@ -79,6 +89,7 @@ impl Detector for TimeOut {
                 changes.push((*peer, false));
             }
         }
+        self.next = self.first_silence();
         changes
     }
 }

@@ -169,16 +169,16 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     async fn turns(&mut self, storage: &H) -> Result<Infallible, StorageError> {
         let mut running: Option<Running<'_>> = None;
-        let clock = self.clock.clone();
-        let mut alarm = Alarm::new(&clock);
+        let mut alarm = Alarm::new(self.clock.clone());
+        let mut at = self.now();
         loop {
-            self.settle(storage).await?;
+            self.settle(at, storage).await?;
             if running.is_none()
                 && let Some(job) = self.next_job()
             {
                 running = Some(Box::pin(storage.run(move |store| job.run(store))));
             }
-            self.flush();
+            self.flush(at);
             self.end_turn();
 
             alarm.set(self.deadline());
@@ -187,20 +187,25 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 biased;
                 done = maybe(&mut running) => {
                     running = None;
-                    self.on_done(done?);
+                    at = self.now();
+                    self.on_done(done?, at);
                 }
-                (from, packet) = self.transport.recv() => self.on_packet(from, packet),
-                () = alarm.rings() => {} // The tick comes with the turn.
+                (from, packet) = self.transport.recv() => {
+                    at = self.now();
+                    self.on_packet(from, packet, at);
+                }
+                () = alarm.rings() => at = self.now(), // The tick comes with the turn.
             }
             for _ in 1..MAX_PACKETS_PER_TURN {
                 let Some((from, packet)) = self.transport.try_recv() else { break };
-                self.on_packet(from, packet);
+                self.on_packet(from, packet, at);
             }
         }
     }
 
+    /// The clocks, read once a turn.
     fn now(&self) -> Now {
-        Now { time: self.clock.now(), wall: self.clock.wall() }
+        now(&self.clock)
     }
 
     /// When the next turn is due, whatever arrives.
@@ -209,11 +214,14 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let ap = self.ap.as_ref().and_then(ApHost::deadline);
         let opinion = self.detector.as_ref().and_then(|detector| detector.next_change());
         let balance = (self.shared.config.layout.groups > 1).then_some(self.balance.0);
-        [groups, ap, opinion, balance, self.shared.mail.next_beat()].into_iter().flatten().min()
+        let sooner = |one: Option<Time>, other: Option<Time>| match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        sooner(sooner(groups, ap), sooner(opinion, sooner(balance, self.shared.mail.next_beat())))
     }
 
-    fn on_packet(&mut self, from: Addr, packet: Packet) {
-        let at = self.now();
+    fn on_packet(&mut self, from: Addr, packet: Packet, at: Now) {
         if let (Addr::Node(peer), Some(detector)) = (from, &mut self.detector) {
             detector.heard(peer, at.time);
         }
@@ -226,7 +234,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     ap.into_iter().for_each(|message| core.step(Input::Message(peer, message), at));
                 }
             }
-            (client, Packet::Request(request)) => self.on_request(client, request, at),
+            (client, Packet::Request(request)) => self.on_request(client, *request, at),
             (Addr::Node(peer), Packet::Response(response)) => self.on_response(peer, response, at),
             // Peer traffic from something that is no peer: not for a server.
             _ => {}
@@ -240,8 +248,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
     }
 
-    fn on_done(&mut self, done: Done) {
-        let at = self.now();
+    fn on_done(&mut self, done: Done, at: Now) {
         match done {
             Done::Batch(tickets, log_is_long) => {
                 for (id, ticket) in tickets {
@@ -286,8 +293,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 
     /// Lets every core that has something to do carry it out.
-    async fn settle(&mut self, storage: &H) -> Result<(), StorageError> {
-        let at = self.now();
+    async fn settle(&mut self, at: Now, storage: &H) -> Result<(), StorageError> {
         self.notice(at);
         while let Some(&(_, id)) = self.deadlines.first().filter(|(time, _)| *time <= at.time) {
             self.deadlines.pop_first();
@@ -314,7 +320,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
         self.begin_snapshot();
         for (client, response) in self.shared.responses.drain(..) {
-            self.transport.send(client, Packet::Response(response));
+            self.transport.send(client, &Packet::Response(response));
         }
         Ok(())
     }
@@ -328,7 +334,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             let kv = load(storage, id, meta, self.shared.config.mutant).await?;
             group.restored(meta, kv, &mut self.shared);
             self.checkpoint_due |= lone;
-            at = Now { time: self.clock.now(), wall: self.clock.wall() };
+            at = now(&self.clock);
         }
         if group.has_records() {
             self.writing.insert(id);
@@ -472,8 +478,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         self.groups.iter().flat_map(of_group).chain(ap).collect()
     }
 
-    fn flush(&mut self) {
-        self.shared.mail.flush(self.clock.now(), &mut self.transport, &mut self.observer);
+    fn flush(&mut self, at: Now) {
+        self.shared.mail.flush(at.time, &mut self.transport, &mut self.observer);
     }
 
     fn end_turn(&mut self) {
@@ -486,6 +492,11 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             ap.end_turn();
         }
     }
+}
+
+fn now(clock: &impl Clock) -> Now {
+    let (time, wall) = clock.read();
+    Now { time, wall }
 }
 
 /// The running job, or for ever if there is none.

@@ -21,6 +21,10 @@ pub(super) struct Mail {
     peers: BTreeMap<NodeId, Letter>,
     /// Pause after which a peer gets a sign of life; `None`: never.
     beat: Option<Duration>,
+    /// When the next sign of life is due, or a little before.
+    next_beat: Option<Time>,
+    /// There is something to send.
+    waiting: bool,
 }
 
 /// What one peer is to be told.
@@ -35,39 +39,41 @@ struct Letter {
 impl Mail {
     /// With signs of life to `peers` from `now` on, at every `beat`.
     pub(super) fn with_beats(peers: impl Iterator<Item = NodeId>, beat: Duration) -> Mail {
-        Mail { peers: peers.map(|peer| (peer, Letter::default())).collect(), beat: Some(beat) }
+        let peers: BTreeMap<_, _> = peers.map(|peer| (peer, Letter::default())).collect();
+        let next_beat = (!peers.is_empty()).then_some(Time(0) + beat);
+        Mail { peers, beat: Some(beat), next_beat, waiting: false }
     }
 
     pub(super) fn raft(&mut self, to: NodeId, group: GroupId, message: Message) {
+        self.waiting = true;
         self.peers.entry(to).or_default().raft.push((group, message));
     }
 
     pub(super) fn ap(&mut self, to: NodeId, message: dynamo::Message) {
+        self.waiting = true;
         self.peers.entry(to).or_default().ap.push(message);
     }
 
-    /// When the next sign of life is due.
+    /// When to look next whether a sign of life is due.
     pub(super) fn next_beat(&self) -> Option<Time> {
-        let beat = self.beat?;
-        self.peers.values().map(|letter| letter.sent + beat).min()
+        self.next_beat
     }
 
     /// Sends all of it.
     pub(super) fn flush(&mut self, now: Time, transport: &mut impl Transport, observer: &mut impl Observer) {
+        let beats = self.next_beat.is_some_and(|at| at <= now);
+        if !mem::take(&mut self.waiting) && !beats {
+            return;
+        }
         for (&peer, letter) in &mut self.peers {
             let due = self.beat.is_some_and(|beat| letter.sent + beat <= now);
-            if !due && letter.is_empty() {
-                continue;
+            if due || !letter.is_empty() {
+                letter.sent = now;
+                letter.send(peer, transport, observer);
             }
-            letter.sent = now;
-            loop {
-                let (raft, ap) = letter.packet();
-                raft.iter().for_each(|(group, message)| observer.sending(peer, *group, message));
-                transport.send(Addr::Node(peer), Packet::Peer { raft, ap });
-                if letter.is_empty() {
-                    break;
-                }
-            }
+        }
+        if beats && let Some(beat) = self.beat {
+            self.next_beat = self.peers.values().map(|letter| letter.sent + beat).min();
         }
     }
 }
@@ -75,6 +81,24 @@ impl Mail {
 impl Letter {
     fn is_empty(&self) -> bool {
         self.raft.is_empty() && self.ap.is_empty()
+    }
+
+    /// Sends it in as many packets as it takes, and keeps the room it had.
+    fn send(&mut self, peer: NodeId, transport: &mut impl Transport, observer: &mut impl Observer) {
+        loop {
+            let (raft, ap) = self.packet();
+            raft.iter().for_each(|(group, message)| observer.sending(peer, *group, message));
+            let packet = Packet::Peer { raft, ap };
+            transport.send(Addr::Node(peer), &packet);
+            if self.is_empty() {
+                if let Packet::Peer { mut raft, mut ap } = packet {
+                    raft.clear();
+                    ap.clear();
+                    (self.raft, self.ap) = (raft, ap);
+                }
+                return;
+            }
+        }
     }
 
     /// Takes as much as goes into one packet: at least one message, if there is any.
@@ -113,7 +137,7 @@ fn ap_bytes(message: &dynamo::Message) -> usize {
     let payload = match message {
         Message::Put { key, siblings, .. } => key.len() + siblings_bytes(siblings),
         Message::GetReply { siblings, .. } => siblings_bytes(siblings),
-        Message::Forward { request, .. } => match request {
+        Message::Forward { request, .. } => match &**request {
             ClientRequest::Put { key, update: Update::Set(value), .. } => key.len() + value.len(),
             // An operation of a mergeable type is bounded by what a value may have.
             request => request.key().len() + 1024,

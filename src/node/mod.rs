@@ -20,6 +20,7 @@ mod shared;
 mod system;
 pub mod tcp;
 
+pub(crate) use alarm::Alarm;
 pub use config::NodeConfig;
 pub use detector::{Detector, TimeOut};
 pub use driver::{Driver, GROUP};

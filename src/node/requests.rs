@@ -149,7 +149,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         match body {
             RequestBody::Status => {
                 let status = self.status();
-                self.shared.respond(ticket, ResponseBody::Status(status));
+                self.shared.respond(ticket, ResponseBody::Status(Box::new(status)));
             }
             RequestBody::Transfer { to } => self.transfer(ticket, to, at),
             RequestBody::Ap(request) => {
@@ -210,7 +210,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     fn pass_on(&mut self, ticket: u64, to: NodeId, body: RequestBody) {
         let request = wire::Request { id: ticket, forwarded: true, body };
-        self.transport.send(Addr::Node(to), Packet::Request(request));
+        self.transport.send(Addr::Node(to), &Packet::from(request));
     }
 
     /// Another node answered.

@@ -9,7 +9,7 @@ use std::future::Future;
 /// altered (frames carry checksums; a bad one is dropped, counted, and its connection closed).
 pub trait Transport: Send {
     /// Sends, never waiting: when the way is blocked or the queue full, the packet is dropped and counted.
-    fn send(&mut self, to: Addr, packet: Packet);
+    fn send(&mut self, to: Addr, packet: &Packet);
     /// The next packet. Cancel-safe.
     fn recv(&mut self) -> impl Future<Output = (Addr, Packet)> + Send;
     /// The next packet if one is there already.
@@ -19,11 +19,15 @@ pub trait Transport: Send {
 }
 
 /// A node's clocks.
-pub trait Clock: Clone + Send + Sync {
+pub trait Clock: Clone + Send + Sync + 'static {
     /// Monotonic time.
     fn now(&self) -> Time;
     /// The date, as this node believes it.
     fn wall(&self) -> Wall;
+    /// Both at once.
+    fn read(&self) -> (Time, Wall) {
+        (self.now(), self.wall())
+    }
     /// Waits until `now() >= deadline`. Cancel-safe.
     fn sleep_until(&self, deadline: Time) -> impl Future<Output = ()> + Send;
 }

@@ -11,7 +11,7 @@ use std::fmt;
 pub const MAX_REPLICAS: u8 = 7;
 
 /// How many replicas an operation waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum Level {
     /// Any one.
     One,

@@ -1,11 +1,11 @@
 //! Frames: the envelope of every packet, on TCP and in the simulated network alike (byte by byte in docs/formats.md).
 //!
 //! A header of [`HEADER_BYTES`] says what follows; the body is a [`Packet`] in the codec of this version. The checksum
-//! covers the header's other fields and the body, so that no single flipped bit and no burst of up to 32 goes unnoticed;
-//! TCP's own checksum is too weak for that.
+//! covers the length and the body, and what stands before it can have one value only, so that no single flipped bit and no burst
+//! of up to 32 goes unnoticed; TCP's own checksum is too weak for that.
 //!
 //! A reader takes [`HEADER_BYTES`], asks [`Header::parse`], which refuses a foreign or oversized frame before anything is
-//! allocated for it, then takes `body_bytes` more and asks [`Header::open`]. After any error the connection is of no more
+//! allocated for it, then takes `body_bytes` more and asks [`Header::open`] for the packet. After any error the connection is of no more
 //! use: where the next frame starts is not known.
 //!
 //! **Versions.** Every frame bears the version of its whole layout. Magic and version stand at the same place for ever,
@@ -20,6 +20,7 @@
 use super::Packet;
 use crate::codec;
 use crate::types::Bytes;
+use std::ops::RangeFrom;
 
 /// Size of the header in bytes.
 pub const HEADER_BYTES: usize = 16;
@@ -69,10 +70,8 @@ pub enum FrameError {
 pub struct Header {
     /// Bytes that follow the header.
     pub body_bytes: usize,
-    /// CRC-32 of the header's other fields and the body.
+    /// CRC-32 of the frame from [`CHECKED`] on.
     checksum: u32,
-    /// CRC-32 of the header's other fields.
-    partial: u32,
 }
 
 impl Header {
@@ -81,7 +80,7 @@ impl Header {
     /// # Errors
     /// Not a frame, of another version, or too large.
     pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Header, FrameError> {
-        let [m0, m1, m2, m3, v0, v1, r0, r1, l0, l1, l2, l3, c0, c1, c2, c3] = *bytes;
+        let [m0, m1, m2, m3, v0, v1, r0, r1, c0, c1, c2, c3, l0, l1, l2, l3] = *bytes;
         if [m0, m1, m2, m3] != MAGIC {
             return Err(FrameError::Magic);
         }
@@ -96,36 +95,30 @@ impl Header {
         if [r0, r1] != [0, 0] {
             return Err(FrameError::Body("reserved flags are set".to_owned()));
         }
-        let checksum = u32::from_le_bytes([c0, c1, c2, c3]);
-        Ok(Header { body_bytes, checksum, partial: crc32fast::hash(&bytes[..CHECKSUM_AT]) })
+        Ok(Header { body_bytes, checksum: u32::from_le_bytes([c0, c1, c2, c3]) })
     }
 
-    /// Reads the packet in the body that belongs to this header.
+    /// Reads the packet in the frame that begins with this header.
     ///
     /// # Errors
-    /// The body is too short or too long, damaged, or not a packet.
-    pub fn open(&self, body: &[u8]) -> Result<Packet, FrameError> {
-        if body.len() < self.body_bytes {
-            let (have, want) = (body.len() + HEADER_BYTES, self.body_bytes + HEADER_BYTES);
+    /// The frame is too short or too long, damaged, or its body is not a packet.
+    pub fn open(&self, frame: &[u8]) -> Result<Packet, FrameError> {
+        let (have, want) = (frame.len(), self.body_bytes + HEADER_BYTES);
+        if have < want {
             return Err(FrameError::Truncated { have, want });
         }
-        if body.len() > self.body_bytes {
-            return Err(FrameError::Body(format!("{} bytes follow it", body.len() - self.body_bytes)));
+        if have > want {
+            return Err(FrameError::Body(format!("{} bytes follow it", have - want)));
         }
-        if checksum(self.partial, body) != self.checksum {
+        if crc32fast::hash(&frame[CHECKED]) != self.checksum {
             return Err(FrameError::Checksum);
         }
-        codec::decode::<Packet, MAX_FRAME_BYTES>(body).map_err(FrameError::Body)
+        codec::decode::<Packet, MAX_FRAME_BYTES>(&frame[HEADER_BYTES..]).map_err(FrameError::Body)
     }
 }
 
-const CHECKSUM_AT: usize = 12;
-
-fn checksum(partial: u32, body: &[u8]) -> u32 {
-    let mut crc = crc32fast::Hasher::new_with_initial(partial);
-    crc.update(body);
-    crc.finalize()
-}
+/// What the checksum is of: the length and the body.
+const CHECKED: RangeFrom<usize> = 12..;
 
 /// The frame that carries `packet`.
 ///
@@ -133,18 +126,28 @@ fn checksum(partial: u32, body: &[u8]) -> u32 {
 /// [`FrameError::TooLarge`]: the sender put too many messages into one packet.
 pub fn encode(packet: &Packet) -> Result<Bytes, FrameError> {
     let mut frame = Vec::with_capacity(512);
+    encode_into(packet, &mut frame)?;
+    Ok(frame.into())
+}
+
+/// The same, into a buffer that is used again and again: what it held is gone.
+///
+/// # Errors
+/// As [`encode`]; what the buffer then holds is no frame.
+pub fn encode_into(packet: &Packet, frame: &mut Vec<u8>) -> Result<(), FrameError> {
+    frame.clear();
     frame.resize(HEADER_BYTES, 0);
-    codec::append(packet, &mut frame).map_err(FrameError::Body)?;
+    codec::append(packet, frame).map_err(FrameError::Body)?;
     if frame.len() > MAX_FRAME_BYTES {
         return Err(FrameError::TooLarge { len: frame.len() });
     }
     let body_bytes = (frame.len() - HEADER_BYTES) as u32;
     frame[..4].copy_from_slice(&MAGIC);
     frame[4..6].copy_from_slice(&VERSION.to_le_bytes());
-    frame[8..12].copy_from_slice(&body_bytes.to_le_bytes());
-    let crc = checksum(crc32fast::hash(&frame[..CHECKSUM_AT]), &frame[HEADER_BYTES..]);
-    frame[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
-    Ok(frame.into())
+    frame[12..16].copy_from_slice(&body_bytes.to_le_bytes());
+    let checksum = crc32fast::hash(&frame[CHECKED]);
+    frame[8..12].copy_from_slice(&checksum.to_le_bytes());
+    Ok(())
 }
 
 /// The packet in one whole frame.
@@ -152,8 +155,8 @@ pub fn encode(packet: &Packet) -> Result<Bytes, FrameError> {
 /// # Errors
 /// `frame` is not exactly one undamaged frame of this version.
 pub fn decode(frame: &[u8]) -> Result<Packet, FrameError> {
-    let Some((header, body)) = frame.split_first_chunk() else {
+    let Some(header) = frame.first_chunk() else {
         return Err(FrameError::Truncated { have: frame.len(), want: HEADER_BYTES });
     };
-    Header::parse(header)?.open(body)
+    Header::parse(header)?.open(frame)
 }

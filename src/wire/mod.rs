@@ -22,8 +22,8 @@ pub enum Packet {
         /// Its AP side.
         ap: Vec<dynamo::Message>,
     },
-    /// From a client.
-    Request(Request),
+    /// From a client; in a box, since most packets are small.
+    Request(Box<Request>),
     /// To a client.
     Response(Response),
 }
@@ -140,7 +140,7 @@ pub enum ResponseBody {
     /// What this node holds of a key.
     Why(Vec<Holding>),
     /// How this node is.
-    Status(NodeStatus),
+    Status(Box<NodeStatus>),
     /// The transfer has begun.
     TransferStarted,
     /// Not done, and it will not be.
@@ -223,6 +223,12 @@ impl Write {
         match self {
             Write::Put { key, .. } | Write::Delete { key, .. } | Write::Extend { key, .. } => key,
         }
+    }
+}
+
+impl From<Request> for Packet {
+    fn from(request: Request) -> Packet {
+        Packet::Request(Box::new(request))
     }
 }
 

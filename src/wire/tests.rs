@@ -100,7 +100,7 @@ fn response() -> impl Strategy<Value = Response> {
     ];
     let body = prop_oneof![
         4 => reply.prop_map(ResponseBody::Reply),
-        1 => any::<[u64; 9]>().prop_map(|n| ResponseBody::Status(status(n))),
+        1 => any::<[u64; 9]>().prop_map(|n| ResponseBody::Status(Box::new(status(n)))),
         1 => Just(ResponseBody::TransferStarted),
         2 => refused.prop_map(ResponseBody::Refused),
     ];
@@ -144,18 +144,16 @@ fn status(n: [u64; 9]) -> NodeStatus {
 fn packet() -> impl Strategy<Value = Packet> {
     prop_oneof![
         vec((any::<u32>().prop_map(GroupId), message()), 0..4).prop_map(|raft| Packet::Peer { raft, ap: Vec::new() }),
-        request().prop_map(Packet::Request),
+        request().prop_map(Packet::from),
         response().prop_map(Packet::Response),
     ]
 }
 
 /// A frame with a good header and checksum around any body.
 fn sealed(body: &[u8]) -> Vec<u8> {
-    let mut frame = [b"SEAW", &VERSION.to_le_bytes()[..], &[0; 2], &(body.len() as u32).to_le_bytes()].concat();
-    let crc = crc32fast::hash(&[&frame, body].concat());
-    frame.extend(crc.to_le_bytes());
-    frame.extend(body);
-    frame
+    let checked = [&(body.len() as u32).to_le_bytes(), body].concat();
+    let crc = crc32fast::hash(&checked).to_le_bytes();
+    [b"SEAW", &VERSION.to_le_bytes()[..], &[0; 2], &crc, &checked].concat()
 }
 
 proptest! {
@@ -220,9 +218,9 @@ fn a_header_is_refused_before_its_body_is_read() {
     assert_eq!(parse(0, b"HTTP"), Err(FrameError::Magic));
     assert_eq!(parse(4, &2u16.to_le_bytes()), Err(FrameError::Version { got: 2 }));
     assert_eq!(parse(6, &[1]), Err(FrameError::Body("reserved flags are set".to_owned())));
-    assert_eq!(parse(8, &((MAX_FRAME_BYTES - HEADER_BYTES) as u32).to_le_bytes()), Ok(MAX_FRAME_BYTES - HEADER_BYTES));
+    assert_eq!(parse(12, &((MAX_FRAME_BYTES - HEADER_BYTES) as u32).to_le_bytes()), Ok(MAX_FRAME_BYTES - HEADER_BYTES));
     let len = u32::MAX as usize + HEADER_BYTES;
-    assert_eq!(parse(8, &[0xff; 4]), Err(FrameError::TooLarge { len }));
+    assert_eq!(parse(12, &[0xff; 4]), Err(FrameError::TooLarge { len }));
     assert_eq!(
         FrameError::Version { got: 2 }.to_string(),
         "the frame is of version 2, this release speaks version 1 only"
@@ -247,7 +245,7 @@ fn a_packet_too_large_for_a_frame_is_refused_by_its_sender() {
 /// A correct checksum around an announced length that the body does not cover: of messages, of entries, of bytes.
 #[test]
 fn announced_lengths_are_not_believed() {
-    let frame = encode(&Packet::Request(Request {
+    let frame = encode(&Packet::from(Request {
         id: 1,
         forwarded: false,
         body: RequestBody::Get { key: Bytes::from_static(b"k") },

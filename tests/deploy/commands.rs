@@ -136,12 +136,13 @@ async fn an_unknown_outcome_has_an_exit_status_of_its_own() {
     let mut writes = 0;
     while !command.is_finished() {
         let Ok((from, packet)) = tokio::time::timeout(PATIENCE / 100, server.recv()).await else { continue };
-        match packet {
-            Packet::Request(Request { id, body: RequestBody::OpenSession { .. }, .. }) => {
+        let Packet::Request(request) = packet else { panic!("{packet:?}") };
+        match *request {
+            Request { id, body: RequestBody::OpenSession { .. }, .. } => {
                 let body = ResponseBody::Session { id: 5, group: seaworthy::types::GroupId(1), groups: 1 };
-                server.send(from, Packet::Response(Response { id, body }));
+                server.send(from, &Packet::Response(Response { id, body }));
             }
-            Packet::Request(Request { body: RequestBody::Write { session: 5, number: 1, .. }, .. }) => writes += 1,
+            Request { body: RequestBody::Write { session: 5, number: 1, .. }, .. } => writes += 1,
             other => panic!("{other:?}"),
         }
     }

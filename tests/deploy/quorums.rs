@@ -46,9 +46,10 @@ async fn against(
                     _ = &mut stopped => return asked,
                     received = server.recv() => received,
                 };
-                let Packet::Request(Request { id, body, .. }) = packet else { panic!("{packet:?}") };
+                let Packet::Request(request) = packet else { panic!("{packet:?}") };
+                let Request { id, body, .. } = *request;
                 if let Some(body) = answer(NodeId(n), &body) {
-                    server.send(from, Packet::Response(Response { id, body }));
+                    server.send(from, &Packet::Response(Response { id, body }));
                 }
                 asked.push(body);
             }

@@ -25,7 +25,7 @@ impl Plan {
         let mut events = faults.events();
         events.extend(ops::draw(&scenario.workload, &scenario.bucket, &scenario.time, seed));
         events.extend(scenario.script.iter().cloned());
-        events.sort_by_key(Event::order);
+        events.sort_by_cached_key(Event::order);
         let Scenario { name, cluster, network, disk, bucket, workload, time, expect, .. } = scenario;
         Plan { scenario: name, seed, cluster, network, disk, bucket, workload, time, expect, events }
     }

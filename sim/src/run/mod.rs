@@ -28,7 +28,7 @@ pub use nemesis::Met;
 pub use story::Story;
 
 use crate::oracle::{Oracle, Replica, Violation};
-use crate::plan::{Call, How, Plan, What};
+use crate::plan::{Call, How, Plan, What, When};
 use crate::report::{Mode, Outcome, RunRecord, TraceHash};
 use crate::scenario::Suits;
 use crate::world::clock::ClockSettings;
@@ -194,7 +194,7 @@ fn finish(
     start: Instant,
 ) -> Finished {
     let Record { recorder, due, impossible, mut observed, refusable, .. } = std::mem::take(&mut *lock(&traces.record));
-    observed.operations.sort_by_key(|op| op.called);
+    observed.operations.sort_by_cached_key(|op| op.called);
     let history = recorder.finish();
     let ledger = traces.ledger.entries();
     let faults = verdict::tally(&ledger);
@@ -268,8 +268,8 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Bug>), traces: Tr
     let mut work = Vec::new();
     for (number, operations) in operations(&plan) {
         let mut patron = patron(&world, &plan, (number, mode), values.clone(), &log);
-        let (think, ends) = (plan.workload.think, plan.time.ends());
-        work.push(madsim::task::spawn(async move { patron.work(&operations, think, ends).await }));
+        let plan = plan.clone();
+        work.push(madsim::task::spawn(async move { patron.work(&plan, &operations).await }));
     }
     let storm = madsim::task::spawn(nemesis::storm(plan.clone(), cluster.clone(), traces.met.clone()));
     let healing = {
@@ -347,24 +347,34 @@ fn nodes(plan: &Plan) -> Vec<NodeId> {
     (1..=plan.cluster.nodes).map(NodeId).collect()
 }
 
-/// Each client's operations with the instants before which they must not begin.
-fn operations(plan: &Plan) -> BTreeMap<u32, Vec<(Duration, Call, How)>> {
-    let mut operations: BTreeMap<u32, Vec<(Duration, Call, How)>> = BTreeMap::new();
-    for event in &plan.events {
-        if let What::Op { client, call, how } = &event.what {
-            operations.entry(*client).or_default().push((event.at, call.clone(), *how));
+/// Each client's operations, as positions among the plan's events.
+fn operations(plan: &Plan) -> BTreeMap<u32, Vec<usize>> {
+    let mut operations: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (position, event) in plan.events.iter().enumerate() {
+        if let What::Op { client, .. } = &event.what {
+            operations.entry(*client).or_default().push(position);
         }
     }
     operations
 }
 
-/// The bytes that stand for each word a put of the plan writes.
+/// The bytes that stand for each word that a condition of the plan names.
 fn words(plan: &Plan) -> BTreeMap<String, Bytes> {
-    let put = |what: &What| match what {
-        What::Op { call: Call::Put { value, .. }, .. } => Some((value.word.clone(), value.bytes().into())),
+    let calls = || plan.events.iter().filter_map(|event| match &event.what {
+        What::Op { call, .. } => Some(call),
+        What::Begin { .. } | What::End(_) => None,
+    });
+    let named: BTreeSet<&String> = calls()
+        .filter_map(|call| match call {
+            Call::Put { when: When::Value(word), .. } | Call::Delete { when: When::Value(word), .. } => Some(word),
+            _ => None,
+        })
+        .collect();
+    let put = |call: &Call| match call {
+        Call::Put { value, .. } if named.contains(&value.word) => Some((value.word.clone(), value.bytes().into())),
         _ => None,
     };
-    plan.events.iter().filter_map(|event| put(&event.what)).collect()
+    calls().filter_map(put).collect()
 }
 
 const RUN_THREAD: &str = "run";

@@ -19,7 +19,7 @@ use seaworthy::client::{ApWrite, ClientError, Found};
 use seaworthy::dynamo::merge::Op;
 use seaworthy::dynamo::{Refusal, Update};
 use seaworthy::node::{Clock, Transport};
-use seaworthy::types::{Resolve, Rng};
+use seaworthy::types::{Level, Resolve, Rng};
 use seaworthy_check as check;
 use seaworthy_check::{Datum, Function, Request, Value, replicas};
 use std::collections::BTreeMap;
@@ -28,8 +28,10 @@ use std::collections::BTreeMap;
 pub struct Quorums {
     bucket: Bucket,
     client: u32,
-    /// By key: what it was shown last, and the context that came with it.
-    shown: BTreeMap<String, Seen>,
+    /// By key: what it was shown last.
+    shown: BTreeMap<String, Found>,
+    /// What levels are called, of reads and of writes.
+    levels: BTreeMap<(bool, Level), String>,
     /// Which contexts a confused client mixes up, and how.
     rng: Rng,
 }
@@ -40,15 +42,18 @@ type Seen = (Vec<String>, Bytes);
 impl Quorums {
     /// Client number `client`, which has seen nothing.
     pub fn new(bucket: Bucket, client: u32, rng: Rng) -> Quorums {
-        Quorums { bucket, client, shown: BTreeMap::new(), rng }
+        Quorums { bucket, client, shown: BTreeMap::new(), levels: BTreeMap::new(), rng }
     }
 
     fn seen(&self, key: &str) -> Seen {
-        self.shown.get(key).cloned().unwrap_or_default()
+        self.shown.get(key).map(|found| (words(found), found.context.clone())).unwrap_or_default()
     }
 
-    fn show(&mut self, key: &str, found: &Found) {
-        self.shown.insert(key.to_owned(), (words(found), found.context.clone()));
+    fn show(&mut self, key: &str, found: Found) {
+        match self.shown.get_mut(key) {
+            Some(shown) => *shown = found,
+            None => drop(self.shown.insert(key.to_owned(), found)),
+        }
     }
 
     /// Instead of the right context a damaged one or another key's, one time in five.
@@ -56,8 +61,8 @@ impl Quorums {
         if self.bucket.context != Contexts::Confused || right.is_empty() || !self.rng.chance(0.2) {
             return None;
         }
-        let others = self.shown.iter().filter(|(other, (_, context))| *other != key && !context.is_empty());
-        let others: Vec<&Bytes> = others.map(|(_, (_, context))| context).collect();
+        let others = self.shown.iter().filter(|(other, found)| *other != key && !found.context.is_empty());
+        let others: Vec<&Bytes> = others.map(|(_, found)| &found.context).collect();
         if let Some(other) = self.rng.pick(&others).filter(|_| self.rng.chance(0.5)) {
             return Some((*other).clone());
         }
@@ -68,14 +73,12 @@ impl Quorums {
     }
 
     /// Such as `r=quorum` or `w=quorum sloppy`.
-    fn level(&self, deed: Deed<'_>, how: How) -> String {
-        match deed {
-            Deed::Read => format!("r={}", how.level.unwrap_or(self.bucket.r)),
-            Deed::Add(_) | Deed::Put(..) | Deed::Delete(_) => {
-                let quorum = if self.bucket.sloppy { "sloppy" } else { "strict" };
-                format!("w={} {quorum}", how.level.unwrap_or(self.bucket.w))
-            }
-        }
+    fn level(&mut self, deed: Deed<'_>, how: How) -> String {
+        let reads = matches!(deed, Deed::Read);
+        let level = how.level.unwrap_or(if reads { self.bucket.r } else { self.bucket.w });
+        let quorum = if self.bucket.sloppy { "sloppy" } else { "strict" };
+        let word = || if reads { format!("r={level}") } else { format!("w={level} {quorum}") };
+        self.levels.entry((reads, level)).or_insert_with(word).clone()
     }
 }
 
@@ -128,7 +131,7 @@ fn words(found: &Found) -> Vec<String> {
 impl<T: Transport, C: Clock> Patron<T, C> {
     /// Does one operation, which was due then or else is now, and records it.
     pub(super) async fn perform_by_quorums(&mut self, call: &Call, how: How, due: Option<u64>) {
-        let Some(quorums) = &self.quorums else { return };
+        let Some(quorums) = &mut self.quorums else { return };
         let (Call::Get { key } | Call::Put { key, .. } | Call::Delete { key, .. }) = call;
         let resolve = quorums.bucket.resolve;
         let deed = Deed::of(call, resolve);
@@ -158,12 +161,12 @@ impl<T: Transport, C: Clock> Patron<T, C> {
             }
             Deed::Delete(when) => self.write_by_quorums(op, (key, when, deed), Update::Delete, how).await,
         };
-        if let (Ok(Some(found)), Some(quorums)) = (&outcome, &mut self.quorums) {
-            quorums.show(key, found);
-        }
-        self.record(|record, now, _| ended(record, (op, counters::are_kept(resolve)), now, &outcome));
-        if matches!(&outcome, Err(error) if error.happened()) {
-            self.process += self.stride;
+        let words = outcome.as_ref().ok().and_then(Option::as_ref).map(words);
+        self.record(|record, now, _| ended(record, (op, counters::are_kept(resolve)), now, (&outcome, words)));
+        match (outcome, &mut self.quorums) {
+            (Ok(Some(found)), Some(quorums)) => quorums.show(key, found),
+            (Err(error), _) if error.happened() => self.process += self.stride,
+            _ => {}
         }
     }
 
@@ -192,10 +195,11 @@ impl<T: Transport, C: Clock> Patron<T, C> {
         } else {
             // Should this fail, the write certainly does not happen.
             let found = self.client.ap_get(key_bytes(key), how.level).await?;
-            quorums.show(key, &found);
-            match quorums.mixed_up(key, &found.context) {
+            let seen = (words(&found), found.context.clone());
+            quorums.show(key, found);
+            match quorums.mixed_up(key, &seen.1) {
                 Some(wrong) => ((Vec::new(), wrong), true),
-                None => ((words(&found), found.context), false),
+                None => (seen, false),
             }
         };
         self.record(|record, now, _| {
@@ -230,25 +234,24 @@ fn ended(
     record: &mut Record,
     (op, counting): (check::OpId, bool),
     now: u64,
-    outcome: &Result<Option<Found>, ClientError>,
+    (outcome, words): (&Result<Option<Found>, ClientError>, Option<Vec<String>>),
 ) {
-    let found = outcome.as_ref().ok().and_then(Option::as_ref).map(words);
+    match outcome {
+        Ok(_) => {
+            let reads = record.recorder.history().operation(op).f == Function::Read;
+            let found = words.as_deref().filter(|_| reads).map(|words| read(&mut record.recorder, counting, words));
+            record.recorder.end(op, now, check::End::Ok, found.unwrap_or(Value::UNTOLD), None);
+        }
+        Err(error) if error.happened() => record.recorder.info(op, now),
+        Err(_) => record.recorder.fail(op, now),
+    }
     let (end, returned) = match outcome {
-        Ok(_) => (replicas::End::Ok(found.clone()), Some(now)),
+        Ok(_) => (replicas::End::Ok(words), Some(now)),
         Err(error) if error.happened() => (replicas::End::Info, None),
         Err(_) => (replicas::End::Fail, Some(now)),
     };
     if let Some(operation) = record.observed.operations.get_mut(op.0 as usize) {
         (operation.end, operation.returned) = (end, returned);
-    }
-    match outcome {
-        Ok(_) => {
-            let reads = record.recorder.history().operation(op).f == Function::Read;
-            let found = found.filter(|_| reads).map(|words| read(&mut record.recorder, counting, &words));
-            record.recorder.end(op, now, check::End::Ok, found.unwrap_or(Value::UNTOLD), None);
-        }
-        Err(error) if error.happened() => record.recorder.info(op, now),
-        Err(_) => record.recorder.fail(op, now),
     }
 }
 

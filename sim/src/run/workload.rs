@@ -5,7 +5,7 @@
 
 use super::quorums::Quorums;
 use super::wreck::Wreck;
-use crate::plan::{Call, How, When};
+use crate::plan::{Call, Event, How, Plan, What, When};
 use crate::world::{TimeSource, lock, nanos};
 use bytes::Bytes;
 use seaworthy::client::{Client, ClientError};
@@ -18,7 +18,6 @@ use seaworthy_check::online::{Impossible, Online};
 use seaworthy_check::replicas::Observed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 /// What clients did and saw, and when they were to do it.
 #[derive(Default)]
@@ -91,7 +90,8 @@ fn version(seen: Option<&kv::Versioned>) -> Option<(String, u64)> {
 
 /// Values are a unique word filled up with dots; the word says it all.
 pub(super) fn word_of(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).trim_end_matches('.').to_owned()
+    let end = value.iter().rposition(|byte| *byte != b'.').map_or(0, |last| last + 1);
+    String::from_utf8_lossy(&value[..end]).into_owned()
 }
 
 impl<T: Transport, C: Clock> Patron<T, C> {
@@ -107,11 +107,13 @@ impl<T: Transport, C: Clock> Patron<T, C> {
         Patron { client, clock, process, stride, saw: BTreeMap::new(), quorums, values, log }
     }
 
-    /// Does the operations in order, each at its instant or as soon after as the one before is done, and in a closed
-    /// loop `think` after that.
-    pub async fn work(&mut self, operations: &[(Duration, Call, How)], think: Option<Duration>, ends: Duration) {
+    /// Does the operations of `plan` at these positions among its events, each at its instant or as soon after as the one
+    /// before is done, and in a closed loop a pause after that.
+    pub async fn work(&mut self, plan: &Plan, operations: &[usize]) {
         let zero = seaworthy::types::Time(0);
-        for (at, call, how) in operations {
+        let (think, ends) = (plan.workload.think, plan.time.ends());
+        for &position in operations {
+            let Event { at, what: What::Op { call, how, .. } } = &plan.events[position] else { continue };
             let pause = think.map_or(zero, |think| self.clock.now() + think);
             self.clock.sleep_until(pause.max(zero + *at)).await;
             if self.clock.now() >= zero + ends {

@@ -2,8 +2,8 @@
 //!
 //! Every model is a pure function of the seed and of what is asked of it: it takes the time as an argument (or from a
 //! [`TimeSource`]), draws from its own labelled [`Rng`] stream, and knows nothing of madsim, so it is unit-tested in
-//! both builds. Only `runtime` touches madsim: it owns the one pump task that moves time-stamped events from the
-//! [`schedule`] to their receivers, and starts and stops nodes.
+//! both builds. Only `runtime` touches madsim: it moves time-stamped events from the [`schedule`]
+//! to their receivers, and starts and stops nodes.
 //!
 //! - [`net`]: directed links with latency, loss, duplication, reordering, corruption, cuts and hangs.
 //! - [`disk`]: files made of sectors that are durable only after a sync took its time.

@@ -1,29 +1,62 @@
 //! The world's one agenda: frames to deliver and sleepers to wake, ordered by (time, sequence).
 //!
 //! madsim's own timers cannot be cancelled: a sleep that loses a race still fires, and wakes its task for nothing. A
-//! driver that waits for "the next message or my deadline" would leave one behind every turn. Here a cancelled timer
-//! costs nothing but its place in the heap, and madsim is asked only for the earliest live event.
+//! driver that waits for "the next message or my deadline" would leave one behind every turn. Here a cancelled timer keeps its
+//! place and does nothing when its time comes.
 
 use super::Nanos;
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::task::Waker;
 
 /// Names one timer; not reused.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TimerKey {
     slot: u32,
     generation: u32,
 }
 
 /// Something that is due.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Due {
     /// The frame in this slot of the network's table arrives.
     Frame(u32),
     /// This timer fires.
     Timer(TimerKey),
 }
+
+/// A line of the agenda; the greatest comes first.
+struct Entry {
+    at: Nanos,
+    sequence: u64,
+    due: Due,
+}
+
+impl Entry {
+    fn order(&self) -> Reverse<(Nanos, u64)> {
+        Reverse((self.at, self.sequence))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Entry) -> Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for Entry {}
 
 #[derive(Default)]
 struct Timer {
@@ -34,10 +67,14 @@ struct Timer {
 /// The agenda.
 #[derive(Default)]
 pub struct Schedule {
-    heap: BinaryHeap<Reverse<(Nanos, u64, Due)>>,
+    heap: BinaryHeap<Entry>,
     sequence: u64,
     timers: Vec<Timer>,
     free: Vec<u32>,
+    /// No event can be due by this any more.
+    now: Nanos,
+    /// When events are due of which nobody has been told.
+    unarmed: Vec<Nanos>,
 }
 
 impl Schedule {
@@ -87,28 +124,26 @@ impl Schedule {
         }
     }
 
-    /// When the next live event is due.
-    pub fn next_due(&mut self) -> Option<Nanos> {
-        while let Some(Reverse((at, _, due))) = self.heap.peek() {
-            match *due {
-                Due::Timer(key) if self.timers[key.slot as usize].generation != key.generation => self.heap.pop(),
-                _ => return Some(*at),
-            };
-        }
-        None
+    /// It is `now`: what is asked for from here on comes later.
+    pub fn begin(&mut self, now: Nanos) {
+        self.now = now;
     }
 
-    /// Takes the next event if it is due by `now`.
-    pub fn pop(&mut self, now: Nanos) -> Option<Due> {
-        let at = self.next_due()?;
-        if at > now {
-            return None;
-        }
-        self.heap.pop().map(|Reverse((_, _, due))| due)
+    /// When an event is due that was put on the agenda since the last time all were told; each once, cancelled ones too.
+    pub fn unarmed(&mut self) -> Option<Nanos> {
+        self.unarmed.pop()
+    }
+
+    /// Takes the first event if it is due by then, and when it is due.
+    pub fn pop(&mut self, by: Nanos) -> Option<(Nanos, Due)> {
+        self.heap.peek().filter(|first| first.at <= by)?;
+        self.heap.pop().map(|first| (first.at, first.due))
     }
 
     fn push(&mut self, at: Nanos, due: Due) {
-        self.heap.push(Reverse((at, self.sequence, due)));
+        let at = at.max(self.now + 1);
+        self.unarmed.push(at);
+        self.heap.push(Entry { at, sequence: self.sequence, due });
         self.sequence += 1;
     }
 
@@ -145,9 +180,19 @@ mod tests {
         for (at, slot) in [(5, 0), (3, 1), (5, 2), (3, 3)] {
             schedule.frame(at, slot);
         }
+        assert_eq!(std::iter::from_fn(|| schedule.unarmed()).count(), 4, "each is told");
         assert_eq!(schedule.pop(2), None);
         let order: Vec<_> = std::iter::from_fn(|| schedule.pop(9)).collect();
-        assert_eq!(order, [1, 3, 0, 2].map(Due::Frame));
+        assert_eq!(order, [(3, 1), (3, 3), (5, 0), (5, 2)].map(|(at, slot)| (at, Due::Frame(slot))));
+    }
+
+    #[test]
+    fn what_is_due_at_once_comes_a_nanosecond_later() {
+        let mut schedule = Schedule::default();
+        schedule.begin(7);
+        schedule.frame(3, 0);
+        assert_eq!((schedule.unarmed(), schedule.unarmed()), (Some(8), None));
+        assert_eq!(schedule.pop(20), Some((8, Due::Frame(0))));
     }
 
     #[test]
@@ -158,12 +203,12 @@ mod tests {
         let first = schedule.timer(Some(10), waker());
         assert!(schedule.is_set(first, &waker()));
         schedule.cancel(first);
-        assert_eq!(schedule.next_due(), None);
         let second = schedule.timer(Some(20), waker());
         schedule.cancel(first);
+        assert_eq!(schedule.pop(20), Some((10, Due::Timer(first))));
         schedule.fire(first);
-        assert_eq!((schedule.next_due(), count.0.load(Ordering::Relaxed)), (Some(20), 0));
-        assert_eq!(schedule.pop(20), Some(Due::Timer(second)));
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+        assert_eq!(schedule.pop(20), Some((20, Due::Timer(second))));
         schedule.fire(second);
         schedule.fire(second);
         assert_eq!(count.0.load(Ordering::Relaxed), 1);

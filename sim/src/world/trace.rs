@@ -78,8 +78,15 @@ kinds! {
 #[derive(Clone)]
 pub struct Trace(Arc<Mutex<Inner>>);
 
+/// Bytes of records that are hashed at once.
+const BATCH: usize = 64 * RECORD;
+/// Bytes of a record.
+const RECORD: usize = 56;
+
 struct Inner {
     hash: Xxh3,
+    /// Records that are not in the hash yet.
+    records: Vec<u8>,
     events: u64,
     last: Nanos,
     sink: Option<Box<dyn Write + Send>>,
@@ -106,7 +113,7 @@ impl Trace {
     }
 
     fn to(sink: Option<Box<dyn Write + Send>>) -> Trace {
-        Trace(Arc::new(Mutex::new(Inner { hash: Xxh3::new(), events: 0, last: 0, sink, failure: None })))
+        Trace(Arc::new(Mutex::new(Inner { hash: Xxh3::new(), records: Vec::with_capacity(BATCH), events: 0, last: 0, sink, failure: None })))
     }
 
     /// Adds an event at true time `at` between two parties (the same one twice where there is one only).
@@ -123,7 +130,9 @@ impl Trace {
     /// The hash over all events so far.
     #[must_use]
     pub fn hash(&self) -> u128 {
-        lock(&self.0).hash.digest128()
+        let mut inner = lock(&self.0);
+        inner.digest();
+        inner.hash.digest128()
     }
 
     /// How many events there were.
@@ -152,13 +161,22 @@ impl Trace {
 }
 
 impl Inner {
+    /// Takes the records that wait into the hash.
+    fn digest(&mut self) {
+        self.hash.update(&self.records);
+        self.records.clear();
+    }
+
     fn event(&mut self, at: Nanos, kind: Kind, from: Addr, to: Addr, numbers: [u64; 3], text: Option<&str>) {
-        let mut record = [0u8; 56];
+        let mut record = [0u8; RECORD];
         let words = [at, code(from), code(to), numbers[0], numbers[1], numbers[2], kind as u64];
         for (slot, word) in record.chunks_exact_mut(8).zip(words) {
             slot.copy_from_slice(&word.to_le_bytes());
         }
-        self.hash.update(&record);
+        self.records.extend_from_slice(&record);
+        if self.records.len() >= BATCH {
+            self.digest();
+        }
         self.events += 1;
         self.last = at;
         if let Some(sink) = &mut self.sink

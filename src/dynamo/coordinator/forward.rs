@@ -31,7 +31,7 @@ pub(super) struct Forwarded {
 impl Forwarded {
     pub fn send(&mut self, op: OpId, turn: &mut Turn<'_>) {
         self.sent += 1;
-        turn.out.send(self.to, Message::Forward { op, request: self.request.clone() });
+        turn.out.send(self.to, Message::Forward { op, request: Box::new(self.request.clone()) });
     }
 
     /// The receiver does not know the lane. Whether the request can be sent in the one given instead: not if another copy of it
@@ -150,7 +150,7 @@ impl Coordinator {
             policy,
             caller: Some(caller),
             deadline,
-            armed: deadline,
+            armed: None,
             work: Work::Forward(forwarded),
         });
         self.keep(id, op, turn);

@@ -207,7 +207,7 @@ impl Coordinator {
         };
         let (id, deadline) = (self.number(), self.end(deadline_ms));
         let mut op =
-            Box::new(Op { key, policy, caller: Some(caller), deadline, armed: deadline, work: Work::Get(get) });
+            Box::new(Op { key, policy, caller: Some(caller), deadline, armed: None, work: Work::Get(get) });
         for _ in 0..if sampled { wanted.max(all) } else { wanted } {
             self.ask_next(id, &mut op, turn);
         }
@@ -328,7 +328,10 @@ impl Coordinator {
         if get.replicas[..get.asked].iter().any(|r| r.says.is_none() || get.sweeping && r.behind) {
             return Some(if get.sweeping { get.again } else { op.deadline });
         }
-        self.repair_rest(id, (&op.key, resolve), get, turn);
+        let same = get.replied() == get.achieved && get.replicas.iter().all(|r| !r.behind);
+        if get.found.is_none() || !same {
+            self.repair_rest(id, (&op.key, resolve), get, turn);
+        }
         None
     }
 

@@ -64,7 +64,7 @@ struct Op {
     caller: Option<Caller>,
     deadline: Time,
     /// For when its timer is set.
-    armed: Time,
+    armed: Option<Time>,
     work: Work,
 }
 
@@ -86,7 +86,8 @@ pub(super) struct Coordinator {
     near: BTreeSet<NodeId>,
     /// The nodes that seem to be down.
     down: BTreeSet<NodeId>,
-    ops: BTreeMap<OpId, Box<Op>>,
+    /// What is under way; `None` while something that has happened to it is carried out.
+    ops: BTreeMap<OpId, Option<Box<Op>>>,
     /// When each of `ops` is due.
     timers: BTreeSet<(Time, OpId)>,
     /// Operations that wait for this node's own disk.
@@ -191,23 +192,27 @@ impl Coordinator {
         turn: &mut Turn<'_>,
         happened: impl FnOnce(&mut Coordinator, &mut Op, &mut Turn<'_>),
     ) {
-        let Some(mut op) = self.ops.remove(&id) else { return };
+        let Some(mut op) = self.ops.get_mut(&id).and_then(Option::take) else { return };
         happened(self, &mut op, turn);
         self.keep(id, op, turn);
     }
 
     fn keep(&mut self, id: OpId, mut op: Box<Op>, turn: &mut Turn<'_>) {
-        self.timers.remove(&(op.armed, id));
         let due = match op.work {
             Work::Put(_) => self.put_goes_on(&mut op, turn),
             Work::Get(_) => self.get_goes_on(id, &mut op, turn),
             Work::Forward(ref forwarded) => op.caller.map(|_| forwarded.again),
         };
-        if let Some(due) = due {
-            op.armed = due.min(op.deadline);
-            self.timers.insert((op.armed, id));
-            self.ops.insert(id, op);
+        let due = due.map(|due| due.min(op.deadline));
+        if due != op.armed {
+            op.armed.map(|at| self.timers.remove(&(at, id)));
+            due.map(|at| self.timers.insert((at, id)));
+            op.armed = due;
         }
+        match due {
+            Some(_) => self.ops.insert(id, Some(op)),
+            None => self.ops.remove(&id),
+        };
     }
 
     /// Takes a reply to a write or a repair.
@@ -240,14 +245,17 @@ impl Coordinator {
             && due <= self.now
         {
             self.timers.pop_first();
-            let over = self.ops.get(&id).is_none_or(|op| op.deadline <= self.now);
+            let over = self.ops.get(&id).and_then(Option::as_ref).is_none_or(|op| op.deadline <= self.now);
             if over {
                 self.give_up(id, turn);
             } else {
-                self.resume(id, turn, |this, op, turn| match op.work {
-                    Work::Put(_) => this.put_is_slow(id, op, turn),
-                    Work::Get(_) => this.get_is_slow(id, op, turn),
-                    Work::Forward(_) => this.forward_is_slow(id, op, turn),
+                self.resume(id, turn, |this, op, turn| {
+                    op.armed = None;
+                    match op.work {
+                        Work::Put(_) => this.put_is_slow(id, op, turn),
+                        Work::Get(_) => this.get_is_slow(id, op, turn),
+                        Work::Forward(_) => this.forward_is_slow(id, op, turn),
+                    }
                 });
             }
         }
@@ -255,7 +263,7 @@ impl Coordinator {
 
     /// The deadline of an operation is there.
     fn give_up(&mut self, id: OpId, turn: &mut Turn<'_>) {
-        let Some(mut op) = self.ops.remove(&id) else { return };
+        let Some(mut op) = self.ops.remove(&id).flatten() else { return };
         let achieved = match &mut op.work {
             Work::Put(put) => put.achieved(),
             Work::Get(get) => get.achieved(),

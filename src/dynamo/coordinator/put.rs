@@ -184,7 +184,7 @@ impl Coordinator {
         self.send_put(id, key, &put, turn);
         self.find_stand_ins(id, key, &mut put, false, turn);
         let (deadline, key) = (self.end(*deadline_ms), key.clone());
-        let op = Box::new(Op { key, policy, caller: Some(caller), deadline, armed: deadline, work: Work::Put(put) });
+        let op = Box::new(Op { key, policy, caller: Some(caller), deadline, armed: None, work: Work::Put(put) });
         self.keep(id, op, turn);
         Ok(())
     }

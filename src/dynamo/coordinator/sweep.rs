@@ -94,7 +94,7 @@ impl Coordinator {
         let get = Get::of_all(up, (self.now, AGAIN), self.config.mutant);
         let (id, deadline) = (self.number(), self.now + PATIENCE);
         let key = key.clone();
-        let mut op = Box::new(Op { key, policy, caller: None, deadline, armed: deadline, work: Work::Get(get) });
+        let mut op = Box::new(Op { key, policy, caller: None, deadline, armed: None, work: Work::Get(get) });
         for _ in 0..count {
             self.ask_next(id, &mut op, turn);
         }

@@ -71,11 +71,11 @@ impl TcpClientTransport {
 }
 
 impl Transport for TcpClientTransport {
-    fn send(&mut self, to: Addr, packet: Packet) {
+    fn send(&mut self, to: Addr, packet: &Packet) {
         if let Addr::Node(node) = to
             && let Some(link) = self.link(node)
         {
-            match frame::encode(&packet) {
+            match frame::encode(packet) {
                 Ok(frame) => drop(link.push(&frame)),
                 Err(error) => error!("cannot send to {node}: {error}"),
             }

@@ -102,11 +102,11 @@ pub(super) async fn read_frames(
 
 /// Takes the first frame off `buffer` if it is there whole: its packet and its size.
 fn next_frame(buffer: &mut BytesMut) -> Result<Option<(Packet, usize)>, FrameError> {
-    let Some((head, rest)) = buffer.split_first_chunk() else { return Ok(None) };
+    let Some(head) = buffer.first_chunk() else { return Ok(None) };
     let header = frame::Header::parse(head)?;
-    let Some(body) = rest.get(..header.body_bytes) else { return Ok(None) };
-    let packet = header.open(body)?;
-    let bytes = frame::HEADER_BYTES + body.len();
+    let bytes = frame::HEADER_BYTES + header.body_bytes;
+    let Some(frame) = buffer.get(..bytes) else { return Ok(None) };
+    let packet = header.open(frame)?;
     let _ = buffer.split_to(bytes);
     Ok(Some((packet, bytes)))
 }

@@ -146,8 +146,8 @@ impl TcpTransport {
 }
 
 impl Transport for TcpTransport {
-    fn send(&mut self, to: Addr, packet: Packet) {
-        let sent = match frame::encode(&packet) {
+    fn send(&mut self, to: Addr, packet: &Packet) {
+        let sent = match frame::encode(packet) {
             Ok(frame) => self.push(to, &frame),
             Err(error) => {
                 error!("cannot send to {to}: {error}");

@@ -48,7 +48,7 @@ fn client(server: &TcpTransport) -> TcpClientTransport {
 }
 
 fn request(id: u64) -> Packet {
-    Packet::Request(Request { id, forwarded: false, body: RequestBody::Status })
+    Packet::from(Request { id, forwarded: false, body: RequestBody::Status })
 }
 
 fn peer_packet(term: u64) -> Packet {
@@ -76,13 +76,13 @@ async fn peers_hear_each_other_in_order() {
 
     link_up((1, &mut n1), (2, &mut n2)).await;
     for term in 1..5_000 {
-        n1.send(Addr::Node(NodeId(2)), peer_packet(term));
+        n1.send(Addr::Node(NodeId(2)), &peer_packet(term));
     }
     for term in 1..5_000 {
         assert_eq!(next(&mut n2).await, (Addr::Node(NodeId(1)), peer_packet(term)));
     }
     link_up((2, &mut n2), (1, &mut n1)).await;
-    n2.send(Addr::Node(NodeId(1)), peer_packet(7));
+    n2.send(Addr::Node(NodeId(1)), &peer_packet(7));
     assert_eq!(next(&mut n1).await, (Addr::Node(NodeId(2)), peer_packet(7)));
     assert_eq!((n1.bad_frames(), n2.bad_frames()), (0, 0));
 }
@@ -92,7 +92,7 @@ async fn link_up((a, from): (u32, &mut TcpTransport), (b, to): (u32, &mut TcpTra
     let (source, target) = (Addr::Node(NodeId(a)), Addr::Node(NodeId(b)));
     let arrived = async {
         loop {
-            from.send(target, peer_packet(0));
+            from.send(target, &peer_packet(0));
             if let Ok(arrived) = timeout(Duration::from_millis(20), to.recv()).await {
                 assert_eq!(arrived, (source, peer_packet(0)));
                 return;
@@ -123,11 +123,12 @@ async fn a_peer_that_returns_is_dialled_again() {
 async fn a_client_is_answered_on_its_own_connection() {
     let mut server = server("127.0.0.1:1").await;
     let (mut a, mut b) = (client(&server), client(&server));
-    a.send(Addr::Node(NodeId(1)), request(10));
-    b.send(Addr::Node(NodeId(1)), request(20));
+    a.send(Addr::Node(NodeId(1)), &request(10));
+    b.send(Addr::Node(NodeId(1)), &request(20));
     for _ in 0..2 {
-        let (from, Packet::Request(Request { id, .. })) = next(&mut server).await else { panic!("not a request") };
-        server.send(from, Packet::Response(Response { id, body: ResponseBody::TransferStarted }));
+        let (from, Packet::Request(request)) = next(&mut server).await else { panic!("not a request") };
+        let id = request.id;
+        server.send(from, &Packet::Response(Response { id, body: ResponseBody::TransferStarted }));
     }
     for (client, id) in [(&mut a, 10), (&mut b, 20)] {
         let expected = Packet::Response(Response { id, body: ResponseBody::TransferStarted });
@@ -198,7 +199,7 @@ async fn bad_frames_close_the_connection_and_are_counted() {
 
     assert_eq!(server.try_recv(), None, "nothing bad was taken in");
     let mut honest = client(&server);
-    honest.send(Addr::Node(NodeId(1)), request(5));
+    honest.send(Addr::Node(NodeId(1)), &request(5));
     assert_eq!(next(&mut server).await.1, request(5), "and the server serves on");
 }
 
@@ -215,7 +216,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
     };
     let cut_off = async {
         while server.clients() > 0 {
-            server.send(from, big());
+            server.send(from, &big());
             tokio::task::yield_now().await;
         }
     };
@@ -228,7 +229,7 @@ async fn there_are_only_so_many_clients() {
     let mut server = server("127.0.0.1:1").await;
     let mut clients: Vec<_> = (0..3).map(|_| client(&server)).collect();
     for client in &mut clients {
-        client.send(Addr::Node(NodeId(1)), request(1));
+        client.send(Addr::Node(NodeId(1)), &request(1));
         next(&mut server).await;
     }
     let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
@@ -259,7 +260,7 @@ async fn the_inbox_pushes_back_instead_of_growing() {
     let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
     Hello::client(None).write(&mut stream).await.expect("written");
     let key = Bytes::from(vec![7; 1 << 20]);
-    let frame = frame::encode(&Packet::Request(Request { id: 1, forwarded: false, body: RequestBody::Get { key } }))
+    let frame = frame::encode(&Packet::from(Request { id: 1, forwarded: false, body: RequestBody::Get { key } }))
         .expect("fits");
     // Nobody takes anything out: before long, nothing more goes in.
     let mut sent = 0;

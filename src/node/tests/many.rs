@@ -61,8 +61,8 @@ fn all_cores_of_a_node_share_one_batch_and_one_sync() {
     let node = &mut town.nodes[0];
     let bodies = sessions.values().map(|(session, key)| put(*session, 1, key.clone())).chain([of_cart]);
     for (id, body) in (1_000..).zip(bodies) {
-        let request = Packet::Request(Ask { id, forwarded: false, body });
-        node.driver.on_packet(Addr::Client(CLIENT), request);
+        let request = Packet::from(Ask { id, forwarded: false, body });
+        node.hears(Addr::Client(CLIENT), request);
     }
     node.turn();
     let Some(Job::Write(batch)) = &node.job else { panic!("a batch") };
@@ -132,7 +132,7 @@ fn what_was_passed_on_and_is_not_answered_is_given_up() {
     drop(n3);
     let node = &mut town.nodes[0];
     let body = RequestBody::Get { key: of_n3.unwrap() };
-    node.driver.on_packet(Addr::Client(CLIENT), Packet::Request(Ask { id: 77, forwarded: false, body }));
+    node.hears(Addr::Client(CLIENT), Packet::from(Ask { id: 77, forwarded: false, body }));
     assert_eq!((node.driver.relays.open_count(), node.driver.shared.answers.open_count()), (1, 1));
     for _ in 0..60 {
         town.time.fetch_add(100_000_000, Ordering::Relaxed);
@@ -187,7 +187,7 @@ fn an_answer_of_the_ap_core_waits_for_the_sync() {
     let Message::Put { op, key, owner, cause, epoch, .. } = put else { unreachable!() };
     let put = Message::Put { op, key, siblings, owner, cause, epoch };
     let node = &mut town.nodes[0];
-    node.driver.on_packet(Addr::Node(NodeId(2)), Packet::Peer { raft: Vec::new(), ap: vec![put] });
+    node.hears(Addr::Node(NodeId(2)), Packet::Peer { raft: Vec::new(), ap: vec![put] });
     node.turn();
     assert!(matches!(&node.job, Some(Job::Write(batch)) if batch.tickets.len() == 1));
     let replies = |town: &Town| {
@@ -295,7 +295,7 @@ fn leaders_spread_as_the_layout_says_and_a_dead_leaders_groups_wake() {
         }
         for (from, to, packet) in mem::take(&mut *post.lock().unwrap()) {
             if let Addr::Node(to @ NodeId(2..)) = to {
-                town.node(to).driver.on_packet(Addr::Node(from), packet);
+                town.node(to).hears(Addr::Node(from), packet);
             }
         }
     }
@@ -344,7 +344,7 @@ fn what_an_operator_moved_stays_until_the_named_leader_has_been_away() {
         let post = mem::take(&mut *town.post.lock().unwrap());
         for (from, to, packet) in post {
             if let Addr::Node(to @ NodeId(..=2)) = to {
-                town.node(to).driver.on_packet(Addr::Node(from), packet);
+                town.node(to).hears(Addr::Node(from), packet);
             }
         }
     }
@@ -362,8 +362,8 @@ fn a_request_that_is_sent_again_joins_the_first() {
     let answer = town.ask_once(1, body.clone()).unwrap();
     assert!(take_lane(&mut body, &answer));
     let ask = |town: &mut Town, id| {
-        let request = Packet::Request(Ask { id, forwarded: false, body: body.clone() });
-        town.nodes[0].driver.on_packet(Addr::Client(CLIENT), request);
+        let request = Packet::from(Ask { id, forwarded: false, body: body.clone() });
+        town.nodes[0].hears(Addr::Client(CLIENT), request);
     };
     ask(&mut town, 7001);
     town.nodes[0].turn();

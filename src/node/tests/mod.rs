@@ -28,8 +28,8 @@ struct World {
 }
 
 impl Transport for World {
-    fn send(&mut self, to: Addr, packet: Packet) {
-        self.post.lock().unwrap().push_back((self.me, to, packet));
+    fn send(&mut self, to: Addr, packet: &Packet) {
+        self.post.lock().unwrap().push_back((self.me, to, packet.clone()));
     }
     fn recv(&mut self) -> impl Future<Output = (Addr, Packet)> + Send {
         pending()
@@ -105,13 +105,19 @@ impl Node {
     }
 
     fn try_turn(&mut self) -> Result<(), StorageError> {
-        now_or_never(self.driver.settle(&self.store))?;
+        let at = self.driver.now();
+        now_or_never(self.driver.settle(at, &self.store))?;
         if self.job.is_none() {
             self.job = self.driver.next_job();
         }
-        self.driver.flush();
+        self.driver.flush(at);
         self.driver.end_turn();
         Ok(())
+    }
+
+    fn hears(&mut self, from: Addr, packet: Packet) {
+        let at = self.driver.now();
+        self.driver.on_packet(from, packet, at);
     }
 
     /// The disk does what it was given.
@@ -122,7 +128,8 @@ impl Node {
     fn try_disk_works(&mut self) -> Result<(), StorageError> {
         if let Some(job) = self.job.take() {
             let done = now_or_never(self.store.run(move |store| job.run(store)))?;
-            self.driver.on_done(done);
+            let at = self.driver.now();
+            self.driver.on_done(done, at);
         }
         Ok(())
     }
@@ -179,7 +186,7 @@ impl Town {
             }
             for (from, to, packet) in post {
                 match (to, packet) {
-                    (Addr::Node(to), packet) => self.node(to).driver.on_packet(Addr::Node(from), packet),
+                    (Addr::Node(to), packet) => self.node(to).hears(Addr::Node(from), packet),
                     (Addr::Client(client), Packet::Response(response)) => self.answers.push((from, client, response)),
                     _ => panic!("a packet to nowhere"),
                 }
@@ -204,8 +211,8 @@ impl Town {
     fn ask_once(&mut self, node: u32, body: RequestBody) -> Option<ResponseBody> {
         self.next += 1;
         let id = self.next;
-        let request = Packet::Request(Ask { id, forwarded: false, body });
-        self.node(NodeId(node)).driver.on_packet(Addr::Client(CLIENT), request);
+        let request = Packet::from(Ask { id, forwarded: false, body });
+        self.node(NodeId(node)).hears(Addr::Client(CLIENT), request);
         for _ in 0..100 {
             self.pass(10);
             if let Some(at) = self.answers.iter().position(|(_, _, response)| response.id == id) {

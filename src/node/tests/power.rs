@@ -69,8 +69,8 @@ impl Life {
         for _ in 0..20 {
             self.next += 1;
             let id = self.next;
-            let request = Packet::Request(Ask { id, forwarded: false, body: body.clone() });
-            self.node.driver.on_packet(Addr::Client(CLIENT), request);
+            let request = Packet::from(Ask { id, forwarded: false, body: body.clone() });
+            self.node.hears(Addr::Client(CLIENT), request);
             for _ in 0..20 {
                 let answer = self.turn()?.into_iter().find_map(|packet| match packet {
                     Packet::Response(response) if response.id == id => Some(response.body),
@@ -99,7 +99,7 @@ impl Life {
         siblings.write(&Seen::default(), actor, (Hlc(op), write), content, policy);
         let cause = Cause::Write(NodeId(2));
         let put = Message::Put { op, key: key.clone(), siblings, owner: Some(OWNER), cause, epoch: 0 };
-        self.node.driver.on_packet(Addr::Node(NodeId(2)), Packet::Peer { raft: Vec::new(), ap: vec![put] });
+        self.node.hears(Addr::Node(NodeId(2)), Packet::Peer { raft: Vec::new(), ap: vec![put] });
         for _ in 0..20 {
             let stored = Message::PutReply { op, result: PutResult::Stored };
             let told = |packet: &Packet| matches!(packet, Packet::Peer { ap, .. } if ap.contains(&stored));

@@ -55,11 +55,11 @@ impl Bench {
 
     fn run(&mut self, span: Nanos) {
         let end = self.now + span;
-        while let Some(at) = self.schedule.next_due().filter(|&at| at <= end) {
+        while let Some((at, due)) = self.schedule.pop(end) {
             self.now = at;
-            match self.schedule.pop(at) {
-                Some(Due::Frame(slot)) => self.net.deliver(at, slot),
-                other => panic!("only frames here, not {other:?}"),
+            match due {
+                Due::Frame(slot) => self.net.deliver(at, slot),
+                other @ Due::Timer(_) => panic!("only frames here, not {other:?}"),
             }
         }
         self.now = end;

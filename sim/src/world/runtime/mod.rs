@@ -11,12 +11,12 @@
 //!
 //! Caveat: a run must end with [`World::shutdown`]: tasks, timers and models hold each other, and would be leaked.
 
-mod pump;
+mod hub;
 mod seams;
 #[cfg(test)]
 mod tests;
 
-pub use pump::TrueSleep;
+pub use hub::TrueSleep;
 pub use seams::{SimClock, SimStorage, SimTransport};
 
 use super::clock::{ClockModel, ClockSettings};
@@ -26,7 +26,7 @@ use super::net::{LinkFault, Net, NetSettings, NetStats};
 use super::trace::{Kind, Trace};
 use super::{Nanos, TimeSource, lock};
 use madsim::runtime::Handle;
-use pump::Hub;
+use hub::Hub;
 use seaworthy::storage::Store;
 use seaworthy::types::{Addr, NodeId};
 use std::collections::BTreeMap;
@@ -323,7 +323,7 @@ impl World {
         self.hub.with(|core, now| core.net.reset_links(now, id, pairs));
     }
 
-    /// Ends the run: kills every node, ends the pump, and lets what they held be freed.
+    /// Ends the run: kills every node, delivers nothing any more, and lets what they held be freed.
     pub async fn shutdown(&self) {
         let nodes = std::mem::take(&mut *lock(&self.nodes));
         for node in nodes.values() {

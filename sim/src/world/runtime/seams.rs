@@ -7,10 +7,10 @@ use super::super::lock;
 use super::super::net::{Binding, Mail};
 use super::super::schedule::TimerKey;
 use super::super::trace::{Kind, Trace};
-use super::pump::{Alarm, Hub, TrueSleep};
+use super::hub::{Alarm, Hub, TrueSleep};
 use seaworthy::node::{Clock, StorageHost, Transport};
 use seaworthy::storage::Store;
-use seaworthy::types::{Addr, Time, Wall};
+use seaworthy::types::{Addr, Bytes, Time, Wall};
 use seaworthy::wire::{Packet, frame};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -22,12 +22,14 @@ pub struct SimTransport {
     hub: Arc<Hub>,
     binding: Binding,
     bad_frames: u64,
+    /// Where frames are made.
+    frame: Vec<u8>,
 }
 
 impl SimTransport {
     pub(super) fn bind(hub: Arc<Hub>, addr: Addr) -> SimTransport {
         let binding = hub.with(|core, _| core.net.bind(addr));
-        SimTransport { hub, binding, bad_frames: 0 }
+        SimTransport { hub, binding, bad_frames: 0, frame: Vec::new() }
     }
 
     /// The next packet that decodes, `None` if there is none yet. The mailbox of a dead process has none ever.
@@ -51,10 +53,10 @@ impl Drop for SimTransport {
 }
 
 impl Transport for SimTransport {
-    fn send(&mut self, to: Addr, packet: Packet) {
-        match frame::encode(&packet) {
-            Ok(bytes) => {
-                let from = self.binding.endpoint;
+    fn send(&mut self, to: Addr, packet: &Packet) {
+        match frame::encode_into(packet, &mut self.frame) {
+            Ok(()) => {
+                let (from, bytes) = (self.binding.endpoint, Bytes::copy_from_slice(&self.frame));
                 self.hub.with(|core, now| core.net.send(now, from, to, bytes, &mut core.schedule));
             }
             Err(_) => self.bad_frames += 1,
@@ -175,6 +177,13 @@ impl Clock for SimClock {
         state.model.wall(self.hub.now())
     }
 
+    fn read(&self) -> (Time, Wall) {
+        let (state, now) = (lock(&self.state), self.hub.now());
+        state.charge(false);
+        state.charge(true);
+        (state.model.monotonic(now), state.model.wall(now))
+    }
+
     fn sleep_until(&self, deadline: Time) -> impl Future<Output = ()> + Send {
         ClockSleep { clock: self.clone(), deadline, alarm: Alarm::new(self.hub.clone()) }
     }
@@ -192,16 +201,18 @@ impl Future for ClockSleep {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        // Whatever is done to the clock makes it ring.
+        if this.alarm.is_set(context.waker()) {
+            return Poll::Pending;
+        }
         let mut state = lock(&this.clock.state);
         if state.model.monotonic(this.clock.hub.now()) >= this.deadline {
             return Poll::Ready(());
         }
-        if !this.alarm.is_set(context.waker()) {
-            let old = this.alarm.key();
-            state.sleepers.retain(|key| Some(*key) != old);
-            let at = state.model.true_time_of(this.deadline);
-            state.sleepers.push(this.alarm.set(at, context.waker().clone()));
-        }
+        let old = this.alarm.key();
+        state.sleepers.retain(|key| Some(*key) != old);
+        let at = state.model.true_time_of(this.deadline);
+        state.sleepers.push(this.alarm.set(at, context.waker().clone()));
         Poll::Pending
     }
 }

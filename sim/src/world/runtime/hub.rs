@@ -1,55 +1,68 @@
-//! Where simulated time meets the models: one lock over the agenda and the network, and one task that keeps the agenda.
+//! Where simulated time meets the models: one lock over the agenda and the network, and a bell that madsim rings.
 //!
-//! The pump is woken by madsim's timers only. Whoever puts an earlier event on the agenda arms one more timer with the
-//! pump's waker, from where it stands; the pump itself runs only when something is due. A timer is armed through
-//! `Sleep::reset`, because a fresh madsim sleep never lasts less than a millisecond; so events keep their nanosecond.
+//! Every event on the agenda has one timer of madsim's, which wakes the [`Bell`]. That carries the agenda's first event out on
+//! the spot, without a task: at a thousand operations a second a task of its own would be every second poll of the executor. As
+//! madsim's timers go off in the order of their times, the n-th ring is the n-th event, and events of one instant keep
+//! the order in which they were asked for.
+//!
+//! madsim rings with its timers locked and, when it leaps, before its clock shows the new time. So whatever happens at a ring
+//! only wakes tasks and sets no timer, and its time is the event's. A timer is set through `Sleep::reset`, because a fresh
+//! madsim sleep never lasts less than a millisecond; so events keep their nanosecond. What is due at once is due one
+//! nanosecond later: the clock moves on by more than that with every poll.
 
 use super::super::net::Net;
 use super::super::schedule::{Due, Schedule, TimerKey};
 use super::super::{Nanos, TimeSource, lock, nanos};
-use madsim::time::{Sleep, TimeHandle};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::future::{Future, poll_fn};
+use madsim::time::{Instant, Sleep, TimeHandle};
+use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-/// What the pump and everyone who puts events on the agenda share.
+/// What everyone who puts events on the agenda shares.
 pub(super) struct Hub {
     time: TimeHandle,
+    /// When simulated time began.
+    origin: Instant,
     core: Mutex<Core>,
 }
 
 pub(super) struct Core {
     pub(super) schedule: Schedule,
     pub(super) net: Net,
-    pump: Option<Waker>,
-    /// Arms madsim's timers; reset each time.
+    /// Sets madsim's timers; reset each time.
     timer: Sleep,
-    /// When madsim will wake the pump; all in the future.
-    armed: BinaryHeap<Reverse<Nanos>>,
+    bell: Waker,
     stopped: bool,
 }
 
+/// Woken by madsim's timers. It does not hold the world, for madsim's timers hold it.
+struct Bell(Weak<Hub>);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        if let Some(hub) = self.0.upgrade() {
+            hub.ring();
+        }
+    }
+}
+
 impl Hub {
-    /// The hub of the running simulation, its pump started.
+    /// The hub of the running simulation.
     pub(super) fn start(net: Net) -> Arc<Hub> {
-        let hub = Arc::new(Hub {
-            time: TimeHandle::current(),
+        let time = TimeHandle::current();
+        Arc::new_cyclic(|hub| Hub {
+            origin: time.now_instant() - time.elapsed(),
             core: Mutex::new(Core {
                 schedule: Schedule::default(),
                 net,
-                pump: None,
-                timer: TimeHandle::current().sleep(Duration::ZERO),
-                armed: BinaryHeap::new(),
+                timer: time.sleep(Duration::ZERO),
+                bell: Waker::from(Arc::new(Bell(hub.clone()))),
                 stopped: false,
             }),
-        });
-        let pump = hub.clone();
-        madsim::task::spawn(async move { poll_fn(|context| pump.poll(context)).await });
-        hub
+            time,
+        })
     }
 
     /// True time.
@@ -67,8 +80,11 @@ impl Hub {
     pub(super) fn with<T>(&self, work: impl FnOnce(&mut Core, Nanos) -> T) -> T {
         let mut core = lock(&self.core);
         let now = self.now();
+        core.schedule.begin(now);
         let result = work(&mut core, now);
-        core.arm(&self.time, now);
+        while let Some(at) = core.schedule.unarmed() {
+            core.arm(self.origin + Duration::from_nanos(at));
+        }
         result
     }
 
@@ -77,52 +93,32 @@ impl Hub {
         work(&mut lock(&self.core))
     }
 
-    /// Ends the pump: nothing is delivered and nobody is woken any more.
+    /// Nothing is delivered and nobody is woken any more.
     pub(super) fn stop(&self) {
-        let mut core = lock(&self.core);
-        core.stopped = true;
-        if let Some(pump) = core.pump.take() {
-            pump.wake();
-        }
+        lock(&self.core).stopped = true;
     }
 
-    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+    /// Carries out the first event of the agenda.
+    fn ring(&self) {
         let mut core = lock(&self.core);
         if core.stopped {
-            return Poll::Ready(());
+            return;
         }
-        match &mut core.pump {
-            Some(waker) => waker.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
+        let Some((at, due)) = core.schedule.pop(Nanos::MAX) else { return };
+        match due {
+            Due::Frame(slot) => core.net.deliver(self.now().max(at), slot),
+            Due::Timer(key) => core.schedule.fire(key),
         }
-        let now = self.now();
-        while core.armed.peek().is_some_and(|Reverse(at)| *at <= now) {
-            core.armed.pop();
-        }
-        while let Some(due) = core.schedule.pop(now) {
-            match due {
-                Due::Frame(slot) => core.net.deliver(now, slot),
-                Due::Timer(key) => core.schedule.fire(key),
-            }
-        }
-        core.arm(&self.time, now);
-        Poll::Pending
     }
 }
 
 impl Core {
-    /// Has madsim wake the pump when the next event is due, unless it will be awake by then.
-    fn arm(&mut self, time: &TimeHandle, now: Nanos) {
-        let (Some(at), Some(pump)) = (self.schedule.next_due(), &self.pump) else { return };
-        if self.armed.peek().is_some_and(|Reverse(armed)| *armed <= at) {
-            return;
-        }
+    /// Has the bell rung at a time to come.
+    fn arm(&mut self, at: Instant) {
         let mut timer = Pin::new(&mut self.timer);
-        timer.as_mut().reset(time.now_instant() + Duration::from_nanos(at.saturating_sub(now)));
-        self.armed.push(Reverse(at));
-        if timer.poll(&mut Context::from_waker(pump)).is_ready() {
-            pump.wake_by_ref();
-        }
+        timer.as_mut().reset(at);
+        let early = timer.poll(&mut Context::from_waker(&self.bell)).is_ready();
+        assert!(!early, "the bell was to ring in the past");
     }
 }
 
@@ -185,12 +181,13 @@ impl Future for TrueSleep {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        if this.alarm.is_set(context.waker()) {
+            return Poll::Pending;
+        }
         if this.alarm.hub.now() >= this.at {
             return Poll::Ready(());
         }
-        if !this.alarm.is_set(context.waker()) {
-            this.alarm.set(Some(this.at), context.waker().clone());
-        }
+        this.alarm.set(Some(this.at), context.waker().clone());
         Poll::Pending
     }
 }
