@@ -4,11 +4,11 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use seaworthy::kv::{self, Command, Condition, Kv, Op, Reply};
 use seaworthy::mutant::Mutant;
 use seaworthy::raft::{Body, Entry, Message};
-use seaworthy::types::{Bytes, GroupId, Wall};
+use seaworthy::types::{GroupId, Key, Wall};
 use seaworthy::wire::{Packet, Request, RequestBody, Response, ResponseBody, Write, frame};
 use std::hint::black_box;
 
-fn key(n: u64) -> Bytes {
+fn key(n: u64) -> Key {
     format!("key-{n:012}").into()
 }
 

@@ -26,6 +26,8 @@ mod bench {
     use seaworthy_sim::world::runtime::{NodeEnv, Process, World, WorldSettings};
     use seaworthy_sim::world::schedule::{Due, Schedule};
     use seaworthy_sim::world::trace::{Kind, Trace};
+    use std::cmp::Reverse;
+    use std::collections::BinaryHeap;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
@@ -95,6 +97,7 @@ mod bench {
     fn models() {
         let mut net = Net::new(1, settings().net, Trace::new(), Ledger::default());
         let mut schedule = Schedule::default();
+        let mut under_way = BinaryHeap::new();
         let addrs: Vec<Addr> = (0..5).map(|i| Addr::Node(NodeId(i))).collect();
         let ends: Vec<_> = addrs.iter().map(|addr| net.bind(*addr)).collect();
         let frame = bytes::Bytes::from(vec![7; 100]);
@@ -104,7 +107,11 @@ mod bench {
             let (from, to) = (i % 5, (i + 1 + i / 5 % 4) % 5);
             net.send(now, ends[from].endpoint, addrs[to], frame.clone(), &mut schedule);
             now += 3_000;
-            while let Some(Due::Frame(slot)) = schedule.pop(now) {
+            while let Some((at, Due::Frame(slot))) = schedule.take() {
+                under_way.push(Reverse((at, slot)));
+            }
+            while let Some(Reverse((_, slot))) = under_way.peek().copied().filter(|Reverse((at, _))| *at <= now) {
+                under_way.pop();
                 net.deliver(now, slot);
             }
             net.take(ends[to], None);

@@ -7,7 +7,7 @@
 use super::connect::{Target, block_on, client};
 use super::output::{Exit, Failure, say};
 use crate::kv::Condition;
-use crate::types::Bytes;
+use crate::types::{Bytes, Key};
 use clap::Args;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -104,6 +104,6 @@ async fn load(options: &Options) -> Result<(Duration, Seen), Failure> {
     Ok((begun.elapsed(), all))
 }
 
-fn key(client: u64, number: u64) -> Bytes {
+fn key(client: u64, number: u64) -> Key {
     format!("bench/{client}/{}", number % KEYS).into()
 }

@@ -54,14 +54,14 @@ pub(super) fn put(
     target: &Target,
     json: bool,
 ) -> Result<Exit, Failure> {
-    let (key, when) = (bytes("key", key, target.hex)?, condition(when, target.hex)?);
+    let (key, when) = (bytes("key", key, target.hex)?.into(), condition(when, target.hex)?);
     let value = value_bytes(value, target.hex)?;
     let update = Update::Set(value.clone());
     either(&Write::Put { key, value, when, ttl_ms }, update, how, "set", target, json)
 }
 
 pub(super) fn delete(key: &str, when: &When, how: &Writing, target: &Target, json: bool) -> Result<Exit, Failure> {
-    let (key, when) = (bytes("key", key, target.hex)?, condition(when, target.hex)?);
+    let (key, when) = (bytes("key", key, target.hex)?.into(), condition(when, target.hex)?);
     either(&Write::Delete { key, when }, Update::Delete, how, "deleted", target, json)
 }
 
@@ -117,7 +117,7 @@ impl From<Cp> for Failure {
 }
 
 pub(super) fn extend(key: &str, ttl_ms: u64, target: &Target, json: bool) -> Result<Exit, Failure> {
-    let key = bytes("key", key, target.hex)?;
+    let key = bytes("key", key, target.hex)?.into();
     let write = Write::Extend { key, ttl_ms };
     crate::kv::Op::from(write.clone()).check_limits().map_err(Failure::bad_input)?;
     block_on(async {
@@ -159,7 +159,7 @@ async fn write_cp(client: &mut TcpClient, write: Write, done: &str, target: &Tar
 }
 
 pub(super) fn get(key: &str, raw: bool, how: &Reading, target: &Target, json: bool) -> Result<Exit, Failure> {
-    let key: Key = bytes("key", key, target.hex)?;
+    let key = Key::from(bytes("key", key, target.hex)?);
     block_on(async {
         let mut client = target.connect().await?;
         let begun = Instant::now();

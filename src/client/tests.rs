@@ -94,7 +94,7 @@ fn client(
 }
 
 fn key(n: usize) -> Key {
-    Bytes::from(format!("key-{n}"))
+    Key::from(format!("key-{n}"))
 }
 
 fn put(key: Key) -> Write {

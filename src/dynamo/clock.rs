@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 /// One life of a key's state on a server.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Actor {
     /// The server.
     pub node: NodeId,
@@ -21,7 +21,7 @@ pub struct Actor {
 }
 
 /// The name of one write of a key: the `count`-th of `actor`, from 1.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Dot {
     /// Who coordinated it.
     pub actor: Actor,

@@ -87,7 +87,7 @@ impl Store {
         {
             let from = match after {
                 Bound::Excluded(key) => Bound::Excluded((owner, key)),
-                _ => Bound::Included((owner, Key::new())),
+                _ => Bound::Included((owner, Key::default())),
             };
             let next = self.hints.all().range((from, Bound::Unbounded)).next();
             match next.filter(|((of, _), _)| *of == owner).map(|((_, key), _)| key.clone()) {

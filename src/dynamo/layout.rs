@@ -202,7 +202,7 @@ impl<'a> Reader<'a> {
         if len > MAX_KEY_BYTES {
             return None;
         }
-        self.take(len).map(Bytes::copy_from_slice)
+        self.take(len).map(Key::from)
     }
 
     pub(super) fn bytes32(&mut self, max: usize) -> Option<Bytes> {

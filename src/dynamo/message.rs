@@ -36,7 +36,6 @@ pub enum ClientRequest {
     /// The versions of a key.
     Get {
         /// Which.
-        #[serde(deserialize_with = "crate::codec::bytes")]
         key: Key,
         /// How many replicas to ask; the bucket's R if not said.
         r: Option<Level>,
@@ -50,7 +49,6 @@ pub enum ClientRequest {
         /// Its name; no other write has the same.
         write: WriteId,
         /// Where.
-        #[serde(deserialize_with = "crate::codec::bytes")]
         key: Key,
         /// What.
         update: Update,
@@ -206,7 +204,6 @@ pub enum Message {
         /// To recognise the reply.
         op: OpId,
         /// Of this key.
-        #[serde(deserialize_with = "crate::codec::bytes")]
         key: Key,
         /// The versions.
         siblings: Siblings,
@@ -229,7 +226,6 @@ pub enum Message {
         /// To recognise the reply.
         op: OpId,
         /// Which.
-        #[serde(deserialize_with = "crate::codec::bytes")]
         key: Key,
     },
     /// The answer.

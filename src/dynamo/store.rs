@@ -103,22 +103,21 @@ impl Store {
     }
 
     /// What this node holds of a key for itself.
-    pub(super) fn holds(&self, key: &[u8]) -> Option<&Entry> {
+    pub(super) fn holds(&self, key: &Key) -> Option<&Entry> {
         self.keys.get(key).map(Arc::as_ref)
     }
 
     /// What it keeps of a key for others, all together, and how old the oldest of that is.
-    pub(super) fn hinted(&self, key: &[u8]) -> Option<(Siblings, Epoch)> {
+    pub(super) fn hinted(&self, key: &Key) -> Option<(Siblings, Epoch)> {
         if self.hints.is_empty() {
             return None;
         }
-        let key = Key::copy_from_slice(key);
-        let rules = (self.resolve(&key), self.config.mutant);
-        together(&self.hints, &key, |all, more| all.merge(more, rules.0, rules.1))
+        let rules = (self.resolve(key), self.config.mutant);
+        together(&self.hints, key, |all, more| all.merge(more, rules.0, rules.1))
     }
 
     /// What must be durable before anything held of the key is told; `None`: it is.
-    pub(super) fn unsure(&self, key: &[u8]) -> Option<Ticket> {
+    pub(super) fn unsure(&self, key: &Key) -> Option<Ticket> {
         self.fresh.get(key).copied()
     }
 
@@ -410,7 +409,7 @@ impl Store {
 
     /// All that is held of a key, for `why`.
     pub(super) fn why(&self, key: &[u8]) -> Vec<Holding> {
-        let key = Key::copy_from_slice(key);
+        let key = Key::from(key);
         let place = self.replicas(&key).iter().position(|node| *node == self.config.id).map(|place| place as u32);
         let own = self.keys.get(&key).map(|entry| (None, entry));
         let kept = self.hints.of(&key).map(|(owner, hint)| (Some(owner), &hint.entry));

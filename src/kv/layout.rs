@@ -51,7 +51,7 @@ pub fn encode(command: &Command) -> Bytes {
     flags |= if command.session.is_some() { HAS_SESSION } else { 0 };
     flags |= if ttl.is_some() { HAS_TTL } else { 0 };
 
-    let payload = key.map_or(0, Bytes::len) + value.map_or(0, Bytes::len) + expected.map_or(0, Bytes::len);
+    let payload = key.map_or(0, |key| key.len()) + value.map_or(0, Bytes::len) + expected.map_or(0, Bytes::len);
     let mut out = Vec::with_capacity(52 + payload);
     out.extend_from_slice(&[tag, flags]);
     put_u64(&mut out, command.stamp.0);
@@ -115,7 +115,7 @@ pub fn decode(entry: &Bytes) -> Result<Command, Malformed> {
         OPEN_SESSION => Op::OpenSession,
         EXPIRE => Op::Expire,
         _ => {
-            let key = entry.slice_ref(from.key()?);
+            let key = Key::from(from.key()?);
             let ttl_ms = if flags & HAS_TTL != 0 { Some(from.u64()?) } else { None };
             let when = condition(entry, &mut from, flags)?;
             match (tag, ttl_ms) {
@@ -338,8 +338,8 @@ impl<'a> Reader<'a> {
     pub fn record(&mut self) -> Result<Record, Malformed> {
         match self.u8()? {
             HEADER => self.header().map(Record::Header),
-            LIVE => Ok(Record::Key(Bytes::copy_from_slice(self.key()?), State::Live(self.versioned()?))),
-            DELETED => Ok(Record::Key(Bytes::copy_from_slice(self.key()?), State::Deleted(self.u64()?))),
+            LIVE => Ok(Record::Key(self.key()?.into(), State::Live(self.versioned()?))),
+            DELETED => Ok(Record::Key(self.key()?.into(), State::Deleted(self.u64()?))),
             SESSION => self.session(),
             _ => Err(self.wrong("unknown record")),
         }

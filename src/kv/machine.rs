@@ -257,8 +257,7 @@ impl Kv {
         let before = if let Some(held) = self.keys.get_mut(key) {
             Some(std::mem::replace(held, slot))
         } else {
-            // A copy: a slice would keep the entry, and so its value, alive for as long as the key.
-            self.keys.insert(Bytes::copy_from_slice(key), slot)
+            self.keys.insert(key.clone(), slot)
         };
         let expired_before = before.as_ref().and_then(|slot| slot.state.expires());
         if let Some(before) = before {
@@ -270,7 +269,7 @@ impl Kv {
                 self.deadlines.remove(&(deadline, key.clone()));
             }
             if let Some(deadline) = expires {
-                self.deadlines.insert((deadline, Bytes::copy_from_slice(key)));
+                self.deadlines.insert((deadline, key.clone()));
             }
         }
     }

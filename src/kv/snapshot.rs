@@ -166,7 +166,7 @@ impl KvRestore {
     /// Ready for the first block.
     #[must_use]
     pub fn new(mutant: Mutant) -> KvRestore {
-        KvRestore { kv: None, last_key: Key::new(), last_session: None, blocks: 0, mutant }
+        KvRestore { kv: None, last_key: Key::default(), last_session: None, blocks: 0, mutant }
     }
 
     /// Takes the next block.

@@ -3,17 +3,17 @@
 //! Times are plain nanosecond counts so that protocols stay pure: [`Time`] is a node's own monotonic clock (meaningless
 //! on another node), [`Wall`] is what that node believes the date to be. Neither is ever read here, only carried.
 
+mod key;
 mod policy;
 mod rng;
 
 pub use bytes::Bytes;
+pub use key::Key;
 pub use policy::{Level, MAX_REPLICAS, MergeKind, Mode, Policy, Resolve};
 pub use rng::Rng;
 use serde::{Deserialize, Serialize};
 use std::{fmt, ops::Add, time::Duration};
 
-/// A key: any bytes, at most [`MAX_KEY_BYTES`].
-pub type Key = Bytes;
 /// A value: any bytes, at most [`MAX_VALUE_BYTES`].
 pub type Value = Bytes;
 /// How often a key was modified; the first write is revision 0 (design §5).
@@ -73,7 +73,7 @@ pub struct Wall(pub u64);
 pub struct Hlc(pub u64);
 
 /// The far end of a frame: a server, or a client by the number its connection was given.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Addr {
     /// A server of the cluster.
     Node(NodeId),

@@ -45,13 +45,11 @@ pub enum RequestBody {
     /// Open a session (needed for writes) with the Raft group of a key.
     OpenSession {
         /// The key, in a CP bucket.
-        #[serde(deserialize_with = "crate::codec::bytes")]
         key: Key,
     },
     /// A linearizable read.
     Get {
         /// Which key.
-        #[serde(deserialize_with = "crate::codec::bytes")]
         key: Key,
     },
     /// A write, applied at most once for each `(session, number)`.
@@ -68,7 +66,6 @@ pub enum RequestBody {
     /// What this node holds of a key in an AP bucket, and how it came here.
     Why {
         /// Which key.
-        #[serde(deserialize_with = "crate::codec::bytes")]
         key: Key,
     },
     /// How is this node?
@@ -86,7 +83,6 @@ pub enum Write {
     /// See `kv::Op::Put`.
     Put {
         /// Where.
-        #[serde(deserialize_with = "crate::codec::bytes")]
         key: Key,
         /// What.
         #[serde(deserialize_with = "crate::codec::bytes")]

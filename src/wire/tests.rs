@@ -50,19 +50,23 @@ fn message() -> impl Strategy<Value = Message> {
     (any::<u64>(), body).prop_map(|(term, body)| Message { term, body })
 }
 
+fn key() -> impl Strategy<Value = Key> {
+    bytes().prop_map(Key::from)
+}
+
 fn request() -> impl Strategy<Value = Request> {
     let when = (option::of(any::<bool>()), option::of(bytes()), option::of(any::<i64>()))
         .prop_map(|(exists, value, revision)| Condition { exists, value, revision });
     let write =
         prop_oneof![
-            (bytes(), bytes(), when.clone(), option::of(any::<u64>()))
+            (key(), bytes(), when.clone(), option::of(any::<u64>()))
                 .prop_map(|(key, value, when, ttl_ms)| Write::Put { key, value, when, ttl_ms }),
-            (bytes(), when).prop_map(|(key, when)| Write::Delete { key, when }),
-            (bytes(), any::<u64>()).prop_map(|(key, ttl_ms)| Write::Extend { key, ttl_ms }),
+            (key(), when).prop_map(|(key, when)| Write::Delete { key, when }),
+            (key(), any::<u64>()).prop_map(|(key, ttl_ms)| Write::Extend { key, ttl_ms }),
         ];
     let body = prop_oneof![
-        bytes().prop_map(|key| RequestBody::OpenSession { key }),
-        bytes().prop_map(|key| RequestBody::Get { key }),
+        key().prop_map(|key| RequestBody::OpenSession { key }),
+        key().prop_map(|key| RequestBody::Get { key }),
         (any::<u64>(), any::<u64>(), write).prop_map(|(session, number, write)| RequestBody::Write {
             session,
             number,
@@ -245,11 +249,7 @@ fn a_packet_too_large_for_a_frame_is_refused_by_its_sender() {
 /// A correct checksum around an announced length that the body does not cover: of messages, of entries, of bytes.
 #[test]
 fn announced_lengths_are_not_believed() {
-    let frame = encode(&Packet::from(Request {
-        id: 1,
-        forwarded: false,
-        body: RequestBody::Get { key: Bytes::from_static(b"k") },
-    }));
+    let frame = encode(&Packet::from(Request { id: 1, forwarded: false, body: RequestBody::Get { key: "k".into() } }));
     let body = &frame.unwrap()[HEADER_BYTES..];
     let key_length = body.len() - 9..body.len() - 1;
     for announced in [2, 1 << 20, MAX_FRAME_BYTES as u64 + 1, u64::MAX] {

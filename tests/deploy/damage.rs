@@ -51,7 +51,7 @@ async fn damaged_data_is_refused_with_file_and_offset() {
     std::fs::write(&path, good).expect("written");
     cluster.start(1);
     let patience = Patience { operation: PATIENCE, ..Patience::default() };
-    let found = cluster.client(patience).get(Bytes::from_static(b"a")).await.expect("read");
+    let found = cluster.client(patience).get("a".into()).await.expect("read");
     assert_eq!(found.expect("there").value.len(), 3 * SECTOR);
 }
 

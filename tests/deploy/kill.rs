@@ -11,7 +11,7 @@
 use crate::cluster::{Cluster, PATIENCE, TcpClient, client_of, eventually, signal};
 use seaworthy::client::{ClientError, Patience};
 use seaworthy::kv::{Condition, Reply};
-use seaworthy::types::Bytes;
+use seaworthy::types::{Bytes, Key};
 use seaworthy::wire::NodeStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -28,7 +28,7 @@ struct Shared {
 
 /// Writes until told to stop; gives back the numbers whose own key it got acknowledged.
 async fn writer(me: usize, mut client: TcpClient, shared: Arc<Shared>) -> Vec<u64> {
-    let counter = Bytes::from(format!("counter/{me}"));
+    let counter = Key::from(format!("counter/{me}"));
     let mut acknowledged = Vec::new();
     for number in 0.. {
         if shared.stop.load(Relaxed) {
@@ -64,7 +64,7 @@ async fn writer(me: usize, mut client: TcpClient, shared: Arc<Shared>) -> Vec<u6
     unreachable!()
 }
 
-async fn read(client: &mut TcpClient, key: Bytes) -> Option<seaworthy::kv::Versioned> {
+async fn read(client: &mut TcpClient, key: Key) -> Option<seaworthy::kv::Versioned> {
     loop {
         match client.get(key.clone()).await {
             Ok(found) => return found,
@@ -147,7 +147,7 @@ async fn a_leader_that_slept_through_its_deposition_finds_its_place_again() {
     let mut cluster = Cluster::started(3, "");
     let patience = Patience { operation: PATIENCE, ..Patience::default() };
     let mut client = cluster.client(patience);
-    let key = Bytes::from_static(b"k");
+    let key = Key::from("k");
     let done = |reply| assert!(matches!(reply, Ok(Reply::Done { .. })), "{reply:?}");
     done(client.put(key.clone(), "old".into(), Condition::ALWAYS, None).await);
 

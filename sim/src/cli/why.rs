@@ -4,15 +4,14 @@ use super::Failure;
 use crate::plan::Plan;
 use crate::report::Mode;
 use crate::run::{self, Finished};
-use bytes::Bytes;
 use seaworthy::dynamo::siblings::{Content, Version};
 use seaworthy::dynamo::{Arrival, Cause, Holding};
-use seaworthy::types::Wall;
+use seaworthy::types::{Key, Wall};
 
 /// Prints it.
 pub(super) fn say(plan: &Plan, finished: &Finished, key: &str, json: bool) -> Result<(), Failure> {
     let layout = run::layout(plan, Mode::Ap);
-    let name = Bytes::copy_from_slice(key.as_bytes());
+    let name = Key::from(key);
     let n = plan.bucket.n as usize;
     let holdings: Vec<Holding> =
         finished.replicas.iter().flat_map(|(node, replica)| replica.holdings(*node, &name, n, &layout)).collect();

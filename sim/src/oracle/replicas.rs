@@ -9,6 +9,7 @@
 
 use super::Violation;
 use crate::report::ApCounts;
+use hashbrown::HashMap;
 use im::OrdMap;
 use seaworthy::dynamo::clock::Dot;
 use seaworthy::dynamo::siblings::WriteId;
@@ -81,10 +82,10 @@ pub(super) struct Replicas {
     pub(super) counts: ApCounts,
     pub(super) violation: Option<Violation>,
     pub(super) checks: u64,
-    /// Whose each dot is that has left its maker, and who was first seen with it.
-    dots: BTreeMap<Key, BTreeMap<Dot, (WriteId, NodeId)>>,
-    /// And what each write is called.
-    names: BTreeMap<WriteId, Dot>,
+    /// Whose each dot is that has left its maker, and who was first seen with it. Only looked into, never iterated.
+    dots: HashMap<(Key, Dot), (WriteId, NodeId)>,
+    /// And what each write is called; the same.
+    names: HashMap<WriteId, Dot>,
 }
 
 impl Replicas {
@@ -120,14 +121,12 @@ impl Replicas {
                 let detail = format!("write {number} of client {client:x}, of {key}, is {} and {other}", version.dot);
                 self.violation.get_or_insert(Violation { property: "one write, one dot", detail });
             }
-            let known = match self.dots.get(key).and_then(|dots| dots.get(&version.dot)) {
-                Some(known) => *known,
-                None if spread => {
-                    let dots = self.dots.entry(key.clone()).or_default();
-                    *dots.entry(version.dot).or_insert((version.write, node))
-                }
-                None => continue,
+            let name = (key.clone(), version.dot);
+            let known = match spread {
+                true => Some(*self.dots.entry(name).or_insert((version.write, node))),
+                false => self.dots.get(&name).copied(),
             };
+            let Some(known) = known else { continue };
             if known.0 != version.write {
                 let (key, dot) = (String::from_utf8_lossy(key), version.dot);
                 let detail = format!(

@@ -360,10 +360,12 @@ fn operations(plan: &Plan) -> BTreeMap<u32, Vec<usize>> {
 
 /// The bytes that stand for each word that a condition of the plan names.
 fn words(plan: &Plan) -> BTreeMap<String, Bytes> {
-    let calls = || plan.events.iter().filter_map(|event| match &event.what {
-        What::Op { call, .. } => Some(call),
-        What::Begin { .. } | What::End(_) => None,
-    });
+    let calls = || {
+        plan.events.iter().filter_map(|event| match &event.what {
+            What::Op { call, .. } => Some(call),
+            What::Begin { .. } | What::End(_) => None,
+        })
+    };
     let named: BTreeSet<&String> = calls()
         .filter_map(|call| match call {
             Call::Put { when: When::Value(word), .. } | Call::Delete { when: When::Value(word), .. } => Some(word),

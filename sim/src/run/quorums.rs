@@ -11,7 +11,7 @@
 //! [`replicas::Operation`]s, which say all.
 
 use super::counters;
-use super::workload::{Patron, Record, key_bytes, word_of};
+use super::workload::{Patron, Record, word_of};
 use crate::plan::{Call, How, Tag, When};
 use crate::scenario::{Bucket, Contexts};
 use bytes::Bytes;
@@ -154,7 +154,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
             record.called(op)
         });
         let outcome = match deed {
-            Deed::Read => self.client.ap_get(key_bytes(key), how.level).await.map(Some),
+            Deed::Read => self.client.ap_get(key.as_str().into(), how.level).await.map(Some),
             Deed::Add(amount) => self.add_by_quorums(key, amount, how).await,
             Deed::Put(value, when) => {
                 self.write_by_quorums(op, (key, when, deed), Update::Set(value.bytes().into()), how).await
@@ -173,7 +173,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
     /// Adds to a counter; what it is then.
     async fn add_by_quorums(&mut self, key: &str, amount: i64, how: How) -> Result<Option<Found>, ClientError> {
         let write = ApWrite { w: how.level, sloppy: None, read_back: true };
-        let added = self.client.ap_put(key_bytes(key), Update::Merge(Op::Add(amount)), Bytes::new(), write).await;
+        let added = self.client.ap_put(key.into(), Update::Merge(Op::Add(amount)), Bytes::new(), write).await;
         added.map(|added| added.found)
     }
 
@@ -194,7 +194,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
             (quorums.seen(key), false)
         } else {
             // Should this fail, the write certainly does not happen.
-            let found = self.client.ap_get(key_bytes(key), how.level).await?;
+            let found = self.client.ap_get(key.into(), how.level).await?;
             let seen = (words(&found), found.context.clone());
             quorums.show(key, found);
             match quorums.mixed_up(key, &seen.1) {
@@ -212,7 +212,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
             }
         });
         let write = ApWrite { w: how.level, sloppy: None, read_back: contexts != Contexts::Blind };
-        let wrote = self.client.ap_put(key_bytes(key), update, context, write).await;
+        let wrote = self.client.ap_put(key.into(), update, context, write).await;
         if matches!(wrote, Err(ClientError::Refused(Refusal::TooManySiblings(_)))) {
             self.record(|record, _, _| record.refusable.insert(op));
         }

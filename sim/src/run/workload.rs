@@ -147,12 +147,12 @@ impl<T: Transport, C: Clock> Patron<T, C> {
         let write = match call {
             Call::Get { .. } => None,
             Call::Put { value, .. } => Some(Write::Put {
-                key: key_bytes(key),
+                key: key.as_str().into(),
                 value: value.bytes().into(),
                 when: condition.clone(),
                 ttl_ms: None,
             }),
-            Call::Delete { .. } => Some(Write::Delete { key: key_bytes(key), when: condition.clone() }),
+            Call::Delete { .. } => Some(Write::Delete { key: key.as_str().into(), when: condition.clone() }),
         };
         let invoked = match call {
             Call::Get { .. } => check::Call::Get,
@@ -165,7 +165,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
             record.called(op)
         });
         let outcome = match write {
-            None => self.client.get(key_bytes(key)).await.map(kv::Reply::Value),
+            None => self.client.get(key.as_str().into()).await.map(kv::Reply::Value),
             Some(write) => self.client.write(write).await,
         };
         if let Ok(kv::Reply::Value(seen) | kv::Reply::Refused(seen)) = &outcome {
@@ -199,7 +199,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
                 ..kv::Condition::ALWAYS
             }),
             When::Value(word) => {
-                let value = self.values.get(word).cloned().unwrap_or_else(|| key_bytes(word));
+                let value = self.values.get(word).cloned().unwrap_or_else(|| Bytes::copy_from_slice(word.as_bytes()));
                 kv::Condition { value: Some(value), ..kv::Condition::ALWAYS }
             }
             When::Revision(revision) => kv::Condition { revision: Some(*revision), ..kv::Condition::ALWAYS },
@@ -243,8 +243,4 @@ fn answered(recorder: &mut check::Recorder, op: check::OpId, now: u64, reply: &k
         _ => check::Reply::Refused(seen),
     };
     recorder.ok(op, now, reply);
-}
-
-pub(super) fn key_bytes(key: &str) -> Bytes {
-    Bytes::copy_from_slice(key.as_bytes())
 }

@@ -1,12 +1,13 @@
-//! The world's one agenda: frames to deliver and sleepers to wake, ordered by (time, sequence).
+//! The world's agenda: frames to deliver and sleepers to wake.
 //!
 //! madsim's own timers cannot be cancelled: a sleep that loses a race still fires, and wakes its task for nothing. A
-//! driver that waits for "the next message or my deadline" would leave one behind every turn. Here a cancelled timer keeps its
-//! place and does nothing when its time comes.
+//! driver that waits for "the next message or my deadline" would leave one behind every turn. Here a timer has a name, by which it
+//! is cancelled: then nothing happens when its time comes.
+//!
+//! Whoever owns the agenda keeps what was put on it ([`Schedule::take`]) until it is due. Of events of one instant any may be
+//! first.
 
 use super::Nanos;
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
 use std::task::Waker;
 
 /// Names one timer; not reused.
@@ -25,39 +26,6 @@ pub enum Due {
     Timer(TimerKey),
 }
 
-/// A line of the agenda; the greatest comes first.
-struct Entry {
-    at: Nanos,
-    sequence: u64,
-    due: Due,
-}
-
-impl Entry {
-    fn order(&self) -> Reverse<(Nanos, u64)> {
-        Reverse((self.at, self.sequence))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Entry) -> Ordering {
-        self.order().cmp(&other.order())
-    }
-}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Entry) -> bool {
-        self.order() == other.order()
-    }
-}
-
-impl Eq for Entry {}
-
 #[derive(Default)]
 struct Timer {
     generation: u32,
@@ -67,14 +35,12 @@ struct Timer {
 /// The agenda.
 #[derive(Default)]
 pub struct Schedule {
-    heap: BinaryHeap<Entry>,
-    sequence: u64,
     timers: Vec<Timer>,
     free: Vec<u32>,
-    /// No event can be due by this any more.
+    /// It is this late: nothing can be due by now any more.
     now: Nanos,
-    /// When events are due of which nobody has been told.
-    unarmed: Vec<Nanos>,
+    /// What nobody has taken yet.
+    new: Vec<(Nanos, Due)>,
 }
 
 impl Schedule {
@@ -129,22 +95,13 @@ impl Schedule {
         self.now = now;
     }
 
-    /// When an event is due that was put on the agenda since the last time all were told; each once, cancelled ones too.
-    pub fn unarmed(&mut self) -> Option<Nanos> {
-        self.unarmed.pop()
-    }
-
-    /// Takes the first event if it is due by then, and when it is due.
-    pub fn pop(&mut self, by: Nanos) -> Option<(Nanos, Due)> {
-        self.heap.peek().filter(|first| first.at <= by)?;
-        self.heap.pop().map(|first| (first.at, first.due))
+    /// What was put on the agenda since it was asked last, and when it is due.
+    pub fn take(&mut self) -> Option<(Nanos, Due)> {
+        self.new.pop()
     }
 
     fn push(&mut self, at: Nanos, due: Due) {
-        let at = at.max(self.now + 1);
-        self.unarmed.push(at);
-        self.heap.push(Entry { at, sequence: self.sequence, due });
-        self.sequence += 1;
+        self.new.push((at.max(self.now + 1), due));
     }
 
     fn live(&mut self, key: TimerKey) -> Option<&mut Timer> {
@@ -175,24 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn events_come_by_time_then_in_the_order_they_were_asked_for() {
-        let mut schedule = Schedule::default();
-        for (at, slot) in [(5, 0), (3, 1), (5, 2), (3, 3)] {
-            schedule.frame(at, slot);
-        }
-        assert_eq!(std::iter::from_fn(|| schedule.unarmed()).count(), 4, "each is told");
-        assert_eq!(schedule.pop(2), None);
-        let order: Vec<_> = std::iter::from_fn(|| schedule.pop(9)).collect();
-        assert_eq!(order, [(3, 1), (3, 3), (5, 0), (5, 2)].map(|(at, slot)| (at, Due::Frame(slot))));
-    }
-
-    #[test]
-    fn what_is_due_at_once_comes_a_nanosecond_later() {
+    fn each_event_is_taken_once_and_what_is_due_at_once_comes_a_nanosecond_later() {
         let mut schedule = Schedule::default();
         schedule.begin(7);
         schedule.frame(3, 0);
-        assert_eq!((schedule.unarmed(), schedule.unarmed()), (Some(8), None));
-        assert_eq!(schedule.pop(20), Some((8, Due::Frame(0))));
+        schedule.frame(9, 1);
+        let mut taken: Vec<_> = std::iter::from_fn(|| schedule.take()).collect();
+        taken.sort_by_key(|(at, _)| *at);
+        assert_eq!(taken, [(8, Due::Frame(0)), (9, Due::Frame(1))]);
     }
 
     #[test]
@@ -205,10 +152,9 @@ mod tests {
         schedule.cancel(first);
         let second = schedule.timer(Some(20), waker());
         schedule.cancel(first);
-        assert_eq!(schedule.pop(20), Some((10, Due::Timer(first))));
+        assert_eq!(schedule.take(), Some((20, Due::Timer(second))));
         schedule.fire(first);
         assert_eq!(count.0.load(Ordering::Relaxed), 0);
-        assert_eq!(schedule.pop(20), Some((20, Due::Timer(second))));
         schedule.fire(second);
         schedule.fire(second);
         assert_eq!(count.0.load(Ordering::Relaxed), 1);

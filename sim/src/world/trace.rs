@@ -113,7 +113,14 @@ impl Trace {
     }
 
     fn to(sink: Option<Box<dyn Write + Send>>) -> Trace {
-        Trace(Arc::new(Mutex::new(Inner { hash: Xxh3::new(), records: Vec::with_capacity(BATCH), events: 0, last: 0, sink, failure: None })))
+        Trace(Arc::new(Mutex::new(Inner {
+            hash: Xxh3::new(),
+            records: Vec::with_capacity(BATCH),
+            events: 0,
+            last: 0,
+            sink,
+            failure: None,
+        })))
     }
 
     /// Adds an event at true time `at` between two parties (the same one twice where there is one only).

@@ -145,14 +145,8 @@ impl Coordinator {
         let mut forwarded = Forwarded { to, request, own, sent: 0, wanted, again: self.now + pause, pause };
         forwarded.send(id, turn);
         let deadline = self.end(deadline_ms);
-        let op = Box::new(Op {
-            key,
-            policy,
-            caller: Some(caller),
-            deadline,
-            armed: None,
-            work: Work::Forward(forwarded),
-        });
+        let op =
+            Box::new(Op { key, policy, caller: Some(caller), deadline, armed: None, work: Work::Forward(forwarded) });
         self.keep(id, op, turn);
     }
 

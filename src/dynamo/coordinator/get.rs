@@ -159,7 +159,7 @@ impl Get {
 }
 
 /// What this node says when it is asked for a key: what it holds, or what it keeps of it for others, and since which epoch.
-pub(in crate::dynamo) fn reads(store: &Store, key: &[u8]) -> (Siblings, Epoch) {
+pub(in crate::dynamo) fn reads(store: &Store, key: &Key) -> (Siblings, Epoch) {
     match (store.holds(key), store.hinted(key)) {
         (None, Some(hinted)) => hinted,
         (held, _) => (held.map(|entry| entry.siblings.clone()).unwrap_or_default(), store.epoch()),
@@ -206,8 +206,7 @@ impl Coordinator {
             mutant: self.config.mutant,
         };
         let (id, deadline) = (self.number(), self.end(deadline_ms));
-        let mut op =
-            Box::new(Op { key, policy, caller: Some(caller), deadline, armed: None, work: Work::Get(get) });
+        let mut op = Box::new(Op { key, policy, caller: Some(caller), deadline, armed: None, work: Work::Get(get) });
         for _ in 0..if sampled { wanted.max(all) } else { wanted } {
             self.ask_next(id, &mut op, turn);
         }

@@ -7,7 +7,7 @@ mod snapshot;
 
 use super::*;
 use crate::mutant::Mutant;
-use crate::types::{Bytes, MAX_KEY_BYTES, MAX_VALUE_BYTES, Wall};
+use crate::types::{Bytes, Key, MAX_KEY_BYTES, MAX_VALUE_BYTES, Wall};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -18,7 +18,7 @@ fn kv() -> Kv {
 }
 
 fn put(key: &str, value: impl Into<Bytes>) -> Op {
-    Op::Put { key: Bytes::copy_from_slice(key.as_bytes()), value: value.into(), when: Condition::ALWAYS, ttl_ms: None }
+    Op::Put { key: key.into(), value: value.into(), when: Condition::ALWAYS, ttl_ms: None }
 }
 
 fn put_for(key: &str, ttl_ms: u64) -> Op {
@@ -60,7 +60,7 @@ enum Step {
 }
 
 fn steps(len: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<Step>> {
-    let key = prop::sample::select(vec!["a", "b", "c", "dd"]).prop_map(Bytes::from_static_str);
+    let key = prop::sample::select(vec!["a", "b", "c", "dd"]).prop_map(Key::from);
     let value = prop::sample::select(vec!["", "x", "yy"]).prop_map(Bytes::from_static_str);
     let when = (option(any::<bool>(), 3), option(value.clone(), 3), option(-2i64..4, 3))
         .prop_map(|(exists, value, revision)| Condition { exists, value, revision });

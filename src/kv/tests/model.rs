@@ -9,7 +9,7 @@ const SESSIONS: usize = 3;
 struct Model {
     index: u64,
     stamp: u64,
-    keys: BTreeMap<Bytes, (u64, Option<Versioned>)>,
+    keys: BTreeMap<Key, (u64, Option<Versioned>)>,
     sessions: Vec<Client>,
 }
 
@@ -86,7 +86,7 @@ impl Model {
     }
 
     /// What a reader sees; a deadline that has come exactly now counts.
-    fn get(&self, key: &Bytes) -> Option<Versioned> {
+    fn get(&self, key: &Key) -> Option<Versioned> {
         let held = self.keys.get(key)?.1.clone()?;
         held.expires.is_none_or(|at| at.0 > self.stamp).then_some(held)
     }
@@ -122,7 +122,7 @@ proptest! {
         for (entry, index) in entries(&steps).iter().zip(1..) {
             prop_assert_eq!(kv.apply(index, entry), model.apply(entry), "at {}: {:?}", index, decode(entry));
             prop_assert_eq!(kv.last_stamp().0, model.stamp);
-            for key in ["a", "b", "c", "dd"].map(Bytes::from_static_str) {
+            for key in ["a", "b", "c", "dd"].map(Key::from) {
                 prop_assert_eq!(kv.get(&key), model.get(&key), "{:?} at {}", &key, index);
             }
             let live = || model.keys.values().filter_map(|(_, held)| held.as_ref());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::node::Transport;
 use crate::raft::{Body, Message};
-use crate::types::{Addr, Bytes, GroupId, NodeId, Rng};
+use crate::types::{Addr, GroupId, NodeId, Rng};
 use crate::wire::{Packet, Request, RequestBody, Response, ResponseBody, frame};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -259,7 +259,7 @@ async fn the_inbox_pushes_back_instead_of_growing() {
     let mut server = server("127.0.0.1:1").await;
     let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
     Hello::client(None).write(&mut stream).await.expect("written");
-    let key = Bytes::from(vec![7; 1 << 20]);
+    let key = vec![7; 1 << 20].into();
     let frame = frame::encode(&Packet::from(Request { id: 1, forwarded: false, body: RequestBody::Get { key } }))
         .expect("fits");
     // Nobody takes anything out: before long, nothing more goes in.

@@ -8,11 +8,11 @@ use crate::types::{Bytes, Key};
 use crate::wire::{Refused, Write};
 
 pub(super) fn key(n: u32) -> Key {
-    Bytes::from(format!("key {n}"))
+    Key::from(format!("key {n}"))
 }
 
 pub(super) fn put(session: u64, number: u64, key: Key) -> RequestBody {
-    let write = Write::Put { value: key.clone(), key, when: Condition::default(), ttl_ms: None };
+    let write = Write::Put { value: Bytes::copy_from_slice(&key), key, when: Condition::default(), ttl_ms: None };
     RequestBody::Write { session, number, write }
 }
 
@@ -24,7 +24,7 @@ pub(super) fn ap_put_of(key: &str, n: u64, bytes: usize) -> RequestBody {
     RequestBody::Ap(ClientRequest::Put {
         place: Place { server: NodeId(1), lane: 0, number: 1 },
         write: WriteId { client: 5, number: n },
-        key: Bytes::from(key.to_owned()),
+        key: key.into(),
         update: Update::Set(Bytes::from(vec![7; bytes])),
         context: Bytes::new(),
         w: None,
@@ -161,7 +161,7 @@ fn a_session_of_another_group_is_refused() {
 fn requests_of_the_other_mode_are_refused() {
     let mut town = Town::new(layout(1, carts(), 1, 1));
     town.pass(1500);
-    let in_cart = Bytes::from_static(b"cart/7");
+    let in_cart = Key::from("cart/7");
     let other = |ap| Some(ResponseBody::Refused(Refused::OtherMode(ap)));
     assert_eq!(town.ask(1, RequestBody::OpenSession { key: in_cart.clone() }), other(true));
     assert_eq!(town.ask(1, RequestBody::Get { key: in_cart.clone() }), other(true));
@@ -177,7 +177,7 @@ fn an_answer_of_the_ap_core_waits_for_the_sync() {
     let mut town = Town::new(layout(3, carts(), 1, 3));
     let put = Message::Put {
         op: 4,
-        key: Bytes::from_static(b"cart/1"),
+        key: "cart/1".into(),
         siblings: Siblings::default(),
         owner: None,
         cause: Cause::Write(NodeId(2)),
@@ -250,7 +250,10 @@ fn a_long_log_is_cut_by_a_checkpoint_of_all_cores() {
     assert!(!names.contains(&"wal-0000000000000001.log".to_owned()), "{names:?}");
     crash_the_only_node(&mut town);
     let found = town.ask(1, RequestBody::Get { key: key(0) });
-    assert!(matches!(&found, Some(ResponseBody::Reply(Reply::Value(Some(held)))) if held.value == key(0)), "{found:?}");
+    assert!(
+        matches!(&found, Some(ResponseBody::Reply(Reply::Value(Some(held)))) if held.value[..] == key(0)[..]),
+        "{found:?}"
+    );
     assert_eq!(town.nodes[0].driver.ap.as_ref().unwrap().dynamo.keys().len(), 100);
 }
 
@@ -263,8 +266,11 @@ fn a_restarted_node_finds_both_kinds_of_state() {
     assert!(town.ask(1, ap_put("cart/1", 1)).is_some());
     crash_the_only_node(&mut town);
     let found = town.ask(1, RequestBody::Get { key: key(0) });
-    assert!(matches!(&found, Some(ResponseBody::Reply(Reply::Value(Some(held)))) if held.value == key(0)), "{found:?}");
-    let get = ClientRequest::Get { key: Bytes::from_static(b"cart/1"), r: None, deadline_ms: 900 };
+    assert!(
+        matches!(&found, Some(ResponseBody::Reply(Reply::Value(Some(held)))) if held.value[..] == key(0)[..]),
+        "{found:?}"
+    );
+    let get = ClientRequest::Get { key: "cart/1".into(), r: None, deadline_ms: 900 };
     let found = town.ask(1, RequestBody::Ap(get));
     assert!(
         matches!(&found, Some(ResponseBody::Ap(ClientReply::Value { siblings, .. })) if siblings.len() == 1),

@@ -134,7 +134,7 @@ fn holds(siblings: &Siblings, write: WriteId) -> bool {
 fn keys_of(node: NodeId) -> (Vec<Key>, Vec<Key>) {
     let layout = alone_of_three();
     let of_group = |key: &Key| layout.voters_of(layout.group_of(key)) == [node];
-    let in_cart = (0..1000).map(|n| Bytes::from(format!("cart/{n}"))).filter(|key| layout.order(key)[0] == node);
+    let in_cart = (0..1000).map(|n| Key::from(format!("cart/{n}"))).filter(|key| layout.order(key)[0] == node);
     ((0..1000).map(key).filter(of_group).take(4).collect(), in_cart.take(12).collect())
 }
 

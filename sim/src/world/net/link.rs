@@ -175,7 +175,8 @@ impl Link {
                 at += added;
             }
         }
-        at = at.max(self.last_arrival);
+        // Never in the same instant as the one before, so that the order is kept.
+        at = at.max(self.last_arrival + 1).max(now + 1);
         let late = self.strikes(|s| s.reorder).map(Late);
         if late.is_some() {
             at += self.late_by();

@@ -21,10 +21,11 @@ use super::ledger::{Effect, FaultId, Ledger};
 use super::schedule::Schedule;
 use super::trace::{Kind, Trace, payload};
 use bytes::Bytes;
+use hashbrown::HashMap;
 use link::{Late, Link, Route};
 use seaworthy::types::{Addr, Rng};
 use serde::Serialize;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::task::Waker;
 
 /// How the network is without faults.
@@ -117,7 +118,8 @@ pub struct Net {
     seed: u64,
     settings: NetSettings,
     ports: Vec<Port>,
-    index: BTreeMap<Addr, Endpoint>,
+    /// Only looked into, never iterated.
+    index: HashMap<Addr, Endpoint>,
     flights: Vec<Option<Flight>>,
     free: Vec<u32>,
     frames: u64,
@@ -134,7 +136,7 @@ impl Net {
             seed,
             settings,
             ports: Vec::new(),
-            index: BTreeMap::new(),
+            index: HashMap::new(),
             flights: Vec::new(),
             free: Vec::new(),
             frames: 0,

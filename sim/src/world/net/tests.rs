@@ -4,6 +4,7 @@ use super::super::Latency;
 use super::super::schedule::Due;
 use super::*;
 use seaworthy::types::NodeId;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const MS: u64 = 1_000_000;
@@ -24,6 +25,8 @@ fn plain() -> LinkSettings {
 struct Bench {
     net: Net,
     schedule: Schedule,
+    /// Frames by the time of their arrival.
+    under_way: BTreeSet<(Nanos, u32)>,
     now: Nanos,
     ends: Vec<Binding>,
     ledger: Ledger,
@@ -37,7 +40,7 @@ impl Bench {
             NetSettings { server_links: link.clone(), client_links: link, link_limit: 100_000, mailbox_limit: 1 << 20 };
         let mut net = Net::new(seed, settings, trace.clone(), ledger.clone());
         let ends = vec![net.bind(n(0)), net.bind(n(1)), net.bind(Addr::Client(0))];
-        Bench { net, schedule: Schedule::default(), now: 0, ends, ledger, trace }
+        Bench { net, schedule: Schedule::default(), under_way: BTreeSet::new(), now: 0, ends, ledger, trace }
     }
 
     fn send(&mut self, from: usize, to: Addr, number: u32) {
@@ -55,12 +58,14 @@ impl Bench {
 
     fn run(&mut self, span: Nanos) {
         let end = self.now + span;
-        while let Some((at, due)) = self.schedule.pop(end) {
+        while let Some((at, due)) = self.schedule.take() {
+            let Due::Frame(slot) = due else { panic!("only frames here, not {due:?}") };
+            self.under_way.insert((at, slot));
+        }
+        while let Some((at, slot)) = self.under_way.first().copied().filter(|(at, _)| *at <= end) {
+            self.under_way.pop_first();
             self.now = at;
-            match due {
-                Due::Frame(slot) => self.net.deliver(at, slot),
-                other @ Due::Timer(_) => panic!("only frames here, not {other:?}"),
-            }
+            self.net.deliver(at, slot);
         }
         self.now = end;
     }

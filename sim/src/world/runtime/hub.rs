@@ -1,14 +1,13 @@
-//! Where simulated time meets the models: one lock over the agenda and the network, and a bell that madsim rings.
+//! Where simulated time meets the models: one lock over the agenda and the network, and a bell for each event, rung by madsim.
 //!
-//! Every event on the agenda has one timer of madsim's, which wakes the [`Bell`]. That carries the agenda's first event out on
-//! the spot, without a task: at a thousand operations a second a task of its own would be every second poll of the executor. As
-//! madsim's timers go off in the order of their times, the n-th ring is the n-th event, and events of one instant keep
-//! the order in which they were asked for.
+//! Every event on the agenda has one timer of madsim's, which wakes its [`Bell`]. That carries the event out on the spot,
+//! without a task: at a thousand operations a second a task of its own would be every second poll of the executor.
 //!
 //! madsim rings with its timers locked and, when it leaps, before its clock shows the new time. So whatever happens at a ring
 //! only wakes tasks and sets no timer, and its time is the event's. A timer is set through `Sleep::reset`, because a fresh
 //! madsim sleep never lasts less than a millisecond; so events keep their nanosecond. What is due at once is due one
-//! nanosecond later: the clock moves on by more than that with every poll.
+//! nanosecond later: the clock moves on by more than that with every poll. Timers of one instant ring in an order that depends on
+//! nothing but which timers were set and when; where order matters (frames on a link), instants differ.
 
 use super::super::net::Net;
 use super::super::schedule::{Due, Schedule, TimerKey};
@@ -33,17 +32,21 @@ pub(super) struct Core {
     pub(super) net: Net,
     /// Sets madsim's timers; reset each time.
     timer: Sleep,
-    bell: Waker,
+    hub: Weak<Hub>,
     stopped: bool,
 }
 
-/// Woken by madsim's timers. It does not hold the world, for madsim's timers hold it.
-struct Bell(Weak<Hub>);
+/// Woken by madsim's timer when an event is due. It does not hold the world, for madsim's timers hold it.
+struct Bell {
+    hub: Weak<Hub>,
+    at: Nanos,
+    due: Due,
+}
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        if let Some(hub) = self.0.upgrade() {
-            hub.ring();
+        if let Some(hub) = self.hub.upgrade() {
+            hub.ring(self.at, self.due);
         }
     }
 }
@@ -58,7 +61,7 @@ impl Hub {
                 schedule: Schedule::default(),
                 net,
                 timer: time.sleep(Duration::ZERO),
-                bell: Waker::from(Arc::new(Bell(hub.clone()))),
+                hub: hub.clone(),
                 stopped: false,
             }),
             time,
@@ -82,8 +85,8 @@ impl Hub {
         let now = self.now();
         core.schedule.begin(now);
         let result = work(&mut core, now);
-        while let Some(at) = core.schedule.unarmed() {
-            core.arm(self.origin + Duration::from_nanos(at));
+        while let Some((at, due)) = core.schedule.take() {
+            core.arm(self.origin + Duration::from_nanos(at), at, due);
         }
         result
     }
@@ -98,13 +101,12 @@ impl Hub {
         lock(&self.core).stopped = true;
     }
 
-    /// Carries out the first event of the agenda.
-    fn ring(&self) {
+    /// Carries out an event.
+    fn ring(&self, at: Nanos, due: Due) {
         let mut core = lock(&self.core);
         if core.stopped {
             return;
         }
-        let Some((at, due)) = core.schedule.pop(Nanos::MAX) else { return };
         match due {
             Due::Frame(slot) => core.net.deliver(self.now().max(at), slot),
             Due::Timer(key) => core.schedule.fire(key),
@@ -113,11 +115,12 @@ impl Hub {
 }
 
 impl Core {
-    /// Has the bell rung at a time to come.
-    fn arm(&mut self, at: Instant) {
+    /// Has a bell rung for what is due at a time to come.
+    fn arm(&mut self, instant: Instant, at: Nanos, due: Due) {
+        let bell = Waker::from(Arc::new(Bell { hub: self.hub.clone(), at, due }));
         let mut timer = Pin::new(&mut self.timer);
-        timer.as_mut().reset(at);
-        let early = timer.poll(&mut Context::from_waker(&self.bell)).is_ready();
+        timer.as_mut().reset(instant);
+        let early = timer.poll(&mut Context::from_waker(&bell)).is_ready();
         assert!(!early, "the bell was to ring in the past");
     }
 }
