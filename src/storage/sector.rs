@@ -18,10 +18,10 @@ const LAST: u8 = 2;
 
 /// The checksum of a sector that stands at `number` in segment `seq`.
 fn checksum(sector: &[u8], seq: u64, number: u64) -> u32 {
+    let place = u128::from(number) << 64 | u128::from(seq);
     let mut crc = crc32fast::Hasher::new();
     crc.update(&sector[4..]);
-    crc.update(&seq.to_le_bytes());
-    crc.update(&number.to_le_bytes());
+    crc.update(&place.to_le_bytes());
     crc.finalize()
 }
 

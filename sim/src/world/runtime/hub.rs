@@ -33,6 +33,8 @@ pub(super) struct Core {
     /// Sets madsim's timers; reset each time.
     timer: Sleep,
     hub: Weak<Hub>,
+    /// Bells that have rung, to be used again: as many as events were ever under way at once.
+    bells: Vec<Arc<Bell>>,
     stopped: bool,
 }
 
@@ -46,7 +48,7 @@ struct Bell {
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         if let Some(hub) = self.hub.upgrade() {
-            hub.ring(self.at, self.due);
+            hub.ring(self);
         }
     }
 }
@@ -62,6 +64,7 @@ impl Hub {
                 net,
                 timer: time.sleep(Duration::ZERO),
                 hub: hub.clone(),
+                bells: Vec::new(),
                 stopped: false,
             }),
             time,
@@ -101,23 +104,28 @@ impl Hub {
         lock(&self.core).stopped = true;
     }
 
-    /// Carries out an event.
-    fn ring(&self, at: Nanos, due: Due) {
+    /// Carries out a bell's event.
+    fn ring(&self, bell: Arc<Bell>) {
         let mut core = lock(&self.core);
         if core.stopped {
             return;
         }
-        match due {
-            Due::Frame(slot) => core.net.deliver(self.now().max(at), slot),
+        match bell.due {
+            Due::Frame(slot) => core.net.deliver(self.now().max(bell.at), slot),
             Due::Timer(key) => core.schedule.fire(key),
         }
+        core.bells.push(bell);
     }
 }
 
 impl Core {
     /// Has a bell rung for what is due at a time to come.
     fn arm(&mut self, instant: Instant, at: Nanos, due: Due) {
-        let bell = Waker::from(Arc::new(Bell { hub: self.hub.clone(), at, due }));
+        let mut bell =
+            self.bells.pop().unwrap_or_else(|| Arc::new(Bell { hub: self.hub.clone(), at: 0, due: Due::Frame(0) }));
+        let set = Arc::get_mut(&mut bell).expect("nobody keeps a bell that has rung");
+        (set.at, set.due) = (at, due);
+        let bell = Waker::from(bell);
         let mut timer = Pin::new(&mut self.timer);
         timer.as_mut().reset(instant);
         let early = timer.poll(&mut Context::from_waker(&bell)).is_ready();
