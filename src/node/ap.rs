@@ -81,10 +81,6 @@ impl ApHost {
         }
     }
 
-    pub(super) fn has_records(&self) -> bool {
-        self.outbox.has_records()
-    }
-
     pub(super) fn take_records(&mut self) -> Option<(Ticket, Vec<Record>)> {
         self.shown = 0;
         self.outbox.take_records()

@@ -66,7 +66,7 @@ pub struct Driver<T, C, H, O> {
     pub(super) dirty: Vec<GroupId>,
     /// When each group wants a turn.
     deadlines: BTreeSet<(Time, GroupId)>,
-    /// Cores with records for the next batch.
+    /// Groups with records for the next batch.
     writing: BTreeSet<GroupId>,
     /// Cores whose snapshot is to be written, and whether one is being written.
     snapshots: VecDeque<GroupId>,
@@ -314,11 +314,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         self.dirty = dirty;
         if let Some(ap) = &mut self.ap {
             ap.settle(at, &mut self.shared, &mut self.observer);
-            if ap.has_records() {
-                self.writing.insert(AP);
-            }
         }
-        self.begin_snapshot();
+        if !self.snapshots.is_empty() {
+            self.begin_snapshot();
+        }
         for (client, response) in self.shared.responses.drain(..) {
             self.transport.send(client, &Packet::Response(response));
         }
@@ -370,6 +369,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 
     /// Groups sleep while their leader's node is up: now it is not.
+    #[inline(never)]
     fn wake(&mut self, leader: NodeId, at: Now) {
         for (id, group) in &mut self.groups {
             if group.status().soft.leader == Some(leader) {
@@ -382,6 +382,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     /// Hands groups over to whom the layout names as leader, a few at a time, if that node has been up for a while and holds
     /// all that is committed: one that lags would keep the group waiting. A group that this node was told to lead, by an
     /// operator then, stays until whom the layout names has been away and come back.
+    #[inline(never)]
     fn spread_leaders(&mut self, at: Now) {
         let (every, most) = BALANCE;
         let Some(detector) = &self.detector else { return };
@@ -412,6 +413,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 
     /// One snapshot is written at a time, in the order in which they were asked for.
+    #[inline(never)]
     fn begin_snapshot(&mut self) {
         while !self.snapshotting
             && let Some(id) = self.snapshots.pop_front()
@@ -444,16 +446,15 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             return Some(job);
         }
         let mut batch = Batch::default();
+        if let Some((ticket, records)) = self.ap.as_mut().and_then(ApHost::take_records) {
+            batch.tickets.push((AP, ticket));
+            batch.records.extend(records.into_iter().map(LogRecord::Ap));
+        }
         for id in mem::take(&mut self.writing) {
             if let Some((ticket, records)) = self.groups.get_mut(&id).and_then(Group::take_records) {
                 self.observer.persisting(id, &records);
                 batch.tickets.push((id, ticket));
                 batch.records.extend(records.into_iter().map(|record| LogRecord::Raft(id, record)));
-            } else if id == AP
-                && let Some((ticket, records)) = self.ap.as_mut().and_then(ApHost::take_records)
-            {
-                batch.tickets.push((AP, ticket));
-                batch.records.extend(records.into_iter().map(LogRecord::Ap));
             }
         }
         if batch.tickets.is_empty() {
@@ -469,6 +470,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 
     /// All that is live of every core.
+    #[inline(never)]
     fn restated(&self) -> Vec<LogRecord> {
         let of_group = |(id, group): (&GroupId, &Group)| {
             let id = *id;

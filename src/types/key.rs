@@ -97,15 +97,12 @@ impl Ord for Key {
     }
 }
 
-/// The bytes as numbers in the same order.
-fn words(bytes: &[u8; SHORT]) -> (u64, u64, u64) {
-    let word = |at: usize| {
-        let mut word = [0; 8];
-        let part = &bytes[at..SHORT.min(at + 8)];
-        word[..part.len()].copy_from_slice(part);
-        u64::from_be_bytes(word)
-    };
-    (word(0), word(8), word(16))
+/// The bytes as numbers in the same order; one byte is in two of them.
+fn words(bytes: &[u8; SHORT]) -> [u64; 3] {
+    [0, 8, SHORT - 8].map(|at| {
+        let (_, rest) = bytes.split_at(at);
+        u64::from_be_bytes(*rest.first_chunk().expect("eight bytes are there"))
+    })
 }
 
 impl PartialOrd for Key {

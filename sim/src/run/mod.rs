@@ -263,7 +263,14 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Bug>), traces: Tr
     let values = Arc::new(words(&plan));
     let log = Log { record: traces.record.clone(), time: world.time_source(), wreck: traces.wreck.clone() };
     let online = mode == Mode::Cp && plan.expect.linearizable;
-    lock(&log.record).online = online.then(|| Online::new(Kv, Bounds::default()));
+    {
+        let mut record = lock(&log.record);
+        record.online = online.then(|| Online::new(Kv, Bounds::default()));
+        record.due.reserve(plan.events.len());
+        if mode == Mode::Ap {
+            record.observed.operations.reserve(plan.events.len());
+        }
+    }
     let clients = plan.workload.clients;
     let mut work = Vec::new();
     for (number, operations) in operations(&plan) {
