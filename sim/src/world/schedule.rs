@@ -8,6 +8,8 @@
 //! first.
 
 use super::Nanos;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Waker;
 
 /// Names one timer; not reused.
@@ -30,6 +32,8 @@ pub enum Due {
 struct Timer {
     generation: u32,
     waker: Option<Waker>,
+    /// Told when it has fired.
+    fired: Arc<AtomicBool>,
 }
 
 /// The agenda.
@@ -49,14 +53,15 @@ impl Schedule {
         self.push(at, Due::Frame(slot));
     }
 
-    /// Sets a timer that wakes `waker` at `at`; with `None` it never fires by itself, only by [`Schedule::fire`].
-    pub fn timer(&mut self, at: Option<Nanos>, waker: Waker) -> TimerKey {
+    /// Sets a timer that wakes `waker` at `at` and says so in `fired`; with `None` it never fires by itself, only by
+    /// [`Schedule::fire`].
+    pub fn timer(&mut self, at: Option<Nanos>, waker: Waker, fired: Arc<AtomicBool>) -> TimerKey {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.timers.push(Timer::default());
             u32::try_from(self.timers.len() - 1).expect("fewer than 2³² timers")
         });
         let timer = &mut self.timers[slot as usize];
-        timer.waker = Some(waker);
+        (timer.waker, timer.fired) = (Some(waker), fired);
         let key = TimerKey { slot, generation: timer.generation };
         if let Some(at) = at {
             self.push(at, Due::Timer(key));
@@ -77,7 +82,9 @@ impl Schedule {
 
     /// Fires the timer now, unless it has fired or was cancelled.
     pub fn fire(&mut self, key: TimerKey) {
-        if let Some(waker) = self.live(key).and_then(|timer| timer.waker.take()) {
+        let Some(timer) = self.live(key) else { return };
+        timer.fired.store(true, Relaxed);
+        if let Some(waker) = timer.waker.take() {
             self.release(key);
             waker.wake();
         }
@@ -119,7 +126,6 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
@@ -147,17 +153,18 @@ mod tests {
         let mut schedule = Schedule::default();
         let count = Arc::new(Count::default());
         let waker = || Waker::from(count.clone());
-        let first = schedule.timer(Some(10), waker());
+        let first = schedule.timer(Some(10), waker(), Arc::default());
         assert!(schedule.is_set(first, &waker()));
         schedule.cancel(first);
-        let second = schedule.timer(Some(20), waker());
+        let fired = Arc::<AtomicBool>::default();
+        let second = schedule.timer(Some(20), waker(), fired.clone());
         schedule.cancel(first);
         assert_eq!(schedule.take(), Some((20, Due::Timer(second))));
         schedule.fire(first);
         assert_eq!(count.0.load(Ordering::Relaxed), 0);
         schedule.fire(second);
         schedule.fire(second);
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!((count.0.load(Ordering::Relaxed), fired.load(Relaxed)), (1, true));
         assert!(!schedule.is_set(second, &waker()));
     }
 }

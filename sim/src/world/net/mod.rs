@@ -26,6 +26,8 @@ use link::{Late, Link, Route};
 use seaworthy::types::{Addr, Rng};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
 
 /// How the network is without faults.
@@ -98,6 +100,8 @@ struct Port {
     generation: u64,
     bound: bool,
     mailbox: VecDeque<(Addr, Bytes)>,
+    /// How many frames are in the mailbox; of each binding its own.
+    waiting: Arc<AtomicUsize>,
     waker: Option<Waker>,
     /// Links by receiver.
     links: Vec<Option<Box<Link>>>,
@@ -159,8 +163,15 @@ impl Net {
         port.generation += 1;
         port.bound = true;
         port.mailbox.clear();
+        port.waiting = Arc::default();
         port.waker = None;
         Binding { endpoint, generation: port.generation }
+    }
+
+    /// How many frames are in the mailbox, for its present owner to look at without asking the network.
+    #[must_use]
+    pub fn waiting(&self, binding: Binding) -> Arc<AtomicUsize> {
+        self.ports[binding.endpoint.0 as usize].waiting.clone()
     }
 
     /// Stops listening, if the binding is the present one. What is on its way there is lost.
@@ -179,6 +190,7 @@ impl Net {
         }
         port.generation += 1;
         self.stats.cut += std::mem::take(&mut port.mailbox).len() as u64;
+        port.waiting.store(0, Relaxed);
         port.waker = None;
         for from in 0..self.ports.len() {
             let cut =
@@ -231,6 +243,7 @@ impl Net {
             return self.dropped(now, sender, receiver, flight.number, DropCause::MailboxFull);
         }
         port.mailbox.push_back((sender, flight.frame));
+        port.waiting.store(port.mailbox.len(), Relaxed);
         if let Some(waker) = port.waker.take() {
             waker.wake();
         }
@@ -245,7 +258,10 @@ impl Net {
             return Mail::Void;
         }
         match (port.mailbox.pop_front(), waker) {
-            (Some((from, frame)), _) => Mail::Frame(from, frame),
+            (Some((from, frame)), _) => {
+                port.waiting.store(port.mailbox.len(), Relaxed);
+                Mail::Frame(from, frame)
+            }
             (None, Some(waker)) => {
                 match &mut port.waker {
                     Some(old) => old.clone_from(waker),
@@ -383,8 +399,8 @@ impl Net {
             return endpoint;
         }
         let endpoint = Endpoint(u16::try_from(self.ports.len()).expect("fewer than 65536 endpoints"));
-        let (mailbox, links) = (VecDeque::new(), Vec::new());
-        self.ports.push(Port { addr, generation: 0, bound: false, mailbox, waker: None, links });
+        let (mailbox, waiting, links) = (VecDeque::new(), Arc::default(), Vec::new());
+        self.ports.push(Port { addr, generation: 0, bound: false, mailbox, waiting, waker: None, links });
         self.index.insert(addr, endpoint);
         endpoint
     }

@@ -15,6 +15,7 @@ use super::super::{Nanos, TimeSource, lock, nanos};
 use madsim::time::{Instant, Sleep, TimeHandle};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -136,40 +137,53 @@ impl Core {
 /// One timer on the agenda, set while its owner waits and cancelled with it.
 pub(super) struct Alarm {
     hub: Arc<Hub>,
-    key: Option<TimerKey>,
+    /// Its timer, and whom that will wake.
+    set: Option<(TimerKey, Waker)>,
+    fired: Arc<AtomicBool>,
 }
 
 impl Alarm {
     pub(super) fn new(hub: Arc<Hub>) -> Alarm {
-        Alarm { hub, key: None }
+        Alarm { hub, set: None, fired: Arc::default() }
     }
 
     /// Whether it is set, now for this waker.
-    pub(super) fn is_set(&self, waker: &Waker) -> bool {
-        self.key.is_some_and(|key| self.hub.look(|core| core.schedule.is_set(key, waker)))
+    pub(super) fn is_set(&mut self, waker: &Waker) -> bool {
+        let Some((key, woken)) = &mut self.set else { return false };
+        if self.fired.load(Relaxed) {
+            return false;
+        }
+        if woken.will_wake(waker) {
+            return true;
+        }
+        woken.clone_from(waker);
+        let key = *key;
+        self.hub.look(|core| core.schedule.is_set(key, waker))
     }
 
     /// Sets it anew; `None` only for [`Schedule::fire`] to end.
     pub(super) fn set(&mut self, at: Option<Nanos>, waker: Waker) -> TimerKey {
-        let old = self.key;
+        let old = self.key();
+        self.fired.store(false, Relaxed);
+        let (woken, fired) = (waker.clone(), self.fired.clone());
         let key = self.hub.with(|core, _| {
             if let Some(old) = old {
                 core.schedule.cancel(old);
             }
-            core.schedule.timer(at, waker)
+            core.schedule.timer(at, waker, fired)
         });
-        self.key = Some(key);
+        self.set = Some((key, woken));
         key
     }
 
     pub(super) fn key(&self) -> Option<TimerKey> {
-        self.key
+        self.set.as_ref().map(|(key, _)| *key)
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        if let Some(key) = self.key {
+        if let Some(key) = self.key() {
             self.hub.look(|core| core.schedule.cancel(key));
         }
     }

@@ -14,6 +14,7 @@ use seaworthy::types::{Addr, Bytes, Time, Wall};
 use seaworthy::wire::{Packet, frame};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -21,6 +22,11 @@ use std::task::{Context, Poll, Waker};
 pub struct SimTransport {
     hub: Arc<Hub>,
     binding: Binding,
+    /// Frames that have arrived.
+    waiting: Arc<AtomicUsize>,
+    /// Whom the network was told to wake when one arrives, and whether it is still to do so.
+    waker: Option<Waker>,
+    asleep: bool,
     bad_frames: u64,
     /// Where frames are made.
     frame: Vec<u8>,
@@ -28,8 +34,15 @@ pub struct SimTransport {
 
 impl SimTransport {
     pub(super) fn bind(hub: Arc<Hub>, addr: Addr) -> SimTransport {
-        let binding = hub.with(|core, _| core.net.bind(addr));
-        SimTransport { hub, binding, bad_frames: 0, frame: Vec::new() }
+        let (binding, waiting) = hub.with(|core, _| {
+            let binding = core.net.bind(addr);
+            (binding, core.net.waiting(binding))
+        });
+        SimTransport { hub, binding, waiting, waker: None, asleep: false, bad_frames: 0, frame: Vec::new() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.load(Relaxed) == 0
     }
 
     /// The next packet that decodes, `None` if there is none yet. The mailbox of a dead process has none ever.
@@ -37,10 +50,13 @@ impl SimTransport {
         loop {
             match self.hub.look(|core| core.net.take(self.binding, waker)) {
                 Mail::Empty | Mail::Void => return None,
-                Mail::Frame(from, bytes) => match frame::decode(&bytes) {
-                    Ok(packet) => return Some((from, packet)),
-                    Err(_) => self.bad_frames += 1,
-                },
+                Mail::Frame(from, bytes) => {
+                    self.asleep = false;
+                    match frame::decode(&bytes) {
+                        Ok(packet) => return Some((from, packet)),
+                        Err(_) => self.bad_frames += 1,
+                    }
+                }
             }
         }
     }
@@ -64,11 +80,23 @@ impl Transport for SimTransport {
     }
 
     fn recv(&mut self) -> impl Future<Output = (Addr, Packet)> + Send {
-        poll_fn(|context| self.take(Some(context.waker())).map_or(Poll::Pending, Poll::Ready))
+        poll_fn(|context| {
+            let waker = context.waker();
+            let known = self.waker.as_ref().is_some_and(|known| known.will_wake(waker));
+            if self.asleep && known && self.is_empty() {
+                return Poll::Pending;
+            }
+            let packet = self.take(Some(waker));
+            self.asleep = packet.is_none();
+            if !known {
+                self.waker = Some(waker.clone());
+            }
+            packet.map_or(Poll::Pending, Poll::Ready)
+        })
     }
 
     fn try_recv(&mut self) -> Option<(Addr, Packet)> {
-        self.take(None)
+        if self.is_empty() { None } else { self.take(None) }
     }
 
     fn bad_frames(&self) -> u64 {
