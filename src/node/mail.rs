@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Payload bytes after which a packet to a peer is closed and another begun; well below the frame limit.
 const PACKET_BYTES: usize = 1 << 20;
 
+/// Messages for which a letter keeps room.
+const KEPT: usize = 1024;
+
 /// What waits for the end of the turn.
 #[derive(Default)]
 pub(super) struct Mail {
@@ -83,7 +86,7 @@ impl Letter {
         self.raft.is_empty() && self.ap.is_empty()
     }
 
-    /// Sends it in as many packets as it takes, and keeps the room it had.
+    /// Sends it in as many packets as it takes, and keeps the room it had, within reason.
     fn send(&mut self, peer: NodeId, transport: &mut impl Transport, observer: &mut impl Observer) {
         loop {
             let (raft, ap) = self.packet();
@@ -93,7 +96,9 @@ impl Letter {
             if self.is_empty() {
                 if let Packet::Peer { mut raft, mut ap } = packet {
                     raft.clear();
+                    raft.shrink_to(KEPT);
                     ap.clear();
+                    ap.shrink_to(KEPT);
                     (self.raft, self.ap) = (raft, ap);
                 }
                 return;

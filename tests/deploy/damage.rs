@@ -89,13 +89,13 @@ async fn noise_on_the_port_is_counted_and_does_no_harm() {
     let address = cluster.servers().nodes.into_values().next().expect("one node");
     let mut rng = Rng::new(7, "noise");
     let mut random = |n: usize| -> Vec<u8> { (0..n).map(|_| rng.next() as u8).collect() };
-    // The header of a frame: magic, version, flags, length of the body, checksum.
+    // The header of a frame: magic, version, flags, checksum, length of the body.
     let frame = |version: u16, body_bytes: u32| {
         let mut bytes = b"SEAW".to_vec();
         bytes.extend(version.to_le_bytes());
         bytes.extend([0, 0]);
-        bytes.extend(body_bytes.to_le_bytes());
         bytes.extend([0; 4]);
+        bytes.extend(body_bytes.to_le_bytes());
         bytes
     };
     let noise = [
