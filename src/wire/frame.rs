@@ -1,8 +1,8 @@
 //! Frames: the envelope of every packet, on TCP and in the simulated network alike (byte by byte in docs/formats.md).
 //!
 //! A header of [`HEADER_BYTES`] says what follows; the body is a [`Packet`] in the codec of this version. The checksum
-//! covers the length and the body, and what stands before it can have one value only, so that no single flipped bit and no burst
-//! of up to 32 goes unnoticed; TCP's own checksum is too weak for that.
+//! covers the length and the body, and what stands before it can have one value only, so that no single flipped bit and no
+//! burst of up to 32 goes unnoticed; TCP's own checksum is too weak for that.
 //!
 //! A reader takes [`HEADER_BYTES`], asks [`Header::parse`], which refuses a foreign or oversized frame before anything is
 //! allocated for it, then takes `body_bytes` more and asks [`Header::open`] for the packet. After any error the connection is of no more

@@ -83,7 +83,7 @@ pub(crate) fn all(root: &Path) -> Vec<Step> {
         one("tests", &["test", "--workspace"]),
         one("tests-shipped", &["test", "--package", "seaworthy"]),
         step("tests-sim", vec![simulated("test", &[])]),
-        // What `cargo sim` runs is this with link-time optimisation, which takes longer to make than it saves here.
+        // As the tests have built it; `cargo sim` would build it once more, with link-time optimisation.
         step("sweep", vec![simulated("run", &["--quiet", "--", "sweep", "scenarios/", "--seeds", "20"])]),
         step("audit", vec![simulated("run", &["--quiet", "--", "audit", "--seeds", "10", "--reruns", "5"])]),
     ]
