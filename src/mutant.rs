@@ -5,78 +5,67 @@
 //! which only the simulator's build switches on, a `Mutant` cannot be made to hold a bug and every question is the
 //! constant `false`.
 
-/// A mistake that can be planted by name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Bug {
-    /// A node sends what promises durability before its fsync has returned (node/gate.rs).
-    AckBeforeFsync,
-    /// A vote is not persisted, so a restarted node votes twice in one term (raft/).
-    VoteTwice,
-    /// A leader commits an entry of an older term by counting replicas: figure 8 of the Raft paper (raft/).
-    CommitOldTerm,
-    /// A leader answers reads without asking a majority whether it still leads (raft/).
-    StaleRead,
-    /// A snapshot leaves out the session table, so a retried write is applied twice (kv/).
-    ForgetSessions,
-    /// Recovery believes the log's sectors without looking at their checksums (storage/).
-    SkipChecksum,
-    /// A coordinator acknowledges a write that fewer replicas hold than it should wait for (dynamo/).
-    AckBeforeW,
-    /// The holder of hints forgets them when it starts again (dynamo/).
-    HintsForgotten,
-    /// Merging two replicas' versions keeps only one of several (dynamo/).
-    SiblingDropped,
-    /// A coordinator gives two writes the same dot (dynamo/).
-    DotNotAdvanced,
-    /// A tombstone goes after a while, whoever has not heard of it yet (dynamo/).
-    TombstoneByTimer,
-    /// Read repair writes what a replica said, not what all of them together say (dynamo/).
-    RepairOlder,
-    /// A causal context is believed without looking at its checksum and key (dynamo/).
-    ContextUnchecked,
-    /// A forwarded write that arrives twice is carried out twice (dynamo/).
-    ForwardedTwice,
+/// Defines [`Bug`]: a bug is one entry, its description, its name in code and its name on the command line.
+macro_rules! bugs {
+    ($($(#[doc = $what:literal])+ $bug:ident = $name:literal,)*) => {
+        /// A mistake that can be planted by name.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Bug {
+            $($(#[doc = $what])+ $bug,)*
+        }
+
+        impl Bug {
+            /// Every bug there is.
+            pub const ALL: &[Bug] = &[$(Bug::$bug),*];
+
+            /// The name used on the command line.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Bug::$bug => $name,)*
+                }
+            }
+
+            /// What it does, and where.
+            #[must_use]
+            pub fn what(self) -> &'static str {
+                match self {
+                    $(Bug::$bug => concat!($($what),+).trim_ascii(),)*
+                }
+            }
+        }
+    };
 }
 
-impl Bug {
-    /// Every bug there is.
-    pub const ALL: [Bug; 14] = [
-        Bug::AckBeforeFsync,
-        Bug::VoteTwice,
-        Bug::CommitOldTerm,
-        Bug::StaleRead,
-        Bug::ForgetSessions,
-        Bug::SkipChecksum,
-        Bug::AckBeforeW,
-        Bug::HintsForgotten,
-        Bug::SiblingDropped,
-        Bug::DotNotAdvanced,
-        Bug::TombstoneByTimer,
-        Bug::RepairOlder,
-        Bug::ContextUnchecked,
-        Bug::ForwardedTwice,
-    ];
-
-    /// The name used on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Bug::AckBeforeFsync => "ack-before-fsync",
-            Bug::VoteTwice => "vote-twice",
-            Bug::CommitOldTerm => "commit-old-term",
-            Bug::StaleRead => "stale-read",
-            Bug::ForgetSessions => "forget-sessions",
-            Bug::SkipChecksum => "skip-checksum",
-            Bug::AckBeforeW => "ack-before-w",
-            Bug::HintsForgotten => "hints-forgotten",
-            Bug::SiblingDropped => "sibling-dropped",
-            Bug::DotNotAdvanced => "dot-not-advanced",
-            Bug::TombstoneByTimer => "tombstone-by-timer",
-            Bug::RepairOlder => "repair-older",
-            Bug::ContextUnchecked => "context-unchecked",
-            Bug::ForwardedTwice => "forwarded-twice",
-        }
-    }
+bugs! {
+    /// A node sends what promises durability before its fsync has returned (node/gate.rs).
+    AckBeforeFsync = "ack-before-fsync",
+    /// A vote is not persisted, so a restarted node votes twice in one term (raft/).
+    VoteTwice = "vote-twice",
+    /// A leader commits an entry of an older term by counting replicas: figure 8 of the Raft paper (raft/).
+    CommitOldTerm = "commit-old-term",
+    /// A leader answers reads without asking a majority whether it still leads (raft/).
+    StaleRead = "stale-read",
+    /// A snapshot leaves out the session table, so a retried write is applied twice (kv/).
+    ForgetSessions = "forget-sessions",
+    /// Recovery believes the log's sectors without looking at their checksums (storage/).
+    SkipChecksum = "skip-checksum",
+    /// A coordinator acknowledges a write that fewer replicas hold than it should wait for (dynamo/).
+    AckBeforeW = "ack-before-w",
+    /// The holder of hints forgets them when it starts again (dynamo/).
+    HintsForgotten = "hints-forgotten",
+    /// Merging two replicas' versions keeps only one of several (dynamo/).
+    SiblingDropped = "sibling-dropped",
+    /// A coordinator gives two writes the same dot (dynamo/).
+    DotNotAdvanced = "dot-not-advanced",
+    /// A tombstone goes after a while, whoever has not heard of it yet (dynamo/).
+    TombstoneByTimer = "tombstone-by-timer",
+    /// Read repair writes what a replica said, not what all of them together say (dynamo/).
+    RepairOlder = "repair-older",
+    /// A causal context is believed without looking at its checksum and key (dynamo/).
+    ContextUnchecked = "context-unchecked",
+    /// A forwarded write that arrives twice is carried out twice (dynamo/).
+    ForwardedTwice = "forwarded-twice",
 }
 
 /// At most one planted bug; none by default, and none possible without the feature `mutants`.

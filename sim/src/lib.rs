@@ -7,6 +7,7 @@
 
 #[cfg(madsim)]
 pub mod cli;
+pub mod mutants;
 pub mod oracle;
 pub mod placement;
 pub mod plan;

@@ -6,7 +6,8 @@
 #![cfg(all(madsim, feature = "mutants"))]
 
 use seaworthy::mutant::Bug;
-use seaworthy_check::replicas::{COUNTED, LATEST, NONE_LOST, NONE_RESURRECTED, ONCE};
+use seaworthy_check::replicas::COUNTED;
+use seaworthy_sim::mutants::{MADE_FOR, SEEDS};
 use seaworthy_sim::plan::Plan;
 use seaworthy_sim::pool;
 use seaworthy_sim::report::{Mode, Verdict};
@@ -15,37 +16,6 @@ use seaworthy_sim::scenario::Scenario;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
-
-/// The scenario made for each bug, the database it is planted in, and the properties that bug breaks.
-const MADE_FOR: [(Bug, &str, Mode, &[&str]); Bug::ALL.len()] = [
-    (
-        Bug::AckBeforeFsync,
-        "acked-is-durable",
-        Mode::Cp,
-        &["promises outlive crashes", "leader completeness", "linearizable"],
-    ),
-    (
-        Bug::VoteTwice,
-        "vote-after-restart",
-        Mode::Cp,
-        &["promises outlive crashes", "one vote a term", "election safety"],
-    ),
-    (Bug::CommitOldTerm, "figure-8", Mode::Cp, &["leader completeness", "state-machine safety", "linearizable"]),
-    (Bug::StaleRead, "deposed-leader-reads", Mode::Cp, &["linearizable"]),
-    (Bug::ForgetSessions, "retries-over-snapshots", Mode::Cp, &["equal states", "linearizable"]),
-    (Bug::SkipChecksum, "disk-rot", Mode::Cp, &["state-machine safety", "log matching", "equal states", "assertion"]),
-    (Bug::AckBeforeW, "strict-quorum", Mode::Ap, &[LATEST, NONE_RESURRECTED, NONE_LOST]),
-    (Bug::HintsForgotten, "holders-restart", Mode::Ap, &[NONE_LOST]),
-    (Bug::SiblingDropped, "red-blue-purple", Mode::Ap, &[NONE_LOST]),
-    (Bug::DotNotAdvanced, "hot-key", Mode::Ap, &["one dot, one write"]),
-    (Bug::TombstoneByTimer, "tombstone-and-the-absent", Mode::Ap, &[NONE_RESURRECTED]),
-    (Bug::RepairOlder, "slow-replica", Mode::Ap, &[NONE_LOST]),
-    (Bug::ContextUnchecked, "confused-clients", Mode::Ap, &[NONE_LOST, NONE_RESURRECTED, LATEST]),
-    (Bug::ForwardedTwice, "passed-on-twice", Mode::Ap, &[NONE_RESURRECTED, ONCE]),
-];
-
-/// More seeds than this a bug must not need.
-const SEEDS: usize = 500;
 
 fn scenarios() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios")
@@ -76,9 +46,10 @@ fn hunt(scenario: &Scenario, mode: Mode, bug: Bug) -> Option<(u64, String, Strin
 #[test]
 fn every_planted_bug_is_found_by_the_scenario_made_for_it() {
     quiet_panics();
-    assert_eq!(MADE_FOR.map(|made| made.0), Bug::ALL, "a scenario for every bug");
-    for (bug, name, mode, breaks) in MADE_FOR {
-        is_found(bug, name, mode, breaks);
+    let bugs: Vec<Bug> = MADE_FOR.iter().map(|made| made.bug).collect();
+    assert!(Bug::ALL.iter().all(|bug| bugs.contains(bug)), "a scenario for every bug");
+    for made in MADE_FOR {
+        is_found(made.bug, made.scenario, made.mode, made.breaks);
     }
 }
 
@@ -120,7 +91,7 @@ fn kept_plans_pass_and_those_named_after_a_bug_catch_it() {
         for &mode in modes {
             assert_eq!(verdict(&plan, mode, None), Verdict::Pass, "{name} in {mode}");
         }
-        if let Some(bug) = Bug::ALL.into_iter().find(|bug| bug.name() == name) {
+        if let Some(bug) = Bug::ALL.iter().copied().find(|bug| bug.name() == name) {
             let with: Vec<Verdict> = modes.iter().map(|&mode| verdict(&plan, mode, Some(bug))).collect();
             let fails = |verdict: &Verdict| matches!(verdict, Verdict::Fail { .. });
             assert!(with.iter().any(fails), "{name} no longer catches its bug: {with:?}");

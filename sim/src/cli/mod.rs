@@ -19,6 +19,7 @@ mod source;
 mod why;
 
 use crate::report::Mode;
+use crate::scenario::suggestion;
 use clap::{Args, Parser, Subcommand};
 use seaworthy::mutant::Bug;
 use std::path::PathBuf;
@@ -95,8 +96,9 @@ fn reports() -> PathBuf {
 }
 
 fn bug(name: &str) -> Result<Bug, String> {
-    let known = || Bug::ALL.map(Bug::name).join(", ");
-    Bug::ALL.into_iter().find(|bug| bug.name() == name).ok_or_else(|| format!("no such bug; there are: {}", known()))
+    let known: Vec<&str> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+    let found = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
+    found.ok_or_else(|| format!("no bug is called `{name}`{}", suggestion(name, &known)))
 }
 
 /// One of the two databases.

@@ -271,13 +271,18 @@ impl List {
     pub(super) fn run(self) -> Result<(), Failure> {
         let sources: Vec<_> = Source::load_all(&self.paths)?.iter().map(Source::info).collect();
         if self.json {
-            say!("{}", json(&serde_json::json!({ "scenarios": sources, "mutants": Bug::ALL.map(Bug::name) }))?);
+            let bugs: Vec<_> =
+                Bug::ALL.iter().map(|bug| serde_json::json!({ "name": bug.name(), "what": bug.what() })).collect();
+            say!("{}", json(&serde_json::json!({ "scenarios": sources, "mutants": bugs }))?);
             return Ok(());
         }
         for source in &sources {
             say!("{}  ({})\n    {}", source.name, source.file, source.about.trim().replace('\n', "\n    "));
         }
-        say!("\nplanted bugs (--mutant NAME): {}", Bug::ALL.map(Bug::name).join(", "));
+        say!("\nplanted bugs (--mutant NAME):");
+        for bug in Bug::ALL {
+            say!("  {:<19} {}", bug.name(), bug.what());
+        }
         Ok(())
     }
 }
