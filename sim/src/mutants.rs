@@ -1,8 +1,18 @@
-//! Which scenario finds which planted bug, and by which property: the table that tests and the report of planted bugs go by.
+//! Planted bugs and how they are found: which scenario is made for which bug, and the hunt through its seeds.
+//!
+//! A bug counts as found when some seed of its scenario fails by one of the properties named for it, and the same plan
+//! passes without the bug.
 
-use crate::report::Mode;
+use crate::plan::Plan;
+use crate::pool;
+use crate::report::{Mode, Verdict};
+use crate::run::{Met, Options, met_under_raft, run};
+use crate::scenario::Scenario;
 use seaworthy::mutant::Bug;
 use seaworthy_check::replicas::{LATEST, NONE_LOST, NONE_RESURRECTED, ONCE};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A planted bug and the scenario that finds it.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +29,65 @@ pub struct MadeFor {
 
 /// More seeds than this a bug must not need.
 pub const SEEDS: usize = 500;
+
+/// The first failure of a hunt.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The least seed that fails.
+    pub seed: u64,
+    /// The property that the failing run breaks.
+    pub property: String,
+    /// The evidence.
+    pub detail: String,
+    /// How long the hunt took.
+    pub took: Duration,
+}
+
+impl MadeFor {
+    /// The scenario's file in the folder of bundled scenarios.
+    #[must_use]
+    pub fn file(&self, scenarios: &Path) -> PathBuf {
+        let folder = if self.mode == Mode::Ap { "ap" } else { "cp" };
+        scenarios.join(folder).join(format!("{}.toml", self.scenario))
+    }
+
+    /// Whether the property is one that the bug breaks.
+    #[must_use]
+    pub fn explains(&self, property: &str) -> bool {
+        self.breaks.contains(&property)
+    }
+
+    /// The verdict on a plan, with the bug planted or without.
+    #[must_use]
+    pub fn verdict(&self, plan: &Arc<Plan>, planted: bool) -> Verdict {
+        verdict(plan, self.mode, planted.then_some(self.bug))
+    }
+
+    /// Runs seeds 1 to `seeds` of the scenario with the bug planted, `jobs` at a time, until one fails.
+    #[must_use]
+    pub fn hunt(&self, scenario: &Scenario, seeds: usize, jobs: usize) -> Option<Found> {
+        let start = Instant::now();
+        let mut found: Option<Found> = None;
+        let work = |n: usize| self.verdict(&Arc::new(Plan::expand(scenario, n as u64 + 1)), true);
+        pool::each(seeds, jobs, work, |n, verdict| {
+            let seed = n as u64 + 1;
+            if let Verdict::Fail { property, detail } = verdict
+                && found.as_ref().is_none_or(|found| seed < found.seed)
+            {
+                found = Some(Found { seed, property, detail, took: start.elapsed() });
+            }
+            found.is_none()
+        });
+        found
+    }
+}
+
+/// The verdict on one run of a plan. Against quorums, faults that aim at leaders meet the servers that they meet under Raft.
+#[must_use]
+pub fn verdict(plan: &Arc<Plan>, mode: Mode, mutant: Option<Bug>) -> Verdict {
+    let met = if mode == Mode::Ap { met_under_raft(plan) } else { Met::new() };
+    run(plan, Options { mode, mutant, met, ..Options::default() }).record.outcome.verdict
+}
 
 const fn made(bug: Bug, mode: Mode, scenario: &'static str, breaks: &'static [&'static str]) -> MadeFor {
     MadeFor { bug, scenario, mode, breaks }

@@ -113,7 +113,11 @@ fn bad_input_is_one_located_message_and_nothing_is_written() {
         (&["run", "empty"], "empty: expected a scenario"),
         (&["run", "notes.txt"], "notes.txt: expected a scenario"),
         (&["replay", "quick.toml"], "quick.toml: a scenario; use `cargo sim run quick.toml --seed N`"),
-        (&["run", "quick.toml", "--mutant", "nonesuch"], "no such bug; there are: ack-before-fsync, vote-twice"),
+        (
+            &["run", "quick.toml", "--mutant", "nonesuch"],
+            "no bug is called `nonesuch`; expected one of ack-before-fsync, vote-twice",
+        ),
+        (&["run", "quick.toml", "--mutant", "stale-reed"], "did you mean `stale-read`?"),
         (&["run", "quick.toml", "--seed", "minus"], "'minus' for '--seed"),
         (&["run", "quick.toml", "--hash", "--trace"], "'--hash' cannot be used with '--trace'"),
         (&["sweep", "quick.toml", "--seeds", "0"], "'--seeds <N>': expected 1 or more"),

@@ -7,11 +7,10 @@
 
 use seaworthy::mutant::Bug;
 use seaworthy_check::replicas::COUNTED;
-use seaworthy_sim::mutants::{MADE_FOR, SEEDS};
+use seaworthy_sim::mutants::{Found, MADE_FOR, MadeFor, SEEDS, verdict};
 use seaworthy_sim::plan::Plan;
-use seaworthy_sim::pool;
 use seaworthy_sim::report::{Mode, Verdict};
-use seaworthy_sim::run::{Met, Options, met_under_raft, quiet_panics, run};
+use seaworthy_sim::run::{Options, quiet_panics, run};
 use seaworthy_sim::scenario::Scenario;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,35 +20,13 @@ fn scenarios() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios")
 }
 
-fn verdict(plan: &Arc<Plan>, mode: Mode, mutant: Option<Bug>) -> Verdict {
-    let met = if mode == Mode::Ap { met_under_raft(plan) } else { Met::new() };
-    run(plan, Options { mode, mutant, met, ..Options::default() }).record.outcome.verdict
-}
-
-/// The first seed that fails with `bug` planted, the property it breaks, and the evidence.
-fn hunt(scenario: &Scenario, mode: Mode, bug: Bug) -> Option<(u64, String, String)> {
-    let plan = |n: usize| Arc::new(Plan::expand(scenario, n as u64 + 1));
-    let mut found: Option<(u64, String, String)> = None;
-    let jobs = available_parallelism().map_or(1, Into::into);
-    let work = |n| verdict(&plan(n), mode, Some(bug));
-    pool::each(SEEDS, jobs, work, |n, verdict| {
-        if let Verdict::Fail { property, detail } = verdict
-            && found.as_ref().is_none_or(|(seed, ..)| n as u64 + 1 < *seed)
-        {
-            found = Some((n as u64 + 1, property, detail));
-        }
-        found.is_none()
-    });
-    found
-}
-
 #[test]
 fn every_planted_bug_is_found_by_the_scenario_made_for_it() {
     quiet_panics();
     let bugs: Vec<Bug> = MADE_FOR.iter().map(|made| made.bug).collect();
     assert!(Bug::ALL.iter().all(|bug| bugs.contains(bug)), "a scenario for every bug");
     for made in MADE_FOR {
-        is_found(made.bug, made.scenario, made.mode, made.breaks);
+        is_found(made);
     }
 }
 
@@ -57,20 +34,23 @@ fn every_planted_bug_is_found_by_the_scenario_made_for_it() {
 #[test]
 fn an_addition_carried_out_twice_is_found_by_the_sum() {
     quiet_panics();
-    is_found(Bug::ForwardedTwice, "counters", Mode::Ap, &[COUNTED]);
+    let sum = MadeFor { bug: Bug::ForwardedTwice, scenario: "counters", mode: Mode::Ap, breaks: &[COUNTED] };
+    is_found(&sum);
 }
 
 /// Some seed of a scenario finds the bug by one of these properties, and passes without it.
-fn is_found(bug: Bug, name: &str, mode: Mode, breaks: &[&str]) {
-    let folder = if mode == Mode::Ap { "ap" } else { "cp" };
-    let scenario = Scenario::load(&scenarios().join(format!("{folder}/{name}.toml"))).expect("a bundled scenario");
-    let Some((seed, property, detail)) = hunt(&scenario, mode, bug) else {
-        panic!("{name} does not find {} within {SEEDS} seeds", bug.name());
+fn is_found(made: &MadeFor) {
+    let (name, bug) = (made.scenario, made.bug.name());
+    let scenario = Scenario::load(&made.file(&scenarios())).expect("a bundled scenario");
+    let jobs = available_parallelism().map_or(1, Into::into);
+    let Some(found) = made.hunt(&scenario, SEEDS, jobs) else {
+        panic!("{name} does not find {bug} within {SEEDS} seeds")
     };
-    println!("{:<17} found by {name} with seed {seed}: {property}: {}", bug.name(), detail.lines().next().unwrap());
-    assert!(breaks.contains(&property.as_str()), "{} breaks {property}, of all things: {detail}", bug.name());
-    let plan = Arc::new(Plan::expand(&scenario, seed));
-    assert_eq!(verdict(&plan, mode, None), Verdict::Pass, "{name} with seed {seed} and no bug planted");
+    let Found { seed, property, detail, .. } = &found;
+    println!("{bug:<17} found by {name} with seed {seed}: {property}: {}", detail.lines().next().unwrap());
+    assert!(made.explains(property), "{bug} breaks {property}, of all things: {detail}");
+    let plan = Arc::new(Plan::expand(&scenario, *seed));
+    assert_eq!(made.verdict(&plan, false), Verdict::Pass, "{name} with seed {seed} and no bug planted");
 }
 
 #[test]

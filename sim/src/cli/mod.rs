@@ -13,6 +13,7 @@ macro_rules! say {
 mod audit;
 mod bench;
 mod many;
+mod mutants;
 mod one;
 mod placement;
 mod source;
@@ -57,6 +58,8 @@ enum Command {
     Plan(one::ShowPlan),
     /// List scenarios and planted bugs
     List(one::List),
+    /// Hunt every planted bug with the scenario made for it; write reports/mutants/
+    Mutants(mutants::Mutants),
     /// Run the same seeds again in fresh processes and compare their traces
     Audit(audit::Audit),
     /// Measure how fast simulated time passes
@@ -136,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Sweep(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::List(command) => command.run(),
+        Command::Mutants(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Placement(command) => command.run(),
