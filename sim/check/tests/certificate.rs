@@ -38,7 +38,7 @@ fn refusal(core: &[usize]) -> Verdict {
 
 /// A certificate of a verdict on the only part.
 fn certificate(history: &History, kind: Kind, verdict: Verdict, order: &[usize]) -> String {
-    let part = PartReport { name: "o".to_owned(), operations: 0, verdict, by: "test", steps: 0 };
+    let part = PartReport { name: "o".to_owned(), operations: 0, verdict, by: "test", steps: 0, counts: Vec::new() };
     let report = Report { property: "linearizable", parts: vec![part] };
     write(history, kind, &report, |_| Some(ids(order))).expect("the parts are those of the history")
 }

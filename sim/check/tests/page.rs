@@ -255,7 +255,14 @@ fn transactions_that_form_a_cycle() {
         diagram: String::new(),
     };
     let verdict = Verdict::Invalid(Box::new(evidence));
-    let part = PartReport { name: "transactions".to_owned(), operations: 3, verdict, by: "cycles", steps: 3 };
+    let part = PartReport {
+        name: "transactions".to_owned(),
+        operations: 3,
+        verdict,
+        by: "cycles",
+        steps: 3,
+        counts: Vec::new(),
+    };
     let reports = [Report { property: "serializable", parts: vec![part] }];
     let page = page(&history, &reports);
     assert_sound(&page);
@@ -385,7 +392,8 @@ fn a_large_core_is_cut() {
         diagram: String::new(),
     };
     let verdict = Verdict::Invalid(Box::new(evidence));
-    let part = PartReport { name: "k".to_owned(), operations: 2_000, verdict, by: "test", steps: 1 };
+    let part =
+        PartReport { name: "k".to_owned(), operations: 2_000, verdict, by: "test", steps: 1, counts: Vec::new() };
     let reports = [Report { property: "linearizable", parts: vec![part] }];
     let page = page(&history, &reports);
     assert_sound(&page);

@@ -107,8 +107,10 @@ fn read_committed_is_that_and_no_more() {
         let (refused_by, found) = refused(shape, Isolation::SnapshotIsolation);
         assert!(refused_by > HISTORIES / 2, "{refused_by} of {HISTORIES}");
         assert!(times(&found, "G-single") > HISTORIES / 50 && times(&found, "non-repeatable read") > 0);
-        assert!(refused(shape, Isolation::RepeatableRead).0 > HISTORIES / 2);
+        assert!(refused(shape, Isolation::ReadAtomic).0 > HISTORIES / 2);
     });
+    // A register read twice shows no cycle, as its order of writes is not known; and Elle has it that repeatable read may be.
+    assert!(refused(Shape { mode: Mode::Committed, ..SHAPE }, Isolation::RepeatableRead).0 > HISTORIES / 2);
 }
 
 #[test]

@@ -181,6 +181,17 @@ impl<'h> Facts<'h> {
         }
     }
 
+    /// Who wrote the last that a transaction saw of a key when it first read it, other than itself.
+    pub fn last_writer(&self, i: u32, key: KeyId) -> Option<u32> {
+        let (_, _, said) = self.reads(i).find(|(_, step, _)| step.key == key)?;
+        let writer = |&value: &Value| self.writer(key, value).filter(|&by| by != i && self.counts(by));
+        match said {
+            Said::List(list) => list.iter().rev().find_map(writer),
+            Said::Value(value) => writer(&value),
+            Said::Wrote(_) | Said::Nothing => None,
+        }
+    }
+
     /// Whether a transaction read this value of a register, and then wrote another.
     fn replaces(&self, i: u32, key: KeyId, value: Value) -> bool {
         self.updated(i, key) == Some(Said::Value(value)) && self.own(i, key).any(|(_, new)| new != value)

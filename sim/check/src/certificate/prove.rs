@@ -27,7 +27,10 @@ pub fn transactions(history: &History, report: &Report) -> Result<String, NotOff
             || Err("no order of the transactions, one after the other, was found that explains all replies".to_owned()),
             |order| Ok(Claim::Valid { part: 0, name, order: numbers(&order) }),
         ),
-        Verdict::Invalid(evidence) if evidence.anomaly.starts_with('G') && evidence.edges.len() > 1 => {
+        Verdict::Invalid(evidence)
+            if (evidence.anomaly.starts_with('G') || evidence.anomaly == "fractured read")
+                && evidence.edges.len() > 1 =>
+        {
             cycle(history, &evidence.edges)
                 .map(|cycle| Claim::Cycle { part: 0, name, anomaly: evidence.anomaly.clone(), cycle })
                 .ok_or_else(|| "the cycle needs more than its transactions say".to_owned())

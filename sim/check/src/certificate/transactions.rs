@@ -1,21 +1,41 @@
 //! The verifier of certificates of transactions: cycles of dependencies, anomalies without one, and orders that are replayed.
 //!
-//! It knows the levels by what they forbid: a cycle in which no level but read uncommitted has only write dependencies, read
-//! committed no anti-dependency, the snapshot isolations no two of them side by side; the order within clients and real time
-//! count where a level has them. A serial order is one of every level.
+//! It knows the levels by the cycles and the anomalies that they forbid; the order within clients and real time count where a
+//! level has them. A serial order is one of every level.
 
 use super::facts::{Facts, Said};
 use super::{Dependency, Verified, Why};
 use crate::history::{End, Function, History, KeyId, Value};
 use hashbrown::HashMap;
 
+/// Which cycles with anti-dependencies a level forbids.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cycles {
+    /// None.
+    No,
+    /// One anti-dependency and write dependencies, all on one key.
+    Cursor,
+    /// A read dependency and an anti-dependency, between two.
+    Fractured,
+    /// With exactly one.
+    Single,
+    /// In which each of them follows a read dependency.
+    AfterReads,
+    /// In which no two are side by side.
+    Apart,
+    /// All.
+    All,
+}
+
 /// What a level forbids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Level {
-    /// 0: interleaved writes; 1: and dirty reads; 2: and what no snapshot shows.
-    depth: u8,
-    /// And every other cycle.
-    serial: bool,
+    /// Dirty reads and cycles of dependencies, not only of writes.
+    committed: bool,
+    /// Cycles with anti-dependencies.
+    cycles: Cycles,
+    /// Reads within one transaction that contradict each other.
+    internal: bool,
     /// Cycles may need nothing but dependencies (0), or the order within clients (1), or real time (2).
     pub order: u8,
 }
@@ -23,18 +43,54 @@ pub(super) struct Level {
 impl Level {
     /// By the name of the property.
     pub fn named(property: &str) -> Option<Level> {
-        let (depth, serial, order) = match property {
-            "isolated as read uncommitted" => (0, false, 0),
-            "isolated as read committed" => (1, false, 0),
-            "isolated as repeatable read" | "serializable" => (2, true, 0),
-            "snapshot isolated" => (2, false, 0),
-            "strong session snapshot isolated" => (2, false, 1),
-            "strong snapshot isolated" => (2, false, 2),
-            "strong session serializable" => (2, true, 1),
-            "strict serializable" => (2, true, 2),
+        let (committed, cycles, internal, order) = match property {
+            "isolated as read uncommitted" => (false, Cycles::No, false, 0),
+            "isolated as read committed" => (true, Cycles::No, false, 0),
+            "isolated as cursor stability" => (true, Cycles::Cursor, false, 0),
+            "read atomic" => (true, Cycles::Fractured, true, 0),
+            "isolated as repeatable read" => (true, Cycles::All, false, 0),
+            "parallel snapshot isolated" => (true, Cycles::Single, true, 0),
+            "prefix consistent" => (true, Cycles::AfterReads, true, 0),
+            "snapshot isolated" => (true, Cycles::Apart, true, 0),
+            "strong session snapshot isolated" => (true, Cycles::Apart, true, 1),
+            "strong snapshot isolated" => (true, Cycles::Apart, true, 2),
+            "serializable" => (true, Cycles::All, true, 0),
+            "strong session serializable" => (true, Cycles::All, true, 1),
+            "strict serializable" => (true, Cycles::All, true, 2),
             _ => return None,
         };
-        Some(Level { depth, serial, order })
+        Some(Level { committed, cycles, internal, order })
+    }
+
+    /// Whether it forbids an anomaly without a cycle: of a depth, from broken writes (0) and dirty reads (1) on.
+    fn forbids(self, name: &str, depth: u8) -> bool {
+        match (depth, name) {
+            (0, _) => true,
+            (1, _) => self.committed,
+            (_, "lost update") => !matches!(self.cycles, Cycles::No | Cycles::Fractured | Cycles::AfterReads),
+            _ => self.internal,
+        }
+    }
+
+    /// Whether it forbids a cycle with anti-dependencies.
+    fn forbids_cycle(self, facts: &Facts<'_>, cycle: &[Dependency]) -> bool {
+        let at = |i: usize| &cycle[i % cycle.len()];
+        let anti = cycle.iter().filter(|edge| edge.why == Why::Rw).count();
+        match self.cycles {
+            Cycles::No => false,
+            Cycles::Cursor => {
+                anti == 1 && cycle.iter().all(|edge| matches!(edge.why, Why::Rw | Why::Ww) && edge.key == cycle[0].key)
+            }
+            Cycles::Fractured => {
+                let read = cycle.iter().find(|edge| edge.why == Why::Wr);
+                let last = |edge: &Dependency| edge.key.and_then(|key| facts.last_writer(edge.to, KeyId(key)));
+                cycle.len() == 2 && anti == 1 && read.is_some_and(|edge| last(edge) == Some(edge.from))
+            }
+            Cycles::Single => anti == 1,
+            Cycles::AfterReads => (0..cycle.len()).all(|i| at(i + 1).why != Why::Rw || at(i).why == Why::Wr),
+            Cycles::Apart => !(0..cycle.len()).any(|i| at(i).why == Why::Rw && at(i + 1).why == Why::Rw),
+            Cycles::All => true,
+        }
     }
 }
 
@@ -52,7 +108,7 @@ pub(super) fn anomaly(
     }
     match facts.anomaly(name, ops, by) {
         None => Err(format!("the operations {ops:?} show no {name:?}")),
-        Some(depth) if depth > level.depth => Err(format!("this level does not forbid {name:?}")),
+        Some(depth) if !level.forbids(name, depth) => Err(format!("this level does not forbid {name:?}")),
         Some(_) => Ok(Verified::Invalid),
     }
 }
@@ -76,7 +132,6 @@ pub(super) fn cycle(history: &History, level: Level, cycle: &[Dependency]) -> Re
             return Err(format!("{to} is not where the cycle goes on"));
         }
     }
-    let anti = |i: usize| cycle[i % cycle.len()].why == Why::Rw;
     let needs = cycle.iter().map(|edge| match edge.why {
         Why::Process => 1,
         Why::Realtime => 2,
@@ -86,19 +141,15 @@ pub(super) fn cycle(history: &History, level: Level, cycle: &[Dependency]) -> Re
         let register = facts.steps(i).iter().any(|step| step.f == Function::Write);
         facts.op(i).end == End::Ok && !register
     };
-    let depth = match () {
-        () if cycle.iter().any(|edge| edge.why == Why::Rw) => 2,
-        () if cycle.iter().all(|edge| edge.why == Why::Ww && certain(edge.from)) => 0,
-        () => 1,
-    };
+    let writes = cycle.iter().all(|edge| edge.why == Why::Ww && certain(edge.from));
+    let anti = cycle.iter().any(|edge| edge.why == Why::Rw);
     match () {
         () if cycle.len() < 2 => Err("a cycle has two operations at least".to_owned()),
         () if needs.max() > Some(level.order) => {
             Err("this level does not have the order that the cycle needs".to_owned())
         }
-        () if depth > level.depth => Err("this level does not forbid such a cycle".to_owned()),
-        () if !level.serial && (0..cycle.len()).any(|i| anti(i) && anti(i + 1)) => {
-            Err("this level does not forbid anti-dependencies side by side".to_owned())
+        () if anti && !level.forbids_cycle(&facts, cycle) || !anti && !writes && !level.committed => {
+            Err("this level does not forbid such a cycle".to_owned())
         }
         () => Ok(Verified::Invalid),
     }

@@ -95,6 +95,7 @@ pub fn json(history: &History, report: &Report) -> Json {
         json!({
             "part": part.name, "operations": part.operations, "verdict": verdict, "why": why,
             "by": part.by, "steps": part.steps, "evidence": evidence,
+            "anomalies": part.counts.iter().map(|count| (count.name.replace(' ', "-"), json!(count.times))).collect::<serde_json::Map<_, _>>(),
         })
     });
     json!({ "property": report.property, "verdict": word(report), "hint": hint(report), "parts": parts.collect::<Vec<_>>() })

@@ -180,6 +180,17 @@ pub struct PartReport {
     pub by: &'static str,
     /// What it spent.
     pub steps: u64,
+    /// How often each anomaly was found, worst first, also those that the property allows; of procedures that tell them apart.
+    pub counts: Vec<Count>,
+}
+
+/// How often an anomaly of a name was found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Count {
+    /// The anomaly's name.
+    pub name: &'static str,
+    /// How often.
+    pub times: u64,
 }
 
 /// The verdicts on a history.

@@ -106,6 +106,13 @@ impl<J: Judge, F: Fn() -> J + Sync> Round<'_, F> {
             }
             Answer::GaveUp(why) => Verdict::Unknown(why.to_owned()),
         };
-        PartReport { name: self.history.key(part.key).into_owned(), operations: part.ops.len(), verdict, by, steps }
+        PartReport {
+            name: self.history.key(part.key).into_owned(),
+            operations: part.ops.len(),
+            verdict,
+            by,
+            steps,
+            counts: Vec::new(),
+        }
     }
 }

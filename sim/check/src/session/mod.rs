@@ -74,7 +74,10 @@ const ASSIGNMENTS: usize = 4_096;
 /// A report of one part: the whole history.
 fn whole(property: &'static str, history: &History, verdict: Verdict, by: &'static str, steps: u64) -> Report {
     let operations = history.operations().len();
-    Report { property, parts: vec![PartReport { name: "history".to_owned(), operations, verdict, by, steps }] }
+    Report {
+        property,
+        parts: vec![PartReport { name: "history".to_owned(), operations, verdict, by, steps, counts: Vec::new() }],
+    }
 }
 
 /// Decides a property by the sources that are sure, and by trying all assignments of the others. `decide` must be monotone:

@@ -11,6 +11,7 @@
 use super::found::Found;
 use super::graph::{Builder, Link};
 use super::index::{Index, NONE, Several, Step, Use};
+use super::levels::Isolation;
 use crate::evidence::Link as Shown;
 use crate::history::{End, Function, KeyId, Value};
 
@@ -244,6 +245,7 @@ impl<'h> Lists<'h> {
             own: vec![Own::default(); index.uses.len()],
             next: index.first.clone(),
             updated: vec![NONE; self.written.len()],
+            overtaken: Vec::new(),
         };
         for (i, op) in (0u32..).zip(index.history.operations()) {
             for step in index.history.micro_ops(op) {
@@ -262,6 +264,25 @@ impl<'h> Lists<'h> {
                     _ => {}
                 }
             }
+        }
+        self.overtaken(index, found, &scan.overtaken);
+    }
+
+    /// Tells of appends that came between what a transaction read and what it appended. Where both had read the same it is a
+    /// lost update, and told of as that.
+    fn overtaken(&self, index: &Index<'h>, found: &mut Found, overtaken: &[(u32, u32, KeyId, u32)]) {
+        if found.rules_out(Isolation::CursorStability) {
+            return;
+        }
+        for &(op, other, key, length) in overtaken {
+            found.add(index, "G-cursor", &[op, other], |words| {
+                let list = words.list(&self.longest[key.0 as usize].0[..length as usize]);
+                let (a, b, shown) = (words.name(op), words.name(other), words.key(key));
+                let read = format!("rw {shown}: {a} read {shown} = {list}, without what {b} appended");
+                words.edge(op, other, Shown::Rw(key), read);
+                words.edge(other, op, Shown::Ww(key), format!("ww {shown}: {a} appended to {shown} after {b}"));
+                format!("{a} read {shown} = {list} and appended to it, but {b} had appended in between")
+            });
         }
     }
 
@@ -332,6 +353,9 @@ struct Scan {
     next: Vec<u32>,
     /// By position: the first committed transaction that read this and appended to it.
     updated: Vec<u32>,
+    /// Transactions that read a list and appended to it, after another had appended to what they read; with that one, the key
+    /// and how many elements they read.
+    overtaken: Vec<(u32, u32, KeyId, u32)>,
 }
 
 impl Scan {
@@ -364,7 +388,12 @@ impl Scan {
         if own.count > 1 || own.read == NONE {
             return;
         }
-        let slot = &mut self.updated[(lists.base[step.key.0 as usize] + own.read) as usize];
+        let at = (lists.base[step.key.0 as usize] + own.read) as usize;
+        let next = lists.after[at];
+        if next != NONE && next != op {
+            self.overtaken.push((op, next, step.key, own.read));
+        }
+        let slot = &mut self.updated[at];
         if *slot == NONE {
             *slot = op;
             return;

@@ -5,14 +5,17 @@
 //! any (G2-item). `-process` and `-realtime` say that it needs the order within a client, or real time. What a weaker
 //! name already covers is not looked for again.
 //!
-//! Whether there is a cycle of a kind is decided by strongly connected components, in linear time: of the graph itself, or
-//! for snapshot isolation of [`Graph::apart`]. So no limit can make a level look possible that is not. Limits only
-//! end the search for shorter cycles, and for a G-single where a G-nonadjacent has been found.
+//! Whether there is a cycle of a kind is decided by strongly connected components, in linear time: of the graph itself, for
+//! snapshot isolation of [`Graph::apart`], and for prefix consistency of [`Graph::after_reads`]. So no limit can make a level
+//! look possible that is not, but one: parallel snapshot isolation asks for a cycle with exactly one anti-dependency, and
+//! where the search for it ends early, [`find`] says so. Other limits only end the search for shorter cycles.
 
 use super::explain::Why;
 use super::found::Found;
 use super::graph::{Components, Graph, Link};
 use super::index::Index;
+use super::levels::{Isolation, weakest};
+use crate::history::End;
 use std::collections::VecDeque;
 
 const WW: u8 = Link::Ww.mask();
@@ -25,13 +28,13 @@ const REALTIME: u8 = Link::Realtime.mask();
 /// An edge: from, to, why.
 type Edge = (u32, u32, Link);
 
-/// Finds cycles of each kind; returns how many edges were looked at.
-pub fn find(index: &Index<'_>, why: &Why<'_, '_>, graph: &Graph, limit: u64, found: &mut Found) -> u64 {
+/// Finds cycles of each kind. Returns how many edges were looked at, and whether a G-single may have been missed.
+pub fn find(index: &Index<'_>, why: &Why<'_, '_>, graph: &Graph, limit: u64, found: &mut Found) -> (u64, bool) {
     let edges = graph.edges() as u64;
     let tangled = graph.components(WW | WR | RW | REALTIME | VIA);
     let mut nodes: Vec<u32> = tangled.nodes.into_iter().flatten().collect();
     if nodes.is_empty() {
-        return edges;
+        return (edges, false);
     }
     nodes.sort_unstable();
     let mut search = Search {
@@ -40,6 +43,7 @@ pub fn find(index: &Index<'_>, why: &Why<'_, '_>, graph: &Graph, limit: u64, fou
         graph: &graph.part(&nodes),
         found,
         paths: Paths { distance: Vec::new(), parent: Vec::new(), touched: Vec::new(), spent: 0, limit },
+        missed: false,
     };
     for order in [0, PROCESS, REALTIME] {
         search.dependencies("G0", WW, WW | VIA | order);
@@ -47,7 +51,8 @@ pub fn find(index: &Index<'_>, why: &Why<'_, '_>, graph: &Graph, limit: u64, fou
         search.anti_dependencies(order);
     }
     search.skew();
-    edges + search.paths.spent
+    search.prefixes();
+    (edges + search.paths.spent, search.missed)
 }
 
 struct Search<'a, 'h> {
@@ -56,6 +61,8 @@ struct Search<'a, 'h> {
     graph: &'a Graph,
     found: &'a mut Found,
     paths: Paths,
+    /// A search for a G-single ended at the limit.
+    missed: bool,
 }
 
 impl Search<'_, '_> {
@@ -100,6 +107,7 @@ impl Search<'_, '_> {
             // Only dependencies lead back.
             let anti: Vec<Edge> = starts.iter().map(|&(u, v, link)| (u / 2, v / 2, link)).collect();
             let path = self.paths.shortest(self.graph, &tangles.of, mask & !RW, &anti, false);
+            self.missed |= path.is_none() && order == 0 && self.paths.spent >= self.paths.limit;
             if let Some(path) = path {
                 self.tell(&path, 1);
             } else if let Some(path) = self.paths.shortest(&apart, &knots.of, mask, &starts, true) {
@@ -140,6 +148,23 @@ impl Search<'_, '_> {
         }
     }
 
+    /// Cycles in which every anti-dependency follows a read dependency, unless one has been told of.
+    fn prefixes(&mut self) {
+        if self.found.rules_out(Isolation::PrefixConsistency) {
+            return;
+        }
+        let mask = WW | WR | RW | VIA;
+        let follows = self.graph.after_reads(mask);
+        let components = follows.components(mask);
+        for label in 0..components.nodes.len() as u32 {
+            let starts = starts(&follows, &components, label, RW);
+            if let Some(path) = self.paths.shortest(&follows, &components.of, mask, &starts, true) {
+                self.tell(&path, 2);
+                return;
+            }
+        }
+    }
+
     /// Tells of a cycle, of which node `n` is `n / copies` of the graph.
     fn tell(&mut self, path: &Path, copies: u32) {
         let cycle =
@@ -148,7 +173,28 @@ impl Search<'_, '_> {
         let earliest = (0..cycle.len()).min_by_key(|&i| cycle[i].0).unwrap_or(0);
         cycle.rotate_left(earliest);
         let ops: Vec<u32> = cycle.iter().map(|&(from, ..)| from).collect();
-        self.found.add_cycle(self.index, name(&cycle), (&ops, path.sure), |words| self.why.cycle(words, &cycle));
+        let name = name(&cycle);
+        let levels = self.forbidden_by(name, &cycle);
+        self.found.add_told(self.index, name, (&ops, path.sure), &levels, |words| self.why.cycle(words, &cycle));
+    }
+
+    /// The weakest levels that a cycle rules out.
+    fn forbidden_by(&self, name: &str, cycle: &[Edge]) -> Vec<Isolation> {
+        let operations = self.index.history.operations();
+        // That these committed is known from dirty reads only, if they are dirty reads.
+        let committed = |&(from, ..): &Edge| operations[from as usize].end != End::Info;
+        // That a transaction overwrote what it had read is known only of databases that read what is committed.
+        let ordered = |&(from, to, link): &Edge| link != Link::Ww || self.why.is_ordered(from, to);
+        if name == "G0" && !(cycle.iter().all(committed) && cycle.iter().all(ordered)) {
+            return vec![Isolation::ReadCommitted];
+        }
+        let mut levels = weakest(name).to_vec();
+        let before = |at: usize| cycle[(at + cycle.len() - 1) % cycle.len()].2;
+        let follows = |at: usize| cycle[at].2 != Link::Rw || before(at) == Link::Wr;
+        if matches!(name, "G-single" | "G-nonadjacent") && (0..cycle.len()).all(follows) {
+            levels.push(Isolation::PrefixConsistency);
+        }
+        levels
     }
 }
 

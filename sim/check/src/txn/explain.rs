@@ -90,6 +90,21 @@ impl Why<'_, '_> {
         list[..length].iter().rev().copied().find(|&value| self.index.writer(step.key, value) == op)
     }
 
+    /// Whether the order of two transactions' writes is known whatever the database promises: shown by a read of a list, or
+    /// assumed of a register. That a transaction overwrote what it had read is not.
+    pub fn is_ordered(&self, a: u32, b: u32) -> bool {
+        self.writes(b).filter(|&(_, place)| place != NONE).any(|(step, place)| {
+            let key = step.key.0 as usize;
+            if self.index.uses[key] == Use::Register {
+                let of_key = |(other, from): (&Step, u32)| (other.key == step.key && from != NONE).then_some(from);
+                return self.writes(a).filter_map(of_key).any(|from| self.registers.is_assumed(from, place));
+            }
+            let position = self.lists.position[place as usize];
+            let length = if position == NONE { self.lists.longest[key].0.len() } else { position as usize - 1 };
+            self.lists.around(step.key, length).is_some_and(|(before, _)| before == a)
+        })
+    }
+
     fn write_write(&self, words: &Words<'_, '_>, a: u32, b: u32) -> Option<(Shown, String)> {
         let (first, second) = (words.name(a), words.name(b));
         for (step, place) in self.writes(b).filter(|&(_, place)| place != NONE) {

@@ -4,6 +4,7 @@ use super::index::Index;
 use super::levels::{Isolation, weakest};
 use crate::evidence::{Edge, Link};
 use crate::history::{End, Function, KeyId, OpId, Value};
+use crate::linear::Count;
 use std::fmt::Write;
 
 /// Lists longer than this are shown by their ends.
@@ -32,28 +33,21 @@ pub struct Anomaly {
     pub forbidden_by: Vec<Isolation>,
 }
 
-/// How often an anomaly of a name was found.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Count {
-    /// The anomaly's name.
-    pub name: &'static str,
-    /// How often.
-    pub times: u64,
-}
-
 /// Collects anomalies.
 pub struct Found {
     /// In the order in which they were found.
     pub anomalies: Vec<Anomaly>,
     /// All of them, also those of which no example was kept.
     pub counts: Vec<Count>,
+    /// The weakest levels that something rules out, whether its example was kept or not.
+    ruled_out: Vec<Isolation>,
     examples: u64,
 }
 
 impl Found {
     /// Keeps so many examples of each.
     pub fn new(examples: usize) -> Found {
-        Found { anomalies: Vec::new(), counts: Vec::new(), examples: examples.max(1) as u64 }
+        Found { anomalies: Vec::new(), counts: Vec::new(), ruled_out: Vec::new(), examples: examples.max(1) as u64 }
     }
 
     /// Another one of a name; whether its example is to be kept.
@@ -74,30 +68,35 @@ impl Found {
         ops: &[u32],
         explain: impl FnOnce(&mut Words<'_, '_>) -> String,
     ) {
-        if self.count(name) {
-            self.keep(index, name, ops, true, explain);
-        }
+        self.add_told(index, name, (ops, true), weakest(name), explain);
     }
 
-    /// A cycle.
-    pub fn add_cycle(
+    /// Something that is known to rule out these levels: a cycle, of which there may be a smaller one.
+    pub fn add_told(
         &mut self,
         index: &Index<'_>,
         name: &'static str,
         (ops, smallest): (&[u32], bool),
+        forbidden_by: &[Isolation],
         explain: impl FnOnce(&mut Words<'_, '_>) -> String,
     ) {
+        self.ruled_out.extend(forbidden_by.iter().filter(|level| !self.ruled_out.contains(level)).collect::<Vec<_>>());
         if self.count(name) {
-            self.keep(index, name, ops, smallest, explain);
+            self.keep(index, name, (ops, smallest), forbidden_by, explain);
         }
+    }
+
+    /// Whether something was found that a level forbids.
+    pub fn rules_out(&self, level: Isolation) -> bool {
+        self.ruled_out.iter().any(|&weakest| level.implies(weakest))
     }
 
     fn keep(
         &mut self,
         index: &Index<'_>,
         name: &'static str,
-        ops: &[u32],
-        smallest: bool,
+        (ops, smallest): (&[u32], bool),
+        forbidden_by: &[Isolation],
         explain: impl FnOnce(&mut Words<'_, '_>) -> String,
     ) {
         let mut places: Vec<(u32, u32)> = ops.iter().copied().zip(1..).collect();
@@ -105,19 +104,20 @@ impl Found {
         let mut words = Words { index, ops, places, edges: Vec::new() };
         let explanation = format!("{name}: {}.", explain(&mut words));
         let edges = std::mem::take(&mut words.edges);
-        let (mut diagram, mut forbidden_by) = (words.diagram(), weakest(name).to_vec());
+        let mut diagram = words.diagram();
         if edges.len() > 1 {
             diagram.push_str(&words.arrows(&edges));
         }
-        // Of the fate of these it is only known that they committed or are dirty reads; and of registers that are written
-        // without being read only that committed reads are followed by what was written after them.
-        let certain = |&op: &u32| index.history.operations()[op as usize].end != End::Info;
-        let register = |&op: &u32| index.steps(op).iter().any(|step| step.f == Function::Write);
-        if name == "G0" && (!ops.iter().all(certain) || ops.iter().any(register)) {
-            forbidden_by = vec![Isolation::ReadCommitted];
-        }
         let ops = ops.iter().map(|&op| OpId(op)).collect();
-        self.anomalies.push(Anomaly { name, ops, edges, explanation, diagram, smallest, forbidden_by });
+        self.anomalies.push(Anomaly {
+            name,
+            ops,
+            edges,
+            explanation,
+            diagram,
+            smallest,
+            forbidden_by: forbidden_by.to_vec(),
+        });
     }
 }
 

@@ -311,18 +311,34 @@ impl Graph {
     /// Two copies of each node: `2v`, reached by anything, and `2v + 1`, reached by an anti-dependency, which no further
     /// one may leave. Its cycles are the walks without adjacent anti-dependencies.
     pub fn apart(&self, mask: u8) -> Graph {
+        self.twice(mask, |link, late| match link {
+            Link::Rw if late => None,
+            Link::Rw => Some(true),
+            Link::Via => Some(late),
+            _ => Some(false),
+        })
+    }
+
+    /// Two copies of each node: `2v`, reached by anything, and `2v + 1`, reached by a read dependency, which alone an
+    /// anti-dependency may leave. Its cycles are the walks in which each anti-dependency follows a read dependency.
+    pub fn after_reads(&self, mask: u8) -> Graph {
+        self.twice(mask, |link, read| match link {
+            Link::Rw if !read => None,
+            Link::Via => Some(read),
+            link => Some(link == Link::Wr),
+        })
+    }
+
+    /// Two copies of each node; `to_copy` says which one an edge leads to, if it may leave the copy told.
+    fn twice(&self, mask: u8, to_copy: impl Fn(Link, bool) -> Option<bool>) -> Graph {
         let mut start = vec![0];
         let mut out = Vec::new();
         for node in 0..self.nodes() as u32 {
-            for late in [false, true] {
+            for second in [false, true] {
                 for (to, link) in self.out(node).filter(|&(_, link)| mask & link.mask() != 0) {
-                    let state = match link {
-                        Link::Rw if late => continue,
-                        Link::Rw => 1,
-                        Link::Via => u32::from(late),
-                        _ => 0,
-                    };
-                    out.push((2 * to + state) | (link as u32) << NODE_BITS);
+                    if let Some(copy) = to_copy(link, second) {
+                        out.push((2 * to + u32::from(copy)) | (link as u32) << NODE_BITS);
+                    }
                 }
                 start.push(out.len() as u32);
             }

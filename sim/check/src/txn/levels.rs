@@ -1,10 +1,16 @@
 //! Isolation levels, how they imply each other, and which anomaly each of them forbids.
 //!
-//! Definitions: Adya, "Weak Consistency" (1999) for PL-1, PL-2, PL-2.99 and PL-3; Cerone and Gotsman, "Analysing Snapshot
-//! Isolation" (2016): snapshot isolation forbids exactly the cycles in which no two anti-dependencies are adjacent; the
-//! strong and session variants add real time and the order within each client to the dependencies.
+//! Definitions: Adya, "Weak Consistency" (1999) for PL-1, PL-2, PL-CS, PL-2.99 and PL-3; Cerone, Bernardi and Gotsman, "A
+//! Framework for Transactional Consistency Models with Atomic Visibility" (2015) for read atomic, parallel snapshot isolation
+//! and prefix consistency; Cerone and Gotsman, "Analysing Snapshot Isolation" (2016) and Cerone, Gotsman and Yang, "Algebraic
+//! Laws for Weak Consistency" (2017) for what these are as cycles: parallel snapshot isolation forbids those with one
+//! anti-dependency, prefix consistency those in which each anti-dependency follows a read dependency, snapshot isolation
+//! those in which no two anti-dependencies are adjacent. The strong and session variants add real time and the order within
+//! each client to the dependencies. Cerone's levels include the order within each client; here the `strong-session` ones do.
 //!
-//! Caveat: there are no predicates here, only items, so repeatable read (PL-2.99) forbids what serializability (PL-3) does.
+//! Caveats: there are no predicates here, only items, so repeatable read (PL-2.99) forbids the cycles that serializability
+//! (PL-3) forbids. Reads that contradict each other within one transaction (`internal`, `non-repeatable read`) rule out what
+//! Elle says they do: read atomic and what implies it, so not repeatable read.
 
 use std::fmt;
 
@@ -15,8 +21,16 @@ pub enum Isolation {
     ReadUncommitted,
     /// PL-2: and nothing is read that was aborted, half done, or depends on itself.
     ReadCommitted,
+    /// PL-CS: and no update of an item is lost to another.
+    CursorStability,
+    /// A transaction's writes are seen all or none, and its reads agree with each other.
+    ReadAtomic,
     /// PL-2.99: serializable as far as items, not predicates, are concerned.
     RepeatableRead,
+    /// Each site has snapshots of its own: who reads twice may see two commits in different orders than another.
+    ParallelSnapshotIsolation,
+    /// Reads come from a prefix of the commits; concurrent writers may overwrite each other.
+    PrefixConsistency,
     /// Reads come from a snapshot, and of two concurrent writers of an object only one commits.
     SnapshotIsolation,
     /// And a client's snapshots contain what it did and saw before.
@@ -32,16 +46,21 @@ pub enum Isolation {
 }
 
 use Isolation::{
-    ReadCommitted, ReadUncommitted, RepeatableRead, Serializable, SnapshotIsolation, StrictSerializable,
-    StrongSessionSerializable, StrongSessionSnapshotIsolation, StrongSnapshotIsolation,
+    CursorStability, ParallelSnapshotIsolation, PrefixConsistency, ReadAtomic, ReadCommitted, ReadUncommitted,
+    RepeatableRead, Serializable, SnapshotIsolation, StrictSerializable, StrongSessionSerializable,
+    StrongSessionSnapshotIsolation, StrongSnapshotIsolation,
 };
 
 impl Isolation {
     /// All levels; none comes before one that it implies.
-    pub const ALL: [Isolation; 9] = [
+    pub const ALL: [Isolation; 13] = [
         ReadUncommitted,
         ReadCommitted,
+        CursorStability,
+        ReadAtomic,
         RepeatableRead,
+        ParallelSnapshotIsolation,
+        PrefixConsistency,
         SnapshotIsolation,
         StrongSessionSnapshotIsolation,
         StrongSnapshotIsolation,
@@ -56,7 +75,11 @@ impl Isolation {
         match self {
             ReadUncommitted => "read-uncommitted",
             ReadCommitted => "read-committed",
+            CursorStability => "cursor-stability",
+            ReadAtomic => "read-atomic",
             RepeatableRead => "repeatable-read",
+            ParallelSnapshotIsolation => "parallel-snapshot-isolation",
+            PrefixConsistency => "prefix",
             SnapshotIsolation => "snapshot-isolation",
             StrongSessionSnapshotIsolation => "strong-session-snapshot-isolation",
             StrongSnapshotIsolation => "strong-snapshot-isolation",
@@ -72,7 +95,11 @@ impl Isolation {
         match self {
             ReadUncommitted => "isolated as read uncommitted",
             ReadCommitted => "isolated as read committed",
+            CursorStability => "isolated as cursor stability",
+            ReadAtomic => "read atomic",
             RepeatableRead => "isolated as repeatable read",
+            ParallelSnapshotIsolation => "parallel snapshot isolated",
+            PrefixConsistency => "prefix consistent",
             SnapshotIsolation => "snapshot isolated",
             StrongSessionSnapshotIsolation => "strong session snapshot isolated",
             StrongSnapshotIsolation => "strong snapshot isolated",
@@ -93,7 +120,11 @@ impl Isolation {
         match self {
             ReadUncommitted => &[],
             ReadCommitted => &[ReadUncommitted],
-            RepeatableRead | SnapshotIsolation => &[ReadCommitted],
+            CursorStability | ReadAtomic => &[ReadCommitted],
+            RepeatableRead => &[CursorStability],
+            ParallelSnapshotIsolation => &[CursorStability, ReadAtomic],
+            PrefixConsistency => &[ReadAtomic],
+            SnapshotIsolation => &[ParallelSnapshotIsolation, PrefixConsistency],
             StrongSessionSnapshotIsolation => &[SnapshotIsolation],
             StrongSnapshotIsolation => &[StrongSessionSnapshotIsolation],
             Serializable => &[RepeatableRead, SnapshotIsolation],
@@ -107,6 +138,18 @@ impl Isolation {
     pub fn implies(self, other: Isolation) -> bool {
         // A chain of weaker levels is at most as long as there are levels.
         self == other || self.weaker().iter().any(|level| level.implies(other))
+    }
+
+    /// Whether it asks for an order of the transactions, or for nothing but the order of each object's versions: then the
+    /// dependencies that reads of lists show decide it, whatever the order of appends that no read saw.
+    pub(super) fn is_ordinary(self) -> bool {
+        self.implies(RepeatableRead) || matches!(self, ReadUncommitted | ReadCommitted)
+    }
+
+    /// Whether a history without anomalies has it, whatever order the writes to registers came in: their order can then be
+    /// chosen along the dependencies that there are.
+    pub(super) fn needs_no_order(self) -> bool {
+        matches!(self, ReadUncommitted | ReadCommitted)
     }
 
     /// Whether an anomaly of this name is forbidden.
@@ -129,9 +172,14 @@ pub(super) fn weakest(anomaly: &str) -> &'static [Isolation] {
         "G1a" | "G1b" | "G1c" | "dirty update" | "incompatible order" | "future read" | "cyclic versions" => {
             &[ReadCommitted]
         }
-        "internal" | "non-repeatable read" | "lost update" | "G-single" | "G-nonadjacent" => {
-            &[RepeatableRead, SnapshotIsolation]
-        }
+        "lost update" | "G-cursor" => &[CursorStability],
+        "internal" | "non-repeatable read" => &[ReadAtomic],
+        "fractured read" => &[ReadAtomic, RepeatableRead],
+        "G-single" => &[RepeatableRead, ParallelSnapshotIsolation],
+        "G-nonadjacent" => &[RepeatableRead, SnapshotIsolation],
+        "no serial order" => &[RepeatableRead],
+        "no serial order-process" => &[StrongSessionSerializable],
+        "no serial order-realtime" => &[StrictSerializable],
         "G2-item" => &[RepeatableRead],
         "G0-process" | "G1c-process" | "G-single-process" | "G-nonadjacent-process" => {
             &[StrongSessionSnapshotIsolation]

@@ -7,16 +7,20 @@
 //! versions of each key came (`append`, `register`), from that which transaction depends on which (`graph`). A cycle of
 //! dependencies is an anomaly (`cycles`); others show without one, as a read of what was aborted.
 //!
-//! What a verdict says. *Not valid* is certain: the anomaly named is in the history. *Valid* of lists is exact for every
-//! level but the snapshot isolations: the orders that the reads leave open can be chosen so that none of these levels is
-//! violated. For the snapshot isolations, and for registers, it says what Elle's verdict says: there is no anomaly in the
-//! dependencies that the replies show. [`PartReport::by`] says which. *Unknown*: the history is none of transactions, or
-//! values were written more than once to a key, so that reads do not tell by whom.
+//! What a verdict says. *Not valid* is certain: the anomaly named is in the history. *Valid* of lists is exact for read
+//! uncommitted, read committed, repeatable read and the serializabilities: the orders that the reads leave open can be chosen
+//! so that none of these levels is violated. For the levels of atomic visibility and snapshots it is exact where every append
+//! was read; else it says what Elle's verdict says: there is no anomaly in the dependencies that the replies show.
+//! [`PartReport::by`] says which. Of registers the replies seldom tell the order of writes. Then *valid* means that an order
+//! of all transactions was found that explains every reply ([`serial`]), which is looked for after anomalies. *Unknown*: no
+//! such order was found, and no anomaly either; or the history is none of transactions, or values were written more than
+//! once to a key, so that reads do not tell by whom.
 //!
 //! A transaction of unknown outcome counts from the moment that a committed one read what it wrote, else not at all: it may
 //! never have happened.
 
 mod append;
+mod atomic;
 mod cycles;
 mod explain;
 mod found;
@@ -26,13 +30,13 @@ mod levels;
 mod register;
 mod serial;
 
-pub use found::{Anomaly, Count};
+pub use found::Anomaly;
 pub use levels::Isolation;
 pub use serial::serial_order;
 
 use crate::evidence::Evidence;
 use crate::history::History;
-use crate::linear::{PartReport, Report, Verdict};
+use crate::linear::{Count, PartReport, Report, Verdict};
 use append::Lists;
 use explain::Why;
 use found::Found;
@@ -50,7 +54,7 @@ pub struct Options {
     pub sequential_keys: bool,
     /// How many examples of each anomaly to keep.
     pub examples: usize,
-    /// Edges to look at for shorter cycles.
+    /// Edges to look at for shorter cycles. At most two millions of as many steps may go into an order of all transactions.
     pub steps: u64,
 }
 
@@ -79,12 +83,18 @@ pub struct Findings {
     lists: bool,
     /// Lists of which the order of several appends that no read saw is not known.
     partial: usize,
+    /// Registers of which the order of writes is not known, shown.
+    loose: Vec<String>,
+    /// The strongest serializability for which an order of all transactions was found.
+    ordered: Option<Isolation>,
+    /// A cycle with exactly one anti-dependency may have been missed.
+    missed: bool,
     /// Edges looked at.
     steps: u64,
 }
 
 /// Worst first: the order in which anomalies are told.
-const SEVERITY: [&str; 27] = [
+const SEVERITY: [&str; 32] = [
     "phantom value",
     "duplicate elements",
     "misordered appends",
@@ -97,7 +107,9 @@ const SEVERITY: [&str; 27] = [
     "G0",
     "G1c",
     "internal",
+    "fractured read",
     "lost update",
+    "G-cursor",
     "non-repeatable read",
     "G-single",
     "G-nonadjacent",
@@ -112,6 +124,9 @@ const SEVERITY: [&str; 27] = [
     "G-single-realtime",
     "G-nonadjacent-realtime",
     "G2-item-realtime",
+    "no serial order",
+    "no serial order-process",
+    "no serial order-realtime",
 ];
 
 fn severity(name: &str) -> usize {
@@ -133,7 +148,10 @@ pub fn find(history: &History, options: &Options) -> Result<Findings, String> {
     graph.orders(history, |op| index.counts(op));
     let graph = graph.finish().ok_or("the history is too large: it has more than 2^29 dependencies")?;
     let why = Why { index: &index, lists: &lists, registers: &registers };
-    let steps = cycles::find(&index, &why, &graph, options.steps, &mut found);
+    atomic::find(&index, &lists, &registers, &mut found);
+    let (steps, missed) = cycles::find(&index, &why, &graph, options.steps, &mut found);
+    let loose = registers.loose(&index);
+    let ordered = if loose.is_empty() { None } else { order(&index, &graph, options.steps, &mut found) };
     let Found { mut anomalies, mut counts, .. } = found;
     anomalies.sort_by_key(|anomaly| (severity(anomaly.name), anomaly.ops.len()));
     counts.sort_by_key(|count| severity(count.name));
@@ -148,6 +166,9 @@ pub fn find(history: &History, options: &Options) -> Result<Findings, String> {
         assumed: named.into_iter().filter_map(|(on, name)| on.then_some(name)).collect(),
         lists: !index.uses.contains(&Use::Register),
         partial: lists.partial,
+        loose: loose.iter().map(|&key| history.key(key).into_owned()).collect(),
+        ordered,
+        missed,
         unclear: index.unclear,
         anomalies,
         counts,
@@ -155,18 +176,44 @@ pub fn find(history: &History, options: &Options) -> Result<Findings, String> {
     })
 }
 
+/// Looks for an order of all transactions, of the strongest serializability that nothing rules out; tells where there is none.
+fn order(index: &Index<'_>, graph: &graph::Graph, steps: u64, found: &mut Found) -> Option<Isolation> {
+    if index.unclear.is_some() {
+        return None;
+    }
+    let levels = [
+        (Isolation::StrictSerializable, "no serial order-realtime", " within real time"),
+        (Isolation::StrongSessionSerializable, "no serial order-process", " that keeps each client's own"),
+        (Isolation::Serializable, "no serial order", ""),
+    ];
+    for ((level, name, of), order) in levels.into_iter().zip([2, 1, 0]) {
+        if found.rules_out(level) {
+            continue;
+        }
+        match serial::search(index, graph, order, steps.min(serial::LOOKS)) {
+            serial::Search::Order(_) => return Some(level),
+            serial::Search::Ended => {}
+            serial::Search::Impossible => {
+                let ops: Vec<u32> = (0..index.fates.len() as u32).filter(|&op| index.counts(op)).collect();
+                found.add_told(index, name, (&ops, false), levels::weakest(name), |_| {
+                    format!("no order of the {} transactions{of} explains what they read; all were tried", ops.len())
+                });
+            }
+        }
+    }
+    None
+}
+
 /// Decides whether a history has an isolation level.
 #[must_use]
 pub fn check(history: &History, isolation: Isolation, options: &Options) -> Report {
-    let operations = history.operations().len();
-    let part = |verdict, by, steps| {
-        let part = PartReport { name: "transactions".to_owned(), operations, verdict, by, steps };
-        Report { property: isolation.property(), parts: vec![part] }
+    let part = match find(history, options) {
+        Err(why) => (Verdict::Unknown(why), "nothing: this is no history of transactions", 0, Vec::new()),
+        Ok(found) => (found.verdict(isolation), found.by(isolation), found.steps, found.counts),
     };
-    match find(history, options) {
-        Err(why) => part(Verdict::Unknown(why), "nothing: this is no history of transactions", 0),
-        Ok(findings) => part(findings.verdict(isolation), findings.by(isolation), findings.steps),
-    }
+    let (verdict, by, steps, counts) = part;
+    let (name, operations) = ("transactions".to_owned(), history.operations().len());
+    Report { property: isolation.property(), parts: vec![PartReport { name, operations, verdict, by, steps, counts }] }
 }
 
 impl Findings {
@@ -174,20 +221,46 @@ impl Findings {
     #[must_use]
     pub fn verdict(&self, isolation: Isolation) -> Verdict {
         let forbidden = |anomaly: &&Anomaly| anomaly.forbidden_by.iter().any(|&weakest| isolation.implies(weakest));
-        match (self.anomalies.iter().find(forbidden), &self.unclear) {
-            (Some(anomaly), _) => Verdict::Invalid(Box::new(self.evidence(anomaly))),
-            (None, Some(why)) => Verdict::Unknown(format!("{why}, so reads of it do not tell whom they read from")),
-            (None, None) => Verdict::Valid,
+        if let Some(anomaly) = self.anomalies.iter().find(forbidden) {
+            return Verdict::Invalid(Box::new(self.evidence(anomaly)));
         }
+        if let Some(why) = &self.unclear {
+            return Verdict::Unknown(format!("{why}, so reads of it do not tell whom they read from"));
+        }
+        if self.ordered.is_some_and(|level| level.implies(isolation)) {
+            return Verdict::Valid;
+        }
+        if !self.loose.is_empty() && !isolation.needs_no_order() {
+            let (keys, more) =
+                (self.loose.iter().take(3).cloned().collect::<Vec<_>>().join(", "), self.loose.len() > 3);
+            let more = if more { ", …" } else { "" };
+            return Verdict::Unknown(format!(
+                "what the replies show is consistent, but they leave the order of writes to {keys}{more} open, and within \
+                 the limit of steps no order of all transactions was found that explains every reply, nor that there is none"
+            ));
+        }
+        if self.missed && isolation.implies(Isolation::ParallelSnapshotIsolation) && !isolation.is_ordinary() {
+            return Verdict::Unknown("the limit of steps ended the search for a G-single".to_owned());
+        }
+        Verdict::Valid
     }
 
     /// What a verdict on a level rests on.
     fn by(&self, isolation: Isolation) -> &'static str {
-        let snapshots = isolation.implies(Isolation::SnapshotIsolation) && !isolation.implies(Isolation::Serializable);
-        match (self.lists, snapshots && self.partial > 0, &self.assumed[..]) {
+        let open = !isolation.is_ordinary() && self.partial > 0;
+        if self.ordered.is_some_and(|level| level.implies(isolation)) {
+            return match self.assumed[..] {
+                [] => "an order of all transactions that explains every reply: exact",
+                _ => "an order of all transactions that explains every reply and fits what is assumed of keys",
+            };
+        }
+        match (self.lists, open, &self.assumed[..]) {
             (true, false, _) => "dependencies between transactions, from the order of appends that reads show: exact",
             (true, true, _) => {
                 "dependencies between transactions that reads show; the order of some appends that no read saw is not known"
+            }
+            (false, _, []) if self.loose.is_empty() || isolation.needs_no_order() => {
+                "dependencies between transactions that reads show: exact"
             }
             (false, _, []) => {
                 "dependencies between transactions that replies show; the order of some writes is not known"

@@ -14,6 +14,7 @@ use super::Options;
 use super::found::Found;
 use super::graph::{Builder, Link};
 use super::index::{Index, NONE, Several, Step, Use};
+use super::levels::Isolation;
 use crate::evidence::Link as Shown;
 use crate::history::{End, Function, KeyId, NEVER, Value};
 use hashbrown::HashMap;
@@ -23,6 +24,8 @@ use hashbrown::HashMap;
 pub struct Registers {
     /// Each version's known later versions: pairs, sorted.
     order: Vec<(u32, u32)>,
+    /// Those of them that follow from what is assumed of keys, sorted. The others need read committed.
+    assumed: Vec<(u32, u32)>,
     /// By key: the order goes in a circle.
     broken: Vec<bool>,
 }
@@ -51,21 +54,24 @@ impl Touch {
 impl Registers {
     /// Adds all dependencies to a graph, and finds what needs no cycle.
     pub fn new(index: &mut Index<'_>, options: &Options, graph: &mut Builder, found: &mut Found) -> Registers {
-        let mut registers = Registers { order: Vec::new(), broken: vec![false; index.uses.len()] };
+        let mut registers = Registers { order: Vec::new(), assumed: Vec::new(), broken: vec![false; index.uses.len()] };
         if !index.uses.contains(&Use::Register) {
             return registers;
         }
         let touches = touches(index, found);
-        for touch in touches.iter().filter(|touch| index.counts(touch.op)) {
-            if touch.read != NONE && touch.write != NONE && touch.read != touch.write {
-                registers.order.push((touch.read, touch.write));
-            }
-        }
         if options.linearizable_keys {
             registers.real_time(index, &touches);
         }
         if options.sequential_keys {
             registers.by_process(index, &touches);
+        }
+        registers.order.sort_unstable();
+        registers.order.dedup();
+        registers.assumed.clone_from(&registers.order);
+        for touch in touches.iter().filter(|touch| index.counts(touch.op)) {
+            if touch.read != NONE && touch.write != NONE && touch.read != touch.write {
+                registers.order.push((touch.read, touch.write));
+            }
         }
         registers.order.sort_unstable();
         registers.order.dedup();
@@ -122,23 +128,17 @@ impl Registers {
         }
     }
 
-    /// Finds keys whose version order goes in a circle.
+    /// Finds keys whose version order goes in a circle: of what is assumed alone, or with what transactions read and wrote.
     fn circles(&mut self, index: &Index<'_>, found: &mut Found) {
-        let writes = index.writes.len() as u32;
-        let mut versions = Builder::new(index.writes.len() + index.uses.len(), self.order.len());
-        for &(from, to) in &self.order {
-            versions.add(from, to, Link::Ww);
-            if to >= writes {
-                versions.add(to, from, Link::Ww); // The initial version is before all others.
-            }
-        }
-        let Some(versions) = versions.finish() else { return };
-        for circle in versions.components(Link::Ww.mask()).nodes {
+        let assumed = circles_of(index, &self.assumed);
+        for circle in circles_of(index, &self.order) {
+            let certain = assumed.iter().any(|other| other.iter().any(|version| circle.binary_search(version).is_ok()));
+            let level = if certain { Isolation::ReadUncommitted } else { Isolation::ReadCommitted };
             let version = |v: u32| index.writes.get(v as usize).map(|write| write.value);
             let Some(key) = circle.first().and_then(|&first| key_of(index, first)) else { continue };
             self.broken[key.0 as usize] = true;
             let ops: Vec<u32> = circle.iter().filter_map(|&v| Some(index.writes.get(v as usize)?.op)).collect();
-            found.add(index, "cyclic versions", &ops[..ops.len().min(8)], |words| {
+            found.add_told(index, "cyclic versions", (&ops[..ops.len().min(8)], true), &[level], |words| {
                 let shown: Vec<String> = circle
                     .iter()
                     .take(8)
@@ -227,11 +227,60 @@ impl Registers {
         }
     }
 
+    /// Keys whose writes have no known order: the replies leave several possible.
+    pub fn loose(&self, index: &Index<'_>) -> Vec<KeyId> {
+        let keys = (0..index.uses.len() as u32).map(KeyId);
+        keys.filter(|&key| index.uses[key.0 as usize] == Use::Register && !self.is_total(index, key)).collect()
+    }
+
+    /// Whether each version of a key but the first is known to come right after another one, and no two after the same.
+    fn is_total(&self, index: &Index<'_>, key: KeyId) -> bool {
+        let versions = index.of_key(key).filter(|&at| index.writes[at].last && index.counts(index.writes[at].op));
+        let mut versions: Vec<u32> = versions.map(|at| at as u32).collect();
+        if self.broken[key.0 as usize] || versions.len() < 2 {
+            return !self.broken[key.0 as usize];
+        }
+        // Of a total order the number of later versions says the place.
+        let mut memo: HashMap<u32, usize> = HashMap::with_capacity(versions.len()); // Only looked into.
+        let mut path: Vec<u32> = versions.clone();
+        while let Some(&version) = path.last() {
+            let later = || self.later(version).iter().map(|&(_, to)| to);
+            let open: Vec<u32> = later().filter(|to| !memo.contains_key(to)).collect();
+            if open.is_empty() {
+                let length = later().filter_map(|to| memo.get(&to)).max().map_or(0, |length| length + 1);
+                memo.insert(version, length);
+                path.pop();
+            } else {
+                path.extend(open);
+            }
+        }
+        versions.sort_by_key(|version| std::cmp::Reverse(memo.get(version).copied().unwrap_or(0)));
+        versions.windows(2).all(|pair| self.precedes(index, pair[0], pair[1]))
+    }
+
+    /// Whether that order of two versions needs no read committed to be known.
+    pub fn is_assumed(&self, from: u32, to: u32) -> bool {
+        self.assumed.binary_search(&(from, to)).is_ok()
+    }
+
     /// Whether one version of a key is known to come right before another.
     pub fn precedes(&self, index: &Index<'_>, from: u32, to: u32) -> bool {
         let initial = from >= index.writes.len() as u32;
         initial || self.order.binary_search(&(from, to)).is_ok()
     }
+}
+
+/// Versions each of which comes before all others of its group, which are sorted.
+fn circles_of(index: &Index<'_>, order: &[(u32, u32)]) -> Vec<Vec<u32>> {
+    let writes = index.writes.len() as u32;
+    let mut versions = Builder::new(index.writes.len() + index.uses.len(), order.len());
+    for &(from, to) in order {
+        versions.add(from, to, Link::Ww);
+        if to >= writes {
+            versions.add(to, from, Link::Ww); // The initial version is before all others.
+        }
+    }
+    versions.finish().map_or(Vec::new(), |versions| versions.components(Link::Ww.mask()).nodes)
 }
 
 /// The key of a version.
