@@ -50,6 +50,16 @@ bugs! {
     ForgetSessions = "forget-sessions",
     /// Recovery believes the log's sectors without looking at their checksums (storage/).
     SkipChecksum = "skip-checksum",
+    /// A failed fsync is tried again, and its success believed (storage/).
+    RetryFsync = "retry-fsync",
+    /// Recovery trusts the last batch that it reads, without writing and syncing it again (storage/).
+    TailNotRewritten = "tail-not-rewritten",
+    /// A write that finds the disk full is taken for done (storage/).
+    FullDiskIgnored = "full-disk-ignored",
+    /// A sector's checksum leaves out its head, and one that does not fit is taken for a torn batch's (storage/).
+    HeaderUnchecked = "header-unchecked",
+    /// A snapshot is believed without looking at its checksums (storage/).
+    SnapshotUnchecked = "snapshot-unchecked",
     /// A coordinator acknowledges a write that fewer replicas hold than it should wait for (dynamo/).
     AckBeforeW = "ack-before-w",
     /// The holder of hints forgets them when it starts again (dynamo/).

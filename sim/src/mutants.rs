@@ -9,7 +9,7 @@ use crate::report::{Mode, Verdict};
 use crate::run::{Met, Options, met_under_raft, run};
 use crate::scenario::Scenario;
 use seaworthy::mutant::Bug;
-use seaworthy_check::replicas::{LATEST, NONE_LOST, NONE_RESURRECTED, ONCE};
+use seaworthy_check::replicas::{LATEST, NONE_INVENTED, NONE_LOST, NONE_RESURRECTED, ONCE};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -116,6 +116,11 @@ pub const MADE_FOR: &[MadeFor] = &[
         "disk-rot",
         &["state-machine safety", "log matching", "equal states", "assertion"],
     ),
+    made(Bug::RetryFsync, Mode::Cp, "clean-pages", &["promises outlive crashes", "recovery"]),
+    made(Bug::TailNotRewritten, Mode::Cp, "clean-pages", &["promises outlive crashes", "recovery"]),
+    made(Bug::FullDiskIgnored, Mode::Cp, "disk-fills-up", &["promises outlive crashes", "recovery"]),
+    made(Bug::HeaderUnchecked, Mode::Cp, "header-rot", &["promises outlive crashes"]),
+    made(Bug::SnapshotUnchecked, Mode::Ap, "snapshot-rot", &[NONE_LOST, NONE_INVENTED, NONE_RESURRECTED, LATEST]),
     made(Bug::AckBeforeW, Mode::Ap, "strict-quorum", &[LATEST, NONE_RESURRECTED, NONE_LOST]),
     made(Bug::HintsForgotten, Mode::Ap, "holders-restart", &[NONE_LOST]),
     made(Bug::SiblingDropped, Mode::Ap, "red-blue-purple", &[NONE_LOST]),

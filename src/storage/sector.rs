@@ -17,10 +17,11 @@ const FIRST: u8 = 1;
 const LAST: u8 = 2;
 
 /// The checksum of a sector that stands at `number` in segment `seq`.
-fn checksum(sector: &[u8], seq: u64, number: u64) -> u32 {
+fn checksum(sector: &[u8], seq: u64, number: u64, mutant: Mutant) -> u32 {
     let place = u128::from(number) << 64 | u128::from(seq);
     let mut crc = crc32fast::Hasher::new();
-    crc.update(&sector[4..]);
+    let covered = if mutant.is(Bug::HeaderUnchecked) { HEAD } else { 4 };
+    crc.update(&sector[covered..]);
     crc.update(&place.to_le_bytes());
     crc.finalize()
 }
@@ -52,7 +53,7 @@ pub(super) fn judge(sector: &[u8], seq: u64, number: u64, mutant: Mutant) -> Sta
         return State::Zero;
     }
     let stored = u32::from_le_bytes(sector[..4].try_into().expect("4 bytes"));
-    if stored != checksum(sector, seq, number) && !mutant.is(Bug::SkipChecksum) {
+    if stored != checksum(sector, seq, number, mutant) && !mutant.is(Bug::SkipChecksum) {
         return State::Rotten;
     }
     let len = usize::from(u16::from_le_bytes([sector[4], sector[5]]));
@@ -74,9 +75,14 @@ pub(super) fn payload(sector: &[u8], head: Head) -> &[u8] {
 #[derive(Default)]
 pub(super) struct Batch {
     bytes: Vec<u8>,
+    mutant: Mutant,
 }
 
 impl Batch {
+    pub(super) fn new(mutant: Mutant) -> Batch {
+        Batch { bytes: Vec::new(), mutant }
+    }
+
     /// Starts afresh, keeping a moderate amount of memory.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
@@ -112,7 +118,7 @@ impl Batch {
             sector[4..6].copy_from_slice(&(len as u16).to_le_bytes());
             sector[6] = if i == 0 { FIRST } else { 0 } | if last { LAST } else { 0 };
             sector[8..HEAD].copy_from_slice(&batch.to_le_bytes());
-            let crc = checksum(sector, seq, start + i as u64);
+            let crc = checksum(sector, seq, start + i as u64, self.mutant);
             sector[..4].copy_from_slice(&crc.to_le_bytes());
         }
         &self.bytes

@@ -80,6 +80,7 @@ pub struct Store<D: Disk> {
     writer: Option<Writer>,
     arrivals: BTreeMap<GroupId, Arrival>,
     poisoned: bool,
+    mutant: Mutant,
 }
 
 impl<D: Disk> Store<D> {
@@ -96,7 +97,7 @@ impl<D: Disk> Store<D> {
         let scan = wal::scan(&mut disk, config.node, config.mutant, &names, |record| found.replay(record))?;
         let snapshots = found.snapshots();
         for (group, meta) in &snapshots {
-            check_snapshot(&mut disk, *group, *meta)?;
+            open_snapshot(&mut disk, *group, *meta, config.mutant)?.verify()?;
         }
         if scan.is_none()
             && let Some(name) = names.iter().find(|name| snapshot::parse(name).is_some())
@@ -108,8 +109,8 @@ impl<D: Disk> Store<D> {
             disk.remove(name)?;
         }
         let wal = match scan {
-            Some(scan) => Wal::resume(&mut disk, scan, config.segment_bytes)?,
-            None => Wal::create(&mut disk, config.node, config.segment_bytes)?,
+            Some(scan) => Wal::resume(&mut disk, scan, config.segment_bytes, config.mutant)?,
+            None => Wal::create(&mut disk, config.node, config.segment_bytes, config.mutant)?,
         };
         // Only now is the record that supersedes them sure to be durable.
         for name in &names {
@@ -117,7 +118,8 @@ impl<D: Disk> Store<D> {
                 disk.remove(name)?;
             }
         }
-        Ok((Store { disk, wal, writer: None, arrivals: BTreeMap::new(), poisoned: false }, found))
+        let mutant = config.mutant;
+        Ok((Store { disk, wal, writer: None, arrivals: BTreeMap::new(), poisoned: false, mutant }, found))
     }
 
     /// Makes records durable, in order, all or (after a crash) none, with one sync. No records: nothing is done.
@@ -245,7 +247,7 @@ impl<D: Disk> Store<D> {
         group: GroupId,
         meta: SnapshotMeta,
     ) -> Result<SnapshotBlocks<'_, D>, StorageError> {
-        open_snapshot(&mut self.disk, group, meta)
+        open_snapshot(&mut self.disk, group, meta, self.mutant)
     }
 
     /// Removes snapshot files older than those given, arriving ones included, of the groups given. Only to be called when
@@ -290,7 +292,7 @@ impl<D: Disk> Store<D> {
 
     fn finish_arrival(&mut self, group: GroupId) -> Result<Incoming, StorageError> {
         let arrival = self.arrivals.remove(&group).expect("an arrival to finish");
-        let checked = SnapshotBlocks::open(&mut self.disk, &arrival.temporary, group, arrival.meta)
+        let checked = SnapshotBlocks::open(&mut self.disk, &arrival.temporary, group, arrival.meta, self.mutant)
             .and_then(SnapshotBlocks::verify);
         match checked {
             Ok(()) => {
@@ -330,16 +332,13 @@ fn open_snapshot<D: Disk>(
     disk: &mut D,
     group: GroupId,
     meta: SnapshotMeta,
+    mutant: Mutant,
 ) -> Result<SnapshotBlocks<'_, D>, StorageError> {
     let name = snapshot::name(group, meta);
-    SnapshotBlocks::open(disk, &name, group, meta).map_err(|error| match error {
+    SnapshotBlocks::open(disk, &name, group, meta, mutant).map_err(|error| match error {
         StorageError::Disk(e) if e.what == DiskFault::Missing => {
             StorageError::corrupt(&name, 0, "the log refers to this snapshot, but the file is missing")
         }
         error => error,
     })
-}
-
-fn check_snapshot<D: Disk>(disk: &mut D, group: GroupId, meta: SnapshotMeta) -> Result<(), StorageError> {
-    open_snapshot(disk, group, meta)?.verify()
 }

@@ -21,8 +21,8 @@
 use super::record::{self, LogRecord};
 use super::sector::{self, Batch, SECTOR, State};
 use super::segment::{self, Header};
-use super::{Disk, FileId, StorageError, TEMPORARY};
-use crate::mutant::Mutant;
+use super::{Disk, DiskError, DiskFault, FileId, StorageError, TEMPORARY};
+use crate::mutant::{Bug, Mutant};
 use crate::types::NodeId;
 use std::ops::Range;
 
@@ -176,7 +176,7 @@ fn read_segment(
     let mut torn = last_batch.end..last_batch.end;
     for number in torn.start..sectors.count() {
         if let State::Valid(head) = sectors.judge(number)? {
-            if head.batch != next_batch {
+            if head.batch != next_batch && !mutant.is(Bug::HeaderUnchecked) {
                 let what = format!(
                     "batch {next_batch} is not whole from here on, yet batch {} stands at byte {}: durable data is lost",
                     head.batch,
@@ -256,12 +256,18 @@ pub(super) struct Wal {
     checkpoint_bytes: u64,
     bytes: u64,
     batch: Batch,
+    mutant: Mutant,
 }
 
 impl Wal {
     /// Begins the log of a new directory.
-    pub(super) fn create(disk: &mut impl Disk, node: NodeId, segment_bytes: u64) -> Result<Wal, StorageError> {
-        let mut batch = Batch::default();
+    pub(super) fn create(
+        disk: &mut impl Disk,
+        node: NodeId,
+        segment_bytes: u64,
+        mutant: Mutant,
+    ) -> Result<Wal, StorageError> {
+        let mut batch = Batch::new(mutant);
         let header = make_segment(disk, &mut batch, node, 1, segment_bytes, 1, true)?;
         Ok(Wal {
             node,
@@ -274,13 +280,21 @@ impl Wal {
             checkpoint_bytes: SECTOR_BYTES,
             bytes: SECTOR_BYTES,
             batch,
+            mutant,
         })
     }
 
     /// Continues a log that was read: erases the torn tail, makes what was read durable, removes obsolete segments.
-    pub(super) fn resume(disk: &mut impl Disk, scan: Scan, segment_bytes: u64) -> Result<Wal, StorageError> {
+    pub(super) fn resume(
+        disk: &mut impl Disk,
+        scan: Scan,
+        segment_bytes: u64,
+        mutant: Mutant,
+    ) -> Result<Wal, StorageError> {
         let file = disk.open(&segment::name(scan.header.seq), false)?;
-        disk.write_at(file, scan.last_batch.start * SECTOR_BYTES, &scan.last_bytes)?;
+        if !mutant.is(Bug::TailNotRewritten) {
+            disk.write_at(file, scan.last_batch.start * SECTOR_BYTES, &scan.last_bytes)?;
+        }
         if !scan.torn.is_empty() {
             let zeros = vec![0; bytes_of(&scan.torn).len()];
             disk.write_at(file, scan.torn.start * SECTOR_BYTES, &zeros)?;
@@ -301,7 +315,8 @@ impl Wal {
             next_batch: scan.next_batch,
             checkpoint_bytes: scan.checkpoint_bytes,
             bytes: scan.bytes,
-            batch: Batch::default(),
+            batch: Batch::new(mutant),
+            mutant,
         })
     }
 
@@ -314,8 +329,10 @@ impl Wal {
             return self.begin_segment(disk, false);
         }
         let bytes = self.batch.seal(self.live.end - 1, self.next_sector, self.next_batch);
-        disk.write_at(self.file, self.next_sector * SECTOR_BYTES, bytes)?;
-        disk.sync(self.file)?;
+        let written = disk.write_at(self.file, self.next_sector * SECTOR_BYTES, bytes);
+        self.check_write(written)?;
+        let synced = disk.sync(self.file);
+        self.check_sync(disk, synced)?;
         self.next_sector += sectors;
         self.next_batch += 1;
         self.bytes += sectors * SECTOR_BYTES;
@@ -340,6 +357,17 @@ impl Wal {
     pub(super) fn wants_checkpoint(&self) -> bool {
         let appended = self.bytes - self.checkpoint_bytes;
         appended >= self.checkpoint_bytes.max(CHECKPOINT_AFTER * self.segment_bytes)
+    }
+
+    fn check_write(&self, written: Result<(), DiskError>) -> Result<(), DiskError> {
+        written.or_else(|e| match e.what {
+            DiskFault::Full if self.mutant.is(Bug::FullDiskIgnored) => Ok(()),
+            _ => Err(e),
+        })
+    }
+
+    fn check_sync(&self, disk: &mut impl Disk, synced: Result<(), DiskError>) -> Result<(), DiskError> {
+        synced.or_else(|e| if self.mutant.is(Bug::RetryFsync) { disk.sync(self.file) } else { Err(e) })
     }
 
     fn encode(&mut self, records: &[LogRecord]) {

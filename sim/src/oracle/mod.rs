@@ -158,7 +158,8 @@ impl Oracle {
         Witness { node, oracle: self.clone() }
     }
 
-    /// The node's disk loses what it has confirmed; what the node forgets is not its own fault.
+    /// The node's disk loses what it has confirmed; what the node forgets is not its own fault: it may go back on promises
+    /// and vote twice. Whatever follows from that for the group is no less forbidden.
     pub fn distrust(&self, node: NodeId) {
         self.lock().distrusted.insert(node);
     }
@@ -261,6 +262,9 @@ impl Observer for Witness {
 
     fn sending(&mut self, to: NodeId, group: GroupId, message: &Message) {
         let mut scene = self.oracle.lock();
+        if scene.distrusted.contains(&self.node) {
+            return;
+        }
         let picture = scene.group(group);
         let index = match message.body {
             Body::Vote { pre: true, .. } | Body::VoteReply { pre: true, .. } => return,

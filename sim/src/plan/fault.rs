@@ -7,6 +7,7 @@
 use super::target::{numbered, show_list};
 use crate::scenario::setting::words;
 use crate::scenario::{Fields, Link, Probability, Problem, Setting, Shift, suggestion};
+use crate::world::disk::{Losing, Room, SECTOR};
 use seaworthy::types::NodeId;
 use std::time::Duration;
 
@@ -124,6 +125,79 @@ words! {
         Keep = "keep",
         /// Each survives or not by chance, as when the power fails.
         Tear = "tear",
+        /// As `tear`, and of the physical blocks being written some hold noise.
+        Garble = "garble",
+    }
+}
+
+words! {
+    /// What becomes of pages whose sync failed.
+    Pages {
+        /// They are gone at once.
+        Dropped = "dropped",
+        /// They stay readable and count as clean, until the power fails.
+        Clean = "clean",
+    }
+}
+
+words! {
+    /// Which durable bytes are damaged.
+    Part {
+        /// Those of the log.
+        Log = "log",
+        /// The heads of the log's sectors.
+        Header = "header",
+        /// Those of snapshots.
+        Snapshot = "snapshot",
+    }
+}
+
+impl Part {
+    /// What the names of the files begin with, and how many bytes of each sector are meant.
+    #[must_use]
+    pub fn place(self) -> (&'static str, usize) {
+        match self {
+            Part::Log => ("wal-", SECTOR),
+            Part::Header => ("wal-", 16),
+            Part::Snapshot => ("snap-", SECTOR),
+        }
+    }
+}
+
+impl Setting for Losing {
+    fn what() -> String {
+        "all or some".into()
+    }
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "all" => Some(Losing::All),
+            "some" => Some(Losing::Some),
+            _ => None,
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Losing::All => "all",
+            Losing::Some => "some",
+        }
+        .into()
+    }
+}
+
+impl Setting for Room {
+    fn what() -> String {
+        "growth, syncs or writes".into()
+    }
+    fn parse(text: &str) -> Option<Self> {
+        [Room::Growth, Room::Syncs, Room::Writes].into_iter().find(|room| room.show() == text)
+    }
+    fn show(&self) -> String {
+        match self {
+            Room::Growth => "growth",
+            Room::Syncs => "syncs",
+            Room::Writes => "writes",
+        }
+        .into()
     }
 }
 
@@ -139,10 +213,11 @@ pub enum Kind {
     Reset { on: Links },
     DiskSlow { times: u32 },
     DiskStall,
-    DiskFull { free: u64 },
-    FsyncFail,
-    ReadError { sectors: u64, oldest: Probability },
-    Rot { sectors: u64, oldest: Probability },
+    DiskFull { free: u64, refuses: Room },
+    FsyncFail { pages: Pages },
+    FsyncLie { loses: Losing },
+    ReadError { of: Part, sectors: u64, oldest: Probability },
+    Rot { of: Part, sectors: u64, oldest: Probability },
     Misdirect { writes: u64 },
     ClockJump { by: Shift },
     ClockDrift { ppm: i64 },
@@ -152,7 +227,7 @@ pub enum Kind {
 }
 
 /// Each kind's name, its fields with their defaults, and what it does.
-pub const KINDS: [(&str, &str, &str); 18] = [
+pub const KINDS: [(&str, &str, &str); 19] = [
     (
         "partition",
         "shape=split clients=drawn",
@@ -179,32 +254,44 @@ pub const KINDS: [(&str, &str, &str); 18] = [
         "kill",
         "unsynced=tear",
         "The process dies and is started again at the end. What it wrote and did not sync: `tear` (each sector survives \
-         by chance) or `keep`.",
+         by chance), `garble` (likewise, and half of the physical blocks that were being written hold noise: the server may \
+         refuse to start from then on) or `keep`.",
     ),
     ("pause", "", "The process stands still and then goes on, as if nothing had been."),
     ("disk-slow", "times=20", "Every operation takes so many times as long."),
     ("disk-stall", "", "No disk operation returns before the end."),
     (
         "disk-full",
-        "free=0",
-        "Only so many more bytes fit. A server that stops over it is started again at the end, with space.",
+        "free=0 refuses=growth",
+        "Only so many more bytes fit. Refused are: files that grow (`growth`), syncs of what has grown (`syncs`, as where \
+         space is allocated late) or all writes, into reserved space too (`writes`, as where what is overwritten is \
+         copied). A server that stops over it is started again at the end, with space.",
     ),
     (
         "fsync-fail",
-        "",
-        "Syncs fail, and what was to be synced is lost. The server must stop; it is started again at the end.",
+        "pages=dropped",
+        "Syncs fail. What was to be synced is lost (`dropped`), or stays readable and counts as clean, as on Linux \
+         (`clean`): a further sync succeeds, and a power failure takes it. The server must stop; it is started again at \
+         the end.",
+    ),
+    (
+        "fsync-lie",
+        "loses=all",
+        "Syncs are reported as done and are not. A power failure while it lasts takes `all` that was written since, or \
+         `some` of it. The server cannot know, and may refuse to start from then on.",
     ),
     (
         "read-error",
-        "sectors=1 oldest=0.5",
-        "So many durable sectors of the log, drawn among this share of it from its beginning on, cannot be read until \
-         written anew. Instantaneous and for good: the server may refuse to start from then on.",
+        "of=log sectors=1 oldest=0.5",
+        "So many durable sectors, drawn among this share of them from the oldest on, cannot be read until written anew. \
+         `of`: those of the `log` or of a `snapshot`. Instantaneous and for good: the server may refuse to start from \
+         then on.",
     ),
     (
         "rot",
-        "sectors=1 oldest=0.5",
-        "Bits flip in so many durable sectors, drawn likewise. Instantaneous and for good, like a read error. In the \
-         last record of a log rot cannot be told from a torn write, hence `oldest`.",
+        "of=log sectors=1 oldest=0.5",
+        "Bits flip in so many durable sectors, drawn likewise; `of=header`: in the heads of the log's sectors. \
+         Instantaneous and for good, like a read error.",
     ),
     (
         "misdirect",
@@ -252,12 +339,26 @@ impl Kind {
             "reset" => Kind::Reset { on: fields.or("on", Links::Both)? },
             "disk-slow" => Kind::DiskSlow { times: fields.or("times", 20)? },
             "disk-stall" => Kind::DiskStall,
-            "disk-full" => Kind::DiskFull { free: fields.or("free", 0)? },
-            "fsync-fail" => Kind::FsyncFail,
-            "read-error" => {
-                Kind::ReadError { sectors: fields.or("sectors", 1)?, oldest: fields.or("oldest", Probability(0.5))? }
-            }
-            "rot" => Kind::Rot { sectors: fields.or("sectors", 1)?, oldest: fields.or("oldest", Probability(0.5))? },
+            "disk-full" => Kind::DiskFull { free: fields.or("free", 0)?, refuses: fields.or("refuses", Room::Growth)? },
+            "fsync-fail" => Kind::FsyncFail { pages: fields.or("pages", Pages::Dropped)? },
+            "fsync-lie" => Kind::FsyncLie { loses: fields.or("loses", Losing::All)? },
+            "read-error" => Kind::ReadError {
+                of: match fields.or("of", Part::Log)? {
+                    Part::Header => {
+                        return Err(
+                            fields.problem("of", "a sector is read whole or not at all; expected log or snapshot")
+                        );
+                    }
+                    of => of,
+                },
+                sectors: fields.or("sectors", 1)?,
+                oldest: fields.or("oldest", Probability(0.5))?,
+            },
+            "rot" => Kind::Rot {
+                of: fields.or("of", Part::Log)?,
+                sectors: fields.or("sectors", 1)?,
+                oldest: fields.or("oldest", Probability(0.5))?,
+            },
             "misdirect" => Kind::Misdirect { writes: fields.or("writes", 1)? },
             "clock-jump" => Kind::ClockJump { by: fields.or("by", Shift(30_000_000_000))? },
             "clock-drift" => {
@@ -297,7 +398,8 @@ impl Kind {
             Kind::DiskSlow { .. } => "disk-slow",
             Kind::DiskStall => "disk-stall",
             Kind::DiskFull { .. } => "disk-full",
-            Kind::FsyncFail => "fsync-fail",
+            Kind::FsyncFail { .. } => "fsync-fail",
+            Kind::FsyncLie { .. } => "fsync-lie",
             Kind::ReadError { .. } => "read-error",
             Kind::Rot { .. } => "rot",
             Kind::Misdirect { .. } => "misdirect",
@@ -312,13 +414,28 @@ impl Kind {
     /// Whether it has an end; the others happen at one instant.
     #[must_use]
     pub fn lasts(&self) -> bool {
-        !self.ruins() && !matches!(self, Kind::Reset { .. } | Kind::ClockJump { .. } | Kind::Transfer)
+        !matches!(
+            self,
+            Kind::ReadError { .. }
+                | Kind::Rot { .. }
+                | Kind::Misdirect { .. }
+                | Kind::Reset { .. }
+                | Kind::ClockJump { .. }
+                | Kind::Transfer
+        )
     }
 
     /// Whether a server that met it may rightly refuse to start ever again.
     #[must_use]
     pub fn ruins(&self) -> bool {
-        matches!(self, Kind::ReadError { .. } | Kind::Rot { .. } | Kind::Misdirect { .. })
+        matches!(
+            self,
+            Kind::ReadError { .. }
+                | Kind::Rot { .. }
+                | Kind::Misdirect { .. }
+                | Kind::FsyncLie { .. }
+                | Kind::Kill { unsynced: Unsynced::Garble }
+        )
     }
 
     /// The fields as words; those of a link are left out where they add nothing.
@@ -333,15 +450,17 @@ impl Kind {
             Kind::Kill { unsynced } => vec![("unsynced", unsynced.show())],
             Kind::Hang { on } | Kind::Reset { on } => vec![("on", on.show())],
             Kind::DiskSlow { times } => vec![("times", times.show())],
-            Kind::DiskFull { free } => vec![("free", free.show())],
-            Kind::ReadError { sectors, oldest } | Kind::Rot { sectors, oldest } => {
-                vec![("sectors", sectors.show()), ("oldest", oldest.show())]
+            Kind::DiskFull { free, refuses } => vec![("free", free.show()), ("refuses", refuses.show())],
+            Kind::FsyncFail { pages } => vec![("pages", pages.show())],
+            Kind::FsyncLie { loses } => vec![("loses", loses.show())],
+            Kind::ReadError { of, sectors, oldest } | Kind::Rot { of, sectors, oldest } => {
+                vec![("of", of.show()), ("sectors", sectors.show()), ("oldest", oldest.show())]
             }
             Kind::Misdirect { writes } => vec![("writes", writes.show())],
             Kind::ClockJump { by } => vec![("by", by.show())],
             Kind::ClockDrift { ppm } => vec![("ppm", ppm.show())],
             Kind::ClockStrobe { by, period } => vec![("by", by.show()), ("period", period.show())],
-            Kind::Pause | Kind::DiskStall | Kind::FsyncFail | Kind::ClockFreeze | Kind::Transfer => Vec::new(),
+            Kind::Pause | Kind::DiskStall | Kind::ClockFreeze | Kind::Transfer => Vec::new(),
         }
     }
 }

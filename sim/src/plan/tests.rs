@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::scenario::{Act, Scenario};
+use crate::world::disk::{Losing, Room};
 use proptest::prelude::*;
 use seaworthy::types::NodeId;
 use std::collections::BTreeSet;
@@ -256,14 +257,19 @@ fn any_kind() -> impl Strategy<Value = Kind> {
         Just(Clients::Inside(Vec::new())),
         prop::collection::vec(1u32..=5, 1..4).prop_map(Clients::Inside)
     ];
-    let unsynced = prop_oneof![Just(Unsynced::Keep), Just(Unsynced::Tear)];
+    let unsynced = prop_oneof![Just(Unsynced::Keep), Just(Unsynced::Tear), Just(Unsynced::Garble)];
     prop_oneof![
         (shape, clients).prop_map(|(shape, clients)| Kind::Partition { shape, clients }),
         (prop_oneof![Just(Links::Peers), Just(Links::Clients), Just(Links::Both)], link)
             .prop_map(|(on, add)| Kind::Link { on, add }),
         unsynced.prop_map(|unsynced| Kind::Kill { unsynced }),
         any::<u32>().prop_map(|times| Kind::DiskSlow { times }),
-        (any::<u64>(), 0.0..=1.0f64).prop_map(|(sectors, p)| Kind::Rot { sectors, oldest: Probability(p) }),
+        (any::<u64>(), 0.0..=1.0f64, prop_oneof![Just(Part::Log), Just(Part::Header), Just(Part::Snapshot)])
+            .prop_map(|(sectors, p, of)| Kind::Rot { of, sectors, oldest: Probability(p) }),
+        (any::<u64>(), prop_oneof![Just(Room::Growth), Just(Room::Syncs), Just(Room::Writes)])
+            .prop_map(|(free, refuses)| Kind::DiskFull { free, refuses }),
+        prop_oneof![Just(Pages::Dropped), Just(Pages::Clean)].prop_map(|pages| Kind::FsyncFail { pages }),
+        prop_oneof![Just(Losing::All), Just(Losing::Some)].prop_map(|loses| Kind::FsyncLie { loses }),
         (-i64::MAX..i64::MAX).prop_map(|by| Kind::ClockJump { by: Shift(by) }),
         (-900_000i64..=900_000).prop_map(|ppm| Kind::ClockDrift { ppm }),
         Just(Kind::Pause),

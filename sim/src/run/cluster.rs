@@ -19,7 +19,7 @@ use seaworthy::mutant::{Bug, Mutant};
 use seaworthy::node::{Driver, NodeConfig};
 use seaworthy::placement::{Buckets, Layout, Member};
 use seaworthy::raft;
-use seaworthy::storage::{Store, StoreConfig};
+use seaworthy::storage::{StorageError, Store, StoreConfig};
 use seaworthy::types::{self, NodeId, Rng};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Nodes that stopped over their storage, and why.
-pub(super) type Refusals = Arc<Mutex<Vec<(NodeId, String)>>>;
+pub(super) type Refusals = Arc<Mutex<Vec<(NodeId, StorageError)>>>;
 
 /// The servers of a run and their world.
 pub(super) struct Cluster {
@@ -55,6 +55,7 @@ impl Cluster {
                 per_kib: plan.disk.per_kib,
                 sync: Latency::uniform(plan.disk.sync, plan.disk.jitter),
                 capacity: plan.disk.capacity,
+                block_sectors: plan.disk.block.sectors(),
             },
         };
         let world = World::new(settings, traces.trace.clone(), traces.ledger.clone());
@@ -154,13 +155,13 @@ impl Boot {
     async fn run(self: Arc<Self>, env: NodeEnv) {
         let id = env.id;
         match self.wreck.catch(self.serve(env)).await {
-            Some(Err(error)) => lock(&self.refusals).push((id, error.to_string())),
+            Some(Err(error)) => lock(&self.refusals).push((id, error)),
             // The run is over. The process neither goes on nor ends.
             None => std::future::pending().await,
         }
     }
 
-    async fn serve(&self, env: NodeEnv) -> Result<Infallible, seaworthy::storage::StorageError> {
+    async fn serve(&self, env: NodeEnv) -> Result<Infallible, StorageError> {
         let (host, recovery) = env.open(|disk| Store::open(disk, self.store))?;
         env.disk_idle().await;
         let fresh = raft::Recovered::default();

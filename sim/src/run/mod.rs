@@ -42,6 +42,7 @@ use quorums::Quorums;
 use seaworthy::client::{Client, Patience};
 use seaworthy::mutant::Bug;
 use seaworthy::placement::Layout;
+use seaworthy::storage::StorageError;
 use seaworthy::types::{Addr, NodeId, Rng};
 use seaworthy_check::History;
 use seaworthy_check::model::kv::Kv;
@@ -97,7 +98,7 @@ pub struct Finished {
     /// The fault ledger.
     pub ledger: Vec<ledger::Entry>,
     /// Nodes that stopped over their storage, and why.
-    pub refusals: Vec<(NodeId, String)>,
+    pub refusals: Vec<(NodeId, StorageError)>,
 }
 
 /// Whom the faults of a plan that suits both databases meet under Raft, so that they meet the same under quorums.

@@ -7,7 +7,7 @@
 
 use super::cluster::{Cluster, link_settings};
 use super::{OPERATOR, lock, nanos, nodes};
-use crate::plan::{Fault, FaultId, Kind, Links, Plan, Sight, Target, Unsynced, What};
+use crate::plan::{Fault, FaultId, Kind, Links, Pages, Part, Plan, Sight, Target, Unsynced, What};
 use crate::scenario::Setting;
 use crate::world::clock::ClockFault;
 use crate::world::disk::{Damage, DiskHandle, DiskTrouble, Scope};
@@ -135,6 +135,7 @@ impl Nemesis {
                 let death = match unsynced {
                     Unsynced::Keep => Death::Process,
                     Unsynced::Tear => Death::PowerLoss,
+                    Unsynced::Garble => Death::GarblingPowerLoss,
                 };
                 world.kill(node, death, Some(entry));
             }
@@ -146,10 +147,19 @@ impl Nemesis {
                 let until = self.ends.get(&id).copied().unwrap_or(self.plan.time.storm_ends());
                 disk.trouble(entry, DiskTrouble::StallUntil(nanos(until)));
             }
-            Kind::DiskFull { free } => disk.trouble(entry, DiskTrouble::Full(*free)),
-            Kind::FsyncFail => disk.trouble(entry, DiskTrouble::FailSyncs(u64::MAX)),
-            Kind::ReadError { sectors, oldest } => spoil(&disk, entry, Damage::Unreadable, *sectors, oldest.0),
-            Kind::Rot { sectors, oldest } => spoil(&disk, entry, Damage::Rotten, *sectors, oldest.0),
+            Kind::DiskFull { free, refuses } => {
+                disk.trouble(entry, DiskTrouble::Full { limit: *free, room: *refuses });
+            }
+            Kind::FsyncFail { pages: Pages::Dropped } => disk.trouble(entry, DiskTrouble::FailSyncs(u64::MAX)),
+            Kind::FsyncFail { pages: Pages::Clean } => disk.trouble(entry, DiskTrouble::FailDirtySyncs),
+            Kind::FsyncLie { loses } => {
+                self.cluster.oracle.distrust(node);
+                disk.trouble(entry, DiskTrouble::LieSyncs(*loses));
+            }
+            Kind::ReadError { of, sectors, oldest } => {
+                spoil(&disk, entry, Damage::Unreadable, (*of, *sectors, oldest.0));
+            }
+            Kind::Rot { of, sectors, oldest } => spoil(&disk, entry, Damage::Rotten, (*of, *sectors, oldest.0)),
             Kind::Misdirect { writes } => {
                 self.cluster.oracle.distrust(node);
                 disk.trouble(entry, DiskTrouble::Misdirect(*writes));
@@ -204,7 +214,7 @@ impl Nemesis {
         if !kept(|kind| matches!(kind, Kind::Pause)) {
             self.cluster.world.resume(node);
         }
-        if !kept(|kind| matches!(kind, Kind::Kill { .. } | Kind::FsyncFail | Kind::DiskFull { .. })) {
+        if !kept(|kind| matches!(kind, Kind::Kill { .. } | Kind::FsyncFail { .. } | Kind::DiskFull { .. })) {
             self.cluster.world.restart(node);
         }
     }
@@ -221,8 +231,9 @@ impl Nemesis {
     }
 }
 
-/// Damages durable sectors of the log, among the given share of it from its beginning on.
-fn spoil(disk: &DiskHandle, entry: ledger::FaultId, damage: Damage, sectors: u64, oldest: f64) {
-    let log = Scope { prefix: "wal-".to_owned(), oldest };
-    disk.damage(entry, &log, damage, usize::try_from(sectors).unwrap_or(usize::MAX));
+/// Damages durable sectors, among the given share of them from the oldest on.
+fn spoil(disk: &DiskHandle, entry: ledger::FaultId, damage: Damage, (of, sectors, oldest): (Part, u64, f64)) {
+    let (prefix, bytes) = of.place();
+    let scope = Scope { prefix: prefix.to_owned(), oldest, bytes };
+    disk.damage(entry, &scope, damage, usize::try_from(sectors).unwrap_or(usize::MAX));
 }

@@ -3,7 +3,7 @@
 //! 1. No node broke an invariant of its own (a release-mode assertion), and the oracle saw none broken across nodes.
 //! 2. Under Raft the history is linearizable, final reads included. Under quorums no acknowledged write is lost, nothing that
 //!    was overwritten comes back, and so on (`seaworthy_check::replicas`).
-//! 3. Recovery: no server refuses to start unless its disk was spoiled.
+//! 3. Recovery: no server refuses to start unless its disk was spoiled, or stops unless its disk refuses.
 //! 4. Progress: in the calm, once the grace has passed, every operation succeeds, but for writes that a healthy cluster
 //!    refuses.
 //! 5. Convergence: at the end all servers that can run have the same state.
@@ -16,6 +16,7 @@ use crate::plan::{Kind, Plan, What};
 use crate::report::{Availability, FaultTally, Histogram, Ops, Share, Verdict};
 use crate::scenario::MustFire;
 use crate::world::{ledger, nanos};
+use seaworthy::storage::StorageError;
 use seaworthy::types::NodeId;
 use seaworthy_check as check;
 use seaworthy_check::replicas::{Observed, Options};
@@ -41,7 +42,7 @@ pub struct Evidence<'a> {
     /// Why the servers' states are not the same at the end, if they are not.
     pub divergence: Option<String>,
     /// Servers that stopped over their storage, and why.
-    pub refusals: &'a [(NodeId, String)],
+    pub refusals: &'a [(NodeId, StorageError)],
 }
 
 /// The verdict, by the list at the top of this file, and what was found on the way.
@@ -61,8 +62,12 @@ pub fn judge(evidence: &Evidence<'_>) -> (Verdict, Findings) {
 /// The properties after those of what was promised about data.
 fn judge_liveness(evidence: &Evidence<'_>, findings: &Findings) -> Verdict {
     let expect = &evidence.plan.expect;
-    if let Some((node, why)) = evidence.refusals.first().filter(|_| !spoils_disks(evidence.plan)) {
-        return fail("recovery", format!("{node} stopped, though nothing was done to its disk: {why}"));
+    let wrongly = |(_, why): &&(NodeId, StorageError)| !may_stop(evidence.plan, why);
+    if let Some((node, why)) = evidence.refusals.iter().find(wrongly) {
+        return fail(
+            "recovery",
+            format!("{node} stopped, though nothing was done to its disk that explains it: {why}"),
+        );
     }
     if let Some(stuck) = stuck(evidence) {
         return fail("progress", stuck);
@@ -95,14 +100,24 @@ pub(super) fn fail(property: &str, detail: String) -> Verdict {
     Verdict::Fail { property: property.to_owned(), detail }
 }
 
-/// Whether a server of this plan may rightly stop over its storage. Losing power is no reason.
+/// Whether a server of this plan may rightly stop over its storage for this reason. Losing power is none. A disk that
+/// refuses is, for as long as it does; but what is durable must be as it was.
+fn may_stop(plan: &Plan, why: &StorageError) -> bool {
+    let refused = matches!(why, StorageError::Disk(_) | StorageError::Poisoned);
+    has(plan, Kind::ruins) || refused && has(plan, refuses)
+}
+
+/// Whether a disk of this plan may fail to keep what was given to it.
 pub fn spoils_disks(plan: &Plan) -> bool {
-    plan.events.iter().any(|event| {
-        matches!(&event.what, What::Begin { fault, .. } if matches!(
-            fault.kind,
-            Kind::DiskFull { .. } | Kind::FsyncFail | Kind::ReadError { .. } | Kind::Rot { .. } | Kind::Misdirect { .. }
-        ))
-    })
+    has(plan, |kind| kind.ruins() || refuses(kind))
+}
+
+fn refuses(kind: &Kind) -> bool {
+    matches!(kind, Kind::DiskFull { .. } | Kind::FsyncFail { .. })
+}
+
+fn has(plan: &Plan, is: impl Fn(&Kind) -> bool) -> bool {
+    plan.events.iter().any(|event| matches!(&event.what, What::Begin { fault, .. } if is(&fault.kind)))
 }
 
 /// The first operation that did not succeed though it began after the grace.

@@ -134,7 +134,7 @@ impl Link {
 }
 
 section! {
-    /// `[disk]`: how long the disks take in fair weather.
+    /// `[disk]`: the disks in fair weather.
     Disk {
         /// Time of each operation other than a sync.
         operation: Duration = Duration::from_micros(10),
@@ -146,6 +146,29 @@ section! {
         jitter: Duration = ms(1),
         /// Bytes it can hold.
         capacity: u64 = 1 << 30,
+        /// Bytes in a physical block, which survives a power failure whole or not at all: 512 or 4096.
+        block: Block = Block::Small,
+    }
+}
+
+words! {
+    /// Bytes in a physical block of a disk.
+    Block {
+        /// One sector.
+        Small = "512",
+        /// Eight sectors, as on most drives of today.
+        Large = "4096",
+    }
+}
+
+impl Block {
+    /// In sectors of 512 bytes.
+    #[must_use]
+    pub fn sectors(self) -> u32 {
+        match self {
+            Block::Small => 1,
+            Block::Large => 8,
+        }
     }
 }
 

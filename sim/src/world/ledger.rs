@@ -35,6 +35,10 @@ pub enum Effect {
     FilesTorn,
     /// Creations, renames and removals that did not survive a crash.
     NamesLost,
+    /// Sectors filled with noise by a power failure.
+    SectorsGarbled,
+    /// Sectors and names lost whose sync had been reported as done.
+    AcknowledgedLost,
     /// Syncs that failed.
     SyncsFailed,
     /// Writes that failed, for want of space or otherwise.

@@ -6,10 +6,12 @@
 
 use super::super::Nanos;
 use seaworthy::types::Rng;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The unit that survives a crash whole or not at all, in bytes.
+/// The unit that is written whole or not at all, in bytes.
 pub const SECTOR: usize = 512;
+/// A sync of which the disk lied takes effect at this time: never, unless an honest one follows.
+pub(super) const NEVER: Nanos = Nanos::MAX;
 const CHUNK: usize = 32 * SECTOR;
 
 /// What a sector held before.
@@ -19,8 +21,11 @@ enum Old {
 }
 
 /// What changed between two syncs: first old contents of each sector changed, in the order of the changes.
+#[derive(Default)]
 struct Batch {
     old_len: u64,
+    /// Its place in the order of batches and failed syncs, once its sync has begun.
+    number: u32,
     /// When the first change of length began.
     grown: Nanos,
     /// Each with the time at which the first change of the sector began.
@@ -29,7 +34,7 @@ struct Batch {
 
 impl Batch {
     fn new(old_len: u64) -> Batch {
-        Batch { old_len, grown: Nanos::MAX, undo: Vec::new() }
+        Batch { old_len, grown: Nanos::MAX, ..Batch::default() }
     }
 }
 
@@ -40,6 +45,7 @@ struct Chunk {
 }
 
 /// A file's contents, volatile and durable.
+#[derive(Default)]
 pub(super) struct SimFile {
     chunks: Vec<Option<Box<Chunk>>>,
     len: u64,
@@ -47,6 +53,9 @@ pub(super) struct SimFile {
     dirty: Batch,
     /// Syncs under way: when they take effect, and what they make durable.
     syncing: VecDeque<(Nanos, Batch)>,
+    /// Sectors whose sync failed: they read as written and count as clean, but what is durable is what they held before.
+    /// Each with the place of that sync; only a later one can mend it.
+    stranded: BTreeMap<u32, (u32, Old)>,
 }
 
 /// What a crash did to a file.
@@ -54,11 +63,27 @@ pub(super) struct SimFile {
 pub(super) struct Wreck {
     pub(super) kept: u64,
     pub(super) lost: u64,
+    /// Of those lost, the ones whose sync had been reported as done.
+    pub(super) forgotten: u64,
+    /// Sectors that hold neither what was written nor what was there before.
+    pub(super) garbled: u64,
+}
+
+/// How the power fails.
+#[derive(Clone, Copy)]
+pub(super) struct Fall {
+    pub(super) now: Nanos,
+    /// Sectors in a physical block, which survives whole or not at all.
+    pub(super) block: u32,
+    /// Blocks that are being written may come to hold anything.
+    pub(super) garbles: bool,
+    /// Nothing survives that is not durable.
+    pub(super) empties: bool,
 }
 
 impl SimFile {
     pub(super) fn new() -> SimFile {
-        SimFile { chunks: Vec::new(), len: 0, batch: 1, dirty: Batch::new(0), syncing: VecDeque::new() }
+        SimFile { chunks: Vec::new(), len: 0, batch: 1, dirty: Batch::new(0), ..SimFile::default() }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -104,15 +129,47 @@ impl SimFile {
 
     /// Everything written so far becomes durable at `effective`.
     pub(super) fn begin_sync(&mut self, effective: Nanos) {
-        let fresh = Batch::new(self.len);
+        self.flush(effective);
+        let mut batch = std::mem::replace(&mut self.dirty, Batch::new(self.len));
+        batch.number = self.batch;
         self.batch += 1;
-        self.syncing.push_back((effective, std::mem::replace(&mut self.dirty, fresh)));
+        self.syncing.push_back((effective, batch));
+    }
+
+    /// What the disk had lied about becomes durable at `effective`.
+    pub(super) fn flush(&mut self, effective: Nanos) {
+        for (lied, _) in self.syncing.iter_mut().rev().take_while(|(lied, _)| *lied == NEVER) {
+            *lied = effective;
+        }
     }
 
     /// Syncs that are in effect by `now` leave nothing to undo.
     pub(super) fn settle(&mut self, now: Nanos) {
-        while self.syncing.front().is_some_and(|(effective, _)| *effective <= now) {
-            self.syncing.pop_front();
+        while let Some((_, batch)) = self.syncing.pop_front_if(|(effective, _)| *effective <= now) {
+            if !self.stranded.is_empty() {
+                let mended = |sector: &u32| self.stranded.get(sector).is_some_and(|(since, _)| *since <= batch.number);
+                let mended: Vec<u32> = batch.undo.iter().map(|(_, sector, _)| *sector).filter(mended).collect();
+                mended.iter().for_each(|sector| drop(self.stranded.remove(sector)));
+            }
+        }
+    }
+
+    /// Whether anything was written since the last sync, failed or not.
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.dirty.undo.is_empty()
+    }
+
+    /// Whether it has grown since the last sync.
+    pub(super) fn has_grown(&self) -> bool {
+        self.dirty.old_len < self.len
+    }
+
+    /// A sync failed: what it should have written stays readable and counts as clean, and is gone after a power failure
+    /// unless it is written again.
+    pub(super) fn strand_dirty(&mut self) {
+        self.batch += 1;
+        for (_, sector, old) in std::mem::take(&mut self.dirty.undo) {
+            self.stranded.entry(sector).or_insert((self.batch, old));
         }
     }
 
@@ -126,40 +183,75 @@ impl SimFile {
         undo.len() as u64
     }
 
-    /// The power fails at `now`: of what had begun and is not durable, some survives. Whole sectors do or do not; which ones is a
+    /// The power fails: of what had begun and is not durable, some survives. Whole blocks do or do not; which ones is a
     /// matter of the file's luck: all, none, those written first, or each for itself.
-    pub(super) fn crash(&mut self, now: Nanos, rng: &mut Rng) -> Wreck {
+    pub(super) fn crash(&mut self, fall: Fall, rng: &mut Rng) -> Wreck {
         self.batch += 1;
         let dirty = std::mem::replace(&mut self.dirty, Batch::new(0));
-        let batches: Vec<Batch> = self.syncing.drain(..).map(|(_, batch)| batch).chain([dirty]).collect();
-        let total: usize = batches.iter().map(|batch| batch.undo.len()).sum();
-        let survives = Luck::draw(rng, total as u64);
-        self.crash_len(now, &batches, rng, &survives);
-        let (mut kept, mut lost) = (BTreeSet::new(), BTreeSet::new());
+        let batches: Vec<(Nanos, Batch)> = self.syncing.drain(..).chain([(Nanos::MAX - 1, dirty)]).collect();
+        let total: usize = batches.iter().map(|(_, batch)| batch.undo.len()).sum();
+        let luck = Luck::draw(rng, total as u64);
+        let luck = if fall.empties { Luck::None } else { luck };
+        self.crash_len(fall.now, &batches, rng, &luck);
+        let (mut kept, mut lost, mut forgotten) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        // A block that survives has the newest version of all its sectors, and a batch writes a block at once.
+        let (mut blocks, mut written) = (BTreeSet::new(), BTreeSet::new());
         let mut position = total as u64;
-        for batch in batches.iter().rev() {
+        for (effective, batch) in batches.iter().rev() {
+            let mut fates = BTreeMap::new();
             for (begun, sector, old) in batch.undo.iter().rev() {
                 position -= 1;
-                if kept.contains(sector) {
-                    continue; // A newer version survived.
+                let (begun, block) = (*begun <= fall.now, sector / fall.block);
+                if begun {
+                    written.insert(block);
                 }
-                if *begun <= now && survives.holds(rng, position) {
+                let survives = begun
+                    && (blocks.contains(&block) || *fates.entry(block).or_insert_with(|| luck.holds(rng, position)));
+                if survives {
                     kept.insert(*sector);
-                } else {
+                } else if !kept.contains(sector) {
                     lost.insert(*sector);
+                    if *effective == NEVER {
+                        forgotten.insert(*sector);
+                    }
                     self.restore(*sector, old);
                 }
+            }
+            blocks.extend(fates.into_iter().filter_map(|(block, survives)| survives.then_some(block)));
+        }
+        for (sector, (_, old)) in std::mem::take(&mut self.stranded) {
+            if !kept.contains(&sector) {
+                lost.insert(sector);
+                self.restore(sector, &old);
             }
         }
         self.truncate();
         self.dirty.old_len = self.len;
-        let lost = lost.difference(&kept).count() as u64;
-        Wreck { kept: kept.len() as u64, lost }
+        let garbled = if fall.garbles { self.garble(&written, fall.block, rng) } else { 0 };
+        Wreck { kept: kept.len() as u64, lost: lost.len() as u64, forgotten: forgotten.len() as u64, garbled }
+    }
+
+    /// Fills some of the blocks with noise; how many sectors.
+    fn garble(&mut self, blocks: &BTreeSet<u32>, size: u32, rng: &mut Rng) -> u64 {
+        let mut garbled = 0;
+        for block in blocks {
+            if !rng.chance(0.5) {
+                continue;
+            }
+            for sector in block * size..((block + 1) * size).min(self.sectors()) {
+                let mut noise = [0; SECTOR];
+                noise.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&rng.next().to_le_bytes()));
+                self.restore(sector, &Old::Bytes(noise.into()));
+                garbled += 1;
+            }
+        }
+        self.truncate();
+        garbled
     }
 
     /// The length that survives: the newest, or that of some sync not in effect.
-    fn crash_len(&mut self, now: Nanos, batches: &[Batch], rng: &mut Rng, luck: &Luck) {
-        for batch in batches.iter().rev() {
+    fn crash_len(&mut self, now: Nanos, batches: &[(Nanos, Batch)], rng: &mut Rng, luck: &Luck) {
+        for (_, batch) in batches.iter().rev() {
             if batch.old_len >= self.len {
                 continue;
             }
@@ -189,8 +281,9 @@ impl SimFile {
     /// Sectors that are durable and hold something, in order.
     pub(super) fn durable_sectors(&self) -> Vec<u32> {
         let batches = self.syncing.iter().map(|(_, batch)| batch).chain([&self.dirty]);
-        let pending: BTreeSet<u32> =
+        let mut pending: BTreeSet<u32> =
             batches.flat_map(|batch| batch.undo.iter().map(|(_, sector, _)| *sector)).collect();
+        pending.extend(self.stranded.keys());
         (0..self.sectors()).filter(|s| !pending.contains(s) && self.sector(*s).is_some_and(|d| !is_zero(d))).collect()
     }
 

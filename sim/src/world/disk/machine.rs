@@ -3,9 +3,9 @@
 use super::super::ledger::{Effect, FaultId, Ledger};
 use super::super::trace::{Kind, Trace, payload};
 use super::super::{Nanos, TimeSource, nanos};
-use super::file::{SECTOR, SimFile};
+use super::file::{Fall, NEVER, SECTOR, SimFile};
 use super::names::{Inode, Names};
-use super::{Damage, DiskSettings, DiskStats, DiskTrouble, Scope};
+use super::{Damage, DiskSettings, DiskStats, DiskTrouble, Losing, Room, Scope};
 use seaworthy::storage::{DiskError, DiskFault, FileId};
 use seaworthy::types::{Addr, Rng};
 use std::collections::BTreeMap;
@@ -28,10 +28,23 @@ pub(super) struct State {
     pub(super) next_file: u64,
     pub(super) session: u64,
     pub(super) troubles: Vec<(FaultId, DiskTrouble)>,
+    /// Syncs that were reported and not done, by whose fault the first was, and what a power failure leaves of them.
+    pub(super) lied: Option<(FaultId, Losing)>,
     pub(super) damaged: BTreeMap<(Inode, u32), (FaultId, Damage)>,
     pub(super) stats: DiskStats,
     pub(super) trace: Trace,
     pub(super) ledger: Ledger,
+}
+
+/// How a sync fails.
+#[derive(Clone, Copy)]
+enum SyncFailure {
+    /// What it should have written is gone at once.
+    Drops,
+    /// It reads as written until the power fails.
+    Strands,
+    /// Likewise, for want of space.
+    NoRoom,
 }
 
 /// A failure, with the file's name.
@@ -110,7 +123,7 @@ impl State {
         }
         let needed = self.used() + grows;
         let full = self.troubles.iter().find_map(|(id, trouble)| match trouble {
-            DiskTrouble::Full(limit) if needed > *limit => Some(*id),
+            DiskTrouble::Full { limit, room: Room::Growth | Room::Writes } if needed > *limit => Some(*id),
             _ => None,
         });
         if full.is_none() && needed <= self.settings.capacity {
@@ -119,6 +132,25 @@ impl State {
         self.ledger.charge(full, Effect::WritesFailed, 1);
         self.failure(inode, full);
         Err(error(op, name, DiskFault::Full))
+    }
+
+    /// On a disk that copies what it overwrites every write takes room.
+    fn check_copies(&mut self, name: &str, inode: Inode, bytes: u64) -> Result<(), DiskError> {
+        let used = self.used();
+        let full = self.troubles.iter_mut().find_map(|(id, trouble)| match trouble {
+            DiskTrouble::Full { limit, room: Room::Writes } => match limit.checked_sub(bytes) {
+                Some(left) if left >= used => {
+                    *limit = left;
+                    None
+                }
+                _ => Some(*id),
+            },
+            _ => None,
+        });
+        let Some(id) = full else { return Ok(()) };
+        self.ledger.affected(id, Effect::WritesFailed, 1);
+        self.failure(inode, Some(id));
+        Err(error("write", name, DiskFault::Full))
     }
 
     pub(super) fn failure(&self, inode: Inode, fault: Option<FaultId>) {
@@ -163,6 +195,7 @@ impl State {
             return Err(broken("write", name));
         }
         self.check_space("write", name, inode, offset + data.len() as u64)?;
+        self.check_copies(name, inode, data.len() as u64)?;
         let offset = self.direct(inode, offset, data.len());
         self.mend(inode, offset, data.len());
         let begun = self.begun;
@@ -193,19 +226,65 @@ impl State {
     pub(super) fn sync(&mut self, name: &str, inode: Inode) -> Result<(), DiskError> {
         let effective = self.spend_sync();
         let now = self.now();
-        if let Some(id) = self.strike(|t| if let DiskTrouble::FailSyncs(left) = t { Some(left) } else { None }) {
-            let lost = self.file(inode).drop_dirty();
+        if let Some((id, what)) = self.fails_sync(inode) {
+            let lost = match what {
+                SyncFailure::Drops => self.file(inode).drop_dirty(),
+                SyncFailure::Strands | SyncFailure::NoRoom => {
+                    self.file(inode).strand_dirty();
+                    0
+                }
+            };
             self.ledger.affected(id, Effect::SyncsFailed, 1);
             self.ledger.affected(id, Effect::SectorsLost, lost);
             self.failure(inode, Some(id));
-            return Err(broken("sync", name));
+            return Err(match what {
+                SyncFailure::NoRoom => error("sync", name, DiskFault::Full),
+                SyncFailure::Drops | SyncFailure::Strands => broken("sync", name),
+            });
         }
+        let effective = self.honest(effective);
         let file = self.file(inode);
         file.settle(now);
         file.begin_sync(effective);
         self.stats.syncs += 1;
         self.event(Kind::Sync, [inode, effective, 0]);
         Ok(())
+    }
+
+    /// Whether a sync of the file fails, by which fault, and what becomes of what it should have written.
+    fn fails_sync(&mut self, inode: Inode) -> Option<(FaultId, SyncFailure)> {
+        if self.troubles.is_empty() {
+            return None;
+        }
+        if let Some(id) = self.strike(|t| if let DiskTrouble::FailSyncs(left) = t { Some(left) } else { None }) {
+            return Some((id, SyncFailure::Drops));
+        }
+        let (dirty, grown, used) = (self.files[&inode].is_dirty(), self.files[&inode].has_grown(), self.used());
+        self.troubles.iter().find_map(|(id, trouble)| match trouble {
+            DiskTrouble::FailDirtySyncs if dirty => Some((*id, SyncFailure::Strands)),
+            DiskTrouble::Full { limit, room: Room::Syncs } if dirty && grown && used > *limit => {
+                Some((*id, SyncFailure::NoRoom))
+            }
+            _ => None,
+        })
+    }
+
+    /// When a sync that would take effect at `effective` does: never if the disk lies. An honest one makes good for all
+    /// lies before it, as a drive empties its cache as a whole.
+    fn honest(&mut self, effective: Nanos) -> Nanos {
+        let lies = self.troubles.iter().find_map(|(id, trouble)| match trouble {
+            DiskTrouble::LieSyncs(losing) => Some((*id, *losing)),
+            _ => None,
+        });
+        if lies.is_some() {
+            self.lied = self.lied.or(lies);
+            return NEVER;
+        }
+        if self.lied.take().is_some() {
+            self.files.values_mut().for_each(|file| file.flush(effective));
+            self.names.flush(effective);
+        }
+        effective
     }
 
     pub(super) fn sync_dir(&mut self) -> Result<(), DiskError> {
@@ -216,6 +295,7 @@ impl State {
             self.failure(0, Some(id));
             return Err(broken("sync", "the directory"));
         }
+        let effective = self.honest(effective);
         if self.names.settle(now) {
             self.collect();
         }
@@ -225,16 +305,22 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn crash(&mut self, fault: Option<FaultId>) {
+    /// The power fails; `garbles`: blocks that are being written may come to hold anything.
+    pub(super) fn crash(&mut self, fault: Option<FaultId>, garbles: bool) {
         let now = self.now();
+        let lied = self.lied.take();
+        let empties = lied.is_some_and(|(_, losing)| losing == Losing::All);
         self.names.settle(now);
-        let names_lost = self.names.crash(now, &mut self.rng);
-        let (mut kept, mut lost, mut torn) = (0, 0, 0);
+        let (names_lost, mut forgotten) = self.names.crash(now, empties, &mut self.rng);
+        let fall = Fall { now, block: self.settings.block_sectors, garbles, empties };
+        let (mut kept, mut lost, mut torn, mut garbled) = (0, 0, 0, 0);
         for file in self.files.values_mut() {
             file.settle(now);
-            let wreck = file.crash(now, &mut self.rng);
+            let wreck = file.crash(fall, &mut self.rng);
             kept += wreck.kept;
             lost += wreck.lost;
+            forgotten += wreck.forgotten;
+            garbled += wreck.garbled;
             torn += u64::from(wreck.kept > 0 && wreck.lost > 0);
         }
         self.stats.crashes += 1;
@@ -244,6 +330,8 @@ impl State {
         self.ledger.charge(fault, Effect::SectorsLost, lost);
         self.ledger.charge(fault, Effect::FilesTorn, torn);
         self.ledger.charge(fault, Effect::NamesLost, names_lost);
+        self.ledger.charge(fault, Effect::SectorsGarbled, garbled);
+        self.ledger.charge(lied.map(|(id, _)| id), Effect::AcknowledgedLost, forgotten);
         self.event(Kind::Crash, [kept, lost, names_lost]);
         self.busy_until = now;
         self.detach();
@@ -264,7 +352,8 @@ impl State {
         for (_, inode, sector) in &candidates {
             let bit = match damage {
                 Damage::Rotten => {
-                    let bit = self.rng.below(SECTOR as u64 * 8);
+                    let bytes = self.files[inode].len() - u64::from(*sector) * SECTOR as u64;
+                    let bit = self.rng.below(bytes.min(scope.bytes as u64) * 8);
                     self.file(*inode).flip(*sector, bit as usize);
                     self.ledger.affected(id, Effect::BitsFlipped, 1);
                     bit

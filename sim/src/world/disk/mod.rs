@@ -10,8 +10,11 @@
 //! waits until [`DiskHandle::busy_until`] before it goes on. The owner of [`DiskHandle`] is the world, which crashes
 //! and troubles the disk; the owner of [`SimDisk`] is one run of the node's process, and a dead one's is of no effect.
 //!
-//! Caveats: a sector is atomic (real disks' power-loss guarantees vary); a failed sync reverts the pages it should
-//! have written at once, where a kernel may serve them from its cache a while longer; space is counted by file length.
+//! Sectors of one physical block share their fate; blocks being written may also come to hold noise. A failed sync reverts
+//! the pages it should have written at once, or leaves them readable until the power fails, as Linux does. A disk may lie:
+//! it reports a sync and keeps the data in a cache that a power failure empties.
+//!
+//! Caveat: space is counted by file length.
 
 mod file;
 mod machine;
@@ -22,7 +25,7 @@ mod tests;
 mod trouble;
 
 pub use file::SECTOR;
-pub use trouble::{Damage, DiskTrouble, Scope};
+pub use trouble::{Damage, DiskTrouble, Losing, Room, Scope};
 
 use super::ledger::{Effect, FaultId, Ledger};
 use super::trace::{Kind, Trace};
@@ -46,6 +49,8 @@ pub struct DiskSettings {
     pub sync: Latency,
     /// Sum of file lengths it can hold, in bytes.
     pub capacity: u64,
+    /// Sectors in a physical block, which survives a power failure whole or not at all; at least 1.
+    pub block_sectors: u32,
 }
 
 /// What a disk did.
@@ -104,6 +109,7 @@ impl DiskHandle {
             next_file: 1,
             session: 0,
             troubles: Vec::new(),
+            lied: None,
             damaged: BTreeMap::new(),
             stats: DiskStats::default(),
             trace,
@@ -126,7 +132,12 @@ impl DiskHandle {
 
     /// The node's machine lost power, by `fault` if by one.
     pub fn crash(&self, fault: Option<FaultId>) {
-        lock(&self.0).crash(fault);
+        lock(&self.0).crash(fault, false);
+    }
+
+    /// The node's machine lost power in the midst of its writes: of the physical blocks being written some hold noise.
+    pub fn crash_garbled(&self, fault: Option<FaultId>) {
+        lock(&self.0).crash(fault, true);
     }
 
     /// When the operations so far are done.
@@ -146,7 +157,7 @@ impl DiskHandle {
         let mut state = lock(&self.0);
         state.ledger.fired(id);
         let trouble = match trouble {
-            DiskTrouble::Full(free) => DiskTrouble::Full(state.used() + free),
+            DiskTrouble::Full { limit, room } => DiskTrouble::Full { limit: state.used() + limit, room },
             other => other,
         };
         state.troubles.push((id, trouble));

@@ -1,6 +1,7 @@
 //! The directory: names now, names that would be found after a crash, and the changes between them.
 
 use super::super::Nanos;
+use super::file::NEVER;
 use seaworthy::types::Rng;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -56,8 +57,16 @@ impl Names {
     }
 
     pub(super) fn begin_sync(&mut self, effective: Nanos) {
+        self.flush(effective);
         let covered: usize = self.syncing.iter().map(|(_, count)| count).sum();
         self.syncing.push_back((effective, self.pending.len() - covered));
+    }
+
+    /// What the disk had lied about becomes durable at `effective`.
+    pub(super) fn flush(&mut self, effective: Nanos) {
+        for (lied, _) in self.syncing.iter_mut().rev().take_while(|(lied, _)| *lied == NEVER) {
+            *lied = effective;
+        }
     }
 
     /// Syncs that are in effect by `now` make their changes durable; true if any was.
@@ -75,25 +84,30 @@ impl Names {
         any
     }
 
-    /// The power fails at `now`: some of the pending changes that had begun survive; how many did not.
-    pub(super) fn crash(&mut self, now: Nanos, rng: &mut Rng) -> u64 {
+    /// The power fails at `now`: some of the pending changes that had begun survive, or none (`empties`); how many did not,
+    /// and of how many of those the sync had been reported as done.
+    pub(super) fn crash(&mut self, now: Nanos, empties: bool, rng: &mut Rng) -> (u64, u64) {
         let pending: Vec<(Nanos, Change)> = self.pending.drain(..).collect();
+        let covered: usize = self.syncing.iter().map(|(_, count)| count).sum();
+        let honest: usize = self.syncing.iter().filter(|(effective, _)| *effective != NEVER).map(|(_, n)| n).sum();
         self.syncing.clear();
         let keep = match rng.below(4) {
+            _ if empties => 0.0,
             0 => 1.0,
             1 => 0.0,
             _ => rng.unit(),
         };
-        let mut lost = 0;
-        for (begun, change) in &pending {
+        let (mut lost, mut forgotten) = (0, 0);
+        for (place, (begun, change)) in pending.iter().enumerate() {
             if *begun <= now && rng.chance(keep) {
                 apply(&mut self.durable, change);
             } else {
                 lost += 1;
+                forgotten += u64::from((honest..covered).contains(&place));
             }
         }
         self.now = self.durable.clone();
-        lost
+        (lost, forgotten)
     }
 
     fn change(&mut self, begun: Nanos, change: Change) {

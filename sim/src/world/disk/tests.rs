@@ -25,6 +25,7 @@ impl Bench {
             per_kib: Duration::from_micros(1),
             sync: Latency::uniform(Duration::from_millis(2), Duration::from_millis(1)),
             capacity: 1 << 30,
+            block_sectors: 1,
         };
         let ledger = Ledger::default();
         let time: TimeSource = Arc::new(move || time.load(Ordering::Relaxed));
@@ -209,6 +210,127 @@ fn a_failed_sync_loses_its_pages_and_is_charged() {
 }
 
 #[test]
+fn a_failed_sync_may_leave_its_pages_readable_until_the_power_fails() {
+    let sectors = |bench: &mut Bench| -> Vec<u8> {
+        bench.contents("log").unwrap().chunks(SECTOR).map(|sector| sector[0]).collect()
+    };
+    for seed in 0..50 {
+        let mut bench = Bench::new(seed);
+        let file = bench.durable_file("log", &[1; 3 * SECTOR]);
+        let id = bench.fault();
+        bench.handle.trouble(id, DiskTrouble::FailDirtySyncs);
+        bench.disk.write_at(file, 0, &[2; 2 * SECTOR]).unwrap();
+        assert!(matches!(what(bench.disk.sync(file)), DiskFault::Io(_)));
+        bench.disk.sync(file).expect("there is nothing left to write");
+        bench.handle.lift(id);
+        assert_eq!(sectors(&mut bench), [2, 2, 1], "as it was written");
+        // One of the two is written again, and that sync is honest.
+        bench.disk.write_at(file, 0, &[2; SECTOR]).unwrap();
+        bench.disk.sync(file).unwrap();
+        bench.wait();
+        assert_eq!(bench.effect(id, Effect::SyncsFailed), 1);
+        bench.handle.detach();
+        bench.disk = bench.handle.attach();
+        assert_eq!(sectors(&mut bench), [2, 2, 1], "the process died, the cache is still there");
+        bench.crash(None);
+        assert_eq!(sectors(&mut bench), [2, 1, 1], "the other one never reached the disk");
+    }
+}
+
+#[test]
+fn a_lying_disk_forgets_what_it_had_confirmed_unless_an_honest_sync_follows() {
+    let (mut forgot, mut torn) = (0, 0);
+    for seed in 0..100 {
+        for (losing, honest) in [(Losing::All, false), (Losing::Some, false), (Losing::All, true)] {
+            let mut bench = Bench::new(seed);
+            let file = bench.durable_file("log", &[1; 8 * SECTOR]);
+            let id = bench.fault();
+            bench.handle.trouble(id, DiskTrouble::LieSyncs(losing));
+            bench.disk.write_at(file, 0, &[2; 8 * SECTOR]).unwrap();
+            bench.disk.sync(file).unwrap();
+            bench.disk.open("new", true).unwrap();
+            bench.disk.sync_dir().unwrap();
+            bench.wait();
+            if honest {
+                bench.handle.lift(id);
+                bench.disk.sync_dir().unwrap();
+                bench.wait();
+            }
+            bench.crash(None);
+            let data = bench.contents("log").unwrap();
+            let lost = data.chunks(SECTOR).filter(|sector| sector[0] == 1).count() as u64;
+            let gone = u64::from(bench.contents("new").is_err());
+            assert_eq!(bench.effect(id, Effect::AcknowledgedLost), lost + gone);
+            match (losing, honest) {
+                (_, true) => assert_eq!((lost, gone), (0, 0), "a drive empties its cache as a whole"),
+                (Losing::All, _) => assert_eq!((lost, gone), (8, 1)),
+                (Losing::Some, _) => {
+                    forgot += usize::from(lost > 0);
+                    torn += usize::from((1..8).contains(&lost));
+                }
+            }
+        }
+    }
+    assert!(forgot > 40 && torn > 20, "some {forgot}, torn {torn} of 100");
+}
+
+#[test]
+fn a_physical_block_survives_whole_or_not_at_all_and_may_be_garbled() {
+    let (mut old, mut new, mut noise) = (0, 0, 0);
+    for seed in 0..200 {
+        let mut bench = Bench::new(seed);
+        lock(&bench.handle.0).settings.block_sectors = 8;
+        let file = bench.durable_file("log", &[1; 16 * SECTOR]);
+        // The second block and part of the first.
+        bench.disk.write_at(file, 6 * SECTOR as u64, &[2; 10 * SECTOR]).unwrap();
+        let id = bench.fault();
+        if seed % 2 == 0 {
+            bench.handle.crash_garbled(Some(id));
+        } else {
+            bench.handle.crash(Some(id));
+        }
+        bench.disk = bench.handle.attach();
+        let data = bench.contents("log").unwrap();
+        let block = |n: usize| -> Vec<u8> { data.chunks(SECTOR).skip(8 * n).take(8).map(|s| s[0]).collect() };
+        let is_noise = |n: usize| data[n * 8 * SECTOR..][..SECTOR].iter().any(|byte| *byte > 2);
+        let garbled = [0, 1].into_iter().filter(|n| is_noise(*n)).count();
+        assert_eq!(bench.effect(id, Effect::SectorsGarbled), 8 * garbled as u64);
+        assert!(garbled == 0 || seed % 2 == 0);
+        noise += garbled;
+        for (n, written) in [(0, [1, 1, 1, 1, 1, 1, 2, 2]), (1, [2; 8])] {
+            match is_noise(n) {
+                true => {}
+                false if block(n) == [1; 8] => old += 1,
+                false if block(n) == written => new += 1,
+                false => panic!("block {n} survives in part: {:?}", block(n)),
+            }
+        }
+    }
+    assert!(old > 50 && new > 50 && noise > 50, "old {old}, new {new}, noise {noise}");
+}
+
+#[test]
+fn a_disk_fills_up_where_space_is_allocated_late_and_where_writes_are_copies() {
+    let mut bench = Bench::new(6);
+    let file = bench.durable_file("log", &[1; 4 * SECTOR]);
+    let (late, copies) = (bench.fault(), bench.fault());
+    bench.handle.trouble(late, DiskTrouble::Full { limit: SECTOR as u64, room: Room::Syncs });
+    let new = bench.disk.open("new", true).unwrap();
+    bench.disk.write_at(new, 0, &[2; 2 * SECTOR]).unwrap();
+    bench.disk.write_at(file, 0, &[2; SECTOR]).unwrap();
+    bench.disk.sync(file).expect("it has not grown");
+    assert_eq!(what(bench.disk.sync(new)), DiskFault::Full);
+    assert_eq!(bench.effect(late, Effect::SyncsFailed), 1);
+    bench.handle.lift(late);
+    bench.handle.trouble(copies, DiskTrouble::Full { limit: 2 * SECTOR as u64, room: Room::Writes });
+    bench.disk.write_at(file, 0, &[3; SECTOR]).unwrap();
+    bench.disk.write_at(file, 0, &[4; SECTOR]).unwrap();
+    assert_eq!(what(bench.disk.write_at(file, 0, &[5; SECTOR])), DiskFault::Full);
+    assert_eq!(what(bench.disk.write_at(new, 4096, &[5; SECTOR])), DiskFault::Full);
+    assert_eq!(bench.effect(copies, Effect::WritesFailed), 2);
+}
+
+#[test]
 fn writes_fail_go_astray_and_run_out_of_space() {
     let mut bench = Bench::new(2);
     let file = bench.durable_file("log", &[1; 8 * SECTOR]);
@@ -220,7 +342,7 @@ fn writes_fail_go_astray_and_run_out_of_space() {
     let data = bench.contents("log").unwrap();
     assert_eq!(data[0], 1);
     assert_eq!(data.iter().filter(|b| **b == 2).count(), SECTOR);
-    bench.handle.trouble(ids[2], DiskTrouble::Full(SECTOR as u64));
+    bench.handle.trouble(ids[2], DiskTrouble::Full { limit: SECTOR as u64, room: Room::Growth });
     bench.disk.write_at(file, 8 * SECTOR as u64, &[3; SECTOR]).unwrap();
     assert_eq!(what(bench.disk.write_at(file, 9 * SECTOR as u64, &[3])), DiskFault::Full);
     assert_eq!(what(bench.disk.allocate(file, 1 << 20)), DiskFault::Full);
@@ -239,7 +361,7 @@ fn damage_hits_durable_sectors_in_scope_and_is_seen_when_read() {
     bench.disk.allocate(log, 64 * SECTOR as u64).unwrap();
     bench.disk.write_at(log, 0, &[2; 2 * SECTOR]).unwrap();
     let (rot, spoil) = (bench.fault(), bench.fault());
-    let scope = Scope { prefix: "log".into(), oldest: 0.5 };
+    let scope = Scope { prefix: "log".into(), oldest: 0.5, bytes: SECTOR };
     let hit = bench.handle.damage(rot, &scope, Damage::Rotten, 100);
     assert_eq!(hit.iter().map(|(_, sector)| *sector).collect::<BTreeSet<_>>(), BTreeSet::from([2, 3, 4]));
     assert!(hit.iter().all(|(name, _)| name == "log-1"));
@@ -247,7 +369,7 @@ fn damage_hits_durable_sectors_in_scope_and_is_seen_when_read() {
     let data = bench.contents("log-1").unwrap();
     let flipped: u32 = data[2 * SECTOR..8 * SECTOR].iter().map(|b| (b ^ 1).count_ones()).sum();
     assert_eq!((flipped, bench.effect(rot, Effect::BadReads)), (3, 3));
-    let snaps = Scope { prefix: "snap".into(), oldest: 1.0 };
+    let snaps = Scope { prefix: "snap".into(), oldest: 1.0, bytes: SECTOR };
     let hit = bench.handle.damage(spoil, &snaps, Damage::Unreadable, 1);
     assert!(matches!(what(bench.contents("snap-1")), DiskFault::Io(_)));
     let file = bench.disk.open("snap-1", false).unwrap();

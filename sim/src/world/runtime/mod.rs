@@ -52,6 +52,8 @@ pub enum Death {
     Process,
     /// Its machine loses power; what was not synced is at the mercy of the disk.
     PowerLoss,
+    /// Likewise, and physical blocks that were being written may hold anything.
+    GarblingPowerLoss,
 }
 
 /// What a node's process does, from start to end.
@@ -217,13 +219,17 @@ impl World {
         assert!(before.is_none(), "{id} was added twice");
     }
 
-    /// Kills a node, by `fault` if by one; false if it is dead already.
+    /// Kills a node, by `fault` if by one; false if it is dead already (its machine loses power all the same).
     pub fn kill(&self, id: NodeId, death: Death, fault: Option<FaultId>) -> bool {
         let was = self.with(id, |node| std::mem::replace(&mut node.state, State::Dead));
         if was == State::Dead {
+            if death != Death::Process {
+                // The machine is on, though nothing of ours runs on it: what the process wrote and did not sync is at stake.
+                self.bury(id, death, fault);
+            }
             return false;
         }
-        let numbers = [u64::from(death == Death::PowerLoss), 0, 0];
+        let numbers = [death as u64, 0, 0];
         self.event(Kind::Kill, id, numbers);
         if let Some(fault) = fault {
             self.ledger.fired(fault);
@@ -385,6 +391,7 @@ impl World {
         match death {
             Death::Process => disk.detach(),
             Death::PowerLoss => disk.crash(fault),
+            Death::GarblingPowerLoss => disk.crash_garbled(fault),
         }
     }
 

@@ -34,6 +34,7 @@ fn settings(seed: u64) -> WorldSettings {
             per_kib: Duration::from_micros(1),
             sync: Latency::uniform(ms(1), ms(4)),
             capacity: 1 << 30,
+            block_sectors: 1,
         },
     }
 }
