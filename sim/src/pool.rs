@@ -10,12 +10,7 @@ use std::thread;
 
 /// Runs `work(n)` for `n` in `0..count`, `jobs` at a time, and hands each result to `each`, one at a time. When `each` returns
 /// false no further runs are begun; those under way on other threads are finished and handed over.
-pub fn each<R>(
-    count: usize,
-    jobs: usize,
-    work: impl Fn(usize) -> R + Sync,
-    each: impl FnMut(usize, R) -> bool + Send,
-) {
+pub fn each<R>(count: usize, jobs: usize, work: impl Fn(usize) -> R + Sync, each: impl FnMut(usize, R) -> bool + Send) {
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
     let each = Mutex::new(each);

@@ -110,7 +110,9 @@ fn one(plan: &Arc<Plan>, output: &Output) -> Result<(), Failure> {
         return Err(Failure::Input(format!("{} means nothing under {mode}: it is {} only", plan.scenario, modes[0])));
     }
     if output.why.is_some() && mode != Mode::Ap {
-        return Err(Failure::Input("--why is for runs against quorums; use --mode ap, with a scenario that suits it".to_owned()));
+        return Err(Failure::Input(
+            "--why is for runs against quorums; use --mode ap, with a scenario that suits it".to_owned(),
+        ));
     }
     let suffix = if mode == Mode::Ap { "-ap" } else { "" };
     let name = format!("{}-{}{suffix}", plan.scenario, plan.seed);

@@ -13,7 +13,9 @@
 use seaworthy_check::linear::check_model;
 use seaworthy_check::model::Model;
 use seaworthy_check::model::kv::{self, Kv};
-use seaworthy_check::{Condition, Datum, End, Function, History, OpId, Operation, Options, Recorder, Report, Request, Value};
+use seaworthy_check::{
+    Condition, Datum, End, Function, History, OpId, Operation, Options, Recorder, Report, Request, Value,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -264,8 +266,7 @@ mod tests {
         }
 
         fn holds(self) -> bool {
-            let report =
-                check(&self.recorder.finish(), &self.lives, Some(Duration::from_secs(1)), &Options::default());
+            let report = check(&self.recorder.finish(), &self.lives, Some(Duration::from_secs(1)), &Options::default());
             assert_eq!(report.unknowns().count(), 0);
             report.is_valid()
         }

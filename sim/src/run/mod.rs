@@ -193,7 +193,8 @@ fn finish(
     violation: Option<Violation>,
     start: Instant,
 ) -> Finished {
-    let Record { recorder, due, impossible, mut observed, refusable, lives, .. } = std::mem::take(&mut *lock(&traces.record));
+    let Record { recorder, due, impossible, mut observed, refusable, lives, .. } =
+        std::mem::take(&mut *lock(&traces.record));
     observed.operations.sort_by_cached_key(|op| op.called);
     let history = recorder.finish();
     let ledger = traces.ledger.entries();
