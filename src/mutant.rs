@@ -74,6 +74,12 @@ bugs! {
     RepairOlder = "repair-older",
     /// A causal context is believed without looking at its checksum and key (dynamo/).
     ContextUnchecked = "context-unchecked",
+    /// Half of its time to live is enough for a key to be gone (kv/).
+    ExpireEarly = "expire-early",
+    /// An extension is acknowledged and leaves the deadline where it was (kv/).
+    ExtendIgnored = "extend-ignored",
+    /// A write with a time to live keeps its key for ever (kv/).
+    ExpireNever = "expire-never",
     /// A forwarded write that arrives twice is carried out twice (dynamo/).
     ForwardedTwice = "forwarded-twice",
 }

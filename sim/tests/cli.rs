@@ -196,7 +196,7 @@ fn every_command_speaks_json() {
     let dir = with_quick();
     let list = json(&dir, 0, &["list", "quick.toml"]);
     assert_eq!(list["scenarios"][0]["name"], "quick");
-    assert_eq!(list["mutants"].as_array().map(Vec::len), Some(14));
+    assert_eq!(list["mutants"].as_array().map(Vec::len), Some(seaworthy::mutant::Bug::ALL.len()));
     let facts = json(&dir, 0, &["plan", "quick.toml", "--seed", "3"]);
     assert_eq!((&facts["seed"], &facts["faults"]["partition"]), (&3.into(), &1.into()));
     assert_eq!(json(&dir, 0, &["run", "quick.toml"])["outcome"]["verdict"]["kind"], "pass");
@@ -244,4 +244,43 @@ fn help_shows_examples() {
         assert!(help.contains(&format!("  cargo sim {command}")), "{command}: {help}");
     }
     assert_eq!(files(dir.path()), Vec::<String>::new());
+}
+
+#[test]
+fn it_tells_its_version() {
+    let out = run(&temp(), 0, &["--version"]);
+    assert_eq!(out.trim(), format!("sim {}", env!("CARGO_PKG_VERSION")));
+}
+
+/// As `run --help` shows it: the scenario suits both databases, and only one has a story to tell.
+#[test]
+fn a_story_is_told_of_a_run_against_quorums() {
+    let file = bundled("../ap/red-blue-purple");
+    let told = run(&temp(), 0, &["run", &file, "--why", "colour"]);
+    assert!(told.contains("colour is to be on n"), "{told}");
+}
+
+#[test]
+fn a_sweep_until_a_failure_tells_the_first_alone() {
+    let dir = temp();
+    fs::write(dir.path().join("hopeless.toml"), format!("{QUICK}\n[expect]\nmin_ok = 1000000\n")).expect("written");
+    for jobs in ["1", "2"] {
+        let out = run(
+            &dir,
+            1,
+            &["sweep", "hopeless.toml", "--mode", "cp", "--seeds", "9", "--until-failure", "--jobs", jobs],
+        );
+        assert!(out.contains("with seed 1: enough operations is broken"), "{out}");
+        assert_eq!(out.matches("enough operations is broken").count(), 1, "{out}");
+    }
+}
+
+#[test]
+fn kept_plans_tell_what_they_are_for() {
+    let plans = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/regress");
+    let list = json(&temp(), 0, &["list", &plans.display().to_string()]);
+    let about: Vec<&str> =
+        list["scenarios"].as_array().expect("a list").iter().filter_map(|s| s["about"].as_str()).collect();
+    let different: std::collections::BTreeSet<&&str> = about.iter().collect();
+    assert!(about.len() > 5 && different.len() == about.len(), "{about:#?}");
 }

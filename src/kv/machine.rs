@@ -16,7 +16,7 @@
 use super::layout::{self, Header};
 use super::sessions::{MAX_SESSIONS, Seen, Sessions};
 use super::{Command, Condition, Op, Reply, Versioned};
-use crate::mutant::Mutant;
+use crate::mutant::{Bug, Mutant};
 use crate::types::{Bytes, Key, Revision, Value, Wall};
 use im::{OrdMap, OrdSet};
 use xxhash_rust::xxh3::xxh3_64;
@@ -183,7 +183,7 @@ impl Kv {
         let revision = before.map_or(0, |state| state.revision().saturating_add(1));
         // `value` shares the entry's memory. A large `cmp` beside it would be kept alive by it for nothing.
         let value = if when.value.is_some() { Bytes::copy_from_slice(&value) } else { value };
-        let expires = ttl_ms.map(|ttl| self.deadline(ttl));
+        let expires = ttl_ms.filter(|_| !self.mutant.is(Bug::ExpireNever)).map(|ttl| self.deadline(ttl));
         self.set(key, State::Live(Versioned { value, revision, commit: self.last_stamp, expires }));
         Reply::Done { revision, commit: self.last_stamp }
     }
@@ -204,12 +204,13 @@ impl Kv {
             return Reply::Refused(None);
         };
         let revision = held.revision;
-        let expires = Some(self.deadline(ttl_ms));
+        let expires = if self.mutant.is(Bug::ExtendIgnored) { held.expires } else { Some(self.deadline(ttl_ms)) };
         self.set(key, State::Live(Versioned { expires, ..held }));
         Reply::Done { revision, commit: self.last_stamp }
     }
 
     fn deadline(&self, ttl_ms: u64) -> Wall {
+        let ttl_ms = if self.mutant.is(Bug::ExpireEarly) { ttl_ms / 2 } else { ttl_ms };
         Wall(self.last_stamp.0.saturating_add(ttl_ms.saturating_mul(1_000_000)))
     }
 

@@ -200,6 +200,12 @@ fn sweep(paths: &[PathBuf], seeds: u64, until_failure: bool, how: &Sweeping) -> 
         return Err(Failure::Input(message));
     }
     records.sort_by_key(|(n, _)| *n);
+    if until_failure {
+        // What ran beside the first failure and comes after it is not told: the same command ends alike however many jobs.
+        let failed = |(_, record): &(usize, RunRecord)| matches!(record.outcome.verdict, Verdict::Fail { .. });
+        let last = records.iter().find(|run| failed(run)).map_or(usize::MAX, |(n, _)| *n);
+        records.retain(|(n, _)| *n <= last);
+    }
     let here = Path::new(".");
     let command: Vec<String> = std::env::args().skip(1).collect();
     Ok(Report {

@@ -38,7 +38,7 @@ Examples:
 Exit status: 0 all passed, 1 a property failed, 2 bad input.";
 
 #[derive(Parser)]
-#[command(name = "sim", bin_name = "cargo sim", about = "Runs whole Seaworthy clusters in a simulated storm", after_help = EXAMPLES)]
+#[command(name = "sim", bin_name = "cargo sim", version, about = "Runs whole Seaworthy clusters in a simulated storm", after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

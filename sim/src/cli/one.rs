@@ -66,7 +66,7 @@ struct Output {
     /// Folder for plan, history and outcome [default: reports/runs/SCENARIO-SEED]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Against Raft (cp) or quorums (ap) [default: the scenario's own, cp if it suits both]
+    /// Against Raft (cp) or quorums (ap) [default: the scenario's own, cp if it suits both and nothing is to be told by --why]
     #[arg(long, value_name = "MODE", value_parser = mode)]
     mode: Option<Mode>,
     /// Of a run against quorums: print how this key fared, what each server holds of it in the end, and
@@ -103,12 +103,16 @@ impl Replay {
 
 fn one(plan: &Arc<Plan>, output: &Output) -> Result<(), Failure> {
     let modes = plan.bucket.mode.modes();
-    let mode = output.mode.unwrap_or(modes[0]);
+    // Only a run against quorums has a story to tell.
+    let told = modes.iter().copied().find(|mode| output.why.is_some() && *mode == Mode::Ap);
+    let mode = output.mode.or(told).unwrap_or(modes[0]);
     if !modes.contains(&mode) {
         return Err(Failure::Input(format!("{} means nothing under {mode}: it is {} only", plan.scenario, modes[0])));
     }
     if output.why.is_some() && mode != Mode::Ap {
-        return Err(Failure::Input("--why is for runs against quorums; add --mode ap".to_owned()));
+        return Err(Failure::Input(
+            "--why is for runs against quorums; use --mode ap, with a scenario that suits it".to_owned(),
+        ));
     }
     let suffix = if mode == Mode::Ap { "-ap" } else { "" };
     let name = format!("{}-{}{suffix}", plan.scenario, plan.seed);

@@ -64,7 +64,7 @@ impl Source {
     pub(super) fn info(&self) -> ScenarioInfo {
         let (name, about) = match &self.what {
             What::Scenario(scenario) => (scenario.name.clone(), scenario.description.clone()),
-            What::Plan(plan) => (plan.scenario.clone(), "A plan kept from an earlier run.".to_owned()),
+            What::Plan(plan) => (plan.scenario.clone(), told(&self.path).unwrap_or_else(|| kept(plan))),
         };
         ScenarioInfo { name, file: self.path.display().to_string(), about }
     }
@@ -80,6 +80,17 @@ impl Source {
     pub(super) fn is_plan(&self) -> bool {
         matches!(self.what, What::Plan(_))
     }
+}
+
+/// What the comment at the top of a plan says of it.
+fn told(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let lines: Vec<&str> = text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim).collect();
+    Some(lines.join(" ")).filter(|about| !about.is_empty())
+}
+
+fn kept(plan: &Plan) -> String {
+    format!("A kept plan of {} with seed {}.", plan.scenario, plan.seed)
 }
 
 fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {

@@ -17,6 +17,7 @@
 //! It sees only what nodes do, never what they should have done; it shares no code with the core. Its memory is one
 //! small record per log entry of the run.
 
+pub mod expiry;
 mod replicas;
 
 pub use replicas::Replica;

@@ -111,6 +111,8 @@ pub enum Call {
         value: Tag,
         /// When to refuse.
         when: When,
+        /// How long the key lives; `None`: until it is deleted.
+        ttl: Option<Duration>,
     },
     /// A delete.
     Delete {
@@ -119,6 +121,32 @@ pub enum Call {
         /// When to refuse.
         when: When,
     },
+    /// A new expiry; the value stays.
+    Extend {
+        /// Which key.
+        key: String,
+        /// How long it lives from now on.
+        ttl: Duration,
+    },
+}
+
+impl Call {
+    /// The key it is about.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        let (Call::Get { key } | Call::Put { key, .. } | Call::Delete { key, .. } | Call::Extend { key, .. }) = self;
+        key
+    }
+
+    /// How long it lets the key live.
+    #[must_use]
+    pub fn ttl(&self) -> Option<Duration> {
+        match self {
+            Call::Put { ttl, .. } => *ttl,
+            Call::Extend { ttl, .. } => Some(*ttl),
+            Call::Get { .. } | Call::Delete { .. } => None,
+        }
+    }
 }
 
 /// A written value: a word that no other write of the plan uses, filled up to a length.
@@ -215,6 +243,12 @@ impl Plan {
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.events.iter().filter(|e| matches!(e.what, What::Op { .. })).count() as u64
+    }
+
+    /// Whether keys of it expire.
+    #[must_use]
+    pub fn expires(&self) -> bool {
+        self.events.iter().any(|event| matches!(&event.what, What::Op { call, .. } if call.ttl().is_some()))
     }
 
     /// Whether whom its faults meet is left to the run.

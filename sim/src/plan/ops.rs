@@ -5,7 +5,7 @@
 //! pauses alone have passed. Operations stop one timeout before the run does, so that each can end.
 
 use super::{Call, Event, How, Tag, What, When};
-use crate::scenario::{Bucket, Levels, Skew, Times, Workload};
+use crate::scenario::{Between, Bucket, Levels, Skew, Times, Workload};
 use seaworthy::types::{Level, Rng};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -66,8 +66,8 @@ impl<'a> Caller<'a> {
 
     fn call(&mut self, client: u32, rng: &mut Rng) -> Call {
         let key = self.key(rng);
-        let Workload { get, put, delete, cas, conditional, .. } = *self.workload;
-        let mut dice = rng.below(get + put + delete + cas + conditional);
+        let Workload { get, put, delete, cas, conditional, expiring, extend, .. } = *self.workload;
+        let mut dice = rng.below(get + put + delete + cas + conditional + expiring + extend);
         let mut falls = |weight: u64| {
             let hit = dice < weight;
             dice = dice.saturating_sub(weight);
@@ -83,6 +83,14 @@ impl<'a> Caller<'a> {
         } else if falls(cas) {
             let when = if rng.chance(0.5) { When::SawRevision } else { When::SawValue };
             self.put(client, key, when, rng)
+        } else if falls(expiring) {
+            let ttl = Some(self.ttl(rng));
+            match self.put(client, key, When::Always, rng) {
+                Call::Put { key, value, when, .. } => Call::Put { key, value, when, ttl },
+                other => other,
+            }
+        } else if falls(extend) {
+            Call::Extend { key, ttl: self.ttl(rng) }
         } else {
             let when = match rng.below(4) {
                 0 => When::Missing,
@@ -100,7 +108,12 @@ impl<'a> Caller<'a> {
         let word = format!("c{client}-{count}");
         let size = rng.between(self.workload.value_bytes.low, self.workload.value_bytes.high).max(word.len() as u64);
         self.last.insert(key.clone(), word.clone());
-        Call::Put { key, value: Tag { word, size }, when }
+        Call::Put { key, value: Tag { word, size }, when, ttl: None }
+    }
+
+    fn ttl(&self, rng: &mut Rng) -> Duration {
+        let Between { low, high } = self.workload.ttl;
+        Duration::from_millis(rng.between(low.as_millis() as u64, high.as_millis() as u64))
     }
 
     fn key(&self, rng: &mut Rng) -> String {

@@ -314,7 +314,8 @@ fn any_plan() -> impl Strategy<Value = Plan> {
             let value = Tag { word: format!("c{client}-{n}"), size };
             let call = match verb {
                 0 => Call::Get { key },
-                1 => Call::Put { key, value, when },
+                1 => Call::Put { key, value, when, ttl: (n % 4 == 0).then_some(Duration::from_millis(1500)) },
+                3 => Call::Extend { key, ttl: Duration::from_secs(2) },
                 _ => Call::Delete { key, when },
             };
             plan.events.push(Event { at: Duration::from_nanos(at), what: What::Op { client, call, how } });

@@ -129,12 +129,14 @@ impl Call {
         match self {
             Call::Get { key } => format!("get {key}"),
             Call::Delete { key, when } => format!("delete {key}{}", condition(when)),
-            Call::Put { key, value, when } => {
+            Call::Extend { key, ttl } => format!("extend {key} ttl={}", ttl.show()),
+            Call::Put { key, value, when, ttl } => {
                 let size = match value.size == value.word.len() as u64 {
                     true => String::new(),
                     false => format!(" size={}", value.size),
                 };
-                format!("put {key} {}{size}{}", value.word, condition(when))
+                let ttl = ttl.map_or(String::new(), |ttl| format!(" ttl={}", ttl.show()));
+                format!("put {key} {}{size}{}{ttl}", value.word, condition(when))
             }
         }
     }
@@ -304,26 +306,31 @@ pub(crate) fn parse_call(source: Source<'_>) -> Result<(Call, How), Problem> {
 }
 
 fn read_call(line: &mut Line<'_>) -> Result<(Call, How), Problem> {
-    let (at, verb) = line.any("get, put or delete")?;
-    if !["get", "put", "delete"].contains(&verb) {
-        return Err(line.source.problem(at, format!("found `{verb}`, expected get, put or delete")));
+    let (at, verb) = line.any("get, put, delete or extend")?;
+    if !["get", "put", "delete", "extend"].contains(&verb) {
+        return Err(line.source.problem(at, format!("found `{verb}`, expected get, put, delete or extend")));
     }
     let key = line.any("a key")?.1.to_string();
     let word = if verb == "put" { line.any("a word to write")?.1.to_string() } else { String::new() };
     let mut fields = line.fields(verb)?;
-    let when = if verb == "get" { When::Always } else { fields.or("if", When::Always)? };
+    let conditional = ["put", "delete"].contains(&verb);
+    let when = if conditional { fields.or("if", When::Always)? } else { When::Always };
     let how = How { level: fields.take(level_of(verb == "get"))?, via: fields.take("via")? };
     let call = match verb {
         "get" => Call::Get { key },
         "delete" => Call::Delete { key, when },
+        "extend" => Call::Extend { key, ttl: fields.need("ttl")? },
         _ => {
             let size = fields.or("size", word.len() as u64)?;
             if size > MAX_VALUE_BYTES as u64 {
                 return Err(fields.problem("size", format!("longer than the {MAX_VALUE_BYTES} bytes of a value")));
             }
-            Call::Put { key, value: Tag { word, size }, when }
+            Call::Put { key, value: Tag { word, size }, when, ttl: fields.take("ttl")? }
         }
     };
+    if call.ttl().is_some_and(|ttl| ttl < Duration::from_millis(1) || ttl.subsec_nanos() % 1_000_000 != 0) {
+        return Err(fields.problem("ttl", "expected whole milliseconds, at least one"));
+    }
     fields.finish()?;
     Ok((call, how))
 }

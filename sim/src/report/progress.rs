@@ -22,7 +22,7 @@ impl Progress {
             ProgressStyle::with_template(shape)
                 .expect("invariant: the template is a constant, and every test makes it")
                 .with_key("per_sec", |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-                    let _ = write!(out, "{:.1} seeds/s", state.per_sec());
+                    let _ = write!(out, "{:.1} runs/s", state.per_sec());
                 })
                 .progress_chars("━╸─"),
         );

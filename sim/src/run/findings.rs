@@ -2,6 +2,7 @@
 
 use super::counters;
 use super::verdict::fail;
+use crate::oracle::expiry;
 use crate::plan::{How, Plan, What};
 use crate::report::{Histogram, Share, Staleness, Verdict};
 use crate::scenario::Levels;
@@ -9,6 +10,7 @@ use seaworthy::types::{Level, Resolve};
 use seaworthy_check as check;
 use seaworthy_check::replicas::{self, Observed};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Figures about data, as the record of a run has them.
 #[derive(Default)]
@@ -41,12 +43,23 @@ const FIGURE: check::Options =
 const SUMS: check::Options = check::Options { steps: 100_000, ..FIGURE };
 
 /// Judges a run against Raft: the verdict, if it is decided here, and figures. `impossible`: when the history became so.
-pub fn by_raft(plan: &Plan, history: &check::History, impossible: Option<&str>) -> (Option<Verdict>, Findings) {
+/// `lives`: how long operations of the history let their keys live.
+pub fn by_raft(
+    plan: &Plan,
+    (history, lives): (&check::History, &BTreeMap<check::OpId, Duration>),
+    impossible: Option<&str>,
+) -> (Option<Verdict>, Findings) {
     let judged = plan.expect.linearizable;
-    let report = check::check(history, &if judged { check::Options::default() } else { FIGURE });
+    let options = if judged { check::Options::default() } else { FIGURE };
+    let expires = !lives.is_empty();
+    let report = match expires {
+        true => expiry::check(history, lives, Some(plan.expect.expiry), &options),
+        false => check::check(history, &options),
+    };
     let linearizable = decided(&report).filter(|yes| !yes || impossible.is_none());
     let mut findings = Findings { linearizable, ..Findings::default() };
-    let measured = check::session::measure(history);
+    // What has expired is not stale: of such a history no session measures are taken.
+    let measured = (!expires).then(|| check::session::measure(history)).unwrap_or_default();
     let count = |name| measured.get(name).map_or(0, |value| value as u64);
     findings.stale = Share { ok: count("stale reads"), of: count("reads measured") };
     findings.conflicts.of = findings.stale.of;
@@ -62,7 +75,9 @@ pub fn by_raft(plan: &Plan, history: &check::History, impossible: Option<&str>) 
     if let Some(violation) = report.violations().next() {
         let when = impossible.unwrap_or("seen in the whole history");
         let detail = format!("{}\n\n{when}", violation.to_string().trim_end());
-        return (Some(fail("linearizable", detail)), findings);
+        // If it were linearizable had keys expired at any time or never, then it is the times that are wrong.
+        let timely = !expires || !expiry::check(history, lives, None, &FIGURE).is_valid();
+        return (Some(fail(if timely { "linearizable" } else { "expiry" }, detail)), findings);
     }
     if let Some(when) = impossible {
         let detail = format!("the history has become impossible, and nothing says why\n{when}");

@@ -194,7 +194,8 @@ fn finish(
     violation: Option<Violation>,
     start: Instant,
 ) -> Finished {
-    let Record { recorder, due, impossible, mut observed, refusable, .. } = std::mem::take(&mut *lock(&traces.record));
+    let Record { recorder, due, impossible, mut observed, refusable, lives, .. } =
+        std::mem::take(&mut *lock(&traces.record));
     observed.operations.sort_by_cached_key(|op| op.called);
     let history = recorder.finish();
     let ledger = traces.ledger.entries();
@@ -206,6 +207,7 @@ fn finish(
     let evidence = verdict::Evidence {
         plan,
         history: &history,
+        lives: &lives,
         observed: observed.as_ref().map(|(observed, promised)| (observed, promised)),
         refusable: &refusable,
         violation,
@@ -263,7 +265,7 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Bug>), traces: Tr
     let world = cluster.world.clone();
     let values = Arc::new(words(&plan));
     let log = Log { record: traces.record.clone(), time: world.time_source(), wreck: traces.wreck.clone() };
-    let online = mode == Mode::Cp && plan.expect.linearizable;
+    let online = mode == Mode::Cp && plan.expect.linearizable && !plan.expires();
     {
         let mut record = lock(&log.record);
         record.online = online.then(|| Online::new(Kv, Bounds::default()));
@@ -317,11 +319,11 @@ fn keys(plan: &Plan) -> Vec<String> {
     let mut keys: Vec<String> = (1..=plan.workload.keys).filter(|_| draws).map(|number| format!("k{number}")).collect();
     let drawn: BTreeSet<String> = keys.iter().cloned().collect();
     let asked = plan.events.iter().filter_map(|event| match &event.what {
-        What::Op { call: Call::Get { key } | Call::Put { key, .. } | Call::Delete { key, .. }, .. } => Some(key),
+        What::Op { call, .. } => Some(call.key()),
         What::Begin { .. } | What::End(_) => None,
     });
-    let others: BTreeSet<&String> = asked.filter(|key| !drawn.contains(*key)).collect();
-    keys.extend(others.into_iter().cloned());
+    let others: BTreeSet<&str> = asked.filter(|key| !drawn.contains(*key)).collect();
+    keys.extend(others.into_iter().map(str::to_owned));
     keys
 }
 

@@ -94,7 +94,7 @@ enum Deed<'a> {
 impl<'a> Deed<'a> {
     fn of(call: &'a Call, resolve: Resolve) -> Deed<'a> {
         match call {
-            Call::Get { .. } => Deed::Read,
+            Call::Get { .. } | Call::Extend { .. } => Deed::Read,
             Call::Put { value, when, .. } => counters::amount(resolve, value).map_or(Deed::Put(value, when), Deed::Add),
             Call::Delete { .. } if counters::are_kept(resolve) => Deed::Read,
             Call::Delete { when, .. } => Deed::Delete(when),
@@ -132,7 +132,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
     /// Does one operation, which was due then or else is now, and records it.
     pub(super) async fn perform_by_quorums(&mut self, call: &Call, how: How, due: Option<u64>) {
         let Some(quorums) = &mut self.quorums else { return };
-        let (Call::Get { key } | Call::Put { key, .. } | Call::Delete { key, .. }) = call;
+        let key = call.key();
         let resolve = quorums.bucket.resolve;
         let deed = Deed::of(call, resolve);
         let (client, level) = (quorums.client, quorums.level(deed, how));
@@ -141,7 +141,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
             let name = record.recorder.value(Datum::Text(key));
             let request = deed.neutral(&mut record.recorder);
             let op = record.recorder.begin(process, now, name, request);
-            let (key, call, end) = (key.clone(), deed.asked(Vec::new()), replicas::End::Info);
+            let (key, call, end) = (key.to_owned(), deed.asked(Vec::new()), replicas::End::Info);
             record.observed.operations.push(replicas::Operation {
                 client,
                 key,
@@ -154,7 +154,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
             record.called(op)
         });
         let outcome = match deed {
-            Deed::Read => self.client.ap_get(key.as_str().into(), how.level).await.map(Some),
+            Deed::Read => self.client.ap_get(key.into(), how.level).await.map(Some),
             Deed::Add(amount) => self.add_by_quorums(key, amount, how).await,
             Deed::Put(value, when) => {
                 self.write_by_quorums(op, (key, when, deed), Update::Set(value.bytes().into()), how).await

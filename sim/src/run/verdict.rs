@@ -29,6 +29,8 @@ pub struct Evidence<'a> {
     pub plan: &'a Plan,
     /// What clients did and saw.
     pub history: &'a check::History,
+    /// How long writes and extensions of it let their keys live.
+    pub lives: &'a BTreeMap<check::OpId, Duration>,
     /// Of a run against quorums: the same, and what replicas held at the end.
     pub observed: Option<(&'a Observed, &'a Options)>,
     /// Writes that a healthy cluster refuses: no want of progress.
@@ -49,7 +51,7 @@ pub struct Evidence<'a> {
 #[must_use]
 pub fn judge(evidence: &Evidence<'_>) -> (Verdict, Findings) {
     let (promises, findings) = match evidence.observed {
-        None => by_raft(evidence.plan, evidence.history, evidence.impossible.as_deref()),
+        None => by_raft(evidence.plan, (evidence.history, evidence.lives), evidence.impossible.as_deref()),
         Some(observed) => by_quorums(evidence.history, observed),
     };
     if let Some(Violation { property, detail }) = &evidence.violation {

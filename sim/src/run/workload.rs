@@ -5,6 +5,7 @@
 
 use super::quorums::Quorums;
 use super::wreck::Wreck;
+use crate::oracle::expiry;
 use crate::plan::{Call, Event, How, Plan, What, When};
 use crate::world::{TimeSource, lock, nanos};
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use seaworthy_check::online::{Impossible, Online};
 use seaworthy_check::replicas::Observed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What clients did and saw, and when they were to do it.
 #[derive(Default)]
@@ -36,6 +38,8 @@ pub struct Record {
     /// Writes that a healthy cluster refuses: with a context that is wrong on purpose, or of a key that has as many versions
     /// as may be.
     pub refusable: BTreeSet<check::OpId>,
+    /// Of a run against Raft: how long writes and extensions let their keys live.
+    pub lives: BTreeMap<check::OpId, Duration>,
 }
 
 impl Record {
@@ -137,9 +141,10 @@ impl<T: Transport, C: Clock> Patron<T, C> {
 
     async fn perform_by_raft(&mut self, call: &Call, due: Option<u64>) {
         let (key, when) = match call {
-            Call::Get { key } => (key, &When::Always),
+            Call::Get { key } | Call::Extend { key, .. } => (key, &When::Always),
             Call::Put { key, when, .. } | Call::Delete { key, when } => (key, when),
         };
+        let ttl_ms = call.ttl().map(|ttl| ttl.as_millis() as u64);
         let condition = self.condition(key, when);
         let compare = condition.value.as_deref().map(word_of);
         let asked =
@@ -150,18 +155,29 @@ impl<T: Transport, C: Clock> Patron<T, C> {
                 key: key.as_str().into(),
                 value: value.bytes().into(),
                 when: condition.clone(),
-                ttl_ms: None,
+                ttl_ms,
             }),
+            Call::Extend { ttl, .. } => {
+                Some(Write::Extend { key: key.as_str().into(), ttl_ms: ttl.as_millis() as u64 })
+            }
             Call::Delete { .. } => Some(Write::Delete { key: key.as_str().into(), when: condition.clone() }),
         };
         let invoked = match call {
-            Call::Get { .. } => check::Call::Get,
-            Call::Put { value, .. } => check::Call::Put { value: value.word.as_str(), when: asked },
-            Call::Delete { .. } => check::Call::Delete { when: asked },
+            Call::Get { .. } => Some(check::Call::Get),
+            Call::Put { value, ttl: None, .. } => Some(check::Call::Put { value: value.word.as_str(), when: asked }),
+            Call::Delete { .. } => Some(check::Call::Delete { when: asked }),
+            Call::Put { .. } | Call::Extend { .. } => None,
         };
         let op = self.record(|record, now, process| {
             record.due.push(due.unwrap_or(now));
-            let op = record.recorder.invoke(process, now, key, invoked);
+            let op = match (invoked, call) {
+                (Some(invoked), _) => record.recorder.invoke(process, now, key, invoked),
+                (None, Call::Put { value, .. }) => {
+                    expiry::put(&mut record.recorder, (process, now), key, (&value.word, asked))
+                }
+                (None, _) => expiry::extend(&mut record.recorder, (process, now), key),
+            };
+            record.lives.extend(call.ttl().map(|ttl| (op, ttl)));
             record.called(op)
         });
         let outcome = match write {

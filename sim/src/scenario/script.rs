@@ -44,6 +44,6 @@ pub(super) fn read(
 fn written(call: &Call) -> Option<&str> {
     match call {
         Call::Put { value, .. } => Some(&value.word),
-        Call::Get { .. } | Call::Delete { .. } => None,
+        Call::Get { .. } | Call::Delete { .. } | Call::Extend { .. } => None,
     }
 }

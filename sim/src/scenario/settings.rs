@@ -193,7 +193,7 @@ section! {
         think: Option<Duration> = None,
         /// Keys, named k1, k2, …
         keys: u64 = 10,
-        /// How keys are chosen.
+        /// How keys are chosen: `uniform`, all alike, or `zipf`, the n-th key in proportion to 1/n.
         skew: Skew = Skew::Zipf,
         /// Weight of reads.
         get: u64 = 40,
@@ -205,6 +205,12 @@ section! {
         cas: u64 = 15,
         /// Weight of writes with another condition: nx, xx, cmp or cmprev with a fixed operand.
         conditional: u64 = 5,
+        /// Weight of unconditional writes with a time to live. Quorums have none: there they are writes like others.
+        expiring: u64 = 0,
+        /// Weight of new expiries of a key that stays as it is. Under quorums these are reads.
+        extend: u64 = 0,
+        /// Time to live of such writes and extensions, in whole milliseconds.
+        ttl: Between<Duration> = Between { low: ms(1000), high: ms(5000) },
         /// Length of written values; at least that of their tag, such as `c3-12`.
         value_bytes: Between<u64> = Between { low: 8, high: 32 },
         /// After this an operation is given up: a write's outcome is then unknown.
@@ -285,6 +291,8 @@ section! {
     Expect {
         /// The history is linearizable.
         linearizable: bool = true,
+        /// How much earlier or later than its deadline a key may expire, in true time, as clients can tell.
+        expiry: Duration = ms(1000),
         /// Operations that succeed, at least.
         min_ok: u64 = 100,
         /// Kinds of fault that must have had an effect at least once: `all` of the plan, `any` of it (at least one), `none`,
@@ -346,6 +354,8 @@ impl Workload {
             ("delete", self.delete),
             ("cas", self.cas),
             ("conditional", self.conditional),
+            ("expiring", self.expiring),
+            ("extend", self.extend),
         ];
         for (name, weight) in weights {
             within(fields, name, weight, 0, 1_000_000)?;
@@ -355,6 +365,9 @@ impl Workload {
         }
         if self.value_bytes.high > MAX_VALUE_BYTES as u64 {
             return Err(fields.problem("value_bytes", format!("longer than the {MAX_VALUE_BYTES} bytes of a value")));
+        }
+        if self.ttl.low < ms(1) {
+            return Err(fields.problem("ttl", "a time to live below 1ms; expected 1ms or more"));
         }
         if self.think.is_some_and(|t| t < ms(1)) {
             return Err(fields.problem("think", "a pause below 1ms; expected 1ms or more"));
