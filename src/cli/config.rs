@@ -3,8 +3,8 @@
 //! Every mistake is reported with file, line and column and what was expected there, before anything is touched.
 
 use super::buckets::{Bucket, Place, Said};
-use crate::node::NodeConfig;
 use crate::mutant::Mutant;
+use crate::node::NodeConfig;
 use crate::node::tcp::{ClusterName, Limits, Secret, Servers, TcpConfig};
 use crate::placement::Layout;
 use crate::raft;

@@ -76,12 +76,7 @@ impl Door {
 
     /// A seat for a connection from this address, whose frames are counted in `heard`; `None` when nobody gives way. Waits until
     /// who gives way is gone.
-    pub(super) async fn enter(
-        self: &Arc<Self>,
-        from: IpAddr,
-        heard: Arc<AtomicU64>,
-        now: Instant,
-    ) -> Option<Seat> {
+    pub(super) async fn enter(self: &Arc<Self>, from: IpAddr, heard: Arc<AtomicU64>, now: Instant) -> Option<Seat> {
         let (id, cut) = {
             let mut guests = self.guests();
             let own = guests.from.get(&from).copied().unwrap_or(0) >= self.per_address;
@@ -185,7 +180,10 @@ mod tests {
             assert!(!honest.is_finished(), "round {round}");
         }
         tokio::task::yield_now().await;
-        assert_eq!(greedy.iter().map(|task| task.is_finished()).collect::<Vec<_>>(), [true, true, true, false, false, false]);
+        assert_eq!(
+            greedy.iter().map(|task| task.is_finished()).collect::<Vec<_>>(),
+            [true, true, true, false, false, false]
+        );
         assert_eq!(door.seated(), 4);
         sit(&door, 3, 0, now).await.expect("the greedy give way to others too");
         assert!(!honest.is_finished());

@@ -146,11 +146,7 @@ impl<R: AsyncRead + Unpin> Opening<R> {
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Opening<R> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        room: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.ready.is_empty() && !ready!(this.open(context))? {
             return Poll::Ready(Ok(()));

@@ -388,13 +388,7 @@ async fn serve_peer(stream: TcpStream, (peer, key): (NodeId, SessionKey), addres
     shared.report(&peer.to_string(), address, &closed);
 }
 
-async fn serve_client(
-    stream: TcpStream,
-    mut seat: Seat,
-    heard: &AtomicU64,
-    address: SocketAddr,
-    shared: &Shared,
-) {
+async fn serve_client(stream: TcpStream, mut seat: Seat, heard: &AtomicU64, address: SocketAddr, shared: &Shared) {
     let client = shared.next_client.fetch_add(1, Relaxed);
     let outbound = Arc::new(Outbound::new(CLIENT_QUEUE_BYTES));
     let _registered = Registered::new(shared, client, outbound.clone());
@@ -474,7 +468,9 @@ impl Dialler {
                         backoff = BACKOFF_LEAST;
                     }
                 }
-                Err(HelloError::Io(error)) if born.elapsed() < YOUTH => debug!("cannot reach {peer} at {address}: {error}"),
+                Err(HelloError::Io(error)) if born.elapsed() < YOUTH => {
+                    debug!("cannot reach {peer} at {address}: {error}")
+                }
                 Err(error) if told == error.to_string() => debug!("cannot reach {peer} at {address}: {error}"),
                 Err(error) => {
                     warn!("cannot reach {peer} at {address}, trying on: {error}");

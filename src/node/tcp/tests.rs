@@ -390,9 +390,7 @@ async fn a_newer_link_of_a_peer_replaces_the_older() {
         links.push(link);
     }
     let mut pulse = [0; 64];
-    let ended = async {
-        while links[0].get_mut().read(&mut pulse).await.is_ok_and(|count| count > 0) {}
-    };
+    let ended = async { while links[0].get_mut().read(&mut pulse).await.is_ok_and(|count| count > 0) {} };
     timeout(PATIENCE, ended).await.expect("closed in time");
     links[1].write_all(&frame::encode(&peer_packet(9)).expect("small")).await.expect("written");
     links[1].flush().await.expect("written");
