@@ -82,6 +82,12 @@ bugs! {
     ExpireNever = "expire-never",
     /// A forwarded write that arrives twice is carried out twice (dynamo/).
     ForwardedTwice = "forwarded-twice",
+    /// Servers make their proofs with a key that everybody knows instead of the cluster's secret (node/tcp/).
+    SecretIgnored = "secret-ignored",
+    /// A member follows a peer to whatever term it names (raft/).
+    AbsurdTermAccepted = "absurd-term-accepted",
+    /// A server that is told to stop ends without handing over what it leads (node/drain.rs).
+    DrainSkipped = "drain-skipped",
 }
 
 /// At most one planted bug; none by default, and none possible without the feature `mutants`.

@@ -179,7 +179,7 @@ pub(super) fn update(key: &str, words: &[String], how: &Writing, target: &Target
     })
 }
 
-fn checked_key(text: &str, target: &Target) -> Result<Key, Failure> {
+pub(super) fn checked_key(text: &str, target: &Target) -> Result<Key, Failure> {
     let key = Key::from(bytes("key", text, target.hex)?);
     let limits = Op::from(Write::Delete { key: key.clone(), when: Condition::default() }).check_limits();
     limits.map_err(Failure::bad_input)?;

@@ -7,7 +7,7 @@ use super::output::{Exit, Failure, Paint, from_hex, millis, paint, say, show, ve
 use crate::client::ClientError;
 use crate::dynamo::Update;
 use crate::kv::{Condition, Reply, Versioned};
-use crate::types::{Bytes, Key};
+use crate::types::Bytes;
 use crate::wire::Write;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _, stdout};
@@ -159,7 +159,7 @@ async fn write_cp(client: &mut TcpClient, write: Write, done: &str, target: &Tar
 }
 
 pub(super) fn get(key: &str, raw: bool, how: &Reading, target: &Target, json: bool) -> Result<Exit, Failure> {
-    let key = Key::from(bytes("key", key, target.hex)?);
+    let key = ap::checked_key(key, target)?;
     block_on(async {
         let mut client = target.connect().await?;
         let begun = Instant::now();

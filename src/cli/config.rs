@@ -3,8 +3,9 @@
 //! Every mistake is reported with file, line and column and what was expected there, before anything is touched.
 
 use super::buckets::{Bucket, Place, Said};
+use crate::mutant::Mutant;
 use crate::node::NodeConfig;
-use crate::node::tcp::{ClusterName, Servers, TcpConfig};
+use crate::node::tcp::{ClusterName, Limits, Secret, Servers, TcpConfig};
 use crate::placement::Layout;
 use crate::raft;
 use crate::storage::StoreConfig;
@@ -33,13 +34,57 @@ pub struct Config {
     pub node: NodeConfig,
     /// The log.
     pub store: StoreConfig,
+    /// Where the cluster's secret is.
+    pub secret: SecretFrom,
 }
+
+/// Where a server finds the cluster's secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SecretFrom {
+    /// In this file (`secret_file`).
+    File(PathBuf),
+    /// In the environment, [`SECRET`].
+    Environment,
+    /// There is none, and that is wanted (`insecure`).
+    Nowhere,
+}
+
+/// The environment variable that holds the secret where no `secret_file` is named.
+pub const SECRET: &str = "SEAWORTHY_SECRET";
 
 impl Config {
     /// The cluster, as a client sees it.
     #[must_use]
     pub fn servers(&self) -> Servers {
         Servers { cluster: Some(self.tcp.cluster.clone()), nodes: self.tcp.nodes.clone() }
+    }
+
+    /// The cluster's secret, as a server needs it; clients do without. A server that is alone needs none.
+    ///
+    /// # Errors
+    /// There is none, or it is no secret; how to make one.
+    pub fn secret(&self) -> Result<Secret, String> {
+        match &self.secret {
+            SecretFrom::File(path) => {
+                let shown = path.display();
+                let missing = |e| {
+                    format!("{shown}: {e}; `seaworthy secret {shown}` makes a secret, which every server must have")
+                };
+                let text = std::fs::read(path).map_err(missing)?;
+                Secret::new(&text).map_err(|what| format!("{shown}: {what}"))
+            }
+            SecretFrom::Environment => match std::env::var_os(SECRET) {
+                Some(text) => Secret::new(text.as_encoded_bytes()).map_err(|what| format!("{SECRET}: {what}")),
+                None if self.tcp.nodes.len() == 1 => Ok(Secret::none()),
+                None => Err(format!(
+                    "{}: no secret: the servers of a cluster prove by it that they belong together. Name a file of it with \
+                     secret_file (`seaworthy secret FILE` makes one), or set {SECRET}. On a network where nobody else can \
+                     reach the servers, insecure = true does without",
+                    self.tcp.source
+                )),
+            },
+            SecretFrom::Nowhere => Ok(Secret::none()),
+        }
     }
 }
 
@@ -50,6 +95,9 @@ struct File {
     node: Spanned<String>,
     data_dir: PathBuf,
     listen: Option<Spanned<String>>,
+    secret_file: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    insecure: bool,
     nodes: Spanned<BTreeMap<Spanned<String>, Spanned<String>>>,
     groups: Option<Spanned<u64>>,
     voters: Option<Spanned<u64>>,
@@ -79,6 +127,8 @@ struct Tuning {
     snapshot_entries: Option<Spanned<u64>>,
     segment_mib: Option<Spanned<u64>>,
     max_clients: Option<Spanned<u64>>,
+    max_clients_per_address: Option<Spanned<u64>>,
+    max_term_jump: Option<Spanned<u64>>,
     max_open_requests: Option<Spanned<u64>>,
     lease_ppm: Option<Spanned<u64>>,
 }
@@ -145,14 +195,32 @@ pub(super) fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
     if let Some(seconds) = bounded(file.hints.age_s.as_ref(), 1..=31_536_000)? {
         node.ap.hint_age = Duration::from_secs(seconds);
     }
-    let max_clients = bounded(tuning.max_clients.as_ref(), 1..=65_536)?.unwrap_or(1024) as usize;
-    let (layout, source) = (node.layout.digest(), String::new());
-    let tcp = TcpConfig { id, cluster, listen, nodes, max_clients, layout, source };
+    let secret = match &file.secret_file {
+        Some(path) if file.insecure => {
+            return Err((Some(path.span()), "secret_file and insecure = true contradict each other".to_owned()));
+        }
+        Some(path) => SecretFrom::File(base.join(path.get_ref())),
+        None if file.insecure => SecretFrom::Nowhere,
+        None => SecretFrom::Environment,
+    };
+    let (layout, source, limits) = (node.layout.digest(), String::new(), tuning.limits()?);
+    // Whoever serves replaces the secret; clients need none.
+    let (nobody, mutant) = (Secret::none(), Mutant::default());
+    let tcp = TcpConfig { id, cluster, secret: nobody, listen, nodes, limits, layout, source, mutant };
     node.ap.max_open = node.max_open_requests;
-    Ok(Config { data_dir: base.join(file.data_dir), tcp, node, store })
+    Ok(Config { data_dir: base.join(file.data_dir), tcp, node, store, secret })
 }
 
 impl Tuning {
+    /// By default an address has three quarters of the seats for clients.
+    fn limits(&self) -> Result<Limits, Mistake> {
+        let usual = Limits::default();
+        let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let clients = bounded(self.max_clients.as_ref(), 1..=65_536)?.map_or(usual.clients, count);
+        let of_one = bounded(self.max_clients_per_address.as_ref(), 1..=65_536)?;
+        Ok(Limits { clients, per_address: of_one.map_or(clients.div_ceil(4) * 3, count), ..usual })
+    }
+
     fn node(&self, mut raft: raft::Config, layout: Arc<Layout>) -> Result<NodeConfig, Mistake> {
         let millis = |ms: u64| Duration::from_millis(ms);
         if let Some(timeout) = bounded(self.election_timeout_ms.as_ref(), 10..=600_000)? {
@@ -168,6 +236,9 @@ impl Tuning {
             return Err((span, what));
         }
         raft.lease_ppm = bounded(self.lease_ppm.as_ref(), 1..=500_000)?.map(|ppm| ppm as u32);
+        if let Some(jump) = bounded(self.max_term_jump.as_ref(), 1..=i64::MAX as u64)? {
+            raft.max_term_jump = jump;
+        }
         let mut node = NodeConfig::new(raft, layout);
         if let Some(mib) = bounded(self.snapshot_log_mib.as_ref(), 1..=4096)? {
             node.snapshot_log_bytes = (mib as usize) << 20;
@@ -270,7 +341,8 @@ n3 = "[::1]:7103"
         assert_eq!((config.tcp.id, config.tcp.listen.as_str()), (NodeId(2), "127.0.0.1:7102"));
         assert_eq!(config.node.raft.voters, [NodeId(1), NodeId(2), NodeId(3)]);
         assert_eq!(config.node.raft.election_timeout, Duration::from_millis(500));
-        assert_eq!((config.node.raft.lease_ppm, config.tcp.max_clients), (None, 1024));
+        assert_eq!((config.node.raft.lease_ppm, config.tcp.limits), (None, Limits::default()));
+        assert_eq!(config.secret, SecretFrom::Environment);
         assert_eq!(config.servers().nodes.len(), 3);
     }
 
@@ -278,6 +350,7 @@ n3 = "[::1]:7103"
     fn tuning_changes_what_it_names() {
         let text = format!(
             "{GOOD}[tuning]\nelection_timeout_ms = 1500\nsnapshot_entries = 200\nlease_ppm = 300\nmax_clients = 7\n\
+             max_clients_per_address = 5\nmax_term_jump = 1125899906842624\n\
              snapshot_log_mib = 2\nsegment_mib = 3\nmax_open_requests = 9\n"
         );
         let config = parse(&text, Path::new("")).expect("good");
@@ -285,7 +358,8 @@ n3 = "[::1]:7103"
         assert_eq!(config.node.raft.heartbeat, Duration::from_millis(300));
         assert_eq!((config.node.snapshot_entries, config.node.snapshot_log_bytes), (200, 2 << 20));
         assert_eq!((config.node.max_open_requests, config.store.segment_bytes), (9, 3 << 20));
-        assert_eq!((config.node.raft.lease_ppm, config.tcp.max_clients), (Some(300), 7));
+        assert_eq!((config.node.raft.lease_ppm, config.tcp.limits.clients), (Some(300), 7));
+        assert_eq!((config.tcp.limits.per_address, config.node.raft.max_term_jump), (5, 1 << 50));
     }
 
     #[test]
@@ -370,6 +444,24 @@ n3 = "[::1]:7103"
             assert_eq!((config.tcp.id, config.tcp.nodes.len()), (NodeId(i), 3));
             assert_eq!(config.tcp.nodes[&NodeId(i)], format!("127.0.0.1:{}", 7100 + i));
         }
+    }
+
+    #[test]
+    fn where_the_secret_is() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let of = |line: &str| parse(&format!("{line}\n{GOOD}"), dir.path()).expect("good");
+        let named = of("secret_file = \"tide\"");
+        assert_eq!(named.secret, SecretFrom::File(dir.path().join("tide")));
+        let missing = named.secret().expect_err("not there yet");
+        assert!(missing.contains("`seaworthy secret ") && missing.contains("tide"), "{missing}");
+        std::fs::write(dir.path().join("tide"), "short").expect("written");
+        assert!(named.secret().expect_err("short").contains("at least 16 bytes"));
+        std::fs::write(dir.path().join("tide"), "long enough for one\n").expect("written");
+        assert_eq!(named.secret(), Secret::new(b"long enough for one"));
+        assert_eq!(of("insecure = true").secret(), Ok(Secret::none()));
+        assert!(of("").secret().expect_err("three servers").contains("no secret"));
+        let both = mistake(&format!("secret_file = \"tide\"\ninsecure = true\n{GOOD}"));
+        assert!(both.starts_with("n.toml:1:15: secret_file and insecure"), "{both}");
     }
 
     #[test]

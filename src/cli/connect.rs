@@ -3,7 +3,7 @@
 use super::config;
 use super::output::{Exit, Failure};
 use crate::client::{Client, Patience};
-use crate::node::tcp::{ClusterName, Servers, TcpClientTransport, identify};
+use crate::node::tcp::{Servers, TcpClientTransport, identify};
 use crate::node::{SystemClock, entropy};
 use crate::types::{NodeId, Rng};
 use clap::Args;
@@ -56,19 +56,18 @@ impl Target {
         let attempt = self.patience().attempt;
         let ask = |a: String| tokio::spawn(async move { (tokio::time::timeout(attempt, identify(&a)).await, a) });
         let asked: Vec<_> = addresses.into_iter().map(ask).collect();
-        let (mut nodes, mut silent, mut cluster) = (BTreeMap::new(), Vec::new(), None::<ClusterName>);
+        let (mut nodes, mut silent, mut first) = (BTreeMap::new(), Vec::new(), None::<(u64, String)>);
         for answer in asked {
             let Ok((answer, address)) = answer.await else { continue };
             match answer {
                 Err(_) | Ok(Err(_)) => silent.push(address),
-                Ok(Ok((_, name))) if cluster.as_ref().is_some_and(|known| *known != name) => {
-                    let known = cluster.map(|c| c.to_string()).unwrap_or_default();
-                    let message = format!("{address} belongs to cluster {name}, others to cluster {known}");
-                    return Err(Failure::bad_input(message));
-                }
-                Ok(Ok((node, name))) => {
+                Ok(Ok((node, tag))) => {
+                    let (known, other) = first.get_or_insert_with(|| (tag, address.clone()));
+                    if *known != tag {
+                        let message = format!("{address} and {other} are not of one cluster");
+                        return Err(Failure::bad_input(message));
+                    }
                     nodes.insert(node, address);
-                    cluster = Some(name);
                 }
             }
         }
@@ -76,7 +75,7 @@ impl Target {
             let message = format!("no server answers at {}", silent.join(", "));
             return Err(Failure::new(Exit::Failed, message));
         }
-        Ok((Servers { cluster, nodes }, silent))
+        Ok((Servers { cluster: None, nodes }, silent))
     }
 
     /// Leaves out servers of a file that do not answer, unless none does: what was sent to one of them may always have

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// How long nodes have to stop by themselves.
 const PARTING: Duration = Duration::from_secs(5);
+/// Where the cluster's secret is, in its directory.
+const SECRET_FILE: &str = "secret";
 /// How often to look whether a node still runs.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -54,7 +56,7 @@ fn config(node: NodeId, options: &Options) -> String {
     let servers = options.servers();
     let mut text = format!(
         "# Written by `seaworthy local-cluster`. docs/deploying.md says what else can be set.\n\
-         cluster = \"local\"\nnode = \"{node}\"\ndata_dir = \"{node}\"\n"
+         cluster = \"local\"\nnode = \"{node}\"\ndata_dir = \"{node}\"\nsecret_file = \"{SECRET_FILE}\"\n"
     );
     if let Some(groups) = options.groups {
         let _ = writeln!(text, "groups = {groups}");
@@ -90,6 +92,10 @@ fn prepare(options: &Options) -> Result<Vec<(NodeId, PathBuf)>, Failure> {
     }
     let unwritable = |e| Failure::new(Exit::Failed, format!("{}: {e}", dir.display()));
     std::fs::create_dir_all(dir).map_err(unwritable)?;
+    let secret = dir.join(SECRET_FILE);
+    if !secret.exists() {
+        super::secret::write_new(&secret).map_err(unwritable)?;
+    }
     for (_, path, text) in &wanted {
         std::fs::write(path, text).map_err(unwritable)?;
     }

@@ -9,9 +9,10 @@ mod config;
 mod connect;
 mod local;
 mod output;
+mod secret;
 mod serve;
 
-pub use config::{Config, load};
+pub use config::{Config, SECRET, SecretFrom, load};
 pub use output::{Exit, Failure};
 
 use crate::types::NodeId;
@@ -66,6 +67,16 @@ enum Command {
     /// again on the same DIR, the cluster goes on with what it held.
     #[command(after_help = "Example:\n  seaworthy local-cluster --nodes 5 --dir /tmp/five --base-port 7200")]
     LocalCluster(local::Options),
+    /// Make the secret by which the servers of a cluster know each other
+    ///
+    /// Every server needs the same: in the file that its configuration names (secret_file), or in SEAWORTHY_SECRET.
+    #[command(after_help = "Examples:
+  seaworthy secret cluster.secret    a new file that only its owner can read
+  seaworthy secret                   on standard output")]
+    Secret {
+        /// The file, which must not exist yet; standard output if none is named
+        file: Option<PathBuf>,
+    },
     /// Write a value
     #[command(after_help = "Examples:
   seaworthy put config v1                 r0 set 9ms
@@ -197,6 +208,7 @@ pub fn main() -> ExitCode {
     let result = match command {
         Command::Serve { config, until_stdin_ends } => serve::run(&config, until_stdin_ends),
         Command::LocalCluster(options) => local::run(&options),
+        Command::Secret { file } => secret::run(file.as_deref(), json),
         Command::Put { key, value, when, ttl, how, target } => {
             client::put(&key, &value, &when, ttl, &how, &target, json)
         }

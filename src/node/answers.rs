@@ -70,7 +70,6 @@ impl Answers {
     }
 
     /// How many are open.
-    #[cfg(test)]
     pub(super) fn open_count(&self) -> usize {
         self.open.len()
     }

@@ -13,11 +13,13 @@
 //!   leaders have yet to write by the limit on uncommitted bytes; messages that wait for the disk and storage jobs by limits
 //!   of their own; one turn takes at most [`MAX_PACKETS_PER_TURN`] packets.
 //! - **A failed disk stops the node.** [`Driver::run`] returns the error; whatever was not acknowledged is not owed.
+//! - **A node that is told to stop hands over first** ([`drain`](super::drain)).
 
 use super::alarm::Alarm;
 use super::answers::Answers;
 use super::ap::ApHost;
 use super::detector::{Detector, TimeOut};
+use super::drain::Drain;
 use super::group::Group;
 use super::jobs::{Batch, Blocks, Done, Job, load, load_ap};
 use super::mail::Mail;
@@ -31,10 +33,9 @@ use crate::storage::{AP, LogRecord, Recovery, StorageError, ap_meta};
 use crate::types::{Addr, GroupId, NodeId, Rng, Time};
 use crate::wire::Packet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::mem;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 /// Packets taken in one turn before the disk and the network get theirs.
@@ -77,11 +78,14 @@ pub struct Driver<T, C, H, O> {
     checkpoint_due: bool,
     /// When to look next whether groups are led by whom the layout names, and the first group to look at.
     balance: (Time, GroupId),
+    /// A stop under way.
+    pub(super) drain: Option<Drain>,
     storage: std::marker::PhantomData<fn() -> H>,
 }
 
 impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
-    /// Runs a node until its disk fails.
+    /// Runs a node until its disk fails, or until `stop` says that it is to end and it has handed over: then gives its transport
+    /// back, in which answers may still wait to be sent.
     ///
     /// # Errors
     /// The storage error that stopped it.
@@ -91,12 +95,14 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         (transport, clock, storage): (T, C, H),
         observer: O,
         rng: Rng,
-    ) -> Result<Infallible, StorageError> {
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<T, StorageError> {
         let mut driver = Self::boot(config, recovery, (transport, clock), &storage, observer, rng).await?;
         if let Some(ap) = &driver.ap {
             driver.observer.ap_starts(&ap.dynamo);
         }
-        driver.turns(&storage).await
+        driver.turns(&storage, stop).await?;
+        Ok(driver.transport)
     }
 
     /// Makes the cores of what the disk held.
@@ -163,15 +169,20 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             jobs_next: false,
             checkpoint_due: false,
             balance: (now + STEADY, GROUP),
+            drain: None,
             storage: std::marker::PhantomData,
         }
     }
 
-    async fn turns(&mut self, storage: &H) -> Result<Infallible, StorageError> {
+    async fn turns(&mut self, storage: &H, stop: impl Future<Output = ()> + Send) -> Result<(), StorageError> {
+        let mut stop = pin!(stop);
         let mut running: Option<Running<'_>> = None;
         let mut alarm = Alarm::new(self.clock.clone());
         let mut at = self.now();
         loop {
+            if self.drain.is_some() {
+                self.hand_over(at);
+            }
             self.settle(at, storage).await?;
             if running.is_none()
                 && let Some(job) = self.next_job()
@@ -180,8 +191,11 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             }
             self.flush(at);
             self.end_turn();
+            if self.drain.is_some() && self.drained(at) {
+                return Ok(());
+            }
 
-            alarm.set(self.deadline());
+            alarm.set(self.deadline(at.time));
             // `biased`: without it `select!` picks by chance, and no run could be repeated.
             tokio::select! {
                 biased;
@@ -189,6 +203,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     running = None;
                     at = self.now();
                     self.on_done(done?, at);
+                }
+                () = &mut stop, if self.drain.is_none() => {
+                    at = self.now();
+                    self.begin_drain(at);
                 }
                 (from, packet) = self.transport.recv() => {
                     at = self.now();
@@ -209,7 +227,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 
     /// When the next turn is due, whatever arrives.
-    fn deadline(&self) -> Option<Time> {
+    fn deadline(&self, now: Time) -> Option<Time> {
         let groups = self.deadlines.first().map(|(time, _)| *time);
         let ap = self.ap.as_ref().and_then(ApHost::deadline);
         let opinion = self.detector.as_ref().and_then(|detector| detector.next_change());
@@ -218,7 +236,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
-        sooner(sooner(groups, ap), sooner(opinion, sooner(balance, self.shared.mail.next_beat())))
+        let drain = self.drain.as_ref().map(|drain| drain.deadline(now));
+        sooner(sooner(sooner(groups, drain), ap), sooner(opinion, sooner(balance, self.shared.mail.next_beat())))
     }
 
     fn on_packet(&mut self, from: Addr, packet: Packet, at: Now) {
@@ -318,9 +337,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         if !self.snapshots.is_empty() {
             self.begin_snapshot();
         }
-        for (client, response) in self.shared.responses.drain(..) {
-            self.transport.send(client, &Packet::Response(response));
-        }
+        self.send_responses();
         Ok(())
     }
 

@@ -146,6 +146,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             let body = ResponseBody::Refused(Refused::Busy);
             return self.shared.responses.push((client, wire::Response { id, body }));
         };
+        if self.drain.is_some() && !matches!(body, RequestBody::Status | RequestBody::Why { .. }) {
+            return self.turn_away(ticket, &body);
+        }
         match body {
             RequestBody::Status => {
                 let status = self.status();

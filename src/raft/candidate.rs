@@ -24,6 +24,7 @@ impl Raft {
     pub(super) fn campaign(&mut self, transfer: bool, out: &mut Outbox<Raft>) {
         self.become_follower(self.term + 1, None, out);
         self.restart_election_timer();
+        self.handed_over = transfer;
         self.vote = Some(self.config.id);
         self.record_hard_state(out);
         let ticket = self.undurable.expect("the vote was just recorded");

@@ -18,6 +18,8 @@ pub(super) struct Leader {
     pub heartbeat_at: Time,
     /// Something is to be recorded or sent at the next tick.
     pub busy: bool,
+    /// Whoever handed over owes answers for what is not committed yet: all are to be told of the first commit at once.
+    pub announce: bool,
     /// The round in which all were first asked to sleep, if nothing else was said since (see `quiesce`).
     pub drowsy: Option<u64>,
     /// All have answered that round: no more heartbeats, until `busy`.
@@ -72,6 +74,7 @@ impl Raft {
             transfer: None,
             heartbeat_at: self.now,
             busy: true,
+            announce: self.handed_over,
             drowsy: None,
             asleep: false,
             scratch: Vec::with_capacity(self.config.voters.len()),
@@ -211,6 +214,9 @@ impl Raft {
         let index: Index = leader.by_majority(self.log.durable(), |f| f.matched);
         let own_term = self.log.term_at(index) == Some(self.term);
         if index > self.log.commit() && (own_term || self.config.mutant.is(Bug::CommitOldTerm)) {
+            if std::mem::take(&mut leader.announce) {
+                (leader.heartbeat_at, leader.busy) = (self.now, true);
+            }
             self.commit_to(index, out);
             self.answer_reads(out);
         }

@@ -385,6 +385,9 @@ pub struct Config {
     pub keep_entries: u64,
     /// Bytes in one snapshot piece.
     pub snapshot_chunk: usize,
+    /// A peer's term that is further ahead of one's own is not believed: terms grow by one with each election. Without a bound one
+    /// wrong message could use up all terms there are, and with them the group.
+    pub max_term_jump: u64,
     /// Lease reads (thesis §6.4.1), off when `None`: the greatest rate by which two nodes' monotonic clocks may differ,
     /// in parts per million. Reads are then answered without a round while a majority was heard within
     /// `election_timeout · (1 - ppm·10⁻⁶)`. **Wrong answers are possible if the bound is broken.**
@@ -412,6 +415,7 @@ impl Config {
             max_pending_reads: 10_000,
             keep_entries: 500,
             snapshot_chunk: 256 << 10,
+            max_term_jump: 1 << 40,
             lease_ppm: None,
             quiesce: false,
             mutant: Mutant::default(),

@@ -68,6 +68,8 @@ pub struct Raft {
     hard_state_changed: bool,
     leader: Option<NodeId>,
     state: State,
+    /// It stands, or was elected, because the leader handed over to it.
+    handed_over: bool,
     log: Log,
     /// The latest ticket that is not durable yet.
     undurable: Option<Ticket>,
@@ -92,6 +94,9 @@ enum State {
 
 /// Terms, indexes, offsets and rounds beyond this are nonsense; below it no sum can overflow.
 const LIMIT: u64 = 1 << 62;
+/// The same for a message's own term; above [`LIMIT`], which an earlier release let a forged message set, so that a group
+/// which that befell can go on from there.
+const TERM_LIMIT: Term = 1 << 63;
 
 impl Raft {
     /// A node that finds `recovered` on its disk at time `now`. It starts as a follower with the snapshot's index
@@ -121,6 +126,7 @@ impl Raft {
             hard_state_changed: false,
             leader: None,
             state: State::Follower,
+            handed_over: false,
             log,
             undurable: None,
             election_at: None,
@@ -221,7 +227,8 @@ impl Raft {
     /// Takes a message from a peer: the rules on terms (§5.1), then what is said.
     fn receive(&mut self, from: NodeId, message: Message, out: &mut Outbox<Raft>) {
         let member = from != self.config.id && self.config.voters.binary_search(&from).is_ok();
-        if !member || !message.is_sane() {
+        let absurd = message.term > self.term.saturating_add(self.config.max_term_jump);
+        if !member || !message.is_sane() || absurd && !self.config.mutant.is(Bug::AbsurdTermAccepted) {
             return;
         }
         let Message { term, body } = message;
@@ -393,6 +400,6 @@ impl Message {
             Body::SnapshotReply { meta, next, .. } => small(&[meta.index, *next]),
             Body::Quiesce { last, .. } => small(&[*last]) && *last > 0,
         };
-        possible && self.term > 0 && self.term <= LIMIT
+        possible && self.term > 0 && self.term <= TERM_LIMIT
     }
 }

@@ -35,6 +35,21 @@ impl Raft {
         leader.followers.iter().any(|f| f.id == follower && f.matched >= self.log.commit())
     }
 
+    /// The member to hand leadership to: of those that have answered within an election timeout the one that holds most of the log.
+    /// `None` where there is no such member, or this node does not lead.
+    #[must_use]
+    pub fn best_successor(&self) -> Option<NodeId> {
+        let State::Leader(leader) = &self.state else { return None };
+        let answers = leader.followers.iter().filter(|f| self.now < f.heard + self.config.election_timeout);
+        answers.max_by_key(|f| (f.matched, std::cmp::Reverse(f.id))).map(|f| f.id)
+    }
+
+    /// Whether this node leads and is handing that over.
+    #[must_use]
+    pub fn hands_over(&self) -> bool {
+        matches!(&self.state, State::Leader(leader) if leader.transfer.is_some())
+    }
+
     pub(super) fn transfer(&mut self, id: RequestId, to: NodeId, out: &mut Outbox<Raft>) {
         let why = match &mut self.state {
             State::Leader(_) if self.config.voters.binary_search(&to).is_err() => Refusal::NoSuchNode,

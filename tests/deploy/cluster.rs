@@ -17,6 +17,9 @@ use tempfile::TempDir;
 /// How long anything may take before a test gives up; generous, since it is only ever used up by a failure.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// By which the servers of a test's cluster know each other.
+pub const SECRET: &str = "known to the servers of this test only";
+
 pub type TcpClient = Client<TcpClientTransport, SystemClock>;
 
 pub fn seaworthy() -> Command {
@@ -79,11 +82,12 @@ impl Cluster {
     /// The same with settings of the cluster besides those of `tuning`.
     pub fn with(count: usize, settings: &str, tuning: &str) -> Cluster {
         let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("secret"), SECRET).expect("written");
         let lines: Vec<String> =
             (1..).zip(free_ports(count)).map(|(i, port)| format!("n{i} = \"127.0.0.1:{port}\"\n")).collect();
         for i in 1..=count {
             let text = format!(
-                "cluster = \"test\"\nnode = \"n{i}\"\ndata_dir = \"n{i}\"\n{settings}[nodes]\n{}[tuning]\n{tuning}",
+                "cluster = \"test\"\nnode = \"n{i}\"\ndata_dir = \"n{i}\"\nsecret_file = \"secret\"\n{settings}[nodes]\n{}[tuning]\n{tuning}",
                 lines.concat()
             );
             std::fs::write(dir.path().join(format!("n{i}.toml")), text).expect("written");
@@ -113,8 +117,32 @@ impl Cluster {
     }
 
     pub fn start(&mut self, i: usize) {
+        let command = self.serve(i);
+        self.start_by(i, command);
+    }
+
+    /// Starts node `i` by a command of one's own.
+    pub fn start_by(&mut self, i: usize, mut command: Command) {
         let log = File::options().create(true).append(true).open(self.path(&format!("n{i}.log"))).expect("a log");
-        self.nodes[i - 1] = Some(self.serve(i).stderr(log).spawn().expect("starts"));
+        self.nodes[i - 1] = Some(command.stderr(log).spawn().expect("starts"));
+    }
+
+    /// What node `i` has logged.
+    pub fn log(&self, i: usize) -> String {
+        std::fs::read_to_string(self.path(&format!("n{i}.log"))).unwrap_or_default()
+    }
+
+    /// SIGTERM, and waits for the end: its status, and how long that took.
+    pub async fn stop(&mut self, i: usize) -> (Option<i32>, Duration) {
+        let mut child = self.nodes[i - 1].take().expect("runs");
+        let begun = Instant::now();
+        signal(&child, "TERM");
+        loop {
+            if let Some(status) = child.try_wait().expect("a process") {
+                return (status.code(), begun.elapsed());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     pub fn start_all(&mut self) {

@@ -1,8 +1,9 @@
 //! The command line against a running cluster: what it prints and what its exit status says.
 
 use crate::cluster::{Cluster, PATIENCE, eventually, finished, free_ports, run, seaworthy, signal};
+use seaworthy::mutant::Mutant;
 use seaworthy::node::Transport;
-use seaworthy::node::tcp::{TcpConfig, TcpTransport};
+use seaworthy::node::tcp::{Limits, Secret, TcpConfig, TcpTransport};
 use seaworthy::types::{NodeId, Rng};
 use seaworthy::wire::{Packet, Request, RequestBody, Response, ResponseBody};
 use serde_json::Value;
@@ -60,6 +61,14 @@ async fn commands_say_what_happened() {
     assert!(found["expires"].as_u64() > found["commit"].as_u64(), "{found}");
     let (status, refused) = shell.json(&["put", "k", "x", "--nx"]);
     assert_eq!((status, &refused["refused"], &refused["present"]["revision"]), (1, &true.into(), &4.into()));
+    let long = "x".repeat(4097);
+    for (key, bytes) in [("", 0), (&long, 4097)] {
+        for command in [&["get", key][..], &["put", key, "v"], &["delete", key]] {
+            let (status, out, err) = shell.run(command);
+            let expected = format!("error: a key has 1 to 4096 bytes, this one has {bytes}\n");
+            assert_eq!((status, out.as_str(), err), (2, "", expected), "{}", command[0]);
+        }
+    }
     let (status, wrong) = shell.json(&["get", "--hex", "0"]);
     assert_eq!((status, &wrong["exit"]), (2, &2.into()));
 }
@@ -126,9 +135,11 @@ async fn an_unknown_outcome_has_an_exit_status_of_its_own() {
         cluster: "test".parse().expect("valid"),
         listen: "127.0.0.1:0".to_owned(),
         nodes: BTreeMap::from([(NodeId(1), String::new())]),
-        max_clients: 10,
+        secret: Secret::none(),
+        limits: Limits::default(),
         layout: 0,
         source: String::new(),
+        mutant: Mutant::default(),
     };
     let mut server = TcpTransport::bind(config, Rng::new(1, "silent")).await.expect("listens");
     let address = server.local_addr().to_string();
@@ -175,10 +186,14 @@ async fn a_local_cluster_starts_serves_and_stops() {
     let shown = dir.path().display().to_string();
     let mut local = seaworthy();
     local.args(["local-cluster", "--dir", &shown, "--base-port", &base]);
-    let mut local = local.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+    let log = dir.path().join("log");
+    let written = std::fs::File::create(&log).expect("a log");
+    let mut local = local.stdout(Stdio::piped()).stderr(written).spawn().expect("starts");
     let mut lines = BufReader::new(local.stdout.take().expect("piped")).lines();
     let first = lines.next().expect("says something").expect("readable");
     assert!(first.starts_with("A cluster of 3 nodes, n"), "{first}");
+    let log = std::fs::read_to_string(&log).expect("a log");
+    assert!(log.contains("listens on") && !log.contains("WARN"), "nothing is wrong: {log}");
     let printed = lines.nth(1).expect("an example").expect("readable");
     let arguments: Vec<&str> = printed.split_whitespace().skip(1).collect();
     let (status, out, err) = run(&arguments);

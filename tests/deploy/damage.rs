@@ -73,13 +73,7 @@ async fn a_directory_has_one_process_and_one_node() {
 
 /// A client's hello that names no cluster (docs/formats.md).
 fn hello() -> Vec<u8> {
-    let mut bytes = vec![0; 52];
-    bytes[..4].copy_from_slice(b"SEA!");
-    bytes[4] = 2;
-    bytes[6] = 2;
-    let checksum = crc32fast::hash(&bytes);
-    bytes.extend(checksum.to_le_bytes());
-    bytes
+    crate::hostile::hello(2, 0, 0, [0; 32])
 }
 
 #[tokio::test]
@@ -101,8 +95,8 @@ async fn noise_on_the_port_is_counted_and_does_no_harm() {
     let noise = [
         random(56),
         random(5_000),
-        [hello(), random(300)].concat(),
         [hello(), frame(1, u32::MAX)].concat(),
+        [hello(), random(300)].concat(),
         [hello(), frame(2, 10), vec![0; 10]].concat(),
         [hello(), frame(1, 10), vec![0; 10]].concat(),
         [hello(), frame(1, 1_000), vec![0; 10]].concat(),
@@ -124,7 +118,8 @@ async fn noise_on_the_port_is_counted_and_does_no_harm() {
     assert_eq!((status.bad_frames, status.keys), (expected, 2));
     let log = std::fs::read_to_string(cluster.path("n1.log")).expect("a log");
     assert!(log.contains("this one has 4294967311"), "the reason is logged: {log}");
-    assert_eq!(log.matches("WARN").count() as u64, expected, "one line each: {log}");
+    let lines = log.matches("WARN").count();
+    assert!((2..expected as usize).contains(&lines), "a line of either kind, and not one for each: {log}");
 }
 
 #[tokio::test]
@@ -132,7 +127,7 @@ async fn a_wrong_configuration_is_located_and_nothing_is_written() {
     let cluster = Cluster::new(1, "heartbeat_ms = \"often\"\n");
     let (status, out, err) = finished(&cluster.serve(1).output().expect("runs"));
     assert_eq!((status, out.as_str()), (2, ""), "{err}");
-    assert!(err.contains("n1.toml:7:16: invalid type: string \"often\""), "{err}");
+    assert!(err.contains("n1.toml:8:16: invalid type: string \"often\""), "{err}");
     assert!(!cluster.path("n1").exists(), "no data directory was made");
     for wrong in [vec!["serve"], vec!["put", "k"], vec!["put", "k", "v", "--ttl", "soon"], vec!["get", "", "--hex"]] {
         let (status, _, err) = run(&[&wrong[..], &["--cluster", "/nowhere.toml"][..]].concat());
@@ -148,9 +143,11 @@ async fn a_server_of_another_cluster_is_refused() {
     cluster.start_all();
     eventually("both say why", async || {
         let log = |i| std::fs::read_to_string(cluster.path(&format!("n{i}.log"))).unwrap_or_default();
-        let said = log(1).contains("belongs to cluster elsewhere, this is cluster test")
-            && log(1).contains("n2 of cluster elsewhere answers there");
-        said.then_some(())
+        let said = |log: &str| {
+            log.contains("cannot prove it: another cluster name or secret")
+                && log.contains("the cluster's name or its secret is not the same")
+        };
+        (said(&log(1)) && said(&log(2))).then_some(())
     })
     .await;
     let statuses = cluster.statuses().await;

@@ -4,5 +4,7 @@
 mod cluster;
 mod commands;
 mod damage;
+mod hostile;
 mod kill;
 mod quorums;
+mod stop;

@@ -6,8 +6,9 @@ use seaworthy::dynamo::siblings::{Content, Version, WriteId};
 use seaworthy::dynamo::{
     Achieved, Arrival, Cause, ClientReply, ClientRequest, Holding, Refusal, Sibling, Update, merge,
 };
+use seaworthy::mutant::Mutant;
 use seaworthy::node::Transport;
-use seaworthy::node::tcp::{TcpConfig, TcpTransport};
+use seaworthy::node::tcp::{Limits, Secret, TcpConfig, TcpTransport};
 use seaworthy::types::{Bytes, Hlc, Level, MergeKind, NodeId, Rng, Wall};
 use seaworthy::wire::{Packet, Refused, Request, RequestBody, Response, ResponseBody};
 use serde_json::{Value, json};
@@ -30,9 +31,11 @@ async fn against(
             cluster: "test".parse().expect("valid"),
             listen: "127.0.0.1:0".to_owned(),
             nodes: BTreeMap::from([(NodeId(n), String::new())]),
-            max_clients: 10,
+            secret: Secret::none(),
+            limits: Limits::default(),
             layout: 0,
             source: String::new(),
+            mutant: Mutant::default(),
         };
         let mut server = TcpTransport::bind(config, Rng::new(1, "told")).await.expect("listens");
         addresses.push(server.local_addr().to_string());

@@ -1,6 +1,6 @@
 //! A client's transport: a connection to each server it asks, dialled when it is first asked.
 
-use super::hello::{ClusterName, HANDSHAKE, Hello, HelloError};
+use super::hello::{ClusterName, Hello, HelloError, in_time};
 use super::link::{Closed, Delivery, Inbox, Outbound, read_frames};
 use super::server::{CLIENT_QUEUE_BYTES, INBOX_BYTES};
 use crate::node::Transport;
@@ -107,9 +107,9 @@ async fn converse(
     inbox: &Inbox,
     bad_frames: &AtomicU64,
 ) -> Result<Closed, HelloError> {
-    let (stream, theirs) = greet(address, cluster).await?;
-    if theirs.node != Some(node) {
-        return Err(HelloError::Unwanted(format!("not {node} answers there, but {:?}", theirs.node)));
+    let (stream, (theirs, _)) = in_time(greet(address, cluster)).await?;
+    if theirs != node {
+        return Err(HelloError::Unwanted(format!("not {node} answers there, but {theirs}")));
     }
     let (reader, writer) = tokio::io::split(stream);
     let heard = AtomicU64::new(0);
@@ -124,23 +124,22 @@ async fn converse(
     Ok(closed)
 }
 
-/// Connects as a client and exchanges hellos.
-async fn greet(address: &str, cluster: Option<ClusterName>) -> Result<(TcpStream, Hello), HelloError> {
-    let connecting = TcpStream::connect(address);
-    let mut stream = tokio::time::timeout(HANDSHAKE, connecting).await.map_err(|_| HelloError::Silent)??;
+/// Connects as a client and exchanges hellos: who answers, and its cluster's tag.
+async fn greet(address: &str, cluster: Option<ClusterName>) -> Result<(TcpStream, (NodeId, u64)), HelloError> {
+    let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    Hello::client(cluster).write(&mut stream).await?;
-    let theirs = Hello::read(&mut stream).await?;
-    Ok((stream, theirs))
+    Hello::Client { cluster }.write(&mut stream).await?;
+    match Hello::read(&mut stream).await? {
+        Hello::Welcome { node, tag } => Ok((stream, (node, tag))),
+        Hello::Refused(why) => Err(HelloError::Turned(why)),
+        other => Err(HelloError::Unwanted(format!("no server for clients answers there: {other:?}"))),
+    }
 }
 
-/// Asks whoever listens at `address` who it is.
+/// Asks whoever listens at `address` which server it is; with it comes a tag that is equal on all servers of a cluster.
 ///
 /// # Errors
 /// Nobody answers there, or not a server of ours.
-pub async fn identify(address: &str) -> Result<(NodeId, ClusterName), HelloError> {
-    match greet(address, None).await?.1 {
-        Hello { node: Some(node), cluster: Some(cluster), .. } => Ok((node, cluster)),
-        Hello { .. } => Err(HelloError::Unwanted("a client answers there".to_owned())),
-    }
+pub async fn identify(address: &str) -> Result<(NodeId, u64), HelloError> {
+    in_time(greet(address, None)).await.map(|(_, found)| found)
 }

@@ -1,18 +1,9 @@
-//! The first 56 bytes either side of a connection sends: who it is and which cluster it belongs to.
+//! The first bytes either side of a connection sends: who it is and whom it wants (byte by byte in docs/formats.md).
 //!
-//! ```text
-//!  0  magic     "SEA!"
-//!  4  version   u16, little-endian: [`VERSION`]
-//!  6  kind      u8: 1 a server, 2 a client
-//!  7  zero      u8
-//!  8  node      u32, little-endian: the server's id, 0 for a client
-//! 12  cluster   32 bytes: the cluster's name, filled up with zeros; all zero from a client that does not know it
-//! 44  layout    u64, little-endian: what the server makes of the cluster's layout ([`Layout::digest`]); 0 from a client
-//! 52  checksum  u32, little-endian: CRC-32 of the 52 bytes before
-//! ```
+//! A client is told who answers, and a tag by which it can tell whether two servers are of one cluster. Between servers the
+//! hellos carry nonces, and proofs follow ([`auth`](super::auth)); neither says a cluster's name or layout.
 
-#[cfg(doc)]
-use crate::placement::Layout;
+use super::auth::Nonce;
 use crate::types::NodeId;
 use std::fmt;
 use std::str::FromStr;
@@ -20,20 +11,30 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Bytes in a hello.
-pub const HELLO_BYTES: usize = 56;
+pub const HELLO_BYTES: usize = 52;
 /// The version of everything that follows on the connection.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 const MAGIC: &[u8; 4] = b"SEA!";
-const NAME_BYTES: usize = 32;
+/// Most bytes in a cluster's name.
+pub(super) const NAME_BYTES: usize = 32;
 /// Bytes that the checksum covers.
 const CHECKED: usize = HELLO_BYTES - 4;
-/// How long an exchange of hellos may take.
+/// How long all that comes before the first frame may take.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(3);
 
 /// What a cluster is called: 1 to 32 ASCII letters, digits, `-`, `_` or `.`. Servers of different clusters refuse each
 /// other, so that a wrong address in a configuration cannot mix their data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClusterName(String);
+
+impl ClusterName {
+    /// The name, filled up with zeros.
+    pub(super) fn padded(&self) -> [u8; NAME_BYTES] {
+        let mut bytes = [0; NAME_BYTES];
+        bytes[..self.0.len()].copy_from_slice(self.0.as_bytes());
+        bytes
+    }
+}
 
 impl FromStr for ClusterName {
     type Err = String;
@@ -52,15 +53,77 @@ impl fmt::Display for ClusterName {
     }
 }
 
-/// Who speaks.
+/// What is said before the first frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Hello {
-    /// The server, or `None` for a client.
-    pub node: Option<NodeId>,
-    /// The cluster; `None` only for a client that does not know it.
-    pub cluster: Option<ClusterName>,
-    /// The cluster's layout as the server has it; 0 from a client.
-    pub layout: u64,
+pub enum Hello {
+    /// A server dials the server `to`.
+    Server {
+        /// Who dials.
+        node: NodeId,
+        /// Whom it means to reach.
+        to: NodeId,
+        /// New for each connection.
+        nonce: Nonce,
+    },
+    /// A client dials.
+    Client {
+        /// The cluster it means to reach, if it knows the name.
+        cluster: Option<ClusterName>,
+    },
+    /// The server dialled by a server asks for a proof.
+    Challenge {
+        /// Who answers.
+        node: NodeId,
+        /// New for each connection.
+        nonce: Nonce,
+    },
+    /// The server dialled by a client takes requests.
+    Welcome {
+        /// Who answers.
+        node: NodeId,
+        /// Equal on all servers of a cluster.
+        tag: u64,
+    },
+    /// The server does not speak with whoever dialled.
+    Refused(Turned),
+}
+
+/// Why a server turns a connection away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turned {
+    /// The client named another cluster.
+    OtherCluster = 1,
+    /// The dialling server meant another server.
+    OtherServer = 2,
+    /// The dialling server is not in this one's configuration, or claims this one's id.
+    Unknown = 3,
+    /// There are too many clients.
+    Full = 4,
+    /// The proof is wrong: another secret, or another cluster's name.
+    Unproven = 5,
+}
+
+impl Turned {
+    pub(super) const ALL: [Turned; 5] =
+        [Turned::OtherCluster, Turned::OtherServer, Turned::Unknown, Turned::Full, Turned::Unproven];
+
+    pub(super) fn of(code: u8) -> Option<Turned> {
+        Turned::ALL.into_iter().find(|turned| *turned as u8 == code)
+    }
+}
+
+impl fmt::Display for Turned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Turned::OtherCluster => "the server belongs to another cluster",
+            Turned::OtherServer => "another server answers there: compare the addresses in [nodes]",
+            Turned::Unknown => "the server there does not have this one in its [nodes], or has the same id",
+            Turned::Full => "too many clients are connected",
+            Turned::Unproven => {
+                "the server there refuses this one's proof: the cluster's name or its secret is not the same"
+            }
+        })
+    }
 }
 
 /// Why a connection was refused or given up before its first frame.
@@ -72,6 +135,9 @@ pub enum HelloError {
     /// A hello of somebody with whom this node does not speak.
     #[error("{0}")]
     Unwanted(String),
+    /// The other side turned this one away.
+    #[error("{0}")]
+    Turned(Turned),
     /// The connection failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -81,28 +147,26 @@ pub enum HelloError {
 }
 
 impl Hello {
-    /// A server's hello.
-    #[must_use]
-    pub fn server(node: NodeId, cluster: ClusterName, layout: u64) -> Hello {
-        Hello { node: Some(node), cluster: Some(cluster), layout }
-    }
-
-    /// A client's hello.
-    #[must_use]
-    pub fn client(cluster: Option<ClusterName>) -> Hello {
-        Hello { node: None, cluster, layout: 0 }
-    }
-
     pub(super) fn encode(&self) -> [u8; HELLO_BYTES] {
+        let none = [0; 32];
+        let (kind, reason, node, to, body) = match self {
+            Hello::Server { node, to, nonce } => (1, 0, node.0, to.0, nonce.0),
+            Hello::Client { cluster } => (2, 0, 0, 0, cluster.as_ref().map_or(none, ClusterName::padded)),
+            Hello::Challenge { node, nonce } => (3, 0, node.0, 0, nonce.0),
+            Hello::Welcome { node, tag } => {
+                let mut body = none;
+                body[..8].copy_from_slice(&tag.to_le_bytes());
+                (4, 0, node.0, 0, body)
+            }
+            Hello::Refused(why) => (5, *why as u8, 0, 0, none),
+        };
         let mut bytes = [0; HELLO_BYTES];
         bytes[..4].copy_from_slice(MAGIC);
         bytes[4..6].copy_from_slice(&VERSION.to_le_bytes());
-        bytes[6] = if self.node.is_some() { 1 } else { 2 };
-        bytes[8..12].copy_from_slice(&self.node.map_or(0, |node| node.0).to_le_bytes());
-        if let Some(ClusterName(name)) = &self.cluster {
-            bytes[12..12 + name.len()].copy_from_slice(name.as_bytes());
-        }
-        bytes[44..CHECKED].copy_from_slice(&self.layout.to_le_bytes());
+        (bytes[6], bytes[7]) = (kind, reason);
+        bytes[8..12].copy_from_slice(&node.to_le_bytes());
+        bytes[12..16].copy_from_slice(&to.to_le_bytes());
+        bytes[16..CHECKED].copy_from_slice(&body);
         let checksum = crc32fast::hash(&bytes[..CHECKED]);
         bytes[CHECKED..].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -110,32 +174,34 @@ impl Hello {
 
     pub(super) fn parse(bytes: &[u8; HELLO_BYTES]) -> Result<Hello, HelloError> {
         let malformed = |why: String| Err(HelloError::Malformed(why));
-        let (body, checksum) = bytes.split_at(CHECKED);
-        if &body[..4] != MAGIC {
-            return malformed(format!("begins with {:02x?}", &body[..4]));
+        let (head, checksum) = bytes.split_at(CHECKED);
+        if &head[..4] != MAGIC {
+            return malformed(format!("begins with {:02x?}", &head[..4]));
         }
-        if crc32fast::hash(body).to_le_bytes() != checksum {
-            return malformed("wrong checksum".to_owned());
-        }
-        let version = u16::from_le_bytes([body[4], body[5]]);
+        let version = u16::from_le_bytes([head[4], head[5]]);
         if version != VERSION {
             return malformed(format!("version {version}, this is version {VERSION}"));
         }
-        let id = u32::from_le_bytes([body[8], body[9], body[10], body[11]]);
-        let name = String::from_utf8_lossy(&body[12..44]);
-        let name = name.trim_end_matches('\0');
-        let cluster = match name {
-            "" => None,
-            name => Some(name.parse().map_err(HelloError::Malformed)?),
-        };
-        let layout = body[44..].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
-        match (body[6], body[7], id, layout, &cluster) {
-            (1, 0, 1.., _, Some(_)) => Ok(Hello { node: Some(NodeId(id)), cluster, layout }),
-            (2, 0, 0, 0, _) => Ok(Hello::client(cluster)),
-            (kind, pad, id, ..) => {
-                malformed(format!("kind {kind}, padding {pad}, node {id}, cluster {name:?}, layout {layout:x}"))
-            }
+        if crc32fast::hash(head).to_le_bytes() != checksum {
+            return malformed("wrong checksum".to_owned());
         }
+        let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let mut body = [0; 32];
+        body.copy_from_slice(&head[16..]);
+        let (node, to) = (NodeId(number(8)), NodeId(number(12)));
+        let hello = match head[6] {
+            1 if node.0 > 0 && to.0 > 0 => Hello::Server { node, to, nonce: Nonce(body) },
+            2 => Hello::Client { cluster: name(&body)? },
+            3 if node.0 > 0 => Hello::Challenge { node, nonce: Nonce(body) },
+            4 if node.0 > 0 => {
+                let tag = body[..8].iter().rev().fold(0, |tag, byte| tag << 8 | u64::from(*byte));
+                Hello::Welcome { node, tag }
+            }
+            5 if let Some(why) = Turned::of(head[7]) => Hello::Refused(why),
+            kind => return malformed(format!("kind {kind}, reason {}, {node} to {to}", head[7])),
+        };
+        // Each hello has one encoding: what is to be zero is.
+        if hello.encode() == *bytes { Ok(hello) } else { malformed("reserved bytes are set".to_owned()) }
     }
 
     pub(super) async fn write(&self, stream: &mut (impl AsyncWrite + Unpin)) -> Result<(), HelloError> {
@@ -145,11 +211,21 @@ impl Hello {
 
     pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, HelloError> {
         let mut bytes = [0; HELLO_BYTES];
-        match tokio::time::timeout(HANDSHAKE, stream.read_exact(&mut bytes)).await {
-            Err(_) => Err(HelloError::Silent),
-            Ok(Err(error)) => Err(error.into()),
-            Ok(Ok(_)) => Hello::parse(&bytes),
-        }
+        stream.read_exact(&mut bytes).await?;
+        Hello::parse(&bytes)
+    }
+}
+
+/// Gives `exchange`, all that comes before the first frame, as long as it may take.
+pub(super) async fn in_time<T>(exchange: impl Future<Output = Result<T, HelloError>>) -> Result<T, HelloError> {
+    tokio::time::timeout(HANDSHAKE, exchange).await.unwrap_or(Err(HelloError::Silent))
+}
+
+fn name(body: &[u8; NAME_BYTES]) -> Result<Option<ClusterName>, HelloError> {
+    let text = String::from_utf8_lossy(body);
+    match text.trim_end_matches('\0') {
+        "" => Ok(None),
+        name => name.parse().map(Some).map_err(HelloError::Malformed),
     }
 }
 
@@ -158,40 +234,48 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn name(text: &str) -> ClusterName {
+    fn cluster(text: &str) -> ClusterName {
         text.parse().expect("valid")
+    }
+
+    fn hellos() -> Vec<Hello> {
+        let (node, nonce) = (NodeId(7), Nonce([9; 32]));
+        let mut hellos = vec![
+            Hello::Server { node, to: NodeId(u32::MAX), nonce },
+            Hello::Client { cluster: Some(cluster(&"x".repeat(32))) },
+            Hello::Client { cluster: Some(cluster("a")) },
+            Hello::Client { cluster: None },
+            Hello::Challenge { node, nonce },
+            Hello::Welcome { node, tag: u64::MAX - 1 },
+        ];
+        hellos.extend(Turned::ALL.map(Hello::Refused));
+        hellos
     }
 
     #[test]
     fn comes_back_as_it_was_sent() {
-        for hello in [
-            Hello::server(NodeId(7), name("harbour"), 5),
-            Hello::server(NodeId(u32::MAX), name(&"x".repeat(32)), u64::MAX - 1),
-            Hello::client(Some(name("a"))),
-            Hello::client(None),
-        ] {
+        for hello in hellos() {
             assert_eq!(Hello::parse(&hello.encode()).expect("parses"), hello);
         }
     }
 
     #[test]
     fn every_flipped_bit_is_noticed() {
-        let good = Hello::server(NodeId(7), name("harbour"), 5).encode();
-        for bit in 0..HELLO_BYTES * 8 {
-            let mut bad = good;
-            bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(Hello::parse(&bad).is_err(), "bit {bit}");
+        for hello in hellos() {
+            for bit in 0..HELLO_BYTES * 8 {
+                let mut bad = hello.encode();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert!(Hello::parse(&bad).is_err(), "{hello:?}, bit {bit}");
+            }
         }
     }
 
     #[test]
-    fn another_version_is_refused_by_name() {
-        let mut bytes = Hello::server(NodeId(7), name("harbour"), 5).encode();
-        bytes[4] = 9;
-        let checksum = crc32fast::hash(&bytes[..CHECKED]);
-        bytes[CHECKED..].copy_from_slice(&checksum.to_le_bytes());
+    fn another_version_is_refused_by_name_whatever_its_checksum() {
+        let mut bytes = Hello::Client { cluster: None }.encode();
+        bytes[4] = 2;
         let error = Hello::parse(&bytes).expect_err("wrong version").to_string();
-        assert_eq!(error, "not a hello: version 9, this is version 2");
+        assert_eq!(error, "not a hello: version 2, this is version 3");
     }
 
     #[test]
@@ -203,8 +287,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(tail in proptest::array::uniform32(any::<u8>()), at in 6..=20usize, seal in any::<bool>()) {
-            let mut bytes = Hello::server(NodeId(1), name("c"), 5).encode();
+        fn no_bytes_panic(tail in proptest::array::uniform32(any::<u8>()), at in 6..=16usize, seal in any::<bool>()) {
+            let mut bytes = Hello::Challenge { node: NodeId(1), nonce: Nonce([3; 32]) }.encode();
             bytes[at..at + 32].copy_from_slice(&tail);
             if seal {
                 let checksum = crc32fast::hash(&bytes[..CHECKED]);

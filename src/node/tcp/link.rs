@@ -41,7 +41,8 @@ pub(super) enum Closed {
 impl Closed {
     /// Whether the other side sent something that it never should.
     pub(super) fn is_bad_frame(&self) -> bool {
-        matches!(self, Closed::Frame(_) | Closed::Truncated(_))
+        let forged = |error: &io::Error| error.kind() == io::ErrorKind::InvalidData;
+        matches!(self, Closed::Frame(_) | Closed::Truncated(_)) || matches!(self, Closed::Io(error) if forged(error))
     }
 }
 
@@ -124,6 +125,8 @@ pub(super) struct Outbound {
 struct Queue {
     bytes: Vec<u8>,
     frames: u64,
+    /// What was taken out last is still being written.
+    writing: bool,
 }
 
 impl Outbound {
@@ -159,10 +162,17 @@ impl Outbound {
         Closed::Overflow
     }
 
+    /// Whether all that was pushed has been written.
+    pub(super) fn is_written(&self) -> bool {
+        let queue = self.queue();
+        queue.bytes.is_empty() && !queue.writing
+    }
+
     /// Forgets what is queued; how many frames that were.
     pub(super) fn clear(&self) -> u64 {
         let mut queue = self.queue();
         queue.bytes = Vec::new();
+        queue.writing = false;
         mem::take(&mut queue.frames)
     }
 
@@ -171,7 +181,8 @@ impl Outbound {
         loop {
             {
                 let mut queue = self.queue();
-                if !queue.bytes.is_empty() {
+                queue.writing = !queue.bytes.is_empty();
+                if queue.writing {
                     queue.frames = 0;
                     mem::swap(&mut queue.bytes, empty);
                     return;

@@ -2,27 +2,35 @@
 //!
 //! A connection begins with a [`Hello`] each way and then carries frames ([`crate::wire::frame`]). Between two servers
 //! each direction has a connection of its own, dialled by the one who sends; it dials again, with a growing and jittered
-//! pause, for as long as it lives. A client's connection carries its questions one way and the answers back.
+//! pause, for as long as it lives. Servers first prove to each other that they know the cluster's [`Secret`] (`auth`), and what
+//! they send is sealed (`sealed`). A client's connection carries its questions one way and the answers back.
 //!
 //! Invariants:
 //! - **Best effort, never altered.** A frame that fails its checks closes the connection, is counted and logged with
 //!   the sender's address; nothing in it is acted on.
-//! - **Every queue is bounded in bytes** (the constants below) and so is the number of connections. A full inbox stops
+//! - **Who has proved nothing can ask, and nothing else.** Frames count as a server's only after its proof; others are taken for a
+//!   client's, from which the driver takes requests only.
+//! - **Every queue is bounded in bytes** (the constants below) and so is the number of connections (`door`). A full inbox stops
 //!   reading; a full queue to a peer drops the newest frame; a client that does not read its answers is disconnected.
+//!   Servers always get in: who says nothing gives way to them, and their links are not counted.
 //! - **Order within a connection** is kept; across a reconnection frames are lost, and never repeated by us.
 //!
-//! Caveat: there is no authentication and no encryption. Whoever reaches the port can read, write and, by claiming a
-//! server's id, vote. Keep it inside a trusted network.
+//! Caveats: clients prove nothing; whoever reaches the port can read and write. Nothing is encrypted.
 
+mod auth;
 mod client;
+mod door;
 mod hello;
 mod link;
+mod sealed;
 mod server;
 #[cfg(test)]
 mod tests;
 
+pub use auth::{LEAST_SECRET_BYTES, Nonce, Secret};
 pub use client::{Servers, TcpClientTransport, identify};
-pub use hello::{ClusterName, HELLO_BYTES, Hello, HelloError, VERSION};
+pub use door::IDLE_GIVES_WAY;
+pub use hello::{ClusterName, HELLO_BYTES, Hello, HelloError, Turned, VERSION};
 pub use server::{
-    CLIENT_IDLE, CLIENT_QUEUE_BYTES, INBOX_BYTES, MAX_STRANGERS, PEER_QUEUE_BYTES, TcpConfig, TcpTransport,
+    CLIENT_IDLE, CLIENT_QUEUE_BYTES, FIRST_REQUEST, INBOX_BYTES, Limits, PEER_QUEUE_BYTES, TcpConfig, TcpTransport,
 };

@@ -1,7 +1,11 @@
 //! A server's transport: a listener, one link out to every peer, and the connections that were accepted.
 
-use super::hello::{ClusterName, HANDSHAKE, Hello, HelloError};
+use super::auth::{self, Nonce, Secret, SessionKey};
+use super::door::{Door, LogLimit, Seat};
+use super::hello::{ClusterName, Hello, HelloError, Turned, in_time};
 use super::link::{Closed, Delivery, Inbox, Outbound, read_frames, write};
+use super::sealed::{Opening, Sealing};
+use crate::mutant::Mutant;
 use crate::node::Transport;
 use crate::types::{Addr, Bytes, NodeId, Rng};
 use crate::wire::{Packet, frame};
@@ -14,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
 /// Most bytes of frames waiting for the driver: from peers, and as much again from clients.
@@ -23,15 +27,19 @@ pub const INBOX_BYTES: usize = 32 << 20;
 pub const PEER_QUEUE_BYTES: usize = 64 << 20;
 /// Most bytes of answers waiting to be written to one client; beyond it the connection is closed.
 pub const CLIENT_QUEUE_BYTES: usize = 16 << 20;
-/// Most accepted connections that have not introduced themselves.
-pub const MAX_STRANGERS: usize = 256;
-/// A client connection on which nothing was asked for this long, or up to twice as long, is closed.
+/// A client connection on which nothing was asked for this long is closed…
 pub const CLIENT_IDLE: Duration = Duration::from_secs(300);
+/// …and sooner if nothing was ever asked on it.
+pub const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// How often to look at a client connection for that.
+const LOOK: Duration = Duration::from_secs(2);
 /// The accepting side of a link between servers says one byte this often…
 const PULSE: Duration = Duration::from_secs(1);
 /// …and the dialling side gives the link up when it has heard nothing for this long. Without it a link over which the
 /// network fell silent would stay silent long after the network healed, for as long as TCP waits to send again.
 const SILENCE: Duration = Duration::from_secs(4);
+/// Servers that are started together do not find each other at once: not worth a warning for this long.
+const YOUTH: Duration = Duration::from_secs(3);
 /// Pause before dialling again: doubled with each failure, drawn between half and whole.
 const BACKOFF_LEAST: Duration = Duration::from_millis(50);
 const BACKOFF_MOST: Duration = Duration::from_secs(2);
@@ -45,14 +53,36 @@ pub struct TcpConfig {
     pub cluster: ClusterName,
     /// Where it listens, `host:port`.
     pub listen: String,
+    /// What the cluster's servers know and others do not.
+    pub secret: Secret,
     /// Every server of the cluster and where the others reach it; this one's own entry is not used.
     pub nodes: BTreeMap<NodeId, String>,
-    /// Most client connections at a time.
-    pub max_clients: usize,
+    /// How many connections there may be.
+    pub limits: Limits,
     /// The cluster's layout as this server has it ([`Layout::digest`](crate::placement::Layout::digest)).
     pub layout: u64,
     /// Where that is said, for messages: the configuration file.
     pub source: String,
+    /// The planted bug, if any.
+    pub mutant: Mutant,
+}
+
+/// How many connections a server accepts; links of its peers are not counted. All together they must leave the process files for
+/// its log and its links.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Most client connections at a time.
+    pub clients: usize,
+    /// Most of them from one address.
+    pub per_address: usize,
+    /// Most connections that have not introduced themselves. The oldest gives way to a newcomer.
+    pub strangers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { clients: 1024, per_address: 768, strangers: 256 }
+    }
 }
 
 /// Frames between the servers of a cluster and to their clients, over TCP.
@@ -73,6 +103,13 @@ struct Shared {
     from_peers: Inbox,
     from_clients: Inbox,
     clients: Mutex<BTreeMap<u64, Arc<Outbound>>>,
+    /// Seats of clients, and of those who have not said yet what they are.
+    seats: Arc<Door>,
+    hall: Arc<Door>,
+    refusals: LogLimit,
+    complaints: LogLimit,
+    /// For each peer a bell that rings when it dials: it is up, so there is no reason to wait before dialling it.
+    up: BTreeMap<NodeId, Notify>,
     /// For each peer the connection it last opened to us; dropping the sender closes it.
     links_in: Mutex<BTreeMap<NodeId, oneshot::Sender<()>>>,
     next_client: AtomicU64,
@@ -94,6 +131,11 @@ impl TcpTransport {
             from_peers: Inbox::new(sender.clone(), INBOX_BYTES),
             from_clients: Inbox::new(sender, INBOX_BYTES),
             clients: Mutex::default(),
+            seats: Door::new(config.limits.clients, config.limits.per_address),
+            hall: Door::new(config.limits.strangers, config.limits.strangers),
+            refusals: LogLimit::default(),
+            complaints: LogLimit::default(),
+            up: config.nodes.keys().map(|id| (*id, Notify::new())).collect(),
             links_in: Mutex::default(),
             next_client: AtomicU64::new(1),
             bad_frames: AtomicU64::new(0),
@@ -108,7 +150,8 @@ impl TcpTransport {
             let link = Dialler { shared: shared.clone(), peer: *peer, address: address.clone(), outbound, rng };
             spawn_until(stop.clone(), link.run());
         }
-        spawn_until(stop.clone(), accept(listener, shared.clone(), stop));
+        let rng = Rng::new(rng.next(), "accept");
+        spawn_until(stop.clone(), accept(listener, shared.clone(), stop, rng));
         Ok(TcpTransport { shared, peers, arrived, address, _running: running })
     }
 
@@ -128,6 +171,15 @@ impl TcpTransport {
     #[must_use]
     pub fn clients(&self) -> usize {
         self.shared.clients().len()
+    }
+
+    /// Waits until all answers to clients are handed to the system, for so long at most.
+    pub async fn answered(&self, patience: Duration) {
+        let written = |shared: &Shared| shared.clients().values().all(|outbound| outbound.is_written());
+        let begun = Instant::now();
+        while !written(&self.shared) && begun.elapsed() < patience {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Queues a frame; false when it is dropped.
@@ -184,16 +236,20 @@ impl Shared {
         self.links_in.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hello(&self) -> Hello {
-        Hello::server(self.config.id, self.config.cluster.clone(), self.config.layout)
+    /// One line a second of what strangers can cause at will.
+    fn refused(&self, address: SocketAddr, why: &str) {
+        if let Some(others) = self.refusals.pass(Instant::now()) {
+            warn!(%address, others, "connection refused: {why}");
+        }
     }
 
     fn report(&self, who: &str, address: SocketAddr, closed: &Closed) {
-        if closed.is_bad_frame() {
-            self.bad_frames.fetch_add(1, Relaxed);
-            warn!(%address, "connection from {who} closed: {closed}");
-        } else {
-            debug!(%address, "connection from {who} ended: {closed}");
+        if !closed.is_bad_frame() {
+            return debug!(%address, "connection from {who} ended: {closed}");
+        }
+        self.bad_frames.fetch_add(1, Relaxed);
+        if let Some(others) = self.complaints.pass(Instant::now()) {
+            warn!(%address, others, "connection from {who} closed: {closed}");
         }
     }
 
@@ -206,23 +262,13 @@ impl Shared {
         ))
     }
 
-    /// Whether this server speaks with whoever says `hello`.
-    fn admit(&self, hello: &Hello) -> Result<(), HelloError> {
-        let unwanted = |why: String| Err(HelloError::Unwanted(why));
-        match (&hello.cluster, hello.node) {
-            (Some(theirs), _) if *theirs != self.config.cluster => {
-                unwanted(format!("belongs to cluster {theirs}, this is cluster {}", self.config.cluster))
-            }
-            (_, Some(node)) if node == self.config.id => unwanted(format!("claims to be {node}, which is this server")),
-            (_, Some(node)) if !self.config.nodes.contains_key(&node) => {
-                unwanted(format!("claims to be {node}, which is not in this cluster's configuration"))
-            }
-            (_, Some(node)) if hello.layout != self.config.layout => Err(self.other_layout(node, hello.layout)),
-            (_, None) if self.clients().len() >= self.config.max_clients => {
-                unwanted(format!("{} clients are connected already", self.config.max_clients))
-            }
-            _ => Ok(()),
+    /// Whether this server speaks with whoever dials it as `node` and means to reach `to`.
+    fn knows(&self, node: NodeId, to: NodeId) -> Result<(), Turned> {
+        if to != self.config.id {
+            return Err(Turned::OtherServer);
         }
+        let known = node != self.config.id && self.config.nodes.contains_key(&node);
+        known.then_some(()).ok_or(Turned::Unknown)
     }
 }
 
@@ -237,56 +283,92 @@ fn spawn_until(mut stop: watch::Receiver<()>, task: impl Future<Output = ()> + S
     });
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receiver<()>) {
-    let strangers = Arc::new(Semaphore::new(MAX_STRANGERS));
+/// What an accepted connection turned out to be.
+enum Guest {
+    Peer(NodeId, SessionKey),
+    Client(Seat, Arc<AtomicU64>),
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receiver<()>, mut rng: Rng) {
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: wait for some to be closed.
-                warn!("cannot accept: {error}");
+                if let Some(others) = shared.complaints.pass(Instant::now()) {
+                    warn!(others, "cannot accept: {error}");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        let Ok(stranger) = strangers.clone().try_acquire_owned() else {
-            warn!(%address, "connection refused: {MAX_STRANGERS} others have not introduced themselves yet");
-            continue;
-        };
-        let shared = shared.clone();
+        let Some(mut seat) = shared.hall.enter(address.ip(), Arc::default(), Instant::now()).await else { continue };
+        let (shared, nonce) = (shared.clone(), Nonce::draw(&mut rng));
         spawn_until(stop.clone(), async move {
-            match introduce(stream, &shared).await {
-                Ok((stream, hello)) => {
-                    drop(stranger);
-                    match hello.node {
-                        Some(peer) => serve_peer(stream, peer, address, &shared).await,
-                        None => serve_client(stream, address, &shared).await,
-                    }
-                }
+            let welcomed = tokio::select! {
+                biased;
+                () = seat.to_give_way() => Err(HelloError::Unwanted("said nothing, and others wait".to_owned())),
+                welcomed = in_time(welcome(stream, address, &shared, nonce)) => welcomed,
+            };
+            drop(seat);
+            match welcomed {
+                Ok((stream, Guest::Peer(peer, key))) => serve_peer(stream, (peer, key), address, &shared).await,
+                Ok((stream, Guest::Client(seat, heard))) => serve_client(stream, seat, &heard, address, &shared).await,
                 Err(error) => {
                     if matches!(error, HelloError::Malformed(_)) {
                         shared.bad_frames.fetch_add(1, Relaxed);
                     }
-                    warn!(%address, "connection refused: {error}");
+                    shared.refused(address, &error.to_string());
                 }
             }
         });
     }
 }
 
-async fn introduce(mut stream: TcpStream, shared: &Shared) -> Result<(TcpStream, Hello), HelloError> {
+/// All that comes before the first frame of a connection that was accepted.
+async fn welcome(
+    mut stream: TcpStream,
+    address: SocketAddr,
+    shared: &Shared,
+    nonce: Nonce,
+) -> Result<(TcpStream, Guest), HelloError> {
     stream.set_nodelay(true)?;
-    let hello = Hello::read(&mut stream).await?;
-    // Even one who is turned away is told with whom it spoke, so that its own log can say what is wrong.
-    shared.hello().write(&mut stream).await?;
-    shared.admit(&hello)?;
-    Ok((stream, hello))
+    let turned = match Hello::read(&mut stream).await? {
+        Hello::Server { node, to, nonce: theirs } => match shared.knows(node, to) {
+            Ok(()) => {
+                let key = auth::accept(&mut stream, &shared.config, (node, theirs), nonce).await?;
+                return Ok((stream, Guest::Peer(node, key)));
+            }
+            Err(why) => (why, format!("claims to be {node} and asks for {to}: no server of [nodes], or not this one")),
+        },
+        Hello::Client { cluster: Some(theirs) } if theirs != shared.config.cluster => {
+            (Turned::OtherCluster, format!("asks for cluster {theirs}, this is cluster {}", shared.config.cluster))
+        }
+        Hello::Client { .. } => {
+            let heard = Arc::<AtomicU64>::default();
+            match shared.seats.enter(address.ip(), heard.clone(), Instant::now()).await {
+                Some(seat) => {
+                    let TcpConfig { id: node, secret, cluster, .. } = &shared.config;
+                    Hello::Welcome { node: *node, tag: secret.tag(cluster) }.write(&mut stream).await?;
+                    return Ok((stream, Guest::Client(seat, heard)));
+                }
+                None => (Turned::Full, "all seats for clients, or for this address, are taken by busy ones".to_owned()),
+            }
+        }
+        other => return Err(HelloError::Unwanted(format!("begins with {other:?}"))),
+    };
+    let (turned, why) = turned;
+    Hello::Refused(turned).write(&mut stream).await?;
+    Err(HelloError::Unwanted(why))
 }
 
 /// Takes in what a peer sends over the link it dialled. Its newest link replaces an older one.
-async fn serve_peer(stream: TcpStream, peer: NodeId, address: SocketAddr, shared: &Shared) {
+async fn serve_peer(stream: TcpStream, (peer, key): (NodeId, SessionKey), address: SocketAddr, shared: &Shared) {
     let (mine, replaced) = oneshot::channel();
     shared.links_in().insert(peer, mine);
+    if let Some(bell) = shared.up.get(&peer) {
+        bell.notify_one();
+    }
     let (reader, mut writer) = tokio::io::split(stream);
     let heard = AtomicU64::new(0);
     let pulse = async {
@@ -299,35 +381,47 @@ async fn serve_peer(stream: TcpStream, peer: NodeId, address: SocketAddr, shared
     };
     let closed = tokio::select! {
         biased;
-        closed = read_frames(reader, Addr::Node(peer), &shared.from_peers, &heard) => closed,
+        closed = read_frames(Opening::new(reader, key), Addr::Node(peer), &shared.from_peers, &heard) => closed,
         closed = pulse => closed,
         _ = replaced => Closed::Given("replaced by a newer link"),
     };
     shared.report(&peer.to_string(), address, &closed);
 }
 
-async fn serve_client(stream: TcpStream, address: SocketAddr, shared: &Shared) {
+async fn serve_client(stream: TcpStream, mut seat: Seat, heard: &AtomicU64, address: SocketAddr, shared: &Shared) {
     let client = shared.next_client.fetch_add(1, Relaxed);
     let outbound = Arc::new(Outbound::new(CLIENT_QUEUE_BYTES));
     let _registered = Registered::new(shared, client, outbound.clone());
     let (reader, writer) = tokio::io::split(stream);
-    let heard = AtomicU64::new(0);
-    let idle = async {
-        let mut before = u64::MAX;
-        while before != heard.load(Relaxed) {
-            before = heard.load(Relaxed);
-            tokio::time::sleep(CLIENT_IDLE).await;
-        }
-    };
     // Reading and writing take turns in one task; either's end is the connection's.
     let closed = tokio::select! {
         biased;
-        closed = read_frames(reader, Addr::Client(client), &shared.from_clients, &heard) => closed,
+        closed = read_frames(reader, Addr::Client(client), &shared.from_clients, heard) => closed,
         closed = outbound.write_to(writer) => closed,
         closed = outbound.overflowed() => closed,
-        () = idle => Closed::Given("idle"),
+        closed = idle(&mut seat, heard) => closed,
     };
     shared.report("a client", address, &closed);
+}
+
+/// Waits until a client has asked nothing for too long, or must give way to another.
+async fn idle(seat: &mut Seat, heard: &AtomicU64) -> Closed {
+    let (mut before, mut since) = (0, Instant::now());
+    loop {
+        if tokio::time::timeout(LOOK, seat.to_give_way()).await.is_ok() {
+            return Closed::Given("idle, and others wait");
+        }
+        let (count, now) = (heard.load(Relaxed), Instant::now());
+        if count != before {
+            (before, since) = (count, now);
+            seat.active(now);
+        }
+        match now.duration_since(since) {
+            quiet if quiet >= CLIENT_IDLE => return Closed::Given("idle"),
+            quiet if count == 0 && quiet >= FIRST_REQUEST => return Closed::Given("asked nothing"),
+            _ => {}
+        }
+    }
 }
 
 /// A client's place among the connected, given up when its task ends in whatever way.
@@ -360,18 +454,22 @@ impl Dialler {
         let mut backoff = BACKOFF_LEAST;
         // A peer that stays away is worth one line for each reason, not one a second.
         let mut told = String::new();
+        let born = Instant::now();
         let (peer, address) = (self.peer, self.address.clone());
         loop {
             match self.dial().await {
-                Ok(stream) => {
+                Ok((stream, key)) => {
                     info!("link to {peer} at {address} is up");
                     let since = Instant::now();
-                    let closed = self.speak(stream).await;
+                    let closed = self.speak(stream, key).await;
                     warn!("link to {peer} at {address} is down: {closed}");
                     told.clear();
                     if since.elapsed() > BACKOFF_MOST {
                         backoff = BACKOFF_LEAST;
                     }
+                }
+                Err(HelloError::Io(error)) if born.elapsed() < YOUTH => {
+                    debug!("cannot reach {peer} at {address}: {error}")
                 }
                 Err(error) if told == error.to_string() => debug!("cannot reach {peer} at {address}: {error}"),
                 Err(error) => {
@@ -383,35 +481,44 @@ impl Dialler {
             self.shared.dropped.fetch_add(self.outbound.clear(), Relaxed);
             let half = backoff / 2;
             let pause = half + Duration::from_nanos(self.rng.below(half.as_nanos() as u64 + 1));
-            tokio::time::sleep(pause).await;
             backoff = (backoff * 2).min(BACKOFF_MOST);
+            let pause = tokio::time::timeout(pause, self.heard_of());
+            if pause.await.is_ok() {
+                backoff = BACKOFF_LEAST;
+                tokio::time::sleep(BACKOFF_LEAST / 10).await;
+            }
         }
     }
 
-    async fn dial(&self) -> Result<TcpStream, HelloError> {
-        let connecting = TcpStream::connect(self.address.as_str());
-        let mut stream = tokio::time::timeout(HANDSHAKE, connecting).await.map_err(|_| HelloError::Silent)??;
-        stream.set_nodelay(true)?;
-        self.shared.hello().write(&mut stream).await?;
-        let theirs = Hello::read(&mut stream).await?;
-        let wanted = Hello::server(self.peer, self.shared.config.cluster.clone(), theirs.layout);
-        if theirs == wanted && theirs.layout != self.shared.config.layout {
-            return Err(self.shared.other_layout(self.peer, theirs.layout));
+    /// Waits until the peer dials this server.
+    async fn heard_of(&self) {
+        match self.shared.up.get(&self.peer) {
+            Some(bell) => bell.notified().await,
+            None => pending().await,
         }
-        if theirs != wanted {
-            let (who, what) = (theirs.node.map(|n| n.to_string()), theirs.cluster.map(|c| c.to_string()));
-            let (who, what) = (who.unwrap_or("a client".to_owned()), what.unwrap_or("none".to_owned()));
-            return Err(HelloError::Unwanted(format!("{who} of cluster {what} answers there")));
-        }
-        Ok(stream)
     }
 
-    async fn speak(&self, stream: TcpStream) -> Closed {
+    async fn dial(&mut self) -> Result<(TcpStream, SessionKey), HelloError> {
+        let (config, peer) = (&self.shared.config, self.peer);
+        let (stream, key, layout) = in_time(async {
+            let mut stream = TcpStream::connect(self.address.as_str()).await?;
+            stream.set_nodelay(true)?;
+            let (key, layout) = auth::dial(&mut stream, config, peer, &mut self.rng).await?;
+            Ok((stream, key, layout))
+        })
+        .await?;
+        if layout != config.layout {
+            return Err(self.shared.other_layout(peer, layout));
+        }
+        Ok((stream, key))
+    }
+
+    async fn speak(&self, stream: TcpStream, key: SessionKey) -> Closed {
         let (reader, writer) = tokio::io::split(stream);
         tokio::select! {
             biased;
             closed = hear_pulse(reader) => closed,
-            closed = self.outbound.write_to(writer) => closed,
+            closed = self.outbound.write_to(Sealing::new(writer, key)) => closed,
         }
     }
 }

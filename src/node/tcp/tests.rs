@@ -1,6 +1,7 @@
 //! The TCP transport on real loopback connections, with honest and dishonest far ends.
 
 use super::*;
+use crate::mutant::Mutant;
 use crate::node::Transport;
 use crate::raft::{Body, Message};
 use crate::types::{Addr, GroupId, NodeId, Rng};
@@ -13,15 +14,17 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn config(id: u32, listen: &str, nodes: &[(u32, String)]) -> TcpConfig {
+pub(super) fn config(id: u32, listen: &str, nodes: &[(u32, String)]) -> TcpConfig {
     TcpConfig {
         id: NodeId(id),
         cluster: "harbour".parse().expect("valid"),
+        secret: Secret::new(b"nothing but the tide").expect("long enough"),
         listen: listen.to_owned(),
         nodes: nodes.iter().map(|(id, address)| (NodeId(*id), address.clone())).collect(),
-        max_clients: 3,
+        limits: Limits { clients: 3, per_address: 3, strangers: 4 },
         layout: 5,
         source: "n.toml".to_owned(),
+        mutant: Mutant::default(),
     }
 }
 
@@ -143,26 +146,158 @@ async fn a_client_is_answered_on_its_own_connection() {
     timeout(PATIENCE, gone).await.expect("connections are forgotten when they end");
 }
 
+/// What a server answers to `hello`, and that it closes the connection then, whatever more it is sent.
+async fn turned_away(server: &TcpTransport, hello: &Hello) -> Hello {
+    let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
+    hello.write(&mut stream).await.expect("written");
+    let answer = Hello::read(&mut stream).await.expect("answered");
+    let _ = stream.write_all(&frame::encode(&peer_packet(1 << 61)).expect("small")).await;
+    closed(&mut stream).await;
+    answer
+}
+
 #[tokio::test]
-async fn strangers_and_impostors_are_turned_away() {
+async fn strangers_are_turned_away_and_learn_nothing() {
     let mut server = server("127.0.0.1:1").await;
-    let other: ClusterName = "elsewhere".parse().expect("valid");
-    let ours: ClusterName = "harbour".parse().expect("valid");
-    for hello in [
-        Hello::server(NodeId(2), other.clone(), 5),
-        Hello::server(NodeId(1), ours.clone(), 5),
-        Hello::server(NodeId(3), ours.clone(), 5),
-        Hello::server(NodeId(2), ours.clone(), 6),
-        Hello::client(Some(other)),
+    let nonce = Nonce([1; 32]);
+    let dials = |node: u32, to: u32| Hello::Server { node: NodeId(node), to: NodeId(to), nonce };
+    let elsewhere = Hello::Client { cluster: Some("elsewhere".parse().expect("valid")) };
+    for (hello, why) in [
+        (dials(1, 1), Turned::Unknown),
+        (dials(3, 1), Turned::Unknown),
+        (dials(2, 3), Turned::OtherServer),
+        (elsewhere, Turned::OtherCluster),
     ] {
-        let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
-        hello.write(&mut stream).await.expect("written");
-        assert_eq!(Hello::read(&mut stream).await.expect("answered"), Hello::server(NodeId(1), ours.clone(), 5));
-        let _ = stream.write_all(&frame::encode(&request(1)).expect("small")).await;
-        closed(&mut stream).await;
+        assert_eq!(turned_away(&server, &hello).await, Hello::Refused(why), "{hello:?}");
+    }
+    // One who claims to be n2 is asked for a proof; a frame is none.
+    let challenge = turned_away(&server, &dials(2, 1)).await;
+    assert!(matches!(challenge, Hello::Challenge { node: NodeId(1), .. }), "{challenge:?}");
+    let welcome = greeted(&server).await.1;
+    for answer in [challenge, welcome] {
+        let bytes = answer.encode();
+        assert!(!bytes.windows(7).any(|window| window == b"harbour"), "the cluster's name");
+        assert!(!bytes.windows(8).any(|window| window == 5u64.to_le_bytes()), "the layout");
     }
     assert_eq!(server.try_recv(), None, "nothing they sent was taken in");
     assert_eq!(server.bad_frames(), 0, "they spoke properly, only to the wrong server");
+}
+
+/// A client's connection, welcomed.
+async fn greeted(server: &TcpTransport) -> (TcpStream, Hello) {
+    let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
+    Hello::Client { cluster: None }.write(&mut stream).await.expect("written");
+    let answer = Hello::read(&mut stream).await.expect("answered");
+    (stream, answer)
+}
+
+/// An impostor with another secret gets nowhere; one that plays back what a real peer said does not either.
+#[tokio::test]
+async fn impostors_and_recordings_are_turned_away() {
+    let n2_port = free_port().await;
+    let mut n1 = server(&n2_port).await;
+    let nodes = [(1, n1.local_addr().to_string()), (2, n2_port.clone())];
+    let secret = Secret::new(b"something like the tide").expect("long enough");
+    let mut impostor = bind(TcpConfig { secret, ..config(2, "127.0.0.1:0", &nodes) }).await;
+    for term in 0..50 {
+        impostor.send(Addr::Node(NodeId(1)), &peer_packet(term));
+        assert!(timeout(Duration::from_millis(5), n1.recv()).await.is_err());
+    }
+    drop(impostor);
+
+    // n2 dials n1 through somebody who writes down all it says.
+    let wiretap = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let through = [(1, wiretap.local_addr().expect("bound").to_string()), (2, n2_port.clone())];
+    let mut n2 = bind(config(2, &n2_port, &through)).await;
+    let (mut near, _) = wiretap.accept().await.expect("n2 dials");
+    let mut far = TcpStream::connect(n1.local_addr()).await.expect("connects");
+    let mut recorded = Vec::new();
+    let mut buffer = [0; 4096];
+    n2.send(Addr::Node(NodeId(1)), &peer_packet(7));
+    let heard = loop {
+        tokio::select! {
+            biased;
+            arrived = n1.recv() => break arrived,
+            read = near.read(&mut buffer) => {
+                let count = read.expect("n2 speaks");
+                recorded.extend_from_slice(&buffer[..count]);
+                far.write_all(&buffer[..count]).await.expect("n1 listens");
+                let mut answer = [0; 4096];
+                while let Ok(Ok(count)) = timeout(Duration::from_millis(20), far.read(&mut answer)).await {
+                    near.write_all(&answer[..count]).await.expect("n2 listens");
+                }
+            }
+        }
+    };
+    assert_eq!(heard, (Addr::Node(NodeId(2)), peer_packet(7)), "it was a real conversation");
+    // What is put in behind it, or sent again, is noticed.
+    far.write_all(&recorded[recorded.len() - 40..]).await.expect("n1 listens");
+    closed(&mut far).await;
+    assert_eq!(n1.bad_frames(), 1);
+    let mut again = TcpStream::connect(n1.local_addr()).await.expect("connects");
+    again.write_all(&recorded).await.expect("written");
+    closed(&mut again).await;
+    assert_eq!(n1.try_recv(), None);
+}
+
+/// A server's own answers open nothing: neither its challenge given back as a proof, nor what it says to another that it dials.
+#[tokio::test]
+async fn reflections_are_turned_away() {
+    let trap = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let mut n1 = server(&trap.local_addr().expect("bound").to_string()).await;
+    // n1 dials n2 and meets an impostor, who dials n1 and gives it back what it says there.
+    let (mut dialled, _) = trap.accept().await.expect("n1 dials");
+    let Ok(Hello::Server { node: NodeId(1), to: NodeId(2), nonce }) = Hello::read(&mut dialled).await else {
+        panic!("n1 says who it is")
+    };
+    let mut back = TcpStream::connect(n1.local_addr()).await.expect("connects");
+    Hello::Server { node: NodeId(2), to: NodeId(1), nonce }.write(&mut back).await.expect("written");
+    let Ok(Hello::Challenge { nonce, .. }) = Hello::read(&mut back).await else { panic!("a challenge") };
+    Hello::Challenge { node: NodeId(2), nonce }.write(&mut dialled).await.expect("written");
+    let mut proof = [0; 32];
+    dialled.read_exact(&mut proof).await.expect("n1 proves itself");
+    back.write_all(&proof).await.expect("written");
+    let mut verdict = [0; 41];
+    back.read_exact(&mut verdict).await.expect("a verdict");
+    assert_eq!((verdict[0], &verdict[1..]), (Turned::Unproven as u8, &[0; 40][..]), "and nothing made with the secret");
+    closed(&mut back).await;
+    // Nor does the impostor get n1 to speak by giving it its own proof.
+    dialled.write_all(&[&[0; 9][..], &proof].concat()).await.expect("written");
+    closed(&mut dialled).await;
+    assert_eq!(n1.try_recv(), None);
+}
+
+#[tokio::test]
+async fn a_server_with_another_layout_keeps_away() {
+    let n2_port = free_port().await;
+    let mut n1 = server(&n2_port).await;
+    let nodes = [(1, n1.local_addr().to_string()), (2, n2_port.clone())];
+    let mut n2 = bind(TcpConfig { layout: 6, ..config(2, &n2_port, &nodes) }).await;
+    for term in 0..20 {
+        n2.send(Addr::Node(NodeId(1)), &peer_packet(term));
+        n1.send(Addr::Node(NodeId(2)), &peer_packet(term));
+        assert!(timeout(Duration::from_millis(5), n1.recv()).await.is_err());
+    }
+    assert_eq!((n1.try_recv(), n2.try_recv()), (None, None));
+}
+
+#[tokio::test]
+async fn who_says_nothing_gives_way() {
+    let mut server = server("127.0.0.1:1").await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(TcpStream::connect(server.local_addr()).await.expect("connects"));
+        silent.push(greeted(&server).await.0);
+    }
+    let mut honest = client(&server);
+    honest.send(Addr::Node(NodeId(1)), &request(5));
+    let (from, arrived) = next(&mut server).await;
+    assert_eq!(arrived, request(5));
+    let body = ResponseBody::TransferStarted;
+    server.send(from, &Packet::Response(Response { id: 5, body }));
+    next(&mut honest).await;
+    assert!(server.clients() <= 3);
+    closed(&mut silent[0]).await;
 }
 
 #[tokio::test]
@@ -184,7 +319,7 @@ async fn bad_frames_close_the_connection_and_are_counted() {
     ];
     for (count, (what, bytes)) in (1..).zip(bad) {
         let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
-        Hello::client(None).write(&mut stream).await.expect("written");
+        Hello::Client { cluster: None }.write(&mut stream).await.expect("written");
         stream.write_all(&bytes).await.expect("written");
         if what == "cut short" {
             stream.shutdown().await.expect("shut down");
@@ -207,7 +342,7 @@ async fn bad_frames_close_the_connection_and_are_counted() {
 async fn a_client_that_does_not_read_is_cut_off() {
     let mut server = server("127.0.0.1:1").await;
     let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
-    Hello::client(None).write(&mut stream).await.expect("written");
+    Hello::Client { cluster: None }.write(&mut stream).await.expect("written");
     stream.write_all(&frame::encode(&request(1)).expect("small")).await.expect("written");
     let (from, _) = next(&mut server).await;
     let big = || {
@@ -233,7 +368,7 @@ async fn there_are_only_so_many_clients() {
         next(&mut server).await;
     }
     let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
-    Hello::client(None).write(&mut stream).await.expect("written");
+    Hello::Client { cluster: None }.write(&mut stream).await.expect("written");
     closed(&mut stream).await;
     assert_eq!(server.clients(), 3);
 }
@@ -241,16 +376,24 @@ async fn there_are_only_so_many_clients() {
 #[tokio::test]
 async fn a_newer_link_of_a_peer_replaces_the_older() {
     let mut server = server("127.0.0.1:1").await;
+    let n2 = config(2, "", &[(1, String::new()), (2, String::new())]);
+    let mut rng = Rng::new(2, "links");
     let mut links = Vec::new();
     for term in 0..2 {
         let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
-        Hello::server(NodeId(2), "harbour".parse().expect("valid"), 5).write(&mut stream).await.expect("written");
-        stream.write_all(&frame::encode(&peer_packet(term)).expect("small")).await.expect("written");
+        let (key, layout) = auth::dial(&mut stream, &n2, NodeId(1), &mut rng).await.expect("proven");
+        assert_eq!(layout, 5);
+        let mut link = sealed::Sealing::new(stream, key);
+        link.write_all(&frame::encode(&peer_packet(term)).expect("small")).await.expect("written");
+        link.flush().await.expect("written");
         assert_eq!(next(&mut server).await, (Addr::Node(NodeId(2)), peer_packet(term)));
-        links.push(stream);
+        links.push(link);
     }
-    closed(&mut links[0]).await;
+    let mut pulse = [0; 64];
+    let ended = async { while links[0].get_mut().read(&mut pulse).await.is_ok_and(|count| count > 0) {} };
+    timeout(PATIENCE, ended).await.expect("closed in time");
     links[1].write_all(&frame::encode(&peer_packet(9)).expect("small")).await.expect("written");
+    links[1].flush().await.expect("written");
     assert_eq!(next(&mut server).await.1, peer_packet(9));
 }
 
@@ -258,7 +401,7 @@ async fn a_newer_link_of_a_peer_replaces_the_older() {
 async fn the_inbox_pushes_back_instead_of_growing() {
     let mut server = server("127.0.0.1:1").await;
     let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
-    Hello::client(None).write(&mut stream).await.expect("written");
+    Hello::Client { cluster: None }.write(&mut stream).await.expect("written");
     let key = vec![7; 1 << 20].into();
     let frame = frame::encode(&Packet::from(Request { id: 1, forwarded: false, body: RequestBody::Get { key } }))
         .expect("fits");
@@ -279,6 +422,9 @@ async fn the_inbox_pushes_back_instead_of_growing() {
 #[tokio::test]
 async fn a_server_says_who_it_is() {
     let server = server("127.0.0.1:1").await;
-    let (node, cluster) = identify(&server.local_addr().to_string()).await.expect("answers");
-    assert_eq!((node, cluster.to_string()), (NodeId(1), "harbour".to_owned()));
+    let other = bind(TcpConfig { cluster: "bay".parse().expect("valid"), ..config(2, "127.0.0.1:0", &[]) }).await;
+    let (node, tag) = identify(&server.local_addr().to_string()).await.expect("answers");
+    assert_eq!(node, NodeId(1));
+    assert_eq!(identify(&server.local_addr().to_string()).await.expect("answers").1, tag);
+    assert_ne!(identify(&other.local_addr().to_string()).await.expect("answers").1, tag);
 }

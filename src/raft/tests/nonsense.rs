@@ -48,6 +48,43 @@ fn body() -> impl Strategy<Value = Body> {
     ]
 }
 
+/// One message with the last of all terms would be the end of a group: nobody could be elected any more.
+#[test]
+fn an_absurd_term_is_refused_without_harm() {
+    let config = Config::new(id(1), vec![id(1), id(2), id(3)]);
+    let (jump, mut out) = (config.max_term_jump, Outbox::default());
+    let recovered = Recovered { term: 3, ..Recovered::default() };
+    let mut raft = Raft::new(config, recovered.clone(), Time(0), Rng::new(1, "absurd"));
+    let bodies = [
+        Body::AppendReply { result: AppendResult::Matched(0), round: 0 },
+        Body::Vote { pre: false, last_index: 0, last_term: 0, transfer: true },
+        Body::Append { prev_index: 0, prev_term: 0, entries: Vec::new(), commit: 0, round: 0 },
+    ];
+    for term in [jump + 4, LIMIT, TERM_LIMIT] {
+        for body in bodies.clone() {
+            raft.step(Time(1), Input::Message(id(2), Message { term, body }), &mut out);
+            assert_eq!(raft.status().soft.term, 3);
+        }
+    }
+    assert!(!out.has_records() && out.sends.is_empty(), "and nothing is said or recorded");
+    let latest = Message { term: jump + 3, body: bodies[2].clone() };
+    raft.step(Time(1), Input::Message(id(2), latest), &mut out);
+    assert_eq!(raft.status().soft.term, jump + 3, "a term within the bound is followed");
+}
+
+/// The way out for a group that an earlier release let a forged message drive to its last term: a greater bound for one start.
+#[test]
+fn a_group_at_an_absurd_term_goes_on() {
+    let mut config = Config::new(id(1), vec![id(1), id(2), id(3)]);
+    config.max_term_jump = TERM_LIMIT - 1;
+    let mut raft = Raft::new(config, Recovered::default(), Time(0), Rng::new(1, "way out"));
+    let mut out = Outbox::default();
+    let body = Body::Append { prev_index: 0, prev_term: 0, entries: Vec::new(), commit: 0, round: 0 };
+    raft.step(Time(1), Input::Message(id(2), Message { term: LIMIT + 1, body }), &mut out);
+    let soft = raft.status().soft;
+    assert_eq!((soft.term, soft.leader), (LIMIT + 1, Some(id(2))));
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Message(u32, Message),

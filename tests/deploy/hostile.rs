@@ -1,0 +1,220 @@
+//! Strangers with bad intentions, or none: what they send, and what their mere presence does.
+
+use crate::cluster::{Cluster, PATIENCE, finished, run, seaworthy};
+use seaworthy::client::{Client, Patience};
+use seaworthy::kv::{Condition, Reply};
+use seaworthy::mutant::Mutant;
+use seaworthy::node::Transport;
+use seaworthy::node::tcp::{Limits, Secret, TcpConfig, TcpTransport};
+use seaworthy::raft::{Body, Entry, Message};
+use seaworthy::types::{Addr, Bytes, GroupId, NodeId, Rng};
+use seaworthy::wire::{Packet, frame};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A hello, byte by byte as docs/formats.md has it.
+pub fn hello(kind: u8, node: u32, to: u32, body: [u8; 32]) -> Vec<u8> {
+    let mut bytes = b"SEA!".to_vec();
+    bytes.extend(3u16.to_le_bytes());
+    bytes.extend([kind, 0]);
+    bytes.extend(node.to_le_bytes());
+    bytes.extend(to.to_le_bytes());
+    bytes.extend(body);
+    bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+    bytes
+}
+
+fn peer_frame(term: u64, body: Body) -> Vec<u8> {
+    let packet = Packet::Peer { raft: vec![(GroupId(1), Message { term, body })], ap: Vec::new() };
+    frame::encode(&packet).expect("small").to_vec()
+}
+
+/// What a liar would say in another server's name: the last of all terms, and entries in place of committed ones.
+fn lies() -> Vec<Vec<u8>> {
+    let entries = vec![Entry { term: 1 << 30, command: Bytes::from_static(b"nonsense") }; 3];
+    vec![
+        peer_frame(1 << 62, Body::TimeoutNow),
+        peer_frame(1 << 30, Body::Append { prev_index: 1, prev_term: 1, entries, commit: 4, round: 1 }),
+    ]
+}
+
+/// Sends all of it and reads what comes until the connection is closed.
+fn say(address: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).expect("connects");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
+}
+
+async fn put(client: &mut Client<impl Transport, impl seaworthy::node::Clock>, key: &str, value: Bytes) {
+    let reply = client.put(key.to_owned().into(), value, Condition::ALWAYS, None).await;
+    assert!(matches!(reply, Ok(Reply::Done { .. })), "{key}: {reply:?}");
+}
+
+/// One forged frame of 54 bytes used to end a cluster for good, and two to overwrite what was committed.
+#[tokio::test]
+async fn what_strangers_say_changes_nothing() {
+    let mut cluster = Cluster::started(3, "");
+    let mut client = cluster.client(Patience { operation: PATIENCE, ..Patience::default() });
+    put(&mut client, "k", "true".into()).await;
+    let term = cluster.statuses().await.into_iter().flatten().map(|s| s.raft.soft.term).max().expect("answers");
+
+    let (servers, mut impostors) = (cluster.servers(), Vec::new());
+    for (&target, address) in &servers.nodes {
+        let other = target.0 % 3 + 1;
+        let dials = hello(1, other, target.0, [7; 32]);
+        for lie in lies() {
+            // Without a word before it, as a client, as a server that proves nothing, or with a proof of zeros.
+            say(address, &lie);
+            say(address, &[hello(2, 0, 0, [0; 32]), lie.clone()].concat());
+            let answer = say(address, &[dials.clone(), lie.clone()].concat());
+            assert!(answer.len() >= 52 && answer[6] == 3, "a challenge: {answer:02x?}");
+            let answer = say(address, &[dials.clone(), vec![0; 32], lie.clone()].concat());
+            assert_eq!((answer.get(52), answer.len()), (Some(&5), 93), "and a refusal: {answer:02x?}");
+            assert!(answer[53..].iter().all(|byte| *byte == 0), "with nothing made with the secret in it");
+        }
+        // Cut short, of another version, too long, and no hello at all.
+        say(address, &dials[..30]);
+        say(address, &{
+            let mut old = dials.clone();
+            old[4] = 2;
+            old
+        });
+        say(address, &vec![b'x'; 1 << 20]);
+        say(address, &hello(9, other, target.0, [7; 32]));
+        // A server of this cluster in everything but the secret.
+        for secret in [Secret::none(), Secret::new(b"a secret of another cluster").expect("long enough")] {
+            let config = TcpConfig {
+                id: NodeId(other),
+                cluster: "test".parse().expect("valid"),
+                secret,
+                listen: "127.0.0.1:0".to_owned(),
+                nodes: servers.nodes.clone(),
+                limits: Limits::default(),
+                layout: 0,
+                source: String::new(),
+                mutant: Mutant::default(),
+            };
+            impostors.push((target, TcpTransport::bind(config, Rng::new(1, "impostor")).await.expect("listens")));
+        }
+    }
+    let until = Instant::now() + Duration::from_millis(600);
+    while Instant::now() < until {
+        for (target, impostor) in &mut impostors {
+            let message = Message { term: 1 << 62, body: Body::TimeoutNow };
+            impostor.send(Addr::Node(*target), &Packet::Peer { raft: vec![(GroupId(1), message)], ap: Vec::new() });
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(impostors);
+
+    for restarted in [false, true] {
+        if restarted {
+            cluster.kill_all();
+            cluster.start_all();
+        }
+        put(&mut client, "more", "of it".into()).await;
+        let found = client.get("k".to_owned().into()).await.expect("read").expect("there");
+        assert_eq!(found.value, "true");
+        let statuses: Vec<_> = cluster.statuses().await.into_iter().flatten().collect();
+        assert_eq!(statuses.len(), 3);
+        let terms: Vec<u64> = statuses.iter().map(|s| s.raft.soft.term).collect();
+        assert!(terms.iter().all(|now| *now <= term + 5), "terms {terms:?}, {term} before");
+    }
+}
+
+/// `serve` with so many files at most.
+fn with_files(cluster: &Cluster, i: usize, files: u32) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n {files}; exec \"$0\" serve --config \"$1\"")]);
+    command.arg(seaworthy().get_program()).arg(cluster.path(&format!("n{i}.toml")));
+    command.env_remove("RUST_LOG").stdin(std::process::Stdio::null());
+    command
+}
+
+/// Connections that say nothing used to take a leader's last file from its log, and clients' places from clients.
+#[tokio::test]
+async fn idle_connections_neither_stop_a_node_nor_shut_clients_out() {
+    let mut cluster = Cluster::new(3, "segment_mib = 1\n");
+    for i in 1..=3 {
+        cluster.start_by(i, with_files(&cluster, i, 128));
+    }
+    let patience = Patience { operation: PATIENCE, ..Patience::default() };
+    let mut known = cluster.client(patience);
+    put(&mut known, "k", "before".into()).await;
+    let leader = cluster.leader().await;
+    let address = cluster.servers().nodes[&NodeId(leader as u32)].clone();
+
+    // Some say nothing at all and some only that they are clients: 480 in all, several hundred a second.
+    let mut idle = Vec::new();
+    for round in 0..240 {
+        for greets in [false, true] {
+            let Ok(mut stream) = TcpStream::connect(&address) else { continue };
+            if greets {
+                let _ = stream.write_all(&hello(2, 0, 0, [0; 32]));
+            }
+            idle.push(stream);
+        }
+        // Meanwhile the log goes on to new files, a client that is at work stays, and new ones are let in.
+        if round % 12 == 0 {
+            put(&mut known, &format!("big/{round}"), vec![1; 200_000].into()).await;
+        }
+        if round % 60 == 0 {
+            put(&mut cluster.client(patience), &format!("new/{round}"), "here".into()).await;
+        }
+    }
+    assert!(idle.len() > 400, "only {} connections were opened", idle.len());
+    let child = cluster.child(leader);
+    assert!(child.try_wait().expect("a process").is_none(), "the leader runs on");
+    let log = cluster.log(leader);
+    let refused = log.lines().filter(|line| line.contains("refused") || line.contains("closed")).count();
+    assert!((1..60).contains(&refused), "{refused} lines about {} connections", idle.len());
+    assert!(log.contains("128 files may be open: at most"), "the start says what the files allow");
+
+    // Its peers get in all the same.
+    let follower = leader % 3 + 1;
+    cluster.kill(follower);
+    cluster.start_by(follower, with_files(&cluster, follower, 128));
+    let up = format!("link to n{leader} at");
+    let begun = Instant::now();
+    while !cluster.log(follower).rsplit("listens on").next().is_some_and(|end| end.contains(&up)) {
+        assert!(begun.elapsed() < PATIENCE, "n{follower} does not get through to n{leader}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn too_few_files_are_no_start() {
+    let cluster = Cluster::new(3, "");
+    let (status, _, err) = finished(&with_files(&cluster, 1, 70).output().expect("runs"));
+    assert!(status == 1 && err.contains("only 70 files may be open") && err.contains("ulimit -n"), "{status}: {err}");
+}
+
+#[tokio::test]
+async fn a_secret_is_asked_for_and_made() {
+    let cluster = Cluster::new(3, "");
+    let config = cluster.config();
+    let text = std::fs::read_to_string(&config).expect("there");
+    let with = |line: &str| {
+        std::fs::write(&config, text.replace("secret_file = \"secret\"\n", line)).expect("written");
+        let serve = seaworthy().args(["serve", "--until-stdin-ends", "--config", &config]).output();
+        finished(&serve.expect("runs"))
+    };
+    let (status, _, err) = with("");
+    assert!(status == 2 && err.contains("no secret") && err.contains("insecure = true"), "{status}: {err}");
+    let made = cluster.path("made").display().to_string();
+    let (status, _, err) = with("secret_file = \"made\"\n");
+    assert!(status == 2 && err.contains(&format!("`seaworthy secret {made}`")), "{status}: {err}");
+    assert_eq!(run(&["secret", &made]), (0, String::new(), String::new()));
+    let (status, _, err) = with("secret_file = \"made\"\n");
+    assert!(status == 0 && err.contains("listens on"), "{status}: {err}");
+    let (status, _, err) = with("insecure = true\n");
+    assert!(status == 0 && err.contains("can pass for a server"), "{status}: {err}");
+    let (status, out, _) = run(&["secret"]);
+    assert_eq!((status, out.trim_end().len()), (0, 64));
+}
