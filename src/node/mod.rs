@@ -8,6 +8,7 @@ mod answers;
 mod ap;
 mod config;
 mod detector;
+mod digests;
 mod driver;
 mod gate;
 mod group;

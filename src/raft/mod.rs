@@ -51,6 +51,7 @@ use crate::mutant::Bug;
 use crate::protocol::{Input, Outbox, Protocol, Ticket};
 use crate::types::{NodeId, Rng, Time};
 use candidate::Votes;
+use follower::{Append, Early};
 use leader::Leader;
 use log::Log;
 use snapshot::Receiving;
@@ -76,6 +77,7 @@ pub struct Raft {
     /// Until when candidates are ignored out of loyalty to the leader last heard from (thesis §4.2.3, §6.4.1).
     loyal_until: Time,
     receiving: Option<Receiving>,
+    early: Early,
     /// What `Effect::Became` said last.
     told: SoftState,
 }
@@ -102,12 +104,14 @@ impl Raft {
     /// just before it stopped, and that leader may count on its loyalty (thesis §6.4.1).
     ///
     /// # Panics
-    /// If this node is not among `config.voters`, or `recovered` was not made by a node's own records.
+    /// If [`Config::validate`] refuses `config`, or `recovered` was not made by a node's own records.
     #[must_use]
     pub fn new(mut config: Config, recovered: Recovered, now: Time, rng: Rng) -> Raft {
         config.voters.sort_unstable();
         config.voters.dedup();
-        assert!(config.voters.contains(&config.id), "{} is not among the voters", config.id);
+        if let Err(bad) = config.validate() {
+            panic!("a group cannot be run so: {bad}");
+        }
         let (term, vote) = (recovered.term, recovered.vote);
         let log = Log::new(recovered);
         assert!(log.last_term() <= term, "the log is of a later term than the recovered one");
@@ -126,6 +130,7 @@ impl Raft {
             election_at: None,
             loyal_until,
             receiving: None,
+            early: Early::default(),
             told: SoftState { role: Role::Follower, term, leader: None },
         };
         raft.restart_election_timer();
@@ -221,7 +226,7 @@ impl Raft {
     /// Takes a message from a peer: the rules on terms (§5.1), then what is said.
     fn receive(&mut self, from: NodeId, message: Message, out: &mut Outbox<Raft>) {
         let member = from != self.config.id && self.config.voters.binary_search(&from).is_ok();
-        if !member || !message.is_sane() {
+        if !member || !message.is_sane() || matches!(message.body, Body::Digest { .. }) {
             return;
         }
         let Message { term, body } = message;
@@ -250,7 +255,7 @@ impl Raft {
             Body::VoteReply { pre, granted } => self.on_vote_reply(from, term, pre, granted, out),
             Body::Append { prev_index, prev_term, entries, commit, round } => {
                 if self.follow(from, out) {
-                    let result = self.on_append(prev_index, prev_term, entries, commit, out);
+                    let result = self.on_append(Append { prev_index, prev_term, entries, commit }, out);
                     self.say(from, self.term, Body::AppendReply { result, round }, out);
                 }
             }
@@ -270,6 +275,7 @@ impl Raft {
                     self.say(from, self.term, Body::AppendReply { result, round }, out);
                 }
             }
+            Body::Digest { .. } => {}
         }
     }
 
@@ -296,10 +302,8 @@ impl Raft {
             Request::Read { id } => self.read(id, out),
             Request::Transfer { id, to } => self.transfer(id, to, out),
             Request::Compact { meta } => self.compact(meta, out),
-            Request::ChunkLoaded { to, meta, offset, data } => self.on_chunk_loaded(to, meta, offset, data, out),
-            Request::ChunkSaved { from, meta, next, complete, ok } => {
-                self.on_chunk_saved(from, meta, ok.then_some(next), complete, out);
-            }
+            Request::ChunkLoaded { to, meta, offset, loaded } => self.on_chunk_loaded(to, meta, offset, loaded, out),
+            Request::ChunkSaved { from, meta, saved } => self.on_chunk_saved(from, meta, saved, out),
             Request::Wake => {}
         }
     }
@@ -371,7 +375,7 @@ impl Message {
         let small = |numbers: &[u64]| numbers.iter().all(|&n| n <= LIMIT);
         let possible = match &self.body {
             Body::Vote { last_index, last_term, .. } => small(&[*last_index]) && *last_term < self.term,
-            Body::VoteReply { .. } | Body::TimeoutNow => true,
+            Body::VoteReply { .. } | Body::TimeoutNow | Body::Digest { .. } => true,
             Body::Append { prev_index, prev_term, entries, .. } => {
                 let mut term = *prev_term;
                 small(&[*prev_index])
