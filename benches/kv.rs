@@ -1,7 +1,7 @@
 //! What a command costs the state machine and a packet costs the wire.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use seaworthy::kv::{self, Command, Condition, Kv, Op, Reply};
+use seaworthy::kv::{self, Command, Condition, GroupTime, Kv, Op, Reply};
 use seaworthy::mutant::Mutant;
 use seaworthy::raft::{Body, Entry, Message};
 use seaworthy::types::{GroupId, Key, Wall};
@@ -14,12 +14,12 @@ fn key(n: u64) -> Key {
 
 fn put(n: u64, session: Option<(u64, u64)>, ttl_ms: Option<u64>) -> Command {
     let op = Op::Put { key: key(n), value: vec![7; 100].into(), when: Condition::ALWAYS, ttl_ms };
-    Command { stamp: Wall(1_700_000_000_000_000_000 + n), session, op }
+    Command { stamp: Wall(1_700_000_000_000_000_000 + n), time: GroupTime(n), session, op }
 }
 
 fn filled(keys: u64) -> Kv {
     let mut kv = Kv::new(Mutant::default());
-    kv.apply(1, &kv::encode(&Command { stamp: Wall(1), session: None, op: Op::OpenSession }));
+    kv.apply(1, &kv::encode(&Command { stamp: Wall(1), time: GroupTime(1), session: None, op: Op::OpenSession }));
     for n in 0..keys {
         kv.apply(kv.applied() + 1, &kv::encode(&put(n, None, None)));
     }

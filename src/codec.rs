@@ -6,7 +6,7 @@
 
 use crate::types::Bytes;
 use bincode::config::{self, Configuration, Fixint, LittleEndian};
-use serde::de::{DeserializeOwned, Visitor};
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserializer, Serialize};
 use std::fmt;
 
@@ -37,19 +37,26 @@ pub fn decode<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T
 }
 
 /// For `deserialize_with` on a byte string: one copy of just its size. [`Bytes`] by itself would have a vector zeroed
-/// first and then filled.
+/// first and then filled. A format without byte strings, such as JSON, gives a sequence of numbers.
 ///
 /// # Errors
 /// The deserializer's own.
 pub fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
     struct Copied;
-    impl Visitor<'_> for Copied {
+    impl<'de> Visitor<'de> for Copied {
         type Value = Bytes;
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a byte string")
         }
         fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
             Ok(Bytes::copy_from_slice(bytes))
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Bytes, A::Error> {
+            let mut bytes = Vec::new();
+            while let Some(byte) = numbers.next_element()? {
+                bytes.push(byte);
+            }
+            Ok(bytes.into())
         }
     }
     from.deserialize_bytes(Copied)

@@ -46,8 +46,22 @@ bugs! {
     CommitOldTerm = "commit-old-term",
     /// A leader answers reads without asking a majority whether it still leads (raft/).
     StaleRead = "stale-read",
+    /// A deleted key's next write begins with revision 0 again (kv/).
+    TombstoneRevisionRestarts = "tombstone-revision-restarts",
+    /// One replica applies an entry now and then as if it were empty (node/group.rs).
+    ApplyDiffers = "apply-differs",
+    /// The leader counts the group's time by its date (node/group.rs).
+    ExpireOnWallClock = "expire-on-wall-clock",
     /// A snapshot leaves out the session table, so a retried write is applied twice (kv/).
     ForgetSessions = "forget-sessions",
+    /// A follower commits up to the leader's commit index entries of its own log that the leader has not confirmed (raft/).
+    CommitBeyondMatch = "commit-beyond-match",
+    /// A leader compacts the log that a follower still needs after the snapshot it is sent (raft/).
+    CompactPastPin = "compact-past-pin",
+    /// A piece of a snapshot for which there is no room sends the transfer back to its first byte (raft/).
+    ChunkRestartsAtZero = "chunk-restarts-at-zero",
+    /// A follower installs a snapshot that its log has passed (raft/).
+    StaleSnapshotInstalled = "stale-snapshot-installed",
     /// Recovery believes the log's sectors without looking at their checksums (storage/).
     SkipChecksum = "skip-checksum",
     /// A failed fsync is tried again, and its success believed (storage/).

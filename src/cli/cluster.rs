@@ -6,8 +6,9 @@ use super::output::{Exit, Failure, Paint, millis, paint, say};
 use crate::client::ClientError;
 use crate::raft::Role;
 use crate::types::NodeId;
-use crate::wire::NodeStatus;
+use crate::wire::{Divergence, NodeStatus};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::stdout;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,9 @@ pub(super) fn status(target: &Target, json: bool) -> Result<Exit, Failure> {
                 .to_string());
         } else {
             print_table(&rows, &answered);
+            for line in divergences(&answered) {
+                say(&format!("{} {line}", paint(Paint::Bad, "ALARM:", &stdout())));
+            }
             if !one_layout(&answered) {
                 let of = |s: &&NodeStatus| format!("{} has {:016x}", s.node, s.layout);
                 let layouts = answered.iter().map(of).collect::<Vec<_>>().join(", ");
@@ -61,7 +65,22 @@ fn is_healthy(answered: &[&NodeStatus], asked: usize) -> bool {
     let Some(first) = answered.first() else { return false };
     let members = if first.all_groups == 1 && first.groups == 1 { first.voters.len() } else { asked };
     let led: u32 = answered.iter().map(|status| status.led).sum();
-    led >= first.all_groups && answered.len() * 2 > members && one_layout(answered)
+    let alike = answered.iter().all(|status| status.diverged.is_empty());
+    led >= first.all_groups && answered.len() * 2 > members && one_layout(answered) && alike
+}
+
+/// A sentence for each group whose members' states differ.
+fn divergences(answered: &[&NodeStatus]) -> BTreeSet<String> {
+    let found = answered.iter().flat_map(|status| &status.diverged);
+    let sentence = |Divergence { group, index, minority }: &Divergence| {
+        let names = minority.iter().copied().map(name).collect::<Vec<_>>().join(", ");
+        let (group, what) = (group.0, match minority.is_empty() {
+            true => "no state is that of most members".to_owned(),
+            false => format!("{names} had another state than most members and no longer serves it"),
+        });
+        format!("group {group}: at index {index} {what}. See docs/deploying.md, \"When replicas differ\".")
+    };
+    found.map(sentence).collect()
 }
 
 fn one_layout(answered: &[&NodeStatus]) -> bool {
@@ -89,7 +108,13 @@ fn status_json(node: Option<NodeId>, address: &str, status: Option<&NodeStatus>)
         "keys": status.keys, "sessions": status.sessions, "bad_frames": status.bad_frames,
         "ap": ap, "down": status.down.iter().copied().map(name).collect::<Vec<_>>(),
         "layout": format!("{:016x}", status.layout),
+        "diverged": status.diverged.iter().map(diverged_json).collect::<Vec<_>>(),
     })
+}
+
+fn diverged_json(found: &Divergence) -> Value {
+    let minority = found.minority.iter().copied().map(name).collect::<Vec<_>>();
+    json!({ "group": found.group.0, "index": found.index, "minority": minority })
 }
 
 fn role(role: Role) -> &'static str {

@@ -6,13 +6,21 @@ use serde::{Deserialize, Serialize};
 /// A client's session, named by the log index that opened it (Raft thesis §6.3).
 pub type SessionId = u64;
 
+/// A group's own time: nanoseconds that its leaders have counted, one after another, each on its monotonic clock. It stands
+/// still while no member of the group runs. Deadlines are points in it, so no date can bring them closer or put them off.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub struct GroupTime(pub u64);
+
 /// One entry of the replicated log, as the state machine sees it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Command {
-    /// The proposing leader's wall clock. The state machine never lets time run backwards: it uses
-    /// `max(stamp, last + 1 ns)`.
+    /// The proposing leader's wall clock. The state machine makes a commit stamp of it that grows with every command and
+    /// runs at most at twice the speed of `time`.
     pub stamp: Wall,
-    /// Who asks, and for the how-manieth time; `None` for what the node itself proposes.
+    /// The group's time as the leader has counted it. The state machine never lets it go back, and forward by at most
+    /// [`MAX_STEP`](super::MAX_STEP) at a time.
+    pub time: GroupTime,
+    /// The session that asks, and the number of the write in it; `None` for what the node itself proposes.
     pub session: Option<(SessionId, u64)>,
     /// What to do.
     pub op: Op,
@@ -48,7 +56,7 @@ pub enum Op {
         /// Milliseconds from now.
         ttl_ms: u64,
     },
-    /// Remove what has expired at this command's stamp. Proposed by the leader when a deadline has passed: expiry is an
+    /// Remove what has expired at this command's time, and tell all replicas that time. Proposed by the leader when a deadline has passed: expiry is an
     /// event in the log, so that every replica and every reader agrees on its place among the writes.
     Expire,
 }
@@ -75,11 +83,12 @@ pub struct Versioned {
     /// The bytes.
     #[serde(deserialize_with = "crate::codec::bytes")]
     pub value: Value,
-    /// How often the key was modified before this.
+    /// How often the key was modified before this. More than that if the key is one of many that were deleted before: see
+    /// [`MAX_TOMBSTONES`](super::MAX_TOMBSTONES).
     pub revision: Revision,
-    /// The cluster-wide stamp of the change: grows with every change, near to real time (nanoseconds since 1970).
+    /// The stamp of the change: grows with every change of the group, near to real time (nanoseconds since 1970).
     pub commit: Wall,
-    /// When it expires, on the cluster's stamps.
+    /// About when it expires: the group's stamp at the time of the answer, and the time that is left.
     pub expires: Option<Wall>,
 }
 

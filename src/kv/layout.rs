@@ -6,9 +6,9 @@
 //!
 //! A decoded command shares the log entry's memory instead of copying keys and values.
 
-use super::machine::State;
+use super::machine::{Held, State};
 use super::sessions::Session;
-use super::{Command, Condition, Op, Reply, SessionId, Versioned};
+use super::{Command, Condition, GroupTime, Op, Reply, SessionId, Versioned};
 use crate::types::{Bytes, Key, MAX_KEY_BYTES, MAX_VALUE_BYTES, Wall};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -52,9 +52,10 @@ pub fn encode(command: &Command) -> Bytes {
     flags |= if ttl.is_some() { HAS_TTL } else { 0 };
 
     let payload = key.map_or(0, |key| key.len()) + value.map_or(0, Bytes::len) + expected.map_or(0, Bytes::len);
-    let mut out = Vec::with_capacity(52 + payload);
+    let mut out = Vec::with_capacity(60 + payload);
     out.extend_from_slice(&[tag, flags]);
     put_u64(&mut out, command.stamp.0);
+    put_u64(&mut out, command.time.0);
     if let Some((session, number)) = command.session {
         put_u64(&mut out, session);
         put_u64(&mut out, number);
@@ -109,7 +110,7 @@ pub fn decode(entry: &Bytes) -> Result<Command, Malformed> {
     if odd {
         return Err(from.wrong("flags that do not belong to the operation"));
     }
-    let stamp = Wall(from.u64()?);
+    let (stamp, time) = (Wall(from.u64()?), GroupTime(from.u64()?));
     let session = if flags & HAS_SESSION != 0 { Some((from.u64()?, from.u64()?)) } else { None };
     let op = match tag {
         OPEN_SESSION => Op::OpenSession,
@@ -126,7 +127,7 @@ pub fn decode(entry: &Bytes) -> Result<Command, Malformed> {
         }
     };
     from.end()?;
-    Ok(Command { stamp, session, op })
+    Ok(Command { stamp, time, session, op })
 }
 
 fn condition(entry: &Bytes, from: &mut Reader, flags: u8) -> Result<Condition, Malformed> {
@@ -143,15 +144,18 @@ const DELETED: u8 = 3;
 const SESSION: u8 = 4;
 
 /// Layout version of snapshots.
-const SNAPSHOT_VERSION: u16 = 1;
+const SNAPSHOT_VERSION: u16 = 2;
 
 /// What a snapshot says of itself before its contents.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Header {
     pub applied: u64,
     pub last_stamp: Wall,
+    pub time: GroupTime,
     pub skipped: u64,
     pub session_limit: u32,
+    pub max_tombstones: u32,
+    pub first_revision: u64,
     pub keys: u64,
     pub sessions: u64,
     /// Wrapping sum of the hashes of all records that follow.
@@ -168,7 +172,7 @@ pub(super) enum Record {
 impl Header {
     /// Hash of all fields, and so of the whole state.
     pub fn digest(&self) -> u64 {
-        let mut fields = Vec::with_capacity(56);
+        let mut fields = Vec::with_capacity(75);
         self.put_fields(&mut fields);
         xxh3_64(&fields)
     }
@@ -178,8 +182,11 @@ impl Header {
         out.extend_from_slice(&SNAPSHOT_VERSION.to_le_bytes());
         put_u64(out, self.applied);
         put_u64(out, self.last_stamp.0);
+        put_u64(out, self.time.0);
         put_u64(out, self.skipped);
         out.extend_from_slice(&self.session_limit.to_le_bytes());
+        out.extend_from_slice(&self.max_tombstones.to_le_bytes());
+        put_u64(out, self.first_revision);
         put_u64(out, self.keys);
         put_u64(out, self.sessions);
         put_u64(out, self.sum);
@@ -196,12 +203,13 @@ pub(super) fn put_state(out: &mut Vec<u8>, key: &[u8], state: &State) {
         State::Live(held) => {
             out.push(LIVE);
             put_key(out, key);
-            put_versioned(out, held);
+            put_held(out, (held.revision, held.commit), held.deadline.map(|at| at.0), &held.value);
         }
-        State::Deleted(revision) => {
+        State::Deleted { revision, at } => {
             out.push(DELETED);
             put_key(out, key);
             put_u64(out, *revision);
+            put_u64(out, *at);
         }
     }
 }
@@ -232,21 +240,21 @@ fn put_reply(out: &mut Vec<u8>, reply: &Reply) {
         Reply::Refused(None) => out.push(3),
         Reply::Refused(Some(held)) => {
             out.push(4);
-            put_versioned(out, held);
+            put_held(out, (held.revision, held.commit), held.expires.map(|at| at.0), &held.value);
         }
         // invariant: sessions keep the answers of writes only.
         Reply::Value(_) | Reply::SessionExpired | Reply::Stale => unreachable!("no write is answered so: {reply:?}"),
     }
 }
 
-fn put_versioned(out: &mut Vec<u8>, held: &Versioned) {
-    put_u64(out, held.revision);
-    put_u64(out, held.commit.0);
-    out.push(u8::from(held.expires.is_some()));
-    if let Some(expires) = held.expires {
-        put_u64(out, expires.0);
+fn put_held(out: &mut Vec<u8>, (revision, commit): (u64, Wall), expires: Option<u64>, value: &[u8]) {
+    put_u64(out, revision);
+    put_u64(out, commit.0);
+    out.push(u8::from(expires.is_some()));
+    if let Some(expires) = expires {
+        put_u64(out, expires);
     }
-    put_value(out, &held.value);
+    put_value(out, value);
 }
 
 fn put_u64(out: &mut Vec<u8>, n: u64) {
@@ -338,8 +346,12 @@ impl<'a> Reader<'a> {
     pub fn record(&mut self) -> Result<Record, Malformed> {
         match self.u8()? {
             HEADER => self.header().map(Record::Header),
-            LIVE => Ok(Record::Key(self.key()?.into(), State::Live(self.versioned()?))),
-            DELETED => Ok(Record::Key(self.key()?.into(), State::Deleted(self.u64()?))),
+            LIVE => {
+                let (key, Versioned { value, revision, commit, expires }) = (self.key()?.into(), self.versioned()?);
+                let deadline = expires.map(|at| GroupTime(at.0));
+                Ok(Record::Key(key, State::Live(Held { value, revision, commit, deadline })))
+            }
+            DELETED => Ok(Record::Key(self.key()?.into(), State::Deleted { revision: self.u64()?, at: self.u64()? })),
             SESSION => self.session(),
             _ => Err(self.wrong("unknown record")),
         }
@@ -352,8 +364,11 @@ impl<'a> Reader<'a> {
         let header = Header {
             applied: self.u64()?,
             last_stamp: Wall(self.u64()?),
+            time: GroupTime(self.u64()?),
             skipped: self.u64()?,
             session_limit: u32::from_le_bytes(self.array()?),
+            max_tombstones: u32::from_le_bytes(self.array()?),
+            first_revision: self.u64()?,
             keys: self.u64()?,
             sessions: self.u64()?,
             sum: self.u64()?,

@@ -5,8 +5,8 @@
 //!   carries the stamp of the extension, from which the new deadline counts.
 //! - **OpenSession** is not itself deduplicated, even in a session: a retry opens another, and the first is forgotten in
 //!   time.
-//! - **Expiry** happens at the deadline on the cluster's stamps: a key is gone for every command and read that sees a
-//!   last stamp at or past its deadline. Burying the expired takes place in deadline order, at most [`EXPIRE_BATCH`] for
+//! - **Expiry** happens at the deadline in the group's time: a key is gone for every command and read that sees that time
+//!   at or past its deadline. Burying the expired takes place in deadline order, at most [`EXPIRE_BATCH`] for
 //!   each command, so that a million deadlines in one second do not stop the group; a key still waiting is buried first
 //!   when a command touches it. When that happens can therefore not be observed, except that [`Kv::len`] counts it and
 //!   [`Kv::next_expiry`] stays in the past until the leader has proposed enough `Expire`.
@@ -15,41 +15,70 @@
 
 use super::layout::{self, Header};
 use super::sessions::{MAX_SESSIONS, Seen, Sessions};
-use super::{Command, Condition, Op, Reply, Versioned};
+use super::{Command, Condition, GroupTime, Op, Reply, Versioned};
 use crate::mutant::{Bug, Mutant};
 use crate::types::{Bytes, Key, Revision, Value, Wall};
 use im::{OrdMap, OrdSet};
+use std::collections::BTreeSet;
+use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Most keys one command buries because their time is up.
 pub const EXPIRE_BATCH: usize = 128;
+/// The furthest that one command moves the group's time.
+pub const MAX_STEP: Duration = Duration::from_secs(24 * 3600);
+/// Most tombstones kept, which bounds them to 16 MiB of keys. Part of the replicated state: a group keeps the number it was
+/// started with.
+pub const MAX_TOMBSTONES: u32 = 4096;
 
 /// What a key that was ever written is now.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum State {
     /// It holds a value.
-    Live(Versioned),
-    /// A tombstone: it was deleted or has expired, which took this revision.
-    Deleted(Revision),
+    Live(Held),
+    /// A tombstone.
+    Deleted {
+        /// The revision that the deletion or expiry took.
+        revision: Revision,
+        /// The log index that it happened at.
+        at: u64,
+    },
+}
+
+/// A value as the store has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Held {
+    pub value: Value,
+    pub revision: Revision,
+    pub commit: Wall,
+    pub deadline: Option<GroupTime>,
 }
 
 impl State {
     fn revision(&self) -> Revision {
         match self {
             State::Live(held) => held.revision,
-            State::Deleted(revision) => *revision,
+            State::Deleted { revision, .. } => *revision,
         }
     }
 
-    fn live(&self) -> Option<&Versioned> {
+    fn live(&self) -> Option<&Held> {
         match self {
             State::Live(held) => Some(held),
-            State::Deleted(_) => None,
+            State::Deleted { .. } => None,
         }
     }
 
-    fn expires(&self) -> Option<Wall> {
-        self.live().and_then(|held| held.expires)
+    fn deadline(&self) -> Option<GroupTime> {
+        self.live().and_then(|held| held.deadline)
+    }
+
+    /// When it was deleted.
+    fn deleted_at(&self) -> Option<u64> {
+        match self {
+            State::Live(_) => None,
+            State::Deleted { at, .. } => Some(*at),
+        }
     }
 }
 
@@ -63,11 +92,17 @@ pub(super) struct Slot {
 /// The state machine.
 pub struct Kv {
     pub(super) keys: OrdMap<Key, Slot>,
-    deadlines: OrdSet<(Wall, Key)>,
+    deadlines: OrdSet<(GroupTime, Key)>,
+    /// Tombstones by the index they were made at.
+    graves: BTreeSet<(u64, Key)>,
+    max_tombstones: u32,
+    /// What a key without a state begins with: above the revision of every tombstone that is gone.
+    first_revision: Revision,
     pub(super) sessions: Sessions,
     live: u64,
     applied: u64,
     last_stamp: Wall,
+    time: GroupTime,
     skipped: u64,
     /// Wrapping sum of the hashes of all slots.
     sum: u64,
@@ -80,19 +115,24 @@ impl Kv {
     /// An empty store before the first log entry.
     #[must_use]
     pub fn new(mutant: Mutant) -> Kv {
-        Kv::with_session_limit(MAX_SESSIONS, mutant)
+        Kv::with_limits(MAX_SESSIONS, MAX_TOMBSTONES, mutant)
     }
 
-    /// An empty store that remembers at most `limit` sessions; every replica of a group must be given the same.
+    /// An empty store that remembers at most so many sessions and tombstones; every replica of a group must be given the
+    /// same.
     #[must_use]
-    pub fn with_session_limit(limit: u32, mutant: Mutant) -> Kv {
+    pub fn with_limits(max_sessions: u32, max_tombstones: u32, mutant: Mutant) -> Kv {
         Kv {
             keys: OrdMap::new(),
             deadlines: OrdSet::new(),
-            sessions: Sessions::new(limit),
+            graves: BTreeSet::new(),
+            max_tombstones,
+            first_revision: 0,
+            sessions: Sessions::new(max_sessions),
             live: 0,
             applied: 0,
             last_stamp: Wall(0),
+            time: GroupTime(0),
             skipped: 0,
             sum: 0,
             scratch: Vec::new(),
@@ -105,8 +145,10 @@ impl Kv {
         Kv {
             applied: header.applied,
             last_stamp: header.last_stamp,
+            time: header.time,
+            first_revision: header.first_revision,
             skipped: header.skipped,
-            ..Kv::with_session_limit(header.session_limit, mutant)
+            ..Kv::with_limits(header.session_limit, header.max_tombstones, mutant)
         }
     }
 
@@ -114,8 +156,11 @@ impl Kv {
         Header {
             applied: self.applied,
             last_stamp: self.last_stamp,
+            time: self.time,
+            first_revision: self.first_revision,
             skipped: self.skipped,
             session_limit: self.sessions.limit(),
+            max_tombstones: self.max_tombstones,
             keys: self.keys.len() as u64,
             sessions: self.sessions.len() as u64,
             sum: self.sum.wrapping_add(self.sessions.sum()),
@@ -143,7 +188,7 @@ impl Kv {
     }
 
     fn execute(&mut self, command: Command) -> Reply {
-        self.last_stamp = Wall(command.stamp.0.max(self.last_stamp.0.saturating_add(1)));
+        self.advance(command.stamp, command.time);
         self.bury_expired();
         let (Some((session, number)), false) = (command.session, command.op == Op::OpenSession) else {
             return self.act(command.op);
@@ -161,6 +206,19 @@ impl Kv {
         reply
     }
 
+    /// Moves time and stamp on. The very first stamp is believed: there is nothing to hold against it.
+    fn advance(&mut self, stamp: Wall, time: GroupTime) {
+        let before = self.time;
+        let furthest = GroupTime(before.0.saturating_add(MAX_STEP.as_nanos() as u64));
+        self.time = time.clamp(before, furthest);
+        let passed = self.time.0 - before.0;
+        let most = match self.last_stamp {
+            Wall(0) => u64::MAX,
+            Wall(last) => last.saturating_add(passed.saturating_mul(2)),
+        };
+        self.last_stamp = Wall(stamp.0.min(most).max(self.last_stamp.0.saturating_add(1)));
+    }
+
     fn act(&mut self, op: Op) -> Reply {
         match op {
             Op::OpenSession => {
@@ -175,16 +233,20 @@ impl Kv {
     }
 
     fn put(&mut self, key: &Key, value: Value, when: &Condition, ttl_ms: Option<u64>) -> Reply {
+        let first = self.first_revision;
+        let forgets = self.mutant.is(Bug::TombstoneRevisionRestarts);
         let before = self.settle(key);
         let held = before.and_then(State::live);
         if !holds(when, held) {
-            return Reply::Refused(held.cloned());
+            let held = held.cloned();
+            return Reply::Refused(held.map(|held| self.show(held)));
         }
-        let revision = before.map_or(0, |state| state.revision().saturating_add(1));
+        let before = before.filter(|state| !forgets || state.live().is_some());
+        let revision = before.map_or(first, |state| state.revision().saturating_add(1));
         // `value` shares the entry's memory. A large `cmp` beside it would be kept alive by it for nothing.
         let value = if when.value.is_some() { Bytes::copy_from_slice(&value) } else { value };
-        let expires = ttl_ms.filter(|_| !self.mutant.is(Bug::ExpireNever)).map(|ttl| self.deadline(ttl));
-        self.set(key, State::Live(Versioned { value, revision, commit: self.last_stamp, expires }));
+        let deadline = ttl_ms.filter(|_| !self.mutant.is(Bug::ExpireNever)).map(|ttl| self.deadline(ttl));
+        self.set(key, State::Live(Held { value, revision, commit: self.last_stamp, deadline }));
         Reply::Done { revision, commit: self.last_stamp }
     }
 
@@ -192,10 +254,13 @@ impl Kv {
         match self.settle(key).and_then(State::live) {
             Some(held) if holds(when, Some(held)) => {
                 let revision = held.revision.saturating_add(1);
-                self.set(key, State::Deleted(revision));
+                self.set(key, State::Deleted { revision, at: self.applied });
                 Reply::Done { revision, commit: self.last_stamp }
             }
-            held => Reply::Refused(held.cloned()),
+            held => {
+                let held = held.cloned();
+                Reply::Refused(held.map(|held| self.show(held)))
+            }
         }
     }
 
@@ -204,19 +269,26 @@ impl Kv {
             return Reply::Refused(None);
         };
         let revision = held.revision;
-        let expires = if self.mutant.is(Bug::ExtendIgnored) { held.expires } else { Some(self.deadline(ttl_ms)) };
-        self.set(key, State::Live(Versioned { expires, ..held }));
+        let deadline = if self.mutant.is(Bug::ExtendIgnored) { held.deadline } else { Some(self.deadline(ttl_ms)) };
+        self.set(key, State::Live(Held { deadline, ..held }));
         Reply::Done { revision, commit: self.last_stamp }
     }
 
-    fn deadline(&self, ttl_ms: u64) -> Wall {
+    fn deadline(&self, ttl_ms: u64) -> GroupTime {
         let ttl_ms = if self.mutant.is(Bug::ExpireEarly) { ttl_ms / 2 } else { ttl_ms };
-        Wall(self.last_stamp.0.saturating_add(ttl_ms.saturating_mul(1_000_000)))
+        GroupTime(self.time.0.saturating_add(ttl_ms.saturating_mul(1_000_000)))
+    }
+
+    /// A value as a reader sees it now.
+    fn show(&self, held: Held) -> Versioned {
+        let Held { value, revision, commit, deadline } = held;
+        let left = |at: GroupTime| Wall(self.last_stamp.0.saturating_add(at.0.saturating_sub(self.time.0)));
+        Versioned { value, revision, commit, expires: deadline.map(left) }
     }
 
     /// The key's state after burying it if its time is up.
     fn settle(&mut self, key: &Key) -> Option<&State> {
-        if self.next_expiry().is_some_and(|deadline| deadline <= self.last_stamp) {
+        if self.next_expiry().is_some_and(|deadline| deadline <= self.time) {
             self.bury(key);
         }
         self.keys.get(key).map(|slot| &slot.state)
@@ -225,18 +297,18 @@ impl Kv {
     fn bury(&mut self, key: &Key) {
         let held = self.keys.get(key).and_then(|slot| slot.state.live());
         if let Some(revision) = held.filter(|held| self.is_over(held)).map(|held| held.revision.saturating_add(1)) {
-            self.set(key, State::Deleted(revision));
+            self.set(key, State::Deleted { revision, at: self.applied });
         }
     }
 
-    fn is_over(&self, held: &Versioned) -> bool {
-        held.expires.is_some_and(|deadline| deadline <= self.last_stamp)
+    fn is_over(&self, held: &Held) -> bool {
+        held.deadline.is_some_and(|deadline| deadline <= self.time)
     }
 
     fn bury_expired(&mut self) {
         for _ in 0..EXPIRE_BATCH {
             match self.deadlines.get_min() {
-                Some((deadline, key)) if *deadline <= self.last_stamp => {
+                Some((deadline, key)) if *deadline <= self.time => {
                     let key = key.clone();
                     self.bury(&key);
                 }
@@ -245,12 +317,12 @@ impl Kv {
         }
     }
 
-    /// Gives `key` a new state and keeps count, expiry index and digest in step.
+    /// Gives `key` a new state and keeps count, expiry index, tombstones and digest in step.
     pub(super) fn set(&mut self, key: &Key, state: State) {
         self.scratch.clear();
         layout::put_state(&mut self.scratch, key, &state);
         let hash = xxh3_64(&self.scratch);
-        let expires = state.expires();
+        let (deadline, deleted_at) = (state.deadline(), state.deleted_at());
         self.sum = self.sum.wrapping_add(hash);
         self.live += u64::from(state.live().is_some());
 
@@ -260,25 +332,41 @@ impl Kv {
         } else {
             self.keys.insert(key.clone(), slot)
         };
-        let expired_before = before.as_ref().and_then(|slot| slot.state.expires());
+        let deadline_before = before.as_ref().and_then(|slot| slot.state.deadline());
         if let Some(before) = before {
             self.sum = self.sum.wrapping_sub(before.hash);
             self.live -= u64::from(before.state.live().is_some());
+            before.state.deleted_at().map(|at| self.graves.remove(&(at, key.clone())));
         }
-        if expired_before != expires {
-            if let Some(deadline) = expired_before {
-                self.deadlines.remove(&(deadline, key.clone()));
+        if deadline_before != deadline {
+            if let Some(at) = deadline_before {
+                self.deadlines.remove(&(at, key.clone()));
             }
-            if let Some(deadline) = expires {
-                self.deadlines.insert((deadline, key.clone()));
+            if let Some(at) = deadline {
+                self.deadlines.insert((at, key.clone()));
             }
+        }
+        if let Some(at) = deleted_at {
+            self.graves.insert((at, key.clone()));
+            self.collect();
+        }
+    }
+
+    /// Drops the oldest tombstones beyond the limit. What they knew goes into the floor for keys without a state.
+    fn collect(&mut self) {
+        while self.graves.len() > self.max_tombstones as usize
+            && let Some((_, key)) = self.graves.pop_first()
+            && let Some(slot) = self.keys.remove(&key)
+        {
+            self.sum = self.sum.wrapping_sub(slot.hash);
+            self.first_revision = self.first_revision.max(slot.state.revision().saturating_add(1));
         }
     }
 
     /// What `key` holds after the last applied entry.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<Versioned> {
-        self.keys.get(key)?.state.live().filter(|held| !self.is_over(held)).cloned()
+        self.keys.get(key)?.state.live().filter(|held| !self.is_over(held)).cloned().map(|held| self.show(held))
     }
 
     /// Index of the last applied entry.
@@ -293,10 +381,16 @@ impl Kv {
         self.last_stamp
     }
 
-    /// When the leader should propose [`Op::Expire`]: once its wall clock has reached this. In the past while expired
-    /// keys wait to be buried.
+    /// The group's time, as the last command told it.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<Wall> {
+    pub fn time(&self) -> GroupTime {
+        self.time
+    }
+
+    /// When the leader should propose [`Op::Expire`]: once it has counted up to this. In the past while expired keys wait to
+    /// be buried.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<GroupTime> {
         self.deadlines.get_min().map(|(deadline, _)| *deadline)
     }
 
@@ -305,6 +399,12 @@ impl Kv {
     #[expect(clippy::len_without_is_empty, reason = "a count for status replies, not a collection")]
     pub fn len(&self) -> u64 {
         self.live
+    }
+
+    /// Tombstones kept.
+    #[must_use]
+    pub fn tombstones(&self) -> u64 {
+        self.graves.len() as u64
     }
 
     /// Open sessions.
@@ -328,7 +428,7 @@ impl Kv {
 }
 
 /// Whether all conditions hold for a key that holds this, or nothing.
-fn holds(when: &Condition, held: Option<&Versioned>) -> bool {
+fn holds(when: &Condition, held: Option<&Held>) -> bool {
     let revision = held.map_or(Some(-1), |h| i64::try_from(h.revision).ok());
     when.exists.is_none_or(|wanted| wanted == held.is_some())
         && when.revision.is_none_or(|wanted| revision == Some(wanted))

@@ -9,16 +9,19 @@
 //! - `snapshot.rs`: O(1) snapshots, streamed out and back in as blocks.
 //!
 //! Invariants:
-//! - A key's revision only ever grows: a deleted or expired key leaves a tombstone that remembers it.
-//! - Effective stamps are unique and grow strictly in log order, whatever the leaders' clocks did.
+//! - No revision of a key is given out twice: a deleted or expired key leaves a tombstone that remembers its revision. At
+//!   most [`MAX_TOMBSTONES`] are kept; the oldest one goes, and every key without a state begins above its revision.
+//! - Stamps are unique and grow strictly in log order, whatever the leaders' clocks did.
+//! - Deadlines are points in the group's time ([`GroupTime`]), which no date changes.
 //! - A command costs O(log n) plus at most [`EXPIRE_BATCH`] removals.
 //! - Bytes that are no command change nothing but the count of such entries.
 //!
 //! Caveats:
-//! - Tombstones are kept for ever: about 120 bytes and the key for each key that was ever written.
-//! - A leader whose wall clock is ahead drags the stamps with it: keys expire early by as much, and stamps then grow by
-//!   1 ns a command until real time catches up. Nothing else depends on wall clocks.
-//! - Stamps end at 2⁶⁴ - 1 ns (the year 2554); a clock set there makes stamps stop growing.
+//! - A deadline comes as early or late as the leaders' monotonic clocks run fast or slow, and late by what the group's time
+//!   stood still: while no member runs, and for what a new leader had not heard of its predecessor's time.
+//! - Stamps are dates for information. A leader with a wrong date moves them away from the true one, at most as fast as time
+//!   passes; they then grow by 1 ns a command until the date catches up, or run at double speed until they do.
+//! - Stamps end at 2⁶⁴ - 1 ns (the year 2554).
 
 mod command;
 mod layout;
@@ -30,6 +33,6 @@ mod tests;
 
 pub use command::*;
 pub use layout::{Malformed, decode, encode};
-pub use machine::{EXPIRE_BATCH, Kv};
+pub use machine::{EXPIRE_BATCH, Kv, MAX_STEP, MAX_TOMBSTONES};
 pub use sessions::{MAX_REPLY_BYTES, MAX_SESSIONS};
 pub use snapshot::{KvRestore, KvSnapshot, RestoreError};

@@ -156,6 +156,12 @@ impl Waiting {
         let later = self.writes.split_off(&(index + 1, 0));
         std::mem::replace(&mut self.writes, later).into_values()
     }
+
+    /// Nothing will be answered any more: all that wait.
+    pub(super) fn forget_all(&mut self) -> Vec<u64> {
+        let Waiting { reading, writes, reads } = std::mem::take(self);
+        reading.into_keys().chain(writes.into_values()).chain(reads.into_keys().map(|(_, ticket)| ticket)).collect()
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub struct NodeConfig {
     pub snapshot_log_bytes: usize,
     /// Entries a group has applied since its last snapshot after which another is taken.
     pub snapshot_entries: u64,
+    /// Entries after which the members of a group compare their states; at least 1.
+    pub digest_entries: u64,
     /// Client requests that may be open at a time; beyond it they are refused as busy.
     pub max_open_requests: usize,
     /// Pause after which a peer to whom nothing was sent gets a sign of life.
@@ -46,6 +48,7 @@ impl NodeConfig {
             layout,
             snapshot_log_bytes: 64 << 20,
             snapshot_entries: 100_000,
+            digest_entries: 1000,
             max_open_requests: 10_000,
         }
     }

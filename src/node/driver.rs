@@ -28,7 +28,7 @@ use super::shared::{Now, Shared};
 use super::{Clock, NodeConfig, Observer, StorageHost, Transport};
 use crate::dynamo::{self, Dynamo};
 use crate::protocol::Input;
-use crate::raft::{self, Raft, Request};
+use crate::raft::{self, Body, Message, Raft, Request, Saved};
 use crate::storage::{AP, LogRecord, Recovery, StorageError, ap_meta};
 use crate::types::{Addr, GroupId, NodeId, Rng, Time};
 use crate::wire::Packet;
@@ -117,6 +117,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let Recovery { groups: mut held, ap } = recovery;
         let hosted = config.hosted();
         let lone = hosted.len() == 1 && !config.watches();
+        let hosted_groups = hosted.len().max(1);
         let mut dynamo = None;
         if config.layout.buckets.any_ap() {
             let rng = Rng::new(rng.next(), "ap");
@@ -130,8 +131,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             let recovered = held.remove(&id).unwrap_or_default();
             let kv = load(storage, id, recovered.snapshot, config.mutant).await?;
             let rng = if lone { rng.clone() } else { Rng::new(rng.next(), "raft") };
-            let raft = raft::Config { voters, quiesce: config.layout.groups > 1, ..config.raft.clone() };
-            groups.push(Group::new(id, Raft::new(raft, recovered, clock.now(), rng), kv));
+            let max_pinned_bytes = config.raft.max_pinned_bytes / hosted_groups;
+            let quiesce = config.layout.groups > 1;
+            let raft = raft::Config { voters, quiesce, max_pinned_bytes, ..config.raft.clone() };
+            groups.push(Group::new(id, Raft::new(raft, recovered, clock.now(), rng), kv, clock.now()));
         }
         Ok(Driver::new(config, (groups, dynamo), (transport, clock), observer, first_ticket))
     }
@@ -247,7 +250,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         match (from, packet) {
             (Addr::Node(peer), Packet::Peer { raft, ap }) => {
                 for (id, message) in raft {
-                    self.step(id, Input::Message(peer, message), at);
+                    self.on_raft(peer, id, message, at);
                 }
                 if let Some(core) = &mut self.ap {
                     ap.into_iter().for_each(|message| core.step(Input::Message(peer, message), at));
@@ -257,6 +260,14 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             (Addr::Node(peer), Packet::Response(response)) => self.on_response(peer, response, at),
             // Peer traffic from something that is no peer: not for a server.
             _ => {}
+        }
+    }
+
+    /// A message of a group: for the core, but for what concerns the state machine.
+    fn on_raft(&mut self, peer: NodeId, id: GroupId, message: Message, at: Now) {
+        match (message.body, self.groups.get_mut(&id)) {
+            (Body::Digest { index, digest }, Some(group)) => group.hear_digest(peer, (index, digest), &mut self.shared),
+            (body, _) => self.step(id, Input::Message(peer, Message { term: message.term, body }), at),
         }
     }
 
@@ -301,7 +312,12 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     self.checkpoint_due = true;
                 }
             }
-            Done::Answer(id, request) => self.step(id, Input::Request(request), at),
+            Done::Answer(id, request) => {
+                if matches!(request, Request::ChunkSaved { saved: Saved::Complete | Saved::Refused, .. }) {
+                    self.shared.arrived(id);
+                }
+                self.step(id, Input::Request(request), at);
+            }
         }
     }
 
@@ -348,9 +364,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         group.tick(at, &mut self.shared);
         while let Some(meta) = group.settle(at, &mut self.shared, &mut self.observer) {
             let kv = load(storage, id, meta, self.shared.config.mutant).await?;
-            group.restored(meta, kv, &mut self.shared);
-            self.checkpoint_due |= lone;
             at = now(&self.clock);
+            group.restored(meta, kv, at.time, &mut self.shared);
+            self.checkpoint_due |= lone;
         }
         if group.has_records() {
             self.writing.insert(id);
@@ -359,7 +375,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             group.snapshotting = true;
             self.snapshots.push_back(id);
         }
-        let deadline = group.deadline(at);
+        let deadline = group.deadline(at, self.shared.config.mutant);
         if deadline != group.noted {
             let before = mem::replace(&mut group.noted, deadline);
             before.map(|time| self.deadlines.remove(&(time, id)));
@@ -470,6 +486,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         for id in mem::take(&mut self.writing) {
             if let Some((ticket, records)) = self.groups.get_mut(&id).and_then(Group::take_records) {
                 self.observer.persisting(id, &records);
+                batch.pinned.extend(self.groups[&id].raft.pinned_snapshots().map(|meta| (id, meta)));
                 batch.tickets.push((id, ticket));
                 batch.records.extend(records.into_iter().map(|record| LogRecord::Raft(id, record)));
             }

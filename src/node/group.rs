@@ -3,29 +3,41 @@
 //! Invariant: **a retry does not make an entry.** While a write is under way here, a retry of it takes over its place in the
 //! line for the answer: clients that retry against a slow group must not make it slower.
 //!
+//! # The group's time
+//! Deadlines are points in [`GroupTime`], which commands carry. A leader counts it on its monotonic clock, from what the
+//! last entry said that it applied before it was elected, and from when it applied that. Its date plays no part. What passed
+//! between its predecessor's last word and its own hearing of it is lost, and so is the time in which no member runs: keys
+//! live longer by that, never shorter. While keys expire, the leader tells its time every [`TELL`] at least.
+//!
 //! Caveat: restoring the state machine from a received snapshot blocks the node until it is done.
 
 use super::Observer;
 use super::answers::Waiting;
+use super::digests::{Digests, Found};
 use super::gate::Gate;
 use super::jobs::{Blocks, Job};
 use super::requests::session_name;
 use super::shared::{Now, Shared};
-use crate::kv::{self, Command, Kv, Op, SessionId};
-use crate::mutant::Bug;
+use crate::kv::{self, Command, GroupTime, Kv, Op, SessionId};
+use crate::mutant::{Bug, Mutant};
 use crate::protocol::{Input, Outbox, Protocol, Ticket};
-use crate::raft::{self, Body, Effect, Message, Raft, Record, Request, Role, SnapshotMeta, Status, Term};
-use crate::types::{GroupId, Key, NodeId, Time};
+use crate::raft::{
+    self, Body, Effect, Index, Loaded, Message, Raft, Record, Request, Role, Saved, SnapshotMeta, Status, Term,
+};
+use crate::types::{Bytes, GroupId, Key, NodeId, Time};
 use crate::wire::{self, ResponseBody};
 use std::collections::VecDeque;
 use std::time::Duration;
+use tracing::{debug, error};
 
 /// The request id of a leader's own expiry proposals; clients' requests get others.
 const EXPIRE: u64 = 0;
 /// The request id of what the node itself asks for and waits for no answer to.
 const UNASKED: u64 = u64::MAX;
-/// Least and longest pause until an idle leader looks again whether something expires: its date may jump.
+/// Least and longest pause until an idle leader looks again whether something expires.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
+/// How often a leader tells the group's time while keys expire, if nothing else does.
+const TELL: Duration = Duration::from_secs(5);
 
 /// A group.
 pub(super) struct Group {
@@ -42,6 +54,11 @@ pub(super) struct Group {
     /// Its snapshot is being written, or waits to be.
     pub(super) snapshotting: bool,
     expiring: bool,
+    /// A point of the group's time and when it was here: this node counts on from there.
+    counted: (GroupTime, Time),
+    digests: Digests,
+    /// Where this node's state was found to differ from that of most members: it takes no further part.
+    stopped: Option<Index>,
     /// The deadline the driver has noted.
     pub(super) noted: Option<Time>,
     /// When its leadership was last given to whom the layout names.
@@ -51,9 +68,12 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(id: GroupId, raft: Raft, kv: Kv) -> Group {
+    pub(super) fn new(id: GroupId, raft: Raft, kv: Kv, now: Time) -> Group {
         Group {
             id,
+            counted: (kv.time(), now),
+            digests: Digests::default(),
+            stopped: None,
             raft,
             outbox: Outbox::default(),
             effects: VecDeque::new(),
@@ -70,6 +90,9 @@ impl Group {
     }
 
     pub(super) fn step(&mut self, input: Input<Raft>, at: Now) {
+        if self.stopped.is_some() {
+            return;
+        }
         if let Input::Message(_, Message { term, body: Body::TimeoutNow }) = &input {
             self.taken_over = Some((at.time, *term));
         }
@@ -81,7 +104,36 @@ impl Group {
     }
 
     pub(super) fn leads(&self) -> bool {
-        self.status().soft.role == Role::Leader
+        self.stopped.is_none() && self.status().soft.role == Role::Leader
+    }
+
+    /// Whether this node serves the group.
+    pub(super) fn serves(&self) -> bool {
+        self.stopped.is_none()
+    }
+
+    /// What a comparison of the members' states has found.
+    pub(super) fn divergence(&self) -> Option<wire::Divergence> {
+        let Found { index, minority } = self.digests.found.as_ref()?;
+        Some(wire::Divergence { group: self.id, index: *index, minority: minority.clone() })
+    }
+
+    /// The group's time as this node counts it.
+    fn time(&self, at: Now, mutant: Mutant) -> GroupTime {
+        if mutant.is(Bug::ExpireOnWallClock) {
+            let ahead = at.wall.0.saturating_sub(self.kv.last_stamp().0);
+            return GroupTime(self.kv.time().0.saturating_add(ahead));
+        }
+        let (time, since) = self.counted;
+        GroupTime(time.0.saturating_add(at.time.since(since).as_nanos() as u64))
+    }
+
+    /// An entry said what time it is: whoever follows counts on from there, whoever leads knows better.
+    fn hear_time(&mut self, before: GroupTime, at: Now, mutant: Mutant) {
+        let time = self.kv.time();
+        if time > before && (!self.leads() || time > self.time(at, mutant)) {
+            self.counted = (time, at.time);
+        }
     }
 
     /// If this node leads because it was told to take over: when that was.
@@ -91,10 +143,13 @@ impl Group {
     }
 
     /// When it wants a turn. An idle group that sleeps still has keys that expire.
-    pub(super) fn deadline(&self, at: Now) -> Option<Time> {
+    pub(super) fn deadline(&self, at: Now, mutant: Mutant) -> Option<Time> {
+        if self.stopped.is_some() {
+            return None;
+        }
         self.raft.deadline().or_else(|| {
             let due = self.kv.next_expiry().filter(|_| self.leads())?;
-            let left = Duration::from_nanos(due.0.saturating_sub(at.wall.0));
+            let left = Duration::from_nanos(due.0.saturating_sub(self.time(at, mutant).0));
             Some(at.time + left.clamp(LOOK.0, LOOK.1))
         })
     }
@@ -105,7 +160,8 @@ impl Group {
     }
 
     pub(super) fn propose(&mut self, id: u64, session: Option<(SessionId, u64)>, op: Op, at: Now, shared: &mut Shared) {
-        let command = kv::encode(&Command { stamp: at.wall, session, op });
+        let time = self.time(at, shared.config.mutant);
+        let command = kv::encode(&Command { stamp: at.wall, time, session, op });
         shared.unwritten += command.len();
         self.step(Input::Request(Request::Propose { id, command }), at);
     }
@@ -183,7 +239,7 @@ impl Group {
             }
             Effect::Commit { first, entries } => {
                 for (index, entry) in (first..).zip(entries) {
-                    self.apply(index, &entry, shared);
+                    self.apply(index, &entry, at, shared);
                 }
                 self.answer_reads(shared);
             }
@@ -192,14 +248,16 @@ impl Group {
                 shared.jobs.push_back(Job::LoadChunk { group: self.id, to, meta, offset, max });
             }
             Effect::LoadChunk { to, meta, offset } => {
-                self.step(Input::Request(Request::ChunkLoaded { to, meta, offset, data: None }), at);
+                self.step(Input::Request(Request::ChunkLoaded { to, meta, offset, loaded: Loaded::Busy }), at);
             }
-            Effect::SaveChunk { from, meta, offset, data, last } if shared.takes_jobs() => {
+            Effect::SaveChunk { from, meta, offset, data, last } if shared.takes_arrival(self.id, at.time) => {
                 shared.jobs.push_back(Job::SaveChunk { group: self.id, from, meta, offset, data, last });
             }
             Effect::SaveChunk { from, meta, .. } => {
-                let refused = Request::ChunkSaved { from, meta, next: 0, complete: false, ok: false };
-                self.step(Input::Request(refused), at);
+                self.step(Input::Request(Request::ChunkSaved { from, meta, saved: Saved::Busy }), at);
+            }
+            Effect::NotCompacted { meta } => {
+                debug!(group = self.id.0, index = meta.index, "the log has passed this snapshot: it is of no use");
             }
             // `settle` gives it to the driver.
             Effect::Restore { .. } => {}
@@ -208,8 +266,9 @@ impl Group {
     }
 
     /// The state machine is what the snapshot at `meta` holds.
-    pub(super) fn restored(&mut self, meta: SnapshotMeta, kv: Kv, shared: &mut Shared) {
+    pub(super) fn restored(&mut self, meta: SnapshotMeta, kv: Kv, now: Time, shared: &mut Shared) {
         self.kv = kv;
+        self.counted = (self.kv.time(), now);
         for ticket in self.waiting.forget_through(meta.index) {
             shared.answers.close(ticket);
         }
@@ -217,8 +276,17 @@ impl Group {
         self.answer_reads(shared);
     }
 
-    fn apply(&mut self, index: u64, entry: &raft::Entry, shared: &mut Shared) {
-        let reply = self.kv.apply(index, &entry.command);
+    fn apply(&mut self, index: u64, entry: &raft::Entry, at: Now, shared: &mut Shared) {
+        let mutant = shared.config.mutant;
+        let before = self.kv.time();
+        let last = self.raft.config().voters.last() == Some(&self.raft.config().id);
+        let differs = mutant.is(Bug::ApplyDiffers) && last && index.is_multiple_of(50);
+        let command = if differs { Bytes::new() } else { entry.command.clone() };
+        let reply = self.kv.apply(index, &command);
+        self.hear_time(before, at, mutant);
+        if index.is_multiple_of(shared.config.digest_entries) {
+            self.tell_digest(index, shared);
+        }
         while let Some((ticket, displaced)) = self.waiting.committed(index, entry.term) {
             self.expiring &= ticket != EXPIRE;
             let groups = shared.config.layout.groups;
@@ -233,20 +301,52 @@ impl Group {
         }
     }
 
+    /// Tells the other members this one's state at `index`, which has just been applied.
+    fn tell_digest(&mut self, index: Index, shared: &mut Shared) {
+        let digest = self.kv.digest();
+        let raft::Config { id: me, voters, .. } = self.raft.config();
+        let (me, term) = (*me, self.status().soft.term);
+        for to in voters.iter().filter(|voter| **voter != me) {
+            shared.mail.raft(*to, self.id, Message { term, body: Body::Digest { index, digest } });
+        }
+        self.hear_digest(me, (index, digest), shared);
+    }
+
+    /// A member has said what its state was at an index.
+    pub(super) fn hear_digest(&mut self, from: NodeId, told: (Index, u64), shared: &mut Shared) {
+        let raft::Config { id: me, voters, .. } = self.raft.config();
+        if self.stopped.is_some() || !voters.contains(&from) {
+            return;
+        }
+        let (me, group, members) = (*me, self.id.0, voters.len());
+        let Some(Found { index, minority }) = self.digests.tell(from, told, members) else { return };
+        if !minority.contains(&me) {
+            error!(group, index, ?minority, "ALARM: replicas differ; without a minority, no state is that of most");
+            return;
+        }
+        error!(group, index, "ALARM: this node's state differs from that of most members: it stops serving the group");
+        self.stopped = Some(*index);
+        for ticket in self.waiting.forget_all() {
+            shared.answers.close(ticket);
+        }
+    }
+
     fn answer_reads(&mut self, shared: &mut Shared) {
         while let Some((ticket, key)) = self.waiting.next_read(self.kv.applied()) {
             shared.respond(ticket, ResponseBody::Reply(kv::Reply::Value(self.kv.get(&key))));
         }
     }
 
-    /// A leader whose date has passed the next deadline proposes the expiry as an entry of the log. It looks at every turn
-    /// of its own, and has one at least every heartbeat, or, when it sleeps, when something expires.
+    /// A leader that has counted up to the next deadline proposes the expiry as an entry of the log. It looks at every turn
+    /// of its own, and has one at least every heartbeat, or, when it sleeps, when something expires. The same entry tells
+    /// the group's time when nothing has for long.
     fn expire(&mut self, at: Now, shared: &mut Shared) {
-        if self.leads()
-            && !self.expiring
-            && !shared.writes_pile_up()
-            && self.kv.next_expiry().is_some_and(|due| due <= at.wall)
-        {
+        if !self.leads() || self.expiring || shared.writes_pile_up() {
+            return;
+        }
+        let time = self.time(at, shared.config.mutant);
+        let untold = time.0.saturating_sub(self.kv.time().0);
+        if self.kv.next_expiry().is_some_and(|due| due <= time || untold >= TELL.as_nanos() as u64) {
             self.expiring = true;
             self.propose(EXPIRE, None, Op::Expire, at, shared);
         }
@@ -265,7 +365,7 @@ impl Group {
         let status = self.status();
         let behind = self.kv.applied().saturating_sub(status.snapshot.index);
         let due = behind >= entries || (behind > 0 && status.log_bytes >= self.kept_bytes.saturating_add(log_bytes));
-        due && !self.snapshotting && self.raft.term_at(self.kv.applied()).is_some()
+        due && self.serves() && !self.snapshotting && self.raft.term_at(self.kv.applied()).is_some()
     }
 
     /// The present state, to be written out.

@@ -5,10 +5,10 @@ use crate::dynamo::{self, StoreSnapshot};
 use crate::kv::{Kv, KvRestore, KvSnapshot};
 use crate::mutant::Mutant;
 use crate::protocol::Ticket;
-use crate::raft::{Record, Request, SnapshotMeta};
+use crate::raft::{Loaded, Record, Request, Saved, SnapshotMeta};
 use crate::storage::{AP, Disk, Incoming, LogRecord, StorageError, Store, ap_meta, snapshot_name};
 use crate::types::{Bytes, GroupId, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes in one block of a snapshot file.
 const SNAPSHOT_BLOCK: usize = 256 << 10;
@@ -20,6 +20,8 @@ pub(super) struct Batch {
     pub(super) tickets: Vec<(GroupId, Ticket)>,
     /// The records restate all that is live, in a fresh segment, so that older ones can go.
     pub(super) checkpoint: bool,
+    /// Snapshots that are on their way to followers: their files stay.
+    pub(super) pinned: BTreeSet<(GroupId, SnapshotMeta)>,
 }
 
 /// A state to be written out block by block.
@@ -82,17 +84,18 @@ impl Job {
                 }
             },
             Job::LoadChunk { group, to, meta, offset, max } => {
-                // A file that is gone or unreadable is the core's to handle: it starts over with a newer one.
-                let data = store.snapshot_chunk(group, meta, offset, max).unwrap_or(None);
-                Ok(Done::Answer(group, Request::ChunkLoaded { to, meta, offset, data }))
+                // A file that is gone or unreadable is the core's to handle: it starts over with the newest one.
+                let found = store.snapshot_chunk(group, meta, offset, max).unwrap_or(None);
+                let loaded = found.map_or(Loaded::Gone, |(data, last)| Loaded::Piece(data, last));
+                Ok(Done::Answer(group, Request::ChunkLoaded { to, meta, offset, loaded }))
             }
             Job::SaveChunk { group, from, meta, offset, data, last } => {
-                let (next, complete, ok) = match store.incoming_chunk(group, meta, offset, &data, last)? {
-                    Incoming::Next(next) => (next, false, true),
-                    Incoming::Complete => (offset + data.len() as u64, true, true),
-                    Incoming::Refused(_) => (0, false, false),
+                let saved = match store.incoming_chunk(group, meta, offset, &data, last)? {
+                    Incoming::Next(next) => Saved::Next(next),
+                    Incoming::Complete => Saved::Complete,
+                    Incoming::Refused(_) => Saved::Refused,
                 };
-                Ok(Done::Answer(group, Request::ChunkSaved { from, meta, next, complete, ok }))
+                Ok(Done::Answer(group, Request::ChunkSaved { from, meta, saved }))
             }
         }
     }
@@ -107,7 +110,7 @@ fn write<D: Disk>(store: &mut Store<D>, batch: Batch) -> Result<Done, StorageErr
     }
     let kept: BTreeMap<GroupId, SnapshotMeta> = batch.records.iter().filter_map(names_snapshot).collect();
     if !kept.is_empty() {
-        store.snapshot_retain(&kept)?;
+        store.snapshot_retain(&kept, &batch.pinned)?;
     }
     Ok(Done::Batch(batch.tickets, store.wants_checkpoint()))
 }

@@ -8,6 +8,7 @@ mod answers;
 mod ap;
 mod config;
 mod detector;
+mod digests;
 mod drain;
 mod driver;
 mod gate;

@@ -239,7 +239,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     fn route(&self, id: GroupId, forwarded: bool) -> Route {
         let layout = &self.shared.config.layout;
         let up = |node: &NodeId| self.detector.as_ref().is_none_or(|detector| detector.is_up(*node));
-        let Some(group) = self.groups.get(&id) else {
+        let Some(group) = self.groups.get(&id).filter(|group| group.serves()) else {
             let me = self.shared.config.raft.id;
             let known = self.relays.leaders.get(&id).copied().filter(|node| up(node) && *node != me);
             let any = || layout.voters_of(id).into_iter().find(up);
@@ -302,6 +302,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 epoch: ap.dynamo.epoch(),
             }),
             layout: config.layout.digest(),
+            diverged: self.groups.values().filter_map(Group::divergence).collect(),
             down: self.detector.as_deref().map_or(Vec::new(), down),
         }
     }

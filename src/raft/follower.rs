@@ -1,8 +1,50 @@
 //! Followers (§5.2, §5.3): they answer, and they wait.
 
 use super::{AppendResult, Effect, Entry, Index, Raft, Record, State, Term};
+use crate::mutant::Bug;
 use crate::protocol::Outbox;
 use crate::types::NodeId;
+use std::collections::BTreeMap;
+
+/// An `Append` of the present leader: where it stands and what it says.
+pub(super) struct Append {
+    pub prev_index: Index,
+    pub prev_term: Term,
+    pub entries: Vec<Entry>,
+    pub commit: Index,
+}
+
+/// `Append`s of the present term that overtook the ones before them, by the index they follow: the network may change the
+/// order of messages. They are refused like any that does not connect, and taken in when the gap before them closes, so
+/// that nothing needs to be sent twice.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    appends: BTreeMap<Index, (Term, Vec<Entry>, Index)>,
+    bytes: usize,
+}
+
+impl Early {
+    /// Keeps an `Append` while all that are kept have at most `max_bytes`.
+    fn keep(&mut self, append: Append, max_bytes: usize) {
+        let bytes = cost(&append.entries);
+        if bytes > 0 && self.bytes + bytes <= max_bytes && !self.appends.contains_key(&append.prev_index) {
+            self.bytes += bytes;
+            self.appends.insert(append.prev_index, (append.prev_term, append.entries, append.commit));
+        }
+    }
+
+    /// The next one that connects to a log that ends with `last`.
+    fn take(&mut self, last: Index) -> Option<Append> {
+        let first = self.appends.first_entry().filter(|first| *first.key() <= last)?;
+        let (prev_index, (prev_term, entries, commit)) = first.remove_entry();
+        self.bytes -= cost(&entries);
+        Some(Append { prev_index, prev_term, entries, commit })
+    }
+}
+
+fn cost(entries: &[Entry]) -> usize {
+    entries.iter().map(super::log::cost).sum()
+}
 
 impl Raft {
     /// Becomes, or stays, a follower in `term`; all servers do on seeing a later term (§5.1).
@@ -12,6 +54,7 @@ impl Raft {
             self.term = term;
             self.vote = None;
             self.hard_state_changed = true;
+            self.early = Early::default();
             self.forget_round();
         }
         self.leader = leader;
@@ -40,15 +83,34 @@ impl Raft {
         true
     }
 
+    /// Takes in an `Append`, and those that had overtaken it.
+    pub(super) fn on_append(&mut self, append: Append, out: &mut Outbox<Raft>) -> AppendResult {
+        if append.prev_index > self.log.last() {
+            let result = self.conflict(append.prev_index, append.prev_term);
+            self.early.keep(append, self.config.max_append_bytes);
+            return result;
+        }
+        let mut result = self.append(append, out);
+        while let AppendResult::Matched(matched) = result {
+            let Some(next) = self.early.take(self.log.last()) else { break };
+            match self.append(next, out) {
+                AppendResult::Matched(further) => result = AppendResult::Matched(matched.max(further)),
+                AppendResult::Conflict { .. } => break,
+            }
+        }
+        result
+    }
+
+    /// The entry before was not there: where the logs may agree.
+    fn conflict(&self, prev_index: Index, prev_term: Term) -> AppendResult {
+        let hint = self.log.last_at_most(prev_index, prev_term).max(self.log.commit());
+        let hint_term = self.log.term_at(hint).unwrap_or(0);
+        AppendResult::Conflict { rejected: prev_index, hint, hint_term }
+    }
+
     /// The log matching check and what follows from it (§5.3; figure 2, "AppendEntries receiver implementation").
-    pub(super) fn on_append(
-        &mut self,
-        mut prev_index: Index,
-        prev_term: Term,
-        mut entries: Vec<Entry>,
-        commit: Index,
-        out: &mut Outbox<Raft>,
-    ) -> AppendResult {
+    fn append(&mut self, append: Append, out: &mut Outbox<Raft>) -> AppendResult {
+        let Append { mut prev_index, prev_term, mut entries, commit } = append;
         let known = self.log.commit();
         if prev_index < known {
             // The leader has all that is committed here (leader completeness, §5.4.3): up to there the logs agree, and
@@ -57,9 +119,7 @@ impl Raft {
             entries.drain(..skip);
             prev_index = known;
         } else if self.log.term_at(prev_index) != Some(prev_term) {
-            let hint = self.log.last_at_most(prev_index, prev_term).max(known);
-            let hint_term = self.log.term_at(hint).unwrap_or(0);
-            return AppendResult::Conflict { rejected: prev_index, hint, hint_term };
+            return self.conflict(prev_index, prev_term);
         }
         let matched = prev_index + entries.len() as u64;
         let held = self.log.held(prev_index, &entries);
@@ -73,7 +133,8 @@ impl Raft {
             self.log.replace(first, &entries);
             self.persist(Record::Append { first, entries }, out);
         }
-        self.commit_to(commit.min(matched), out);
+        let most = if self.config.mutant.is(Bug::CommitBeyondMatch) { self.log.last() } else { matched };
+        self.commit_to(commit.min(most), out);
         AppendResult::Matched(matched)
     }
 

@@ -164,7 +164,7 @@ impl Raft {
                 out.send(to, Message { term: self.term, body });
             };
             let mut told = false;
-            while let Some(next) = follower.next_append(&self.log, &self.config) {
+            while let Some(next) = follower.next_append(&self.log, &self.config, self.now) {
                 append(next);
                 told = true;
             }
@@ -173,7 +173,7 @@ impl Raft {
                 append((prev_index, prev_term, Vec::new()));
             }
             if let Phase::Snapshot(sending) = &mut follower.phase
-                && let Some((meta, offset)) = sending.load(self.log.snapshot())
+                && let Some((meta, offset)) = sending.load(&self.log)
             {
                 out.effect(Effect::LoadChunk { to: follower.id, meta, offset });
             }
@@ -188,7 +188,9 @@ impl Raft {
         follower.heard = self.now;
         follower.round = follower.round.max(round.min(current));
         match result {
-            AppendResult::Matched(index) if index <= self.log.recorded() => follower.on_matched(index, &self.log),
+            AppendResult::Matched(index) if index <= self.log.recorded() => {
+                follower.on_matched(index, &self.log, self.now);
+            }
             AppendResult::Matched(_) => {}
             AppendResult::Conflict { rejected, hint, hint_term } => {
                 follower.on_conflict(rejected, hint, hint_term, &self.log);

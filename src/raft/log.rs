@@ -26,7 +26,7 @@ pub(super) struct Log {
 }
 
 /// What an entry counts for against limits on bytes.
-fn cost(entry: &Entry) -> usize {
+pub(super) fn cost(entry: &Entry) -> usize {
     entry.command.len() + ENTRY_OVERHEAD
 }
 
@@ -197,15 +197,23 @@ impl Log {
         Some((first, entries))
     }
 
-    /// A snapshot up to `meta` exists (§7): forgets the entries it includes, but for the last `keep`. Returns false, and
-    /// does nothing, unless `meta` is a committed point of this log behind the present snapshot.
-    pub fn compact(&mut self, meta: SnapshotMeta, keep: u64) -> bool {
+    /// A snapshot up to `meta` exists (§7): forgets the entries it includes, but for the last `keep`, and but for those
+    /// behind `pinned` as far as they fit into `max_bytes`. Returns false, and does nothing, unless `meta` is a committed
+    /// point of this log behind the present snapshot.
+    pub fn compact(&mut self, meta: SnapshotMeta, keep: u64, (pinned, max_bytes): (Index, usize)) -> bool {
         let news = meta.index > self.snapshot.index && meta.index <= self.commit;
         if !news || self.term_at(meta.index) != Some(meta.term) {
             return false;
         }
         self.snapshot = meta;
-        self.forget_to(meta.index.saturating_sub(keep));
+        let kept = meta.index.saturating_sub(keep);
+        self.forget_to(kept.min(pinned));
+        let beyond = self.entries.iter().take(kept.saturating_sub(self.base.index) as usize);
+        let mut excess = beyond.map(cost).sum::<usize>().saturating_sub(max_bytes);
+        while excess > 0 {
+            excess = excess.saturating_sub(cost(&self.entries[0]));
+            self.forget_to(self.base.index + 1);
+        }
         true
     }
 

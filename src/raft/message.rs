@@ -118,6 +118,13 @@ pub enum Body {
         /// As in `Append`.
         round: u64,
     },
+    /// From a member's state machine to the others': its digest after an index. The core takes no notice of it.
+    Digest {
+        /// The index.
+        index: Index,
+        /// The digest of the state that includes it.
+        digest: u64,
+    },
 }
 
 /// A follower's answer to `Append`.
@@ -196,13 +203,13 @@ pub enum Request {
         to: NodeId,
     },
     /// A snapshot of the applied state up to `meta` is in a durable file: the log before it may go. The core persists
-    /// `Record::Snapshot` and keeps `Config::keep_entries` entries for lagging followers.
+    /// `Record::Snapshot` and keeps `Config::keep_entries` entries for lagging followers, and what followers that catch up
+    /// still need ([`Raft::pinned_snapshots`](super::Raft::pinned_snapshots)). `NotCompacted` says that it did not.
     Compact {
         /// What the snapshot includes.
         meta: SnapshotMeta,
     },
-    /// The answer to `Effect::LoadChunk`. An error (file gone or unreadable) is `None`: the transfer restarts later with
-    /// the newest snapshot.
+    /// The answer to `Effect::LoadChunk`.
     ChunkLoaded {
         /// For whom.
         to: NodeId,
@@ -210,27 +217,46 @@ pub enum Request {
         meta: SnapshotMeta,
         /// Offset asked for.
         offset: u64,
-        /// The bytes and whether the file ends with them.
-        data: Option<(Bytes, bool)>,
+        /// What became of it.
+        loaded: Loaded,
     },
-    /// The answer to `Effect::SaveChunk`: the bytes are written; for the last piece the whole file is checked and
-    /// durable. `ok` is false when the file was refused; the transfer restarts at 0.
+    /// The answer to `Effect::SaveChunk`.
     ChunkSaved {
         /// From whom.
         from: NodeId,
         /// Which snapshot.
         meta: SnapshotMeta,
-        /// The next byte wanted.
-        next: u64,
-        /// Whether this completes the snapshot. If it is still needed, `Restore` follows in this very step; if not, the
-        /// log has got there meanwhile and the file may go.
-        complete: bool,
-        /// Whether all went well.
-        ok: bool,
+        /// What became of it.
+        saved: Saved,
     },
     /// The leader's node seems to be down, or someone is in doubt: a sleeping follower starts its election timer again, a
     /// sleeping leader makes itself heard. Whoever is awake takes no notice. See `Config::quiesce`.
     Wake,
+}
+
+/// What became of a piece of a snapshot that was to be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Loaded {
+    /// The bytes, and whether the file ends with them.
+    Piece(Bytes, bool),
+    /// The disk has no time now: the same piece is asked for again at the next heartbeat.
+    Busy,
+    /// The file is gone or cannot be read: the transfer starts again with the newest snapshot.
+    Gone,
+}
+
+/// What became of a piece of a snapshot that was to be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Saved {
+    /// It is written, or another one is missing before it: the next byte wanted.
+    Next(u64),
+    /// The file is complete, checked and durable. If it is still needed, `Effect::Restore` follows in this very step; if
+    /// not, the log has got there meanwhile and the file may go.
+    Complete,
+    /// The node has no room for it now: the transfer goes on with this same piece later.
+    Busy,
+    /// The complete file is not a snapshot: the transfer starts again at its first byte.
+    Refused,
 }
 
 /// What the core asks of the node.
@@ -294,6 +320,12 @@ pub enum Effect {
         data: Bytes,
         /// Whether the file ends here.
         last: bool,
+    },
+    /// `Request::Compact` changed nothing: the point is not committed here, is of another term, or lies behind a newer
+    /// snapshot. The file may go.
+    NotCompacted {
+        /// What the snapshot includes.
+        meta: SnapshotMeta,
     },
     /// The log now starts from this snapshot: replace the state machine by the file's contents. Later `Commit`s follow
     /// its index. The older snapshot file must stay until the `Record::Snapshot` of this step is durable.
@@ -383,6 +415,8 @@ pub struct Config {
     pub max_pending_reads: usize,
     /// Entries kept behind a snapshot for followers that lag a little.
     pub keep_entries: u64,
+    /// Most bytes of log kept beyond `keep_entries` for followers that are sent a snapshot or catch up.
+    pub max_pinned_bytes: usize,
     /// Bytes in one snapshot piece.
     pub snapshot_chunk: usize,
     /// A peer's term that is further ahead of one's own is not believed: terms grow by one with each election. Without a bound one
@@ -414,6 +448,7 @@ impl Config {
             max_uncommitted_bytes: 16 << 20,
             max_pending_reads: 10_000,
             keep_entries: 500,
+            max_pinned_bytes: 64 << 20,
             snapshot_chunk: 256 << 10,
             max_term_jump: 1 << 40,
             lease_ppm: None,
@@ -421,4 +456,51 @@ impl Config {
             mutant: Mutant::default(),
         }
     }
+
+    /// Whether a group can be run so.
+    ///
+    /// # Errors
+    /// The first field out of bounds.
+    pub fn validate(&self) -> Result<(), BadConfig> {
+        let bad = |field, value: &dyn std::fmt::Debug, bound: &str| {
+            Err(BadConfig { field, value: format!("{value:?}"), bound: bound.to_owned() })
+        };
+        if !self.voters.contains(&self.id) {
+            return bad("voters", &self.voters, &format!("expected to hold this node, {}", self.id));
+        }
+        if self.election_timeout.is_zero() {
+            return bad("election_timeout", &self.election_timeout, "expected more than 0");
+        }
+        if self.heartbeat.is_zero() || self.heartbeat * 3 > self.election_timeout {
+            let bound = format!("expected more than 0 and at most a third of {:?}", self.election_timeout);
+            return bad("heartbeat", &self.heartbeat, &bound);
+        }
+        if let Some(ppm) = self.lease_ppm.filter(|ppm| *ppm >= 1_000_000) {
+            return bad("lease_ppm", &ppm, "expected less than 1000000");
+        }
+        for (field, value) in [
+            ("max_in_flight", self.max_in_flight),
+            ("max_append_bytes", self.max_append_bytes),
+            ("max_uncommitted_bytes", self.max_uncommitted_bytes),
+            ("max_pending_reads", self.max_pending_reads),
+            ("snapshot_chunk", self.snapshot_chunk),
+        ] {
+            if value == 0 {
+                return bad(field, &value, "expected at least 1");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A field of a [`Config`] that is out of bounds.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{field} is {value}; {bound}")]
+pub struct BadConfig {
+    /// The field's name.
+    pub field: &'static str,
+    /// What it is.
+    pub value: String,
+    /// What it may be.
+    pub bound: String,
 }

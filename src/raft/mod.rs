@@ -51,6 +51,7 @@ use crate::mutant::Bug;
 use crate::protocol::{Input, Outbox, Protocol, Ticket};
 use crate::types::{NodeId, Rng, Time};
 use candidate::Votes;
+use follower::{Append, Early};
 use leader::Leader;
 use log::Log;
 use snapshot::Receiving;
@@ -78,6 +79,7 @@ pub struct Raft {
     /// Until when candidates are ignored out of loyalty to the leader last heard from (thesis §4.2.3, §6.4.1).
     loyal_until: Time,
     receiving: Option<Receiving>,
+    early: Early,
     /// What `Effect::Became` said last.
     told: SoftState,
 }
@@ -107,12 +109,14 @@ impl Raft {
     /// just before it stopped, and that leader may count on its loyalty (thesis §6.4.1).
     ///
     /// # Panics
-    /// If this node is not among `config.voters`, or `recovered` was not made by a node's own records.
+    /// If [`Config::validate`] refuses `config`, or `recovered` was not made by a node's own records.
     #[must_use]
     pub fn new(mut config: Config, recovered: Recovered, now: Time, rng: Rng) -> Raft {
         config.voters.sort_unstable();
         config.voters.dedup();
-        assert!(config.voters.contains(&config.id), "{} is not among the voters", config.id);
+        if let Err(bad) = config.validate() {
+            panic!("a group cannot be run so: {bad}");
+        }
         let (term, vote) = (recovered.term, recovered.vote);
         let log = Log::new(recovered);
         assert!(log.last_term() <= term, "the log is of a later term than the recovered one");
@@ -132,6 +136,7 @@ impl Raft {
             election_at: None,
             loyal_until,
             receiving: None,
+            early: Early::default(),
             told: SoftState { role: Role::Follower, term, leader: None },
         };
         raft.restart_election_timer();
@@ -228,7 +233,8 @@ impl Raft {
     fn receive(&mut self, from: NodeId, message: Message, out: &mut Outbox<Raft>) {
         let member = from != self.config.id && self.config.voters.binary_search(&from).is_ok();
         let absurd = message.term > self.term.saturating_add(self.config.max_term_jump);
-        if !member || !message.is_sane() || absurd && !self.config.mutant.is(Bug::AbsurdTermAccepted) {
+        let absurd = absurd && !self.config.mutant.is(Bug::AbsurdTermAccepted);
+        if !member || !message.is_sane() || absurd || matches!(message.body, Body::Digest { .. }) {
             return;
         }
         let Message { term, body } = message;
@@ -257,7 +263,7 @@ impl Raft {
             Body::VoteReply { pre, granted } => self.on_vote_reply(from, term, pre, granted, out),
             Body::Append { prev_index, prev_term, entries, commit, round } => {
                 if self.follow(from, out) {
-                    let result = self.on_append(prev_index, prev_term, entries, commit, out);
+                    let result = self.on_append(Append { prev_index, prev_term, entries, commit }, out);
                     self.say(from, self.term, Body::AppendReply { result, round }, out);
                 }
             }
@@ -277,6 +283,7 @@ impl Raft {
                     self.say(from, self.term, Body::AppendReply { result, round }, out);
                 }
             }
+            Body::Digest { .. } => {}
         }
     }
 
@@ -303,10 +310,8 @@ impl Raft {
             Request::Read { id } => self.read(id, out),
             Request::Transfer { id, to } => self.transfer(id, to, out),
             Request::Compact { meta } => self.compact(meta, out),
-            Request::ChunkLoaded { to, meta, offset, data } => self.on_chunk_loaded(to, meta, offset, data, out),
-            Request::ChunkSaved { from, meta, next, complete, ok } => {
-                self.on_chunk_saved(from, meta, ok.then_some(next), complete, out);
-            }
+            Request::ChunkLoaded { to, meta, offset, loaded } => self.on_chunk_loaded(to, meta, offset, loaded, out),
+            Request::ChunkSaved { from, meta, saved } => self.on_chunk_saved(from, meta, saved, out),
             Request::Wake => {}
         }
     }
@@ -378,7 +383,7 @@ impl Message {
         let small = |numbers: &[u64]| numbers.iter().all(|&n| n <= LIMIT);
         let possible = match &self.body {
             Body::Vote { last_index, last_term, .. } => small(&[*last_index]) && *last_term < self.term,
-            Body::VoteReply { .. } | Body::TimeoutNow => true,
+            Body::VoteReply { .. } | Body::TimeoutNow | Body::Digest { .. } => true,
             Body::Append { prev_index, prev_term, entries, .. } => {
                 let mut term = *prev_term;
                 small(&[*prev_index])

@@ -26,8 +26,14 @@ pub(super) struct Progress {
     pub phase: Phase,
     /// Last indexes of the `Append`s with entries on their way; used by replicators only.
     in_flight: VecDeque<Index>,
+    /// The lowest index that an `Append` found missing since `matched` last grew: see [`Progress::on_conflict`].
+    gap: Option<Index>,
     /// When it last answered in this term.
     pub heard: Time,
+    /// It is sent a snapshot, or has not caught up since: what it needs next is kept for it.
+    pinned: bool,
+    /// When it last got further: in the log, or in the snapshot that it is sent.
+    pub moved: Time,
     /// Highest round it answered (thesis §6.4).
     pub round: u64,
 }
@@ -50,7 +56,10 @@ impl Progress {
             next: last + 1,
             phase: Phase::Probe { waiting: false },
             in_flight: VecDeque::new(),
+            gap: None,
             heard: now,
+            pinned: false,
+            moved: now,
             round: 0,
         }
     }
@@ -65,13 +74,14 @@ impl Progress {
     }
 
     /// The next `Append` to send, as the point before it and its entries; a prober's may have none.
-    pub fn next_append(&mut self, log: &Log, config: &Config) -> Option<(Index, Term, Vec<Entry>)> {
+    pub fn next_append(&mut self, log: &Log, config: &Config, now: Time) -> Option<(Index, Term, Vec<Entry>)> {
         if matches!(self.phase, Phase::Snapshot(_)) {
             return None;
         }
         let prev = self.next - 1;
         let Some(prev_term) = log.term_at(prev) else {
             self.phase = Phase::Snapshot(Sending::new(log.snapshot()));
+            (self.pinned, self.moved) = (true, now);
             return None;
         };
         if !self.wants(log.last(), config) {
@@ -99,8 +109,11 @@ impl Progress {
     }
 
     /// The follower holds all up to `index`.
-    pub fn on_matched(&mut self, index: Index, log: &Log) {
-        self.matched = self.matched.max(index);
+    pub fn on_matched(&mut self, index: Index, log: &Log, now: Time) {
+        if index > self.matched {
+            (self.matched, self.moved, self.gap) = (index, now, None);
+        }
+        self.pinned &= index < log.commit();
         while pop_front_if(&mut self.in_flight, |last| *last <= index).is_some() {}
         match &mut self.phase {
             Phase::Replicate => self.next = self.next.max(self.matched + 1),
@@ -110,11 +123,24 @@ impl Progress {
         }
     }
 
+    /// Where what is kept for it begins: what follows this index. Nothing if it has got no further since `since`.
+    pub fn needs_after(&self, since: Time) -> Option<Index> {
+        let index = match &self.phase {
+            Phase::Snapshot(sending) => sending.meta.index,
+            _ => self.matched,
+        };
+        (self.pinned && self.moved >= since).then_some(index)
+    }
+
     /// The follower did not have entry `rejected`; where its log may agree, it has `hint_term` at `hint` (§5.3).
+    ///
+    /// One that overtook others is no reason to send anything again: the follower keeps it until they arrive. It shows
+    /// that something was lost if a later one finds the gap still there, and so does the next heartbeat, which follows all
+    /// that was sent.
     pub fn on_conflict(&mut self, rejected: Index, hint: Index, hint_term: Term, log: &Log) {
         let news = match self.phase {
             Phase::Probe { .. } => rejected == self.next - 1,
-            Phase::Replicate => rejected > self.matched,
+            Phase::Replicate => rejected > self.matched && !self.was_overtaken(rejected, (hint, hint_term), log),
             Phase::Snapshot(_) => false,
         };
         if news {
@@ -125,8 +151,20 @@ impl Progress {
         }
     }
 
+    /// Whether a conflict may come from a change of order alone: the logs agree up to the hint, more was sent after the
+    /// `Append` that was rejected, and none before it was rejected yet.
+    fn was_overtaken(&mut self, rejected: Index, (hint, hint_term): (Index, Term), log: &Log) -> bool {
+        let lacks = hint < rejected && log.term_at(hint) == Some(hint_term);
+        let first = self.gap.is_none_or(|gap| rejected < gap);
+        if first {
+            self.gap = Some(rejected);
+        }
+        lacks && first && rejected < self.next - 1
+    }
+
     fn replicate(&mut self) {
         self.next = self.matched + 1;
+        self.gap = None;
         self.in_flight.clear();
         self.phase = Phase::Replicate;
     }

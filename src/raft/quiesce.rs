@@ -29,6 +29,7 @@
 //! whose leader's node a failure detector believes to be down, and again if a message from that node still arrives.**
 //! Otherwise the group wakes with the next request. A group with a member that does not answer stays awake.
 
+use super::follower::Append;
 use super::progress::Phase;
 use super::{AppendResult, Body, Index, Message, Raft, Request, State};
 use crate::protocol::Outbox;
@@ -82,7 +83,10 @@ impl Raft {
 
     /// The leader believes that all is done: its log ends with `last`, which is committed and of its term.
     pub(super) fn on_quiesce(&mut self, last: Index, out: &mut Outbox<Raft>) -> AppendResult {
-        let result = self.on_append(last, self.term, Vec::new(), last, out);
+        let result = self.on_append(
+            Append { prev_index: last, prev_term: self.term, entries: Vec::new(), commit: last },
+            out,
+        );
         let done = self.log.last() == last && self.log.commit() == last;
         if self.config.quiesce && done && result == AppendResult::Matched(last) {
             self.election_at = None;

@@ -8,23 +8,36 @@
 //!   │                  │                     │ ◀──── ChunkSaved │
 //!   │ ◀────────────────┼──────SnapshotReply─ │                  │  … and after the last chunk: Restore
 //! ```
-//! The follower says which byte it wants next, and the first chunk always starts the file afresh, so either side may
-//! forget where it was. A chunk that is not answered within an election timeout is loaded and sent again. When the
-//! leader has compacted meanwhile, the transfer starts again with the newer snapshot; a follower that is slower than the
-//! leader compacts is never done, so snapshots should be far enough apart.
+//! The follower says which byte it wants next, so either side may forget where it was, and a piece that comes late or
+//! twice does no harm. A piece that is not answered within an election timeout is loaded and sent again; one for which the
+//! disk or the follower had no room, at the next heartbeat. Neither sends a transfer back to its beginning.
+//!
+//! # Pins
+//! While a follower is sent a snapshot, that file stays ([`Raft::pinned_snapshots`]), and the log behind it, whatever is
+//! compacted meanwhile; afterwards the log stays that the follower still lacks. So one that is slower than its leader
+//! compacts catches up while the load goes on. A pin ends when the follower gets no further for [`PATIENCE`] election
+//! timeouts, and holds at most `Config::max_pinned_bytes` of log; beyond it the oldest entries go, and the transfer starts
+//! again with the newest snapshot.
 
 use super::progress::Phase;
-use super::{Body, Effect, Index, LIMIT, Message, Raft, Record, SnapshotMeta, State};
+use super::log::Log;
+use super::{Body, Effect, Index, LIMIT, Loaded, Message, Raft, Record, Saved, SnapshotMeta, State};
+use crate::mutant::Bug;
 use crate::protocol::Outbox;
 use crate::types::{Bytes, NodeId, Time};
 use std::time::Duration;
 
+/// Election timeouts without progress after which nothing is kept for a follower any more.
+const PATIENCE: u32 = 4;
+
 /// A transfer to one follower, as the leader sees it.
 #[derive(Debug)]
 pub(super) struct Sending {
-    meta: SnapshotMeta,
+    pub meta: SnapshotMeta,
     /// Where the chunk under way begins.
     offset: u64,
+    /// The furthest byte that the follower has wanted.
+    reached: u64,
     stage: Stage,
 }
 
@@ -36,31 +49,38 @@ enum Stage {
     Loading,
     /// Sent, or failed to load: waiting since then for an answer, or to try again.
     Waiting(Time),
+    /// There was no room for it, here or there: to be loaded after the next heartbeat.
+    Postponed,
 }
 
 impl Sending {
     pub fn new(meta: SnapshotMeta) -> Sending {
-        Sending { meta, offset: 0, stage: Stage::Wanted }
+        Sending { meta, offset: 0, reached: 0, stage: Stage::Wanted }
     }
 
     pub fn wants(&self) -> bool {
         self.stage == Stage::Wanted
     }
 
-    /// The chunk to load now, if any: of the `newest` snapshot, from its start if that is another one.
-    pub fn load(&mut self, newest: SnapshotMeta) -> Option<(SnapshotMeta, u64)> {
+    /// The chunk to load now, if any. If the log no longer goes on where the snapshot ends, of the newest one instead.
+    pub fn load(&mut self, log: &Log) -> Option<(SnapshotMeta, u64)> {
         if !self.wants() {
             return None;
         }
-        if self.meta != newest {
-            *self = Sending::new(newest);
+        if log.term_at(self.meta.index) != Some(self.meta.term) {
+            *self = Sending::new(log.snapshot());
         }
         self.stage = Stage::Loading;
         Some((self.meta, self.offset))
     }
 
+    /// At a heartbeat: what was postponed is due, and what was not answered for `timeout`.
     pub fn retry_after(&mut self, timeout: Duration, now: Time) {
-        if matches!(self.stage, Stage::Waiting(since) if now >= since + timeout) {
+        let due = match self.stage {
+            Stage::Waiting(since) => now >= since + timeout,
+            stage => stage == Stage::Postponed,
+        };
+        if due {
             self.stage = Stage::Wanted;
         }
     }
@@ -72,14 +92,17 @@ impl Sending {
         }
     }
 
-    /// The follower wants the byte at `next`. If it still wants the chunk that is under way, that was lost or refused, and
-    /// goes out again when the time is up.
-    fn on_wanted(&mut self, meta: SnapshotMeta, next: u64) {
-        let waiting = matches!(self.stage, Stage::Waiting(_));
-        if waiting && meta == self.meta && next != self.offset {
-            self.offset = next;
-            self.stage = Stage::Wanted;
+    /// The follower wants the byte at `next`. If it still wants the chunk that was sent, it had no room for it, and gets it
+    /// again after the next heartbeat. Says whether the transfer has got further.
+    fn on_wanted(&mut self, meta: SnapshotMeta, next: u64) -> bool {
+        if !matches!(self.stage, Stage::Waiting(_)) || meta != self.meta {
+            return false;
         }
+        self.stage = if next == self.offset { Stage::Postponed } else { Stage::Wanted };
+        self.offset = next;
+        let further = next > self.reached;
+        self.reached = self.reached.max(next);
+        further
     }
 }
 
@@ -100,9 +123,30 @@ pub(super) struct Receiving {
 impl Raft {
     /// The node has a snapshot file up to `meta`.
     pub(super) fn compact(&mut self, meta: SnapshotMeta, out: &mut Outbox<Raft>) {
-        if self.log.compact(meta, self.config.keep_entries) {
+        if self.log.compact(meta, self.config.keep_entries, (self.pinned(), self.config.max_pinned_bytes)) {
             self.persist(Record::Snapshot(meta), out);
+        } else {
+            out.effect(Effect::NotCompacted { meta });
         }
+    }
+
+    /// The least index behind which a follower that gets on needs the log.
+    fn pinned(&self) -> Index {
+        let State::Leader(leader) = &self.state else { return Index::MAX };
+        if self.config.mutant.is(Bug::CompactPastPin) {
+            return Index::MAX;
+        }
+        let since = Time(self.now.0.saturating_sub((self.config.election_timeout * PATIENCE).as_nanos() as u64));
+        leader.followers.iter().filter_map(|follower| follower.needs_after(since)).min().unwrap_or(Index::MAX)
+    }
+
+    /// The snapshots that followers are being sent: their files are still needed, whatever newer ones there are.
+    pub fn pinned_snapshots(&self) -> impl Iterator<Item = SnapshotMeta> {
+        let followers = if let State::Leader(leader) = &self.state { &leader.followers[..] } else { &[] };
+        followers.iter().filter_map(|follower| match &follower.phase {
+            Phase::Snapshot(sending) => Some(sending.meta),
+            _ => None,
+        })
     }
 
     /// Sends the chunk that was loaded, or tries again later.
@@ -111,9 +155,10 @@ impl Raft {
         to: NodeId,
         meta: SnapshotMeta,
         offset: u64,
-        data: Option<(Bytes, bool)>,
+        loaded: Loaded,
         out: &mut Outbox<Raft>,
     ) {
+        let restarts = self.config.mutant.is(Bug::ChunkRestartsAtZero);
         let State::Leader(leader) = &mut self.state else { return };
         let round = leader.rounds.current();
         let Some(follower) = leader.follower(to) else { return };
@@ -122,12 +167,16 @@ impl Raft {
             return;
         }
         sending.stage = Stage::Waiting(self.now);
-        match data.filter(|(bytes, last)| *last || !bytes.is_empty()) {
-            Some((data, last)) => {
+        match loaded {
+            Loaded::Piece(data, last) if last || !data.is_empty() => {
                 let body = Body::Snapshot { meta, offset, data, last, round };
                 out.send(to, Message { term: self.term, body });
             }
-            None => sending.offset = 0,
+            Loaded::Busy if restarts => sending.offset = 0,
+            Loaded::Busy => sending.stage = Stage::Postponed,
+            Loaded::Piece(..) | Loaded::Gone => {
+                *sending = Sending { stage: sending.stage, ..Sending::new(self.log.snapshot()) };
+            }
         }
     }
 
@@ -146,9 +195,11 @@ impl Raft {
         follower.heard = self.now;
         follower.round = follower.round.max(round.min(current));
         if installed && meta.index <= self.log.commit() {
-            follower.on_matched(meta.index, &self.log);
-        } else if let Phase::Snapshot(sending) = &mut follower.phase {
-            sending.on_wanted(meta, next);
+            follower.on_matched(meta.index, &self.log, self.now);
+        } else if let Phase::Snapshot(sending) = &mut follower.phase
+            && sending.on_wanted(meta, next)
+        {
+            follower.moved = self.now;
         }
         leader.busy |= follower.wants(self.log.last(), &self.config);
         self.confirm_round(out);
@@ -168,21 +219,20 @@ impl Raft {
             // The log holds the point, so it agrees with the leader's up to there (§5.3), and there all is committed.
             self.commit_to(meta.index, out);
         }
-        if meta.index <= self.log.commit() {
+        let stale = meta.index <= self.log.commit();
+        if stale && !self.config.mutant.is(Bug::StaleSnapshotInstalled) {
             return self.answer_chunk(from, meta, 0, true, round, out);
         }
         let mut receiving = match self.receiving.take() {
-            Some(other) if other.saving && (other.from, other.meta) != (from, meta) => {
+            Some(same) if (same.from, same.meta) == (from, meta) => same,
+            // A late piece of an older snapshot does not end the transfer of the newer one.
+            Some(other) if other.saving || (other.from == from && meta.index <= other.meta.index) => {
                 self.receiving = Some(other);
                 return;
             }
-            Some(same) if (same.from, same.meta) == (from, meta) => same,
             _ => Receiving { from, meta, next: 0, saving: false, round },
         };
         receiving.round = round;
-        if offset == 0 && !receiving.saving {
-            receiving.next = 0;
-        }
         let (saving, next) = (receiving.saving, receiving.next);
         if !saving && offset == next {
             receiving.saving = true;
@@ -194,35 +244,33 @@ impl Raft {
         }
     }
 
-    /// The node's disk has the chunk; `next` is `None` if it refused it.
-    pub(super) fn on_chunk_saved(
-        &mut self,
-        from: NodeId,
-        meta: SnapshotMeta,
-        next: Option<u64>,
-        complete: bool,
-        out: &mut Outbox<Raft>,
-    ) {
+    /// What became of the chunk on the node's disk.
+    pub(super) fn on_chunk_saved(&mut self, from: NodeId, meta: SnapshotMeta, saved: Saved, out: &mut Outbox<Raft>) {
         let expected = |r: &mut Receiving| r.saving && (r.from, r.meta) == (from, meta);
         let Some(mut receiving) = self.receiving.take_if(expected) else { return };
         if !matches!(self.state, State::Follower) {
             return;
         }
         let round = receiving.round;
-        if complete && next.is_some() {
-            self.install(meta, out);
-            return self.answer_chunk(from, meta, 0, true, round, out);
-        }
-        let next = next.unwrap_or(0).min(LIMIT);
-        receiving.next = next;
         receiving.saving = false;
+        receiving.next = match saved {
+            Saved::Complete => {
+                self.install(meta, out);
+                return self.answer_chunk(from, meta, 0, true, round, out);
+            }
+            Saved::Next(next) => next.min(LIMIT),
+            Saved::Busy if self.config.mutant.is(Bug::ChunkRestartsAtZero) => 0,
+            Saved::Busy => receiving.next,
+            Saved::Refused => 0,
+        };
+        let next = receiving.next;
         self.receiving = Some(receiving);
         self.answer_chunk(from, meta, next, false, round, out);
     }
 
     /// The received snapshot takes the place of log and state machine, unless the log has got there on its own.
     fn install(&mut self, meta: SnapshotMeta, out: &mut Outbox<Raft>) {
-        if meta.index > self.log.commit() {
+        if meta.index > self.log.commit() || self.config.mutant.is(Bug::StaleSnapshotInstalled) {
             self.log.restore(meta);
             self.persist(Record::Snapshot(meta), out);
             out.effect(Effect::Restore { meta });

@@ -7,7 +7,7 @@ use crate::dynamo;
 use crate::mutant::Mutant;
 use crate::raft::{self, SnapshotMeta};
 use crate::types::{Bytes, GroupId, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a node's storage is run.
 #[derive(Clone, Copy, Debug)]
@@ -250,12 +250,16 @@ impl<D: Disk> Store<D> {
         open_snapshot(&mut self.disk, group, meta, self.mutant)
     }
 
-    /// Removes snapshot files older than those given, arriving ones included, of the groups given. Only to be called when
-    /// the records that refer to the latter are durable.
+    /// Removes snapshot files older than those given, arriving ones included, of the groups given, except the `pinned`,
+    /// which are on their way to others. Only to be called when the records that refer to those given are durable.
     ///
     /// # Errors
     /// The disk fails, or failed before.
-    pub fn snapshot_retain(&mut self, kept: &BTreeMap<GroupId, SnapshotMeta>) -> Result<(), StorageError> {
+    pub fn snapshot_retain(
+        &mut self,
+        kept: &BTreeMap<GroupId, SnapshotMeta>,
+        pinned: &BTreeSet<(GroupId, SnapshotMeta)>,
+    ) -> Result<(), StorageError> {
         self.writing(|store| {
             for (group, meta) in kept {
                 if store.arrivals.get(group).is_some_and(|arrival| arrival.meta.index <= meta.index) {
@@ -263,7 +267,7 @@ impl<D: Disk> Store<D> {
                 }
             }
             for name in store.disk.list()? {
-                let found = snapshot::parse(&name);
+                let found = snapshot::parse(&name).filter(|found| !pinned.contains(found));
                 if found.is_some_and(|(g, m)| kept.get(&g).is_some_and(|meta| m.index < meta.index)) {
                     store.disk.remove(&name)?;
                 }

@@ -185,8 +185,21 @@ pub struct NodeStatus {
     pub ap: Option<ApStatus>,
     /// The cluster's layout as it has it ([`Layout::digest`](crate::placement::Layout::digest)).
     pub layout: u64,
+    /// Groups in which the states of the members were found to differ.
+    pub diverged: Vec<Divergence>,
     /// Peers that seem to be down; with a single Raft group and no AP bucket nobody watches.
     pub down: Vec<NodeId>,
+}
+
+/// Members of a Raft group whose state differs from that of most, at one index of its log. They no longer serve the group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Divergence {
+    /// The group.
+    pub group: GroupId,
+    /// The index.
+    pub index: u64,
+    /// The members; none where no state has a majority.
+    pub minority: Vec<NodeId>,
 }
 
 /// How the AP side of a node is.

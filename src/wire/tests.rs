@@ -141,6 +141,7 @@ fn status(n: [u64; 9]) -> NodeStatus {
         led,
         ap,
         layout,
+        diverged: vec![Divergence { group: GroupId(1), index: n[5], minority: vec![NodeId(2)] }],
         down,
     }
 }

@@ -22,7 +22,6 @@ use seaworthy::raft;
 use seaworthy::storage::{StorageError, Store, StoreConfig};
 use seaworthy::types::{self, NodeId, Rng};
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -155,13 +154,14 @@ impl Boot {
     async fn run(self: Arc<Self>, env: NodeEnv) {
         let id = env.id;
         match self.wreck.catch(self.serve(env)).await {
+            Some(Ok(())) => {}
             Some(Err(error)) => lock(&self.refusals).push((id, error)),
             // The run is over. The process neither goes on nor ends.
             None => std::future::pending().await,
         }
     }
 
-    async fn serve(&self, env: NodeEnv) -> Result<Infallible, StorageError> {
+    async fn serve(&self, env: NodeEnv) -> Result<(), StorageError> {
         let (host, recovery) = env.open(|disk| Store::open(disk, self.store))?;
         env.disk_idle().await;
         let fresh = raft::Recovered::default();
@@ -171,7 +171,9 @@ impl Boot {
         let witness = self.oracle.witness(env.id, groups);
         let witness = Teller::new(witness, self.watch.clone(), (env.id, self.time.clone()));
         let rng = Rng::new(self.seed, &format!("raft {} {}", env.id, env.restarts));
-        Driver::run(self.config.clone(), recovery, (env.transport, env.clock, host), witness, rng).await
+        let never = std::future::pending();
+        Driver::run(self.config.clone(), recovery, (env.transport, env.clock, host), witness, rng, never).await?;
+        Ok(())
     }
 }
 

@@ -29,9 +29,15 @@ fn delete(key: &str) -> Op {
     Op::Delete { key: key.to_owned().into(), when: Condition::ALWAYS }
 }
 
-/// Applies `op` as the next log entry, at a stamp in milliseconds.
+/// Applies `op` as the next log entry, at a stamp and a time in milliseconds.
 fn run(kv: &mut Kv, ms: u64, session: Option<(u64, u64)>, op: Op) -> Reply {
-    kv.apply(kv.applied() + 1, &encode(&Command { stamp: Wall(ms * MS), session, op }))
+    run_at(kv, (ms, ms), session, op)
+}
+
+/// The same with a date that has nothing to do with the time.
+fn run_at(kv: &mut Kv, (date, time): (u64, u64), session: Option<(u64, u64)>, op: Op) -> Reply {
+    let (stamp, time) = (Wall(date * MS), GroupTime(time * MS));
+    kv.apply(kv.applied() + 1, &encode(&Command { stamp, time, session, op }))
 }
 
 fn revision(reply: &Reply) -> u64 {
@@ -55,7 +61,7 @@ fn restore(blocks: &[Vec<u8>], index: u64) -> Result<Kv, RestoreError> {
 /// One log entry to be: an operation, or bytes that are none.
 #[derive(Clone, Debug)]
 enum Step {
-    Command { stamp: Wall, session: Option<(prop::sample::Index, u64)>, op: Op },
+    Command { stamp: Wall, time: GroupTime, session: Option<(prop::sample::Index, u64)>, op: Op },
     Raw(Vec<u8>),
 }
 
@@ -72,8 +78,9 @@ fn steps(len: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = V
         2 => (key, 0u64..300).prop_map(|(key, ttl_ms)| Op::Extend { key, ttl_ms }),
         1 => Just(Op::Expire),
     ];
-    let command = (0u64..1000, option((any::<prop::sample::Index>(), 0u64..4), 2), op)
-        .prop_map(|(ms, session, op)| Step::Command { stamp: Wall(ms * MS), session, op });
+    let command = (0u64..1000, 0u64..1000, option((any::<prop::sample::Index>(), 0u64..4), 2), op).prop_map(
+        |(date, ms, session, op)| Step::Command { stamp: Wall(date * MS), time: GroupTime(ms * MS), session, op },
+    );
     let raw = vec(any::<u8>(), 0..12).prop_map(Step::Raw);
     vec(prop_oneof![30 => command, 1 => raw], len)
 }
@@ -103,9 +110,9 @@ fn entries(steps: &[Step]) -> Vec<Bytes> {
     for (step, index) in steps.iter().zip(1..) {
         entries.push(match step {
             Step::Raw(bytes) => Bytes::copy_from_slice(bytes),
-            Step::Command { stamp, session, op } => {
+            Step::Command { stamp, time, session, op } => {
                 let session = session.map(|(pick, number)| (*pick.get(&opened), number));
-                encode(&Command { stamp: *stamp, session, op: op.clone() })
+                encode(&Command { stamp: *stamp, time: *time, session, op: op.clone() })
             }
         });
         if let Step::Command { op: Op::OpenSession, .. } = step {
@@ -123,9 +130,9 @@ proptest! {
     #[test]
     fn commands_survive_their_layout(steps in steps(1..30)) {
         for (entry, step) in entries(&steps).iter().zip(&steps) {
-            if let Step::Command { stamp, op, .. } = step {
+            if let Step::Command { stamp, time, op, .. } = step {
                 let command = decode(entry).unwrap();
-                prop_assert_eq!((command.stamp, &command.op), (*stamp, op));
+                prop_assert_eq!((command.stamp, command.time, &command.op), (*stamp, *time, op));
                 prop_assert_eq!(&encode(&command), entry);
                 for cut in 0..entry.len() {
                     prop_assert!(decode(&entry.slice(..cut)).is_err(), "cut at {}", cut);
@@ -150,9 +157,10 @@ proptest! {
 /// The example in docs/formats.md.
 #[test]
 fn the_documented_bytes_are_the_real_ones() {
-    let entry = encode(&Command { stamp: Wall(1), session: Some((5, 2)), op: put("k", "v") });
+    let (stamp, time) = (Wall(1), GroupTime(3));
+    let entry = encode(&Command { stamp, time, session: Some((5, 2)), op: put("k", "v") });
     let zeros = [0; 7];
-    let expected = [&[2, 1][..], &[1], &zeros, &[5], &zeros, &[2], &zeros, &[1, 0, b'k'], &[1, 0, 0, 0, b'v']].concat();
+    let expected = [&[2, 1][..], &[1], &zeros, &[3], &zeros, &[5], &zeros, &[2], &zeros, &[1, 0, b'k'], &[1, 0, 0, 0, b'v']].concat();
     assert_eq!(entry, expected);
 }
 
@@ -162,7 +170,7 @@ fn a_command_beyond_the_limits_is_refused() {
         let op =
             Op::Put { key: vec![1; key].into(), value: vec![2; value].into(), when: Condition::ALWAYS, ttl_ms: None };
         let ok = op.check_limits().is_ok();
-        (ok, decode(&encode(&Command { stamp: Wall(1), session: None, op })).is_ok())
+        (ok, decode(&encode(&Command { stamp: Wall(1), time: GroupTime(1), session: None, op })).is_ok())
     };
     assert_eq!(command(MAX_KEY_BYTES, MAX_VALUE_BYTES), (true, true));
     assert_eq!(command(0, 1), (false, false));
@@ -200,7 +208,7 @@ fn expiry_is_bounded_for_each_command_and_that_does_not_show() {
     let last = keys.last().unwrap();
     assert_eq!(run(&mut kv, 10_001, None, delete(last)), Reply::Refused(None), "and for writers");
     assert_eq!(revision(&run(&mut kv, 10_002, None, put(last, "new"))), 2, "after write r0 and expiry r1");
-    while kv.next_expiry().is_some_and(|at| at <= kv.last_stamp()) {
+    while kv.next_expiry().is_some_and(|at| at <= kv.time()) {
         run(&mut kv, 10_003, None, Op::Expire);
     }
     assert_eq!((kv.len(), kv.next_expiry()), (1, None));
@@ -210,14 +218,81 @@ fn expiry_is_bounded_for_each_command_and_that_does_not_show() {
 #[test]
 fn times_at_the_end_of_the_range_do_not_panic() {
     let mut kv = kv();
-    let at_the_end = |op| encode(&Command { stamp: Wall(u64::MAX), session: None, op });
+    let at_the_end =
+        |op| encode(&Command { stamp: Wall(u64::MAX), time: GroupTime(u64::MAX), session: None, op });
     for (op, index) in
         [put_for("k", u64::MAX), Op::Extend { key: "k".into(), ttl_ms: 1 }, Op::Expire].into_iter().zip(1..)
     {
         kv.apply(index, &at_the_end(op));
     }
     assert_eq!(kv.last_stamp(), Wall(u64::MAX));
-    assert_eq!(kv.get(b"k"), None, "its deadline is the end of time, and that is now");
+    assert_eq!(kv.time(), GroupTime(3 * MAX_STEP.as_nanos() as u64), "one step at a time");
+    assert_eq!(kv.get(b"k"), None, "its last deadline is a step ago");
+}
+
+/// A leader's date jumps a year ahead for a moment and is right again.
+#[test]
+fn deadlines_do_not_know_the_date() {
+    let mut kv = kv();
+    const YEAR: u64 = 365 * 24 * 3600 * 1000;
+    let now = 1_000_000_000_000;
+    run_at(&mut kv, (now, 10), None, put_for("before", 3_600_000));
+    run_at(&mut kv, (now + YEAR, 20), None, put("any", "x"));
+    assert!(kv.get(b"before").is_some(), "an hour is not over");
+    run_at(&mut kv, (now + 1000, 1000), None, put_for("after", 1000));
+    assert_eq!(kv.get(b"after").unwrap().expires, Some(Wall(kv.last_stamp().0 + 1000 * MS)));
+    run_at(&mut kv, (now + 2000, 2000), None, Op::Expire);
+    assert_eq!(kv.get(b"after"), None, "a second is over, whatever the date");
+    assert!(kv.get(b"before").is_some());
+}
+
+/// Stamps follow a wrong date no faster than time passes, and never go back.
+#[test]
+fn a_wrong_date_moves_stamps_by_no_more_than_the_time_it_was_wrong() {
+    let mut kv = kv();
+    const HOUR: u64 = 3_600_000;
+    let start = 1_000_000 * HOUR;
+    let stamp = |kv: &mut Kv, error: i64, time: u64| {
+        run_at(kv, ((start + time).saturating_add_signed(error), time), None, put("k", "v"));
+        kv.last_stamp().0 as i64 / MS as i64 - (start + time) as i64
+    };
+    assert_eq!(stamp(&mut kv, 0, 1), 0);
+    for time in (1000..=60_000).step_by(1000) {
+        let off = stamp(&mut kv, HOUR as i64, time);
+        assert!((0..=time as i64).contains(&off), "{off} ms at {time}");
+    }
+    let worst = stamp(&mut kv, HOUR as i64, 60_001);
+    assert!(worst > 50_000, "an hour ahead for a minute: {worst} ms");
+    assert!(stamp(&mut kv, 0, 90_000) < worst, "a right date wins back what it can");
+    assert_eq!(stamp(&mut kv, 0, 200_000), 0);
+    let late = stamp(&mut kv, -(HOUR as i64), 210_000);
+    assert!((-10_000..0).contains(&late), "a date that is behind: stamps stand almost still, {late} ms");
+    assert_eq!(stamp(&mut kv, 0, 230_000), 0);
+}
+
+/// 20,000 keys of 10 ms: they leave what is allowed, and no revision is given out twice.
+#[test]
+fn keys_that_are_gone_leave_a_bounded_number_of_tombstones() {
+    let mut kv = kv();
+    let key = |n: u64| format!("login/{n:020}");
+    let given: Vec<u64> =
+        (0..20_000u64).map(|n| revision(&run(&mut kv, n * 20, None, put_for(&key(n), 10)))).collect();
+    for n in 0..200 {
+        run(&mut kv, 1_000_000 + n, None, Op::Expire);
+    }
+    assert_eq!((kv.len(), kv.tombstones()), (0, u64::from(MAX_TOMBSTONES)));
+    let bytes: usize = blocks(&kv, 1 << 20).iter().map(Vec::len).sum();
+    assert!(bytes < MAX_TOMBSTONES as usize * 60, "{bytes} bytes");
+    for n in [0, 7, 10_000, 19_999] {
+        let cmprev = Condition { revision: Some(-1), ..Condition::ALWAYS };
+        let op = Op::Put { key: key(n).into(), value: "x".into(), when: cmprev, ttl_ms: None };
+        let next = revision(&run(&mut kv, 2_000_000, None, op));
+        assert!(next > given[n as usize] + 1, "expiry took {}, the next is {next}", given[n as usize] + 1);
+    }
+    assert_eq!(revision(&run(&mut kv, 2_000_000, None, put(&key(19_998), "x"))), given[19_998] + 2, "remembered");
+    let first = revision(&run(&mut kv, 2_000_000, None, put("never", "x")));
+    assert!(first > given[0] + 1, "a new key cannot be told from one that is forgotten");
+    assert_eq!(revision(&run(&mut kv, 2_000_000, None, put("never", "y"))), first + 1);
 }
 
 #[test]
@@ -227,7 +302,7 @@ fn a_small_value_does_not_keep_a_large_entry_alive() {
     run(&mut kv, 1, None, put("k", large.clone()));
     let when = Condition { value: Some(large), ..Condition::ALWAYS };
     let op = Op::Put { key: "k".into(), value: "small".into(), when, ttl_ms: None };
-    let entry = encode(&Command { stamp: Wall(2), session: None, op });
+    let entry = encode(&Command { stamp: Wall(2), time: GroupTime(2), session: None, op });
     assert_eq!(revision(&kv.apply(2, &entry)), 1);
     assert!(entry.is_unique(), "neither key nor value share the entry's memory");
 }

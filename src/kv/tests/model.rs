@@ -4,14 +4,21 @@ use super::*;
 use std::collections::BTreeMap;
 
 const SESSIONS: usize = 3;
+const TOMBSTONES: usize = 2;
 
 #[derive(Default)]
 struct Model {
     index: u64,
     stamp: u64,
-    keys: BTreeMap<Key, (u64, Option<Versioned>)>,
+    time: u64,
+    /// What a key that is not known begins with.
+    first: u64,
+    keys: BTreeMap<Key, (u64, Content)>,
     sessions: Vec<Client>,
 }
+
+/// What a key holds (value, stamp, deadline), or the index at which it was deleted.
+type Content = Result<(Bytes, u64, Option<u64>), u64>;
 
 struct Client {
     id: u64,
@@ -22,12 +29,18 @@ struct Client {
 impl Model {
     fn apply(&mut self, entry: &Bytes) -> Reply {
         self.index += 1;
-        let Ok(Command { stamp, session, op }) = decode(entry) else { return Reply::Nothing };
-        self.stamp = stamp.0.max(self.stamp + 1);
-        for (revision, held) in self.keys.values_mut() {
-            if held.as_ref().is_some_and(|h| h.expires.is_some_and(|at| at.0 <= self.stamp)) {
-                (*revision, *held) = (*revision + 1, None);
-            }
+        let Ok(Command { stamp, time, session, op }) = decode(entry) else { return Reply::Nothing };
+        let passed = time.0.saturating_sub(self.time);
+        self.time += passed;
+        let most = if self.stamp == 0 { u64::MAX } else { self.stamp + 2 * passed };
+        self.stamp = stamp.0.min(most).max(self.stamp + 1);
+        let due = |held: &Content| held.as_ref().ok().and_then(|(_, _, deadline)| *deadline);
+        let mut over: Vec<(u64, Key)> =
+            self.keys.iter().filter_map(|(key, (_, held))| Some((due(held)?, key.clone()))).collect();
+        over.retain(|(deadline, _)| *deadline <= self.time);
+        over.sort();
+        for (_, key) in over {
+            self.bury(&key);
         }
         let Some((id, number)) = session.filter(|_| op != Op::OpenSession) else { return self.act(op) };
         let Some(at) = self.sessions.iter().position(|s| s.id == id) else { return Reply::SessionExpired };
@@ -43,9 +56,25 @@ impl Model {
         }
     }
 
+    /// The key is deleted; beyond the limit the tombstones made first go.
+    fn bury(&mut self, key: &Key) {
+        let (revision, held) = self.keys.get_mut(key).unwrap();
+        (*revision, *held) = (*revision + 1, Err(self.index));
+        loop {
+            let graves = self.keys.iter().filter_map(|(key, (_, held))| Some((held.clone().err()?, key.clone())));
+            let graves: Vec<_> = graves.collect();
+            if graves.len() <= TOMBSTONES {
+                return;
+            }
+            let (_, oldest) = graves.into_iter().min().unwrap();
+            let (revision, _) = self.keys.remove(&oldest).unwrap();
+            self.first = self.first.max(revision + 1);
+        }
+    }
+
     fn act(&mut self, op: Op) -> Reply {
         let commit = Wall(self.stamp);
-        let deadline = |ttl_ms: u64| Wall(self.stamp + ttl_ms * MS);
+        let deadline = |ttl_ms: u64| self.time + ttl_ms * MS;
         match op {
             Op::Expire => Reply::Nothing,
             Op::OpenSession => {
@@ -61,14 +90,14 @@ impl Model {
                 if !holds(&when, &held) {
                     return Reply::Refused(held);
                 }
-                let revision = self.keys.get(&key).map_or(0, |(revision, _)| revision + 1);
-                let expires = ttl_ms.map(deadline);
-                self.keys.insert(key, (revision, Some(Versioned { value, revision, commit, expires })));
+                let revision = self.keys.get(&key).map_or(self.first, |(revision, _)| revision + 1);
+                let deadline = ttl_ms.map(deadline);
+                self.keys.insert(key, (revision, Ok((value, self.stamp, deadline))));
                 Reply::Done { revision, commit }
             }
             Op::Delete { key, when } => match self.get(&key) {
                 Some(held) if holds(&when, &Some(held.clone())) => {
-                    self.keys.insert(key, (held.revision + 1, None));
+                    self.bury(&key);
                     Reply::Done { revision: held.revision + 1, commit }
                 }
                 held => Reply::Refused(held),
@@ -76,8 +105,8 @@ impl Model {
             Op::Extend { key, ttl_ms } => match self.get(&key) {
                 Some(held) => {
                     let revision = held.revision;
-                    let expires = Some(deadline(ttl_ms));
-                    self.keys.insert(key, (revision, Some(Versioned { expires, ..held })));
+                    let deadline = Some(deadline(ttl_ms));
+                    self.keys.insert(key, (revision, Ok((held.value, held.commit.0, deadline))));
                     Reply::Done { revision, commit }
                 }
                 None => Reply::Refused(None),
@@ -87,8 +116,11 @@ impl Model {
 
     /// What a reader sees; a deadline that has come exactly now counts.
     fn get(&self, key: &Key) -> Option<Versioned> {
-        let held = self.keys.get(key)?.1.clone()?;
-        held.expires.is_none_or(|at| at.0 > self.stamp).then_some(held)
+        let (revision, held) = self.keys.get(key)?.clone();
+        let (value, commit, deadline) = held.ok()?;
+        let expires = deadline.map(|at| Wall(self.stamp + at.saturating_sub(self.time)));
+        let held = Versioned { value, revision, commit: Wall(commit), expires };
+        deadline.is_none_or(|at| at > self.time).then_some(held)
     }
 }
 
@@ -117,7 +149,7 @@ proptest! {
 
     #[test]
     fn the_store_does_what_the_model_does(steps in steps(1..150)) {
-        let mut kv = Kv::with_session_limit(SESSIONS as u32, Mutant::default());
+        let mut kv = Kv::with_limits(SESSIONS as u32, TOMBSTONES as u32, Mutant::default());
         let mut model = Model::default();
         for (entry, index) in entries(&steps).iter().zip(1..) {
             prop_assert_eq!(kv.apply(index, entry), model.apply(entry), "at {}: {:?}", index, decode(entry));
@@ -125,9 +157,10 @@ proptest! {
             for key in ["a", "b", "c", "dd"].map(Key::from) {
                 prop_assert_eq!(kv.get(&key), model.get(&key), "{:?} at {}", &key, index);
             }
-            let live = || model.keys.values().filter_map(|(_, held)| held.as_ref());
+            let live = || model.keys.values().filter_map(|(_, held)| held.as_ref().ok());
             prop_assert_eq!(kv.len(), live().count() as u64);
-            prop_assert_eq!(kv.next_expiry(), live().filter_map(|held| held.expires).min());
+            prop_assert_eq!(kv.tombstones(), (model.keys.len() - live().count()) as u64);
+            prop_assert_eq!(kv.next_expiry(), live().filter_map(|held| held.2).min().map(GroupTime));
             prop_assert_eq!(kv.sessions(), model.sessions.len() as u64);
         }
     }

@@ -46,7 +46,7 @@ proptest! {
     ) {
         let entries = entries(&steps);
         let (before, after) = entries.split_at(cut.index(entries.len() + 1));
-        let mut original = Kv::with_session_limit(3, Mutant::default());
+        let mut original = Kv::with_limits(3, 2, Mutant::default());
         apply_all(&mut original, before);
         let mut snapshot = original.snapshot();
         let at_once = blocks(&original, usize::MAX);
@@ -71,7 +71,7 @@ proptest! {
     #[test]
     fn digests_are_equal_exactly_when_states_are(a in steps(1..40), b in steps(1..40), common in steps(0..40)) {
         let state = |tail: &[Step]| {
-            let mut kv = Kv::with_session_limit(3, Mutant::default());
+            let mut kv = Kv::with_limits(3, 2, Mutant::default());
             apply_all(&mut kv, &entries(&[&common[..], tail].concat()));
             kv
         };

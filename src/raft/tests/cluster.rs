@@ -46,6 +46,8 @@ pub struct Cluster {
     pub oracle: Oracle,
     /// Writes become durable at once.
     pub instant_disk: bool,
+    /// The next piece of a snapshot is put off, whoever is to read or write it.
+    pub busy: bool,
     /// The conversation so far, if it is written down.
     pub transcript: Option<String>,
     seed: u64,
@@ -76,6 +78,7 @@ impl Cluster {
             now: Time(0),
             oracle: Oracle::default(),
             instant_disk: true,
+            busy: false,
             transcript: None,
             seed,
             next_request: 1,
@@ -205,20 +208,29 @@ impl Cluster {
             }
             Effect::LoadChunk { to, meta, offset } => {
                 let chunk = node.raft.config().snapshot_chunk;
-                let data = node.disk.files.get(&meta).and_then(|f| f.get(offset as usize..)).map(|rest| {
-                    let len = rest.len().min(chunk);
-                    (Bytes::copy_from_slice(&rest[..len]), len == rest.len())
-                });
-                self.step(id, Input::Request(Request::ChunkLoaded { to, meta, offset, data }));
+                let file = node.disk.files.get(&meta).and_then(|file| file.get(offset as usize..));
+                let loaded = match file {
+                    _ if std::mem::take(&mut self.busy) => Loaded::Busy,
+                    None => Loaded::Gone,
+                    Some(rest) => {
+                        let len = rest.len().min(chunk);
+                        Loaded::Piece(Bytes::copy_from_slice(&rest[..len]), len == rest.len())
+                    }
+                };
+                self.step(id, Input::Request(Request::ChunkLoaded { to, meta, offset, loaded }));
             }
             Effect::SaveChunk { from, meta, offset, data, last } => {
-                node.arriving.truncate(offset as usize);
-                node.arriving.extend_from_slice(&data);
-                let next = node.arriving.len() as u64;
-                if last {
-                    node.disk.files.insert(meta, node.arriving.clone());
-                }
-                self.step(id, Input::Request(Request::ChunkSaved { from, meta, next, complete: last, ok: true }));
+                let saved = if std::mem::take(&mut self.busy) {
+                    Saved::Busy
+                } else {
+                    node.arriving.truncate(offset as usize);
+                    node.arriving.extend_from_slice(&data);
+                    if last {
+                        node.disk.files.insert(meta, node.arriving.clone());
+                    }
+                    if last { Saved::Complete } else { Saved::Next(node.arriving.len() as u64) }
+                };
+                self.step(id, Input::Request(Request::ChunkSaved { from, meta, saved }));
             }
             Effect::Restore { meta } => {
                 node.applied = parse(&node.disk.files[&meta]);

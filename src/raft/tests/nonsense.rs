@@ -45,6 +45,7 @@ fn body() -> impl Strategy<Value = Body> {
         }),
         Just(Body::TimeoutNow),
         (number(), number()).prop_map(|(last, round)| Body::Quiesce { last, round }),
+        (number(), number()).prop_map(|(index, digest)| Body::Digest { index, digest }),
     ]
 }
 
@@ -117,12 +118,16 @@ fn event() -> impl Strategy<Value = Event> {
 fn disk(effects: &[Effect], ok: bool) -> Option<Request> {
     effects.iter().rev().find_map(|effect| match effect {
         Effect::LoadChunk { to, meta, offset } => {
-            let data = ok.then(|| (command("data"), true));
-            Some(Request::ChunkLoaded { to: *to, meta: *meta, offset: *offset, data })
+            let loaded = if ok { Loaded::Piece(command("data"), true) } else { Loaded::Busy };
+            Some(Request::ChunkLoaded { to: *to, meta: *meta, offset: *offset, loaded })
         }
         Effect::SaveChunk { from, meta, offset, data, last } => {
-            let next = offset + data.len() as u64;
-            Some(Request::ChunkSaved { from: *from, meta: *meta, next, complete: *last, ok })
+            let saved = match (ok, last) {
+                (false, _) => Saved::Busy,
+                (true, true) => Saved::Complete,
+                (true, false) => Saved::Next(offset + data.len() as u64),
+            };
+            Some(Request::ChunkSaved { from: *from, meta: *meta, saved })
         }
         _ => None,
     })
@@ -134,7 +139,7 @@ proptest! {
     #[test]
     fn never_panics(events in prop::collection::vec(event(), 1..80), leads: bool, lease: bool, quiesce: bool) {
         let mut config = Config::new(id(1), vec![id(1), id(2), id(3)]);
-        config.lease_ppm = lease.then_some(u32::MAX);
+        config.lease_ppm = lease.then_some(999_999);
         config.keep_entries = 1;
         config.quiesce = quiesce;
         let recovered = if leads {
@@ -180,6 +185,21 @@ proptest! {
             step(&mut raft, &mut out, now, input);
             effects.append(&mut out.effects);
             out.sends.clear();
+        }
+    }
+}
+
+proptest! {
+    /// Logs and traces may be kept as JSON.
+    #[test]
+    fn messages_and_records_survive_json(term in number(), body in body()) {
+        let message = Message { term, body };
+        let text = serde_json::to_string(&message).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Message>(&text).unwrap(), message.clone());
+        if let Body::Append { prev_index: first, entries, .. } = message.body {
+            let record = Record::Append { first, entries };
+            let text = serde_json::to_string(&record).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
         }
     }
 }

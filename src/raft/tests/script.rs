@@ -3,6 +3,8 @@
 use super::cluster::{Cluster, Packet};
 use super::*;
 
+mod situations;
+
 /// A group whose conversation is written down.
 struct Script(Cluster);
 

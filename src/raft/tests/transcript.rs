@@ -51,6 +51,7 @@ pub fn body(body: &Body) -> String {
             format!("SnapshotReply {} next={next} round={round}", point(*meta))
         }
         Body::TimeoutNow => "TimeoutNow".to_string(),
+        Body::Digest { index, digest } => format!("Digest index={index} {digest:x}"),
         Body::Quiesce { last, round } => format!("Quiesce last={last} round={round}"),
     }
 }
@@ -78,6 +79,7 @@ pub fn effect(effect: &Effect) -> Option<String> {
             (Role::Follower, None) => "follows nobody".to_string(),
             _ => format!("is {role:?}"),
         },
+        Effect::NotCompacted { meta } => format!("does not compact to {}", point(*meta)),
         Effect::LoadChunk { .. } | Effect::SaveChunk { .. } => return None,
     })
 }

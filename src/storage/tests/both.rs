@@ -106,7 +106,7 @@ fn snapshots_that_are_not_in_force_go() {
     assert!(!disk.names().contains(&snapshot::name(AP, ap_meta(2))), "never came into force");
     write_snapshot(&mut store, AP, ap_meta(2), &[b"newer"]);
     store.append(&[ap(dynamo::Record::Snapshot(2))]).unwrap();
-    store.snapshot_retain(&[(AP, ap_meta(2))].into()).unwrap();
+    store.snapshot_retain(&[(AP, ap_meta(2))].into(), &BTreeSet::new()).unwrap();
     assert!(!disk.names().contains(&snapshot::name(AP, ap_meta(1))), "superseded");
     assert_eq!(found(&disk).ap.snapshot, 2);
 }

@@ -20,7 +20,7 @@ fn script(disk: &MemDisk, mut reached: impl FnMut(usize)) -> Result<(), StorageE
     store.snapshot_finish()?;
     append(&mut store, Record::Snapshot(meta(8)))?;
     reached(4);
-    store.snapshot_retain(&[(G, meta(8))].into())?;
+    store.snapshot_retain(&[(G, meta(8))].into(), &BTreeSet::new())?;
     store.checkpoint(&[Raft(G, hard_state(3)), Raft(G, Record::Snapshot(meta(8))), Raft(G, entries(9, 3, 400))])?;
     append(&mut store, entries(12, 5, 400))?;
     reached(5);
@@ -29,7 +29,7 @@ fn script(disk: &MemDisk, mut reached: impl FnMut(usize)) -> Result<(), StorageE
     store.snapshot_finish()?;
     append(&mut store, Record::Snapshot(meta(12)))?;
     reached(6);
-    store.snapshot_retain(&[(G, meta(12))].into())?;
+    store.snapshot_retain(&[(G, meta(12))].into(), &BTreeSet::new())?;
     store.checkpoint(&[Raft(G, hard_state(3)), Raft(G, Record::Snapshot(meta(12))), Raft(G, entries(13, 4, 400))])?;
     append(&mut store, hard_state(4))?;
     reached(7);

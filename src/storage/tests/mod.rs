@@ -12,7 +12,7 @@ use super::mem_disk::MemDisk;
 use super::{Disk, StorageError, Store, StoreConfig};
 use crate::raft::{Entry, Record, Recovered, SnapshotMeta};
 use crate::types::{Bytes, GroupId, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 type Groups = BTreeMap<GroupId, Recovered>;
 

@@ -52,7 +52,7 @@ fn a_store_survives_reopening_on_real_files() {
                         Raft(G, entries(51, 10, 300)),
                     ])
                     .unwrap();
-                store.snapshot_retain(&[(G, meta(50))].into()).unwrap();
+                store.snapshot_retain(&[(G, meta(50))].into(), &BTreeSet::new()).unwrap();
             }
             if round >= 2 {
                 assert_eq!(read_snapshot(&mut store, G, meta(50)).unwrap(), ["a", "b"]);

@@ -76,11 +76,13 @@ fn what_is_not_in_force_goes_at_a_restart_and_what_is_older_on_request() {
     assert_eq!(copy.names(), [snapshot::name(G, meta(4)), "wal-0000000000000001.log".into()]);
 
     store.append(&[Raft(G, Record::Snapshot(meta(5)))]).unwrap();
-    store.snapshot_retain(&[(G, meta(5))].into()).unwrap();
+    store.snapshot_retain(&[(G, meta(5))].into(), &[(G, meta(4))].into()).unwrap();
+    assert!(disk.names().contains(&snapshot::name(G, meta(4))), "on its way to a follower");
+    store.snapshot_retain(&[(G, meta(5))].into(), &BTreeSet::new()).unwrap();
     assert!(!disk.names().contains(&snapshot::name(G, meta(4))));
     assert!(disk.names().contains(&snapshot::name(G, meta(5))));
     assert_eq!(store.incoming_chunk(G, meta(9), 9, b".", false).unwrap(), Incoming::Next(10), "newer: not given up");
-    store.snapshot_retain(&[(G, meta(9))].into()).unwrap();
+    store.snapshot_retain(&[(G, meta(9))].into(), &BTreeSet::new()).unwrap();
     assert_eq!(store.incoming_chunk(G, meta(9), 10, b".", false).unwrap(), Incoming::Next(0), "no longer of use");
 }
 

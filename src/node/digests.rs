@@ -1,0 +1,108 @@
+//! Replicas compare their states: a disk, a processor or a bug may change one of them unnoticed.
+//!
+//! After every so many entries each member of a group tells the others the digest of its state at that index
+//! ([`Kv::digest`](crate::kv::Kv::digest), which covers everything and costs one hash). Whoever finds that most members have
+//! another one than itself stops serving the group; whoever finds that another member differs from most says so. Where no
+//! digest has a majority, all say so and nobody stops.
+//!
+//! Invariants: a verdict rests on more than half of the members, all at the same index. Memory is bounded: digests of the
+//! last [`KEPT`] indexes.
+//!
+//! Caveats: what changed is not repaired, and what a member answered before the next comparison may be wrong. A member that
+//! is further behind than [`KEPT`] comparisons is not compared until it has caught up. A restart begins from snapshot and
+//! log; if the damage is in the snapshot, the next comparison finds it again.
+
+use crate::raft::Index;
+use crate::types::NodeId;
+use std::collections::BTreeMap;
+
+/// Indexes of which digests are kept.
+const KEPT: usize = 16;
+
+/// What a comparison found: the members whose state differs from that of most, at this index. None are named where no state
+/// has a majority.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Found {
+    pub(super) index: Index,
+    pub(super) minority: Vec<NodeId>,
+}
+
+/// The digests that the members of one group have told.
+#[derive(Default)]
+pub(super) struct Digests {
+    told: BTreeMap<Index, BTreeMap<NodeId, u64>>,
+    /// The latest that was found.
+    pub(super) found: Option<Found>,
+}
+
+impl Digests {
+    /// Member `of`, one of `members`, had this digest at `index`. What that shows, if it is news.
+    pub(super) fn tell(&mut self, of: NodeId, (index, digest): (Index, u64), members: usize) -> Option<&Found> {
+        self.told.entry(index).or_default().entry(of).or_insert(digest);
+        while self.told.len() > KEPT {
+            self.told.pop_first();
+        }
+        let told = self.told.get(&index)?;
+        let minority = minority(told, members)?;
+        let found = Some(Found { index, minority });
+        if self.found == found {
+            return None;
+        }
+        self.found = found;
+        self.found.as_ref()
+    }
+}
+
+/// The members outside the majority, `None` while there is nothing to find: all alike so far, or too few to tell.
+fn minority(told: &BTreeMap<NodeId, u64>, members: usize) -> Option<Vec<NodeId>> {
+    let mut count: BTreeMap<u64, usize> = BTreeMap::new();
+    told.values().for_each(|digest| *count.entry(*digest).or_default() += 1);
+    if count.len() < 2 {
+        return None;
+    }
+    let most = count.iter().find(|(_, count)| **count > members / 2).map(|(digest, _)| *digest);
+    match most {
+        Some(most) => Some(told.iter().filter(|(_, digest)| **digest != most).map(|(node, _)| *node).collect()),
+        None => (told.len() == members).then(Vec::new),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tell(digests: &mut Digests, node: u32, index: Index, digest: u64, members: usize) -> Option<Vec<NodeId>> {
+        digests.tell(NodeId(node), (index, digest), members).map(|found| found.minority.clone())
+    }
+
+    #[test]
+    fn a_minority_is_found_as_soon_as_there_is_a_majority() {
+        let mut digests = Digests::default();
+        assert_eq!(tell(&mut digests, 1, 10, 7, 3), None);
+        assert_eq!(tell(&mut digests, 3, 10, 8, 3), None, "one against one of three");
+        assert_eq!(tell(&mut digests, 2, 10, 7, 3), Some(vec![NodeId(3)]));
+        assert_eq!(tell(&mut digests, 2, 10, 7, 3), None, "a copy is no news");
+        for node in 1..=3 {
+            assert_eq!(tell(&mut digests, node, 20, 9, 3), None, "alike");
+        }
+    }
+
+    #[test]
+    fn without_a_majority_no_member_is_named() {
+        let mut digests = Digests::default();
+        for (node, digest) in [(1, 5), (2, 5), (3, 6)] {
+            assert_eq!(tell(&mut digests, node, 10, digest, 4), None);
+        }
+        assert_eq!(tell(&mut digests, 4, 10, 6, 4), Some(vec![]));
+    }
+
+    #[test]
+    fn only_the_last_indexes_are_kept() {
+        let mut digests = Digests::default();
+        for index in 1..1000 {
+            tell(&mut digests, 1, index, 5, 3);
+        }
+        assert_eq!(digests.told.len(), KEPT);
+        assert_eq!(tell(&mut digests, 2, 1, 6, 3), None, "long gone");
+    }
+}

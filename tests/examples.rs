@@ -1,0 +1,9 @@
+//! The examples do what they say.
+
+#[path = "../examples/raft_core.rs"]
+mod raft_core;
+
+#[test]
+fn three_raft_cores_agree() {
+    raft_core::main();
+}
