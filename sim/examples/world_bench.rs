@@ -59,7 +59,7 @@ mod bench {
             link_limit: 100_000,
             mailbox_limit: 100_000,
         };
-        WorldSettings { seed: 1, net, disk }
+        WorldSettings { seed: 1, net, disk, tcp: None }
     }
 
     /// CPU time of this process, to the 10 ms the system counts it in: the machine may be busy with something else.

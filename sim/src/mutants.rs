@@ -132,4 +132,12 @@ pub const MADE_FOR: &[MadeFor] = &[
     made(Bug::RepairOlder, Mode::Ap, "slow-replica", &[NONE_LOST]),
     made(Bug::ContextUnchecked, Mode::Ap, "confused-clients", &[NONE_LOST, NONE_RESURRECTED, LATEST]),
     made(Bug::ForwardedTwice, Mode::Ap, "passed-on-twice", &[NONE_RESURRECTED, ONCE]),
+    made(
+        Bug::SecretIgnored,
+        Mode::Cp,
+        "impostor",
+        &["state-machine safety", "log matching", "leader completeness", "linearizable", "commits in order"],
+    ),
+    made(Bug::AbsurdTermAccepted, Mode::Cp, "forged-term", &["progress"]),
+    made(Bug::DrainSkipped, Mode::Cp, "rolling-stop", &["no long outage"]),
 ];

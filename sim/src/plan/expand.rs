@@ -113,13 +113,13 @@ impl<'a> Faults<'a> {
                     Some((flap, end)) => self.flap(&fault, at, end, flap, rng),
                 }
             }
-            Act::RollingRestart(unsynced, gap) => {
+            Act::RollingRestart(kind, gap) => {
                 let mut at = at;
                 for node in shuffled(&self.scenario.cluster, rng) {
                     if at >= over {
                         break;
                     }
-                    let fault = Fault { kind: Kind::Kill { unsynced: *unsynced }, target: Target::Nodes(vec![node]) };
+                    let fault = Fault { kind: kind.clone(), target: Target::Nodes(vec![node]) };
                     let end = end(at, rng).unwrap_or(over);
                     self.drawn.push(Drawn { begin: at, end: Some(end), fault });
                     at = end + pick(rng, *gap);

@@ -201,6 +201,16 @@ impl Setting for Room {
     }
 }
 
+words! {
+    /// What a forged frame says.
+    Lie {
+        /// The last of all terms.
+        Term = "term",
+        /// Entries in place of those that are committed.
+        Entries = "entries",
+    }
+}
+
 /// What happens.
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs, reason = "KINDS below says it of each, for the manual too")]
@@ -224,10 +234,12 @@ pub enum Kind {
     ClockStrobe { by: Shift, period: Duration },
     ClockFreeze,
     Transfer,
+    Stop,
+    Forge { lie: Lie },
 }
 
 /// Each kind's name, its fields with their defaults, and what it does.
-pub const KINDS: [(&str, &str, &str); 19] = [
+pub const KINDS: [(&str, &str, &str); 21] = [
     (
         "partition",
         "shape=split clients=drawn",
@@ -315,6 +327,19 @@ pub const KINDS: [(&str, &str, &str); 19] = [
         "",
         "The leader is asked to hand over to the target. Instantaneous; an operation rather than a fault.",
     ),
+    (
+        "stop",
+        "",
+        "The server is told to stop, as by SIGTERM: it hands over what it leads, answers what is under way and ends. It is \
+         started again at the end; if it has not ended by then it is killed first.",
+    ),
+    (
+        "forge",
+        "lie=term",
+        "A frame reaches the target in another server's name that this server has not sent. `lie`: it bears the last of all \
+         `term`s, or `entries` in place of those that are committed. With `transport = \"tcp\"` it comes from an impostor who \
+         does not know the cluster's secret. Instantaneous.",
+    ),
 ];
 
 impl Kind {
@@ -378,6 +403,8 @@ impl Kind {
             }
             "clock-freeze" => Kind::ClockFreeze,
             "transfer" => Kind::Transfer,
+            "stop" => Kind::Stop,
+            "forge" => Kind::Forge { lie: fields.or("lie", Lie::Term)? },
             _ => {
                 let near = suggestion(name, &KINDS.map(|k| k.0));
                 return Err(fields.problem("kind", format!("`{name}` is no kind of fault{near}")));
@@ -408,7 +435,15 @@ impl Kind {
             Kind::ClockStrobe { .. } => "clock-strobe",
             Kind::ClockFreeze => "clock-freeze",
             Kind::Transfer => "transfer",
+            Kind::Stop => "stop",
+            Kind::Forge { .. } => "forge",
         }
+    }
+
+    /// Whether it can be had where the deployed transport runs over madsim's TCP.
+    #[must_use]
+    pub fn suits_tcp(&self) -> bool {
+        !matches!(self, Kind::Link { .. } | Kind::Hang { .. } | Kind::Reset { .. } | Kind::Transfer)
     }
 
     /// Whether it has an end; the others happen at one instant.
@@ -422,6 +457,7 @@ impl Kind {
                 | Kind::Reset { .. }
                 | Kind::ClockJump { .. }
                 | Kind::Transfer
+                | Kind::Forge { .. }
         )
     }
 
@@ -460,7 +496,8 @@ impl Kind {
             Kind::ClockJump { by } => vec![("by", by.show())],
             Kind::ClockDrift { ppm } => vec![("ppm", ppm.show())],
             Kind::ClockStrobe { by, period } => vec![("by", by.show()), ("period", period.show())],
-            Kind::Pause | Kind::DiskStall | Kind::ClockFreeze | Kind::Transfer => Vec::new(),
+            Kind::Forge { lie } => vec![("lie", lie.show())],
+            Kind::Pause | Kind::DiskStall | Kind::ClockFreeze | Kind::Transfer | Kind::Stop => Vec::new(),
         }
     }
 }

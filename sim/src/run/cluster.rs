@@ -3,6 +3,7 @@
 //! Under quorums all keys are in the default bucket, with the plan's policy; under Raft likewise.
 
 use super::story::{Teller, Watch};
+use super::tcp::{self, Way};
 use super::wreck::Wreck;
 use super::{EPOCH, Traces, lock, nodes};
 use crate::oracle::Oracle;
@@ -16,6 +17,7 @@ use crate::world::runtime::{NodeEnv, World, WorldSettings};
 use crate::world::{Latency, TimeSource};
 use seaworthy::dynamo;
 use seaworthy::mutant::{Bug, Mutant};
+use seaworthy::node::tcp::{TcpConfig, TcpTransport};
 use seaworthy::node::{Driver, NodeConfig};
 use seaworthy::placement::{Buckets, Layout, Member};
 use seaworthy::raft;
@@ -56,6 +58,7 @@ impl Cluster {
                 capacity: plan.disk.capacity,
                 block_sectors: plan.disk.block.sectors(),
             },
+            tcp: tcp::latency(plan),
         };
         let world = World::new(settings, traces.trace.clone(), traces.ledger.clone());
         let nodes = nodes(plan);
@@ -71,6 +74,7 @@ impl Cluster {
                     ..StoreConfig::new(id)
                 },
                 seed: plan.seed,
+                tcp: tcp::config(plan, id, layout.digest(), planted(mutant)),
                 oracle: traces.oracle.clone(),
                 refusals: traces.refusals.clone(),
                 wreck: traces.wreck.clone(),
@@ -143,6 +147,8 @@ struct Boot {
     config: NodeConfig,
     store: StoreConfig,
     seed: u64,
+    /// How the deployed transport is run, if that is used.
+    tcp: Option<TcpConfig>,
     oracle: Oracle,
     refusals: Refusals,
     wreck: Wreck,
@@ -161,7 +167,7 @@ impl Boot {
         }
     }
 
-    async fn serve(&self, env: NodeEnv) -> Result<(), StorageError> {
+    async fn serve(&self, mut env: NodeEnv) -> Result<(), StorageError> {
         let (host, recovery) = env.open(|disk| Store::open(disk, self.store))?;
         env.disk_idle().await;
         let fresh = raft::Recovered::default();
@@ -171,8 +177,19 @@ impl Boot {
         let witness = self.oracle.witness(env.id, groups);
         let witness = Teller::new(witness, self.watch.clone(), (env.id, self.time.clone()));
         let rng = Rng::new(self.seed, &format!("raft {} {}", env.id, env.restarts));
-        let never = std::future::pending();
-        Driver::run(self.config.clone(), recovery, (env.transport, env.clock, host), witness, rng, never).await?;
+        let stop = env.stopped();
+        let transport = match &self.tcp {
+            None => Way::Model(env.transport),
+            Some(config) => {
+                let rng = Rng::new(self.seed, &format!("tcp {} {}", env.id, env.restarts));
+                Way::Tcp(TcpTransport::bind(config.clone(), rng).await.expect("the address is free"))
+            }
+        };
+        let world = (transport, env.clock, host);
+        let ended = Driver::run(self.config.clone(), recovery, world, witness, rng, stop).await?;
+        if let Way::Tcp(transport) = ended {
+            transport.answered(self.config.raft.election_timeout).await;
+        }
         Ok(())
     }
 }

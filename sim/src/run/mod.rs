@@ -20,6 +20,7 @@ mod findings;
 mod nemesis;
 mod quorums;
 mod story;
+mod tcp;
 mod verdict;
 mod workload;
 mod wreck;
@@ -30,10 +31,10 @@ pub use story::Story;
 use crate::oracle::{Oracle, Replica, Violation};
 use crate::plan::{Call, How, Plan, What, When};
 use crate::report::{Mode, Outcome, RunRecord, TraceHash};
-use crate::scenario::Suits;
+use crate::scenario::{Suits, Transport};
 use crate::world::clock::ClockSettings;
 use crate::world::ledger::{self, Ledger};
-use crate::world::runtime::World;
+use crate::world::runtime::{SimClock, SimTransport, World};
 use crate::world::trace::Trace;
 use crate::world::{lock, nanos};
 use bytes::Bytes;
@@ -41,6 +42,7 @@ use cluster::{Cluster, Refusals};
 use quorums::Quorums;
 use seaworthy::client::{Client, Patience};
 use seaworthy::mutant::Bug;
+use seaworthy::node::tcp::TcpClientTransport;
 use seaworthy::placement::Layout;
 use seaworthy::storage::StorageError;
 use seaworthy::types::{Addr, NodeId, Rng};
@@ -57,6 +59,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use story::Watch;
+use tcp::Way;
 use workload::{Log, Patron, Record};
 use wreck::Wreck;
 
@@ -278,8 +281,13 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Bug>), traces: Tr
     let mut work = Vec::new();
     for (number, operations) in operations(&plan) {
         let mut patron = patron(&world, &plan, (number, mode), values.clone(), &log);
+        let spawner = (plan.cluster.transport == Transport::Tcp).then(|| world.host(Addr::Client(u64::from(number))));
         let plan = plan.clone();
-        work.push(madsim::task::spawn(async move { patron.work(&plan, &operations).await }));
+        let patron = async move { patron.work(&plan, &operations).await };
+        work.push(match spawner {
+            None => madsim::task::spawn(patron),
+            Some(host) => host.spawn(patron),
+        });
     }
     let storm = madsim::task::spawn(nemesis::storm(plan.clone(), cluster.clone(), traces.met.clone()));
     let healing = {
@@ -299,8 +307,18 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Bug>), traces: Tr
     let mut last = patron(&world, &plan, (clients + 1, mode), values, &log);
     let divergence = cluster.converge(mode, plan.time.grace).await;
     let final_from = Some(world.now());
-    for key in keys(&plan) {
-        last.perform(&Call::Get { key }, How::default(), None).await;
+    let reads = keys(&plan);
+    let reading = async move {
+        for key in reads {
+            last.perform(&Call::Get { key }, How::default(), None).await;
+        }
+    };
+    match plan.cluster.transport {
+        Transport::Model => reading.await,
+        Transport::Tcp => {
+            let host = world.host(Addr::Client(u64::from(clients) + 1));
+            host.spawn(reading).await.expect("the last reads end by themselves");
+        }
     }
     healing.abort();
     let net = world.net_stats();
@@ -333,7 +351,7 @@ fn patron(
     (number, mode): (u32, Mode),
     values: Arc<BTreeMap<String, Bytes>>,
     log: &Log,
-) -> Patron<crate::world::runtime::SimTransport, crate::world::runtime::SimClock> {
+) -> Patron<Way<SimTransport, TcpClientTransport>, SimClock> {
     let settings = ClockSettings { start: 0, epoch: EPOCH, drift_ppm: 0 };
     let clock = world.new_clock(Addr::Client(u64::from(number)), settings);
     let workload = &plan.workload;
@@ -344,7 +362,11 @@ fn patron(
         ..Patience::default()
     };
     let rng = Rng::new(plan.seed, &format!("client {number}"));
-    let client = Client::new(world.client(u64::from(number)), clock.clone(), nodes(plan), patience, rng);
+    let transport = match plan.cluster.transport {
+        Transport::Model => Way::Model(world.client(u64::from(number))),
+        Transport::Tcp => Way::Tcp(TcpClientTransport::new(tcp::servers(plan))),
+    };
+    let client = Client::new(transport, clock.clone(), nodes(plan), patience, rng);
     let confusion = Rng::new(plan.seed, &format!("contexts of client {number}"));
     let quorums = (mode == Mode::Ap).then(|| Quorums::new(plan.bucket.clone(), number, confusion));
     Patron::new(client, clock, (number, workload.clients + 1), quorums, values, log.clone())

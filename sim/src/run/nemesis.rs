@@ -6,9 +6,9 @@
 //! those the plan loses for ever.
 
 use super::cluster::{Cluster, link_settings};
-use super::{OPERATOR, lock, nanos, nodes};
-use crate::plan::{Fault, FaultId, Kind, Links, Pages, Part, Plan, Sight, Target, Unsynced, What};
-use crate::scenario::Setting;
+use super::{OPERATOR, lock, nanos, nodes, tcp};
+use crate::plan::{Fault, FaultId, Kind, Lie, Links, Pages, Part, Plan, Sight, Target, Unsynced, What};
+use crate::scenario::{Setting, Transport as Way};
 use crate::world::clock::ClockFault;
 use crate::world::disk::{Damage, DiskHandle, DiskTrouble, Scope};
 use crate::world::ledger::{self, Effect};
@@ -181,7 +181,26 @@ impl Nemesis {
                 }
                 world.ledger().affected(entry, Effect::LeadersAsked, 1);
             }
+            Kind::Stop => {
+                world.stop(node, Some(entry));
+            }
+            Kind::Forge { lie } => self.forge(entry, *lie, node),
             Kind::Partition { .. } | Kind::Link { .. } | Kind::Hang { .. } | Kind::Reset { .. } => {}
+        }
+    }
+
+    /// Lies to one server in the name of another.
+    fn forge(&self, entry: ledger::FaultId, lie: Lie, to: NodeId) {
+        let Some(from) = self.cluster.nodes.iter().copied().find(|node| *node != to) else { return };
+        let packets = tcp::lies(lie, self.plan.cluster.groups);
+        match self.plan.cluster.transport {
+            Way::Model => {
+                packets.iter().for_each(|p| self.cluster.world.forge(entry, Addr::Node(from), Addr::Node(to), p));
+            }
+            Way::Tcp => {
+                let of = (&*self.plan, self.cluster.layout.digest());
+                tcp::impostor(&self.cluster.world, entry, (from, to), of, packets);
+            }
         }
     }
 
@@ -204,6 +223,9 @@ impl Nemesis {
         let Some(ended) = self.active.remove(&id) else { return };
         self.cluster.world.lift(self.entries[&id]);
         for node in ended.met {
+            if ended.kind == Kind::Stop {
+                self.cluster.world.kill(node, Death::Process, None);
+            }
             self.raise(node);
         }
     }
@@ -214,7 +236,9 @@ impl Nemesis {
         if !kept(|kind| matches!(kind, Kind::Pause)) {
             self.cluster.world.resume(node);
         }
-        if !kept(|kind| matches!(kind, Kind::Kill { .. } | Kind::FsyncFail { .. } | Kind::DiskFull { .. })) {
+        let down =
+            |k: &Kind| matches!(k, Kind::Kill { .. } | Kind::Stop | Kind::FsyncFail { .. } | Kind::DiskFull { .. });
+        if !kept(down) {
             self.cluster.world.restart(node);
         }
     }

@@ -6,6 +6,7 @@
 //! 3. Recovery: no server refuses to start unless its disk was spoiled, or stops unless its disk refuses.
 //! 4. Progress: in the calm, once the grace has passed, every operation succeeds, but for writes that a healthy cluster
 //!    refuses.
+//!    Where it is asked for, no time is longer than so long without any answer.
 //! 5. Convergence: at the end all servers that can run have the same state.
 //! 6. Enough was done, and every kind of fault that was asked for had an effect; otherwise the run proves nothing
 //!    (`inert`).
@@ -73,6 +74,9 @@ fn judge_liveness(evidence: &Evidence<'_>, findings: &Findings) -> Verdict {
     }
     if let Some(stuck) = stuck(evidence) {
         return fail("progress", stuck);
+    }
+    if let Some(outage) = outage(evidence) {
+        return fail("no long outage", outage);
     }
     if let Some(divergence) = evidence.divergence.as_ref().or(findings.diverged.as_ref()) {
         return fail("convergence", divergence.clone());
@@ -142,6 +146,26 @@ fn stuck(evidence: &Evidence<'_>) -> Option<String> {
             _ => "no answer within its time",
         },
     ))
+}
+
+/// The longest time without any answer from the beginning of the storm on, if it is longer than expected.
+fn outage(evidence: &Evidence<'_>) -> Option<String> {
+    let Evidence { plan, history, .. } = *evidence;
+    let most = plan.expect.max_outage?;
+    let from = nanos(plan.time.warmup);
+    let answered = history.operations().iter().filter_map(|op| op.settled().map(|event| history.time(event)));
+    let mut answers: Vec<u64> = answered.filter(|at| *at > from).collect();
+    answers.extend([from, nanos(plan.time.ends())]);
+    answers.sort_unstable();
+    let longest = answers.windows(2).max_by_key(|pair| pair[1] - pair[0])?;
+    let (begins, lasts) = (Duration::from_nanos(longest[0]), Duration::from_nanos(longest[1] - longest[0]));
+    (lasts > most).then(|| {
+        format!(
+            "nothing was answered for {:.3} s from {:.3} s into the run on",
+            lasts.as_secs_f64(),
+            begins.as_secs_f64()
+        )
+    })
 }
 
 /// The ledger's lines added up by kind, in the order in which kinds first appear.

@@ -15,7 +15,7 @@ pub use bucket::{Bucket, Contexts, Levels, Suits};
 pub use fields::Problem;
 pub(crate) use fields::{Fields, Source, suggestion};
 pub use setting::{Between, Probability, Setting, Shift};
-pub use settings::{Cluster, Disk, Expect, Link, MustFire, Skew, Times, Workload};
+pub use settings::{Cluster, Disk, Expect, Link, MustFire, Skew, Times, Transport, Workload};
 pub use spec::{Act, FaultSpec, Lasts, Schedule};
 
 use crate::plan::{Event, catalogue};

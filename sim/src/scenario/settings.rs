@@ -51,6 +51,16 @@ macro_rules! section {
 }
 pub(super) use section;
 
+words! {
+    /// What carries packets between servers and clients.
+    Transport {
+        /// The simulator's own network.
+        Model = "model",
+        /// The deployed server's connections, over madsim's TCP.
+        Tcp = "tcp",
+    }
+}
+
 section! {
     /// `[cluster]`: the servers.
     Cluster {
@@ -80,6 +90,9 @@ section! {
         voters: Option<u32> = None,
         /// Regions, r1, r2, …; servers are dealt to them in turn.
         regions: u32 = 1,
+        /// `model`: the simulator's own network; `tcp`: the deployed server's transport over madsim's TCP, where of `[network]`
+        /// only `latency` and `jitter` count and faults of links are not to be had (but partitions are).
+        transport: Transport = Transport::Model,
         /// Zones in each region; its servers are dealt to them in turn.
         zones: u32 = 1,
         /// AP: a write not acknowledged by a replica after this is given to a stand-in.
@@ -295,6 +308,8 @@ section! {
         expiry: Duration = ms(1000),
         /// Operations that succeed, at least.
         min_ok: u64 = 100,
+        /// The longest time in the storm and the calm without any answer; none is unlimited.
+        max_outage: Option<Duration> = None,
         /// Kinds of fault that must have had an effect at least once: `all` of the plan, `any` of it (at least one), `none`,
         /// or those listed.
         must_fire: MustFire = MustFire::All,

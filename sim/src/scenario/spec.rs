@@ -2,8 +2,8 @@
 
 use super::fields::{Fields, Problem};
 use super::setting::{Between, Setting};
-use super::{Cluster, Times};
-use crate::plan::{Fault, KINDS, Kind, Selector, Shape, Unsynced};
+use super::{Cluster, Times, Transport};
+use crate::plan::{Fault, KINDS, Kind, Lie, Selector, Shape, Unsynced};
 use std::time::Duration;
 
 /// One `[[fault]]`.
@@ -24,8 +24,8 @@ pub struct FaultSpec {
 pub enum Act {
     /// One fault, or with `flap` several of spells of that length, with such pauses between.
     Fault(Fault<Selector>, Option<Between<Duration>>),
-    /// Every server is killed in turn, in a drawn order, with such pauses between.
-    RollingRestart(Unsynced, Between<Duration>),
+    /// Every server is killed or stopped in turn, in a drawn order, with such pauses between.
+    RollingRestart(Kind, Between<Duration>),
     /// A drawn half of the catalogue.
     Swarm(Vec<FaultSpec>),
 }
@@ -119,7 +119,9 @@ impl FaultSpec {
         }
         let what = match kind.as_str() {
             "rolling-restart" => {
-                Act::RollingRestart(fields.or("unsynced", Unsynced::Tear)?, fields.or("gap", seconds(1, 2))?)
+                let kill = Kind::Kill { unsynced: fields.or("unsynced", Unsynced::Tear)? };
+                let kind = if fields.or("stop", false)? { Kind::Stop } else { kill };
+                Act::RollingRestart(kind, fields.or("gap", seconds(1, 2))?)
             }
             _ => read_fault(&kind, fields, context)?,
         };
@@ -211,6 +213,14 @@ fn read_fault(kind: &str, fields: &mut Fields<'_>, context: &Context<'_>) -> Res
         return Err(fields.problem("kind", format!("`{kind}` is no kind of fault{near}")));
     }
     let kind = Kind::read(kind, fields)?;
+    if context.cluster.transport == Transport::Tcp && !kind.suits_tcp() {
+        let what = format!("a `{}` needs the simulator's own network; expected transport = \"model\"", kind.name());
+        return Err(fields.problem("kind", what));
+    }
+    if context.cluster.transport == Transport::Model && kind == (Kind::Forge { lie: Lie::Entries }) {
+        let what = "whoever is believed can overwrite anything; expected transport = \"tcp\", where servers prove who they are";
+        return Err(fields.problem("lie", what));
+    }
     let usual = match &kind {
         Kind::Link { .. } | Kind::Reset { .. } | Kind::Partition { shape: Shape::Ring, .. } => Selector::All,
         Kind::Transfer => Selector::Follower,

@@ -63,6 +63,12 @@ pub enum Effect {
     NodesPaused,
     /// Leaders asked to hand over.
     LeadersAsked,
+    /// Nodes told to stop.
+    NodesStopped,
+    /// Directed links cut, where messages cannot be counted.
+    LinksCut,
+    /// Messages sent in another's name.
+    MessagesForged,
 }
 
 /// One line of the ledger.

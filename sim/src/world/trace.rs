@@ -72,6 +72,8 @@ kinds! {
     Return "return" ["op", "outcome", "hash"];
     /// Free text, for what has no record of its own.
     Note "note" ["bytes", "hash", ""];
+    /// A node was told to stop.
+    Stop "stop" ["", "", ""];
 }
 
 /// The trace of one run. Clones share it.

@@ -394,7 +394,8 @@ impl Net {
         }
     }
 
-    fn endpoint(&mut self, addr: Addr) -> Endpoint {
+    /// The endpoint of an address.
+    pub fn endpoint(&mut self, addr: Addr) -> Endpoint {
         if let Some(&endpoint) = self.index.get(&addr) {
             return endpoint;
         }

@@ -26,13 +26,19 @@ use super::net::{LinkFault, Net, NetSettings, NetStats};
 use super::trace::{Kind, Trace};
 use super::{Nanos, TimeSource, lock};
 use hub::Hub;
-use madsim::runtime::Handle;
+use madsim::net::NetSim;
+use madsim::runtime::{Handle, NodeHandle};
 use seaworthy::storage::Store;
 use seaworthy::types::{Addr, NodeId};
+use seaworthy::wire::{Packet, frame};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// What a world is made of.
 #[derive(Clone, PartialEq, Debug)]
@@ -43,6 +49,8 @@ pub struct WorldSettings {
     pub net: NetSettings,
     /// Every node's disk.
     pub disk: DiskSettings,
+    /// Packets travel over madsim's TCP instead of the network above, this long each way.
+    pub tcp: Option<Range<Duration>>,
 }
 
 /// How a node dies.
@@ -69,11 +77,23 @@ pub struct NodeEnv {
     pub transport: SimTransport,
     /// Its clocks.
     pub clock: SimClock,
+    stop: oneshot::Receiver<()>,
     disk: DiskHandle,
     hub: Arc<Hub>,
 }
 
 impl NodeEnv {
+    /// Waits until the node is told to stop. To be taken once.
+    pub fn stopped(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let (_, never) = oneshot::channel();
+        let told = std::mem::replace(&mut self.stop, never);
+        async move {
+            if told.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Opens the node's store with `open` and puts it behind the storage seam. Opening takes the disk some time:
     /// [`NodeEnv::disk_idle`] waits for it.
     ///
@@ -107,6 +127,18 @@ struct Node {
     start: Arc<dyn Fn(NodeEnv) -> Process + Send + Sync>,
     starts: u64,
     state: State,
+    /// Tells the running process to stop.
+    stop: Option<oneshot::Sender<()>>,
+}
+
+/// The address of a machine on madsim's network.
+#[must_use]
+pub fn ip(addr: Addr) -> IpAddr {
+    let (net, number) = match addr {
+        Addr::Node(id) => (0, u64::from(id.0)),
+        Addr::Client(number) => (1, number),
+    };
+    Ipv4Addr::new(10, net, (number >> 8) as u8, number as u8).into()
 }
 
 /// The world of one run.
@@ -117,6 +149,10 @@ pub struct World {
     trace: Trace,
     ledger: Ledger,
     nodes: Mutex<BTreeMap<NodeId, Node>>,
+    /// Machines of those who are no servers.
+    hosts: Mutex<BTreeMap<Addr, NodeHandle>>,
+    /// What is cut of madsim's network, and by which fault.
+    clogged: Mutex<BTreeMap<FaultId, Vec<(Addr, Addr)>>>,
     this: Weak<World>,
 }
 
@@ -126,6 +162,9 @@ impl World {
     pub fn new(settings: WorldSettings, trace: Trace, ledger: Ledger) -> Arc<World> {
         let net = Net::new(settings.seed, settings.net.clone(), trace.clone(), ledger.clone());
         let hub = Hub::start(net);
+        if let Some(latency) = &settings.tcp {
+            NetSim::current().update_config(|config| config.send_latency = latency.clone());
+        }
         Arc::new_cyclic(|this| World {
             hub,
             madsim: Handle::current(),
@@ -133,6 +172,8 @@ impl World {
             trace,
             ledger,
             nodes: Mutex::default(),
+            hosts: Mutex::default(),
+            clogged: Mutex::default(),
             this: this.clone(),
         })
     }
@@ -207,12 +248,13 @@ impl World {
             self.ledger.clone(),
         );
         let mut node = Node {
-            madsim: self.madsim.create_node().name(id.to_string()).build().id(),
+            madsim: self.madsim.create_node().name(id.to_string()).ip(ip(Addr::Node(id))).build().id(),
             disk,
             clock: self.new_clock(Addr::Node(id), clock),
             start: Arc::new(start),
             starts: 0,
             state: State::Dead,
+            stop: None,
         };
         self.start(id, &mut node);
         let before = lock(&self.nodes).insert(id, node);
@@ -237,6 +279,37 @@ impl World {
         }
         self.bury(id, death, fault);
         true
+    }
+
+    /// Tells a node to stop, as SIGTERM does, by `fault` if by one; false if it does not run.
+    pub fn stop(&self, id: NodeId, fault: Option<FaultId>) -> bool {
+        let told = self.with(id, |node| (node.state == State::Running).then(|| node.stop.take()).flatten());
+        let Some(told) = told.filter(|told| !told.is_closed()) else { return false };
+        self.event(Kind::Stop, id, [0; 3]);
+        if let Some(fault) = fault {
+            self.ledger.fired(fault);
+            self.ledger.affected(fault, Effect::NodesStopped, 1);
+        }
+        told.send(()).is_ok()
+    }
+
+    /// The machine of a client or of anybody else who is no server, to run tasks on that use madsim's TCP.
+    #[must_use]
+    pub fn host(&self, addr: Addr) -> NodeHandle {
+        let mut hosts = lock(&self.hosts);
+        let made = || self.madsim.create_node().name(addr.to_string()).ip(ip(addr)).build();
+        hosts.entry(addr).or_insert_with(made).clone()
+    }
+
+    /// Sends a frame from one in the name of another.
+    pub fn forge(&self, fault: FaultId, from: Addr, to: Addr, packet: &Packet) {
+        let frame = frame::encode(packet).expect("a forged packet is small");
+        self.hub.with(|core, now| {
+            let from = core.net.endpoint(from);
+            core.net.send(now, from, to, frame, &mut core.schedule);
+        });
+        self.ledger.fired(fault);
+        self.ledger.affected(fault, Effect::MessagesForged, 1);
     }
 
     /// Starts a dead node again on the disk it left; false if it is alive.
@@ -300,14 +373,42 @@ impl World {
         self.with(id, |node| node.clock.clone())
     }
 
-    /// Lays a fault on directed links.
+    /// Lays a fault on directed links. Over madsim's TCP they can only be cut.
     pub fn lay(&self, id: FaultId, pairs: &[(Addr, Addr)], fault: &LinkFault) {
-        self.hub.with(|core, now| core.net.lay(now, id, pairs, fault));
+        if self.settings.tcp.is_none() {
+            return self.hub.with(|core, now| core.net.lay(now, id, pairs, fault));
+        }
+        assert_eq!(*fault, LinkFault::Block, "madsim's links can be cut, and nothing else");
+        for (from, to) in pairs {
+            NetSim::current().clog_link(self.machine(*from), self.machine(*to));
+        }
+        lock(&self.clogged).insert(id, pairs.to_vec());
+        self.ledger.fired(id);
+        self.ledger.affected(id, Effect::LinksCut, pairs.len() as u64);
+    }
+
+    /// The madsim node of a server or client.
+    fn machine(&self, addr: Addr) -> madsim::task::NodeId {
+        match addr {
+            Addr::Node(id) => self.with(id, |node| node.madsim),
+            Addr::Client(_) => self.host(addr).id(),
+        }
+    }
+
+    /// Takes a fault off madsim's links, unless another still cuts them.
+    fn unclog(&self, id: FaultId) {
+        let mut clogged = lock(&self.clogged);
+        for pair in clogged.remove(&id).unwrap_or_default() {
+            if !clogged.values().any(|pairs| pairs.contains(&pair)) {
+                NetSim::current().unclog_link(self.machine(pair.0), self.machine(pair.1));
+            }
+        }
     }
 
     /// Takes a fault off every link, disk and clock it is on.
     pub fn lift(&self, id: FaultId) {
         self.hub.with(|core, now| core.net.lift(now, id, &mut core.schedule));
+        self.unclog(id);
         for (disk, clock) in self.belongings() {
             disk.lift(id);
             clock.lift(id);
@@ -336,6 +437,9 @@ impl World {
             self.madsim.kill(node.madsim);
         }
         drop(nodes);
+        for host in std::mem::take(&mut *lock(&self.hosts)).values() {
+            self.madsim.kill(host.id());
+        }
         madsim::time::sleep(std::time::Duration::from_millis(1)).await;
         self.hub.stop();
         madsim::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -346,11 +450,14 @@ impl World {
         node.starts += 1;
         let starts = node.starts;
         self.event(Kind::Start, id, [starts, 0, 0]);
+        let (tell, stop) = oneshot::channel();
+        node.stop = Some(tell);
         let env = NodeEnv {
             id,
             restarts: starts - 1,
             transport: SimTransport::bind(self.hub.clone(), Addr::Node(id)),
             clock: node.clock.clone(),
+            stop,
             disk: node.disk.clone(),
             hub: self.hub.clone(),
         };

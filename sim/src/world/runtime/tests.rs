@@ -36,6 +36,7 @@ fn settings(seed: u64) -> WorldSettings {
             capacity: 1 << 30,
             block_sectors: 1,
         },
+        tcp: None,
     }
 }
 

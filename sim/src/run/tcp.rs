@@ -1,0 +1,148 @@
+//! The transport of the deployed server inside the simulator: the very code that listens, dials, proves and seals there, over
+//! madsim's TCP.
+//!
+//! What madsim's TCP is and is not: it delays each flush by a latency drawn from one range for all links and keeps the order within
+//! a connection; nothing is lost and there is no bandwidth. A partition holds data back and refuses new connections, and what was
+//! held back arrives up to 10 s after it ends; a connection is never reset by it. The peer of a killed process sees the end of
+//! the connection at once, across a partition too. So this shows that the transport works with kills, stops and partitions around
+//! it, deterministically; what packets suffer on a bad network the model shows.
+
+use super::nodes;
+use crate::plan::{Lie, Plan};
+use crate::scenario::Transport as Kind;
+use crate::world::ledger::{Effect, FaultId};
+use crate::world::runtime::{World, ip};
+use bytes::Bytes;
+use seaworthy::mutant::Mutant;
+use seaworthy::node::Transport;
+use seaworthy::node::tcp::{ClusterName, Limits, Secret, Servers, TcpConfig, TcpTransport};
+use seaworthy::raft::{AppendResult, Body, Entry, Message};
+use seaworthy::types::{Addr, GroupId, NodeId, Rng};
+use seaworthy::wire::Packet;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+/// Where every server listens.
+const PORT: u16 = 7100;
+/// The machine that impostors use.
+const IMPOSTOR: Addr = Addr::Client(60_000);
+/// How long an impostor tries, and the pause between its tries.
+const INSISTS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(20));
+
+/// One of two transports, chosen by the plan.
+pub(super) enum Way<A, B> {
+    Model(A),
+    Tcp(B),
+}
+
+impl<A: Transport, B: Transport> Transport for Way<A, B> {
+    fn send(&mut self, to: Addr, packet: &Packet) {
+        match self {
+            Way::Model(way) => way.send(to, packet),
+            Way::Tcp(way) => way.send(to, packet),
+        }
+    }
+
+    async fn recv(&mut self) -> (Addr, Packet) {
+        match self {
+            Way::Model(way) => way.recv().await,
+            Way::Tcp(way) => way.recv().await,
+        }
+    }
+
+    fn try_recv(&mut self) -> Option<(Addr, Packet)> {
+        match self {
+            Way::Model(way) => way.try_recv(),
+            Way::Tcp(way) => way.try_recv(),
+        }
+    }
+
+    fn bad_frames(&self) -> u64 {
+        match self {
+            Way::Model(way) => way.bad_frames(),
+            Way::Tcp(way) => way.bad_frames(),
+        }
+    }
+}
+
+/// How long data is on its way over TCP, if that is used.
+pub(super) fn latency(plan: &Plan) -> Option<Range<Duration>> {
+    let least = plan.network.latency;
+    let most = least + plan.network.jitter.max(Duration::from_micros(1));
+    (plan.cluster.transport == Kind::Tcp).then_some(least..most)
+}
+
+fn addresses(plan: &Plan) -> BTreeMap<NodeId, String> {
+    nodes(plan).into_iter().map(|id| (id, format!("{}:{PORT}", ip(Addr::Node(id))))).collect()
+}
+
+fn cluster() -> ClusterName {
+    "simulated".parse().expect("a valid name")
+}
+
+/// The servers as clients know them.
+pub(super) fn servers(plan: &Plan) -> Servers {
+    Servers { cluster: Some(cluster()), nodes: addresses(plan) }
+}
+
+/// How a server runs its transport, if that is TCP.
+pub(super) fn config(plan: &Plan, id: NodeId, layout: u64, mutant: Mutant) -> Option<TcpConfig> {
+    let nodes = addresses(plan);
+    (plan.cluster.transport == Kind::Tcp).then(|| TcpConfig {
+        id,
+        cluster: cluster(),
+        secret: Secret::new(b"only the servers of a run know it").expect("long enough"),
+        listen: nodes[&id].clone(),
+        nodes,
+        limits: Limits::default(),
+        layout,
+        source: "the scenario".to_owned(),
+        mutant,
+    })
+}
+
+/// What a liar says to each group.
+pub(super) fn lies(lie: Lie, groups: u32) -> Vec<Packet> {
+    let message = match lie {
+        Lie::Term => Message { term: 1 << 63, body: Body::AppendReply { result: AppendResult::Matched(0), round: 0 } },
+        Lie::Entries => {
+            let term = 1000;
+            let entries = vec![Entry { term, command: Bytes::from_static(b"forged") }; 3000];
+            let commit = entries.len() as u64;
+            Message { term, body: Body::Append { prev_index: 0, prev_term: 0, entries, commit, round: 1 } }
+        }
+    };
+    let packet = |group| Packet::Peer { raft: vec![(GroupId(group), message.clone())], ap: Vec::new() };
+    (1..=groups).map(packet).collect()
+}
+
+/// Has somebody who does not know the secret dial a server as if another one did, and lie to it.
+pub(super) fn impostor(
+    world: &World,
+    fault: FaultId,
+    (from, to): (NodeId, NodeId),
+    (plan, layout): (&Plan, u64),
+    lies: Vec<Packet>,
+) {
+    let Some(config) = config(plan, from, layout, Mutant::default()) else { return };
+    let mut nodes = config.nodes.clone();
+    nodes.retain(|node, _| [from, to].contains(node));
+    let listen = format!("{}:{PORT}", ip(IMPOSTOR));
+    let config = TcpConfig { secret: Secret::none(), listen, nodes, ..config };
+    let rng = Rng::new(plan.seed, &format!("impostor {}", fault.0));
+    let ledger = world.ledger().clone();
+    ledger.fired(fault);
+    let clock = world.time_source();
+    world.host(IMPOSTOR).spawn(async move {
+        let Ok(mut liar) = TcpTransport::bind(config, rng).await else { return };
+        let until = clock() + super::nanos(INSISTS.0);
+        while clock() < until {
+            for lie in &lies {
+                liar.send(Addr::Node(to), lie);
+                ledger.affected(fault, Effect::MessagesForged, 1);
+            }
+            tokio::time::sleep(INSISTS.1).await;
+        }
+    });
+}
