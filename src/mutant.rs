@@ -58,7 +58,7 @@ bugs! {
     CommitBeyondMatch = "commit-beyond-match",
     /// A leader compacts the log that a follower still needs after the snapshot it is sent (raft/).
     CompactPastPin = "compact-past-pin",
-    /// A piece of a snapshot for which there is no room sends the transfer back to its first byte (raft/).
+    /// A piece of a snapshot that is lost or put off sends the transfer back to its first byte (raft/).
     ChunkRestartsAtZero = "chunk-restarts-at-zero",
     /// A follower installs a snapshot that its log has passed (raft/).
     StaleSnapshotInstalled = "stale-snapshot-installed",

@@ -239,6 +239,7 @@ impl Tuning {
         if let Some(jump) = bounded(self.max_term_jump.as_ref(), 1..=i64::MAX as u64)? {
             raft.max_term_jump = jump;
         }
+        raft.validate().map_err(|bad| (None, bad.to_string()))?;
         let mut node = NodeConfig::new(raft, layout);
         if let Some(mib) = bounded(self.snapshot_log_mib.as_ref(), 1..=4096)? {
             node.snapshot_log_bytes = (mib as usize) << 20;

@@ -31,7 +31,7 @@ pub(super) struct Found {
 #[derive(Default)]
 pub(super) struct Digests {
     told: BTreeMap<Index, BTreeMap<NodeId, u64>>,
-    /// The latest that was found.
+    /// The latest that was found; nothing once all members are alike again.
     pub(super) found: Option<Found>,
 }
 
@@ -43,7 +43,13 @@ impl Digests {
             self.told.pop_first();
         }
         let told = self.told.get(&index)?;
-        let minority = minority(told, members)?;
+        let Some(minority) = minority(told, members) else {
+            let later = self.found.as_ref().is_some_and(|found| found.index < index);
+            if later && told.len() == members {
+                self.found = None;
+            }
+            return None;
+        };
         let found = Some(Found { index, minority });
         if self.found == found {
             return None;
@@ -82,9 +88,11 @@ mod tests {
         assert_eq!(tell(&mut digests, 3, 10, 8, 3), None, "one against one of three");
         assert_eq!(tell(&mut digests, 2, 10, 7, 3), Some(vec![NodeId(3)]));
         assert_eq!(tell(&mut digests, 2, 10, 7, 3), None, "a copy is no news");
+        assert_eq!(digests.found, Some(Found { index: 10, minority: vec![NodeId(3)] }));
         for node in 1..=3 {
             assert_eq!(tell(&mut digests, node, 20, 9, 3), None, "alike");
         }
+        assert_eq!(digests.found, None, "alike again");
     }
 
     #[test]

@@ -242,7 +242,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let Some(group) = self.groups.get(&id).filter(|group| group.serves()) else {
             let me = self.shared.config.raft.id;
             let known = self.relays.leaders.get(&id).copied().filter(|node| up(node) && *node != me);
-            let any = || layout.voters_of(id).into_iter().find(up);
+            let any = || layout.voters_of(id).into_iter().find(|node| up(node) && *node != me);
             return match known.or_else(any) {
                 Some(to) if !forwarded => Route::Pass(to),
                 _ => Route::Nobody,

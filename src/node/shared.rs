@@ -89,3 +89,29 @@ impl Shared {
         self.arrivals.remove(&group);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::placement::{Buckets, Layout};
+    use crate::raft;
+    use crate::types::NodeId;
+    use std::sync::Arc;
+
+    #[test]
+    fn groups_take_turns_at_receiving_snapshots() {
+        let layout = Arc::new(Layout::new(Vec::new(), Buckets::default(), 1, 1));
+        let config = NodeConfig::new(raft::Config::new(NodeId(1), Vec::new()), layout);
+        let mut shared = Shared::new(config, Answers::new(1, 1), Mail::default());
+        let group = |n: usize| GroupId(n as u32);
+        let mut now = Time(0);
+        assert!((0..MAX_ARRIVALS).all(|n| shared.takes_arrival(group(n), now)));
+        assert!(!shared.takes_arrival(group(99), now), "it waits");
+        assert!(shared.takes_arrival(group(0), now), "one that has its turn goes on");
+        shared.arrived(group(0));
+        assert!(shared.takes_arrival(group(99), now) && !shared.takes_arrival(group(0), now));
+        now = now + ARRIVAL_IDLE;
+        assert!(shared.takes_arrival(group(0), now), "the others were sent nothing for long");
+        assert_eq!(shared.arrivals.len(), 1);
+    }
+}

@@ -146,7 +146,7 @@ impl Raft {
         }
         for follower in &mut leader.followers {
             if let Phase::Snapshot(sending) = &mut follower.phase {
-                sending.retry_after(self.config.election_timeout, self.now);
+                sending.retry_after(self.config.election_timeout, self.now, self.config.mutant);
             }
         }
         leader.transfer = leader.transfer.take().and_then(|t| t.still_on(self.now));

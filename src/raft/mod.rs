@@ -114,9 +114,8 @@ impl Raft {
     pub fn new(mut config: Config, recovered: Recovered, now: Time, rng: Rng) -> Raft {
         config.voters.sort_unstable();
         config.voters.dedup();
-        if let Err(bad) = config.validate() {
-            panic!("a group cannot be run so: {bad}");
-        }
+        let bad = config.validate().err();
+        assert!(bad.is_none(), "a group cannot be run so: {bad:?}");
         let (term, vote) = (recovered.term, recovered.vote);
         let log = Log::new(recovered);
         assert!(log.last_term() <= term, "the log is of a later term than the recovered one");

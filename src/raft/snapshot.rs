@@ -22,7 +22,7 @@
 use super::log::Log;
 use super::progress::Phase;
 use super::{Body, Effect, Index, LIMIT, Loaded, Message, Raft, Record, Saved, SnapshotMeta, State};
-use crate::mutant::Bug;
+use crate::mutant::{Bug, Mutant};
 use crate::protocol::Outbox;
 use crate::types::{Bytes, NodeId, Time};
 use std::time::Duration;
@@ -75,13 +75,14 @@ impl Sending {
     }
 
     /// At a heartbeat: what was postponed is due, and what was not answered for `timeout`.
-    pub fn retry_after(&mut self, timeout: Duration, now: Time) {
+    pub fn retry_after(&mut self, timeout: Duration, now: Time, mutant: Mutant) {
         let due = match self.stage {
             Stage::Waiting(since) => now >= since + timeout,
             stage => stage == Stage::Postponed,
         };
         if due {
             self.stage = Stage::Wanted;
+            self.offset = if mutant.is(Bug::ChunkRestartsAtZero) { 0 } else { self.offset };
         }
     }
 
@@ -158,7 +159,6 @@ impl Raft {
         loaded: Loaded,
         out: &mut Outbox<Raft>,
     ) {
-        let restarts = self.config.mutant.is(Bug::ChunkRestartsAtZero);
         let State::Leader(leader) = &mut self.state else { return };
         let round = leader.rounds.current();
         let Some(follower) = leader.follower(to) else { return };
@@ -172,7 +172,6 @@ impl Raft {
                 let body = Body::Snapshot { meta, offset, data, last, round };
                 out.send(to, Message { term: self.term, body });
             }
-            Loaded::Busy if restarts => sending.offset = 0,
             Loaded::Busy => sending.stage = Stage::Postponed,
             Loaded::Piece(..) | Loaded::Gone => {
                 *sending = Sending { stage: sending.stage, ..Sending::new(self.log.snapshot()) };
@@ -233,6 +232,9 @@ impl Raft {
             _ => Receiving { from, meta, next: 0, saving: false, round },
         };
         receiving.round = round;
+        if offset == 0 && !receiving.saving && self.config.mutant.is(Bug::ChunkRestartsAtZero) {
+            receiving.next = 0;
+        }
         let (saving, next) = (receiving.saving, receiving.next);
         if !saving && offset == next {
             receiving.saving = true;
@@ -259,7 +261,6 @@ impl Raft {
                 return self.answer_chunk(from, meta, 0, true, round, out);
             }
             Saved::Next(next) => next.min(LIMIT),
-            Saved::Busy if self.config.mutant.is(Bug::ChunkRestartsAtZero) => 0,
             Saved::Busy => receiving.next,
             Saved::Refused => 0,
         };

@@ -218,7 +218,7 @@ fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Bug>
         mutant: planted(mutant),
         ..dynamo::Config::new(id)
     };
-    NodeConfig { ap, snapshot_entries: cluster.snapshot_entries, ..NodeConfig::new(raft, layout) }
+    NodeConfig { ap, snapshot_entries: cluster.snapshot_entries, digest_entries: 50, ..NodeConfig::new(raft, layout) }
 }
 
 /// Plans speak of bugs by name; nodes carry them.

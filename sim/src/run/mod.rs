@@ -216,6 +216,7 @@ fn finish(
         violation,
         impossible: impossible.map(|_| traces.when()),
         faults: &faults,
+        heal: ending.heal_ns.map(Duration::from_nanos),
         divergence: ending.divergence,
         refusals: &refusals,
     };

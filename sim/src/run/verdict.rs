@@ -8,7 +8,8 @@
 //!    refuses.
 //!    Where it is asked for, no time is longer than so long without any answer.
 //! 5. Convergence: at the end all servers that can run have the same state.
-//! 6. Enough was done, and every kind of fault that was asked for had an effect; otherwise the run proves nothing
+//! 6. Catch-up, where it is asked for: what was there when the storm ended reaches all living servers in time, under load.
+//! 7. Enough was done, and every kind of fault that was asked for had an effect; otherwise the run proves nothing
 //!    (`inert`).
 
 use super::findings::{Findings, by_quorums, by_raft};
@@ -42,6 +43,8 @@ pub struct Evidence<'a> {
     pub impossible: Option<String>,
     /// What the fault ledger says, by kind.
     pub faults: &'a [FaultTally],
+    /// When all had what was there when the storm ended, counted from then; nothing if they never did.
+    pub heal: Option<Duration>,
     /// Why the servers' states are not the same at the end, if they are not.
     pub divergence: Option<String>,
     /// Servers that stopped over their storage, and why.
@@ -80,6 +83,10 @@ fn judge_liveness(evidence: &Evidence<'_>, findings: &Findings) -> Verdict {
     }
     if let Some(divergence) = evidence.divergence.as_ref().or(findings.diverged.as_ref()) {
         return fail("convergence", divergence.clone());
+    }
+    if let Some(most) = expect.heal.filter(|most| evidence.heal.is_none_or(|took| took > *most)) {
+        let took = evidence.heal.map_or("not before the run ended".to_owned(), |took| format!("only after {took:?}"));
+        return fail("catch-up", format!("the servers had what was there at the end of the storm {took}, not within {most:?}"));
     }
     let ok = evidence.history.operations().iter().filter(|op| op.settled().is_some()).count() as u64;
     if ok < expect.min_ok {

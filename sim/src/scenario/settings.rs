@@ -306,6 +306,9 @@ section! {
         linearizable: bool = true,
         /// How much earlier or later than its deadline a key may expire, in true time, as clients can tell.
         expiry: Duration = ms(1000),
+        /// Within this after the storm, while the load goes on, all living servers have what was there when it ended: under
+        /// Raft what was committed, under quorums each key alike on its replicas. Not asked for without it.
+        heal: Option<Duration> = None,
         /// Operations that succeed, at least.
         min_ok: u64 = 100,
         /// The longest time in the storm and the calm without any answer; none is unlimited.

@@ -1,5 +1,6 @@
 //! Tests of whole nodes, turned by hand: the clock, the network and the disk do what the test says.
 
+mod differ;
 mod many;
 mod power;
 mod turns;

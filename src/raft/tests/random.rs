@@ -28,6 +28,8 @@ struct Storm {
     reboots: f64,
     /// Whether idle groups sleep.
     quiesce: bool,
+    /// What befalls snapshots on their way, beside the rest.
+    snapshots: Rng,
 }
 
 impl Storm {
@@ -40,12 +42,15 @@ impl Storm {
         let timeout = Duration::from_millis(*rng.pick(&[40, 150]).unwrap());
         let max_append_bytes = *rng.pick(&[1, 100]).unwrap();
         let quiesce = rng.chance(0.5);
+        let mut snapshots = Rng::new(seed, "snapshots");
+        let pinned = *snapshots.pick(&[0, 200, 1 << 20]).unwrap();
         let mut cluster = Cluster::new(size, seed, |config| {
             config.mutant = mutant;
             config.lease_ppm = lease.then_some(10_000);
             config.election_timeout = timeout;
             config.heartbeat = timeout / 5;
             config.keep_entries = keep;
+            config.max_pinned_bytes = pinned;
             config.max_in_flight = max_in_flight;
             config.max_append_bytes = max_append_bytes;
             config.max_uncommitted_bytes = 1000;
@@ -58,7 +63,7 @@ impl Storm {
             cluster.set_clock_rate(id(n), rate);
         }
         let (leaps, reboots) = (*rng.pick(&[0.01, 0.05, 0.2]).unwrap(), *rng.pick(&[0.0, 0.01, 0.03, 0.15]).unwrap());
-        Storm { cluster, rng, cut: BTreeSet::new(), leaps, reboots, quiesce }
+        Storm { cluster, rng, cut: BTreeSet::new(), leaps, reboots, quiesce, snapshots }
     }
 
     fn someone(&mut self) -> NodeId {
@@ -129,6 +134,7 @@ impl Storm {
     }
 
     fn event(&mut self) {
+        self.cluster.busy |= self.snapshots.chance(0.01);
         let who = self.someone();
         match self.rng.below(1000) {
             0..560 => self.deliver(),
@@ -356,11 +362,15 @@ fn planted_bugs_are_caught() {
         (Bug::VoteTwice, vec!["election safety"]),
         (Bug::CommitOldTerm, vec!["state machine safety", "leader completeness"]),
         (Bug::StaleRead, vec!["stale read"]),
+        (Bug::CommitBeyondMatch, vec!["state machine safety", "leader completeness"]),
+        (Bug::StaleSnapshotInstalled, vec!["the commit index would go back"]),
     ];
     let caught = cases.map(|(bug, properties)| {
         let found = (0..10_000).find_map(|seed| {
             let panic = std::panic::catch_unwind(|| storm(seed, Mutant::planted(bug), 1500)).err()?;
-            let text = panic.downcast::<String>().map_or_else(|_| "?".to_string(), |text| *text);
+            let fixed = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = panic.downcast::<String>().ok().map(|text| *text).or(fixed);
+            let text = text.unwrap_or_else(|| "?".to_owned());
             Some((seed, text))
         });
         (bug, properties, found)

@@ -4,6 +4,7 @@ use super::cluster::{Cluster, Packet};
 use super::*;
 
 mod situations;
+mod transfers;
 
 /// A group whose conversation is written down.
 struct Script(Cluster);
