@@ -50,5 +50,5 @@ pub use history::{
     Call, Condition, Datum, End, Function, History, KeyId, KvOperation, Moment, OpId, Operation, Outcome, Recorder,
     Reply, Request, Value, Version,
 };
-pub use linear::{Count, Options, PartReport, Report, Verdict, check, check_as, check_final};
+pub use linear::{Count, Options, PartReport, Report, Verdict, check, check_as, check_final, explain_as};
 pub use model::Kind;

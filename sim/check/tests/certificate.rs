@@ -28,6 +28,7 @@ fn refusal(core: &[usize]) -> Verdict {
         breaks: None,
         event: None,
         core: ids(core),
+        given: Vec::new(),
         edges: Vec::new(),
         minimal: true,
         order: Vec::new(),
@@ -152,7 +153,8 @@ fn reports_on_keys_verify_and_changed_cores_do_not() {
             let error = verify(&history, &text).expect_err("the core was changed");
             let part = &report.parts[error.line - 2];
             let Verdict::Invalid(evidence) = &part.verdict else { panic!("{error} is about another part") };
-            assert!(brute_force(&history, &part.name, u32::MAX, Some(&evidence.core)), "{n}: {error} {raws:#?}");
+            let firm = [&evidence.core[..], &evidence.given].concat();
+            assert!(brute_force(&history, &part.name, u32::MAX, Some(&firm)), "{n}: {error} {raws:#?}");
             changed += 1;
         }
     }

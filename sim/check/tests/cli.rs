@@ -304,3 +304,170 @@ fn a_reader_that_leaves_early_is_no_error() {
         assert!(output.stderr.is_empty(), "{arguments}: nothing is shown where nobody is looking");
     }
 }
+
+/// A stale read of nothing: what was exported of it says what its nil means; without that nobody knows, and the verdict says so.
+#[test]
+fn what_nil_says_is_stated_or_asked_for() {
+    let place = Place::new();
+    place.file(
+        "h.jsonl",
+        "{\"process\":0,\"type\":\"invoke\",\"f\":\"write\",\"key\":\"a\",\"value\":1}\n\
+         {\"process\":0,\"type\":\"ok\"}\n\
+         {\"process\":1,\"type\":\"invoke\",\"f\":\"read\",\"key\":\"a\"}\n\
+         {\"process\":1,\"type\":\"ok\",\"value\":null}\n",
+    );
+    place.told("h.jsonl --export edn:h.edn", 1);
+    let stated = place.told("h.edn", 1);
+    assert!(stated.contains("note: the file states what its words mean"), "{stated}");
+    assert!(stated.contains("a read of nil: nothing there\n"), "{stated}");
+    // What others write does not say, nor does what is left when the first line is gone.
+    place.file("cut.edn", place.read("h.edn").split_once('\n').unwrap().1);
+    let open = place.told("cut.edn", 3);
+    assert!(open.contains("it hangs on what a read of nil says: not valid if that nothing was there"), "{open}");
+    assert!(open.contains("hint: say what it says: --nil absent"), "{open}");
+    place.told("cut.edn --nil absent", 1);
+    place.told("cut.edn --nil unknown", 0);
+    // The caller knows better than the file.
+    place.told("h.edn --nil unknown", 0);
+    for (line, says) in [
+        ("{:nil :absnt}", "the setting cannot be absnt"),
+        ("{:nul :absent}", "no setting called nul"),
+        ("{:nil", "expected a map of settings"),
+    ] {
+        place.file("wrong.edn", format!("; seaworthy-check {line}\n"));
+        let told = place.refused("wrong.edn");
+        assert!(told.starts_with("wrong.edn:1:") && told.contains(says), "{told}");
+    }
+    // What holds for both meanings is decided.
+    let more = "{:process 0, :type :invoke, :f :read, :value [\"a\" nil]}\n\
+                {:process 0, :type :ok, :f :read, :value [\"a\" 7]}\n";
+    place.file("both.edn", place.read("cut.edn") + more);
+    let both = place.told("both.edn", 1);
+    assert!(both.contains("read 7") && !both.contains("missing"), "{both}");
+}
+
+#[test]
+fn a_delete_that_finds_nothing_is_what_was_said() {
+    let place = Place::new();
+    let event = |f: &str, kind: &str, value: &str| {
+        format!("{{\"process\":0,\"type\":\"{kind}\",\"f\":\"{f}\",\"key\":\"a\",\"value\":{value}}}\n")
+    };
+    let call = |f: &str, asked: &str, told: &str| event(f, "invoke", asked) + &event(f, "ok", told);
+    let twice = call("write", "1", "1") + &call("delete", "null", "null") + &call("delete", "null", "null");
+    place.file("twice.jsonl", &twice);
+    let found = place.told("twice.jsonl", 1);
+    assert!(
+        found.contains("an ok delete: found the key\n") && found.contains("hint: an ok delete is taken"),
+        "{found}"
+    );
+    let any = place.told("twice.jsonl --delete any", 0);
+    assert!(any.contains("an ok delete: found the key or found nothing\n"), "{any}");
+    place.told("twice.jsonl --format edn", 2);
+    // Whatever it found, the key is missing afterwards.
+    place.file("after.jsonl", twice + &call("read", "null", "1"));
+    place.told("after.jsonl --delete any", 1);
+    // In EDN there is no word for a delete that found nothing.
+    let edn = "{:process 0, :type :invoke, :f :delete, :key :a}\n{:process 0, :type :ok, :f :delete, :key :a}\n";
+    place.file("h.edn", edn);
+    place.told("h.edn", 0);
+    place.told("h.edn --delete found", 1);
+    // Who counts changes says with each whether it was one.
+    place.file(
+        "counted.jsonl",
+        call("write", "1", "1")
+            + &call("delete", "null", "null")
+            + &call("delete", "null", "null")
+            + &call("write", "2", "2").replace("\"ok\"", "\"ok\",\"rev\":2"),
+    );
+    let counted = place.told("counted.jsonl --delete any", 1);
+    assert!(
+        counted.contains("note: ok deletes of keys with revisions: taken to have found the key (2, first on line 3)"),
+        "{counted}"
+    );
+}
+
+#[test]
+fn an_ok_unlike_its_call_counts_as_was_said() {
+    let place = Place::new();
+    place.file(
+        "cas.jsonl",
+        "{\"process\":0,\"type\":\"invoke\",\"f\":\"write\",\"value\":3}\n\
+         {\"process\":0,\"type\":\"ok\"}\n\
+         {\"process\":0,\"type\":\"invoke\",\"f\":\"cas\",\"value\":[1,2]}\n\
+         {\"process\":0,\"type\":\"ok\",\"f\":\"cas\",\"value\":[3,4]}\n\
+         {\"process\":1,\"type\":\"invoke\",\"f\":\"read\"}\n\
+         {\"process\":1,\"type\":\"ok\",\"f\":\"read\",\"value\":4}\n",
+    );
+    let call = place.told("cas.jsonl", 1);
+    assert!(
+        call.contains("note: oks that name other values than their calls: the calls count (1, first on line 4)"),
+        "{call}"
+    );
+    assert!(call.contains("an ok unlike its call: the call counts\n"), "{call}");
+    let ok = place.told("cas.jsonl --mismatch ok", 0);
+    assert!(
+        ok.contains("the oks count (1, first on line 4)") && ok.contains("an ok unlike its call: the ok counts\n"),
+        "{ok}"
+    );
+    let error = place.refused("cas.jsonl --mismatch error");
+    assert!(error.starts_with("cas.jsonl:4:44: another value than its call names on line 3"), "{error}");
+}
+
+#[test]
+fn the_value_of_a_refusal_says_what_was_said() {
+    let place = Place::new();
+    let history = |found: &str| {
+        format!(
+            "{{\"process\":0,\"type\":\"invoke\",\"f\":\"write\",\"value\":1}}\n{{\"process\":0,\"type\":\"ok\"}}\n\
+             {{\"process\":0,\"type\":\"invoke\",\"f\":\"cas\",\"value\":[2,3]}}\n\
+             {{\"process\":0,\"type\":\"refused\",\"f\":\"cas\",\"value\":{found}}}\n"
+        )
+    };
+    place.file("found.jsonl", history("1"));
+    assert!(place.told("found.jsonl", 0).contains("the value of a refusal: what was there\n"));
+    place.file("other.jsonl", history("3"));
+    place.told("other.jsonl", 1);
+    assert!(place.told("other.jsonl --refused ignored", 0).contains("the value of a refusal: not looked at\n"));
+    // As Jepsen's clients do.
+    place.file("repeats.jsonl", history("[2,3]"));
+    assert!(
+        place
+            .told("repeats.jsonl", 0)
+            .contains("note: refusals that repeat what was asked: what was there is not known")
+    );
+}
+
+/// Ten million operations in a few megabytes, or anything else that is more than there is room for.
+#[test]
+fn a_history_that_does_not_fit_is_unknown() {
+    let place = Place::new();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let one = "{\"process\":0,\"type\":\"invoke\",\"f\":\"write\",\"value\":1}\n{\"process\":0,\"type\":\"ok\"}\n";
+    let many = one.repeat(1_000);
+    for _ in 0..400 {
+        gzip.write_all(many.as_bytes()).unwrap();
+    }
+    place.file("bomb.gz", gzip.finish().unwrap());
+    let output = place.run("bomb.gz --budget 20MB");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    assert!(told.starts_with("unknown: bomb.gz:") && told.contains("the history does not fit"), "{told}");
+    assert!(told.contains("give it more, as --budget"), "{told}");
+    let json: Json = serde_json::from_slice(&place.run("bomb.gz --budget 20MB --json").stdout).unwrap();
+    assert_eq!(json["verdict"], "unknown");
+    place.told("bomb.gz --budget 1GB", 0);
+}
+
+#[test]
+fn evidence_need_not_be_looked_for() {
+    let place = Place::new();
+    place.generate("broken.jsonl", "cas-register --plant --keys 3");
+    let looked = place.told("broken.jsonl", 1);
+    assert!(looked.contains("✗") && looked.contains("The history is impossible from event"), "{looked}");
+    let not = place.told("broken.jsonl --no-evidence", 1);
+    assert!(!not.contains("✗") && not.contains("which of them clash is not known"), "{not}");
+    let verdict = |text: &str| text.lines().find(|line| line.starts_with("NOT VALID")).map(str::to_owned);
+    assert_eq!(verdict(&looked), verdict(&not));
+    let json: Json = serde_json::from_slice(&place.run("broken.jsonl --no-evidence --json").stdout).unwrap();
+    assert_eq!(json["verdict"], "not valid");
+}

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use seaworthy_check::format::{Nil, ReadOptions, export as edn, jsonl, read};
 use seaworthy_check::history::recorder::Step;
 use seaworthy_check::{
-    Call, Condition, Datum, End, Function, History, Options, Recorder, Reply, Request, Value, Version, check,
+    Call, Condition, Datum, End, Function, History, Options, Recorder, Reply, Request, Value, Verdict, Version, check,
 };
 
 fn written(history: &History) -> String {
@@ -187,4 +187,35 @@ fn everything_is_exported_as_edn() {
     let reading = read(&text[..], &ReadOptions { nil: Some(Nil::Absent), ..ReadOptions::default() }).expect("readable");
     assert_eq!(reading.history.events(), history.events());
     insta::assert_snapshot!(String::from_utf8(text).expect("EDN is text"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What an export implies for others is less than what it tells us, which is all.
+    #[test]
+    fn edn_keeps_every_verdict(seed: u64, ops in 1..40usize, info in 0..30u64, conditional in 0..100u64, revisions in 0..100u64) {
+        let shape = Shape { ops, processes: 4, keys: 3, values: 4, info, fail: 5, conditional, revisions };
+        let mut rng = Rng(seed);
+        let mut raws = generate(shape, &mut rng);
+        for (i, raw) in raws.iter_mut().enumerate() {
+            if raw.events.1.is_none() {
+                raw.process = 1_000 + i as u32;
+            }
+        }
+        mutate(&mut raws, &mut rng);
+        let history = record(&raws);
+        let mut text = Vec::new();
+        edn::write(&history, &mut text).expect("memory takes everything");
+        let reading = read(&text[..], &ReadOptions::default()).expect("what was written can be read");
+        prop_assert_eq!(reading.settings.nil, Nil::Absent);
+        let verdicts = |h: &History| {
+            let report = check(h, &Options::default());
+            report.parts.iter().map(|part| (part.name.clone(), part.operations, part.verdict == Verdict::Valid)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(verdicts(&reading.history), verdicts(&history));
+        // But that it asks for a missing key in two ways at once it is the same.
+        let lines = |h: &History| shown(h).replace(" if nil", "");
+        prop_assert_eq!(lines(&reading.history), lines(&history));
+    }
 }

@@ -252,3 +252,47 @@ fn limits_give_unknown_with_the_reason() {
     assert_eq!(memory.unknowns().collect::<Vec<_>>(), [("k", "the memory limit was reached")]);
     assert!(!is_valid(&history));
 }
+
+/// A key that is there and found missing: two operations say so, however many deletes there are before.
+#[test]
+fn a_stale_read_of_nothing_is_shown_with_two_operations() {
+    let mut log = Recorder::default();
+    let mut revision = 0;
+    let mut done = |log: &mut Recorder, op| {
+        log.ok(op, 0, Reply::Done { revision: Some(revision) });
+        revision += 1;
+    };
+    for round in 0..20 {
+        let value = format!("a{round}");
+        let a = log.invoke(1, 0, "k", Call::put(&value));
+        let b = log.invoke(2, 0, "k", Call::delete());
+        done(&mut log, a);
+        done(&mut log, b);
+        let refused = Condition { value: Some("never"), ..Condition::ALWAYS };
+        let c = log.invoke(3, 0, "k", Call::Put { value: "c", when: refused });
+        log.ok(c, 0, Reply::Refused(None));
+    }
+    // Neither of these is known to have happened.
+    for process in 10..14 {
+        let op = log.invoke(process, 0, "k", Call::put("open"));
+        log.info(op, 0);
+    }
+    let delete = log.invoke(4, 0, "k", Call::delete());
+    let last = log.invoke(5, 0, "k", Call::put("b"));
+    let before = log.invoke(6, 0, "k", Call::put("a"));
+    done(&mut log, before);
+    done(&mut log, delete);
+    done(&mut log, last);
+    let read = log.invoke(7, 0, "k", Call::Get);
+    log.ok(read, 0, Reply::Got(None));
+    let report = check(&log.finish(), &Options::default());
+    let Verdict::Invalid(evidence) = &report.parts[0].verdict else { panic!("{report}") };
+    assert_eq!(
+        (evidence.core.clone(), evidence.given.len(), evidence.minimal),
+        (vec![last, read], 21, true),
+        "{report}"
+    );
+    assert_eq!(evidence.anomaly, "stale read");
+    assert!(evidence.explanation.contains("all 21 deletes of the key were before that"), "{report}");
+    assert!(!report.to_string().contains("budget"), "{report}");
+}

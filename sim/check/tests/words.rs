@@ -22,7 +22,7 @@ fn name(history: &History) -> Option<(String, String)> {
     let all: Vec<OpId> = (0..history.operations().len() as u32).map(OpId).collect();
     let core: Vec<OpId> = all.iter().copied().filter(|&op| history.operation(op).settled().is_some()).collect();
     let last = *core.iter().max_by_key(|&&op| history.operation(op).settled())?;
-    Some(words(history, last, &core, &all, true))
+    Some(words(history, last, (&core, &[]), &all, true))
 }
 
 #[test]

@@ -163,7 +163,7 @@ pub fn write(
                     Claim::Unknown { part, name, why: "valid, but no order was found within the limits".to_owned() }
                 }
             },
-            Verdict::Invalid(evidence) => Claim::Invalid { part, name, core: numbers(&evidence.core) },
+            Verdict::Invalid(evidence) => Claim::Invalid { part, name, core: numbers(&core(evidence)) },
             Verdict::Unknown(why) => Claim::Unknown { part, name, why: why.clone() },
         };
         lines.push(line(&claim)?);
@@ -180,6 +180,14 @@ fn header(history: &History, property: &str, model: &str, parts: u32) -> Header 
         parts,
         fingerprint: format!("{:032x}", fingerprint(history)),
     }
+}
+
+/// The operations that cannot be ordered, whatever all others did.
+fn core(evidence: &crate::Evidence) -> Vec<OpId> {
+    let mut core = [&evidence.core[..], &evidence.given[..]].concat();
+    core.sort_unstable();
+    core.dedup();
+    core
 }
 
 fn numbers(ops: &[OpId]) -> Vec<u32> {

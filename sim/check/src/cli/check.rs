@@ -5,7 +5,7 @@ use super::{Assumption, CheckArgs, INVALID, ReadingArgs, Trouble, UNKNOWN, VALID
 use seaworthy_check::evidence::page::{self, PageInput};
 use seaworthy_check::format::{self, Reading, export, jsonl};
 use seaworthy_check::model::detect::{Meant, detect};
-use seaworthy_check::{Function, History, Options, Report, Verdict};
+use seaworthy_check::{Function, History, Options, Report, Verdict, explain_as};
 use seaworthy_check::{certificate, session, txn};
 use serde_json::json;
 use std::fs::File;
@@ -13,48 +13,59 @@ use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Reads a history, from a file or from standard input.
-pub fn read(file: &Path, args: &ReadingArgs) -> Result<Reading, Trouble> {
+/// Reads a history, from a file or from standard input. `memory`: bytes of the budget; the history may take half of them,
+/// as to decide takes as much again.
+pub fn read(file: &Path, args: &ReadingArgs, memory: usize) -> Result<Reading, Trouble> {
     let name = file.display();
     let located = |error: format::Error| match error {
-        format::Error::Malformed { line, column, what } => Trouble(format!("{name}:{line}:{column}: {what}")),
+        format::Error::Malformed { line, column, what } => Trouble::new(format!("{name}:{line}:{column}: {what}")),
+        error @ format::Error::TooLarge { line, .. } => Trouble::unknown(format!(
+            "{name}:{line}: the history does not fit: {}; give it more, as --budget {}GB, or check fewer keys at a time",
+            error.to_string().split_once(": ").map_or("", |(_, what)| what),
+            (memory * 4).div_ceil(1_000_000_000),
+        )),
         // What the system did not say was said by a decompressor.
         format::Error::Io(error) if error.raw_os_error().is_none() => {
             let said = error.to_string();
             let said = said.split('(').next().unwrap_or_default().trim_end_matches([' ', ':']);
-            Trouble(format!("{name}: cannot be unpacked, it is damaged or was cut off: {said}"))
+            Trouble::new(format!("{name}: cannot be unpacked, it is damaged or was cut off: {said}"))
         }
-        other => Trouble(format!("{name}: {other}")),
+        other => Trouble::new(format!("{name}: {other}")),
     };
     if file.as_os_str() == "-" {
-        return format::read(BufReader::new(std::io::stdin()), &args.options()).map_err(located);
+        return format::read(BufReader::new(std::io::stdin()), &args.options(memory / 2)).map_err(located);
     }
-    let opened = File::open(file).map_err(|error| Trouble(format!("{name}: {error}")))?;
+    let opened = File::open(file).map_err(|error| Trouble::new(format!("{name}: {error}")))?;
     let length = opened.metadata().map_or(0, |data| data.len());
     let input = BufReader::with_capacity(1 << 18, progress::Watched::new(opened, length));
-    format::read(input, &args.options()).map_err(located)
+    format::read(input, &args.options(memory / 2)).map_err(located)
 }
+
+/// Steps to look for smaller evidence against a key.
+const EVIDENCE_STEPS: u64 = 200_000_000;
 
 /// Does all that the arguments ask for, and tells the exit status.
 pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
     distinct_files(file, args)?;
     let start = Instant::now();
-    let reading = read(file, &args.reading)?;
+    let reading = read(file, &args.reading, args.budget.memory)?;
     let read_in = start.elapsed();
     let name = file.display().to_string();
     let history = &reading.history;
     if history.operations().is_empty() {
         if reading.understood.lines == 0 {
-            return Err(Trouble(format!("{name}:1:1: the file is empty; expected a history")));
+            return Err(Trouble::new(format!("{name}:1:1: the file is empty; expected a history")));
         }
         let lines = output::understood(&name, &reading).join("\n");
-        return Err(Trouble(format!("{name}: no operation was found in it, so there is nothing to check\n{lines}")));
+        return Err(Trouble::new(format!(
+            "{name}: no operation was found in it, so there is nothing to check\n{lines}"
+        )));
     }
     let (meant, why) = model(&name, args, history)?;
     let options = Options {
         steps: u64::MAX,
-        memory: args.budget.memory,
-        evidence_steps: 200_000_000,
+        memory: args.budget.memory.saturating_sub(history.bytes()).max(1_000_000),
+        evidence_steps: 0,
         threads: match args.threads {
             0 => std::thread::available_parallelism().map_or(1, Into::into),
             n => n,
@@ -64,7 +75,7 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
     let properties = properties::asked(&args.check, meant)?;
     let certified = |property: &&str| [LINEARIZABLE, "sequential"].contains(property);
     if args.certificate.is_some() && matches!(meant, Meant::Objects(_)) && !properties.iter().any(certified) {
-        return Err(Trouble(
+        return Err(Trouble::new(
             "--certificate: there are certificates of linearizable, of sequential where it holds, and of transactions; \
              --check one of these"
                 .to_owned(),
@@ -82,11 +93,19 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
     };
     let (mut reports, mut staleness, mut left_out): (Vec<Report>, _, Vec<(&str, String)>) =
         (Vec::new(), None, Vec::new());
+    let other = reading.without_nil();
     let all = args.check.iter().any(|name| name == "all");
     for property in properties {
         let _line = progress::Line::new(&format!("checking: {property}"));
         match properties::decide(property, meant, history, &terms) {
             Finding::Report(mut report) => {
+                // What is left out can only make it easier to put all in one order.
+                let easier = property == LINEARIZABLE && report.is_valid();
+                if let Some(other) = other.as_ref().filter(|_| !easier)
+                    && let Finding::Report(second) = properties::decide(property, meant, other, &terms)
+                {
+                    properties::both(&mut report, second);
+                }
                 let linearizable = |other: &Report| other.property == LINEARIZABLE && other.is_valid();
                 if properties::implied(property) && reports.iter().any(linearizable) {
                     properties::imply(&mut report);
@@ -97,6 +116,15 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
                 }
             }
             Finding::Staleness(figures) => staleness = Some(figures),
+        }
+    }
+    let judged = other.as_ref().unwrap_or(history);
+    if let (Meant::Objects(kind), false) = (meant, args.no_evidence) {
+        let _line = progress::Line::new("looking for the operations that clash");
+        let time = terms.until.map(|until| until.saturating_duration_since(Instant::now()));
+        let options = Options { evidence_steps: EVIDENCE_STEPS, time, ..options };
+        for report in reports.iter_mut().filter(|report| report.property == LINEARIZABLE) {
+            explain_as(kind, judged, report, &options);
         }
     }
     let took = start.elapsed();
@@ -123,7 +151,7 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
             text += &format!("  {name}: {value}\n");
         }
         for report in &reports {
-            text += &format!("\n{}", output::text(report, colours));
+            text += &format!("\n{}", output::text(history, report, colours));
         }
         if let Some(staleness) = &staleness {
             text += &format!("\n{}", staleness.text());
@@ -145,7 +173,9 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
 pub fn print(text: &str) -> Result<(), Trouble> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Trouble(format!("cannot write: {error}"))),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Trouble::new(format!("cannot write: {error}")))
+        }
         _ => Ok(()),
     }
 }
@@ -169,14 +199,14 @@ fn model(file: &str, args: &CheckArgs, history: &History) -> Result<(Meant, Stri
         Some(name) => {
             let meant = Meant::named(name);
             (
-                meant.ok_or_else(|| Trouble(format!("no model is called {name:?}; there are: {}", models())))?,
+                meant.ok_or_else(|| Trouble::new(format!("no model is called {name:?}; there are: {}", models())))?,
                 "as asked".to_owned(),
             )
         }
         None => {
             let detected = detect(history);
             let why = detected.why;
-            let none = || Trouble(format!("{file}: {why}; say which with --model: {}", models()));
+            let none = || Trouble::new(format!("{file}: {why}; say which with --model: {}", models()));
             (detected.model.ok_or_else(none)?, why.clone())
         }
     };
@@ -185,7 +215,7 @@ fn model(file: &str, args: &CheckArgs, history: &History) -> Result<(Meant, Stri
     if let Some(op) = other {
         let place = history.line(op.called).map_or(String::new(), |line| format!(":{line}"));
         let f = history.function(op.f);
-        return Err(Trouble(format!(
+        return Err(Trouble::new(format!(
             "{file}{place}: {meant} is of transactions, and this is {f}; the models: {}",
             models()
         )));
@@ -195,7 +225,7 @@ fn model(file: &str, args: &CheckArgs, history: &History) -> Result<(Meant, Stri
     {
         let line = history.line(history.operation(misfit.op).called);
         let place = line.map_or(String::new(), |line| format!(":{line}"));
-        return Err(Trouble(format!("{file}{place}: {}; the models: {}", misfit.what, models())));
+        return Err(Trouble::new(format!("{file}{place}: {}; the models: {}", misfit.what, models())));
     }
     Ok((meant, why))
 }
@@ -264,7 +294,7 @@ fn distinct_files(file: &Path, args: &CheckArgs) -> Result<(), Trouble> {
             continue;
         }
         if let Some((_, what)) = taken.iter().find(|(other, _)| *other == place) {
-            return Err(Trouble(format!("{}: would be written over {what}; give another name", path.display())));
+            return Err(Trouble::new(format!("{}: would be written over {what}; give another name", path.display())));
         }
         taken.push((place, "another output"));
     }
@@ -283,14 +313,14 @@ fn certificate(history: &History, meant: Meant, reports: &[Report], options: &Op
     for text in offered {
         match text {
             Ok(text) => return Ok(text),
-            Err(error) => refusal = refusal.or(Some(Trouble(error.0))),
+            Err(error) => refusal = refusal.or(Some(Trouble::new(error.0))),
         }
     }
-    Err(refusal.unwrap_or_else(|| Trouble("there is no verdict to certify".to_owned())))
+    Err(refusal.unwrap_or_else(|| Trouble::new("there is no verdict to certify".to_owned())))
 }
 
 fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<(), Trouble> {
-    let located = |error: std::io::Error| Trouble(format!("{}: {error}", path.display()));
+    let located = |error: std::io::Error| Trouble::new(format!("{}: {error}", path.display()));
     let mut out = BufWriter::new(File::create(path).map_err(located)?);
     content(&mut out).and_then(|()| out.flush()).map_err(located)
 }

@@ -9,7 +9,7 @@ use std::io::{BufWriter, Write};
 pub fn generate(args: &GenerateArgs) -> Result<u8, Trouble> {
     let workload = Workload::ALL.iter().find(|(name, _)| *name == args.workload);
     let Some((_, workload)) = workload else {
-        return Err(Trouble(format!("no workload is called {:?}", args.workload)));
+        return Err(Trouble::new(format!("no workload is called {:?}", args.workload)));
     };
     let shape = Shape {
         operations: args.operations,
@@ -28,7 +28,7 @@ pub fn generate(args: &GenerateArgs) -> Result<u8, Trouble> {
     match written.and_then(|()| out.flush()) {
         // Whoever read it has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(VALID),
-        Err(error) => Err(Trouble(format!("cannot write: {error}"))),
+        Err(error) => Err(Trouble::new(format!("cannot write: {error}"))),
         Ok(()) => Ok(VALID),
     }
 }

@@ -9,9 +9,9 @@ mod properties;
 mod replicas;
 mod verify;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use seaworthy_check::format::{Fail, Format, Keys, Nil};
+use seaworthy_check::format::{Delete, Fail, Format, Keys, Mismatch, Nil, ReadOptions, Refusal, named};
 use seaworthy_check::generate::Workload;
 use seaworthy_check::replicas::Policy;
 use std::fmt;
@@ -94,6 +94,9 @@ struct CheckArgs {
     /// What to spend at most: a time, a memory size, or both: 60s,1GB
     #[arg(long, value_name = "BUDGET", default_value = "60s,1GB", value_parser = budget::parse)]
     budget: budget::Budget,
+    /// Do not look for the few operations that clash: the verdicts are all that is wanted
+    #[arg(long)]
+    no_evidence: bool,
     /// Keys judged at a time; 0: one for each core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
@@ -125,28 +128,40 @@ enum Assumption {
 #[derive(Args, Default)]
 struct ReadingArgs {
     /// The format; else it is detected
-    #[arg(long, value_enum)]
-    format: Option<FormatName>,
-    /// What an answered read of nil says
-    #[arg(long, value_enum)]
-    nil: Option<NilMeaning>,
-    /// What a failed compare-and-set says
-    #[arg(long, value_enum)]
-    fail: Option<FailMeaning>,
-    /// Where the keys stand
-    #[arg(long, value_enum)]
-    keys: Option<KeysPlace>,
+    #[arg(long, value_parser = by_name(&FORMATS))]
+    format: Option<Format>,
+    /// What an answered read of nil says: nothing was there; nothing; or either, so that what is decided holds for both
+    #[arg(long, value_parser = by_name(&Nil::ALL))]
+    nil: Option<Nil>,
+    /// What a failed compare-and-set says: only that it did not happen; or that it found another value
+    #[arg(long, value_parser = by_name(&Fail::ALL))]
+    fail: Option<Fail>,
+    /// What the ok of a delete says: that it found the key; or any, that the key is missing now
+    #[arg(long, value_parser = by_name(&Delete::ALL))]
+    delete: Option<Delete>,
+    /// What the value of a refusal says: what was found instead; or nothing
+    #[arg(long, value_name = "VALUE-OF-A-REFUSAL", value_parser = by_name(&Refusal::ALL))]
+    refused: Option<Refusal>,
+    /// What counts where an ok names other values than its call
+    #[arg(long, value_parser = by_name(&Mismatch::ALL))]
+    mismatch: Option<Mismatch>,
+    /// Where the keys stand: in a field of their own; or in the value, which is a pair of key and value
+    #[arg(long, value_parser = by_name(&Keys::ALL))]
+    keys: Option<Keys>,
     /// What every object holds at first
     #[arg(long, value_name = "VALUE")]
     initial: Option<String>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum FormatName {
-    Jsonl,
-    Edn,
-    Log,
-    Plain,
+const FORMATS: [(&str, Format); 4] =
+    [("jsonl", Format::JsonLines), ("edn", Format::Edn), ("log", Format::Log), ("plain", Format::Plain)];
+
+/// Parses one of these names.
+fn by_name<T: Copy + Send + Sync + 'static, const N: usize>(
+    all: &'static [(&'static str, T); N],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(all.map(|(name, _)| name))
+        .map(move |name| named(all, &name).expect("invariant: only these names are possible"))
 }
 
 /// A format that histories are written in.
@@ -156,30 +171,6 @@ enum Written {
     Jsonl,
     /// for Knossos and Elle; conditions they do not know are lost
     Edn,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum NilMeaning {
-    /// the object is missing
-    Absent,
-    /// nothing: the read is left out
-    Unknown,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum FailMeaning {
-    /// only that it did not happen
-    DidNotHappen,
-    /// that the object did not hold the value compared with
-    Refused,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum KeysPlace {
-    /// in a field of their own
-    Field,
-    /// in the value, which is a pair of key and value
-    InValue,
 }
 
 #[derive(Args)]
@@ -244,11 +235,34 @@ struct GenerateArgs {
 
 /// Why nothing could be decided: what is wrong, and what to do.
 #[derive(Debug)]
-struct Trouble(String);
+struct Trouble {
+    what: String,
+    status: u8,
+}
+
+impl Trouble {
+    /// The input or the command line cannot be used.
+    fn new(what: impl Into<String>) -> Trouble {
+        Trouble { what: what.into(), status: BAD_INPUT }
+    }
+
+    /// For programs.
+    fn json(&self) -> serde_json::Value {
+        match self.status {
+            UNKNOWN => serde_json::json!({ "verdict": "unknown", "error": self.what }),
+            _ => serde_json::json!({ "error": self.what }),
+        }
+    }
+
+    /// A budget ended first.
+    fn unknown(what: impl Into<String>) -> Trouble {
+        Trouble { what: what.into(), status: UNKNOWN }
+    }
+}
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.what)
     }
 }
 
@@ -262,27 +276,18 @@ fn export(text: &str) -> Result<(Written, PathBuf), String> {
 }
 
 impl ReadingArgs {
-    fn options(&self) -> seaworthy_check::format::ReadOptions {
-        seaworthy_check::format::ReadOptions {
-            format: self.format.map(|format| match format {
-                FormatName::Jsonl => Format::JsonLines,
-                FormatName::Edn => Format::Edn,
-                FormatName::Log => Format::Log,
-                FormatName::Plain => Format::Plain,
-            }),
-            nil: self.nil.map(|nil| match nil {
-                NilMeaning::Absent => Nil::Absent,
-                NilMeaning::Unknown => Nil::Unknown,
-            }),
-            fail: self.fail.map(|fail| match fail {
-                FailMeaning::DidNotHappen => Fail::DidNotHappen,
-                FailMeaning::Refused => Fail::Refused,
-            }),
-            keys: self.keys.map(|keys| match keys {
-                KeysPlace::Field => Keys::Field,
-                KeysPlace::InValue => Keys::InValue,
-            }),
+    /// `memory`: bytes that the history may take.
+    fn options(&self, memory: usize) -> ReadOptions {
+        ReadOptions {
+            format: self.format,
+            nil: self.nil,
+            fail: self.fail,
+            delete: self.delete,
+            refusal: self.refused,
+            mismatch: self.mismatch,
+            keys: self.keys,
             initial: self.initial.clone(),
+            memory: Some(memory),
         }
     }
 }
@@ -295,17 +300,17 @@ pub fn main() -> ExitCode {
         (Some(Command::Replicas(args)), _) => replicas::check(args),
         (Some(Command::Generate(args)), _) => generate::generate(args),
         (None, Some(file)) => check::check(file, &cli.check),
-        (None, None) => Err(Trouble("no history given: seaworthy-check FILE".to_owned())),
+        (None, None) => Err(Trouble::new("no history given: seaworthy-check FILE".to_owned())),
     };
     match done {
         Ok(status) => ExitCode::from(status),
         Err(trouble) => {
             if cli.check.json || matches!(&cli.command, Some(Command::Replicas(args)) if args.json) {
                 // Whoever reads it may be gone; the exit status tells as much.
-                let _ = check::print(&format!("{}\n", serde_json::json!({ "error": trouble.0 })));
+                let _ = check::print(&format!("{}\n", trouble.json()));
             }
-            eprintln!("error: {trouble}");
-            ExitCode::from(BAD_INPUT)
+            eprintln!("{}: {trouble}", if trouble.status == UNKNOWN { "unknown" } else { "error" });
+            ExitCode::from(trouble.status)
         }
     }
 }

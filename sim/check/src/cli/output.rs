@@ -1,7 +1,7 @@
 //! Reports for people and for programs.
 
 use seaworthy_check::format::Reading;
-use seaworthy_check::{Evidence, History, OpId, Report, Verdict};
+use seaworthy_check::{End, Evidence, Function, History, OpId, Report, Verdict};
 use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
 
@@ -41,7 +41,7 @@ pub fn word(report: &Report) -> &'static str {
 }
 
 /// One report for people.
-pub fn text(report: &Report, colours: bool) -> String {
+pub fn text(history: &History, report: &Report, colours: bool) -> String {
     let paint = |code: &str, text: &str| if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     let (violations, unknowns) = (report.violations().count(), report.unknowns().count());
     let parts = report.parts.len();
@@ -56,7 +56,7 @@ pub fn text(report: &Report, colours: bool) -> String {
     for (part, why) in report.unknowns().take(TOLD) {
         let _ = writeln!(text, "  {part}: unknown, {why}");
     }
-    if let Some(hint) = hint(report) {
+    if let Some(hint) = hint(history, report) {
         let _ = writeln!(text, "  hint: {hint}");
     }
     for evidence in report.violations().take(TOLD) {
@@ -68,12 +68,26 @@ pub fn text(report: &Report, colours: bool) -> String {
     text
 }
 
-/// What to do where a limit ended the check.
-fn hint(report: &Report) -> Option<&'static str> {
-    let ended = |(_, why): (&str, &str)| why.contains("limit");
-    report.unknowns().any(ended).then_some(
-        "give it more, as --budget 10m,4GB; or record a history in which each written value is different, which needs no search",
-    )
+/// What to do where a limit ended the check, or where a verdict hangs on what a word means.
+fn hint(history: &History, report: &Report) -> Option<&'static str> {
+    let unknown = |what: &str| report.unknowns().any(|(_, why)| why.contains(what));
+    let found = |op: &OpId| {
+        let op = history.operation(*op);
+        (op.f, op.end) == (Function::Delete, End::Ok) && op.told_revision().is_none()
+    };
+    if unknown("a read of nil") {
+        Some(
+            "say what it says: --nil absent where nil means that nothing was there, --nil unknown where it means nothing",
+        )
+    } else if unknown("limit") {
+        Some(
+            "give it more, as --budget 10m,4GB; or record a history in which each written value is different, which needs no search",
+        )
+    } else if report.violations().any(|evidence| evidence.core.iter().any(found)) {
+        Some("an ok delete is taken to have found the key; say --delete any if it may have found nothing")
+    } else {
+        None
+    }
 }
 
 /// The procedures that decided, each with the number of parts it decided.
@@ -98,7 +112,7 @@ pub fn json(history: &History, report: &Report) -> Json {
             "anomalies": part.counts.iter().map(|count| (count.name.replace(' ', "-"), json!(count.times))).collect::<serde_json::Map<_, _>>(),
         })
     });
-    json!({ "property": report.property, "verdict": word(report), "hint": hint(report), "parts": parts.collect::<Vec<_>>() })
+    json!({ "property": report.property, "verdict": word(report), "hint": hint(history, report), "parts": parts.collect::<Vec<_>>() })
 }
 
 fn evidence_json(history: &History, evidence: &Evidence) -> Json {

@@ -54,7 +54,7 @@ pub fn asked(names: &[String], meant: Meant) -> Result<Vec<&'static str>, Troubl
     let find = |name: &String| {
         let found = known.iter().find(|known| *known == name).copied();
         found.ok_or_else(|| {
-            Trouble(format!("no property of {meant} is called {name:?}; there are: {}, all", known.join(", ")))
+            Trouble::new(format!("no property of {meant} is called {name:?}; there are: {}, all", known.join(", ")))
         })
     };
     names.iter().map(find).collect()
@@ -81,6 +81,25 @@ pub fn imply(report: &mut Report) {
         if let Verdict::Unknown(_) = part.verdict {
             (part.verdict, part.by) = (Verdict::Valid, "implied, as it is linearizable");
         }
+    }
+}
+
+/// Joins the reports on a history in which a read of nil says that nothing was there, and on one in which it says nothing:
+/// what both agree on is the verdict, with the evidence that holds for both.
+pub fn both(report: &mut Report, other: Report) {
+    for (part, second) in report.parts.iter_mut().zip(other.parts) {
+        let hangs = |there: &str, nothing: &str| {
+            let why =
+                format!("it hangs on what a read of nil says: {there} if that nothing was there, {nothing} if nothing");
+            Verdict::Unknown(why)
+        };
+        part.verdict = match (&part.verdict, second.verdict) {
+            (Verdict::Unknown(_), _) => continue,
+            (Verdict::Valid, Verdict::Valid) => Verdict::Valid,
+            (Verdict::Valid, Verdict::Invalid(_)) => hangs("valid", "not valid"),
+            (Verdict::Invalid(_), Verdict::Valid) => hangs("not valid", "valid"),
+            (_, second) => second,
+        };
     }
 }
 

@@ -14,14 +14,16 @@ pub fn check(args: &ReplicasArgs) -> Result<u8, Trouble> {
     let read = if args.file.as_os_str() == "-" {
         jsonl::read(std::io::stdin())
     } else {
-        jsonl::read(File::open(&args.file).map_err(|error| Trouble(format!("{name}: {error}")))?)
+        jsonl::read(File::open(&args.file).map_err(|error| Trouble::new(format!("{name}: {error}")))?)
     };
     let (observed, mut options) = read.map_err(|error| match error {
-        Error::Malformed { line, column, what } => Trouble(format!("{name}:{line}:{column}: {what}")),
-        other => Trouble(format!("{name}: {other}")),
+        Error::Malformed { line, column, what } => Trouble::new(format!("{name}:{line}:{column}: {what}")),
+        other => Trouble::new(format!("{name}: {other}")),
     })?;
     if observed.operations.is_empty() && observed.dumps.is_empty() {
-        return Err(Trouble(format!("{name}: neither an operation nor a dump is in it, so there is nothing to check")));
+        return Err(Trouble::new(format!(
+            "{name}: neither an operation nor a dump is in it, so there is nothing to check"
+        )));
     }
     if let Some(policy) = &args.policy {
         options.policy =

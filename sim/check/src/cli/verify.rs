@@ -5,11 +5,11 @@ use seaworthy_check::certificate::{Verified, verify as verified};
 
 /// Verifies, and says what is proven and what is not.
 pub fn verify(args: &VerifyArgs) -> Result<u8, Trouble> {
-    let reading = check::read(&args.file, &args.reading)?;
+    let reading = check::read(&args.file, &args.reading, usize::MAX)?;
     let path = args.certificate.display();
-    let text = std::fs::read_to_string(&args.certificate).map_err(|error| Trouble(format!("{path}: {error}")))?;
+    let text = std::fs::read_to_string(&args.certificate).map_err(|error| Trouble::new(format!("{path}: {error}")))?;
     let parts = verified(&reading.history, &text).map_err(|error| {
-        Trouble(format!("{path}:{}: the certificate does not prove it: {}", error.line, error.what))
+        Trouble::new(format!("{path}:{}: the certificate does not prove it: {}", error.line, error.what))
     })?;
     let count = |wanted: fn(&Verified) -> bool| parts.iter().filter(|part| wanted(part)).count();
     let valid = count(|part| *part == Verified::Valid);

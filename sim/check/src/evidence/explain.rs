@@ -25,8 +25,14 @@ const SHOWN: usize = 40;
 type Found = (&'static str, String);
 
 /// The anomaly's short name (empty: none is known) and the reason in words. `prefix`: the operations of the part that were
-/// called before it became impossible; `minimal`: whether the core is known to be the smallest.
-pub fn words(history: &History, breaks: OpId, core: &[OpId], prefix: &[OpId], minimal: bool) -> (String, String) {
+/// called before it became impossible; `minimal`: whether the core is known to be the smallest; with it comes what is given.
+pub fn words(
+    history: &History,
+    breaks: OpId,
+    (core, given): (&[OpId], &[OpId]),
+    prefix: &[OpId],
+    minimal: bool,
+) -> (String, String) {
     let last = history.operation(breaks);
     let focus = focus(breaks, core);
     let key = history.key(last.key);
@@ -53,7 +59,7 @@ pub fn words(history: &History, breaks: OpId, core: &[OpId], prefix: &[OpId], mi
     let ret = show::at(history, last.settled().unwrap_or_default());
     let _ = write!(text, "\nThe history is impossible from event {ret} on, the return of process {}'s ", last.process);
     let _ = write!(text, "{}. ", history.function(last.f));
-    match prefix.len().saturating_sub(core.len()) {
+    match prefix.len().saturating_sub(core.len() + given.iter().filter(|op| !core.contains(op)).count()) {
         0 => {}
         1 => text.push_str("It stays so whatever the other operation did. "),
         n => {
@@ -61,7 +67,7 @@ pub fn words(history: &History, breaks: OpId, core: &[OpId], prefix: &[OpId], mi
         }
     }
     if !minimal && core.len() > 3 {
-        text.push_str("The search for smaller evidence ran out of steps. ");
+        text.push_str("There may be smaller evidence: the budget ended the search for it. ");
     }
     text.truncate(text.trim_end().len());
     (anomaly.to_owned(), text)
@@ -113,7 +119,7 @@ pub fn stuck(history: &History, breaks: OpId, prefix: &[OpId], order: &[OpId]) -
 
 /// Whether the object is a register or key, which the rules of [`kv`] know: by the functions called on it or, where it was
 /// only read, by those called anywhere.
-fn is_register(history: &History, prefix: &[OpId]) -> bool {
+pub(super) fn is_register(history: &History, prefix: &[OpId]) -> bool {
     let writes = |f| matches!(f, Function::Write | Function::Delete);
     let of_part = || prefix.iter().map(|&op| history.operation(op).f).filter(|&f| f != Function::Read);
     if of_part().next().is_some() {

@@ -10,7 +10,7 @@
 //!   name a few suspects; then only these are tried.
 //! - **Order.** The longest sequence of operations of the prefix that respects real time and replies.
 //!
-//! Each smaller history is checked by the exact search again. When [`Options::evidence_steps`] run out the evidence is
+//! Each smaller history is checked by the exact search again. When [`Options::evidence_steps`] or the time run out the evidence is
 //! larger than it need be ([`Evidence::minimal`]), never wrong.
 
 mod explain;
@@ -18,9 +18,11 @@ pub mod page;
 
 pub use explain::{diagram, words};
 
-use crate::history::{History, KeyId, OpId};
+use crate::history::{History, KeyId, OpId, Value};
+use crate::linear::kv::gone::{self, Gone};
 use crate::linear::{Answer, Item, Judge, Limits, Options};
 use std::fmt;
+use std::time::Instant;
 
 /// How often the first clash that comes to mind is tried as the end of the shortest prefix, before it is found by bisection.
 const GUESSES: usize = 8;
@@ -40,6 +42,9 @@ pub struct Evidence {
     pub event: Option<u32>,
     /// The operations that clash, by call: whatever the other operations did, these replies cannot all be true.
     pub core: Vec<OpId>,
+    /// Operations whose replies are needed too, but only for this: none of them comes between those of the core. The deletes
+    /// of a key that is found missing.
+    pub given: Vec<OpId>,
     /// What must be before what, where that is the reason: a cycle.
     pub edges: Vec<Edge>,
     /// Whether the prefix is the shortest, and no operation of the core can be spared.
@@ -84,31 +89,42 @@ pub enum Link {
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}\n\n{}", self.explanation, self.diagram)
+        match &self.diagram[..] {
+            "" => writeln!(f, "{}", self.explanation),
+            diagram => writeln!(f, "{}\n\n{diagram}", self.explanation),
+        }
     }
 }
 
-/// Finds the evidence against a part that is known not to be linearizable.
+/// Finds the evidence against a part that is known not to be linearizable, until a moment.
 pub(crate) fn gather(
     judge: &mut dyn Judge,
     history: &History,
     key: KeyId,
     items: &[Item],
     options: &Options,
+    until: Option<Instant>,
 ) -> Evidence {
-    if options.evidence_steps == 0 {
+    if until.is_some_and(|until| Instant::now() >= until) {
         return bare(history, key, items);
     }
-    let mut search = Minimizer { history, judge, memory: options.memory, left: options.evidence_steps, sure: true };
+    let (memory, left) = (options.memory, options.evidence_steps);
+    let ops: Vec<OpId> = items.iter().map(|item| item.op).collect();
+    let register = explain::is_register(history, &ops);
+    let mut search = Minimizer { history, judge, register, memory, left, until, sure: true };
     let (event, few) = search.shortest_prefix(items);
     let prefix = cut(history, items, event);
     let breaks = prefix.iter().find(|item| history.operation(item.op).settled() == Some(event));
     let breaks = breaks.map_or(OpId(0), |item| item.op);
-    let core = search.smallest_core(few.unwrap_or_else(|| prefix.clone()));
-    let minimal = search.sure;
     let all: Vec<OpId> = prefix.iter().map(|item| item.op).collect();
-    let (anomaly, mut explanation) = explain::words(history, breaks, &core, &all, minimal);
-    let limits = Limits::new(ORDER_STEPS, options.memory);
+    let gone = search.gone(&prefix).filter(|gone| gone.misses == breaks);
+    let (core, given) = match gone.filter(|gone| search.needs_both(gone, &prefix)) {
+        Some(Gone { shows, misses, deletes }) => (vec![shows, misses], deletes),
+        None => (search.smallest_core(few.unwrap_or_else(|| prefix.clone())), Vec::new()),
+    };
+    let minimal = search.sure;
+    let (anomaly, mut explanation) = explain::words(history, breaks, (&core, &given), &all, minimal);
+    let limits = Limits { steps: ORDER_STEPS, memory, until };
     // All but what breaks it can be ordered.
     let witness = judge.witness(history, &cut(history, items, event.saturating_sub(1)), limits);
     let whole = witness.is_some();
@@ -126,6 +142,7 @@ pub(crate) fn gather(
         breaks: Some(breaks),
         event: Some(event),
         minimal,
+        given,
         edges: Vec::new(),
         order,
         explanation,
@@ -134,17 +151,25 @@ pub(crate) fn gather(
     }
 }
 
-/// All there is, where nobody wants to know why.
-fn bare(history: &History, key: KeyId, items: &[Item]) -> Evidence {
+/// All there is, where nobody has looked for a reason.
+pub(crate) fn bare(history: &History, key: KeyId, items: &[Item]) -> Evidence {
+    let of = match history.key_value(key) {
+        Value::NIL => "No".to_owned(),
+        _ => format!("key {}: no", history.key(key)),
+    };
+    let n = items.len();
     Evidence {
         part: history.key(key).into_owned(),
         anomaly: String::new(),
         breaks: None,
         event: None,
         minimal: false,
+        given: Vec::new(),
         edges: Vec::new(),
         order: Vec::new(),
-        explanation: String::new(),
+        explanation: format!(
+            "{of} order of its {n} operations explains all their replies; which of them clash is not known."
+        ),
         diagram: String::new(),
         core: items.iter().map(|item| item.op).collect(),
     }
@@ -164,8 +189,11 @@ fn cut(history: &History, items: &[Item], event: u32) -> Vec<Item> {
 struct Minimizer<'a> {
     history: &'a History,
     judge: &'a mut dyn Judge,
+    /// Whether the part is a register or key.
+    register: bool,
     memory: usize,
     left: u64,
+    until: Option<Instant>,
     /// No check had to be given up so far.
     sure: bool,
 }
@@ -174,23 +202,48 @@ impl Minimizer<'_> {
     /// Whether these operations certainly cannot be ordered.
     fn impossible(&mut self, items: &[Item], share: u64) -> bool {
         let steps = share.min(self.left);
-        if self.left == 0 {
-            self.sure = false;
+        if self.left == 0 || self.until.is_some_and(|until| Instant::now() >= until) {
+            (self.left, self.sure) = (0, false);
             return false;
         }
-        let decision = self.judge.decide(self.history, items, Limits::new(steps, self.memory));
+        let limits = Limits { steps, memory: self.memory, until: self.until };
+        let decision = self.judge.decide(self.history, items, limits);
         // To look at the operations takes about as long as a step for every other.
         self.left = self.left.saturating_sub(decision.steps.max(items.len() as u64 / 2));
         self.sure &= !matches!(decision.answer, Answer::GaveUp(_));
         decision.answer == Answer::Impossible
     }
 
+    /// The operations with the outcomes of all but a few forgotten.
+    fn forgetting(items: &[Item], keep: impl Fn(OpId) -> bool) -> Vec<Item> {
+        items.iter().map(|item| Item { open: item.open || !keep(item.op), ..*item }).collect()
+    }
+
+    /// A clash of two operations that needs no search, if it is one of a register.
+    fn gone(&self, items: &[Item]) -> Option<Gone> {
+        if self.register { gone::find(self.history, items) } else { None }
+    }
+
+    /// Whether neither of the two is seen to be impossible without the other.
+    fn needs_both(&mut self, gone: &Gone, prefix: &[Item]) -> bool {
+        let sure = self.sure;
+        let mut alone = |one: OpId| {
+            let items = Minimizer::forgetting(prefix, |op| op == one || gone.deletes.contains(&op));
+            self.impossible(&items, 100_000)
+        };
+        let needed = !alone(gone.shows) && !alone(gone.misses);
+        self.sure = sure;
+        needed
+    }
+
     /// The operations with the outcomes of all but a few forgotten, where the procedure that refuted them can name a few that
     /// are impossible alone.
     fn narrowed(&mut self, items: &[Item]) -> Option<Vec<Item>> {
+        if let Some(Gone { shows, misses, deletes }) = self.gone(items) {
+            return Some(Minimizer::forgetting(items, |op| op == shows || op == misses || deletes.contains(&op)));
+        }
         let suspects = self.judge.suspects(self.history, items)?;
-        let open = |item: &Item| item.open || !suspects.contains(&item.op);
-        let few: Vec<Item> = items.iter().map(|item| Item { open: open(item), ..*item }).collect();
+        let few = Minimizer::forgetting(items, |op| suspects.contains(&op));
         let sure = self.sure;
         let impossible = self.impossible(&few, self.left / 64);
         self.sure = sure;
@@ -230,8 +283,21 @@ impl Minimizer<'_> {
         (event, self.narrowed(&cut(self.history, items, event)))
     }
 
-    /// Drops constraints, many at once and then fewer, while the rest stays impossible.
-    fn smallest_core(&mut self, mut items: Vec<Item>) -> Vec<OpId> {
+    /// Drops constraints while the rest stays impossible: those whose loss is seen through quickly, and then what is left
+    /// with more patience.
+    fn smallest_core(&mut self, items: Vec<Item>) -> Vec<OpId> {
+        let sure = self.sure;
+        let share = (self.left / 4_096).max(10_000);
+        let few = self.smaller(items, share);
+        self.sure = sure;
+        let share = (self.left / 512).max(100_000);
+        let core = self.smaller(few, share);
+        core.iter().filter(|item| !item.open).map(|item| item.op).collect()
+    }
+
+    /// Drops constraints, many at once and then fewer, while it takes no more than so many steps to see that the rest stays
+    /// impossible.
+    fn smaller(&mut self, mut items: Vec<Item>, share: u64) -> Vec<Item> {
         let firm = |items: &[Item]| (0..items.len()).filter(|&i| !items[i].open).collect::<Vec<_>>();
         let mut size = firm(&items).len().div_ceil(2);
         while size > 0 && self.left > 0 {
@@ -247,7 +313,7 @@ impl Minimizer<'_> {
                 for &i in chunk {
                     easier[i].open = true;
                 }
-                if self.impossible(&easier, self.left / 64) {
+                if self.impossible(&easier, share) {
                     items = easier;
                     dropped = true;
                 }
@@ -257,6 +323,6 @@ impl Minimizer<'_> {
             }
         }
         self.sure &= size == 0;
-        firm(&items).iter().map(|&i| items[i].op).collect()
+        items
     }
 }

@@ -1,34 +1,34 @@
 //! Histories as Jepsen writes them, for Knossos, Elle and their like: one operation map a line.
 //!
 //! ```text
+//! ; seaworthy-check {:nil :absent, :fail :did-not-happen, :delete :found, :initial nil, :keys :in-value}
 //! {:index 0, :time 1500000, :process 3, :type :invoke, :f :write, :value ["k1" "c3-7"]}
 //! {:index 2, :time 2500000, :process 3, :type :ok, :f :write, :value ["k1" "c3-7"], :revision 0}
 //! ```
 //!
 //! Keys stand in values as independent `[key value]` tuples; operations on the one object of a history without keys have
-//! values only. What the tools know is less than what is known here, so a history is projected: whatever is written is implied
-//! by the history, so if the projection is not linearizable, neither is the history. The reverse does not hold, as revisions
-//! and some conditions are lost.
+//! values only. What the tools know is less than what is known here, so a history is projected: whatever they look at is implied
+//! by the history, so if the projection is not linearizable, neither is the history. What they do not look at stands beside
+//! it, in the comment on the first line and in fields of other names, so that [`read`](super::read) finds the whole history again.
 //!
-//! | here | there |
-//! |---|---|
-//! | read | `:read`; a missing key is `nil` |
-//! | write; delete | `:write` of the value; of `nil` |
-//! | write or delete that compares a value | `:cas [from to]` |
-//! | write if missing (`nx`, `cmprev -1`) | `:cas [nil to]` |
-//! | write if present, or at a revision | `:write`: the condition is lost |
-//! | refused | `:fail`: what was there instead is lost. Of a delete that found nothing too: it takes no revision, as a write of `nil` would |
-//! | transaction | `:txn`, steps `[:append k v]`, `[:r k v]`, `[:w k v]` |
-//! | next | `:generate`, as Jepsen's unique ids |
-//! | append, add, remove, contains, enqueue, dequeue, acquire, release, others | the same names; the answer is the value of `:ok`, else what was asked is repeated |
-//! | revision of a reply | `:revision`, which the tools ignore |
+//! | here | there | and beside it |
+//! |---|---|---|
+//! | read | `:read`; a missing key is `nil` | |
+//! | write; delete | `:write` of the value; of `nil` | of a delete `:delete true` |
+//! | write or delete that compares a value | `:cas [from to]` | |
+//! | write if missing (`nx`, `cmprev -1`) | `:cas [nil to]` | `:if` |
+//! | write if present, or at a revision | `:write` | `:if` |
+//! | refused, also a delete that found nothing | `:fail` | `:refused true`, and `:found` what was there instead |
+//! | transaction | `:txn`, steps `[:append k v]`, `[:r k v]`, `[:w k v]` | |
+//! | next | `:generate`, as Jepsen's unique ids | |
+//! | append, add, remove, contains, enqueue, dequeue, acquire, release, others | the same names; the answer is the value of `:ok`, else what was asked is repeated | |
+//! | revision of a reply | | `:revision` |
 //!
-//! An unknown delete that names no value is a `:write nil` of unknown fate, a failed one a `:fail`. Processes keep their
-//! numbers, though Jepsen retires a process after `:info`.
+//! To the tools an unknown delete that names no value is a `:write nil` of unknown fate, a failed one a `:fail`. Processes keep
+//! their numbers, though Jepsen retires a process after `:info`.
 
-use crate::history::{
-    Call, Datum, End, Function, History, KvOperation, MicroOp, Operation, Outcome, Reply, Value, Version,
-};
+use super::settings::STATES;
+use crate::history::{Call, Datum, End, Function, History, KeyId, KvOperation, MicroOp, Operation, Outcome, Value};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -37,38 +37,68 @@ use std::io::{self, Write};
 /// # Errors
 /// Those of `out`.
 pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
+    let keyed = (0..history.keys()).any(|key| history.key_value(KeyId(key)) != Value::NIL);
+    let (keys, initial) = (if keyed { "in-value" } else { "field" }, datum(history, history.initial()));
+    write!(out, "{STATES}:nil :absent, :fail :did-not-happen, :delete :found, ")?;
+    writeln!(out, ":initial {initial}, :keys :{keys}}}")?;
     for (event, id, returned) in history.in_order() {
         let op = history.operation(id);
-        let (kind, f, value, revision) = match op.f {
+        let kind = if returned { kind(history, op) } else { "invoke" };
+        let (f, value) = match op.f {
             Function::Read | Function::Write | Function::Delete => {
-                let op = &history.kv(id);
-                let (kind, seen, revision) = if returned { outcome(op) } else { ("invoke", None, None) };
-                let (f, value) = function(history, op, seen);
-                (kind, f.to_owned(), value, revision)
+                let seen = (returned && op.end == End::Ok).then(|| op.reply.told()).flatten();
+                let (f, value) = function(history, &history.kv(id), seen);
+                (f.to_owned(), value)
             }
-            _ => {
-                let kind = if returned { kind(op.end) } else { "invoke" };
-                (kind, name(history, op.f), told(history, op, kind == "ok"), None)
-            }
+            _ => (name(history, op.f), told(history, op, kind == "ok")),
         };
-        let key = history.key_value(op.key);
         write!(out, "{{:index {event}, :time {}, :process {}, ", history.time(event), op.process)?;
         write!(out, ":type :{kind}, :f :{f}, :value ")?;
-        if key == Value::NIL {
-            write!(out, "{value}")?;
+        if keyed && op.f != Function::Txn {
+            write!(out, "[{} {value}]", datum(history, history.key_value(op.key)))?;
         } else {
-            write!(out, "[{} {value}]", datum(history, key))?;
+            write!(out, "{value}")?;
         }
-        if let Some(revision) = revision {
-            write!(out, ", :revision {revision}")?;
+        if op.f == Function::Delete {
+            write!(out, ", :delete true")?;
+        }
+        if returned {
+            answered(history, op, out)?
+        } else {
+            conditions(history, op, out)?
         }
         writeln!(out, "}}")?;
     }
     Ok(())
 }
 
-fn kind(end: End) -> &'static str {
-    match end {
+/// The conditions of a call that its function does not name.
+fn conditions(history: &History, op: &Operation, out: &mut impl Write) -> io::Result<()> {
+    let when = history.condition(op);
+    let exists = when.exists.map(|exists| format!(":exists {exists}"));
+    let revision = when.revision.map(|revision| format!(":rev {revision}"));
+    let parts: Vec<String> = exists.into_iter().chain(revision).collect();
+    if parts.is_empty() { Ok(()) } else { write!(out, ", :if {{{}}}", parts.join(", ")) }
+}
+
+/// What a reply says beside its type and value.
+fn answered(history: &History, op: &Operation, out: &mut impl Write) -> io::Result<()> {
+    if op.end == End::Refused {
+        write!(out, ", :refused true")?;
+        if let Some(found) = op.reply.told() {
+            write!(out, ", :found {}", datum(history, found))?;
+        }
+    }
+    match op.told_revision().filter(|_| op.f != Function::Txn && matches!(op.end, End::Ok | End::Refused)) {
+        Some(revision) => write!(out, ", :revision {revision}"),
+        None => Ok(()),
+    }
+}
+
+fn kind(history: &History, op: &Operation) -> &'static str {
+    match op.end {
+        // A read that was not told what it saw is as good as unknown.
+        End::Ok if history.outcome(op) == Outcome::Info => "info",
         End::Ok => "ok",
         End::Refused | End::Fail => "fail",
         End::Info => "info",
@@ -110,16 +140,6 @@ fn micro(history: &History, step: &MicroOp, ok: bool) -> String {
 fn elements(history: &History, list: &[Value]) -> String {
     let elements: Vec<String> = list.iter().map(|&element| datum(history, element)).collect();
     format!("[{}]", elements.join(" "))
-}
-
-/// The type of a return, what a read saw, and the revision told.
-fn outcome(op: &KvOperation) -> (&'static str, Option<Value>, Option<u64>) {
-    match op.outcome {
-        Outcome::Ok(Reply::Got(seen)) => ("ok", seen.map(|v| v.value), seen.and_then(|v: Version| v.revision)),
-        Outcome::Ok(Reply::Done { revision }) => ("ok", None, revision),
-        Outcome::Ok(Reply::Refused(_) | Reply::Declined) | Outcome::Fail => ("fail", None, None),
-        Outcome::Info => ("info", None, None),
-    }
 }
 
 fn function(history: &History, op: &KvOperation, seen: Option<Value>) -> (&'static str, String) {

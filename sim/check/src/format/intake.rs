@@ -5,8 +5,10 @@
 
 use super::tree::{Fault, Tree, What};
 use super::words::{Asked, Type, named};
-use super::{Fail, Format, Keys, Nil, Settings, Understood};
-use crate::history::{Condition, Datum, End, Function, OpId, Recorder, Request, UNTOLD_REVISION, Value};
+use super::{Delete, Fail, Format, Keys, Mismatch, Nil, Refusal, Settings, Understood};
+use crate::history::{
+    Condition, Datum, End, Function, History, OpId, Operation, Recorder, Request, UNTOLD_REVISION, Value,
+};
 use hashbrown::HashMap;
 
 pub fn fault<T>(at: usize, what: impl Into<String>) -> Result<T, Fault> {
@@ -22,6 +24,11 @@ pub struct Event {
     pub value: Option<usize>,
     pub revision: Option<usize>,
     pub when: Option<usize>,
+    /// Of our own EDN, beside what Jepsen's tools look at: that a write is a delete, that a failure is a refusal, and what
+    /// was there instead.
+    pub delete: Option<usize>,
+    pub refused: Option<usize>,
+    pub found: Option<usize>,
     /// Where the event and its process stand in the form.
     pub at: usize,
     pub process_at: usize,
@@ -41,9 +48,13 @@ pub struct Intake {
     pub settings: Settings,
     format: Format,
     told: Told,
+    /// Bytes that the history may take.
+    memory: usize,
     /// Where [`Settings::keys`] was found out.
     keys_line: u64,
     open: HashMap<u32, OpId>,
+    /// Whether it would take more.
+    pub too_large: bool,
     /// Of the form that is taken in.
     pub line: u64,
     /// Elements of lists that are being read.
@@ -51,15 +62,17 @@ pub struct Intake {
 }
 
 impl Intake {
-    pub fn new(format: Format, settings: Settings, told: Told) -> Intake {
+    pub fn new(format: Format, settings: Settings, told: Told, memory: Option<usize>) -> Intake {
         Intake {
             recorder: Recorder::default(),
             understood: Understood::default(),
             settings,
             format,
             told,
+            memory: memory.unwrap_or(usize::MAX),
             keys_line: 0,
             open: HashMap::new(),
+            too_large: false,
             line: 0,
             values: Vec::new(),
         }
@@ -70,6 +83,42 @@ impl Intake {
         if !self.told.initial {
             self.recorder.initial(value);
             self.settings.initial = self.recorder.history().show(value);
+        }
+    }
+
+    /// The history, the settings that held, and the account.
+    pub fn finish(mut self) -> (History, Settings, Understood) {
+        if self.settings.delete == Delete::Any {
+            self.deletes_of_any();
+        }
+        (self.recorder.finish(), self.settings, self.understood)
+    }
+
+    /// An ok delete that need not have found the key leaves it missing: it is a write of nil. Not where revisions are told,
+    /// which count changes.
+    fn deletes_of_any(&mut self) {
+        let history = self.recorder.history();
+        let asked = |op: &Operation| history.condition(op).revision.is_some();
+        let mut revisions = vec![false; history.keys() as usize];
+        for op in history.operations() {
+            if let Some(told) = revisions.get_mut(op.key.0 as usize) {
+                *told |= op.told_revision().is_some() || asked(op);
+            }
+        }
+        let plain = |op: &Operation| {
+            (op.f, op.end, op.compare) == (Function::Delete, End::Ok, Value::UNTOLD) && !op.has_further_conditions()
+        };
+        let deletes = (0u32..).zip(history.operations()).filter(|(_, op)| plain(op) && op.told_revision().is_none());
+        let deletes: Vec<(OpId, bool)> =
+            deletes.map(|(i, op)| (OpId(i), revisions.get(op.key.0 as usize) == Some(&true))).collect();
+        for (op, counted) in deletes {
+            if counted {
+                self.line =
+                    u64::from(self.recorder.history().line(self.recorder.history().operation(op).called).unwrap_or(0));
+                self.remark("ok deletes of keys with revisions: taken to have found the key");
+            } else {
+                self.recorder.amend(op, Function::Write, Value::UNTOLD, Value::NIL);
+            }
         }
     }
 
@@ -89,6 +138,7 @@ impl Intake {
         if self.recorder.is_full() {
             return fault(event.at, "the history is longer than 2^32 - 2 events, or has too many values");
         }
+        self.fits(event.at)?;
         self.understood.events += 1;
         if kind == Type::Invoke {
             let call = Call { intake: self, tree, text, event };
@@ -98,6 +148,17 @@ impl Intake {
             return fault(event.process_at, format!("process {process} returns, but has no operation open"));
         };
         Call { intake: self, tree, text, event }.complete(op, kind)
+    }
+
+    /// Whether what was taken in leaves room for as much as a table grows by at a time, a quarter.
+    fn fits(&mut self, at: usize) -> Result<(), Fault> {
+        let open = self.open.capacity() * (size_of::<(u32, OpId)>() + 1) * 8 / 7;
+        let taken = self.recorder.history().bytes() + open;
+        if taken <= self.memory - self.memory / 5 {
+            return Ok(());
+        }
+        self.too_large = true;
+        fault(at, "the history is too large")
     }
 
     /// The value of a node.
@@ -263,8 +324,10 @@ impl Call<'_> {
     fn request(&mut self, asked: Asked, value: Option<usize>) -> Result<Request, Fault> {
         let when = self.condition()?;
         let told = value.filter(|&node| !self.is_nil(node));
+        let deletes = self.yes(self.event.delete)?;
         let f = match asked {
-            Asked::Cas => return self.cas(value, when),
+            Asked::Cas => return self.cas(value, when, deletes),
+            Asked::Plain(Function::Write) if deletes => Function::Delete,
             Asked::Subtract => Function::Add,
             Asked::Plain(f) => f,
         };
@@ -299,6 +362,15 @@ impl Call<'_> {
         Ok(Request { f, arg, when })
     }
 
+    /// Whether a field is there and true.
+    fn yes(&self, field: Option<usize>) -> Result<bool, Fault> {
+        match field.map(|node| self.tree.node(node).what) {
+            None | Some(What::Nil) => Ok(false),
+            Some(What::Bool(yes)) => Ok(yes),
+            Some(_) => fault(self.place(field), "expected true or false"),
+        }
+    }
+
     fn negative(&mut self, node: usize) -> Result<Value, Fault> {
         match self.tree.node(node).what {
             What::Int(n) if n != i64::MIN => Ok(self.intake.recorder.value(Datum::Int(-n))),
@@ -306,15 +378,16 @@ impl Call<'_> {
         }
     }
 
-    fn cas(&mut self, value: Option<usize>, when: Condition) -> Result<Request, Fault> {
+    fn cas(&mut self, value: Option<usize>, when: Condition, deletes: bool) -> Result<Request, Fault> {
         let Some((from, to)) = value.and_then(|value| self.tree.pair(value)) else {
             return fault(self.place(value.or(self.event.f)), "a cas needs a value that is a pair, [from to]");
         };
         if when.value.is_some() {
             return fault(self.place(self.event.when), "a cas compares with one value, that in its pair");
         }
-        let (from, arg) = (self.value(from), self.value(to));
-        Ok(Request { f: Function::Write, arg, when: Condition { value: Some(from), ..when } })
+        let (from, to) = (self.value(from), self.value(to));
+        let (f, arg) = if deletes { (Function::Delete, Value::UNTOLD) } else { (Function::Write, to) };
+        Ok(Request { f, arg, when: Condition { value: Some(from), ..when } })
     }
 
     fn condition(&mut self) -> Result<Condition, Fault> {
@@ -349,7 +422,11 @@ impl Call<'_> {
             return self.complete_txn(op, kind);
         }
         let silent = self.event.value.is_none_or(|value| self.is_nil(value));
+        // A failure that is marked as a refusal tells beside its value what was found.
+        let marked = kind == Type::Fail && self.yes(self.event.refused)?;
+        let kind = if marked { Type::Refused } else { kind };
         let (key, value) = match kind {
+            _ if marked => (self.event.key, self.event.found),
             // Without a value there is no key either.
             _ if silent && self.intake.settings.keys == Keys::InValue => (self.event.key, None),
             Type::Ok | Type::Refused => self.key_and_value()?,
@@ -363,13 +440,17 @@ impl Call<'_> {
                 return fault(self.at(node), what);
             }
         }
-        let revision = self.revision(kind)?;
+        let mut revision = self.revision(kind)?;
         let (end, reply) = match kind {
-            Type::Ok => self.answer(call.f, call.arg, call.compare != Value::UNTOLD, value)?,
+            Type::Ok => self.answer(op, &call, value)?,
             Type::Refused if call.f == Function::Read => {
                 return fault(self.event.at, "a read cannot be refused");
             }
-            Type::Refused => (End::Refused, value.map_or(Value::UNTOLD, |node| self.value(node))),
+            Type::Refused if self.intake.settings.refusal == Refusal::Ignored => {
+                revision = None;
+                (End::Refused, Value::UNTOLD)
+            }
+            Type::Refused => (End::Refused, self.found(&call, value)),
             Type::Fail if call.compare != Value::UNTOLD && self.intake.settings.fail == Fail::Refused => {
                 (End::Refused, Value::UNTOLD)
             }
@@ -383,17 +464,47 @@ impl Call<'_> {
         Ok(())
     }
 
+    /// What a refusal says was there instead.
+    fn found(&mut self, call: &Operation, value: Option<usize>) -> Value {
+        match value {
+            // No register of these holds pairs: it is what was asked.
+            Some(node) if call.compare != Value::UNTOLD && self.names(node, call) => {
+                self.intake.remark("refusals that repeat what was asked: what was there is not known");
+                Value::UNTOLD
+            }
+            Some(node) => self.value(node),
+            None => Value::UNTOLD,
+        }
+    }
+
+    /// Whether a value is what was asked: of a compare-and-set the pair.
+    fn names(&mut self, node: usize, call: &Operation) -> bool {
+        let (tree, text) = (self.tree, self.text);
+        match tree.pair(node) {
+            _ if call.compare == Value::UNTOLD => self.intake.is(tree, text, node, call.arg),
+            Some((from, to)) => {
+                self.intake.is(tree, text, from, call.compare)
+                    && self.intake.is(tree, text, to, call.arg.told().unwrap_or(Value::NIL))
+            }
+            None => false,
+        }
+    }
+
     /// What an `ok` says.
-    fn answer(&mut self, f: Function, arg: Value, cas: bool, value: Option<usize>) -> Result<(End, Value), Fault> {
+    fn answer(&mut self, op: OpId, call: &Operation, value: Option<usize>) -> Result<(End, Value), Fault> {
         let nil = value.is_none_or(|node| self.is_nil(node));
-        match f {
+        match call.f {
             Function::Read => {
                 if value.is_none() && self.intake.format == Format::JsonLines {
                     return fault(self.event.at, "what was read is missing: \"value\", null for nothing");
                 }
-                if nil && self.intake.settings.nil == Nil::Unknown {
-                    self.intake.remark("reads answered nil: what they saw counts as not known");
-                    return Ok((End::Info, Value::UNTOLD));
+                match self.intake.settings.nil {
+                    Nil::Unknown if nil => {
+                        self.intake.remark("reads answered nil: what they saw counts as not known");
+                        return Ok((End::Info, Value::UNTOLD));
+                    }
+                    Nil::Either if nil => self.intake.remark("reads answered nil: nobody told what that says"),
+                    _ => {}
                 }
                 Ok((End::Ok, value.map_or(Value::NIL, |node| self.value(node))))
             }
@@ -403,24 +514,53 @@ impl Call<'_> {
                 _ => fault(self.place(value), "expected true or false, whether the set contains it"),
             },
             // Jepsen's clients repeat what was asked.
-            _ => match value {
-                Some(node) if !nil && !cas && !self.intake.is(self.tree, self.text, node, arg) => {
-                    if matches!(f, Function::Write | Function::Delete) {
-                        self.intake.remark("answers of writes with another value than the call's: not looked at");
-                        return Ok((End::Ok, Value::UNTOLD));
-                    }
-                    Ok((End::Ok, self.value(node)))
-                }
+            _ => match value.filter(|_| !nil) {
+                Some(node) if !self.names(node, call) => self.other_answer(op, call, node),
                 _ => Ok((End::Ok, Value::UNTOLD)),
             },
+        }
+    }
+
+    /// An `ok` whose value is not what was asked.
+    fn other_answer(&mut self, op: OpId, call: &Operation, node: usize) -> Result<(End, Value), Fault> {
+        let cas = call.compare != Value::UNTOLD;
+        let pair = self.tree.pair(node).filter(|_| cas);
+        let untold = Ok((End::Ok, Value::UNTOLD));
+        match (call.f, self.intake.settings.mismatch) {
+            (Function::Delete, _) | (Function::Write, _) if call.f == Function::Delete || cas && pair.is_none() => {
+                self.intake.remark("answers of writes that are not what was asked: not looked at");
+                untold
+            }
+            (Function::Write | Function::Append | Function::Enqueue, Mismatch::Call) => {
+                self.intake.remark("oks that name other values than their calls: the calls count");
+                untold
+            }
+            (Function::Write | Function::Append | Function::Enqueue, Mismatch::Ok) => {
+                self.intake.remark("oks that name other values than their calls: the oks count");
+                let (compare, arg) = match pair {
+                    Some((from, to)) => (self.value(from), self.value(to)),
+                    None => (call.compare, self.value(node)),
+                };
+                self.intake.recorder.amend(op, call.f, compare, arg);
+                untold
+            }
+            (Function::Write | Function::Append | Function::Enqueue, Mismatch::Error) => {
+                let place = self.place_of(call.called);
+                fault(
+                    self.at(node),
+                    format!("another value than its call names on {place}; --mismatch says which counts"),
+                )
+            }
+            _ => Ok((End::Ok, self.value(node))),
         }
     }
 
     fn same_function(&self, f: Function, compares: bool, called: u32) -> Result<(), Fault> {
         let Some(name) = self.name()? else { return Ok(()) };
         let same = match named(name) {
+            Some(Asked::Plain(Function::Write)) if self.yes(self.event.delete)? => f == Function::Delete,
             Some(Asked::Plain(g)) => g == f,
-            Some(Asked::Cas) => f == Function::Write && compares,
+            Some(Asked::Cas) => matches!(f, Function::Write | Function::Delete) && compares,
             Some(Asked::Subtract) => f == Function::Add,
             None => self.intake.recorder.history().function(f) == name,
         };

@@ -35,14 +35,16 @@ mod intake;
 mod json;
 pub mod jsonl;
 mod lines;
+mod settings;
 pub(crate) mod source;
 mod steps;
 mod tree;
 mod words;
 
+pub use settings::{Delete, Fail, Keys, Mismatch, Nil, ReadOptions, Refusal, Settings, named};
 pub use source::MAX_FORM_BYTES;
 
-use crate::history::History;
+use crate::history::{End, Function, History, Operation, Value};
 use intake::{Intake, Told};
 use source::Source;
 use std::fmt;
@@ -78,104 +80,6 @@ impl Format {
     }
 }
 
-/// What an answered read of `nil` says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Nil {
-    /// The object is missing, or holds nothing.
-    Absent,
-    /// Nothing: the read is left out.
-    Unknown,
-}
-
-/// What `:fail` says of a compare-and-set. Of everything else it says that it did not happen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fail {
-    /// Only that it did not happen.
-    DidNotHappen,
-    /// That the object did not hold the value compared with, at some moment between call and return.
-    Refused,
-}
-
-/// Where the key of an operation stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Keys {
-    /// In a field of its own; without it there is one object.
-    Field,
-    /// In the value, which is a pair of key and value (of a compare-and-set: of key and pair): Jepsen's independent keys.
-    InValue,
-}
-
-/// What words mean.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Settings {
-    /// An answered read of nil.
-    pub nil: Nil,
-    /// A failed compare-and-set.
-    pub fail: Fail,
-    /// What every object holds at first, as the format writes values; `nil`: nothing.
-    pub initial: String,
-    /// Where keys are.
-    pub keys: Keys,
-}
-
-impl Settings {
-    /// Those that hold when nobody says otherwise.
-    ///
-    /// | | JSON | EDN | log | plain |
-    /// |---|---|---|---|---|
-    /// | a read of nil | nothing there | not known | nothing there | nothing there |
-    /// | a failed compare-and-set | did not happen | did not happen | refused | refused |
-    /// | at first | nil | nil; `""` where the first call has a `:key` and is get, put or append | nil | 0 |
-    /// | keys | field | by the first call | by the first call | field |
-    ///
-    /// By the first call that is no transaction: if it has no key but a value that is a pair (of a compare-and-set: whose
-    /// second is a pair), keys are in values. A later value that is no pair is an error then.
-    #[must_use]
-    pub fn of(format: Format) -> Settings {
-        let nil = if format == Format::Edn { Nil::Unknown } else { Nil::Absent };
-        let fail = match format {
-            Format::JsonLines | Format::Edn => Fail::DidNotHappen,
-            Format::Log | Format::Plain => Fail::Refused,
-        };
-        let initial = if format == Format::Plain { "0" } else { "nil" };
-        Settings { nil, fail, initial: initial.to_owned(), keys: Keys::Field }
-    }
-}
-
-impl fmt::Display for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nil = match self.nil {
-            Nil::Absent => "nothing there",
-            Nil::Unknown => "not known",
-        };
-        let fail = match self.fail {
-            Fail::DidNotHappen => "did not happen",
-            Fail::Refused => "found another value",
-        };
-        let keys = match self.keys {
-            Keys::Field => "in their own field",
-            Keys::InValue => "in values, as [key value]",
-        };
-        let initial = &self.initial;
-        write!(f, "a read of nil: {nil}; a failed cas: {fail}; at first: {initial}; keys: {keys}")
-    }
-}
-
-/// What the caller wants to be otherwise than detected and by default.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct ReadOptions {
-    /// The format; else it is detected.
-    pub format: Option<Format>,
-    /// Instead of the format's default.
-    pub nil: Option<Nil>,
-    /// Instead of the format's default.
-    pub fail: Option<Fail>,
-    /// Instead of the format's default, as the format writes values.
-    pub initial: Option<String>,
-    /// Instead of what is found out.
-    pub keys: Option<Keys>,
-}
-
 /// What was read, and how it was understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reading {
@@ -189,6 +93,18 @@ pub struct Reading {
     pub compression: Option<&'static str>,
     /// Account of everything.
     pub understood: Understood,
+}
+
+impl Reading {
+    /// Where [`Nil::Either`] holds and reads were answered nil: the history as it is if nil says nothing. [`Reading::history`]
+    /// is what it is if nil says that nothing was there.
+    #[must_use]
+    pub fn without_nil(&self) -> Option<History> {
+        let nil = |op: &Operation| (op.f, op.end, op.reply) == (Function::Read, End::Ok, Value::NIL);
+        let operations = self.history.operations();
+        let hangs = self.settings.nil == Nil::Either && operations.iter().any(nil);
+        hangs.then(|| self.history.forgetting(&operations.iter().map(|op| !nil(op)).collect::<Vec<_>>()))
+    }
 }
 
 /// What became of all that was read.
@@ -243,6 +159,15 @@ pub enum Error {
     Io(std::io::Error),
     /// A setting is not what the format can take.
     Setting(String),
+    /// The history takes more memory than it may.
+    TooLarge {
+        /// The line at which it does.
+        line: u64,
+        /// Events up to there.
+        events: u64,
+        /// What it may take, in bytes.
+        memory: usize,
+    },
 }
 
 impl fmt::Display for Error {
@@ -251,6 +176,13 @@ impl fmt::Display for Error {
             Error::Malformed { line, column, what } => write!(f, "line {line}, column {column}: {what}"),
             Error::Io(error) => write!(f, "cannot read: {error}"),
             Error::Setting(what) => f.write_str(what),
+            Error::TooLarge { line, events, memory } => {
+                let mega = memory / 1_000_000;
+                write!(
+                    f,
+                    "line {line}: the first {events} events take more memory than the {mega} MB that a history may"
+                )
+            }
         }
     }
 }
@@ -269,25 +201,31 @@ pub fn read(input: impl BufRead, options: &ReadOptions) -> Result<Reading, Error
         let what = "not a history in a format that is known: expected JSON or EDN maps, Jepsen's log, or lines like 0 i w 1 2 3";
         return Err(source.malformed(0, what.to_owned()));
     };
-    let mut settings = Settings::of(format);
-    settings.nil = options.nil.unwrap_or(settings.nil);
-    settings.fail = options.fail.unwrap_or(settings.fail);
-    settings.keys = options.keys.unwrap_or(settings.keys);
+    let stated = if format == Format::Edn { settings::stated(&mut source)? } else { None };
+    let options = &options.clone().or(stated.clone().unwrap_or_default());
     let found_out = matches!(format, Format::Edn | Format::Log);
     let told = Told { keys: options.keys.is_some() || !found_out, initial: options.initial.is_some() };
-    let mut intake = Intake::new(format, settings, told);
+    let mut intake = Intake::new(format, Settings::with(format, options), told, options.memory);
     initially(&mut intake, format, options.initial.as_deref())?;
+    if stated.is_some() {
+        intake.line = 1;
+        intake.remark("the file states what its words mean");
+    }
     if empty {
         intake.remark("the file is empty");
     }
-    match format {
-        Format::JsonLines | Format::Edn => forms::read(&mut source, format, &mut intake)?,
-        Format::Log => lines::log(&mut source, &mut intake)?,
-        Format::Plain => lines::plain(&mut source, &mut intake)?,
+    let read = match format {
+        Format::JsonLines | Format::Edn => forms::read(&mut source, format, &mut intake),
+        Format::Log => lines::log(&mut source, &mut intake),
+        Format::Plain => lines::plain(&mut source, &mut intake),
+    };
+    if let (true, Some(memory)) = (intake.too_large, options.memory) {
+        return Err(Error::TooLarge { line: intake.line, events: intake.understood.events, memory });
     }
+    read?;
     intake.understood.lines = source.lines();
-    let Intake { recorder, settings, understood, .. } = intake;
-    Ok(Reading { history: recorder.finish(), format, settings, compression, understood })
+    let (history, settings, understood) = intake.finish();
+    Ok(Reading { history, format, settings, compression, understood })
 }
 
 /// Sets what objects hold at first.
@@ -342,7 +280,11 @@ fn detect(text: &str) -> Option<Format> {
 /// How many different things are counted apart.
 const KINDS: usize = 64;
 
+/// How many characters of what was left out are told; files have names of any length.
+const SHOWN: usize = 120;
+
 fn count(counted: &mut Vec<Skipped>, what: &str, line: u64) {
+    let what = &what[..what.char_indices().nth(SHOWN).map_or(what.len(), |(end, _)| end)];
     let known = counted.iter().position(|known| known.what == what);
     match known.or_else(|| counted.len().checked_sub(1).filter(|_| counted.len() > KINDS)) {
         Some(place) => counted[place].times += 1,

@@ -187,6 +187,19 @@ impl Default for History {
 }
 
 impl History {
+    /// Bytes that it takes in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        fn of<T>(table: &Vec<T>) -> usize {
+            table.capacity() * size_of::<T>()
+        }
+        let records = of(&self.operations) + of(&self.times) + of(&self.lines) + of(&self.conditions);
+        let names = of(&self.names) + self.names.iter().map(String::capacity).sum::<usize>();
+        // A place of the table and its byte of control.
+        let keys = of(&self.keys) + self.key_ids.capacity() * 9 * 8 / 7;
+        records + names + keys + of(&self.micro_ops) + of(&self.elements) + self.values.bytes()
+    }
+
     /// All operations, in the order of their calls.
     #[must_use]
     pub fn operations(&self) -> &[Operation] {

@@ -131,6 +131,12 @@ impl Recorder {
         }
     }
 
+    /// What was asked turns out to be something else; conditions other than the value compared with stay.
+    pub fn amend(&mut self, op: OpId, f: Function, compare: Value, arg: Value) {
+        let operation = &mut self.history.operations[op.0 as usize];
+        (operation.f, operation.compare, operation.arg) = (f, compare, arg);
+    }
+
     /// A transaction ends; `steps`: as the client sees them now, if it was told.
     ///
     /// # Panics
@@ -216,6 +222,7 @@ impl Recorder {
     ) -> OpId {
         let called = self.event(time);
         let id = OpId(self.history.operations.len() as u32);
+        make_room(&mut self.history.operations);
         self.history.operations.push(Operation {
             process,
             key,
@@ -272,12 +279,21 @@ impl Recorder {
         let history = &mut self.history;
         let event = history.times.len();
         assert!(event < NEVER as usize, "a history has fewer than 2^32 - 1 events");
+        make_room(&mut history.times);
         history.times.push(time);
         if self.line != 0 {
             history.lines.resize(event, 0);
+            make_room(&mut history.lines);
             history.lines.push(self.line);
         }
         event as u32
+    }
+}
+
+/// Grows a large table by a quarter where it would double.
+fn make_room<T>(table: &mut Vec<T>) {
+    if table.len() == table.capacity() && table.len() >= 1 << 16 {
+        table.reserve_exact(table.len() / 4);
     }
 }
 

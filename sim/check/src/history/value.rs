@@ -114,6 +114,13 @@ pub struct Values {
 }
 
 impl Values {
+    /// Bytes that they take in memory.
+    pub fn bytes(&self) -> usize {
+        let index = self.index.capacity() * (size_of::<(u32, u32)>() + 1) * 8 / 7;
+        let lists = self.lists.capacity() * size_of::<Value>();
+        self.spans.capacity() * size_of::<Span>() + self.text.capacity() + lists + index
+    }
+
     /// The value of a datum.
     ///
     /// # Panics

@@ -140,7 +140,7 @@ pub struct Options {
     pub steps: u64,
     /// Bytes for remembered configurations.
     pub memory: usize,
-    /// Steps of all the checks that look for smaller evidence, once a part is known not to be linearizable. 0: no
+    /// Steps of all the checks that look for smaller evidence against a part, once all parts have their verdicts. 0: no
     /// reason is looked for, the evidence is all operations of the part.
     pub evidence_steps: u64,
     /// Parts judged at a time, each on a thread of its own. 1: no thread is started. The verdicts do not depend on it,
@@ -274,6 +274,12 @@ pub fn check(history: &History, options: &Options) -> Report {
 #[must_use]
 pub fn check_as(kind: Kind, history: &History, options: &Options) -> Report {
     Report { property: "linearizable", parts: rounds::decide(|| kind.judge(), history, options) }
+}
+
+/// Looks for evidence against the parts that [`check_as`] refuted with [`Options::evidence_steps`] 0, in the same
+/// history by the same model.
+pub fn explain_as(kind: Kind, history: &History, report: &mut Report, options: &Options) {
+    rounds::explain(|| kind.judge(), history, &mut report.parts, options);
 }
 
 /// Decides a key-value history followed by a look at the final state: what each key holds when all is over. A key that is

@@ -79,6 +79,7 @@ pub fn plain(history: &History, part: &str, anomaly: &str, core: Vec<OpId>, expl
         event: None,
         diagram: diagram(history, &core),
         core,
+        given: Vec::new(),
         edges: Vec::new(),
         minimal: true,
         order: Vec::new(),

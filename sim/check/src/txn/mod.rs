@@ -292,6 +292,7 @@ impl Findings {
             breaks: None,
             event: None,
             core,
+            given: Vec::new(),
             edges: anomaly.edges.clone(),
             minimal: anomaly.smallest,
             order: Vec::new(),

@@ -3,12 +3,15 @@
 use super::Found;
 use super::show::{at, quoted};
 use crate::history::{Call, End, Function, History, KvOperation, OpId, Outcome, Reply, Value, Version};
+use crate::linear::Item;
+use crate::linear::kv::gone::{self, Gone};
 
 /// The first rule that matches.
 pub(super) fn find(history: &History, prefix: &[OpId], focus: &[OpId]) -> Option<Found> {
     let focus: Vec<KvOperation> = focus.iter().map(|&op| history.kv(op)).collect();
     let case = Case { history, prefix, writers: writers(history, prefix, &focus), focus };
-    case.wrong_refusal().or_else(|| case.single()).or_else(|| case.pair()).or_else(|| case.counted())
+    let first = case.wrong_refusal().or_else(|| case.single()).or_else(|| case.pair());
+    first.or_else(|| case.gone()).or_else(|| case.counted())
 }
 
 struct Case<'a> {
@@ -117,6 +120,35 @@ impl Case<'_> {
             });
         }
         None
+    }
+
+    /// The key was there, and nothing can have removed it before it was found missing.
+    fn gone(&self) -> Option<Found> {
+        let items: Vec<Item> = self.prefix.iter().map(|&op| Item { op, open: false }).collect();
+        let Gone { shows, misses, deletes } = gone::find(self.history, &items)?;
+        let (shows, misses) = (self.history.kv(shows), self.history.kv(misses));
+        if self.focus.iter().all(|op| op.called != misses.called) {
+            return None;
+        }
+        let ret = self.at(shows.settled()?);
+        let there = match seen(&shows) {
+            Some(seen) => format!("{} had already seen {} by {ret}", subject(&shows), version(self.history, seen)),
+            None => format!(
+                "{}{} had returned at {ret}",
+                self.whose(&shows),
+                told(&shows).map_or(String::new(), |r| format!(" ({})", revision(Some(r))))
+            ),
+        };
+        let refused = |op: &&OpId| self.history.operation(**op).end == End::Refused;
+        let deletes = match deletes.iter().filter(|op| !refused(op)).count() {
+            0 => "nobody deleted the key".to_owned(),
+            1 => "the only delete of the key was before that".to_owned(),
+            n => format!("all {n} deletes of the key were before that"),
+        };
+        Some((
+            stale(&misses),
+            format!("{}, but {there}, and {deletes}: {} is stale", self.fact(&misses), noun(&misses)),
+        ))
     }
 
     /// Two operations whose replies exclude each other.

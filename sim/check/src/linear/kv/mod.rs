@@ -5,6 +5,7 @@
 mod backward;
 mod chains;
 mod depth_first;
+pub mod gone;
 mod jit;
 mod problem;
 mod search;
