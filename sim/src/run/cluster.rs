@@ -20,13 +20,16 @@ use seaworthy::node::{Driver, NodeConfig};
 use seaworthy::placement::{Buckets, Layout, Member};
 use seaworthy::raft;
 use seaworthy::storage::{StorageError, Store, StoreConfig};
-use seaworthy::types::{self, NodeId, Rng};
+use seaworthy::types::{self, GroupId, NodeId, Rng};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Nodes that stopped over their storage, and why.
 pub(super) type Refusals = Arc<Mutex<Vec<(NodeId, StorageError)>>>;
+
+/// What the cluster is called.
+const CLUSTER: &str = "sim";
 
 /// The servers of a run and their world.
 pub(super) struct Cluster {
@@ -35,6 +38,7 @@ pub(super) struct Cluster {
     pub(super) oracle: Oracle,
     pub(super) layout: Arc<Layout>,
     pub(super) replicas_of_a_key: usize,
+    pub(super) disk_settings: DiskSettings,
 }
 
 impl Cluster {
@@ -57,6 +61,7 @@ impl Cluster {
                 block_sectors: plan.disk.block.sectors(),
             },
         };
+        let disk_settings = settings.disk;
         let world = World::new(settings, traces.trace.clone(), traces.ledger.clone());
         let nodes = nodes(plan);
         let layout = Arc::new(layout(plan, mode));
@@ -65,11 +70,7 @@ impl Cluster {
             let clock = ClockSettings { start: rng.below(1_000_000_000_000), epoch: EPOCH, drift_ppm: 0 };
             let boot = Boot {
                 config: node_config(plan, id, layout.clone(), mutant),
-                store: StoreConfig {
-                    segment_bytes: plan.cluster.segment_bytes,
-                    mutant: planted(mutant),
-                    ..StoreConfig::new(id)
-                },
+                store: store_config(plan, id, (CLUSTER, &layout), mutant),
                 seed: plan.seed,
                 oracle: traces.oracle.clone(),
                 refusals: traces.refusals.clone(),
@@ -81,12 +82,18 @@ impl Cluster {
             world.add_node(id, clock, move |env| Box::pin(boot.clone().run(env)));
         }
         let replicas_of_a_key = plan.bucket.n as usize;
-        Cluster { world, nodes, oracle: traces.oracle.clone(), layout, replicas_of_a_key }
+        Cluster { world, nodes, oracle: traces.oracle.clone(), layout, replicas_of_a_key, disk_settings }
     }
 
     /// Who was elected last, whether or not that is still so; with several groups in most of them.
     pub(super) fn leader(&self) -> Option<NodeId> {
         self.oracle.leader()
+    }
+
+    /// The living members of a Raft group that do not know of data that they have lost.
+    pub(super) fn members(&self, group: GroupId) -> impl Iterator<Item = NodeId> {
+        let voters = self.layout.voters_of(group).into_iter();
+        voters.filter(|id| self.world.is_alive(*id) && !self.oracle.is_lost(*id))
     }
 
     /// Waits until every live server holds the same as the others that are to; what differs if `patience` ends before.
@@ -162,7 +169,8 @@ impl Boot {
     }
 
     async fn serve(&self, env: NodeEnv) -> Result<(), StorageError> {
-        let (host, recovery) = env.open(|disk| Store::open(disk, self.store))?;
+        let mut rng = Rng::new(self.seed, &format!("store {} {}", env.id, env.restarts));
+        let (host, recovery) = env.open(|disk| Store::open(disk, &self.store, &mut rng))?;
         env.disk_idle().await;
         let fresh = raft::Recovered::default();
         let layout = &self.config.layout;
@@ -175,6 +183,17 @@ impl Boot {
         Driver::run(self.config.clone(), recovery, (env.transport, env.clock, host), witness, rng, never).await?;
         Ok(())
     }
+}
+
+/// How a server's storage is run, in a cluster of this name.
+pub(super) fn store_config(
+    plan: &Plan,
+    id: NodeId,
+    (name, layout): (&str, &Layout),
+    mutant: Option<Bug>,
+) -> StoreConfig {
+    let config = StoreConfig::new(id).bound_to(name, layout);
+    StoreConfig { segment_bytes: plan.cluster.segment_bytes, mutant: planted(mutant), ..config }
 }
 
 fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Bug>) -> NodeConfig {
