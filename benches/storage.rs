@@ -4,7 +4,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use seaworthy::raft::{Entry, Record};
 use seaworthy::storage::{LogRecord, RealDisk, Store, StoreConfig};
-use seaworthy::types::{Bytes, GroupId, NodeId};
+use seaworthy::types::{Bytes, GroupId, NodeId, Rng};
 use std::path::Path;
 
 fn batch(first: u64, entries: u64, bytes: usize) -> [LogRecord; 1] {
@@ -14,7 +14,8 @@ fn batch(first: u64, entries: u64, bytes: usize) -> [LogRecord; 1] {
 
 fn open(path: &Path) -> (Store<RealDisk>, u64) {
     let disk = RealDisk::open(path).expect("a directory");
-    let (store, found) = Store::open(disk, StoreConfig::new(NodeId(1))).expect("a log in order");
+    let (store, found) =
+        Store::open(disk, &StoreConfig::new(NodeId(1)), &mut Rng::new(1, "store")).expect("a log in order");
     (store, found.groups.values().map(|group| group.entries.len() as u64).sum())
 }
 

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod client;
 pub mod codec;
 pub mod dynamo;
+pub mod identity;
 pub mod kv;
 pub mod mutant;
 pub mod node;

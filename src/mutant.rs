@@ -74,6 +74,16 @@ bugs! {
     HeaderUnchecked = "header-unchecked",
     /// A snapshot is believed without looking at its checksums (storage/).
     SnapshotUnchecked = "snapshot-unchecked",
+    /// A node opens whatever data directory it is given, without looking whose it is (storage/).
+    DirectoryUnchecked = "directory-unchecked",
+    /// A node that returns with an empty directory is taken by its peers for what it was (identity/).
+    AmnesiacVotes = "amnesiac-votes",
+    /// A node that starts again has forgotten whose data directories it knew (identity/).
+    PeersForget = "peers-forget",
+    /// A node that returns with a shorter log than it had claimed is taken for what it was (identity/).
+    RollbackUnnoticed = "rollback-unnoticed",
+    /// A process starts under the number of the one before (storage/).
+    IncarnationReused = "incarnation-reused",
     /// A coordinator acknowledges a write that fewer replicas hold than it should wait for (dynamo/).
     AckBeforeW = "ack-before-w",
     /// The holder of hints forgets them when it starts again (dynamo/).

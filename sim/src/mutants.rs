@@ -93,6 +93,16 @@ const fn made(bug: Bug, mode: Mode, scenario: &'static str, breaks: &'static [&'
     MadeFor { bug, scenario, mode, breaks }
 }
 
+/// What a node breaks that has forgotten what it promised.
+const FORGOTTEN: &[&str] = &[
+    "one vote a term",
+    "election safety",
+    "leader completeness",
+    "state-machine safety",
+    "log matching",
+    "linearizable",
+];
+
 /// The scenario made for each bug.
 pub const MADE_FOR: &[MadeFor] = &[
     made(
@@ -136,6 +146,16 @@ pub const MADE_FOR: &[MadeFor] = &[
     made(Bug::ExpireEarly, Mode::Cp, "expiry", &["expiry"]),
     made(Bug::ExtendIgnored, Mode::Cp, "expiry", &["expiry"]),
     made(Bug::ExpireNever, Mode::Cp, "expiry", &["expiry"]),
+    made(
+        Bug::DirectoryUnchecked,
+        Mode::Cp,
+        "first-boot-on-a-foreign-directory",
+        &["leader completeness", "state-machine safety", "linearizable"],
+    ),
+    made(Bug::AmnesiacVotes, Mode::Cp, "amnesia", FORGOTTEN),
+    made(Bug::PeersForget, Mode::Cp, "amnesia", FORGOTTEN),
+    made(Bug::RollbackUnnoticed, Mode::Cp, "old-copy", FORGOTTEN),
+    made(Bug::IncarnationReused, Mode::Cp, "old-copy", FORGOTTEN),
     made(Bug::AckBeforeW, Mode::Ap, "strict-quorum", &[LATEST, NONE_RESURRECTED, NONE_LOST]),
     made(Bug::HintsForgotten, Mode::Ap, "holders-restart", &[NONE_LOST]),
     made(Bug::SiblingDropped, Mode::Ap, "red-blue-purple", &[NONE_LOST]),

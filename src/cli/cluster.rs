@@ -4,6 +4,7 @@ use super::client::{ms, print_rows};
 use super::connect::{Target, TcpClient, block_on, client};
 use super::output::{Exit, Failure, Paint, millis, paint, say};
 use crate::client::ClientError;
+use crate::identity::Standing;
 use crate::raft::Role;
 use crate::types::NodeId;
 use crate::wire::{Divergence, NodeStatus};
@@ -48,6 +49,11 @@ pub(super) fn status(target: &Target, json: bool) -> Result<Exit, Failure> {
             print_table(&rows, &answered);
             for line in divergences(&answered) {
                 say(&format!("{} {line}", paint(Paint::Bad, "ALARM:", &stdout())));
+            }
+            for status in &answered {
+                if let Some(why) = &status.idle {
+                    say(&format!("{} takes no part: {}.", status.node, paint(Paint::Bad, why, &stdout())));
+                }
             }
             if !one_layout(&answered) {
                 let of = |s: &&NodeStatus| format!("{} has {:016x}", s.node, s.layout);
@@ -110,6 +116,7 @@ fn status_json(node: Option<NodeId>, address: &str, status: Option<&NodeStatus>)
         "groups": { "all": status.all_groups, "in": status.groups, "led": status.led },
         "keys": status.keys, "sessions": status.sessions, "bad_frames": status.bad_frames,
         "ap": ap, "down": status.down.iter().copied().map(name).collect::<Vec<_>>(),
+        "standing": status.standing, "idle": status.idle,
         "layout": format!("{:016x}", status.layout),
         "diverged": status.diverged.iter().map(diverged_json).collect::<Vec<_>>(),
     })
@@ -170,7 +177,11 @@ fn cells(node: Option<NodeId>, address: &str, status: Option<&NodeStatus>, colum
     let mut cells = vec![name(status.node), address.to_owned()];
     if columns.one_group {
         cells.extend([
-            role(raft.soft.role).to_owned(),
+            match status.standing {
+                Standing::Member => role(raft.soft.role).to_owned(),
+                Standing::Starting => "starting".to_owned(),
+                Standing::Lost => "lost-data".to_owned(),
+            },
             raft.soft.term.to_string(),
             shown(raft.soft.leader),
             raft.commit.to_string(),

@@ -180,14 +180,13 @@ pub(super) fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
         None => own_address.clone(),
     };
     let tuning = &file.tuning;
-    let mut store = StoreConfig::new(id);
-    if let Some(mib) = bounded(tuning.segment_mib.as_ref(), 1..=1024)? {
-        store.segment_bytes = mib << 20;
-    }
+    let segment_bytes = bounded(tuning.segment_mib.as_ref(), 1..=1024)?.map(|mib| mib << 20);
     let (groups, voters) = (file.groups.as_ref(), file.voters.as_ref());
     let said =
         Said { nodes: nodes.keys().copied().collect(), groups, voters, places: &file.places, buckets: &file.bucket };
     let layout = Arc::new(said.layout()?);
+    let mut store = StoreConfig::new(id).bound_to(&cluster.to_string(), &layout);
+    store.segment_bytes = segment_bytes.unwrap_or(store.segment_bytes);
     let mut node = tuning.node(raft::Config::new(id, nodes.keys().copied().collect()), layout)?;
     if let Some(mib) = bounded(file.hints.mib.as_ref(), 1..=65_536)? {
         node.ap.hint_bytes = (mib as usize) << 20;

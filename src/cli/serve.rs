@@ -98,9 +98,10 @@ async fn serve(config: &Config, stop: oneshot::Receiver<()>) -> Result<Exit, Fai
         };
         Failure::new(Exit::Storage, format!("in {}: {why}", config.data_dir.display()))
     };
+    let mut rng = Rng::new(entropy(), "node");
     let (store, recovery) = match RealDisk::open(&config.data_dir)
         .map_err(StorageError::from)
-        .and_then(|disk| Store::open(disk, config.store))
+        .and_then(|disk| Store::open(disk, &config.store, &mut rng))
     {
         Ok(opened) => opened,
         Err(error) => return Err(located(error)),
@@ -109,7 +110,6 @@ async fn serve(config: &Config, stop: oneshot::Receiver<()>) -> Result<Exit, Fai
         Ok(host) => host,
         Err(e) => return Err(Failure::new(Exit::Failed, format!("cannot start a thread for the disk: {e}"))),
     };
-    let mut rng = Rng::new(entropy(), "node");
     let transport = match TcpTransport::bind(config.tcp.clone(), Rng::new(rng.next(), "tcp")).await {
         Ok(transport) => transport,
         Err(e) => {

@@ -204,7 +204,7 @@ fn took(answer: ResponseBody) -> Took {
         ResponseBody::Ap(ClientReply::Refused(why)) => Took::Refused(why),
         ResponseBody::Ap(ClientReply::NoLane { granted, .. }) => Took::NoLane(granted),
         ResponseBody::Ap(ClientReply::Unfinished { .. }) => Took::Maybe,
-        ResponseBody::Refused(Refused::Busy) => Took::NotTaken(Refusal::Busy),
+        ResponseBody::Refused(Refused::Busy | Refused::NotServing(_)) => Took::NotTaken(Refusal::Busy),
         ResponseBody::Refused(Refused::Invalid(why)) => Took::NotTaken(Refusal::Invalid(why)),
         // All servers have the same buckets, so whoever was asked before has not taken it either.
         ResponseBody::Refused(Refused::OtherMode(ap)) => Took::Fails(ClientError::OtherMode(ap)),

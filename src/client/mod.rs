@@ -302,6 +302,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 // All servers have the same buckets, so whoever was asked before has not taken it either.
                 Some(ResponseBody::Refused(Refused::OtherMode(ap))) => return Err(ClientError::OtherMode(ap)),
                 Some(ResponseBody::Refused(Refused::NotLeader(hint))) => hint,
+                Some(ResponseBody::Refused(Refused::NotServing(_))) => None,
                 Some(ResponseBody::Refused(Refused::Busy | Refused::Displaced)) => Some(node),
                 Some(answer) => return Ok(answer),
                 None => {

@@ -20,16 +20,18 @@ use super::answers::Answers;
 use super::ap::ApHost;
 use super::detector::{Detector, TimeOut};
 use super::drain::Drain;
-use super::group::Group;
+use super::group::{Group, Halt};
 use super::jobs::{Batch, Blocks, Done, Job, load, load_ap};
 use super::mail::Mail;
 use super::requests::Relays;
 use super::shared::{Now, Shared};
+use super::standing::{Shelf, StandingHost};
 use super::{Clock, NodeConfig, Observer, StorageHost, Transport};
 use crate::dynamo::{self, Dynamo};
+use crate::identity::{self, Contradiction};
 use crate::protocol::Input;
 use crate::raft::{self, Body, Message, Raft, Request, Saved};
-use crate::storage::{AP, LogRecord, Recovery, StorageError, ap_meta};
+use crate::storage::{AP, LogRecord, NODE, Recovery, StorageError, ap_meta};
 use crate::types::{Addr, GroupId, NodeId, Rng, Time};
 use crate::wire::Packet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -58,9 +60,12 @@ pub struct Driver<T, C, H, O> {
     pub(super) shared: Shared,
     pub(super) transport: T,
     clock: C,
-    observer: O,
+    pub(super) observer: O,
     pub(super) groups: BTreeMap<GroupId, Group>,
     pub(super) ap: Option<ApHost>,
+    /// Whether the node takes part; if not, groups and AP core are on the shelf.
+    pub(super) standing: StandingHost,
+    pub(super) shelf: Shelf,
     pub(super) detector: Option<Box<dyn Detector>>,
     pub(super) relays: Relays,
     /// Groups that have something to do in this turn; in order and each once when they are looked at.
@@ -70,7 +75,7 @@ pub struct Driver<T, C, H, O> {
     /// Groups with records for the next batch.
     writing: BTreeSet<GroupId>,
     /// Cores whose snapshot is to be written, and whether one is being written.
-    snapshots: VecDeque<GroupId>,
+    pub(super) snapshots: VecDeque<GroupId>,
     snapshotting: bool,
     /// The disk was given a batch of the log last: it is the jobs' turn.
     jobs_next: bool,
@@ -98,9 +103,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<T, StorageError> {
         let mut driver = Self::boot(config, recovery, (transport, clock), &storage, observer, rng).await?;
-        if let Some(ap) = &driver.ap {
+        if let Some(ap) = &driver.shelf.ap {
             driver.observer.ap_starts(&ap.dynamo);
         }
+        driver.observer.stands(driver.standing.standing());
         driver.turns(&storage, stop).await?;
         Ok(driver.transport)
     }
@@ -114,7 +120,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         observer: O,
         mut rng: Rng,
     ) -> Result<Self, StorageError> {
-        let Recovery { groups: mut held, ap } = recovery;
+        let Recovery { groups: mut held, ap, identity } = recovery;
+        if let Some(found) = identity.contradiction {
+            return Err(StorageError::Contradicted(found));
+        }
         let hosted = config.hosted();
         let lone = hosted.len() == 1 && !config.watches();
         let hosted_groups = hosted.len().max(1);
@@ -136,12 +145,13 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             let raft = raft::Config { voters, quiesce, max_pinned_bytes, ..config.raft.clone() };
             groups.push(Group::new(id, Raft::new(raft, recovered, clock.now(), rng), kv, clock.now()));
         }
-        Ok(Driver::new(config, (groups, dynamo), (transport, clock), observer, first_ticket))
+        Ok(Driver::new(config, (groups, dynamo), identity, (transport, clock), observer, first_ticket))
     }
 
     fn new(
         config: NodeConfig,
         (groups, ap): (Vec<Group>, Option<Dynamo>),
+        identity: identity::Recovered,
         (transport, clock): (T, C),
         observer: O,
         first_ticket: u64,
@@ -155,14 +165,17 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             detector
         });
         let answers = Answers::new(config.max_open_requests, first_ticket);
+        let groups = groups.into_iter().map(|group| (group.id, group)).collect();
         Driver {
+            standing: StandingHost::new(&config, identity, now),
+            shelf: Shelf { groups, ap: ap.map(ApHost::new) },
+            groups: BTreeMap::new(),
+            ap: None,
             shared: Shared::new(config, answers, mail),
             transport,
             clock,
             observer,
-            dirty: groups.iter().map(|group| group.id).collect(),
-            groups: groups.into_iter().map(|group| (group.id, group)).collect(),
-            ap: ap.map(ApHost::new),
+            dirty: Vec::new(),
             detector,
             relays: Relays::default(),
             deadlines: BTreeSet::new(),
@@ -233,6 +246,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     fn deadline(&self, now: Time) -> Option<Time> {
         let groups = self.deadlines.first().map(|(time, _)| *time);
         let ap = self.ap.as_ref().and_then(ApHost::deadline);
+        let standing = self.standing.deadline();
         let opinion = self.detector.as_ref().and_then(|detector| detector.next_change());
         let balance = (self.shared.config.layout.groups > 1).then_some(self.balance.0);
         let sooner = |one: Option<Time>, other: Option<Time>| match (one, other) {
@@ -240,7 +254,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             (one, other) => one.or(other),
         };
         let drain = self.drain.as_ref().map(|drain| drain.deadline(now));
-        sooner(sooner(sooner(groups, drain), ap), sooner(opinion, sooner(balance, self.shared.mail.next_beat())))
+        let cores = sooner(sooner(groups, drain), sooner(ap, standing));
+        sooner(cores, sooner(opinion, sooner(balance, self.shared.mail.next_beat())))
     }
 
     fn on_packet(&mut self, from: Addr, packet: Packet, at: Now) {
@@ -248,7 +263,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             detector.heard(peer, at.time);
         }
         match (from, packet) {
-            (Addr::Node(peer), Packet::Peer { raft, ap }) => {
+            (Addr::Node(peer), Packet::Greeting(greeting)) => self.standing.step(Input::Message(peer, greeting), at),
+            (Addr::Node(peer), Packet::Peer { origin, raft, ap }) if self.standing.accepts(peer, origin) => {
                 for (id, message) in raft {
                     self.on_raft(peer, id, message, at);
                 }
@@ -280,12 +296,15 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     fn on_done(&mut self, done: Done, at: Now) {
         match done {
-            Done::Batch(tickets, log_is_long) => {
+            Done::Batch(tickets, log_is_long, batch) => {
+                self.standing.durable(batch, at);
                 for (id, ticket) in tickets {
-                    if let Some(group) = self.groups.get_mut(&id) {
+                    if id == NODE {
+                        self.standing.persisted(ticket, at, &mut self.shared);
+                    } else if let Some(group) = self.groups.get_mut(&id) {
                         group.persisted(ticket, at, &mut self.shared);
                         self.dirty.push(id);
-                    } else if let Some(ap) = &mut self.ap {
+                    } else if let Some(ap) = self.ap.as_mut().filter(|_| id == AP) {
                         ap.persisted(ticket, at, &mut self.shared);
                     }
                 }
@@ -306,7 +325,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     group.snapshot_finished(meta, at);
                     self.dirty.push(id);
                     self.checkpoint_due |= self.is_lone();
-                } else if let Some(ap) = &mut self.ap {
+                } else if let Some(ap) = self.ap.as_mut().filter(|_| id == AP) {
                     ap.dynamo.snapshot_finished();
                     ap.snapshotting = false;
                     self.checkpoint_due = true;
@@ -329,6 +348,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     /// Lets every core that has something to do carry it out.
     async fn settle(&mut self, at: Now, storage: &H) -> Result<(), StorageError> {
+        self.settle_standing(at);
         self.notice(at);
         while let Some(&(_, id)) = self.deadlines.first().filter(|(time, _)| *time <= at.time) {
             self.deadlines.pop_first();
@@ -362,7 +382,11 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let share = self.shared.config.snapshot_log_bytes / self.groups.len().max(1);
         let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
         group.tick(at, &mut self.shared);
-        while let Some(meta) = group.settle(at, &mut self.shared, &mut self.observer) {
+        while let Some(halt) = group.settle(at, &mut self.shared, &mut self.observer) {
+            let meta = match halt {
+                Halt::Restore(meta) => meta,
+                Halt::Contradicted(found) => return stop_for_good(storage, found).await,
+            };
             let kv = load(storage, id, meta, self.shared.config.mutant).await?;
             at = now(&self.clock);
             group.restored(meta, kv, at.time, &mut self.shared);
@@ -479,6 +503,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             return Some(job);
         }
         let mut batch = Batch::default();
+        if let Some((ticket, records)) = self.standing.take_records() {
+            batch.tickets.push((NODE, ticket));
+            batch.records.extend(records.into_iter().map(LogRecord::Node));
+        }
         if let Some((ticket, records)) = self.ap.as_mut().and_then(ApHost::take_records) {
             batch.tickets.push((AP, ticket));
             batch.records.extend(records.into_iter().map(LogRecord::Ap));
@@ -494,6 +522,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         if batch.tickets.is_empty() {
             return self.shared.jobs.pop_front();
         }
+        batch.records.extend(self.standing.claims().into_iter().map(LogRecord::Node));
         self.jobs_next = true;
         self.shared.unwritten = 0;
         batch.checkpoint = mem::take(&mut self.checkpoint_due);
@@ -510,12 +539,15 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             let id = *id;
             group.raft.state_records().into_iter().map(move |record| LogRecord::Raft(id, record))
         };
-        let ap = self.ap.iter().flat_map(|ap| ap.dynamo.state_records()).map(LogRecord::Ap);
-        self.groups.iter().flat_map(of_group).chain(ap).collect()
+        let cores = self.ap.iter().chain(&self.shelf.ap);
+        let ap = cores.flat_map(|ap| ap.dynamo.state_records()).map(LogRecord::Ap);
+        let node = self.standing.state_records().into_iter().map(LogRecord::Node);
+        node.chain(self.groups.iter().chain(&self.shelf.groups).flat_map(of_group)).chain(ap).collect()
     }
 
     fn flush(&mut self, at: Now) {
-        self.shared.mail.flush(at.time, &mut self.transport, &mut self.observer);
+        let from = (at.time, self.standing.origin());
+        self.shared.mail.flush(from, &mut self.transport, &mut self.observer);
     }
 
     fn end_turn(&mut self) {
@@ -528,6 +560,13 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             ap.end_turn();
         }
     }
+}
+
+/// The node must not start again as if nothing had been: what it had committed would be overwritten.
+async fn stop_for_good<H: StorageHost>(storage: &H, found: Contradiction) -> Result<(), StorageError> {
+    let record = LogRecord::Node(identity::Record::Contradiction(found));
+    storage.run(move |store| store.append(&[record])).await?;
+    Err(StorageError::Contradicted(found))
 }
 
 fn now(clock: &impl Clock) -> Now {

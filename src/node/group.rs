@@ -18,6 +18,7 @@ use super::gate::Gate;
 use super::jobs::{Blocks, Job};
 use super::requests::session_name;
 use super::shared::{Now, Shared};
+use crate::identity::Contradiction;
 use crate::kv::{self, Command, GroupTime, Kv, Op, SessionId};
 use crate::mutant::{Bug, Mutant};
 use crate::protocol::{Input, Outbox, Protocol, Ticket};
@@ -38,6 +39,14 @@ const UNASKED: u64 = u64::MAX;
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
 /// How often a leader tells the group's time while keys expire, if nothing else does.
 const TELL: Duration = Duration::from_secs(5);
+
+/// What a group leaves to the driver.
+pub(super) enum Halt {
+    /// Its state is to be restored from this snapshot.
+    Restore(SnapshotMeta),
+    /// The node must stop.
+    Contradicted(Contradiction),
+}
 
 /// A group.
 pub(super) struct Group {
@@ -189,20 +198,20 @@ impl Group {
         }
     }
 
-    /// Carries out what the core asked for until it asks for nothing more, or until its state must be restored from the
-    /// snapshot given: then [`Group::restored`] is to be called, and this again.
-    pub(super) fn settle(
-        &mut self,
-        at: Now,
-        shared: &mut Shared,
-        observer: &mut impl Observer,
-    ) -> Option<SnapshotMeta> {
+    /// Carries out what the core asked for until it asks for nothing more, or until something is left to the driver: if the
+    /// state must be restored from a snapshot, then [`Group::restored`] is to be called, and this again.
+    pub(super) fn settle(&mut self, at: Now, shared: &mut Shared, observer: &mut impl Observer) -> Option<Halt> {
         let early = shared.config.mutant.is(Bug::AckBeforeFsync);
         loop {
             if let Some(effect) = self.effects.pop_front() {
                 observer.effect(self.id, &effect);
-                if let Effect::Restore { meta } = effect {
-                    return Some(meta);
+                match effect {
+                    Effect::Restore { meta } => return Some(Halt::Restore(meta)),
+                    Effect::Contradicted { from, index, committed, sent } => {
+                        let group = self.id;
+                        return Some(Halt::Contradicted(Contradiction { group, from, index, committed, sent }));
+                    }
+                    _ => {}
                 }
                 self.carry_out(effect, at, shared);
                 continue;
@@ -260,7 +269,7 @@ impl Group {
                 debug!(group = self.id.0, index = meta.index, "the log has passed this snapshot: it is of no use");
             }
             // `settle` gives it to the driver.
-            Effect::Restore { .. } => {}
+            Effect::Restore { .. } | Effect::Contradicted { .. } => {}
             Effect::Became(soft) => self.expiring &= soft.role == Role::Leader,
         }
     }

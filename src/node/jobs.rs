@@ -55,8 +55,8 @@ pub(super) enum Job {
 
 /// What a job gives back to the driver.
 pub(super) enum Done {
-    /// A batch is durable: the tickets in it, and whether the log has grown enough for a checkpoint.
-    Batch(Vec<(GroupId, Ticket)>, bool),
+    /// A batch is durable: the tickets in it, whether the log has grown enough for a checkpoint, and its number.
+    Batch(Vec<(GroupId, Ticket)>, bool, u64),
     /// A block of our own snapshot is written; more to come.
     SnapshotBlock(GroupId, SnapshotMeta, Blocks),
     /// Our own snapshot is complete and durable.
@@ -112,7 +112,7 @@ fn write<D: Disk>(store: &mut Store<D>, batch: Batch) -> Result<Done, StorageErr
     if !kept.is_empty() {
         store.snapshot_retain(&kept, &batch.pinned)?;
     }
-    Ok(Done::Batch(batch.tickets, store.wants_checkpoint()))
+    Ok(Done::Batch(batch.tickets, store.wants_checkpoint(), store.last_batch()))
 }
 
 fn names_snapshot(record: &LogRecord) -> Option<(GroupId, SnapshotMeta)> {

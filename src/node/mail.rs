@@ -5,6 +5,7 @@ use super::{Observer, Transport};
 use crate::codec;
 use crate::dynamo::siblings::{Content, Siblings};
 use crate::dynamo::{self, ClientReply, ClientRequest, Update};
+use crate::identity::{Greeting, Origin};
 use crate::raft::{Body, Message};
 use crate::types::{Addr, GroupId, NodeId, Time};
 use crate::wire::Packet;
@@ -22,6 +23,8 @@ const KEPT: usize = 1024;
 #[derive(Default)]
 pub(super) struct Mail {
     peers: BTreeMap<NodeId, Letter>,
+    /// Greetings, which leave first.
+    greetings: Vec<(NodeId, Greeting)>,
     /// Pause after which a peer gets a sign of life; `None`: never.
     beat: Option<Duration>,
     /// When the next sign of life is due, or a little before.
@@ -44,7 +47,12 @@ impl Mail {
     pub(super) fn with_beats(peers: impl Iterator<Item = NodeId>, beat: Duration) -> Mail {
         let peers: BTreeMap<_, _> = peers.map(|peer| (peer, Letter::default())).collect();
         let next_beat = (!peers.is_empty()).then_some(Time(0) + beat);
-        Mail { peers, beat: Some(beat), next_beat, waiting: false }
+        Mail { peers, beat: Some(beat), next_beat, ..Mail::default() }
+    }
+
+    pub(super) fn greet(&mut self, to: NodeId, greeting: Greeting) {
+        self.waiting = true;
+        self.greetings.push((to, greeting));
     }
 
     pub(super) fn raft(&mut self, to: NodeId, group: GroupId, message: Message) {
@@ -62,17 +70,25 @@ impl Mail {
         self.next_beat
     }
 
-    /// Sends all of it.
-    pub(super) fn flush(&mut self, now: Time, transport: &mut impl Transport, observer: &mut impl Observer) {
+    /// Sends all of it, as from `origin`.
+    pub(super) fn flush(
+        &mut self,
+        (now, origin): (Time, Origin),
+        transport: &mut impl Transport,
+        observer: &mut impl Observer,
+    ) {
         let beats = self.next_beat.is_some_and(|at| at <= now);
         if !mem::take(&mut self.waiting) && !beats {
             return;
+        }
+        for (peer, greeting) in self.greetings.drain(..) {
+            transport.send(Addr::Node(peer), &Packet::Greeting(greeting));
         }
         for (&peer, letter) in &mut self.peers {
             let due = self.beat.is_some_and(|beat| letter.sent + beat <= now);
             if due || !letter.is_empty() {
                 letter.sent = now;
-                letter.send(peer, transport, observer);
+                letter.send((peer, origin), transport, observer);
             }
         }
         if beats && let Some(beat) = self.beat {
@@ -87,14 +103,14 @@ impl Letter {
     }
 
     /// Sends it in as many packets as it takes, and keeps the room it had, within reason.
-    fn send(&mut self, peer: NodeId, transport: &mut impl Transport, observer: &mut impl Observer) {
+    fn send(&mut self, (peer, origin): (NodeId, Origin), transport: &mut impl Transport, observer: &mut impl Observer) {
         loop {
             let (raft, ap) = self.packet();
             raft.iter().for_each(|(group, message)| observer.sending(peer, *group, message));
-            let packet = Packet::Peer { raft, ap };
+            let packet = Packet::Peer { origin, raft, ap };
             transport.send(Addr::Node(peer), &packet);
             if self.is_empty() {
-                if let Packet::Peer { mut raft, mut ap } = packet {
+                if let Packet::Peer { mut raft, mut ap, .. } = packet {
                     raft.clear();
                     raft.shrink_to(KEPT);
                     ap.clear();

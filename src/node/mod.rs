@@ -1,7 +1,7 @@
 //! The node: the driver, the only place that awaits, and the seams it sees the world through.
 //!
 //! [`seams`](self): [`Transport`], [`Clock`], [`StorageHost`], behind which simulation and deployment differ.
-//! [`Driver`]: turns the pure cores of all Raft groups and of the AP side; [`Detector`]: who seems to be up. [`Observer`]: looks on. In deployment: [`tcp`] and [`SystemClock`].
+//! [`Driver`]: turns the pure cores of all Raft groups and of the AP side, and that of the node's standing among its peers; [`Detector`]: who seems to be up. [`Observer`]: looks on. In deployment: [`tcp`] and [`SystemClock`].
 
 mod alarm;
 mod answers;
@@ -19,6 +19,7 @@ mod observer;
 mod requests;
 mod seams;
 mod shared;
+mod standing;
 mod system;
 pub mod tcp;
 

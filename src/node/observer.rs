@@ -1,6 +1,7 @@
 //! A window on a running node, for cross-node checks in simulation and for logs in deployment. It may look, not touch.
 
 use crate::dynamo::{self, Dynamo};
+use crate::identity::Standing;
 use crate::kv::Kv;
 use crate::raft::{Effect, Message, Raft, Record, Role};
 use crate::types::{GroupId, NodeId};
@@ -17,6 +18,8 @@ pub trait Observer: Send {
     /// A turn is over in which this group had something to do: everything that had arrived for it is processed and what
     /// may be sent is sent.
     fn turn(&mut self, _group: GroupId, _raft: &Raft, _kv: &Kv) {}
+    /// How the node takes part from now on.
+    fn stands(&mut self, _standing: Standing) {}
     /// The AP core asked for this; it has not been carried out yet.
     fn ap_effect(&mut self, _effect: &dynamo::Effect) {}
     /// The AP core begins with what it found on its disk.

@@ -149,6 +149,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         if self.drain.is_some() && !matches!(body, RequestBody::Status | RequestBody::Why { .. }) {
             return self.turn_away(ticket, &body);
         }
+        if let Some(why) = self.standing.refusal().filter(|_| body != RequestBody::Status) {
+            return self.shared.refuse(ticket, Refused::NotServing(why));
+        }
         match body {
             RequestBody::Status => {
                 let status = self.status();
@@ -303,6 +306,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             }),
             layout: config.layout.digest(),
             diverged: self.groups.values().filter_map(Group::divergence).collect(),
+            standing: self.standing.standing(),
+            idle: self.standing.refusal(),
             down: self.detector.as_deref().map_or(Vec::new(), down),
         }
     }

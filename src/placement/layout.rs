@@ -111,6 +111,28 @@ impl Layout {
         xxh3_64(text.as_bytes())
     }
 
+    /// All of this as facts, each a name without blanks and a value: what a data directory is bound to.
+    #[must_use]
+    pub fn facts(&self) -> Vec<(String, String)> {
+        let mut facts =
+            vec![("groups".to_owned(), self.groups.to_string()), ("voters".to_owned(), self.seats.to_string())];
+        for Member { id, capacity, zone, region } in &self.members {
+            facts.push((id.to_string(), format!("capacity {capacity}, zone {zone:?}, region {region:?}")));
+        }
+        let default = std::iter::once(("default", &self.buckets.default));
+        for (name, mode) in default.chain(self.buckets.named.iter().map(|(name, mode)| (name.as_str(), mode))) {
+            let mode = match mode {
+                Mode::Cp => "cp".to_owned(),
+                Mode::Ap(p) => {
+                    let sloppy = if p.sloppy { "sloppy" } else { "strict" };
+                    format!("ap, n {}, r {}, w {}, {sloppy}, resolve {}", p.n, p.r, p.w, p.resolve)
+                }
+            };
+            facts.push((format!("bucket:{name}"), mode));
+        }
+        facts
+    }
+
     /// The region of a server.
     #[must_use]
     pub fn region(&self, node: NodeId) -> &str {

@@ -83,6 +83,18 @@ impl Raft {
         true
     }
 
+    /// Whether the leader has another entry where one is committed here: then it does not have what it must have (leader
+    /// completeness, §5.4.3), or this node does not. Nothing of what it sends is taken; the node is to stop.
+    pub(super) fn is_contradicted(&self, from: NodeId, append: &Append, out: &mut Outbox<Raft>) -> bool {
+        let sent = std::iter::once(append.prev_term).chain(append.entries.iter().map(|entry| entry.term));
+        let mut committed = (append.prev_index..=self.log.commit()).zip(sent);
+        let found = committed.find_map(|(index, sent)| {
+            let committed = self.log.term_at(index).filter(|committed| *committed != sent)?;
+            Some(Effect::Contradicted { from, index, committed, sent })
+        });
+        found.map(|effect| out.effect(effect)).is_some()
+    }
+
     /// Takes in an `Append`, and those that had overtaken it.
     pub(super) fn on_append(&mut self, append: Append, out: &mut Outbox<Raft>) -> AppendResult {
         if append.prev_index > self.log.last() {

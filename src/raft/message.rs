@@ -298,6 +298,18 @@ pub enum Effect {
         /// The entries.
         entries: Vec<Entry>,
     },
+    /// A leader's log has another entry where one is committed here: one of the two nodes does not have its own data. The
+    /// node must stop, for good.
+    Contradicted {
+        /// The leader.
+        from: NodeId,
+        /// Where.
+        index: Index,
+        /// The term of the entry committed here.
+        committed: Term,
+        /// The term of the entry there.
+        sent: Term,
+    },
     /// Read a piece of the snapshot file (at most `Config::snapshot_chunk` bytes).
     LoadChunk {
         /// For whom.

@@ -261,8 +261,9 @@ impl Raft {
             Body::Vote { pre, last_index, last_term, .. } => self.on_vote(from, term, pre, last_index, last_term, out),
             Body::VoteReply { pre, granted } => self.on_vote_reply(from, term, pre, granted, out),
             Body::Append { prev_index, prev_term, entries, commit, round } => {
-                if self.follow(from, out) {
-                    let result = self.on_append(Append { prev_index, prev_term, entries, commit }, out);
+                let append = Append { prev_index, prev_term, entries, commit };
+                if self.follow(from, out) && !self.is_contradicted(from, &append, out) {
+                    let result = self.on_append(append, out);
                     self.say(from, self.term, Body::AppendReply { result, round }, out);
                 }
             }

@@ -1,7 +1,7 @@
 //! Why storage refuses.
 
 use super::DiskError;
-use crate::types::NodeId;
+use crate::identity::Contradiction;
 
 /// What went wrong in a node's data directory.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -25,14 +25,26 @@ pub enum StorageError {
     /// An earlier write or sync failed, so what is durable is not known (see [`super::Disk::sync`]).
     #[error("an earlier write to the data directory failed; restart the node, which then finds out what is durable")]
     Poisoned,
-    /// The directory is another node's.
-    #[error("the data directory belongs to node {found}, not to {expected}: check the node id and the directory given")]
-    WrongNode {
-        /// Whose it is.
-        found: NodeId,
-        /// Who opened it.
-        expected: NodeId,
+    /// The directory is another's, or was made under another configuration.
+    #[error(
+        "identity: the data directory is of {fact} {found}, the configuration says {fact} {configured}: give each node its own \
+         directory, and the settings its data was written with (the cluster's name, nodes, places, buckets, groups and \
+         voters cannot be changed where there is data)"
+    )]
+    Foreign {
+        /// What differs.
+        fact: String,
+        /// What the directory says.
+        found: String,
+        /// What the configuration says.
+        configured: String,
     },
+    /// A leader's log and what is committed here exclude each other.
+    #[error(
+        "{0}; one of the two does not have its own data (another cluster's or an old directory): the node stops and stays \
+         stopped; find out which of them was started on a wrong directory, and keep both as they are for inspection"
+    )]
+    Contradicted(Contradiction),
 }
 
 impl StorageError {

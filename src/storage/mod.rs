@@ -1,6 +1,6 @@
 //! What a node must find again after a crash, and how it knows that it found it.
 //!
-//! In the order it is read: `store` is what the node uses; `wal` the write-ahead log, made of segments (`segment`) of
+//! In the order it is read: `store` is what the node uses; `identity` says whose directory it is; `wal` the write-ahead log, made of segments (`segment`) of
 //! batches of checked sectors (`sector`) of records (`record`), whose meaning each core gives (`replay` of [`raft`](crate::raft::Recovered) and of [`dynamo`](crate::dynamo::Recovered)); `snapshot` the files that
 //! let the log be cut; `host` the thread it all runs on. Below is the [`Disk`] seam, in deployment [`RealDisk`].
 //!
@@ -18,6 +18,7 @@
 mod disk;
 mod error;
 mod host;
+mod identity;
 mod real_disk;
 mod record;
 mod sector;
@@ -37,6 +38,7 @@ use crate::types::GroupId;
 pub use disk::*;
 pub use error::StorageError;
 pub use host::ThreadHost;
+pub use identity::Fact;
 pub use real_disk::RealDisk;
 pub use record::LogRecord;
 pub use snapshot::{MAX_BLOCK_BYTES, SnapshotBlocks, name as snapshot_name};
@@ -50,6 +52,9 @@ pub const AP: GroupId = GroupId(0);
 pub fn ap_meta(number: u64) -> SnapshotMeta {
     SnapshotMeta { index: number, term: 0 }
 }
+
+/// What stands for the node's standing among its peers ([`crate::identity`]) where jobs name a group.
+pub const NODE: GroupId = GroupId(u32::MAX);
 
 /// What the names of files not yet complete end in.
 const TEMPORARY: &str = ".tmp";

@@ -4,6 +4,7 @@
 use super::AP;
 use super::sector::Batch;
 use crate::dynamo;
+use crate::identity::{self, Contradiction, Known};
 use crate::raft::{Entry, Record, SnapshotMeta};
 use crate::types::{Bytes, GroupId, NodeId};
 
@@ -11,6 +12,7 @@ const HARD_STATE: u8 = 1;
 const APPEND: u8 = 2;
 const SNAPSHOT: u8 = 3;
 const DYNAMO: u8 = 4;
+const NODE: u8 = 5;
 
 /// One record of the log that all cores of a node share.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +21,8 @@ pub enum LogRecord {
     Raft(GroupId, Record),
     /// Of the AP core.
     Ap(dynamo::Record),
+    /// Of the node's standing among its peers.
+    Node(identity::Record),
 }
 
 /// Appends a record to a batch.
@@ -34,7 +38,46 @@ pub(super) fn encode(batch: &mut Batch, record: &LogRecord) {
             dynamo::layout::encode(record, &mut bytes);
             batch.put(&bytes);
         }
+        LogRecord::Node(record) => encode_node(batch, record),
     }
+}
+
+fn encode_node(batch: &mut Batch, record: &identity::Record) {
+    use identity::Record;
+    let (kind, nodes, numbers): (u8, &[u32], &[u64]) = match record {
+        Record::Start { incarnation, found } => (1, &[], &[*incarnation, *found]),
+        Record::Member => (2, &[], &[]),
+        Record::Lost => (3, &[], &[]),
+        Record::Peer(node, Known { directory, incarnation, batch }) => {
+            (4, &[node.0], &[*directory, *incarnation, *batch])
+        }
+        Record::Contradiction(Contradiction { group, from, index, committed, sent }) => {
+            (5, &[group.0, from.0], &[*index, *committed, *sent])
+        }
+    };
+    batch.put(&[NODE, kind]);
+    nodes.iter().for_each(|number| batch.put(&number.to_le_bytes()));
+    numbers.iter().for_each(|number| batch.put(&number.to_le_bytes()));
+}
+
+fn decode_node(payload: &mut &[u8]) -> Option<identity::Record> {
+    use identity::Record;
+    Some(match u8(payload)? {
+        1 => Record::Start { incarnation: u64(payload)?, found: u64(payload)? },
+        2 => Record::Member,
+        3 => Record::Lost,
+        4 => {
+            let node = NodeId(u32(payload)?);
+            let (directory, incarnation, batch) = (u64(payload)?, u64(payload)?, u64(payload)?);
+            Record::Peer(node, Known { directory, incarnation, batch })
+        }
+        5 => {
+            let (group, from) = (GroupId(u32(payload)?), NodeId(u32(payload)?));
+            let (index, committed, sent) = (u64(payload)?, u64(payload)?, u64(payload)?);
+            Record::Contradiction(Contradiction { group, from, index, committed, sent })
+        }
+        _ => return None,
+    })
 }
 
 fn encode_raft(batch: &mut Batch, group: GroupId, record: &Record) {
@@ -76,6 +119,9 @@ pub(super) fn decode(payload: &mut &[u8]) -> Option<LogRecord> {
     let tag = u8(payload)?;
     if tag == DYNAMO {
         return dynamo::layout::decode(payload).map(LogRecord::Ap);
+    }
+    if tag == NODE {
+        return decode_node(payload).map(LogRecord::Node);
     }
     let group = Some(GroupId(u32(payload)?)).filter(|group| *group != AP)?;
     let record = match tag {

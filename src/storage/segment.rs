@@ -16,6 +16,8 @@ const CRC_AT: usize = SECTOR - 4;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Header {
     pub(super) node: NodeId,
+    /// The data directory's number.
+    pub(super) directory: u64,
     pub(super) seq: u64,
     /// Bytes in the file, this sector included.
     pub(super) length: u64,
@@ -47,6 +49,7 @@ impl Header {
         out[24..32].copy_from_slice(&self.length.to_le_bytes());
         out[32..40].copy_from_slice(&self.first_batch.to_le_bytes());
         out[40] = u8::from(self.checkpoint);
+        out[48..56].copy_from_slice(&self.directory.to_le_bytes());
         let crc = crc32fast::hash(&out[..CRC_AT]);
         out[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         out
@@ -85,6 +88,7 @@ impl Header {
             length: u64(24),
             first_batch: u64(32),
             checkpoint: sector[40] == 1,
+            directory: u64(48),
         };
         if header.seq != seq {
             return Err((16, format!("this is segment {:x} under another's name", header.seq)));

@@ -1,30 +1,48 @@
 //! A node's data directory: the log and the snapshot files, and what ties them together.
 
+use super::identity::{self as file, Fact, Identity};
+use super::segment;
 use super::snapshot::{self, SnapshotBlocks, Writer};
 use super::wal::{self, Wal};
 use super::{AP, Disk, DiskFault, FileId, LogRecord, StorageError, TEMPORARY, ap_meta};
-use crate::dynamo;
-use crate::mutant::Mutant;
+use crate::mutant::{Bug, Mutant};
+use crate::placement::Layout;
 use crate::raft::{self, SnapshotMeta};
-use crate::types::{Bytes, GroupId, NodeId};
+use crate::types::{Bytes, GroupId, NodeId, Rng};
+use crate::{dynamo, identity};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How a node's storage is run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct StoreConfig {
     /// Whose directory it is.
     pub node: NodeId,
     /// Bytes in a segment of the log, rounded up to whole sectors. Only segments yet to be made heed it.
     pub segment_bytes: u64,
+    /// What else the directory is bound to, in order: the cluster and who keeps what there.
+    pub facts: Arc<[Fact]>,
     /// The planted bug, if any.
     pub mutant: Mutant,
 }
 
 impl StoreConfig {
-    /// The defaults: segments of 16 MiB.
+    /// The defaults: segments of 16 MiB; the directory is bound to the node only.
     #[must_use]
     pub fn new(node: NodeId) -> StoreConfig {
-        StoreConfig { node, segment_bytes: 16 << 20, mutant: Mutant::default() }
+        StoreConfig { node, segment_bytes: 16 << 20, facts: Arc::default(), mutant: Mutant::default() }
+    }
+
+    /// The same for a directory that is bound to a cluster of this name and layout.
+    #[must_use]
+    pub fn bound_to(self, cluster: &str, layout: &Layout) -> StoreConfig {
+        let cluster = ("cluster".to_owned(), cluster.to_owned());
+        StoreConfig { facts: [cluster].into_iter().chain(layout.facts()).collect(), ..self }
+    }
+
+    fn facts(&self) -> Vec<Fact> {
+        let node = ("node".to_owned(), self.node.to_string());
+        [node].into_iter().chain(self.facts.iter().cloned()).collect()
     }
 }
 
@@ -35,6 +53,8 @@ pub struct Recovery {
     pub groups: BTreeMap<GroupId, raft::Recovered>,
     /// The AP core.
     pub ap: dynamo::Recovered,
+    /// The node's standing among its peers; the start of this process is in it.
+    pub identity: identity::Recovered,
 }
 
 impl Recovery {
@@ -44,6 +64,10 @@ impl Recovery {
                 self.groups.entry(group).or_default().replay(record).map_err(|why| why.to_string())
             }
             LogRecord::Ap(record) => self.ap.replay(record),
+            LogRecord::Node(record) => {
+                self.identity.replay(record);
+                Ok(())
+            }
         }
     }
 
@@ -86,15 +110,31 @@ pub struct Store<D: Disk> {
 impl<D: Disk> Store<D> {
     /// Opens the directory, beginning it if it is empty, and gives what every core had made durable.
     ///
-    /// Nothing is written before all of it has been checked. Then what was read is made durable afresh, and leftovers of
-    /// a crash (a torn tail, temporary files, superseded files) are removed.
+    /// Nothing is written before all of it has been checked. Then what was read is made durable afresh, leftovers of
+    /// a crash (a torn tail, temporary files, superseded files) are removed, and the start of this process is recorded, under
+    /// a number drawn from `rng`.
     ///
     /// # Errors
-    /// The directory is another node's, is damaged, or the disk fails.
-    pub fn open(mut disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery), StorageError> {
+    /// The directory is another's or was written under another configuration, is damaged, or the disk fails.
+    pub fn open(mut disk: D, config: &StoreConfig, rng: &mut Rng) -> Result<(Store<D>, Recovery), StorageError> {
         let names = disk.list()?;
+        let is_data = |name: &&String| segment::parse(name).is_some() || snapshot::parse(name).is_some();
+        let identity = match Identity::load(&mut disk, &names)? {
+            Some(identity) if config.mutant.is(Bug::DirectoryUnchecked) => Some(identity),
+            Some(identity) => identity.check(&config.facts()).map(|()| Some(identity))?,
+            None => match names.iter().find(is_data) {
+                Some(name) => {
+                    let what =
+                        format!("the file is missing, yet there is {name}: it cannot be told whose data that is");
+                    return Err(StorageError::corrupt(file::NAME, 0, what));
+                }
+                None => None,
+            },
+        };
+        let (directory, is_new) = identity.map_or_else(|| (rng.next(), true), |identity| (identity.directory, false));
+        let owner = (config.node, directory);
         let mut found = Recovery::default();
-        let scan = wal::scan(&mut disk, config.node, config.mutant, &names, |record| found.replay(record))?;
+        let scan = wal::scan(&mut disk, owner, config.mutant, &names, |record| found.replay(record))?;
         let snapshots = found.snapshots();
         for (group, meta) in &snapshots {
             open_snapshot(&mut disk, *group, *meta, config.mutant)?.verify()?;
@@ -108,9 +148,15 @@ impl<D: Disk> Store<D> {
         for name in names.iter().filter(|name| is_temporary(name)) {
             disk.remove(name)?;
         }
-        let wal = match scan {
+        if is_new {
+            Identity { directory, facts: config.facts() }.make(&mut disk)?;
+        } else if scan.is_none() {
+            // Whoever made it may have died before its name was durable.
+            disk.sync_dir()?;
+        }
+        let mut wal = match scan {
             Some(scan) => Wal::resume(&mut disk, scan, config.segment_bytes, config.mutant)?,
-            None => Wal::create(&mut disk, config.node, config.segment_bytes, config.mutant)?,
+            None => Wal::create(&mut disk, owner, config.segment_bytes, config.mutant)?,
         };
         // Only now is the record that supersedes them sure to be durable.
         for name in &names {
@@ -118,8 +164,22 @@ impl<D: Disk> Store<D> {
                 disk.remove(name)?;
             }
         }
+        let incarnation = match found.identity.incarnation {
+            before @ 1.. if config.mutant.is(Bug::IncarnationReused) => before,
+            _ => rng.next().max(1),
+        };
+        found.identity.directory = directory;
+        let start = found.identity.start(incarnation, wal.last_batch());
+        found.identity.replay(start);
+        wal.append(&mut disk, &[LogRecord::Node(start)])?;
         let mutant = config.mutant;
         Ok((Store { disk, wal, writer: None, arrivals: BTreeMap::new(), poisoned: false, mutant }, found))
+    }
+
+    /// The last batch of the log that is durable: batches are counted from 1 on, for ever.
+    #[must_use]
+    pub fn last_batch(&self) -> u64 {
+        self.wal.last_batch()
     }
 
     /// Makes records durable, in order, all or (after a crash) none, with one sync. No records: nothing is done.
@@ -316,7 +376,8 @@ impl<D: Disk> Store<D> {
 
 /// Whether a file was being made when the process died. What is not ours is let alone.
 fn is_temporary(name: &str) -> bool {
-    name.ends_with(TEMPORARY) && (name.starts_with("wal-") || name.starts_with("snap-"))
+    let begins = ["wal-", "snap-", file::NAME];
+    name.ends_with(TEMPORARY) && begins.iter().any(|begin| name.starts_with(begin))
 }
 
 fn read_chunk(

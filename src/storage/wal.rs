@@ -65,7 +65,7 @@ struct Segment {
 /// Reads the log among the files `names`, handing every record in order to `replay`. `None` when there is no segment.
 pub(super) fn scan(
     disk: &mut impl Disk,
-    node: NodeId,
+    (node, directory): (NodeId, u64),
     mutant: Mutant,
     names: &[String],
     mut replay: impl FnMut(LogRecord) -> Result<(), String>,
@@ -76,8 +76,12 @@ pub(super) fn scan(
     let mut headers = Vec::new();
     for &seq in all.iter().rev() {
         let header = Header::load(disk, seq)?;
-        if header.node != node {
-            return Err(StorageError::WrongNode { found: header.node, expected: node });
+        if (header.node, header.directory) != (node, directory) {
+            let what = format!(
+                "the segment is of {} and of data directory {:016x}, the file `identity` is of {node} and {directory:016x}",
+                header.node, header.directory
+            );
+            return Err(StorageError::corrupt(&segment::name(seq), 12, what));
         }
         headers.push(header);
         if header.checkpoint {
@@ -244,6 +248,7 @@ fn bytes_of(sectors: &Range<u64>) -> Range<usize> {
 /// The log, open for appending.
 pub(super) struct Wal {
     node: NodeId,
+    directory: u64,
     segment_bytes: u64,
     /// Segments in force; the last one is being appended to.
     live: Range<u64>,
@@ -263,14 +268,16 @@ impl Wal {
     /// Begins the log of a new directory.
     pub(super) fn create(
         disk: &mut impl Disk,
-        node: NodeId,
+        (node, directory): (NodeId, u64),
         segment_bytes: u64,
         mutant: Mutant,
     ) -> Result<Wal, StorageError> {
         let mut batch = Batch::new(mutant);
-        let header = make_segment(disk, &mut batch, node, 1, segment_bytes, 1, true)?;
+        let header = Header { node, directory, seq: 1, length: segment_bytes, first_batch: 1, checkpoint: true };
+        let header = make_segment(disk, &mut batch, header)?;
         Ok(Wal {
             node,
+            directory,
             segment_bytes,
             live: 1..2,
             file: disk.open(&segment::name(1), false)?,
@@ -307,6 +314,7 @@ impl Wal {
         }
         Ok(Wal {
             node: scan.header.node,
+            directory: scan.header.directory,
             segment_bytes,
             live: scan.live,
             file,
@@ -353,6 +361,11 @@ impl Wal {
         Ok(())
     }
 
+    /// The last batch, which is durable.
+    pub(super) fn last_batch(&self) -> u64 {
+        self.next_batch - 1
+    }
+
     /// Whether replacing the log by a checkpoint would pay: at most as much is rewritten as was appended since the last.
     pub(super) fn wants_checkpoint(&self) -> bool {
         let appended = self.bytes - self.checkpoint_bytes;
@@ -379,8 +392,9 @@ impl Wal {
 
     fn begin_segment(&mut self, disk: &mut impl Disk, checkpoint: bool) -> Result<(), StorageError> {
         let seq = self.live.end;
-        let header =
-            make_segment(disk, &mut self.batch, self.node, seq, self.segment_bytes, self.next_batch, checkpoint)?;
+        let (node, directory, length, first_batch) = (self.node, self.directory, self.segment_bytes, self.next_batch);
+        let header = Header { node, directory, seq, length, first_batch, checkpoint };
+        let header = make_segment(disk, &mut self.batch, header)?;
         disk.close(self.file);
         self.file = disk.open(&segment::name(seq), false)?;
         self.live.end = seq + 1;
@@ -392,19 +406,12 @@ impl Wal {
     }
 }
 
-/// Makes segment `seq` with its first batch, durable under its name.
-fn make_segment(
-    disk: &mut impl Disk,
-    batch: &mut Batch,
-    node: NodeId,
-    seq: u64,
-    segment_bytes: u64,
-    first_batch: u64,
-    checkpoint: bool,
-) -> Result<Header, StorageError> {
+/// Makes a segment with its first batch, durable under its name; as long as the header says, or as that batch needs.
+fn make_segment(disk: &mut impl Disk, batch: &mut Batch, header: Header) -> Result<Header, StorageError> {
     let needed = (1 + batch.sectors()) * SECTOR_BYTES;
-    let length = segment_bytes.next_multiple_of(SECTOR_BYTES).max(needed);
-    let header = Header { node, seq, length, first_batch, checkpoint };
+    let length = header.length.next_multiple_of(SECTOR_BYTES).max(needed);
+    let header = Header { length, ..header };
+    let Header { seq, first_batch, .. } = header;
     let name = segment::name(seq);
     let temporary = format!("{name}{TEMPORARY}");
     let file = disk.open(&temporary, true)?;

@@ -6,6 +6,7 @@ pub mod frame;
 mod tests;
 
 use crate::dynamo::{self, ClientReply, ClientRequest, Holding};
+use crate::identity::{Greeting, Origin, Standing};
 use crate::kv::{Condition, Op, Reply, SessionId};
 use crate::raft;
 use crate::types::{GroupId, Key, NodeId, Value};
@@ -17,11 +18,15 @@ pub enum Packet {
     /// From a server to a server: what its cores have to say since the last frame, each in order. An empty one only shows
     /// that the sender is up.
     Peer {
+        /// The process that sends it, and how far its log is durable.
+        origin: Origin,
         /// Its Raft groups.
         raft: Vec<(GroupId, raft::Message)>,
         /// Its AP side.
         ap: Vec<dynamo::Message>,
     },
+    /// From a server to a server: who it is, and what it thinks of the other's data.
+    Greeting(Greeting),
     /// From a client; in a box, since most packets are small.
     Request(Box<Request>),
     /// To a client.
@@ -156,6 +161,8 @@ pub enum Refused {
     Displaced,
     /// The request itself is wrong; the text says how.
     Invalid(String),
+    /// This server takes no part, now or for good; the text says why. Ask another.
+    NotServing(String),
 }
 
 /// How a node is.
@@ -187,6 +194,10 @@ pub struct NodeStatus {
     pub layout: u64,
     /// Groups in which the states of the members were found to differ.
     pub diverged: Vec<Divergence>,
+    /// How it takes part.
+    pub standing: Standing,
+    /// If it takes no part: why.
+    pub idle: Option<String>,
     /// Peers that seem to be down; with a single Raft group and no AP bucket nobody watches.
     pub down: Vec<NodeId>,
 }

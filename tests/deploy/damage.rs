@@ -68,7 +68,7 @@ async fn a_directory_has_one_process_and_one_node() {
     std::fs::write(cluster.config(), other.replace("node = \"n1\"", "node = \"n2\"")).expect("written");
     let (status, _, err) = finished(&cluster.serve(1).output().expect("runs"));
     assert_eq!(status, 4, "{err}");
-    assert!(err.contains("belongs to node n1, not to n2"), "{err}");
+    assert!(err.contains("the data directory is of node n1, the configuration says node n2"), "{err}");
 }
 
 /// A client's hello that names no cluster (docs/formats.md).

@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, PATIENCE, finished, run, seaworthy};
 use seaworthy::client::{Client, Patience};
+use seaworthy::identity::Origin;
 use seaworthy::kv::{Condition, Reply};
 use seaworthy::mutant::Mutant;
 use seaworthy::node::Transport;
@@ -27,7 +28,8 @@ pub fn hello(kind: u8, node: u32, to: u32, body: [u8; 32]) -> Vec<u8> {
 }
 
 fn peer_frame(term: u64, body: Body) -> Vec<u8> {
-    let packet = Packet::Peer { raft: vec![(GroupId(1), Message { term, body })], ap: Vec::new() };
+    let origin = Origin::default();
+    let packet = Packet::Peer { origin, raft: vec![(GroupId(1), Message { term, body })], ap: Vec::new() };
     frame::encode(&packet).expect("small").to_vec()
 }
 
@@ -107,7 +109,8 @@ async fn what_strangers_say_changes_nothing() {
     while Instant::now() < until {
         for (target, impostor) in &mut impostors {
             let message = Message { term: 1 << 62, body: Body::TimeoutNow };
-            impostor.send(Addr::Node(*target), &Packet::Peer { raft: vec![(GroupId(1), message)], ap: Vec::new() });
+            let (origin, raft, ap) = (Origin::default(), vec![(GroupId(1), message)], Vec::new());
+            impostor.send(Addr::Node(*target), &Packet::Peer { origin, raft, ap });
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

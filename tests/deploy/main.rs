@@ -4,6 +4,7 @@
 mod cluster;
 mod commands;
 mod damage;
+mod directories;
 mod hostile;
 mod kill;
 mod quorums;

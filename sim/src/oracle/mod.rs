@@ -10,6 +10,7 @@
 //! - **State-machine safety**: no two nodes commit different entries at one index; equal states after equal prefixes.
 //! - **Promises outlive crashes**: a node that starts again is in no earlier term than it has spoken in, and its log is
 //!   no shorter than it has told the leader of that term, unless its disk was made to lie.
+//! - **Only loss is taken for loss**: no node whose disk has kept everything is told that it has lost data.
 //! - **Commits in order**: a node's commits follow each other without gap, from its snapshot on.
 //!
 //! There is a picture for each Raft group. `replicas` has what the quorums' side adds.
@@ -25,6 +26,7 @@ pub use replicas::Replica;
 use crate::report::ApCounts;
 use replicas::Replicas;
 use seaworthy::dynamo::{self, Dynamo};
+use seaworthy::identity::Standing;
 use seaworthy::kv::Kv;
 use seaworthy::node::Observer;
 use seaworthy::raft::{AppendResult, Body, Effect, Entry, Index, Message, Raft, Record, Recovered, Role, Term};
@@ -115,6 +117,8 @@ struct Scene {
     replicas: Replicas,
     /// Nodes whose disks write elsewhere than told, so that their promises are worth nothing.
     distrusted: BTreeSet<NodeId>,
+    /// Nodes that know that they have lost data.
+    lost: BTreeSet<NodeId>,
 }
 
 impl Scene {
@@ -163,6 +167,12 @@ impl Oracle {
     /// and vote twice. Whatever follows from that for the group is no less forbidden.
     pub fn distrust(&self, node: NodeId) {
         self.lock().distrusted.insert(node);
+    }
+
+    /// Whether the node knows that it has lost data, and so takes no part.
+    #[must_use]
+    pub fn is_lost(&self, node: NodeId) -> bool {
+        self.lock().lost.contains(&node)
     }
 
     /// The first violation, if any.
@@ -293,6 +303,19 @@ impl Observer for Witness {
         let broken = picture.violation.is_some().then(|| scene.violation()).flatten();
         drop(scene);
         self.stop_if(broken);
+    }
+
+    fn stands(&mut self, standing: Standing) {
+        let mut scene = self.oracle.lock();
+        if standing != Standing::Lost {
+            scene.lost.remove(&self.node);
+            return;
+        }
+        scene.lost.insert(self.node);
+        let trusted = !scene.distrusted.contains(&self.node);
+        drop(scene);
+        let detail = format!("{} is taken for one that has lost data, though its disk has kept all of it", self.node);
+        self.stop_if(trusted.then_some(Violation { property: "only loss is taken for loss", detail }));
     }
 
     fn ap_effect(&mut self, effect: &dynamo::Effect) {

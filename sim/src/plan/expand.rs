@@ -225,7 +225,7 @@ impl<'a> Faults<'a> {
 /// The servers that a fault takes away for good, where they are known before the run.
 fn known(fault: &Fault<Target>) -> Vec<NodeId> {
     match &fault.target {
-        Target::Nodes(nodes) if fault.kind.ruins() || fault.kind.lasts() => nodes.clone(),
+        Target::Nodes(nodes) if fault.kind.forfeits() || fault.kind.lasts() => nodes.clone(),
         _ => Vec::new(),
     }
 }

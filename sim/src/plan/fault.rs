@@ -211,6 +211,20 @@ words! {
     }
 }
 
+words! {
+    /// The data directory that a server finds in place of its own.
+    Directory {
+        /// None: the disk is new.
+        Empty = "empty",
+        /// Its own as it was a while ago, from a backup.
+        Old = "old",
+        /// That of the next server, copied.
+        Another = "another",
+        /// That of the server of this name in another cluster, which is of a later term and has a longer log.
+        Foreign = "foreign",
+    }
+}
+
 /// What happens.
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs, reason = "KINDS below says it of each, for the manual too")]
@@ -218,6 +232,7 @@ pub enum Kind {
     Partition { shape: Shape, clients: Clients },
     Link { on: Links, add: Link },
     Kill { unsynced: Unsynced },
+    Directory { with: Directory, age: Duration },
     Pause,
     Hang { on: Links },
     Reset { on: Links },
@@ -239,7 +254,7 @@ pub enum Kind {
 }
 
 /// Each kind's name, its fields with their defaults, and what it does.
-pub const KINDS: [(&str, &str, &str); 21] = [
+pub const KINDS: [(&str, &str, &str); 22] = [
     (
         "partition",
         "shape=split clients=drawn",
@@ -268,6 +283,13 @@ pub const KINDS: [(&str, &str, &str); 21] = [
         "The process dies and is started again at the end. What it wrote and did not sync: `tear` (each sector survives \
          by chance), `garble` (likewise, and half of the physical blocks that were being written hold noise: the server may \
          refuse to start from then on) or `keep`.",
+    ),
+    (
+        "directory",
+        "with=empty age=3s",
+        "The process dies and is started again at the end, on another data directory: `empty`, `old` (its own as it was \
+         `age` before), `another` (a copy of the next server's) or `foreign` (of the same server in another cluster, of a \
+         later term and with a longer log). For good: under Raft the server counts as lost from then on.",
     ),
     ("pause", "", "The process stands still and then goes on, as if nothing had been."),
     ("disk-slow", "times=20", "Every operation takes so many times as long."),
@@ -359,6 +381,10 @@ impl Kind {
                 Kind::Link { on, add }
             }
             "kill" => Kind::Kill { unsynced: fields.or("unsynced", Unsynced::Tear)? },
+            "directory" => Kind::Directory {
+                with: fields.or("with", Directory::Empty)?,
+                age: fields.or("age", Duration::from_secs(3))?,
+            },
             "pause" => Kind::Pause,
             "hang" => Kind::Hang { on: fields.or("on", Links::Both)? },
             "reset" => Kind::Reset { on: fields.or("on", Links::Both)? },
@@ -421,6 +447,7 @@ impl Kind {
             Kind::Hang { .. } => "hang",
             Kind::Reset { .. } => "reset",
             Kind::Kill { .. } => "kill",
+            Kind::Directory { .. } => "directory",
             Kind::Pause => "pause",
             Kind::DiskSlow { .. } => "disk-slow",
             Kind::DiskStall => "disk-stall",
@@ -474,6 +501,12 @@ impl Kind {
         )
     }
 
+    /// Whether a server that met it may take no part ever again, though it may start.
+    #[must_use]
+    pub fn forfeits(&self) -> bool {
+        self.ruins() || matches!(self, Kind::Directory { .. })
+    }
+
     /// The fields as words; those of a link are left out where they add nothing.
     pub(crate) fn words(&self) -> Vec<(&'static str, String)> {
         match self {
@@ -484,6 +517,10 @@ impl Kind {
                 [("on", on.show())].into_iter().chain(added).collect()
             }
             Kind::Kill { unsynced } => vec![("unsynced", unsynced.show())],
+            Kind::Directory { with: Directory::Old, age } => {
+                vec![("with", Directory::Old.show()), ("age", age.show())]
+            }
+            Kind::Directory { with, .. } => vec![("with", with.show())],
             Kind::Hang { on } | Kind::Reset { on } => vec![("on", on.show())],
             Kind::DiskSlow { times } => vec![("times", times.show())],
             Kind::DiskFull { free, refuses } => vec![("free", free.show()), ("refuses", refuses.show())],

@@ -15,7 +15,7 @@ mod swarm;
 mod target;
 mod text;
 
-pub use fault::{Clients, Fault, KINDS, Kind, Lie, Links, Pages, Part, Shape, Unsynced};
+pub use fault::{Clients, Directory, Fault, KINDS, Kind, Lie, Links, Pages, Part, Shape, Unsynced};
 pub(crate) use swarm::catalogue;
 pub use target::{FaultId, Selector, Sight, Target};
 pub(crate) use text::parse_call;

@@ -92,7 +92,7 @@ fn check_times(plan: &Plan) {
             What::End(_) => assert!(event.at <= plan.time.storm_ends()),
             What::Begin { fault, forever, .. } => {
                 assert!(event.at >= plan.time.warmup && event.at <= plan.time.storm_ends());
-                if let (Target::Nodes(nodes), true) = (&fault.target, *forever || fault.kind.ruins()) {
+                if let (Target::Nodes(nodes), true) = (&fault.target, *forever || fault.kind.forfeits()) {
                     lost.extend(nodes);
                 }
             }
@@ -263,6 +263,7 @@ fn any_kind() -> impl Strategy<Value = Kind> {
         (prop_oneof![Just(Links::Peers), Just(Links::Clients), Just(Links::Both)], link)
             .prop_map(|(on, add)| Kind::Link { on, add }),
         unsynced.prop_map(|unsynced| Kind::Kill { unsynced }),
+        (1u64..60).prop_map(|s| Kind::Directory { with: Directory::Old, age: Duration::from_secs(s) }),
         any::<u32>().prop_map(|times| Kind::DiskSlow { times }),
         (any::<u64>(), 0.0..=1.0f64, prop_oneof![Just(Part::Log), Just(Part::Header), Just(Part::Snapshot)])
             .prop_map(|(sectors, p, of)| Kind::Rot { of, sectors, oldest: Probability(p) }),

@@ -16,19 +16,23 @@ use crate::world::net::{LinkSettings, NetSettings};
 use crate::world::runtime::{NodeEnv, World, WorldSettings};
 use crate::world::{Latency, TimeSource};
 use seaworthy::dynamo;
+use seaworthy::identity::Origin;
 use seaworthy::mutant::{Bug, Mutant};
 use seaworthy::node::tcp::{TcpConfig, TcpTransport};
 use seaworthy::node::{Driver, NodeConfig};
 use seaworthy::placement::{Buckets, Layout, Member};
 use seaworthy::raft;
 use seaworthy::storage::{StorageError, Store, StoreConfig};
-use seaworthy::types::{self, NodeId, Rng};
+use seaworthy::types::{self, GroupId, NodeId, Rng};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Nodes that stopped over their storage, and why.
 pub(super) type Refusals = Arc<Mutex<Vec<(NodeId, StorageError)>>>;
+
+/// What the cluster is called.
+const CLUSTER: &str = "sim";
 
 /// The servers of a run and their world.
 pub(super) struct Cluster {
@@ -37,6 +41,8 @@ pub(super) struct Cluster {
     pub(super) oracle: Oracle,
     pub(super) layout: Arc<Layout>,
     pub(super) replicas_of_a_key: usize,
+    pub(super) disk_settings: DiskSettings,
+    incarnations: Incarnations,
 }
 
 impl Cluster {
@@ -60,19 +66,17 @@ impl Cluster {
             },
             tcp: tcp::latency(plan),
         };
+        let disk_settings = settings.disk;
         let world = World::new(settings, traces.trace.clone(), traces.ledger.clone());
         let nodes = nodes(plan);
         let layout = Arc::new(layout(plan, mode));
+        let incarnations = Incarnations::default();
         for &id in &nodes {
             let mut rng = Rng::new(plan.seed, &format!("clock {id}"));
             let clock = ClockSettings { start: rng.below(1_000_000_000_000), epoch: EPOCH, drift_ppm: 0 };
             let boot = Boot {
                 config: node_config(plan, id, layout.clone(), mutant),
-                store: StoreConfig {
-                    segment_bytes: plan.cluster.segment_bytes,
-                    mutant: planted(mutant),
-                    ..StoreConfig::new(id)
-                },
+                store: store_config(plan, id, (CLUSTER, &layout), mutant),
                 seed: plan.seed,
                 tcp: tcp::config(plan, id, layout.digest(), planted(mutant)),
                 oracle: traces.oracle.clone(),
@@ -80,17 +84,29 @@ impl Cluster {
                 wreck: traces.wreck.clone(),
                 watch: traces.watch.clone(),
                 time: world.time_source(),
+                incarnations: incarnations.clone(),
             };
             let boot = Arc::new(boot);
             world.add_node(id, clock, move |env| Box::pin(boot.clone().run(env)));
         }
         let replicas_of_a_key = plan.bucket.n as usize;
-        Cluster { world, nodes, oracle: traces.oracle.clone(), layout, replicas_of_a_key }
+        Cluster { world, nodes, oracle: traces.oracle.clone(), layout, replicas_of_a_key, disk_settings, incarnations }
+    }
+
+    /// What a server's present process says of itself with each packet, as far as an eavesdropper needs it.
+    pub(super) fn origin(&self, id: NodeId) -> Origin {
+        Origin { incarnation: lock(&self.incarnations).get(&id).copied().unwrap_or(0), durable: 0 }
     }
 
     /// Who was elected last, whether or not that is still so; with several groups in most of them.
     pub(super) fn leader(&self) -> Option<NodeId> {
         self.oracle.leader()
+    }
+
+    /// The living members of a Raft group that do not know of data that they have lost.
+    pub(super) fn members(&self, group: GroupId) -> impl Iterator<Item = NodeId> {
+        let voters = self.layout.voters_of(group).into_iter();
+        voters.filter(|id| self.world.is_alive(*id) && !self.oracle.is_lost(*id))
     }
 
     /// Waits until every live server holds the same as the others that are to; what differs if `patience` ends before.
@@ -154,7 +170,11 @@ struct Boot {
     wreck: Wreck,
     watch: Option<Watch>,
     time: TimeSource,
+    incarnations: Incarnations,
 }
+
+/// The latest process of each server.
+type Incarnations = Arc<Mutex<BTreeMap<NodeId, u64>>>;
 
 impl Boot {
     async fn run(self: Arc<Self>, env: NodeEnv) {
@@ -168,7 +188,9 @@ impl Boot {
     }
 
     async fn serve(&self, mut env: NodeEnv) -> Result<(), StorageError> {
-        let (host, recovery) = env.open(|disk| Store::open(disk, self.store))?;
+        let mut rng = Rng::new(self.seed, &format!("store {} {}", env.id, env.restarts));
+        let (host, recovery) = env.open(|disk| Store::open(disk, &self.store, &mut rng))?;
+        lock(&self.incarnations).insert(env.id, recovery.identity.incarnation);
         env.disk_idle().await;
         let fresh = raft::Recovered::default();
         let layout = &self.config.layout;
@@ -192,6 +214,17 @@ impl Boot {
         }
         Ok(())
     }
+}
+
+/// How a server's storage is run, in a cluster of this name.
+pub(super) fn store_config(
+    plan: &Plan,
+    id: NodeId,
+    (name, layout): (&str, &Layout),
+    mutant: Option<Bug>,
+) -> StoreConfig {
+    let config = StoreConfig::new(id).bound_to(name, layout);
+    StoreConfig { segment_bytes: plan.cluster.segment_bytes, mutant: planted(mutant), ..config }
 }
 
 fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Bug>) -> NodeConfig {

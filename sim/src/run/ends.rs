@@ -92,11 +92,6 @@ impl Cluster {
             self.world.sleep_until(self.world.now() + LOOK).await;
         }
     }
-
-    /// The living members of a Raft group.
-    pub(super) fn members(&self, group: GroupId) -> impl Iterator<Item = NodeId> {
-        self.layout.voters_of(group).into_iter().filter(|id| self.world.is_alive(*id))
-    }
 }
 
 enum Wounded {

@@ -15,6 +15,7 @@
 
 mod cluster;
 mod counters;
+mod directories;
 mod ends;
 mod findings;
 mod nemesis;

@@ -6,11 +6,12 @@
 //! those the plan loses for ever.
 
 use super::cluster::{Cluster, link_settings};
+use super::directories;
 use super::{OPERATOR, lock, nanos, nodes, tcp};
-use crate::plan::{Fault, FaultId, Kind, Lie, Links, Pages, Part, Plan, Sight, Target, Unsynced, What};
+use crate::plan::{Directory, Fault, FaultId, Kind, Lie, Links, Pages, Part, Plan, Sight, Target, Unsynced, What};
 use crate::scenario::{Setting, Transport as Way};
 use crate::world::clock::ClockFault;
-use crate::world::disk::{Damage, DiskHandle, DiskTrouble, Scope};
+use crate::world::disk::{Damage, DirectoryCopy, DiskHandle, DiskTrouble, Scope};
 use crate::world::ledger::{self, Effect};
 use crate::world::net::LinkFault;
 use crate::world::runtime::Death;
@@ -42,6 +43,8 @@ struct Nemesis {
     met: Met,
     /// Whom it met in an earlier run of the same plan, which it shall meet again.
     as_before: Met,
+    /// Every server's directory as it was when it was copied for a fault to come.
+    copies: BTreeMap<(FaultId, NodeId), DirectoryCopy>,
     operator: crate::world::runtime::SimTransport,
     orders: u64,
 }
@@ -65,25 +68,33 @@ pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>, met_of: Arc<Mu
         }
     }
     let operator = world.client(OPERATOR);
-    let (active, met, as_before) = (BTreeMap::new(), BTreeMap::new(), lock(&met_of).clone());
-    let mut nemesis =
-        Nemesis { plan: plan.clone(), cluster, entries, ends, active, met, as_before, operator, orders: 0 };
+    let mut nemesis = Nemesis {
+        plan: plan.clone(),
+        cluster,
+        entries,
+        ends,
+        active: BTreeMap::new(),
+        met: BTreeMap::new(),
+        as_before: lock(&met_of).clone(),
+        copies: BTreeMap::new(),
+        operator,
+        orders: 0,
+    };
     let mut calm = false;
-    for event in &plan.events {
-        if !matches!(event.what, What::Op { .. }) {
-            if !calm && event.at > plan.time.storm_ends() {
-                nemesis.calm_at(plan.time.storm_ends()).await;
-                calm = true;
+    for (at, step) in steps(&plan) {
+        if !calm && at > plan.time.storm_ends() {
+            nemesis.calm_at(plan.time.storm_ends()).await;
+            calm = true;
+        }
+        world.sleep_until(nanos(at)).await;
+        match step {
+            Step::Copy(id) => nemesis.copy_directories(id),
+            Step::Event(What::Begin { id, fault, forever }) => {
+                nemesis.begin(*id, fault, *forever);
+                lock(&met_of).clone_from(&nemesis.met);
             }
-            world.sleep_until(nanos(event.at)).await;
-            match &event.what {
-                What::Begin { id, fault, forever } => {
-                    nemesis.begin(*id, fault, *forever);
-                    lock(&met_of).clone_from(&nemesis.met);
-                }
-                What::End(id) => nemesis.end(*id),
-                What::Op { .. } => {}
-            }
+            Step::Event(What::End(id)) => nemesis.end(*id),
+            Step::Event(What::Op { .. }) => {}
         }
     }
     if !calm {
@@ -91,7 +102,48 @@ pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>, met_of: Arc<Mu
     }
 }
 
+/// What the nemesis does at one instant.
+enum Step<'a> {
+    /// Copies all directories for the fault to come.
+    Copy(FaultId),
+    Event(&'a What),
+}
+
+/// What is to be done, in the order of time.
+fn steps(plan: &Plan) -> Vec<(Duration, Step<'_>)> {
+    let faults = || plan.events.iter().filter(|event| !matches!(event.what, What::Op { .. }));
+    let copies = faults().filter_map(|event| match &event.what {
+        What::Begin { id, fault: Fault { kind: Kind::Directory { with: Directory::Old, age }, .. }, .. } => {
+            Some((event.at.saturating_sub(*age), Step::Copy(*id)))
+        }
+        _ => None,
+    });
+    let mut steps: Vec<_> = copies.chain(faults().map(|event| (event.at, Step::Event(&event.what)))).collect();
+    steps.sort_by_key(|(at, _)| *at);
+    steps
+}
+
 impl Nemesis {
+    fn copy_directories(&mut self, id: FaultId) {
+        for node in &self.cluster.nodes {
+            self.copies.insert((id, *node), self.cluster.world.disk(*node).copy());
+        }
+    }
+
+    /// The directory that the server is to find.
+    fn directory(&self, id: FaultId, with: Directory, node: NodeId) -> DirectoryCopy {
+        let nodes = &self.cluster.nodes;
+        match with {
+            Directory::Empty => DirectoryCopy::default(),
+            Directory::Old => self.copies.get(&(id, node)).cloned().unwrap_or_default(),
+            Directory::Another => {
+                let next = nodes.iter().position(|other| *other == node).map_or(0, |at| (at + 1) % nodes.len());
+                self.cluster.world.disk(nodes[next]).copy()
+            }
+            Directory::Foreign => directories::of_another_cluster(&self.plan, node, &self.cluster),
+        }
+    }
+
     fn begin(&mut self, id: FaultId, fault: &Fault<Target>, forever: bool) {
         let nodes = self.cluster.nodes.clone();
         let sight = Sight { nodes: &nodes, leader: self.cluster.leader(), met: &self.met };
@@ -138,6 +190,11 @@ impl Nemesis {
                     Unsynced::Garble => Death::GarblingPowerLoss,
                 };
                 world.kill(node, death, Some(entry));
+            }
+            Kind::Directory { with, .. } => {
+                world.kill(node, Death::Process, Some(entry));
+                self.cluster.oracle.distrust(node);
+                disk.replace(entry, &self.directory(id, *with, node));
             }
             Kind::Pause => {
                 world.pause(node, Some(entry));
@@ -192,7 +249,7 @@ impl Nemesis {
     /// Lies to one server in the name of another.
     fn forge(&self, entry: ledger::FaultId, lie: Lie, to: NodeId) {
         let Some(from) = self.cluster.nodes.iter().copied().find(|node| *node != to) else { return };
-        let packets = tcp::lies(lie, self.plan.cluster.groups);
+        let packets = tcp::lies(lie, self.plan.cluster.groups, self.cluster.origin(from));
         match self.plan.cluster.transport {
             Way::Model => {
                 packets.iter().for_each(|p| self.cluster.world.forge(entry, Addr::Node(from), Addr::Node(to), p));
@@ -236,8 +293,10 @@ impl Nemesis {
         if !kept(|kind| matches!(kind, Kind::Pause)) {
             self.cluster.world.resume(node);
         }
-        let down =
-            |k: &Kind| matches!(k, Kind::Kill { .. } | Kind::Stop | Kind::FsyncFail { .. } | Kind::DiskFull { .. });
+        let down = |kind: &Kind| {
+            let gone = matches!(kind, Kind::Kill { .. } | Kind::Stop | Kind::Directory { .. });
+            gone || matches!(kind, Kind::FsyncFail { .. } | Kind::DiskFull { .. })
+        };
         if !kept(down) {
             self.cluster.world.restart(node);
         }

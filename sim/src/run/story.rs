@@ -7,6 +7,7 @@ use crate::world::ledger;
 use crate::world::{TimeSource, lock};
 use seaworthy::dynamo::siblings::{Content, Siblings};
 use seaworthy::dynamo::{self, Dynamo, Entry, Note};
+use seaworthy::identity::Standing;
 use seaworthy::kv::Kv;
 use seaworthy::node::Observer;
 use seaworthy::raft::{Effect, Message, Raft, Record};
@@ -172,6 +173,9 @@ impl<O: Observer> Observer for Teller<O> {
     }
     fn turn(&mut self, group: GroupId, raft: &Raft, kv: &Kv) {
         self.inner.turn(group, raft, kv);
+    }
+    fn stands(&mut self, standing: Standing) {
+        self.inner.stands(standing);
     }
     fn ap_effect(&mut self, effect: &dynamo::Effect) {
         if let (Some(told), dynamo::Effect::Note(note)) = (&self.told, effect) {

@@ -13,6 +13,7 @@ use crate::scenario::Transport as Kind;
 use crate::world::ledger::{Effect, FaultId};
 use crate::world::runtime::{World, ip};
 use bytes::Bytes;
+use seaworthy::identity::Origin;
 use seaworthy::mutant::Mutant;
 use seaworthy::node::Transport;
 use seaworthy::node::tcp::{ClusterName, Limits, Secret, Servers, TcpConfig, TcpTransport};
@@ -102,8 +103,8 @@ pub(super) fn config(plan: &Plan, id: NodeId, layout: u64, mutant: Mutant) -> Op
     })
 }
 
-/// What a liar says to each group.
-pub(super) fn lies(lie: Lie, groups: u32) -> Vec<Packet> {
+/// What a liar who has overheard `origin` says to each group.
+pub(super) fn lies(lie: Lie, groups: u32, origin: Origin) -> Vec<Packet> {
     let message = match lie {
         Lie::Term => Message { term: 1 << 63, body: Body::AppendReply { result: AppendResult::Matched(0), round: 0 } },
         Lie::Entries => {
@@ -113,7 +114,7 @@ pub(super) fn lies(lie: Lie, groups: u32) -> Vec<Packet> {
             Message { term, body: Body::Append { prev_index: 0, prev_term: 0, entries, commit, round: 1 } }
         }
     };
-    let packet = |group| Packet::Peer { raft: vec![(GroupId(group), message.clone())], ap: Vec::new() };
+    let packet = |group| Packet::Peer { origin, raft: vec![(GroupId(group), message.clone())], ap: Vec::new() };
     (1..=groups).map(packet).collect()
 }
 

@@ -117,12 +117,12 @@ pub(super) fn fail(property: &str, detail: String) -> Verdict {
 /// refuses is, for as long as it does; but what is durable must be as it was.
 fn may_stop(plan: &Plan, why: &StorageError) -> bool {
     let refused = matches!(why, StorageError::Disk(_) | StorageError::Poisoned);
-    has(plan, Kind::ruins) || refused && has(plan, refuses)
+    has(plan, Kind::forfeits) || refused && has(plan, refuses)
 }
 
 /// Whether a disk of this plan may fail to keep what was given to it.
 pub fn spoils_disks(plan: &Plan) -> bool {
-    has(plan, |kind| kind.ruins() || refuses(kind))
+    has(plan, |kind| kind.forfeits() || refuses(kind))
 }
 
 fn refuses(kind: &Kind) -> bool {

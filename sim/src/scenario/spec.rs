@@ -183,7 +183,7 @@ impl FaultSpec {
     /// How many servers this takes away for good, at most; `None` when nothing bounds it.
     pub(super) fn lost(&self, cluster: &Cluster) -> Option<u32> {
         let Act::Fault(fault, _) = &self.what else { return Some(0) };
-        if self.lasts != Lasts::Forever && !fault.kind.ruins() || fault.target == Selector::Same {
+        if self.lasts != Lasts::Forever && !fault.kind.forfeits() || fault.target == Selector::Same {
             return Some(0);
         }
         let times = match &self.schedule {

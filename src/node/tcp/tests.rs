@@ -1,6 +1,7 @@
 //! The TCP transport on real loopback connections, with honest and dishonest far ends.
 
 use super::*;
+use crate::identity::Origin;
 use crate::mutant::Mutant;
 use crate::node::Transport;
 use crate::raft::{Body, Message};
@@ -55,7 +56,11 @@ fn request(id: u64) -> Packet {
 }
 
 fn peer_packet(term: u64) -> Packet {
-    Packet::Peer { raft: vec![(GroupId(1), Message { term, body: Body::TimeoutNow })], ap: Vec::new() }
+    Packet::Peer {
+        origin: Origin::default(),
+        raft: vec![(GroupId(1), Message { term, body: Body::TimeoutNow })],
+        ap: Vec::new(),
+    }
 }
 
 async fn next(transport: &mut impl Transport) -> (Addr, Packet) {

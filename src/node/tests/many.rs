@@ -186,8 +186,9 @@ fn an_answer_of_the_ap_core_waits_for_the_sync() {
     let siblings = written();
     let Message::Put { op, key, owner, cause, epoch, .. } = put else { unreachable!() };
     let put = Message::Put { op, key, siblings, owner, cause, epoch };
+    let origin = town.nodes[1].driver.standing.origin();
     let node = &mut town.nodes[0];
-    node.hears(Addr::Node(NodeId(2)), Packet::Peer { raft: Vec::new(), ap: vec![put] });
+    node.hears(Addr::Node(NodeId(2)), Packet::Peer { origin, raft: Vec::new(), ap: vec![put] });
     node.turn();
     assert!(matches!(&node.job, Some(Job::Write(batch)) if batch.tickets.len() == 1));
     let replies = |town: &Town| {
@@ -318,7 +319,8 @@ fn who_has_nothing_to_say_shows_that_it_is_up_but_not_with_a_single_group() {
             town.time.fetch_add(10_000_000, Ordering::Relaxed);
             node.turn();
             let post = mem::take(&mut *town.post.lock().unwrap());
-            beats += post.iter().filter(|(_, to, _)| *to == Addr::Node(NodeId(2))).count();
+            let beat = |packet: &Packet| matches!(packet, Packet::Peer { .. });
+            beats += post.iter().filter(|(_, to, packet)| *to == Addr::Node(NodeId(2)) && beat(packet)).count();
         }
         assert_eq!(beats, expected, "{groups} groups");
     }

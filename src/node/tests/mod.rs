@@ -7,6 +7,7 @@ mod turns;
 
 use super::*;
 use crate::dynamo::{ClientReply, ClientRequest};
+use crate::identity::{Answer, Greeting, Origin, Standing};
 use crate::mutant::Mutant;
 use crate::node::LogRoles;
 use crate::placement::{Buckets, Layout};
@@ -93,11 +94,29 @@ impl Node {
         let mut store_config = StoreConfig { segment_bytes: 1 << 16, ..StoreConfig::new(world.me) };
         let mut config = NodeConfig::new(raft::Config::new(world.me, Vec::new()), layout.clone());
         tune(&mut config, &mut store_config);
-        let (store, recovery) = Store::open(disk.clone(), store_config)?;
+        let mut rng = Rng::new(u64::from(world.me.0) << 32 | disk.changes(), "store");
+        let (store, recovery) = Store::open(disk.clone(), &store_config, &mut rng)?;
         let store = AtOnce(Mutex::new(store));
         let rng = Rng::new(u64::from(world.me.0), "node");
         let driver = now_or_never(Driver::boot(config, recovery, (world.clone(), world), &store, LogRoles, rng))?;
         Ok(Node { driver, store, disk, job: None })
+    }
+
+    /// Its peers confirm that it has all its data.
+    fn vouch(&mut self) -> Result<(), StorageError> {
+        let answer = Some(Answer { to: self.driver.standing.origin().incarnation, objection: None });
+        let config = &self.driver.shared.config;
+        let peers: Vec<NodeId> = config.layout.nodes().filter(|peer| *peer != config.raft.id).collect();
+        for peer in peers {
+            let (origin, standing) = (origin_of(peer), Standing::Member);
+            let greeting = Greeting { directory: 1, origin, found: 0, standing, asks: false, answer };
+            self.hears(Addr::Node(peer), Packet::Greeting(greeting));
+        }
+        for _ in 0..2 {
+            self.try_turn()?;
+            self.try_disk_works()?;
+        }
+        Ok(())
     }
 
     /// One turn; the disk is given what there is if it is idle.
@@ -136,6 +155,11 @@ impl Node {
     }
 }
 
+/// What a peer that is not there says of itself.
+fn origin_of(peer: NodeId) -> Origin {
+    Origin { incarnation: u64::from(peer.0), durable: 0 }
+}
+
 /// The result of a future that has no reason to wait.
 fn now_or_never<F: Future>(future: F) -> F::Output {
     let mut future = Box::pin(future);
@@ -167,7 +191,9 @@ impl Town {
             Node::start(world, &layout, MemDisk::default())
         };
         let nodes = layout.nodes().map(start).collect();
-        Town { nodes, post, time, answers: Vec::new(), next: 1 }
+        let mut town = Town { nodes, post, time, answers: Vec::new(), next: 1 };
+        town.deliver();
+        town
     }
 
     fn node(&mut self, id: NodeId) -> &mut Node {

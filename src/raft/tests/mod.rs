@@ -1,6 +1,7 @@
 //! Tests of the core as a group of nodes in one process: golden conversations, random storms, nonsense.
 
 mod cluster;
+mod contradiction;
 mod nonsense;
 mod oracle;
 mod random;

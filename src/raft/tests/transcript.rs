@@ -80,6 +80,9 @@ pub fn effect(effect: &Effect) -> Option<String> {
             _ => format!("is {role:?}"),
         },
         Effect::NotCompacted { meta } => format!("does not compact to {}", point(*meta)),
+        Effect::Contradicted { from, index, committed, sent } => {
+            format!("stops: {from} has {index}@{sent}, committed is {index}@{committed}")
+        }
         Effect::LoadChunk { .. } | Effect::SaveChunk { .. } => return None,
     })
 }

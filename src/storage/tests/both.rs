@@ -25,7 +25,7 @@ fn ap(record: dynamo::Record) -> LogRecord {
 }
 
 fn found(disk: &MemDisk) -> Recovery {
-    Store::open(disk.clone(), config()).unwrap().1
+    Store::open(disk.clone(), &config(), &mut rng()).unwrap().1
 }
 
 /// The keys found and when each was written.
@@ -71,14 +71,14 @@ fn checkpointed() -> MemDisk {
 #[test]
 fn a_checkpoint_holds_both_and_the_snapshot_completes_it() {
     let disk = checkpointed();
-    let (mut store, mut found) = Store::open(disk.clone(), config()).unwrap();
+    let (mut store, mut found) = Store::open(disk.clone(), &config(), &mut rng()).unwrap();
     assert_eq!((found.groups[&G].entries.len(), found.ap.snapshot), (3, 1));
     for block in read_snapshot(&mut store, AP, ap_meta(1)).unwrap() {
         found.ap.block(&block).unwrap();
     }
     let expected = [("a", 1), ("b", 2), ("c", 3)].map(|(key, n)| (key.to_owned(), n));
     assert_eq!(keys(&found), expected);
-    assert_eq!(disk.names(), [snapshot::name(AP, ap_meta(1)), "wal-0000000000000002.log".into()]);
+    assert_eq!(files(&disk), [snapshot::name(AP, ap_meta(1)), "wal-0000000000000002.log".into()]);
 }
 
 #[test]

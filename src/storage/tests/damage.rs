@@ -2,15 +2,17 @@
 
 use super::*;
 use crate::mutant::Mutant;
+use crate::storage::identity::Identity;
 use crate::storage::sector::{Batch, SECTOR, State, judge};
 use crate::storage::segment::{self, Header};
 use crate::types::Rng;
 
-/// Two segments of twelve sectors: a checkpoint of one sector, batches of 1, 2, 3 and 4; then, since the next does not
+/// Two segments of thirteen sectors: a checkpoint of one sector, the start, batches of 1, 2, 3 and 4; then, since the next does not
 /// fit, a segment with batches of 2, 1 and 1. Gives also the state after all, and after all but the last batch.
 fn small_log() -> (MemDisk, Groups, Groups) {
     let disk = MemDisk::default();
-    let (mut store, _) = Store::open(disk.clone(), StoreConfig { segment_bytes: 12 * 512, ..config() }).unwrap();
+    let (mut store, _) =
+        Store::open(disk.clone(), &StoreConfig { segment_bytes: 13 * 512, ..config() }, &mut rng()).unwrap();
     store.append(&[Raft(G, hard_state(1)), Raft(G, entries(1, 2, 20))]).unwrap();
     store.append(&[Raft(G, entries(3, 3, 200))]).unwrap();
     store.append(&[Raft(G, entries(6, 2, 500)), Raft(GroupId(8), hard_state(5))]).unwrap();
@@ -19,13 +21,13 @@ fn small_log() -> (MemDisk, Groups, Groups) {
     store.append(&[Raft(G, entries(10, 1, 0))]).unwrap();
     let before = durable_state(&disk);
     store.append(&[Raft(G, entries(11, 1, 0))]).unwrap();
-    assert_eq!(disk.names(), [segment::name(1), segment::name(2)]);
+    assert_eq!(files(&disk), [segment::name(1), segment::name(2)]);
     let after = durable_state(&disk);
     (disk, after, before)
 }
 
 fn lengths(disk: &MemDisk) -> Vec<(String, usize)> {
-    disk.names().into_iter().map(|name| (name.clone(), disk.read(&name).len())).collect()
+    files(disk).into_iter().map(|name| (name.clone(), disk.read(&name).len())).collect()
 }
 
 #[test]
@@ -122,7 +124,7 @@ fn a_missing_segment_is_refused_except_the_newest() {
         states.push(durable_state(&disk));
     }
     // Seven sectors each, so every batch has a segment of its own, after the one that the log begins with.
-    assert_eq!(disk.names().len(), 5);
+    assert_eq!(files(&disk).len(), 5);
     for seq in 1..5 {
         let copy = disk.copy();
         copy.lose(&segment::name(seq));
@@ -144,11 +146,74 @@ fn a_segment_under_anothers_name_is_refused() {
 }
 
 #[test]
-fn another_nodes_directory_is_refused() {
+fn a_directory_of_another_node_cluster_or_layout_is_refused() {
+    let cluster = |node, name: &str, nodes: u32, groups| {
+        let members = (1..=nodes).map(|n| crate::placement::Member::plain(NodeId(n))).collect();
+        let layout = crate::placement::Layout::new(members, crate::placement::Buckets::default(), groups, 3);
+        StoreConfig::new(NodeId(node)).bound_to(name, &layout)
+    };
+    let disk = MemDisk::default();
+    drop(Store::open(disk.clone(), &cluster(1, "here", 3, 1), &mut rng()).expect("a new directory"));
+    let before = disk.changes();
+    for (other, fact, found, configured) in [
+        (cluster(2, "here", 3, 1), "node", "n1", "n2"),
+        (cluster(1, "there", 3, 1), "cluster", "here", "there"),
+        (cluster(1, "here", 3, 4), "groups", "1", "4"),
+        (cluster(1, "here", 4, 1), "n4", "nothing", "capacity 1, zone \"\", region \"\""),
+        (StoreConfig::new(NodeId(1)), "cluster", "here", "nothing"),
+    ] {
+        let error = Store::open(disk.clone(), &other, &mut rng()).err();
+        let (fact, found, configured) = (fact.to_owned(), found.to_owned(), configured.to_owned());
+        assert_eq!(error, Some(StorageError::Foreign { fact, found, configured }));
+    }
+    assert_eq!(disk.changes(), before, "nothing was written");
+    assert!(Store::open(disk, &cluster(1, "here", 3, 1), &mut rng()).is_ok());
+}
+
+#[test]
+fn whose_data_it_is_must_be_known() {
     let (disk, _, _) = small_log();
-    let other = StoreConfig { node: NodeId(2), ..config() };
-    let error = Store::open(disk, other).err();
-    assert_eq!(error, Some(StorageError::WrongNode { found: NodeId(1), expected: NodeId(2) }));
+    let text = disk.read("identity");
+    for bit in 0..text.len() * 8 {
+        disk.tamper("identity", |file| file[bit / 8] ^= 1 << (bit % 8));
+        assert_eq!(refusal(open(disk.clone())).0, "identity", "bit {bit}");
+        disk.tamper("identity", |file| file.clone_from(&text));
+    }
+    for short in 0..text.len() {
+        disk.tamper("identity", |file| file.truncate(short));
+        assert_eq!(refusal(open(disk.clone())).0, "identity", "{short} bytes");
+        disk.tamper("identity", |file| file.clone_from(&text));
+    }
+    let other = MemDisk::default();
+    drop(must_open(&other));
+    let (lost, mixed) = (disk.copy(), disk.copy());
+    lost.lose("identity");
+    assert_eq!(refusal(open(lost)).0, "identity");
+    let text = String::from_utf8(other.read("identity")).unwrap();
+    let another = Identity { directory: 99, facts: vec![("node".to_owned(), "n1".to_owned())] };
+    let fresh = MemDisk::default();
+    another.make(&mut fresh.clone()).unwrap();
+    assert_ne!(String::from_utf8(fresh.read("identity")).unwrap(), text);
+    mixed.tamper("identity", |file| *file = fresh.read("identity"));
+    assert_eq!(refusal(open(mixed)).0, segment::name(2), "a log of another directory");
+}
+
+#[test]
+fn every_start_has_a_number_of_its_own_and_says_what_it_found() {
+    let disk = MemDisk::default();
+    let mut rng = rng();
+    let mut start = || {
+        let (store, found) = Store::open(disk.clone(), &config(), &mut rng).expect("in order");
+        (store, found.identity)
+    };
+    let ((_, first), (mut store, second)) = (start(), start());
+    assert_eq!((first.directory, first.found), (second.directory, second.found));
+    assert_ne!(first.incarnation, second.incarnation);
+    assert_eq!((first.found, store.last_batch()), (1, 3), "the checkpoint that a log begins with, and two starts");
+    store.append(&[LogRecord::Node(crate::identity::Record::Member)]).unwrap();
+    let third = start().1;
+    assert_eq!((third.found, third.settled), (4, false), "the second was a member");
+    assert_eq!(start().1.found, 4, "the third was not");
 }
 
 /// Every subset of the sectors of a batch in flight: whole, or erased, and the log goes on after it either way.
@@ -157,6 +222,8 @@ fn every_torn_tail_is_erased_before_the_log_goes_on() {
     let (disk, _, before) = small_log();
     let torn = disk.copy();
     let (mut store, _) = must_open(&torn);
+    // Every opening records its start.
+    let disk = torn.copy();
     store.append(&[Raft(G, entries(12, 1, 1500))]).unwrap();
     let after = durable_state(&torn);
     let name = segment::name(2);
@@ -178,7 +245,9 @@ fn every_torn_tail_is_erased_before_the_log_goes_on() {
         }
         assert_eq!(found, durable_state(&disk));
         assert_ne!(found, before);
-        assert_eq!(copy.read(&name), old, "remains of the torn batch are still there");
+        let left = copy.read(&name);
+        let erased = |s: &usize| left[*s..*s + SECTOR] == [0; SECTOR];
+        assert!(changed[1..].iter().all(erased), "remains of the torn batch are still there, after the start");
         store.append(&[Raft(G, entries(12, 1, 1)), Raft(G, hard_state(9))]).unwrap();
         let state = &durable_state(&copy)[&G];
         assert_eq!((state.term, state.entries.len()), (9, 12));
@@ -200,14 +269,16 @@ fn noise_never_panics() {
         batch.put(&noise);
         let sectors = batch.sectors();
         let length = (1 + sectors) * SECTOR as u64;
-        let header = Header { node: NodeId(1), seq: 1, length, first_batch: 1, checkpoint: true };
+        let header = Header { node: NodeId(1), directory: 1, seq: 1, length, first_batch: 1, checkpoint: true };
         let mut file = header.encode().to_vec();
         file.extend_from_slice(batch.seal(1, 1, 1));
+        plant_identity(&disk);
         disk.plant(&segment::name(1), &file);
         if let Err(error) = open(disk) {
             assert!(matches!(error, StorageError::Corrupt { .. }), "{error}");
         }
         let raw = MemDisk::default();
+        plant_identity(&raw);
         raw.plant(&segment::name(1), &noise);
         refusal(open(raw));
     }
@@ -225,10 +296,16 @@ fn skip_checksum_gives_wrong_data_back() {
         refusal(open(disk.clone()));
         let careless = StoreConfig { mutant: Mutant::planted(Bug::SkipChecksum), ..config() };
         let copy = disk.copy();
-        if Store::open(copy, careless).is_ok_and(|(_, found)| found.groups != after) {
+        if Store::open(copy, &careless, &mut rng()).is_ok_and(|(_, found)| found.groups != after) {
             wrong += 1;
         }
         disk.tamper(&segment::name(1), |file| file[byte] ^= 1);
     }
     assert!(wrong > 1000, "wrong data for {wrong} flipped bits only");
+}
+
+/// The directory is node 1's, number 1.
+fn plant_identity(disk: &MemDisk) {
+    let identity = Identity { directory: 1, facts: vec![("node".to_owned(), "n1".to_owned())] };
+    identity.make(&mut disk.clone()).expect("a disk in order");
 }

@@ -18,13 +18,22 @@ type Groups = BTreeMap<GroupId, Recovered>;
 
 const G: GroupId = GroupId(7);
 
+fn rng() -> crate::types::Rng {
+    crate::types::Rng::new(1, "store")
+}
+
 /// Node 1 with segments of eight sectors.
 fn config() -> StoreConfig {
     StoreConfig { segment_bytes: 8 * 512, ..StoreConfig::new(NodeId(1)) }
 }
 
 fn open<D: Disk>(disk: D) -> Result<(Store<D>, Groups), StorageError> {
-    Store::open(disk, config()).map(|(store, found)| (store, found.groups))
+    Store::open(disk, &config(), &mut rng()).map(|(store, found)| (store, found.groups))
+}
+
+/// The files of a directory but for the one that says whose it is.
+fn files(disk: &MemDisk) -> Vec<String> {
+    disk.names().into_iter().filter(|name| name != "identity").collect()
 }
 
 /// Opens a disk that must be in order.

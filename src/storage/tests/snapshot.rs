@@ -70,10 +70,10 @@ fn what_is_not_in_force_goes_at_a_restart_and_what_is_older_on_request() {
     write_snapshot(&mut store, G, meta(5), &BLOCKS);
     store.snapshot_begin(G, meta(6)).unwrap();
     store.incoming_chunk(G, meta(9), 0, b"beginning", false).unwrap();
-    assert_eq!(disk.names().len(), 5);
+    assert_eq!(files(&disk).len(), 5);
     let copy = disk.copy();
     must_open(&copy);
-    assert_eq!(copy.names(), [snapshot::name(G, meta(4)), "wal-0000000000000001.log".into()]);
+    assert_eq!(files(&copy), [snapshot::name(G, meta(4)), "wal-0000000000000001.log".into()]);
 
     store.append(&[Raft(G, Record::Snapshot(meta(5)))]).unwrap();
     store.snapshot_retain(&[(G, meta(5))].into(), &[(G, meta(4))].into()).unwrap();
@@ -146,7 +146,7 @@ fn a_spoiled_transfer_is_refused_and_may_start_again() {
     for byte in 0..104 {
         let refused = transfer(&mut from, &mut to, 1, Some(byte));
         assert!(matches!(refused, Incoming::Refused(_)), "byte {byte}: {refused:?}");
-        assert_eq!(disk.names(), ["wal-0000000000000001.log"]);
+        assert_eq!(files(&disk), ["wal-0000000000000001.log"]);
     }
     assert_eq!(transfer(&mut from, &mut to, 1, None), Incoming::Complete);
 }

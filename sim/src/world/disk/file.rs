@@ -86,6 +86,26 @@ impl SimFile {
         SimFile { chunks: Vec::new(), len: 0, batch: 1, dirty: Batch::new(0), ..SimFile::default() }
     }
 
+    /// A file whose contents have always been there.
+    pub(super) fn durable(contents: &[u8]) -> SimFile {
+        let mut file = SimFile::new();
+        file.grow(0, contents.len() as u64);
+        for (at, part) in pieces(0, contents.len(), SECTOR) {
+            if !is_zero(&contents[part.clone()]) {
+                file.put(at, &contents[part]);
+            }
+        }
+        file.dirty = Batch::new(file.len);
+        file
+    }
+
+    /// All of it.
+    pub(super) fn contents(&self) -> Vec<u8> {
+        let mut contents = vec![0; self.len as usize];
+        self.read(0, &mut contents);
+        contents
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.len
     }

@@ -30,8 +30,9 @@ pub use trouble::{Damage, DiskTrouble, Losing, Room, Scope};
 use super::ledger::{Effect, FaultId, Ledger};
 use super::trace::{Kind, Trace};
 use super::{Latency, Nanos, TimeSource, lock};
+use file::SimFile;
 use machine::State;
-use names::Names;
+use names::{Inode, Names};
 use seaworthy::types::{Addr, NodeId, Rng};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -73,6 +74,10 @@ pub struct DiskStats {
     /// Creations, renames and removals lost.
     pub names_lost: u64,
 }
+
+/// The files of a disk at one instant: names and contents.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct DirectoryCopy(BTreeMap<String, Vec<u8>>);
 
 /// The world's hold on a disk. Clones share it.
 #[derive(Clone)]
@@ -177,6 +182,26 @@ impl DiskHandle {
     /// (file name, sector).
     pub fn damage(&self, id: FaultId, scope: &Scope, damage: Damage, count: usize) -> Vec<(String, u32)> {
         lock(&self.0).damage(id, scope, damage, count)
+    }
+
+    /// All files as they are now, whether synced or not, as a copy of the whole volume has them.
+    #[must_use]
+    pub fn copy(&self) -> DirectoryCopy {
+        let state = lock(&self.0);
+        let contents = |(name, inode): (&String, Inode)| (name.clone(), state.files[&inode].contents());
+        DirectoryCopy(state.names.iter().map(contents).collect())
+    }
+
+    /// The disk is lost and replaced by one that holds a copy. The node's process should be dead.
+    pub fn replace(&self, id: FaultId, copy: &DirectoryCopy) {
+        self.wipe(id);
+        let mut state = lock(&self.0);
+        for (name, contents) in &copy.0 {
+            let inode = state.next_inode;
+            state.next_inode += 1;
+            state.names.put_durable(name, inode);
+            state.files.insert(inode, SimFile::durable(contents));
+        }
     }
 
     /// The disk is lost and replaced by an empty one. The node's process should be dead.

@@ -48,6 +48,12 @@ impl Names {
         self.change(begun, Change::Link(name.to_owned(), inode));
     }
 
+    /// A name that was always there.
+    pub(super) fn put_durable(&mut self, name: &str, inode: Inode) {
+        self.now.insert(name.to_owned(), inode);
+        self.durable.insert(name.to_owned(), inode);
+    }
+
     pub(super) fn remove(&mut self, begun: Nanos, name: &str) {
         self.change(begun, Change::Unlink(name.to_owned()));
     }

@@ -9,7 +9,7 @@ use super::super::trace::tests::Memory;
 use super::*;
 use seaworthy::node::{Clock, StorageHost, Transport};
 use seaworthy::storage::{LogRecord, StoreConfig};
-use seaworthy::types::{GroupId, Time};
+use seaworthy::types::{GroupId, Rng, Time};
 use seaworthy::wire::{Packet, Request, RequestBody};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
@@ -220,7 +220,9 @@ fn storage_takes_its_time_and_what_it_acknowledged_survives_power_loss() {
             Box::pin(async move {
                 let NodeEnv { id, .. } = env;
                 let config = StoreConfig { segment_bytes: 1 << 16, ..StoreConfig::new(id) };
-                let (host, found) = env.open(|disk| Store::open(disk, config)).expect("nothing is damaged");
+                let (host, found) = env
+                    .open(|disk| Store::open(disk, &config, &mut Rng::new(id.0.into(), "store")))
+                    .expect("nothing is damaged");
                 let begun = env.clock.now();
                 env.disk_idle().await;
                 assert!(env.clock.now().since(begun) >= Duration::from_millis(1), "opening syncs");

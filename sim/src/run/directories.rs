@@ -1,0 +1,43 @@
+//! The data directory of a server in another cluster, for faults that give it to one of this cluster.
+
+use super::cluster::{Cluster, store_config};
+use crate::plan::Plan;
+use crate::world::disk::{DirectoryCopy, DiskHandle, DiskSettings};
+use crate::world::ledger::Ledger;
+use crate::world::trace::Trace;
+use seaworthy::kv::{self, Command, Condition, GroupTime, Op};
+use seaworthy::raft::{Entry, Record};
+use seaworthy::storage::{LogRecord, Store};
+use seaworthy::types::{Bytes, Key, NodeId, Rng, Wall};
+
+/// The term it is in: later than any in a run.
+const TERM: u64 = 1000;
+/// Entries of each Raft group in it: more than any run makes.
+const ENTRIES: u64 = 20_000;
+
+/// The directory of `node` in another cluster, written by the node's own code: of a later term, with a longer log.
+pub(super) fn of_another_cluster(plan: &Plan, node: NodeId, cluster: &Cluster) -> DirectoryCopy {
+    let settings = DiskSettings { capacity: u64::MAX, ..cluster.disk_settings };
+    let time = cluster.world.time_source();
+    let disk = DiskHandle::new(plan.seed, node, settings, time, Trace::new(), Ledger::default());
+    let config = store_config(plan, node, ("another", &cluster.layout), None);
+    let mut rng = Rng::new(plan.seed, &format!("another cluster {node}"));
+    let (mut store, _) = Store::open(disk.attach(), &config, &mut rng).expect("a new directory");
+    for group in cluster.layout.all_groups().filter(|group| cluster.layout.voters_of(*group).contains(&node)) {
+        let entries = (1..=ENTRIES).map(|n| Entry { term: TERM, command: put(n % plan.workload.keys.max(1) + 1) });
+        let records = [
+            Record::HardState { term: TERM, vote: Some(node) },
+            Record::Append { first: 1, entries: entries.collect() },
+        ];
+        let records = records.map(|record| LogRecord::Raft(group, record));
+        store.append(&records).expect("a disk in order");
+    }
+    disk.copy()
+}
+
+/// A write of that cluster to one of the keys that clients of this one use.
+fn put(key: u64) -> Bytes {
+    let (key, value) = (Key::from(format!("k{key}")), Bytes::from_static(b"of another cluster"));
+    let op = Op::Put { key, value, when: Condition::ALWAYS, ttl_ms: None };
+    kv::encode(&Command { stamp: Wall(1), time: GroupTime::default(), session: None, op })
+}

@@ -1,0 +1,147 @@
+//! The node's standing among its peers ([`crate::identity`]) within the driver. Until it is a member, and if it has lost data,
+//! its other cores lie on the shelf: they take nothing in, are not turned, and what they have is restated at checkpoints.
+
+use super::ap::ApHost;
+use super::gate::Gate;
+use super::group::Group;
+use super::shared::{Now, Shared};
+use super::{Clock, Driver, NodeConfig, Observer, StorageHost, Transport};
+use crate::identity::{self, Durable, Effect, Greeting, Identity, Origin, Record, Standing};
+use crate::protocol::{Input, Outbox, Protocol, Ticket};
+use crate::types::{GroupId, NodeId, Time};
+use std::collections::BTreeMap;
+use std::mem;
+use tracing::{error, info, warn};
+
+/// The core and what belongs to it alone.
+pub(super) struct StandingHost {
+    identity: Identity,
+    outbox: Outbox<Identity>,
+    gate: Gate<Greeting>,
+    /// What a peer has said, if the node has lost data in this process' life.
+    lost: Option<String>,
+}
+
+impl StandingHost {
+    pub(super) fn new(config: &NodeConfig, recovered: identity::Recovered, now: Time) -> StandingHost {
+        let config = identity::Config {
+            id: config.raft.id,
+            peers: config.layout.nodes().collect(),
+            patience: config.raft.election_timeout,
+            beat: config.beat,
+            mutant: config.mutant,
+        };
+        let identity = Identity::new(config, recovered, now);
+        StandingHost { identity, outbox: Outbox::default(), gate: Gate::new(), lost: None }
+    }
+
+    pub(super) fn step(&mut self, input: Input<Identity>, at: Now) {
+        self.identity.step(at.time, input, &mut self.outbox);
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        self.identity.standing()
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        self.identity.origin()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.identity.deadline()
+    }
+
+    /// Whether what a peer's process sends is to be taken in.
+    pub(super) fn accepts(&mut self, from: NodeId, origin: Origin) -> bool {
+        self.identity.accepts(from, origin, &mut self.outbox)
+    }
+
+    /// Why clients are refused, unless the node is a member.
+    pub(super) fn refusal(&self) -> Option<String> {
+        match self.standing() {
+            Standing::Member => None,
+            Standing::Starting => Some("it waits until its peers have confirmed that it has all its data".to_owned()),
+            Standing::Lost => {
+                let lost = self.lost.as_deref().unwrap_or("as its log says");
+                Some(format!("it has lost data ({lost}) and takes no part any more: it must be replaced"))
+            }
+        }
+    }
+
+    /// The log is durable up to `batch`, and with it the records that bear `ticket`.
+    pub(super) fn durable(&mut self, batch: u64, at: Now) {
+        self.step(Input::Request(Durable(batch)), at);
+    }
+
+    pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, shared: &mut Shared) {
+        self.gate.durable(ticket);
+        self.step(Input::Persisted(ticket), at);
+        while let Some((to, greeting)) = self.gate.next(&mut shared.held) {
+            shared.mail.greet(to, greeting);
+        }
+    }
+
+    /// Carries out what it asked for, except what it has the driver do.
+    fn settle(&mut self, at: Now, shared: &mut Shared) -> Vec<Effect> {
+        if self.deadline().is_some_and(|deadline| deadline <= at.time) {
+            self.step(Input::Tick, at);
+        }
+        for outgoing in self.outbox.sends.drain(..) {
+            if let Some((to, greeting)) = self.gate.pass(outgoing, false, &mut shared.held) {
+                shared.mail.greet(to, greeting);
+            }
+        }
+        mem::take(&mut self.outbox.effects)
+    }
+
+    pub(super) fn take_records(&mut self) -> Option<(Ticket, Vec<Record>)> {
+        self.outbox.take_records()
+    }
+
+    /// What need not cause a batch but goes into one.
+    pub(super) fn claims(&mut self) -> Vec<Record> {
+        self.identity.claims()
+    }
+
+    pub(super) fn state_records(&self) -> Vec<Record> {
+        self.identity.state_records()
+    }
+}
+
+/// The other cores while they take no part.
+#[derive(Default)]
+pub(super) struct Shelf {
+    pub(super) groups: BTreeMap<GroupId, Group>,
+    pub(super) ap: Option<ApHost>,
+}
+
+impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
+    /// Takes the other cores up or puts them away, as the node's standing changes.
+    pub(super) fn settle_standing(&mut self, at: Now) {
+        for effect in self.standing.settle(at, &mut self.shared) {
+            self.observer.stands(self.standing.standing());
+            match effect {
+                Effect::Member(confirmed) => {
+                    match confirmed {
+                        true => info!("peers have confirmed this node's data; it takes part"),
+                        false => warn!("too few peers answer to confirm this node's data; it takes part all the same"),
+                    }
+                    let Shelf { groups, ap } = mem::take(&mut self.shelf);
+                    self.dirty.extend(groups.keys());
+                    (self.groups, self.ap) = (groups, ap);
+                }
+                Effect::Lost(peer, objection) => {
+                    error!(
+                        "this node has lost data: {peer} {objection}. It takes no part any more. If it was started on a \
+                         wrong or old directory, start it on its own; if that is lost, replace the node"
+                    );
+                    self.standing.lost = Some(format!("{peer} {objection}"));
+                    if !self.groups.is_empty() || self.ap.is_some() {
+                        self.shelf = Shelf { groups: mem::take(&mut self.groups), ap: self.ap.take() };
+                        self.snapshots.clear();
+                    }
+                }
+            }
+        }
+    }
+}
