@@ -8,6 +8,8 @@ use crate::pool;
 use crate::report::{Mode, Verdict};
 use crate::run::{Met, Options, met_under_raft, run};
 use crate::scenario::Scenario;
+use crate::oracle::READS_BACK;
+use crate::report::Mode;
 use seaworthy::mutant::Bug;
 use seaworthy_check::replicas::{LATEST, NONE_INVENTED, NONE_LOST, NONE_RESURRECTED, ONCE};
 use std::path::{Path, PathBuf};
@@ -143,6 +145,7 @@ pub const MADE_FOR: &[MadeFor] = &[
     made(Bug::TombstoneByTimer, Mode::Ap, "tombstone-and-the-absent", &[NONE_RESURRECTED]),
     made(Bug::RepairOlder, Mode::Ap, "slow-replica", &[NONE_LOST]),
     made(Bug::ContextUnchecked, Mode::Ap, "confused-clients", &[NONE_LOST, NONE_RESURRECTED, LATEST]),
+    made(Bug::VersionsOutOfOrder, Mode::Ap, "red-blue-purple", &[READS_BACK]),
     made(Bug::ForwardedTwice, Mode::Ap, "passed-on-twice", &[NONE_RESURRECTED, ONCE]),
     made(
         Bug::SecretIgnored,

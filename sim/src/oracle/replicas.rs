@@ -4,10 +4,12 @@
 //!   die before it is durable, and rightly mint it again; but what *another* node holds has left its maker, after its fsync.
 //! - **One write, one dot**: nor does a write bear two names. Two coordinators never carry out the same one, however often it
 //!   is sent and through whomever.
+//! - **Records can be read back**: decoding what is written gives what was to be written.
 //!
-//! What a node holds is what it found on its disk and what its records have made of that.
+//! What a node holds is what it found on its disk and what its records have made of that; what it holds *durably*, by which
+//! convergence and the end of a run are judged, what the synced ones have.
 
-use super::Violation;
+use super::{READS_BACK, Violation};
 use crate::report::ApCounts;
 use hashbrown::HashMap;
 use im::OrdMap;
@@ -15,8 +17,9 @@ use seaworthy::dynamo::clock::Dot;
 use seaworthy::dynamo::siblings::WriteId;
 use seaworthy::dynamo::{Entry, Hint, Holding, Note, Record};
 use seaworthy::placement::Layout;
+use seaworthy::storage::LogRecord;
 use seaworthy::types::{Key, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What one node holds.
@@ -38,7 +41,7 @@ impl Replica {
                 self.hints.insert((*owner, key.clone()), hint.clone()).map(|old| old.entry)
             }
             Record::Hint(owner, key, None) => self.hints.remove(&(*owner, key.clone())).map(|old| old.entry),
-            Record::Epoch(_) | Record::Snapshot(_) => None,
+            Record::Epoch(_) | Record::Snapshot(_) | Record::Rejoin(_) => None,
         }
     }
 
@@ -71,7 +74,7 @@ pub(super) fn count(counts: &mut ApCounts, note: &Note) {
         Note::Repaired { .. } => counts.repairs += 1,
         Note::Collected { .. } => counts.collected += 1,
         Note::Pruned { entries, .. } => counts.pruned += u64::from(*entries),
-        Note::Full { .. } => {}
+        Note::Full { .. } | Note::Behind { .. } | Note::Nonsense { .. } | Note::Rejoins | Note::Rejoined => {}
     }
 }
 
@@ -79,6 +82,9 @@ pub(super) fn count(counts: &mut ApCounts, note: &Note) {
 #[derive(Debug, Default)]
 pub(super) struct Replicas {
     pub(super) held: BTreeMap<NodeId, Replica>,
+    pub(super) durable: BTreeMap<NodeId, Replica>,
+    /// What each node has yet to make durable.
+    unsynced: BTreeMap<NodeId, VecDeque<Record>>,
     pub(super) counts: ApCounts,
     pub(super) violation: Option<Violation>,
     pub(super) checks: u64,
@@ -91,11 +97,27 @@ pub(super) struct Replicas {
 impl Replicas {
     /// A node begins (again) with what it found on its disk.
     pub(super) fn starts(&mut self, node: NodeId, replica: Replica) {
+        self.unsynced.remove(&node);
+        self.durable.insert(node, replica.clone());
         self.held.insert(node, replica);
+    }
+
+    /// A node's next so many records are durable.
+    pub(super) fn durable(&mut self, node: NodeId, records: usize) {
+        let unsynced = self.unsynced.entry(node).or_default();
+        let durable = self.durable.entry(node).or_default();
+        for record in unsynced.drain(..records.min(unsynced.len())) {
+            durable.changes(&record);
+        }
     }
 
     /// A node's state changes.
     pub(super) fn changes(&mut self, node: NodeId, record: &Record, trusted: bool) {
+        if !LogRecord::Ap(record.clone()).reads_back() {
+            let detail = format!("{node} writes what its log cannot give back: {record:?}");
+            self.violation.get_or_insert(Violation { property: READS_BACK, detail });
+        }
+        self.unsynced.entry(node).or_default().push_back(record.clone());
         let old = self.held.entry(node).or_default().changes(record);
         let (key, entry) = match record {
             Record::Key(key, Some(entry)) => (key, entry),
@@ -182,6 +204,42 @@ mod tests {
         assert_eq!(all.violation, None);
         all.changes(NodeId(3), &held(2, 1), true);
         assert_eq!(all.violation.map(|v| v.property), Some("one write, one dot"));
+    }
+
+    #[test]
+    fn what_is_not_durable_is_not_held() {
+        let mut all = Replicas::default();
+        let keys = |all: &Replicas| all.durable.get(&NodeId(1)).map_or(0, |replica| replica.keys.len());
+        all.starts(NodeId(1), Replica::default());
+        all.changes(NodeId(1), &held(1, 1), true);
+        assert_eq!((all.held[&NodeId(1)].keys.len(), keys(&all)), (1, 0));
+        all.durable(NodeId(1), 1);
+        assert_eq!(keys(&all), 1);
+        all.changes(NodeId(1), &Record::Key(KEY, None), true);
+        all.starts(NodeId(1), Replica::default());
+        all.durable(NodeId(1), 1);
+        assert_eq!(keys(&all), 0, "what a process did not make durable is nothing to the next");
+    }
+
+    #[cfg(feature = "mutants")]
+    #[test]
+    fn a_record_that_cannot_be_read_back_is_seen() {
+        use seaworthy::mutant::Bug;
+        let siblings = |write| match held(1, write) {
+            Record::Key(_, Some(entry)) => entry.siblings.clone(),
+            other => panic!("{other:?}"),
+        };
+        let mut all = Replicas::default();
+        let mut merged = siblings(1);
+        let mut other = Siblings::default();
+        let (actor, id) = (Actor { node: NodeId(2), birth: 1 }, WriteId { client: 9, number: 2 });
+        other.write(&Seen::default(), actor, (Hlc(1), id), Content::Tombstone, (Resolve::Siblings, Mutant::default()));
+        merged.merge(&other, Resolve::Siblings, Mutant::planted(Bug::VersionsOutOfOrder));
+        all.changes(NodeId(1), &held(1, 1), true);
+        assert_eq!(all.violation, None);
+        let entry = Entry { siblings: merged, ..Entry::default() };
+        all.changes(NodeId(1), &Record::Key(KEY, Some(Arc::new(entry))), true);
+        assert_eq!(all.violation.map(|v| v.property), Some(READS_BACK));
     }
 
     #[test]
