@@ -3,13 +3,12 @@
 //! A bug counts as found when some seed of its scenario fails by one of the properties named for it, and the same plan
 //! passes without the bug.
 
+use crate::oracle::READS_BACK;
 use crate::plan::Plan;
 use crate::pool;
 use crate::report::{Mode, Verdict};
 use crate::run::{Met, Options, met_under_raft, run};
 use crate::scenario::Scenario;
-use crate::oracle::READS_BACK;
-use crate::report::Mode;
 use seaworthy::mutant::Bug;
 use seaworthy_check::replicas::{LATEST, NONE_INVENTED, NONE_LOST, NONE_RESURRECTED, ONCE};
 use std::path::{Path, PathBuf};
@@ -145,6 +144,9 @@ pub const MADE_FOR: &[MadeFor] = &[
     made(Bug::TombstoneByTimer, Mode::Ap, "tombstone-and-the-absent", &[NONE_RESURRECTED]),
     made(Bug::RepairOlder, Mode::Ap, "slow-replica", &[NONE_LOST]),
     made(Bug::ContextUnchecked, Mode::Ap, "confused-clients", &[NONE_LOST, NONE_RESURRECTED, LATEST]),
+    made(Bug::DotReused, Mode::Ap, "drive-lies", &["one dot, one write", NONE_LOST, NONE_RESURRECTED]),
+    made(Bug::EpochFromZero, Mode::Ap, "drive-forgets", &["progress", "convergence", NONE_LOST, NONE_RESURRECTED]),
+    made(Bug::OldCopyKept, Mode::Ap, "drive-forgets", &[NONE_RESURRECTED]),
     made(Bug::VersionsOutOfOrder, Mode::Ap, "red-blue-purple", &[READS_BACK]),
     made(Bug::ForwardedTwice, Mode::Ap, "passed-on-twice", &[NONE_RESURRECTED, ONCE]),
     made(
