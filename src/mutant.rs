@@ -106,14 +106,10 @@ bugs! {
     DotReused = "dot-reused",
     /// A node that has lost what it held coordinates all the same (dynamo/coordinator/).
     AmnesiacCoordinates = "amnesiac-coordinates",
-    /// A node that has lost what it held counts toward R and W (dynamo/rejoin.rs).
-    AmnesiacCounts = "amnesiac-counts",
-    /// A node that has lost what it held begins with epoch 0 and stays behind all others (dynamo/rejoin.rs).
-    EpochFromZero = "epoch-from-zero",
+    /// A node that has fallen behind all others in epochs does not notice (dynamo/epoch.rs).
+    FallbackUnnoticed = "fallback-unnoticed",
     /// A node keeps an old copy of its data though deletes that it had heard of have been forgotten since (dynamo/rejoin.rs).
     OldCopyKept = "old-copy-kept",
-    /// A register takes a longer value than any may be, once it holds several that are longer together (dynamo/coordinator/).
-    OversizedMerge = "oversized-merge-accepted",
     /// Merging leaves versions in an order in which they cannot be read back from the log (dynamo/siblings.rs).
     VersionsOutOfOrder = "versions-out-of-order",
 }

@@ -3,7 +3,7 @@
 //! A bug counts as found when some seed of its scenario fails by one of the properties named for it, and the same plan
 //! passes without the bug.
 
-use crate::oracle::READS_BACK;
+use crate::oracle::{IDLE, READS_BACK};
 use crate::plan::Plan;
 use crate::pool;
 use crate::report::{Mode, Verdict};
@@ -145,7 +145,8 @@ pub const MADE_FOR: &[MadeFor] = &[
     made(Bug::RepairOlder, Mode::Ap, "slow-replica", &[NONE_LOST]),
     made(Bug::ContextUnchecked, Mode::Ap, "confused-clients", &[NONE_LOST, NONE_RESURRECTED, LATEST]),
     made(Bug::DotReused, Mode::Ap, "drive-lies", &["one dot, one write", NONE_LOST, NONE_RESURRECTED]),
-    made(Bug::EpochFromZero, Mode::Ap, "drive-forgets", &["progress", "convergence", NONE_LOST, NONE_RESURRECTED]),
+    made(Bug::AmnesiacCoordinates, Mode::Ap, "drive-forgets", &[IDLE]),
+    made(Bug::FallbackUnnoticed, Mode::Ap, "drive-forgets", &[NONE_RESURRECTED]),
     made(Bug::OldCopyKept, Mode::Ap, "drive-forgets", &[NONE_RESURRECTED]),
     made(Bug::VersionsOutOfOrder, Mode::Ap, "red-blue-purple", &[READS_BACK]),
     made(Bug::ForwardedTwice, Mode::Ap, "passed-on-twice", &[NONE_RESURRECTED, ONCE]),

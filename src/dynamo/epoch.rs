@@ -147,7 +147,7 @@ impl Store {
         if at < epochs.at {
             out.send(from, Message::Epoch { at: epochs.at, want: epochs.target });
         }
-        if self.has_fallen_back() && !self.config.mutant.is(Bug::EpochFromZero) {
+        if self.has_fallen_back() && !self.config.mutant.is(Bug::FallbackUnnoticed) {
             self.begin_rejoin(out);
         }
         self.advance(out);

@@ -72,7 +72,7 @@ impl Dynamo {
             Message::PutReply { op, result } if op % 2 == 0 => coordinator.put_reply(from, op, result, turn),
             Message::Get { op, key } => {
                 let (siblings, epoch) = coordinator::reads(&self.store, &key);
-                let member = self.store.is_member();
+                let member = !self.store.rejoins();
                 out.send_after(self.store.unsure(&key), from, Message::GetReply { op, siblings, epoch, member });
             }
             Message::GetReply { op, siblings, epoch, member } if siblings.is_sane() => {

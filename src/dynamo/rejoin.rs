@@ -102,11 +102,6 @@ impl Store {
         self.rejoin.is_some()
     }
 
-    /// Whether this node's word counts toward quorums.
-    pub(super) fn is_member(&self) -> bool {
-        !self.rejoins() || self.config.mutant.is(Bug::AmnesiacCounts)
-    }
-
     /// The node has lost what it held.
     pub(super) fn begin_rejoin(&mut self, out: &mut Outbox<Dynamo>) {
         if self.rejoins() {

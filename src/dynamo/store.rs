@@ -210,7 +210,7 @@ impl Store {
         }
         self.saw(stamps(siblings));
         let rules = (self.resolve(key), self.config.mutant);
-        let stored = if self.is_member() { PutResult::Stored } else { PutResult::Refilling };
+        let stored = if self.rejoins() { PutResult::Refilling } else { PutResult::Stored };
         let Some(entry) = absorb(self.holds(key), siblings, cause, self.wall, rules) else {
             return (stored, self.unsure(key));
         };

@@ -38,6 +38,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// What is written can be read back.
 pub const READS_BACK: &str = "records can be read back";
 
+/// A server that has lost what it held coordinates no write until it has been refilled.
+pub const IDLE: &str = "who rejoins coordinates nothing";
+
 /// A safety property that was seen broken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {

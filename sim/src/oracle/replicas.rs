@@ -4,12 +4,14 @@
 //!   die before it is durable, and rightly mint it again; but what *another* node holds has left its maker, after its fsync.
 //! - **One write, one dot**: nor does a write bear two names. Two coordinators never carry out the same one, however often it
 //!   is sent and through whomever.
+//! - **Who rejoins coordinates nothing**: a server that has lost what it held, and says so, names no new write of its replica
+//!   until it is a full member again.
 //! - **Records can be read back**: decoding what is written gives what was to be written.
 //!
 //! What a node holds is what it found on its disk and what its records have made of that; what it holds *durably*, by which
 //! convergence and the end of a run are judged, what the synced ones have.
 
-use super::{READS_BACK, Violation};
+use super::{IDLE, READS_BACK, Violation};
 use crate::report::ApCounts;
 use hashbrown::HashMap;
 use im::OrdMap;
@@ -19,7 +21,7 @@ use seaworthy::dynamo::{Entry, Hint, Holding, Note, Record};
 use seaworthy::placement::Layout;
 use seaworthy::storage::LogRecord;
 use seaworthy::types::{Key, NodeId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// What one node holds.
@@ -85,6 +87,8 @@ pub(super) struct Replicas {
     pub(super) durable: BTreeMap<NodeId, Replica>,
     /// What each node has yet to make durable.
     unsynced: BTreeMap<NodeId, VecDeque<Record>>,
+    /// Who has lost what it held, and says so.
+    rejoining: BTreeSet<NodeId>,
     pub(super) counts: ApCounts,
     pub(super) violation: Option<Violation>,
     pub(super) checks: u64,
@@ -122,10 +126,29 @@ impl Replicas {
         let (key, entry) = match record {
             Record::Key(key, Some(entry)) => (key, entry),
             Record::Hint(_, key, Some(hint)) => (key, &hint.entry),
+            Record::Rejoin(true) => return drop(self.rejoining.insert(node)),
+            Record::Rejoin(false) => return drop(self.rejoining.remove(&node)),
             _ => return,
         };
+        if matches!(record, Record::Key(..)) && self.rejoining.contains(&node) {
+            self.is_idle(node, key, entry, old.as_ref());
+        }
         if trusted {
             self.looks_at(node, key, entry, old.as_ref());
+        }
+    }
+
+    /// A node that rejoins holds nothing of its own making but what others have of it.
+    fn is_idle(&mut self, node: NodeId, key: &Key, entry: &Entry, old: Option<&Arc<Entry>>) {
+        let old = old.map_or(&[][..], |old| old.siblings.versions());
+        let made = entry.siblings.versions().iter().find(|version| {
+            version.dot.actor.node == node
+                && !self.dots.contains_key(&(key.clone(), version.dot))
+                && old.iter().all(|seen| seen.dot != version.dot)
+        });
+        if let Some(made) = made {
+            let detail = format!("{node} has made {} of {}", made.dot, String::from_utf8_lossy(key));
+            self.violation.get_or_insert(Violation { property: IDLE, detail });
         }
     }
 
@@ -204,6 +227,22 @@ mod tests {
         assert_eq!(all.violation, None);
         all.changes(NodeId(3), &held(2, 1), true);
         assert_eq!(all.violation.map(|v| v.property), Some("one write, one dot"));
+    }
+
+    #[test]
+    fn a_write_through_one_that_rejoins_is_seen() {
+        let mut all = Replicas::default();
+        all.changes(NodeId(2), &held(1, 1), true);
+        all.changes(NodeId(1), &Record::Rejoin(true), true);
+        all.changes(NodeId(1), &held(1, 1), true);
+        all.changes(NodeId(1), &held(2, 2), true);
+        assert_eq!(all.violation, None, "what others hold, its own of old and theirs");
+        let Record::Key(key, Some(entry)) = held(1, 3) else { panic!("an entry") };
+        all.changes(NodeId(1), &Record::Key(Key::from("other"), Some(entry)), true);
+        assert_eq!(all.violation.take().map(|v| v.property), Some(IDLE));
+        all.changes(NodeId(1), &Record::Rejoin(false), true);
+        all.changes(NodeId(1), &held(1, 1), true);
+        assert_eq!((key, all.violation), (KEY, None));
     }
 
     #[test]

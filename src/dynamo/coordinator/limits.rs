@@ -1,12 +1,11 @@
 //! What a request may be: refused here, with a reason, before anything is done.
 
 use crate::dynamo::{ClientRequest, Refusal, Update};
-use crate::mutant::{Bug, Mutant};
 use crate::placement::Buckets;
 use crate::types::{Level, MAX_KEY_BYTES, MAX_VALUE_BYTES, Mode, Policy};
 
 /// The policy of the bucket that the request is for.
-pub(super) fn check(request: &ClientRequest, buckets: &Buckets, mutant: Mutant) -> Result<Policy, Refusal> {
+pub(super) fn check(request: &ClientRequest, buckets: &Buckets) -> Result<Policy, Refusal> {
     let key = request.key();
     let Mode::Ap(policy) = buckets.mode(key) else {
         return invalid("the key's bucket is kept by Raft, not by quorums".to_owned());
@@ -25,7 +24,7 @@ pub(super) fn check(request: &ClientRequest, buckets: &Buckets, mutant: Mutant) 
     }
     let bytes = match request {
         ClientRequest::Put { update: Update::Set(value), .. } => value.len(),
-        ClientRequest::Put { update: Update::Merge(op), .. } if !mutant.is(Bug::OversizedMerge) => op.bytes(),
+        ClientRequest::Put { update: Update::Merge(op), .. } => op.bytes(),
         _ => 0,
     };
     if bytes > MAX_VALUE_BYTES {

@@ -291,9 +291,10 @@ impl Coordinator {
                 put.wanted
             );
             let achieved = put.achieved();
-            let reply = match put.read_back {
-                true => reply::value(&op.key, &put.siblings, achieved),
-                false => ClientReply::Done { achieved },
+            let reply = match put.read_back.then(|| reply::value(&op.key, &put.siblings, achieved)) {
+                Some(value @ ClientReply::Value { .. }) => value,
+                // Or what it left behind is more than can be shown: it is done all the same.
+                _ => ClientReply::Done { achieved },
             };
             if let Some(caller) = op.caller.take() {
                 self.answer(caller, reply, turn);

@@ -202,6 +202,25 @@ fn a_copy_of_the_same_epoch_keeps_what_it_has() {
     assert!((1..=3).all(|n| s.cluster.held(id(n), &k).versions().len() == 1));
 }
 
+/// What a client asks of another server is passed on, not refused: that server may have carried it out already.
+#[test]
+fn a_node_that_rejoins_passes_on() {
+    let mut s = quiet(3);
+    let k = s.cluster.key("k", &[1, 2, 3]);
+    let mut request = s.set(&k, "x");
+    if let ClientRequest::Put { place, .. } = &mut request {
+        *place = s.cluster.place(id(1));
+    }
+    s.cluster.crash(id(2), 0);
+    s.cluster.restart_from(id(2), Recovered::default(), true);
+    let first = s.cluster.send(id(1), request.clone());
+    let copy = s.cluster.send(id(2), request);
+    s.cluster.run(1000, none);
+    for put in [first, copy] {
+        assert!(matches!(s.cluster.replies[&put], ClientReply::Done { .. } | ClientReply::Unfinished { .. }));
+    }
+}
+
 /// Two lose their disks at once; the third refills both.
 #[test]
 fn two_empty_disks() {

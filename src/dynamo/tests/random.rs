@@ -360,7 +360,6 @@ fn planted_bugs_are_caught() {
         (Bug::SiblingDropped, vec!["was not shown", "is lost", "stale read"]),
         (Bug::DotNotAdvanced, vec!["two writes of one name", "is lost"]),
         (Bug::DotReused, vec!["two writes of one name", "is lost"]),
-        (Bug::AmnesiacCounts, vec!["stale read", "is lost"]),
     ];
     let caught = cases.map(|(bug, properties)| {
         let found = (0..500).find_map(|seed| {
