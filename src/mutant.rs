@@ -112,6 +112,16 @@ bugs! {
     AbsurdTermAccepted = "absurd-term-accepted",
     /// A server that is told to stop ends without handing over what it leads (node/drain.rs).
     DrainSkipped = "drain-skipped",
+    /// A coordinator that starts again goes on counting where its disk says it was, whatever that has lost (dynamo/store.rs).
+    DotReused = "dot-reused",
+    /// A node that has lost what it held coordinates all the same (dynamo/coordinator/).
+    AmnesiacCoordinates = "amnesiac-coordinates",
+    /// A node that has fallen behind all others in epochs does not notice (dynamo/epoch.rs).
+    FallbackUnnoticed = "fallback-unnoticed",
+    /// A node keeps an old copy of its data though deletes that it had heard of have been forgotten since (dynamo/rejoin.rs).
+    OldCopyKept = "old-copy-kept",
+    /// Merging leaves versions in an order in which they cannot be read back from the log (dynamo/siblings.rs).
+    VersionsOutOfOrder = "versions-out-of-order",
 }
 
 /// At most one planted bug; none by default, and none possible without the feature `mutants`.

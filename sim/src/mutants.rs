@@ -3,6 +3,7 @@
 //! A bug counts as found when some seed of its scenario fails by one of the properties named for it, and the same plan
 //! passes without the bug.
 
+use crate::oracle::{IDLE, READS_BACK};
 use crate::plan::Plan;
 use crate::pool;
 use crate::report::{Mode, Verdict};
@@ -163,6 +164,11 @@ pub const MADE_FOR: &[MadeFor] = &[
     made(Bug::TombstoneByTimer, Mode::Ap, "tombstone-and-the-absent", &[NONE_RESURRECTED]),
     made(Bug::RepairOlder, Mode::Ap, "slow-replica", &[NONE_LOST]),
     made(Bug::ContextUnchecked, Mode::Ap, "confused-clients", &[NONE_LOST, NONE_RESURRECTED, LATEST]),
+    made(Bug::DotReused, Mode::Ap, "drive-lies", &["one dot, one write", NONE_LOST, NONE_RESURRECTED]),
+    made(Bug::AmnesiacCoordinates, Mode::Ap, "drive-forgets", &[IDLE]),
+    made(Bug::FallbackUnnoticed, Mode::Ap, "drive-forgets", &[NONE_RESURRECTED]),
+    made(Bug::OldCopyKept, Mode::Ap, "drive-forgets", &[NONE_RESURRECTED]),
+    made(Bug::VersionsOutOfOrder, Mode::Ap, "red-blue-purple", &[READS_BACK]),
     made(Bug::ForwardedTwice, Mode::Ap, "passed-on-twice", &[NONE_RESURRECTED, ONCE]),
     made(
         Bug::SecretIgnored,

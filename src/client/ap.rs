@@ -214,7 +214,7 @@ fn took(answer: ResponseBody) -> Took {
 
 /// Whether another server, or the same one later, may do better.
 fn passes(why: &Refusal) -> bool {
-    matches!(why, Refusal::Busy | Refusal::Unavailable { .. })
+    matches!(why, Refusal::Busy | Refusal::Unavailable { .. } | Refusal::Rejoining)
 }
 
 fn error_of(why: Refusal) -> ClientError {

@@ -1,10 +1,13 @@
 //! Dots and version vectors: which writes of a key are known.
 //!
-//! A write is named by its [`Dot`]: the n-th of one [`Actor`]. An actor is not just a server but one *life* of a key's state on
-//! a server: when a server that has forgotten a key (its hint was handed over, its tombstone collected) coordinates a write of
-//! it again, it does so as a new actor, with a birth drawn anew. So an actor's writes are counted without gap by somebody who
-//! remembers them all, and `actor → n` in a [`Clock`] rightly claims all n of them. A name used twice would make new writes look
-//! like old ones; Riak's epochs of keys answer the same danger.
+//! A write is named by its [`Dot`]: the n-th of one [`Actor`]. An actor is not just a server but one *life* of a key's state in
+//! one process: when a server that has started again, or has forgotten a key (its hint was handed over, its tombstone collected),
+//! coordinates a write of it, it does so as a new actor, with a birth drawn anew. So an actor's writes are counted without gap by
+//! somebody who remembers them all, whatever the disk has lost, and `actor → n` in a [`Clock`] rightly claims all n of them. A name
+//! used twice would make new writes look like old ones; Riak's epochs of keys answer the same danger.
+//!
+//! Each restart of a server thus adds an actor to the clocks of the keys that it writes. Those of which no version is left are
+//! pruned (`graves`), so a clock has about `IDLE_ACTORS` more than versions while all servers are up.
 
 use crate::types::NodeId;
 use serde::{Deserialize, Serialize};

@@ -22,10 +22,12 @@ use crate::mutant::{Bug, Mutant};
 use crate::types::{Bytes, Hlc};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Most actors in a key's clock. A write that would need one more is refused until old ones can be pruned.
+/// Most actors in a key's clock by writes. A write that would need one more is refused until old ones can be pruned.
 pub const MAX_ACTORS: usize = 256;
+/// Most that are taken in: three sides of a partition may each come to the other limit before they meet.
+pub const MAX_HELD_ACTORS: usize = 3 * MAX_ACTORS;
 /// Most bytes of a context.
-pub const MAX_CONTEXT_BYTES: usize = HEAD + MAX_ACTORS * ACTOR + CHECK;
+pub const MAX_CONTEXT_BYTES: usize = HEAD + MAX_HELD_ACTORS * ACTOR + CHECK;
 
 const VERSION: u8 = 3;
 const HEAD: usize = 19;
@@ -126,7 +128,7 @@ pub fn decode(key: &[u8], context: &[u8], mutant: Mutant) -> Result<Seen, BadCon
         return Err(length);
     }
     let dot = |entry| Reader::new(entry).dot().map(|dot| (dot.actor, dot.count));
-    let bounded = (1..=MAX_ACTORS).contains(&actors) && stamp <= MAX_STAMP;
+    let bounded = (1..=MAX_HELD_ACTORS).contains(&actors) && stamp <= MAX_STAMP;
     let clock = Clock::in_order(clock.chunks_exact(ACTOR).filter_map(dot).collect()).filter(|_| bounded);
     Ok(Seen { clock: clock.ok_or(BadContext::Nonsense)?, stamp })
 }
@@ -172,11 +174,11 @@ mod tests {
     fn what_is_out_of_bounds_is_refused() {
         let refused = |seen: &Seen| decode(b"k", &encode(b"k", seen), Mutant::default()).unwrap_err();
         let actor = |birth| Actor { node: NodeId(1), birth };
-        let large = Clock::of((0..=MAX_ACTORS as u64).map(|birth| (actor(birth), 1)));
+        let large = Clock::of((0..=MAX_HELD_ACTORS as u64).map(|birth| (actor(birth), 1)));
         assert_eq!(refused(&large.into()), BadContext::Length(MAX_CONTEXT_BYTES + ACTOR));
         assert_eq!(refused(&Clock::of([(actor(1), u64::MAX)]).into()), BadContext::Nonsense);
         assert_eq!(refused(&Seen { stamp: Hlc(u64::MAX), ..seen() }), BadContext::Nonsense);
-        let most = Clock::of((0..MAX_ACTORS as u64).map(|birth| (actor(birth), 1)));
+        let most = Clock::of((0..MAX_HELD_ACTORS as u64).map(|birth| (actor(birth), 1)));
         let context = encode(b"k", &most.clone().into());
         assert_eq!((context.len(), decode(b"k", &context, Mutant::default())), (MAX_CONTEXT_BYTES, Ok(most.into())));
     }

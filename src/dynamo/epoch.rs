@@ -24,11 +24,15 @@
 //! ever, so late or doubled `Held` and `Forget` messages do no harm. A replica that has nothing of the key does not hold C: it
 //! could yet take an old version in, and would be left with it alone once the others have forgotten C. It is sent the tombstone.
 //!
-//! Caveats. A node that has lost its disk has lost what it said to be held. With any node down, or a hint that cannot be
-//! delivered, epochs stand still.
+//! A node that has lost what it said to be held rejoins before its word counts again (`rejoin` extends the proof). Lives of actors
+//! that ended with a process need no more than that: nothing is written under them any more, so a clock's entry of theirs is
+//! settled like any other once all replicas hold it, and goes once no version is left of it.
+//!
+//! Caveats. With any node down or rejoining, or a hint that cannot be delivered, epochs stand still.
 
 use super::store::Store;
 use super::{Dynamo, Epoch, Message, Record};
+use crate::mutant::Bug;
 use crate::protocol::{Outbox, Ticket};
 use crate::types::NodeId;
 use std::collections::BTreeMap;
@@ -76,6 +80,25 @@ impl Epochs {
         self.target > self.at
     }
 
+    /// The other nodes and where they are, as far as is known.
+    pub fn others(&self) -> impl Iterator<Item = (NodeId, Epoch)> {
+        self.others.iter().map(|(node, at)| (*node, *at))
+    }
+
+    /// A node that has lost what it said before says where it is.
+    pub fn tells_anew(&mut self, node: NodeId, at: Epoch) {
+        if let Some(known) = self.others.get_mut(&node) {
+            *known = at;
+        }
+    }
+
+    /// This node, which has lost where it was, goes to where the others are once that is durable.
+    pub fn moves_to(&mut self, epoch: Epoch, ticket: Ticket) {
+        if epoch > self.at {
+            self.coming = Some((epoch, ticket));
+        }
+    }
+
     pub fn want(&mut self, epoch: Epoch) {
         self.target = self.target.max(epoch);
     }
@@ -87,10 +110,15 @@ impl Store {
         let Epochs { at, coming, others, .. } = &self.epoch;
         let at = *at;
         let old_hint = self.hints.epoch().is_some_and(|hint| hint < at);
-        if !self.epoch.wanted() || coming.is_some() || others.values().any(|other| *other < at) || old_hint {
+        if self.rejoins()
+            || !self.epoch.wanted()
+            || coming.is_some()
+            || others.values().any(|other| *other < at)
+            || old_hint
+        {
             return;
         }
-        let ticket = out.persist(Record::Epoch(at + 1));
+        let ticket = self.persist(Record::Epoch(at + 1), out);
         self.unsure = Some(ticket);
         self.epoch.coming = Some((at + 1, ticket));
     }
@@ -118,6 +146,9 @@ impl Store {
         epochs.target = epochs.target.max(want.min(epochs.at.saturating_add(MAX_WANT)));
         if at < epochs.at {
             out.send(from, Message::Epoch { at: epochs.at, want: epochs.target });
+        }
+        if self.has_fallen_back() && !self.config.mutant.is(Bug::FallbackUnnoticed) {
+            self.begin_rejoin(out);
         }
         self.advance(out);
     }

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Keys in one message.
-const MAX_KEYS: usize = 256;
+pub(super) const MAX_KEYS: usize = 256;
 /// Keys being collected at a time.
 const MAX_ROUNDS: usize = 1024;
 /// Actors without a version that a clock may have before they are pruned.
@@ -35,8 +35,9 @@ const PRECEDENCE: u64 = 10;
 pub(super) struct Graves {
     /// Rounds of housekeeping so far.
     now: u64,
-    /// To be asked about, from which round on.
+    /// To be asked about, from which round on; each key once, however often it is written and deleted meanwhile.
     waiting: BTreeSet<(u64, Key)>,
+    due: BTreeMap<Key, u64>,
     rounds: BTreeMap<Key, Round>,
 }
 
@@ -76,7 +77,11 @@ impl Store {
         if self.config.mutant.is(Bug::TombstoneByTimer) {
             rounds = (Duration::from_secs(2).as_nanos() / self.config.housekeeping.as_nanos().max(1)) as u64;
         }
-        self.graves.waiting.insert((self.graves.now + rounds, key.clone()));
+        let due = self.graves.now + rounds;
+        if !self.graves.due.contains_key(key) {
+            self.graves.due.insert(key.clone(), due);
+            self.graves.waiting.insert((due, key.clone()));
+        }
     }
 
     /// A round of housekeeping.
@@ -101,6 +106,7 @@ impl Store {
             && self.graves.waiting.first().is_some_and(|(at, _)| *at <= now)
             && let Some((_, key)) = self.graves.waiting.pop_first()
         {
+            self.graves.due.remove(&key);
             let Some(entry) = self.keys.get(&key).filter(|entry| needs(entry)) else { continue };
             let asked = entry.siblings.clock().clone();
             if self.config.mutant.is(Bug::TombstoneByTimer) {
@@ -203,8 +209,9 @@ impl Store {
         let Some(mut entry) = self.holds(key).cloned() else { return };
         if entry.siblings.is_deleted() && settled.covers(entry.siblings.clock()) {
             self.keys.remove(key);
+            self.lives.remove(&(None, key.clone()));
             self.snapshots.since.keys.insert(key.clone());
-            self.unsure = Some(out.persist(Record::Key(key.clone(), None)));
+            self.unsure = Some(self.persist(Record::Key(key.clone(), None), out));
             out.effect(Effect::Note(Note::Collected { key: key.clone() }));
             return;
         }
@@ -212,11 +219,19 @@ impl Store {
         let entries = if settled.len() > IDLE_ACTORS { entry.siblings.prune(settled) as u32 } else { 0 };
         if entries > 0 {
             let me = self.config.id;
+            let life = (None, key.clone());
             let known = |birth| entry.siblings.clock().count(super::clock::Actor { node: me, birth }) > 0;
-            entry.birth = entry.birth.filter(|birth| known(*birth));
+            if self.lives.get(&life).is_some_and(|birth| !known(*birth)) {
+                self.lives.remove(&life);
+            }
             self.put(key, entry, out);
             out.effect(Effect::Note(Note::Pruned { key: key.clone(), entries }));
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn graves_waiting(&self) -> usize {
+        self.graves.waiting.len()
     }
 
     fn others(&self, key: &Key) -> Vec<NodeId> {

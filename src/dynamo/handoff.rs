@@ -147,7 +147,7 @@ impl Store {
         }
         let Some(Flight { to, owner, key, sent, .. }) = self.handoff.land(op) else { return };
         let same = self.hints.get(owner, &key).is_some_and(|hint| sent.includes(&hint.entry.siblings));
-        if result == PutResult::Stored && same {
+        if matches!(result, PutResult::Stored | PutResult::Refilling) && same {
             let note = match to == owner {
                 true => Note::HintHandedOver { owner, key: key.clone() },
                 false => Note::HintExpired { owner, key: key.clone() },
@@ -160,7 +160,8 @@ impl Store {
     pub(super) fn drop_hint(&mut self, owner: NodeId, key: &Key, note: Note, out: &mut Outbox<Dynamo>) {
         self.hints.set(owner, key, None);
         self.snapshots.since.hints.insert((owner, key.clone()));
-        self.unsure = Some(out.persist(Record::Hint(owner, key.clone(), None)));
+        self.lives.remove(&(Some(owner), key.clone()));
+        self.unsure = Some(self.persist(Record::Hint(owner, key.clone(), None), out));
         out.effect(Effect::Note(note));
     }
 }

@@ -1,9 +1,9 @@
 //! The bytes of the AP store's records, in the log and in snapshots; explicit because they outlive a release.
 //!
 //! ```text
-//! record    1 key entry | 2 key | 3 node key hint | 4 node key | 5 epoch (8) | 6 snapshot (8)
+//! record    1 key entry | 2 key | 3 node key hint | 4 node key | 5 epoch (8) | 6 snapshot (8) | 7 rejoining (1: 0 or 1)
 //! key       length (2), bytes
-//! entry     birth (0, or 1 and 8 bytes), siblings, arrivals: count (4), each dot, cause (1), node (4), date (8)
+//! entry     siblings, arrivals: count (4), each dot, cause (1), node (4), date (8)
 //! hint      epoch (8), since (8), entry
 //! siblings  clock: count (4), each actor, count (8)
 //!           versions: count (4), each dot, stamp (8), client (8), number (8), content
@@ -11,7 +11,8 @@
 //! content   0 tombstone | 1 length (4), value | 2 mergeable state (`merge/layout.rs`)
 //! ```
 //!
-//! Integers are little-endian. 2 and 4 say that the key or hint is gone. Whatever the bytes, decoding them neither panics nor
+//! Integers are little-endian. 2 and 4 say that the key or hint is gone. Lengths have the same limits here and there: what could not
+//! be read back is never written. Whatever the bytes, decoding them neither panics nor
 //! allocates out of proportion; damage is for the checksums of log and snapshot to find.
 
 use super::clock::{Actor, Clock, Dot};
@@ -27,6 +28,7 @@ const HINT: u8 = 3;
 const HINT_GONE: u8 = 4;
 const EPOCH: u8 = 5;
 const SNAPSHOT: u8 = 6;
+const REJOIN: u8 = 7;
 
 const TOMBSTONE: u8 = 0;
 const VALUE: u8 = 1;
@@ -62,6 +64,7 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
             out.push(SNAPSHOT);
             put_u64(out, *number);
         }
+        Record::Rejoin(rejoins) => out.extend([REJOIN, u8::from(*rejoins)]),
     }
 }
 
@@ -80,6 +83,7 @@ pub fn decode(bytes: &mut &[u8]) -> Option<Record> {
         HINT_GONE => Record::Hint(NodeId(from.u32()?), from.key()?, None),
         EPOCH => Record::Epoch(from.u64()?),
         SNAPSHOT => Record::Snapshot(from.u64()?),
+        REJOIN => Record::Rejoin(from.bool()?),
         _ => return None,
     };
     *bytes = from.0;
@@ -87,10 +91,6 @@ pub fn decode(bytes: &mut &[u8]) -> Option<Record> {
 }
 
 fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
-    out.push(u8::from(entry.birth.is_some()));
-    if let Some(birth) = entry.birth {
-        put_u64(out, birth);
-    }
     let versions = entry.siblings.versions();
     put_clock(out, entry.siblings.clock());
     put_u32(out, versions.len() as u32);
@@ -143,11 +143,13 @@ pub(super) fn put_dot(out: &mut Vec<u8>, dot: Dot) {
 }
 
 pub(super) fn put_bytes32(out: &mut Vec<u8>, bytes: &[u8]) {
+    assert!(bytes.len() <= MAX_VALUE_BYTES, "a value of {} bytes could not be read back", bytes.len());
     put_u32(out, bytes.len() as u32);
     out.extend_from_slice(bytes);
 }
 
 fn put_bytes16(out: &mut Vec<u8>, bytes: &[u8]) {
+    assert!(bytes.len() <= MAX_KEY_BYTES, "a key of {} bytes could not be read back", bytes.len());
     out.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
     out.extend_from_slice(bytes);
 }
@@ -187,6 +189,10 @@ impl<'a> Reader<'a> {
 
     pub(super) fn u8(&mut self) -> Option<u8> {
         self.array().map(u8::from_le_bytes)
+    }
+
+    fn bool(&mut self) -> Option<bool> {
+        self.u8().filter(|byte| *byte < 2).map(|byte| byte == 1)
     }
 
     pub(super) fn u32(&mut self) -> Option<u32> {
@@ -253,14 +259,9 @@ impl<'a> Reader<'a> {
     }
 
     fn entry(&mut self) -> Option<Entry> {
-        let birth = match self.u8()? {
-            0 => None,
-            1 => Some(self.u64()?),
-            _ => return None,
-        };
         let clock = self.clock()?;
         let versions = self.many(Self::version)?;
         let siblings = Siblings::from_parts(clock, versions)?;
-        Some(Entry { siblings, birth, arrivals: self.many(Self::arrival)? })
+        Some(Entry { siblings, arrivals: self.many(Self::arrival)? })
     }
 }

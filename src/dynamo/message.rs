@@ -74,6 +74,17 @@ impl ClientRequest {
             ClientRequest::Get { key, .. } | ClientRequest::Put { key, .. } => key,
         }
     }
+
+    /// About how many bytes it has.
+    pub(super) fn bytes(&self) -> usize {
+        let ClientRequest::Put { key, update, context, .. } = self else { return self.key().len() };
+        let update = match update {
+            Update::Set(value) => value.len(),
+            Update::Delete => 0,
+            Update::Merge(op) => op.bytes(),
+        };
+        key.len() + context.len() + update
+    }
 }
 
 /// What a write does.
@@ -178,6 +189,9 @@ pub enum Refusal {
     /// The request itself is wrong; the text says how.
     #[error("{0}")]
     Invalid(String),
+    /// The server has lost what it held and is being refilled.
+    #[error("the server has lost its data and is being refilled by the others; ask another one")]
+    Rejoining,
     /// The key's versions together have as many bytes as they may have.
     #[error(
         "the key's concurrent versions have {0} bytes together; read it, merge them, and write with the context it gave"
@@ -236,6 +250,8 @@ pub enum Message {
         siblings: Siblings,
         /// The epoch from which it may be old: its own, or that of the oldest hint among it.
         epoch: Epoch,
+        /// The replica is a full member. One that is being refilled (see `rejoin`) does not count toward R.
+        member: bool,
     },
     /// A client's request, for who can coordinate it.
     Forward {
@@ -266,6 +282,26 @@ pub enum Message {
     Forget(Vec<(Key, Clock)>),
     /// Of those: forgotten, or not forgotten because there is something newer.
     Forgotten(Vec<(Key, Clock)>),
+    /// "I have lost what I held: tell me your epoch, and send me what you hold of my keys."
+    Rejoin {
+        /// Which attempt this is; answers to earlier ones mean nothing.
+        round: u64,
+        /// Where it is itself, whatever it has said before.
+        at: Epoch,
+        /// It has come to the others' epoch and takes in what they hold.
+        refill: bool,
+    },
+    /// The answer.
+    Welcome {
+        /// Echoes the question.
+        round: u64,
+        /// The sender's epoch.
+        at: Epoch,
+        /// The sender has lost what it held itself.
+        rejoins: bool,
+        /// All that the sender holds of the asker's keys is durable there.
+        refilled: bool,
+    },
 }
 
 /// What became of a `Put`.
@@ -277,6 +313,8 @@ pub enum PutResult {
     NoRoom,
     /// It was gathered too long ago.
     TooOld,
+    /// It is durable, on a node that is being refilled and does not count toward W (see `rejoin`).
+    Refilling,
 }
 
 /// A replica's state of a key: what all replicas agree on in the end, and what is known here only.
@@ -284,8 +322,6 @@ pub enum PutResult {
 pub struct Entry {
     /// The versions.
     pub siblings: Siblings,
-    /// The birth under which this node coordinates writes of the key, once it has.
-    pub birth: Option<u64>,
     /// How the versions came here.
     pub arrivals: Vec<Arrival>,
 }
@@ -323,6 +359,8 @@ pub enum Record {
     Epoch(Epoch),
     /// A snapshot file of the whole store is durable, with the number given: it replaces all before it.
     Snapshot(u64),
+    /// The node has lost what it held and is being refilled; or it is a full member again.
+    Rejoin(bool),
 }
 
 /// What the node asks of the core.
@@ -344,6 +382,9 @@ pub enum Request {
         /// Whether it seems to be up.
         up: bool,
     },
+    /// The directory holds less than this node has said to be durable: it is empty, or an old copy. The node is to be refilled
+    /// by the others before it counts again. Of one that is being refilled this changes nothing.
+    Rejoin,
 }
 
 /// What the core asks of the node.
@@ -413,6 +454,20 @@ pub enum Note {
         /// Which key.
         key: Key,
     },
+    /// Something was refused because the disk is behind: too much waits to become durable.
+    Behind {
+        /// How many bytes wait.
+        bytes: usize,
+    },
+    /// A peer sent what no sane peer sends; it was ignored.
+    Nonsense {
+        /// Who.
+        from: NodeId,
+    },
+    /// The node has lost what it held: it neither coordinates nor counts until the others have refilled it.
+    Rejoins,
+    /// It is a full member again.
+    Rejoined,
 }
 
 /// How the core is run. Durations are of the node's own monotonic clock.
@@ -436,6 +491,10 @@ pub struct Config {
     pub hint_age: Duration,
     /// Hints under way to one owner at a time.
     pub handoff_window: usize,
+    /// Bytes of records that may wait for the disk; beyond that writes are refused.
+    pub unsynced_bytes: usize,
+    /// Bytes that the operations under way may keep; beyond that further ones are refused.
+    pub open_bytes: usize,
     /// Pause between attempts to hand over, to collect tombstones, and to move epochs.
     pub housekeeping: Duration,
     /// The planted bug, if any.
@@ -456,6 +515,8 @@ impl Config {
             hint_bytes: 256 << 20,
             hint_age: Duration::from_secs(3 * 3600),
             handoff_window: 16,
+            unsynced_bytes: 64 << 20,
+            open_bytes: 256 << 20,
             housekeeping: Duration::from_millis(500),
             mutant: Mutant::default(),
         }

@@ -2,7 +2,8 @@
 //!
 //! Follows "Dynamo: Amazon's Highly Available Key-value Store" (DeCandia and others, 2007; cited as §n), with dotted version
 //! vectors in place of its vector clocks. Read in this order: `clock` and `siblings` (what versions are), `message` (the
-//! vocabulary), this file (dispatch), `coordinator` (what clients' requests set going) and `store` (what a replica holds).
+//! vocabulary), this file (dispatch), `coordinator` (what clients' requests set going), `store` (what a replica holds) and `rejoin`
+//! (what becomes of one that has lost it).
 
 pub mod clock;
 pub mod context;
@@ -15,9 +16,11 @@ pub mod layout;
 pub mod merge;
 mod message;
 mod recovery;
+mod rejoin;
 pub mod siblings;
 mod snapshot;
 mod store;
+mod write;
 
 pub use message::*;
 pub use recovery::Recovered;
@@ -69,16 +72,21 @@ impl Dynamo {
             Message::PutReply { op, result } if op % 2 == 0 => coordinator.put_reply(from, op, result, turn),
             Message::Get { op, key } => {
                 let (siblings, epoch) = coordinator::reads(&self.store, &key);
-                out.send_after(self.store.unsure(&key), from, Message::GetReply { op, siblings, epoch });
+                let member = !self.store.rejoins();
+                out.send_after(self.store.unsure(&key), from, Message::GetReply { op, siblings, epoch, member });
             }
-            Message::GetReply { op, siblings, epoch } if siblings.is_sane() => {
-                coordinator.get_reply(from, op, (siblings, epoch), turn);
+            Message::GetReply { op, siblings, epoch, member } if siblings.is_sane() => {
+                coordinator.get_reply(from, op, (siblings, epoch, member), turn);
             }
-            Message::GetReply { .. } => {}
+            Message::GetReply { .. } => out.effect(Effect::Note(Note::Nonsense { from })),
             Message::Forward { op, request } => {
                 coordinator.request(Caller::Node { node: from, op, place: None }, *request, turn);
             }
             Message::ForwardReply { op, reply } => coordinator.forward_reply(from, op, reply, turn),
+            Message::Rejoin { round, at, refill } => {
+                coordinator.is_refilled(from);
+                self.store.asked_to_refill(from, (round, at, refill), out);
+            }
             message => self.store.message(from, message, out),
         }
     }
@@ -92,6 +100,23 @@ impl Protocol for Dynamo {
 
     fn step(&mut self, now: Time, input: Input<Self>, out: &mut Outbox<Self>) {
         self.coordinator.pass(now);
+        let rejoined = self.store.rejoins();
+        self.carry_out(now, input, out);
+        let turn = &mut Turn { store: &mut self.store, out };
+        match (rejoined, turn.store.rejoins()) {
+            (false, true) => self.coordinator.steps_back(turn),
+            (true, false) => self.coordinator.starts_again(),
+            _ => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        [self.coordinator.deadline(), self.store.deadline()].into_iter().flatten().min()
+    }
+}
+
+impl Dynamo {
+    fn carry_out(&mut self, now: Time, input: Input<Dynamo>, out: &mut Outbox<Dynamo>) {
         let turn = &mut Turn { store: &mut self.store, out };
         match input {
             Input::Tick => {
@@ -104,6 +129,7 @@ impl Protocol for Dynamo {
                 self.coordinator.request(Caller::Client { id, place: None }, request, turn);
             }
             Input::Request(Request::Date(wall)) => self.store.date(wall),
+            Input::Request(Request::Rejoin) => self.store.begin_rejoin(out),
             Input::Request(Request::Peer { node, up }) => {
                 self.coordinator.peer(node, up);
                 self.store.peer(node, up);
@@ -113,10 +139,6 @@ impl Protocol for Dynamo {
                 self.coordinator.persisted(ticket, &mut Turn { store: &mut self.store, out });
             }
         }
-    }
-
-    fn deadline(&self) -> Option<Time> {
-        [self.coordinator.deadline(), self.store.deadline()].into_iter().flatten().min()
     }
 }
 

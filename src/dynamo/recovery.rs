@@ -18,6 +18,9 @@ pub struct Recovered {
     pub hints: OrdMap<(NodeId, Key), Hint>,
     /// The epoch.
     pub epoch: Epoch,
+    /// The directory held less than this node had said to be durable, and it has not been refilled since (see `rejoin`). Who
+    /// knows that the directory is empty or an old copy sets this.
+    pub rejoining: bool,
     /// The number of the newest durable snapshot, 0 for none.
     pub snapshot: u64,
     /// What the log says after that snapshot.
@@ -47,11 +50,13 @@ impl Recovered {
                 self.since.hints.insert((owner, key));
             }
             Record::Epoch(epoch) => self.epoch = self.epoch.max(epoch),
+            Record::Rejoin(rejoins) => self.rejoining = rejoins,
             Record::Snapshot(number) if number < self.snapshot => {
                 return Err(format!("snapshot {number} follows snapshot {}", self.snapshot));
             }
             Record::Snapshot(number) => {
-                *self = Recovered { epoch: self.epoch, snapshot: number, ..Recovered::default() };
+                let Recovered { epoch, rejoining, .. } = *self;
+                *self = Recovered { epoch, rejoining, snapshot: number, ..Recovered::default() };
             }
         }
         Ok(())

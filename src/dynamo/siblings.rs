@@ -20,7 +20,7 @@ use super::clock::{Actor, Clock, Dot};
 use super::context::Seen;
 use super::merge;
 use crate::mutant::{Bug, Mutant};
-use crate::types::{Hlc, Resolve, Value};
+use crate::types::{Hlc, MAX_VALUE_BYTES, Resolve, Value};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -211,6 +211,9 @@ impl Siblings {
         }
         clock.join(&other.clock);
         known.settle(resolve);
+        if mutant.is(Bug::VersionsOutOfOrder) {
+            known.versions.reverse();
+        }
         true
     }
 
@@ -247,13 +250,18 @@ impl Siblings {
         Some(Siblings(Arc::new(Known { clock, versions }))).filter(Siblings::is_sane)
     }
 
-    /// Whether this could be a replica's state: versions in order, each known to the clock. What a peer sent is asked.
+    /// Whether this could be a replica's state: versions in order, each known to the clock, within the limits of values. What is not
+    /// could not be read back from the log. What a peer sent is asked.
     #[must_use]
     pub fn is_sane(&self) -> bool {
         self.clock.is_sane()
             && self.versions.iter().all(|v| v.dot.count > 0 && self.clock.contains(v.dot) && v.stamp <= MAX_STAMP)
             && self.versions.windows(2).all(|pair| pair[0].dot < pair[1].dot)
-            && self.versions.iter().all(|v| !matches!(&v.content, Content::Merge(state) if !state.is_sane()))
+            && self.versions.iter().all(|v| match &v.content {
+                Content::Value(value) => value.len() <= MAX_VALUE_BYTES,
+                Content::Tombstone => true,
+                Content::Merge(state) => state.is_sane(),
+            })
     }
 }
 

@@ -108,6 +108,7 @@ impl Store {
         let hints = changed.hints.into_iter().map(|id| (self.hints.all().get(&id).cloned(), id));
         (snapshot.into_iter())
             .chain([Record::Epoch(self.epoch.lasting())])
+            .chain(self.rejoins().then_some(Record::Rejoin(true)))
             .chain(keys.map(|(entry, key)| Record::Key(key, entry)))
             .chain(hints.map(|(hint, (owner, key))| Record::Hint(owner, key, hint)))
             .collect()

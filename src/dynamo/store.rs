@@ -4,26 +4,27 @@
 //! time one changes; nothing is told to anybody before the record is durable. That goes for what was found unchanged too: the
 //! change may still be on its way to the disk, so the answer waits for the key's latest ticket that is.
 //!
+//! What waits for the disk has a limit in bytes: beyond it writes are refused and peers' are not taken in.
+//!
 //! A `Put` for a node that is none of the key's replicas by this node's layout is ignored: what such a node held would escape
 //! the rounds in which replicas agree to forget (`graves`). Keys of Raft buckets have no replicas here.
 
-use super::clock::{Actor, MAX_COUNT};
-use super::context::{MAX_ACTORS, Seen};
+use super::context::MAX_HELD_ACTORS;
 use super::epoch::Epochs;
 use super::graves::{Graves, needs};
 use super::handoff::Handoff;
 use super::hints::{Hints, together};
-use super::merge::State;
-use super::siblings::{Content, MAX_STAMP, Siblings, WriteId};
+use super::rejoin::{Refill, Rejoin};
+use super::siblings::{MAX_STAMP, Siblings};
 use super::snapshot::Snapshots;
 use super::{Arrival, Cause, Config, Dynamo, Effect, Entry, Epoch, Hint, Holding};
-use super::{Message, Note, PutResult, Record, Recovered, Refusal, Update};
+use super::{Message, Note, PutResult, Record, Recovered};
 use crate::mutant::{Bug, Mutant};
 use crate::placement::Layout;
 use crate::protocol::{Outbox, Ticket};
-use crate::types::{Hlc, Key, Mode, NodeId, Policy, Resolve, Rng, Time, Wall};
+use crate::types::{Hlc, Key, MAX_KEY_BYTES, Mode, NodeId, Resolve, Rng, Time, Wall};
 use im::OrdMap;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ pub(super) const MAX_HELD_BYTES: usize = 3 * MAX_WRITTEN_BYTES;
 pub(super) struct Store {
     pub(super) config: Config,
     pub(super) layout: Arc<Layout>,
-    rng: Rng,
+    pub(super) rng: Rng,
     pub(super) keys: OrdMap<Key, Arc<Entry>>,
     pub(super) wall: Wall,
     last: Hlc,
@@ -60,23 +61,22 @@ pub(super) struct Store {
     pub(super) durable: Ticket,
     /// Keys of which something is held, for itself or for others, that is not durable yet.
     fresh: BTreeMap<Key, Ticket>,
-}
-
-/// A write that was carried out here.
-#[derive(Debug)]
-pub(super) struct Written {
-    /// All that is held of the key with it, to be sent to the others.
-    pub siblings: Siblings,
-    /// The epoch in which that was gathered.
-    pub epoch: Epoch,
-    /// What must be durable before it counts; `None`: it is.
-    pub ticket: Option<Ticket>,
+    /// Bytes of records that are not durable yet, by ticket, and all together.
+    unsynced: VecDeque<(Ticket, usize)>,
+    unsynced_bytes: usize,
+    /// Under which birth this process writes each key, for itself or for another.
+    pub(super) lives: BTreeMap<(Option<NodeId>, Key), u64>,
+    /// The others have not been told yet that this node has started.
+    greets: bool,
+    pub(super) rejoin: Option<Rejoin>,
+    pub(super) refills: BTreeMap<NodeId, Refill>,
+    pub(super) rejoin_due: Option<Time>,
 }
 
 impl Store {
     /// The store of a node that finds `recovered` on its disk.
     pub(super) fn new(config: &Config, layout: Arc<Layout>, recovered: Recovered, now: Time, mut rng: Rng) -> Store {
-        let Recovered { keys, hints, epoch, snapshot, since } = recovered;
+        let Recovered { keys, hints, epoch, rejoining, snapshot, since } = recovered;
         let hints = if config.mutant.is(Bug::HintsForgotten) { OrdMap::new() } else { hints };
         let me = config.id;
         let mut store = Store {
@@ -95,8 +95,19 @@ impl Store {
             unsure: None,
             durable: Ticket(0),
             fresh: BTreeMap::new(),
+            unsynced: VecDeque::new(),
+            unsynced_bytes: 0,
+            lives: BTreeMap::new(),
+            greets: true,
+            rejoin: None,
+            refills: BTreeMap::new(),
+            rejoin_due: None,
             rng,
         };
+        store.rejoin = rejoining.then(|| Rejoin::new(store.rng.next()));
+        if store.config.mutant.is(Bug::DotReused) {
+            store.resume_lives();
+        }
         let graves: Vec<Key> = store.keys.iter().filter(|(_, held)| needs(held)).map(|(key, _)| key.clone()).collect();
         graves.iter().for_each(|key| store.bury(key));
         store
@@ -138,7 +149,7 @@ impl Store {
     }
 
     /// Makes later stamps greater than those seen here, unless they are far ahead of the date.
-    fn saw(&mut self, stamps: impl Iterator<Item = Hlc>) {
+    pub(super) fn saw(&mut self, stamps: impl Iterator<Item = Hlc>) {
         let ceiling = self.wall.0.saturating_add(MAX_DRIFT.as_nanos() as u64);
         let seen = stamps.max().unwrap_or_default().0.min(ceiling);
         self.last = self.last.max(Hlc(seen));
@@ -160,91 +171,25 @@ impl Store {
         }
     }
 
-    /// Coordinates a write: into the node's own replica, or, as a stand-in, into what it keeps for `owner`.
-    ///
-    /// # Errors
-    /// Nothing has changed and nothing will.
-    #[expect(clippy::too_many_arguments, reason = "a write is that much")]
-    pub(super) fn write(
-        &mut self,
-        key: &Key,
-        owner: Option<NodeId>,
-        seen: &Seen,
-        write: WriteId,
-        update: &Update,
-        policy: &Policy,
-        out: &mut Outbox<Dynamo>,
-    ) -> Result<Written, Refusal> {
-        let owner = owner.filter(|owner| *owner != self.config.id);
-        let mut epoch = self.epoch.at();
-        let mut since = self.wall;
-        let held = match owner {
-            None => self.keys.get(key),
-            Some(owner) => self.hints.get(owner, key).map(|hint| {
-                (epoch, since) = (epoch.min(hint.epoch), hint.since);
-                &hint.entry
-            }),
-        };
-        let mut entry = held.map(|entry| Entry::clone(entry)).unwrap_or_default();
-        self.saw(stamps(&entry.siblings).chain([seen.stamp]));
-        let stamp = self.stamp();
-        if let Err(refusal) = self.write_into(&mut entry, seen, (stamp, write), update, policy) {
-            if !matches!(refusal, Refusal::Invalid(_)) {
-                out.effect(Effect::Note(Note::Full { key: key.clone() }));
-            }
-            return Err(refusal);
+    /// Asks for a record to be made durable.
+    pub(super) fn persist(&mut self, record: Record, out: &mut Outbox<Dynamo>) -> Ticket {
+        let bytes = record.bytes();
+        let ticket = out.persist(record);
+        self.unsynced_bytes += bytes;
+        match self.unsynced.back_mut().filter(|(last, _)| *last == ticket) {
+            Some((_, of)) => *of += bytes,
+            None => self.unsynced.push_back((ticket, bytes)),
         }
-        let siblings = entry.siblings.clone();
-        let ticket = match owner {
-            None => self.put(key, entry, out),
-            Some(owner) => {
-                self.put_hint(owner, key, Hint { entry: Arc::new(entry), epoch, since }, out).ok_or(Refusal::Busy)?
-            }
-        };
-        Ok(Written { siblings, epoch, ticket: Some(ticket) })
+        ticket
     }
 
-    /// Writes into an entry, within the limits.
-    fn write_into(
-        &mut self,
-        entry: &mut Entry,
-        seen: &Seen,
-        (stamp, write): (Hlc, WriteId),
-        update: &Update,
-        policy: &Policy,
-    ) -> Result<(), Refusal> {
-        let held = &entry.siblings;
-        let merging = matches!(update, Update::Merge(_));
-        let mut clock = held.clock().clone();
-        let seen = if merging { &Seen::from(clock.clone()) } else { seen };
-        let actor = Actor { node: self.config.id, birth: entry.birth.unwrap_or_default() };
-        let known = clock.count(actor);
-        // Who has seen more of this life than is held here has seen what was lost: that life is over.
-        let lives = entry.birth.is_some() && seen.clock.count(actor) <= known && known < MAX_COUNT;
-        // A mergeable value counts what each actor did; after a delete that begins anew, and so must the actor.
-        let anew = merging && held.versions().iter().any(|v| v.content == Content::Tombstone);
-        let birth = if lives && !anew { actor.birth } else { self.rng.next() };
-        let actor = Actor { birth, ..actor };
-        let content = content(held, actor, stamp, update, policy.resolve, self.config.mutant)?;
-
-        let left = held.versions().iter().filter(|v| !seen.clock.contains(v.dot)).count();
-        if left >= self.config.max_siblings && left == held.versions().len() && policy.resolve != Resolve::LastWriter {
-            return Err(Refusal::TooManySiblings(left as u32));
+    /// Whether as much waits for the disk as may.
+    pub(super) fn is_behind(&self, out: &mut Outbox<Dynamo>) -> bool {
+        let behind = self.unsynced_bytes >= self.config.unsynced_bytes;
+        if behind {
+            out.effect(Effect::Note(Note::Behind { bytes: self.unsynced_bytes }));
         }
-        clock.join(&seen.clock);
-        let actors = clock.len() + usize::from(clock.count(actor) == 0);
-        if actors > MAX_ACTORS {
-            return Err(Refusal::TooManyActors(clock.len() as u32));
-        }
-        entry.birth = Some(actor.birth);
-        let rules = (policy.resolve, self.config.mutant);
-        let before = if held.versions().len() > 1 { held.bytes() } else { 0 };
-        entry.siblings.write(seen, actor, (stamp, write), content, rules);
-        if exceeds(entry, MAX_WRITTEN_BYTES.max(before)) {
-            return Err(Refusal::TooManyBytes(before as u64));
-        }
-        arrived(entry, Cause::Write(self.config.id), self.wall);
-        Ok(())
+        behind
     }
 
     /// Takes versions in: into the node's own replica, or into what it keeps for `owner`.
@@ -265,14 +210,14 @@ impl Store {
         }
         self.saw(stamps(siblings));
         let rules = (self.resolve(key), self.config.mutant);
+        let stored = if self.rejoins() { PutResult::Refilling } else { PutResult::Stored };
         let Some(entry) = absorb(self.holds(key), siblings, cause, self.wall, rules) else {
-            return (PutResult::Stored, self.unsure(key));
+            return (stored, self.unsure(key));
         };
-        if exceeds(&entry, MAX_HELD_BYTES) {
-            out.effect(Effect::Note(Note::Full { key: key.clone() }));
+        if !self.has_room(key, &entry, out) {
             return (PutResult::NoRoom, None);
         }
-        (PutResult::Stored, Some(self.put(key, entry, out)))
+        (stored, Some(self.put(key, entry, out)))
     }
 
     fn take_hint(
@@ -292,16 +237,25 @@ impl Store {
         let Some(entry) = absorb(held.map(|hint| &*hint.entry), siblings, cause, self.wall, rules) else {
             return (PutResult::Stored, self.unsure(key));
         };
-        if exceeds(&entry, MAX_HELD_BYTES) {
-            out.effect(Effect::Note(Note::Full { key: key.clone() }));
+        if !self.has_room(key, &entry, out) {
             return (PutResult::NoRoom, None);
         }
+        let held = self.hints.get(owner, key);
         let epoch = held.map_or(epoch, |hint| hint.epoch.min(epoch));
         let since = held.map_or(self.wall, |hint| hint.since);
         match self.put_hint(owner, key, Hint { entry: Arc::new(entry), epoch, since }, out) {
             Some(ticket) => (PutResult::Stored, Some(ticket)),
             None => (PutResult::NoRoom, None),
         }
+    }
+
+    /// Whether what a merge came to may be held, and the disk is not too far behind.
+    fn has_room(&self, key: &Key, entry: &Entry, out: &mut Outbox<Dynamo>) -> bool {
+        let full = exceeds(entry, MAX_HELD_BYTES) || entry.siblings.clock().len() > MAX_HELD_ACTORS;
+        if full {
+            out.effect(Effect::Note(Note::Full { key: key.clone() }));
+        }
+        !full && !self.is_behind(out)
     }
 
     /// Keeps versions for `owner` beside what this node holds itself; `None`: there is no room.
@@ -324,21 +278,27 @@ impl Store {
         if fresh {
             self.bury(key);
         }
-        let ticket = out.persist(Record::Key(key.clone(), Some(entry)));
+        let ticket = self.persist(Record::Key(key.clone(), Some(entry)), out);
         self.unsure = Some(ticket);
         self.fresh.insert(key.clone(), ticket);
         ticket
     }
 
     /// Keeps a hint, if there is room.
-    fn put_hint(&mut self, owner: NodeId, key: &Key, hint: Hint, out: &mut Outbox<Dynamo>) -> Option<Ticket> {
+    pub(super) fn put_hint(
+        &mut self,
+        owner: NodeId,
+        key: &Key,
+        hint: Hint,
+        out: &mut Outbox<Dynamo>,
+    ) -> Option<Ticket> {
         if self.hints.bytes_with(owner, key, &hint) > self.config.hint_bytes {
             out.effect(Effect::Note(Note::HintRefused { owner }));
             return None;
         }
         self.hints.set(owner, key, Some(hint.clone()));
         self.snapshots.since.hints.insert((owner, key.clone()));
-        let ticket = out.persist(Record::Hint(owner, key.clone(), Some(hint)));
+        let ticket = self.persist(Record::Hint(owner, key.clone(), Some(hint)), out);
         self.unsure = Some(ticket);
         self.fresh.insert(key.clone(), ticket);
         out.effect(Effect::Note(Note::HintStored { owner, key: key.clone() }));
@@ -350,22 +310,31 @@ impl Store {
         match message {
             Message::Put { op, key, siblings, owner, cause, epoch } => {
                 let target = owner.unwrap_or(self.config.id);
-                if self.replicas(&key).contains(&target) && siblings.is_sane() {
+                if key.len() > MAX_KEY_BYTES || !siblings.is_sane() {
+                    out.effect(Effect::Note(Note::Nonsense { from }));
+                } else if self.replicas(&key).contains(&target) {
                     let (result, ticket) = self.take_in(&key, &siblings, owner, cause, epoch, out);
                     out.send_after(ticket, from, Message::PutReply { op, result });
                 }
             }
             Message::PutReply { op, result } => {
                 self.handed_over(from, op, result, out);
+                self.refill_answered(from, op, result, out);
                 self.advance(out);
             }
             Message::Epoch { at, want } => self.heard_epoch(from, at, want, out),
+            Message::Welcome { round, at, rejoins, refilled } => {
+                self.welcomed(from, (round, at), (rejoins, refilled), out);
+            }
             Message::Ask(list) => self.asked(from, list, out),
             Message::Held(list) => self.held(from, list, out),
             Message::Forget(list) => self.told_to_forget(from, list, out),
             Message::Forgotten(list) => self.forgotten(from, list),
-            Message::Get { .. } | Message::GetReply { .. } | Message::Forward { .. } | Message::ForwardReply { .. } => {
-            }
+            Message::Get { .. }
+            | Message::GetReply { .. }
+            | Message::Forward { .. }
+            | Message::ForwardReply { .. }
+            | Message::Rejoin { .. } => {}
         }
     }
 
@@ -380,10 +349,18 @@ impl Store {
 
     /// Does what is due.
     pub(super) fn tick(&mut self, now: Time, out: &mut Outbox<Dynamo>) {
-        if self.deadline().is_none_or(|due| now < due) {
+        if std::mem::take(&mut self.greets) {
+            self.tell_epoch(out);
+            if self.rejoins() {
+                self.rejoin_starts(out);
+            }
+        }
+        self.rejoin_tick(now, out);
+        if self.housekeeping().is_none_or(|due| now < due) {
             return;
         }
         self.due = now + self.config.housekeeping;
+        self.rejoin_round(out);
         self.hand_over(out);
         self.collect(out);
         if self.epoch.wanted() && self.down.is_empty() {
@@ -394,17 +371,27 @@ impl Store {
 
     /// All records up to `ticket` are durable.
     pub(super) fn persisted(&mut self, ticket: Ticket, now: Time, out: &mut Outbox<Dynamo>) {
-        let _ = now;
         self.durable = self.durable.max(ticket);
+        while let Some((_, bytes)) = self.unsynced.pop_front_if(|(of, _)| *of <= ticket) {
+            self.unsynced_bytes -= bytes;
+        }
         self.unsure = self.unsure.filter(|unsure| *unsure > ticket);
         self.fresh.retain(|_, of| *of > ticket);
         self.epoch_durable(ticket, out);
+        self.rejoin_durable(ticket, out);
+        self.rejoin_tick(now, out);
     }
 
     /// When there is something to do.
     pub(super) fn deadline(&self) -> Option<Time> {
-        let idle = self.hints.is_empty() && self.graves.is_empty() && !self.epoch.wanted();
-        (!idle).then_some(self.due)
+        let greets = self.greets.then_some(self.due);
+        self.housekeeping().into_iter().chain(self.rejoin_due).chain(greets).min()
+    }
+
+    /// When housekeeping is next, if there is anything to be done.
+    fn housekeeping(&self) -> Option<Time> {
+        let quiet = self.hints.is_empty() && self.graves.is_empty() && !self.epoch.wanted() && self.is_refilled();
+        (!quiet).then_some(self.due)
     }
 
     /// All that is held of a key, for `why`.
@@ -422,44 +409,30 @@ fn holding(node: NodeId, place: Option<u32>, owner: Option<NodeId>, entry: &Entr
     Holding { node, place, owner, clock, versions, arrivals: entry.arrivals.clone() }
 }
 
+impl Record {
+    /// About how many bytes it has.
+    fn bytes(&self) -> usize {
+        const FIXED: usize = 64;
+        let of = |entry: &Entry| entry.siblings.bytes() + entry.siblings.clock().len() * ACTOR_BYTES;
+        FIXED
+            + match self {
+                Record::Key(key, entry) => key.len() + entry.as_deref().map_or(0, of),
+                Record::Hint(_, key, hint) => key.len() + hint.as_ref().map_or(0, |hint| of(&hint.entry)),
+                Record::Epoch(_) | Record::Snapshot(_) | Record::Rejoin(_) => 0,
+            }
+    }
+}
+
+/// Bytes of an entry of a clock.
+const ACTOR_BYTES: usize = 20;
+
 /// Whether versions are more than `bytes` together. One alone is never too large.
-fn exceeds(entry: &Entry, bytes: usize) -> bool {
+pub(super) fn exceeds(entry: &Entry, bytes: usize) -> bool {
     entry.siblings.versions().len() > 1 && entry.siblings.bytes() > bytes
 }
 
-fn stamps(siblings: &Siblings) -> impl Iterator<Item = Hlc> {
+pub(super) fn stamps(siblings: &Siblings) -> impl Iterator<Item = Hlc> {
     siblings.versions().iter().map(|v| v.stamp)
-}
-
-/// What a write holds.
-fn content(
-    held: &Siblings,
-    actor: Actor,
-    stamp: Hlc,
-    update: &Update,
-    resolve: Resolve,
-    mutant: Mutant,
-) -> Result<Content, Refusal> {
-    let wrong = |text: &str| Err(Refusal::Invalid(text.to_owned()));
-    match (update, resolve) {
-        (Update::Delete, _) => Ok(Content::Tombstone),
-        (Update::Set(_), Resolve::Merge(kind)) => {
-            let name = Resolve::Merge(kind);
-            wrong(&format!("values of this bucket are of the mergeable type {name}; change them by its own operations"))
-        }
-        (Update::Set(value), _) => Ok(Content::Value(value.clone())),
-        (Update::Merge(op), Resolve::Merge(kind)) => {
-            let mut state = State::new(kind);
-            for version in held.versions() {
-                if let Content::Merge(other) = &version.content {
-                    state.merge(other);
-                }
-            }
-            state.apply(op, held.next_dot(actor, mutant), stamp).map_err(Refusal::Invalid)?;
-            Ok(Content::Merge(state))
-        }
-        (Update::Merge(_), _) => wrong("this bucket has plain values, not mergeable ones; set the value"),
-    }
 }
 
 /// What is held with `siblings` merged in; `None` if that changes nothing.
@@ -482,7 +455,7 @@ fn absorb(
 }
 
 /// Notes how the versions came that are new, and forgets about those that are gone.
-fn arrived(entry: &mut Entry, cause: Cause, at: Wall) {
+pub(super) fn arrived(entry: &mut Entry, cause: Cause, at: Wall) {
     let versions = entry.siblings.versions();
     entry.arrivals.retain(|arrival| versions.binary_search_by_key(&arrival.dot, |v| v.dot).is_ok());
     for version in versions {

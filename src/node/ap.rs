@@ -20,6 +20,8 @@ pub(super) struct ApHost {
     deadline: Option<Time>,
     /// How many of the records that wait to be taken the observer has been shown.
     shown: usize,
+    /// How many are being written.
+    writing: usize,
     /// Its snapshot is being written, or waits to be.
     pub(super) snapshotting: bool,
 }
@@ -28,7 +30,7 @@ impl ApHost {
     pub(super) fn new(dynamo: Dynamo) -> ApHost {
         let deadline = dynamo.deadline();
         let (outbox, gate) = (Outbox::default(), Gate::new());
-        ApHost { dynamo, outbox, gate, active: false, deadline, shown: 0, snapshotting: false }
+        ApHost { dynamo, outbox, gate, active: false, deadline, shown: 0, writing: 0, snapshotting: false }
     }
 
     pub(super) fn step(&mut self, input: Input<Dynamo>, at: Now) {
@@ -44,7 +46,8 @@ impl ApHost {
     }
 
     /// A batch with records of it is durable.
-    pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, shared: &mut Shared) {
+    pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, shared: &mut Shared, observer: &mut impl Observer) {
+        observer.ap_durable(std::mem::take(&mut self.writing));
         self.gate.durable(ticket);
         self.step(Input::Persisted(ticket), at);
         while let Some((to, message)) = self.gate.next(&mut shared.held) {
@@ -82,7 +85,7 @@ impl ApHost {
     }
 
     pub(super) fn take_records(&mut self) -> Option<(Ticket, Vec<Record>)> {
-        self.shown = 0;
+        self.writing = std::mem::take(&mut self.shown);
         self.outbox.take_records()
     }
 

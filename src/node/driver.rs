@@ -305,7 +305,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                         group.persisted(ticket, at, &mut self.shared);
                         self.dirty.push(id);
                     } else if let Some(ap) = self.ap.as_mut().filter(|_| id == AP) {
-                        ap.persisted(ticket, at, &mut self.shared);
+                        ap.persisted(ticket, at, &mut self.shared, &mut self.observer);
                     }
                 }
                 match &mut self.ap {

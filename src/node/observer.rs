@@ -26,6 +26,8 @@ pub trait Observer: Send {
     fn ap_starts(&mut self, _dynamo: &Dynamo) {}
     /// What has changed in the AP core's state in this turn, in order; it is about to be written.
     fn ap_changes(&mut self, _records: &[dynamo::Record]) {}
+    /// The first so many of those changes that were not durable yet are.
+    fn ap_durable(&mut self, _records: usize) {}
 }
 
 /// What a deployed server uses: tells the log when a node's role changes.

@@ -30,19 +30,34 @@ pub enum LogRecord {
 /// # Panics
 /// When a command or the number of entries exceeds `u32`, three orders of magnitude beyond any limit set above.
 pub(super) fn encode(batch: &mut Batch, record: &LogRecord) {
+    write(record, &mut |bytes| batch.put(bytes));
+}
+
+impl LogRecord {
+    /// Whether what the log would hold of it can be read back. If not, the node that wrote it could not start again.
+    #[must_use]
+    pub fn reads_back(&self) -> bool {
+        let mut bytes = Vec::new();
+        write(self, &mut |some| bytes.extend_from_slice(some));
+        let mut rest = &bytes[..];
+        decode(&mut rest).as_ref() == Some(self) && rest.is_empty()
+    }
+}
+
+fn write(record: &LogRecord, put: &mut impl FnMut(&[u8])) {
     match record {
-        LogRecord::Raft(group, record) => encode_raft(batch, *group, record),
+        LogRecord::Raft(group, record) => write_raft(*group, record, put),
         LogRecord::Ap(record) => {
             let mut bytes = Vec::with_capacity(1024);
             bytes.push(DYNAMO);
             dynamo::layout::encode(record, &mut bytes);
-            batch.put(&bytes);
+            put(&bytes);
         }
-        LogRecord::Node(record) => encode_node(batch, record),
+        LogRecord::Node(record) => write_node(record, put),
     }
 }
 
-fn encode_node(batch: &mut Batch, record: &identity::Record) {
+fn write_node(record: &identity::Record, put: &mut impl FnMut(&[u8])) {
     use identity::Record;
     let (kind, nodes, numbers): (u8, &[u32], &[u64]) = match record {
         Record::Start { incarnation, found } => (1, &[], &[*incarnation, *found]),
@@ -55,9 +70,9 @@ fn encode_node(batch: &mut Batch, record: &identity::Record) {
             (5, &[group.0, from.0], &[*index, *committed, *sent])
         }
     };
-    batch.put(&[NODE, kind]);
-    nodes.iter().for_each(|number| batch.put(&number.to_le_bytes()));
-    numbers.iter().for_each(|number| batch.put(&number.to_le_bytes()));
+    put(&[NODE, kind]);
+    nodes.iter().for_each(|number| put(&number.to_le_bytes()));
+    numbers.iter().for_each(|number| put(&number.to_le_bytes()));
 }
 
 fn decode_node(payload: &mut &[u8]) -> Option<identity::Record> {
@@ -80,32 +95,32 @@ fn decode_node(payload: &mut &[u8]) -> Option<identity::Record> {
     })
 }
 
-fn encode_raft(batch: &mut Batch, group: GroupId, record: &Record) {
-    let mut put = |tag: u8| {
-        batch.put(&[tag]);
-        batch.put(&group.0.to_le_bytes());
+fn write_raft(group: GroupId, record: &Record, put: &mut impl FnMut(&[u8])) {
+    let mut tag = |tag: u8| {
+        put(&[tag]);
+        put(&group.0.to_le_bytes());
     };
     match record {
         Record::HardState { term, vote } => {
-            put(HARD_STATE);
-            batch.put(&term.to_le_bytes());
-            batch.put(&[u8::from(vote.is_some())]);
-            batch.put(&vote.map_or(0, |n| n.0).to_le_bytes());
+            tag(HARD_STATE);
+            put(&term.to_le_bytes());
+            put(&[u8::from(vote.is_some())]);
+            put(&vote.map_or(0, |n| n.0).to_le_bytes());
         }
         Record::Append { first, entries } => {
-            put(APPEND);
-            batch.put(&first.to_le_bytes());
-            batch.put(&len32(entries.len()));
+            tag(APPEND);
+            put(&first.to_le_bytes());
+            put(&len32(entries.len()));
             for entry in entries {
-                batch.put(&entry.term.to_le_bytes());
-                batch.put(&len32(entry.command.len()));
-                batch.put(&entry.command);
+                put(&entry.term.to_le_bytes());
+                put(&len32(entry.command.len()));
+                put(&entry.command);
             }
         }
         Record::Snapshot(meta) => {
-            put(SNAPSHOT);
-            batch.put(&meta.index.to_le_bytes());
-            batch.put(&meta.term.to_le_bytes());
+            tag(SNAPSHOT);
+            put(&meta.index.to_le_bytes());
+            put(&meta.term.to_le_bytes());
         }
     }
 }

@@ -12,6 +12,7 @@
 //!   no shorter than it has told the leader of that term, unless its disk was made to lie.
 //! - **Only loss is taken for loss**: no node whose disk has kept everything is told that it has lost data.
 //! - **Commits in order**: a node's commits follow each other without gap, from its snapshot on.
+//! - **Records can be read back**: decoding what is written gives what was to be written, commands of entries included.
 //!
 //! There is a picture for each Raft group. `replicas` has what the quorums' side adds.
 //!
@@ -27,13 +28,20 @@ use crate::report::ApCounts;
 use replicas::Replicas;
 use seaworthy::dynamo::{self, Dynamo};
 use seaworthy::identity::Standing;
-use seaworthy::kv::Kv;
+use seaworthy::kv::{self, Kv};
 use seaworthy::node::Observer;
 use seaworthy::raft::{AppendResult, Body, Effect, Entry, Index, Message, Raft, Record, Recovered, Role, Term};
+use seaworthy::storage::LogRecord;
 use seaworthy::types::{GroupId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use xxhash_rust::xxh3::xxh3_64;
+
+/// What is written can be read back.
+pub const READS_BACK: &str = "records can be read back";
+
+/// A server that has lost what it held coordinates no write until it has been refilled.
+pub const IDLE: &str = "who rejoins coordinates nothing";
 
 /// A safety property that was seen broken.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -214,10 +222,10 @@ impl Oracle {
         groups.into_iter().max_by_key(|(node, count)| (*count, std::cmp::Reverse(*node))).map(|(node, _)| node)
     }
 
-    /// What each node holds for quorums, as far as it was seen.
+    /// What each node holds for quorums: what it would find if it lost power now and its disk does not lie.
     #[must_use]
     pub fn replicas(&self) -> BTreeMap<NodeId, Replica> {
-        self.lock().replicas.held.clone()
+        self.lock().replicas.durable.clone()
     }
 
     /// What the quorums' side told of itself.
@@ -246,6 +254,7 @@ impl Observer for Witness {
         let picture = scene.group(group);
         for record in records {
             picture.persisting(self.node, record);
+            picture.reads_back(self.node, group, record);
         }
         let first = |record: &Record| if let Record::Append { first, .. } = record { Some(*first) } else { None };
         if let Some(first) = records.iter().filter_map(first).min() {
@@ -324,6 +333,10 @@ impl Observer for Witness {
         }
     }
 
+    fn ap_durable(&mut self, records: usize) {
+        self.oracle.lock().replicas.durable(self.node, records);
+    }
+
     fn ap_starts(&mut self, dynamo: &Dynamo) {
         let replica = Replica { keys: dynamo.keys(), hints: dynamo.hints() };
         self.oracle.lock().replicas.starts(self.node, replica);
@@ -339,7 +352,23 @@ impl Observer for Witness {
     }
 }
 
+/// Whether a log entry is a command as its proposer wrote it, or that of a new leader, which says nothing.
+fn is_command(entry: &Entry) -> bool {
+    entry.command.is_empty() || kv::decode(&entry.command).is_ok_and(|command| kv::encode(&command) == entry.command)
+}
+
 impl Picture {
+    /// What is written can be read back, down to the commands of entries.
+    fn reads_back(&mut self, node: NodeId, group: GroupId, record: &Record) {
+        let commands = match record {
+            Record::Append { entries, .. } => entries.iter().all(is_command),
+            Record::HardState { .. } | Record::Snapshot(_) => true,
+        };
+        if !commands || !LogRecord::Raft(group, record.clone()).reads_back() {
+            self.violated(READS_BACK, format!("{node} writes what its log cannot give back: {record:?}"));
+        }
+    }
+
     fn violated(&mut self, property: &'static str, detail: String) {
         self.violation.get_or_insert(Violation { property, detail });
     }

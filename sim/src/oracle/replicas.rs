@@ -4,10 +4,14 @@
 //!   die before it is durable, and rightly mint it again; but what *another* node holds has left its maker, after its fsync.
 //! - **One write, one dot**: nor does a write bear two names. Two coordinators never carry out the same one, however often it
 //!   is sent and through whomever.
+//! - **Who rejoins coordinates nothing**: a server that has lost what it held, and says so, names no new write of its replica
+//!   until it is a full member again.
+//! - **Records can be read back**: decoding what is written gives what was to be written.
 //!
-//! What a node holds is what it found on its disk and what its records have made of that.
+//! What a node holds is what it found on its disk and what its records have made of that; what it holds *durably*, by which
+//! convergence and the end of a run are judged, what the synced ones have.
 
-use super::Violation;
+use super::{IDLE, READS_BACK, Violation};
 use crate::report::ApCounts;
 use hashbrown::HashMap;
 use im::OrdMap;
@@ -15,8 +19,9 @@ use seaworthy::dynamo::clock::Dot;
 use seaworthy::dynamo::siblings::WriteId;
 use seaworthy::dynamo::{Entry, Hint, Holding, Note, Record};
 use seaworthy::placement::Layout;
+use seaworthy::storage::LogRecord;
 use seaworthy::types::{Key, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// What one node holds.
@@ -38,7 +43,7 @@ impl Replica {
                 self.hints.insert((*owner, key.clone()), hint.clone()).map(|old| old.entry)
             }
             Record::Hint(owner, key, None) => self.hints.remove(&(*owner, key.clone())).map(|old| old.entry),
-            Record::Epoch(_) | Record::Snapshot(_) => None,
+            Record::Epoch(_) | Record::Snapshot(_) | Record::Rejoin(_) => None,
         }
     }
 
@@ -71,7 +76,7 @@ pub(super) fn count(counts: &mut ApCounts, note: &Note) {
         Note::Repaired { .. } => counts.repairs += 1,
         Note::Collected { .. } => counts.collected += 1,
         Note::Pruned { entries, .. } => counts.pruned += u64::from(*entries),
-        Note::Full { .. } => {}
+        Note::Full { .. } | Note::Behind { .. } | Note::Nonsense { .. } | Note::Rejoins | Note::Rejoined => {}
     }
 }
 
@@ -79,6 +84,11 @@ pub(super) fn count(counts: &mut ApCounts, note: &Note) {
 #[derive(Debug, Default)]
 pub(super) struct Replicas {
     pub(super) held: BTreeMap<NodeId, Replica>,
+    pub(super) durable: BTreeMap<NodeId, Replica>,
+    /// What each node has yet to make durable.
+    unsynced: BTreeMap<NodeId, VecDeque<Record>>,
+    /// Who has lost what it held, and says so.
+    rejoining: BTreeSet<NodeId>,
     pub(super) counts: ApCounts,
     pub(super) violation: Option<Violation>,
     pub(super) checks: u64,
@@ -91,19 +101,60 @@ pub(super) struct Replicas {
 impl Replicas {
     /// A node begins (again) with what it found on its disk.
     pub(super) fn starts(&mut self, node: NodeId, replica: Replica) {
+        self.unsynced.remove(&node);
+        self.durable.insert(node, replica.clone());
         self.held.insert(node, replica);
+    }
+
+    /// A node's next so many records are durable.
+    pub(super) fn durable(&mut self, node: NodeId, records: usize) {
+        let unsynced = self.unsynced.entry(node).or_default();
+        let durable = self.durable.entry(node).or_default();
+        for record in unsynced.drain(..records.min(unsynced.len())) {
+            durable.changes(&record);
+        }
     }
 
     /// A node's state changes.
     pub(super) fn changes(&mut self, node: NodeId, record: &Record, trusted: bool) {
+        if !LogRecord::Ap(record.clone()).reads_back() {
+            let detail = format!("{node} writes what its log cannot give back: {record:?}");
+            self.violation.get_or_insert(Violation { property: READS_BACK, detail });
+        }
+        self.unsynced.entry(node).or_default().push_back(record.clone());
         let old = self.held.entry(node).or_default().changes(record);
         let (key, entry) = match record {
             Record::Key(key, Some(entry)) => (key, entry),
             Record::Hint(_, key, Some(hint)) => (key, &hint.entry),
+            Record::Rejoin(rejoins) => {
+                if *rejoins {
+                    self.rejoining.insert(node)
+                } else {
+                    self.rejoining.remove(&node)
+                };
+                return;
+            }
             _ => return,
         };
+        if matches!(record, Record::Key(..)) && self.rejoining.contains(&node) {
+            self.is_idle(node, key, entry, old.as_ref());
+        }
         if trusted {
             self.looks_at(node, key, entry, old.as_ref());
+        }
+    }
+
+    /// A node that rejoins holds nothing of its own making but what others have of it.
+    fn is_idle(&mut self, node: NodeId, key: &Key, entry: &Entry, old: Option<&Arc<Entry>>) {
+        let old = old.map_or(&[][..], |old| old.siblings.versions());
+        let made = entry.siblings.versions().iter().find(|version| {
+            version.dot.actor.node == node
+                && !self.dots.contains_key(&(key.clone(), version.dot))
+                && old.iter().all(|seen| seen.dot != version.dot)
+        });
+        if let Some(made) = made {
+            let detail = format!("{node} has made {} of {}", made.dot, String::from_utf8_lossy(key));
+            self.violation.get_or_insert(Violation { property: IDLE, detail });
         }
     }
 
@@ -182,6 +233,58 @@ mod tests {
         assert_eq!(all.violation, None);
         all.changes(NodeId(3), &held(2, 1), true);
         assert_eq!(all.violation.map(|v| v.property), Some("one write, one dot"));
+    }
+
+    #[test]
+    fn a_write_through_one_that_rejoins_is_seen() {
+        let mut all = Replicas::default();
+        all.changes(NodeId(2), &held(1, 1), true);
+        all.changes(NodeId(1), &Record::Rejoin(true), true);
+        all.changes(NodeId(1), &held(1, 1), true);
+        all.changes(NodeId(1), &held(2, 2), true);
+        assert_eq!(all.violation, None, "what others hold, its own of old and theirs");
+        let Record::Key(key, Some(entry)) = held(1, 3) else { panic!("an entry") };
+        all.changes(NodeId(1), &Record::Key(Key::from("other"), Some(entry)), true);
+        assert_eq!(all.violation.take().map(|v| v.property), Some(IDLE));
+        all.changes(NodeId(1), &Record::Rejoin(false), true);
+        all.changes(NodeId(1), &held(1, 1), true);
+        assert_eq!((key, all.violation), (KEY, None));
+    }
+
+    #[test]
+    fn what_is_not_durable_is_not_held() {
+        let mut all = Replicas::default();
+        let keys = |all: &Replicas| all.durable.get(&NodeId(1)).map_or(0, |replica| replica.keys.len());
+        all.starts(NodeId(1), Replica::default());
+        all.changes(NodeId(1), &held(1, 1), true);
+        assert_eq!((all.held[&NodeId(1)].keys.len(), keys(&all)), (1, 0));
+        all.durable(NodeId(1), 1);
+        assert_eq!(keys(&all), 1);
+        all.changes(NodeId(1), &Record::Key(KEY, None), true);
+        all.starts(NodeId(1), Replica::default());
+        all.durable(NodeId(1), 1);
+        assert_eq!(keys(&all), 0, "what a process did not make durable is nothing to the next");
+    }
+
+    #[cfg(feature = "mutants")]
+    #[test]
+    fn a_record_that_cannot_be_read_back_is_seen() {
+        use seaworthy::mutant::Bug;
+        let siblings = |write| match held(1, write) {
+            Record::Key(_, Some(entry)) => entry.siblings.clone(),
+            other => panic!("{other:?}"),
+        };
+        let mut all = Replicas::default();
+        let mut merged = siblings(1);
+        let mut other = Siblings::default();
+        let (actor, id) = (Actor { node: NodeId(2), birth: 1 }, WriteId { client: 9, number: 2 });
+        other.write(&Seen::default(), actor, (Hlc(1), id), Content::Tombstone, (Resolve::Siblings, Mutant::default()));
+        merged.merge(&other, Resolve::Siblings, Mutant::planted(Bug::VersionsOutOfOrder));
+        all.changes(NodeId(1), &held(1, 1), true);
+        assert_eq!(all.violation, None);
+        let entry = Entry { siblings: merged, ..Entry::default() };
+        all.changes(NodeId(1), &Record::Key(KEY, Some(Arc::new(entry))), true);
+        assert_eq!(all.violation.map(|v| v.property), Some(READS_BACK));
     }
 
     #[test]

@@ -198,4 +198,8 @@ impl<O: Observer> Observer for Teller<O> {
         }
         self.inner.ap_changes(records);
     }
+
+    fn ap_durable(&mut self, records: usize) {
+        self.inner.ap_durable(records);
+    }
 }

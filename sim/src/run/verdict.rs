@@ -86,7 +86,10 @@ fn judge_liveness(evidence: &Evidence<'_>, findings: &Findings) -> Verdict {
     }
     if let Some(most) = expect.heal.filter(|most| evidence.heal.is_none_or(|took| took > *most)) {
         let took = evidence.heal.map_or("not before the run ended".to_owned(), |took| format!("only after {took:?}"));
-        return fail("catch-up", format!("the servers had what was there at the end of the storm {took}, not within {most:?}"));
+        return fail(
+            "catch-up",
+            format!("the servers had what was there at the end of the storm {took}, not within {most:?}"),
+        );
     }
     let ok = evidence.history.operations().iter().filter(|op| op.settled().is_some()).count() as u64;
     if ok < expect.min_ok {

@@ -45,6 +45,11 @@ impl Forwarded {
         first
     }
 
+    /// About how many bytes it keeps.
+    pub fn bytes(&self) -> usize {
+        self.request.bytes()
+    }
+
     fn lane(&self) -> Lane {
         if let ClientRequest::Put { place, .. } = &self.request { place.lane } else { 0 }
     }
@@ -145,8 +150,7 @@ impl Coordinator {
         let mut forwarded = Forwarded { to, request, own, sent: 0, wanted, again: self.now + pause, pause };
         forwarded.send(id, turn);
         let deadline = self.end(deadline_ms);
-        let op =
-            Box::new(Op { key, policy, caller: Some(caller), deadline, armed: None, work: Work::Forward(forwarded) });
+        let op = Op::new(key, policy, Some(caller), deadline, Work::Forward(forwarded));
         self.keep(id, op, turn);
     }
 

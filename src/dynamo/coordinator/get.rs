@@ -11,8 +11,8 @@ use super::{Caller, Coordinator, Op, Turn, Work, reply, small};
 use crate::dynamo::clock::Actor;
 use crate::dynamo::context::Seen;
 use crate::dynamo::siblings::{Siblings, WriteId};
-use crate::dynamo::store::{MAX_HELD_BYTES, Store};
-use crate::dynamo::{Achieved, Cause, ClientReply, Effect, Epoch, Message, Note, OpId, PutResult, Refusal};
+use crate::dynamo::store::Store;
+use crate::dynamo::{Achieved, Cause, Effect, Epoch, Message, Note, OpId, PutResult, Refusal};
 use crate::mutant::{Bug, Mutant};
 use crate::types::{Key, Level, NodeId, Policy, Resolve, Time};
 use std::time::Duration;
@@ -44,11 +44,17 @@ struct Replica {
     stands_in: bool,
     /// What it holds as far as is known, and since which epoch.
     says: Option<(Siblings, Epoch)>,
+    /// What it says counts: it is not being refilled.
+    counts: bool,
     /// It made the quorum and was behind: it has been sent what was found.
     behind: bool,
 }
 
 impl Replica {
+    fn new(node: NodeId, stands_in: bool) -> Replica {
+        Replica { node, stands_in, says: None, counts: true, behind: false }
+    }
+
     /// Whether it lacks some of `found`. Of what is deleted a replica that has nothing needs to know nothing.
     fn lacks(&self, found: &Siblings) -> bool {
         let needless = |held: &Siblings| held.is_empty() && found.is_deleted();
@@ -60,7 +66,7 @@ impl Get {
     /// A read of all these replicas that nobody waits for: it ends when all have answered and hold what all know, or at its
     /// deadline. Who does not answer is asked again after `pause`, and then ever less often.
     pub fn of_all(nodes: Vec<NodeId>, (now, pause): (Time, Duration), mutant: Mutant) -> Get {
-        let replica = |node| Replica { node, stands_in: false, says: None, behind: false };
+        let replica = |node| Replica::new(node, false);
         Get {
             wanted: nodes.len(),
             replicas: nodes.into_iter().map(replica).collect(),
@@ -83,16 +89,23 @@ impl Get {
     }
 
     fn replied(&self) -> Achieved {
-        let count =
-            |stands_in: bool| self.replicas.iter().filter(|r| r.says.is_some() && r.stands_in == stands_in).count();
+        let says = |r: &&Replica| r.says.is_some() && (r.counts || self.sweeping);
+        let count = |stands_in: bool| self.replicas.iter().filter(says).filter(|r| r.stands_in == stands_in).count();
         Achieved { wanted: small(self.wanted), replicas: small(count(false)), hints: small(count(true)) }
     }
 
-    /// What all that replied say together.
+    /// About how many bytes it keeps.
+    pub fn bytes(&self) -> usize {
+        let said = self.replicas.iter().filter_map(|r| r.says.as_ref());
+        said.chain(&self.found).map(|(siblings, _)| siblings.bytes()).sum()
+    }
+
+    /// What all that replied say together. What a client is shown comes from full members only.
     fn merged(&self, resolve: Resolve) -> (Siblings, Epoch) {
         let mut all = Siblings::default();
         let mut since = Epoch::MAX;
-        for (held, epoch) in self.replicas.iter().filter_map(|r| r.says.as_ref()) {
+        for (held, epoch) in self.replicas.iter().filter(|r| r.counts || self.sweeping).filter_map(|r| r.says.as_ref())
+        {
             all.merge(held, resolve, self.mutant);
             since = since.min(*epoch);
         }
@@ -101,21 +114,21 @@ impl Get {
 
     /// How many of those that replied hold what was found.
     fn holders(&self) -> usize {
-        self.replicas.iter().filter(|r| r.says.is_some() && !r.behind).count()
+        self.replicas.iter().filter(|r| r.says.is_some() && (r.counts || self.sweeping) && !r.behind).count()
     }
 
     /// What waited for this node's own disk is durable: what it read, or what it repaired.
     pub fn is_durable(&mut self, me: NodeId, resolve: Resolve) {
         match self.own.take() {
-            Some((siblings, epoch)) => self.says(me, siblings, epoch),
+            Some((siblings, epoch)) => self.says(me, siblings, epoch, true),
             None => self.repaired(me, PutResult::Stored, resolve),
         }
     }
 
-    fn says(&mut self, node: NodeId, siblings: Siblings, epoch: Epoch) {
+    fn says(&mut self, node: NodeId, siblings: Siblings, epoch: Epoch, counts: bool) {
         let found = self.found.as_ref().map(|(found, _)| found);
         if let Some(replica) = self.replicas[..self.asked].iter_mut().find(|r| r.node == node && r.says.is_none()) {
-            replica.says = Some((siblings, epoch));
+            (replica.says, replica.counts) = (Some((siblings, epoch)), counts);
             replica.behind = found.is_some_and(|found| replica.lacks(found));
         }
     }
@@ -124,7 +137,7 @@ impl Get {
     pub fn repaired(&mut self, node: NodeId, result: PutResult, resolve: Resolve) {
         let Some((found, _)) = &self.found else { return };
         if let Some(replica) = self.replicas.iter_mut().find(|r| r.node == node && r.behind)
-            && result == PutResult::Stored
+            && matches!(result, PutResult::Stored | PutResult::Refilling)
         {
             replica.behind = false;
             if let Some((held, _)) = &mut replica.says {
@@ -179,15 +192,14 @@ impl Coordinator {
         let (replicas, others) = order.split_at(n);
         let (wanted, local) = self.wanted(level, replicas);
         let eligible = |node: &&NodeId| !local || self.near.contains(node);
-        let replica = |node: NodeId, stands_in| Replica { node, stands_in, says: None, behind: false };
-        let up = replicas.iter().filter(eligible).filter(|node| self.is_up(**node));
-        let mut asked: Vec<Replica> = up.map(|node| replica(*node, false)).collect();
+        let up = replicas.iter().filter(eligible).filter(|node| self.serves(**node));
+        let mut asked: Vec<Replica> = up.map(|node| Replica::new(*node, false)).collect();
         asked.sort_by_key(|r| (r.node != self.config.id, !self.near.contains(&r.node)));
         let all = asked.len();
         if policy.sloppy {
             let absent = replicas.iter().filter(eligible).count() - all;
-            let up = others.iter().filter(|node| self.is_up(**node));
-            asked.extend(up.take(absent).map(|node| replica(*node, true)));
+            let up = others.iter().filter(|node| self.serves(**node));
+            asked.extend(up.take(absent).map(|node| Replica::new(*node, true)));
         }
         if asked.len() < wanted {
             return Err(Refusal::Unavailable { wanted: small(wanted), reachable: small(asked.len()) });
@@ -206,7 +218,7 @@ impl Coordinator {
             mutant: self.config.mutant,
         };
         let (id, deadline) = (self.number(), self.end(deadline_ms));
-        let mut op = Box::new(Op { key, policy, caller: Some(caller), deadline, armed: None, work: Work::Get(get) });
+        let mut op = Op::new(key, policy, Some(caller), deadline, Work::Get(get));
         for _ in 0..if sampled { wanted.max(all) } else { wanted } {
             self.ask_next(id, &mut op, turn);
         }
@@ -236,15 +248,21 @@ impl Coordinator {
                 get.own = Some((siblings, epoch));
                 self.syncing.insert((ticket, id));
             }
-            None => get.says(self.config.id, siblings, epoch),
+            None => get.says(self.config.id, siblings, epoch, true),
         }
     }
 
     /// Takes a replica's answer.
-    pub fn get_reply(&mut self, from: NodeId, id: OpId, (siblings, epoch): (Siblings, Epoch), turn: &mut Turn<'_>) {
+    pub fn get_reply(
+        &mut self,
+        from: NodeId,
+        id: OpId,
+        (siblings, epoch, member): (Siblings, Epoch, bool),
+        turn: &mut Turn<'_>,
+    ) {
         self.resume(id, turn, |_, op, _| {
             if let Work::Get(get) = &mut op.work {
-                get.says(from, siblings, epoch);
+                get.says(from, siblings, epoch, member);
             }
         });
     }
@@ -315,10 +333,7 @@ impl Coordinator {
             && get.holders() >= get.wanted
             && let Some(caller) = op.caller.take()
         {
-            let reply = match found.versions().len() > 1 && found.bytes() > MAX_HELD_BYTES {
-                true => ClientReply::Refused(Refusal::TooManyBytes(found.bytes() as u64)),
-                false => reply::value(&op.key, found, get.achieved),
-            };
+            let reply = reply::value(&op.key, found, get.achieved);
             self.answer(caller, reply, turn);
         }
         if op.caller.is_some() {

@@ -22,6 +22,8 @@ const LANES: usize = 10_000;
 pub(super) const OF_CLIENT: usize = 64;
 /// And of one of another node, which passes on what its clients ask.
 pub(super) const OF_NODE: usize = 1024;
+/// Bytes of answers that are remembered, of all lanes together; beyond that the lanes used the longest time ago go.
+const BYTES: usize = 32 << 20;
 /// Larger answers to writes are remembered without what they left behind.
 const LARGE_REPLY: usize = 1 << 10;
 
@@ -33,6 +35,7 @@ pub(super) struct Lanes {
     /// By when they were last used.
     order: BTreeSet<(u64, Lane)>,
     uses: u64,
+    bytes: usize,
 }
 
 /// What came in a lane.
@@ -44,6 +47,7 @@ struct Window {
     seen: BTreeMap<u64, Option<ClientReply>>,
     /// All numbers up to this one are forgotten.
     floor: u64,
+    bytes: usize,
 }
 
 /// What a request in a lane is.
@@ -58,7 +62,7 @@ pub(super) enum Arrival {
 
 impl Lanes {
     pub fn new(rng: Rng) -> Lanes {
-        Lanes { rng, lanes: BTreeMap::new(), order: BTreeSet::new(), uses: 0 }
+        Lanes { rng, lanes: BTreeMap::new(), order: BTreeSet::new(), uses: 0, bytes: 0 }
     }
 
     /// Takes note of a request; should it need a lane, that remembers `room` requests.
@@ -68,25 +72,35 @@ impl Lanes {
         self.order.remove(&(window.used, place.lane));
         window.used = self.uses;
         self.order.insert((window.used, place.lane));
-        window.arrives(place.number)
+        self.bytes -= window.bytes;
+        let arrival = window.arrives(place.number);
+        self.bytes += window.bytes;
+        arrival
     }
 
     /// Remembers the answer to a request.
     pub fn answered(&mut self, place: Place, reply: &ClientReply) {
-        let window = self.lanes.get_mut(&place.lane);
-        if let Some(answer) = window.and_then(|window| window.seen.get_mut(&place.number)) {
-            *answer = Some(small(reply));
+        let Some(window) = self.lanes.get_mut(&place.lane) else { return };
+        let Some(answer) = window.seen.get_mut(&place.number) else { return };
+        let small = answer.insert(small(reply));
+        window.bytes += bytes(small);
+        self.bytes += bytes(small);
+        while self.bytes > BYTES {
+            self.forget_oldest();
         }
+    }
+
+    fn forget_oldest(&mut self) {
+        let oldest = self.order.pop_first().and_then(|(_, oldest)| self.lanes.remove(&oldest));
+        self.bytes -= oldest.map_or(0, |window| window.bytes);
     }
 
     fn grant(&mut self, room: usize) -> Lane {
         let lane = self.rng.next() | 1;
-        self.lanes.insert(lane, Window { used: self.uses, room, seen: BTreeMap::new(), floor: 0 });
+        self.lanes.insert(lane, Window { used: self.uses, room, seen: BTreeMap::new(), floor: 0, bytes: 0 });
         self.order.insert((self.uses, lane));
-        if self.lanes.len() > LANES
-            && let Some((_, oldest)) = self.order.pop_first()
-        {
-            self.lanes.remove(&oldest);
+        if self.lanes.len() > LANES {
+            self.forget_oldest();
         }
         lane
     }
@@ -102,9 +116,10 @@ impl Window {
         }
         self.seen.insert(number, None);
         if self.seen.len() > self.room
-            && let Some((oldest, _)) = self.seen.pop_first()
+            && let Some((oldest, answer)) = self.seen.pop_first()
         {
             self.floor = oldest;
+            self.bytes -= answer.as_ref().map_or(0, bytes);
         }
         Arrival::New
     }
@@ -112,13 +127,18 @@ impl Window {
 
 fn small(reply: &ClientReply) -> ClientReply {
     match reply {
-        ClientReply::Value { siblings, context, achieved }
-            if context.len() + siblings.iter().map(|s| s.value.as_ref().map_or(0, |v| v.len())).sum::<usize>()
-                > LARGE_REPLY =>
-        {
-            ClientReply::Done { achieved: *achieved }
-        }
+        ClientReply::Value { achieved, .. } if bytes(reply) > LARGE_REPLY => ClientReply::Done { achieved: *achieved },
         reply => reply.clone(),
+    }
+}
+
+/// The bytes of what a reply says.
+fn bytes(reply: &ClientReply) -> usize {
+    match reply {
+        ClientReply::Value { siblings, context, .. } => {
+            context.len() + siblings.iter().map(|s| s.value.as_ref().map_or(0, |v| v.len())).sum::<usize>()
+        }
+        _ => 0,
     }
 }
 
@@ -170,6 +190,22 @@ mod tests {
         assert_eq!(lanes.arrives(place(kept, 1), 4), Arrival::Copy(None));
         assert!(matches!(lanes.arrives(place(gone, 1), 4), Arrival::NoLane(_)));
         assert_eq!((lanes.lanes.len(), lanes.order.len()), (LANES, LANES));
+    }
+
+    #[test]
+    fn answers_have_a_limit_together() {
+        let mut lanes = lanes();
+        let achieved = Achieved { wanted: 2, replicas: 2, hints: 0 };
+        let reply = ClientReply::Value { siblings: Vec::new(), context: Bytes::from(vec![0; LARGE_REPLY]), achieved };
+        for _ in 0..100 {
+            let Arrival::NoLane(lane) = lanes.arrives(place(0, 1), OF_NODE) else { panic!("no lane") };
+            for number in 1..=1000 {
+                assert_eq!(lanes.arrives(place(lane, number), OF_NODE), Arrival::New);
+                lanes.answered(place(lane, number), &reply);
+            }
+        }
+        assert!(lanes.bytes <= BYTES && lanes.bytes > BYTES / 2);
+        assert_eq!(lanes.bytes, lanes.lanes.values().map(|window| window.bytes).sum::<usize>());
     }
 
     #[test]

@@ -22,10 +22,13 @@ pub(super) fn check(request: &ClientRequest, buckets: &Buckets) -> Result<Policy
     {
         return invalid(format!("{count} replicas are asked for; the bucket has {} of each key", policy.n));
     }
-    if let ClientRequest::Put { update: Update::Set(value), .. } = request
-        && value.len() > MAX_VALUE_BYTES
-    {
-        return invalid(format!("the value has {} bytes; at most {MAX_VALUE_BYTES} are allowed", value.len()));
+    let bytes = match request {
+        ClientRequest::Put { update: Update::Set(value), .. } => value.len(),
+        ClientRequest::Put { update: Update::Merge(op), .. } => op.bytes(),
+        _ => 0,
+    };
+    if bytes > MAX_VALUE_BYTES {
+        return invalid(format!("the value has {bytes} bytes; at most {MAX_VALUE_BYTES} are allowed"));
     }
     Ok(*policy)
 }

@@ -9,8 +9,8 @@
 //! - A context given to a client covers nothing that the client is not shown.
 //! - Each request is answered once: the [`Caller`] is taken when it is.
 //!
-//! Bounds: at most `max_open` operations, those in the background included; each ends at its deadline, at most
-//! [`MAX_DEADLINE`] away.
+//! Bounds: at most `max_open` operations that keep about `open_bytes` together, those in the background included; each ends at its
+//! deadline, at most [`MAX_DEADLINE`] away.
 
 mod forward;
 mod get;
@@ -25,6 +25,7 @@ use super::{
     Achieved, ClientReply, ClientRequest, Config, Dynamo, Effect, Lane, Message, OpId, Place, PutResult, Refusal,
     RequestId,
 };
+use crate::mutant::Bug;
 use crate::placement::Layout;
 use crate::protocol::{Outbox, Ticket};
 use crate::types::{Key, Level, NodeId, Policy, Rng, Time};
@@ -33,6 +34,8 @@ use get::Get;
 pub(super) use get::reads;
 use lanes::Lanes;
 use put::Put;
+#[cfg(test)]
+pub(super) use reply::value as shown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +68,15 @@ struct Op {
     deadline: Time,
     /// For when its timer is set.
     armed: Option<Time>,
+    /// About how many bytes it keeps.
+    bytes: usize,
     work: Work,
+}
+
+impl Op {
+    fn new(key: Key, policy: Policy, caller: Option<Caller>, deadline: Time, work: Work) -> Box<Op> {
+        Box::new(Op { key, policy, caller, deadline, armed: None, bytes: 0, work })
+    }
 }
 
 #[derive(Debug)]
@@ -73,6 +84,16 @@ enum Work {
     Put(Put),
     Get(Get),
     Forward(Forwarded),
+}
+
+impl Work {
+    fn bytes(&self) -> usize {
+        match self {
+            Work::Put(put) => put.bytes(),
+            Work::Get(get) => get.bytes(),
+            Work::Forward(forwarded) => forwarded.bytes(),
+        }
+    }
 }
 
 /// All requests under way on this node.
@@ -86,8 +107,12 @@ pub(super) struct Coordinator {
     near: BTreeSet<NodeId>,
     /// The nodes that seem to be down.
     down: BTreeSet<NodeId>,
+    /// The nodes that have lost what they held, and until when that is believed unless they say so again.
+    refilled: BTreeMap<NodeId, Time>,
     /// What is under way; `None` while something that has happened to it is carried out.
     ops: BTreeMap<OpId, Option<Box<Op>>>,
+    /// About how many bytes `ops` keep.
+    bytes: usize,
     /// When each of `ops` is due.
     timers: BTreeSet<(Time, OpId)>,
     /// Operations that wait for this node's own disk.
@@ -112,6 +137,8 @@ impl Coordinator {
             now,
             near,
             down: BTreeSet::new(),
+            refilled: BTreeMap::new(),
+            bytes: 0,
             ops: BTreeMap::new(),
             timers: BTreeSet::new(),
             syncing: BTreeSet::new(),
@@ -148,6 +175,16 @@ impl Coordinator {
         }
     }
 
+    /// A node says that it has lost what it held: its word does not count for a while.
+    pub fn is_refilled(&mut self, node: NodeId) {
+        self.refilled.insert(node, self.now + self.config.housekeeping * 4);
+    }
+
+    /// This node has lost what it held: it goes on with nothing that clients wait for.
+    pub fn steps_back(&mut self, turn: &mut Turn<'_>) {
+        self.ops.keys().copied().collect::<Vec<_>>().into_iter().for_each(|id| self.give_up(id, turn));
+    }
+
     /// Begins on a request, or refuses it.
     pub fn request(&mut self, caller: Caller, request: ClientRequest, turn: &mut Turn<'_>) {
         let Some((caller, request)) = self.arrives(caller, request, turn) else { return };
@@ -157,8 +194,13 @@ impl Coordinator {
     }
 
     fn begin(&mut self, caller: Caller, request: ClientRequest, turn: &mut Turn<'_>) -> Result<(), Refusal> {
-        if self.ops.len() >= self.config.max_open {
-            if matches!(request, ClientRequest::Put { place, .. } if place.server != self.config.id) {
+        // What another server is to see to is passed on all the same: to refuse it would mean that no server has carried it out.
+        let passes = matches!(request, ClientRequest::Put { place, .. } if place.server != self.config.id);
+        if turn.store.rejoins() && !passes && !self.config.mutant.is(Bug::AmnesiacCoordinates) {
+            return Err(Refusal::Rejoining);
+        }
+        if self.ops.len() >= self.config.max_open || self.bytes >= self.config.open_bytes {
+            if passes {
                 // Its server may have taken an earlier copy.
                 self.answer(caller, ClientReply::Unfinished { achieved: Achieved::default() }, turn);
                 return Ok(());
@@ -198,6 +240,7 @@ impl Coordinator {
     }
 
     fn keep(&mut self, id: OpId, mut op: Box<Op>, turn: &mut Turn<'_>) {
+        self.bytes -= op.bytes;
         let due = match op.work {
             Work::Put(_) => self.put_goes_on(&mut op, turn),
             Work::Get(_) => self.get_goes_on(id, &mut op, turn),
@@ -209,6 +252,8 @@ impl Coordinator {
             due.map(|at| self.timers.insert((at, id)));
             op.armed = due;
         }
+        op.bytes = if due.is_some() { op.key.len() + op.work.bytes() } else { 0 };
+        self.bytes += op.bytes;
         match due {
             Some(_) => self.ops.insert(id, Some(op)),
             None => self.ops.remove(&id),
@@ -264,6 +309,8 @@ impl Coordinator {
     /// The deadline of an operation is there.
     fn give_up(&mut self, id: OpId, turn: &mut Turn<'_>) {
         let Some(mut op) = self.ops.remove(&id).flatten() else { return };
+        op.armed.map(|at| self.timers.remove(&(at, id)));
+        self.bytes -= op.bytes;
         let achieved = match &mut op.work {
             Work::Put(put) => put.achieved(),
             Work::Get(get) => get.achieved(),
@@ -301,6 +348,11 @@ impl Coordinator {
 
     fn is_up(&self, node: NodeId) -> bool {
         !self.down.contains(&node)
+    }
+
+    /// Whether the node's word counts, as far as is known.
+    fn serves(&self, node: NodeId) -> bool {
+        self.is_up(node) && self.refilled.get(&node).is_none_or(|until| *until <= self.now)
     }
 
     /// How many of these replicas `level` asks for, and whether only those of this region count.

@@ -47,7 +47,7 @@ struct Slot {
     asked: Vec<NodeId>,
     /// Who does.
     stand_in: Option<NodeId>,
-    /// The coordinator keeps it for the owner, beside what it holds.
+    /// The coordinator keeps it for the owner, beside what it holds; or the owner has it, and is being refilled. Neither counts.
     kept: bool,
 }
 
@@ -84,6 +84,16 @@ impl Put {
                 slot.stand_in.get_or_insert(node);
             }
         }
+    }
+
+    /// The node has it durably, and does not count.
+    fn has_in_vain(&mut self, node: NodeId) {
+        self.slots.iter_mut().filter(|slot| slot.owner == node).for_each(|slot| slot.kept = true);
+    }
+
+    /// About how many bytes it keeps.
+    pub fn bytes(&self) -> usize {
+        self.siblings.bytes()
     }
 
     /// All nodes known to hold it durably.
@@ -132,7 +142,7 @@ impl Coordinator {
         let (wanted, local) = self.wanted(w.unwrap_or(policy.w), replicas);
         let counts = |node: &NodeId| !local || self.near.contains(node);
         let able = if sloppy { &order[..] } else { replicas };
-        let reachable = able.iter().filter(|node| self.is_up(**node) && (sloppy || counts(node))).count();
+        let reachable = able.iter().filter(|node| self.serves(**node) && (sloppy || counts(node))).count();
         let unavailable = Refusal::Unavailable { wanted: small(wanted), reachable: small(reachable) };
         if reachable < wanted {
             return Err(unavailable);
@@ -184,7 +194,7 @@ impl Coordinator {
         self.send_put(id, key, &put, turn);
         self.find_stand_ins(id, key, &mut put, false, turn);
         let (deadline, key) = (self.end(*deadline_ms), key.clone());
-        let op = Box::new(Op { key, policy, caller: Some(caller), deadline, armed: None, work: Work::Put(put) });
+        let op = Op::new(key, policy, Some(caller), deadline, Work::Put(put));
         self.keep(id, op, turn);
         Ok(())
     }
@@ -192,9 +202,9 @@ impl Coordinator {
     /// Who is to coordinate a write of which this node is no replica: the first replica that seems up, one of this region
     /// rather than another; else the first that may stand in.
     fn who_coordinates(&self, replicas: &[NodeId], others: &[NodeId]) -> Option<NodeId> {
-        let mut up = replicas.iter().filter(|node| self.is_up(**node));
+        let mut up = replicas.iter().filter(|node| self.serves(**node));
         let first = up.clone().find(|node| self.near.contains(node)).or_else(|| up.next());
-        first.or_else(|| others.iter().find(|node| self.is_up(**node))).copied()
+        first.or_else(|| others.iter().find(|node| self.serves(**node))).copied()
     }
 
     /// Sends a write to the replicas that seem up and have not acknowledged it.
@@ -212,7 +222,7 @@ impl Coordinator {
         for at in 0..put.slots.len() {
             let slot = &put.slots[at];
             let mine = slot.owner == me || slot.asked.contains(&me);
-            if !mine && !slot.is_settled() && (all || !self.is_up(slot.owner)) {
+            if !mine && !slot.is_settled() && (all || !self.serves(slot.owner)) {
                 self.next_stand_in(id, key, (put, at), turn);
             }
         }
@@ -221,7 +231,7 @@ impl Coordinator {
     fn next_stand_in(&mut self, id: OpId, key: &Key, (put, at): (&mut Put, usize), turn: &mut Turn<'_>) {
         let owner = put.slots[at].owner;
         while let Some(node) = put.spare.pop() {
-            if self.is_up(node) {
+            if self.serves(node) {
                 put.slots[at].asked.push(node);
                 turn.out.send_after(put.ticket, node, put.message(id, key, Some(owner), self.config.id));
                 return;
@@ -246,6 +256,7 @@ impl Coordinator {
         let Work::Put(put) = &mut op.work else { return };
         match result {
             PutResult::Stored => put.holds(from),
+            PutResult::Refilling => put.has_in_vain(from),
             PutResult::NoRoom | PutResult::TooOld => {
                 let refused = |slot: &Slot| slot.asked.last() == Some(&from) && !slot.is_settled();
                 if let Some(at) = put.slots.iter().position(refused) {
@@ -280,9 +291,10 @@ impl Coordinator {
                 put.wanted
             );
             let achieved = put.achieved();
-            let reply = match put.read_back {
-                true => reply::value(&op.key, &put.siblings, achieved),
-                false => ClientReply::Done { achieved },
+            let reply = match put.read_back.then(|| reply::value(&op.key, &put.siblings, achieved)) {
+                Some(value @ ClientReply::Value { .. }) => value,
+                // Or what it left behind is more than can be shown: it is done all the same.
+                _ => ClientReply::Done { achieved },
             };
             if let Some(caller) = op.caller.take() {
                 self.answer(caller, reply, turn);

@@ -1,12 +1,28 @@
 //! What a client is shown of a key's versions.
 
+use crate::dynamo::context::{self, MAX_HELD_ACTORS};
 use crate::dynamo::siblings::{Content, Siblings, Version};
-use crate::dynamo::{Achieved, ClientReply, Sibling, context};
+use crate::dynamo::store::MAX_HELD_BYTES;
+use crate::dynamo::{Achieved, ClientReply, Refusal, Sibling};
 use crate::types::Bytes;
 
-/// All versions, mergeable ones as one, and the context that covers exactly what is known of them.
-pub(super) fn value(key: &[u8], siblings: &Siblings, achieved: Achieved) -> ClientReply {
+/// Most bytes of values in an answer: with the context and what is around it that fits a frame.
+const MAX_SHOWN_BYTES: usize = 7 << 20;
+
+/// All versions, mergeable ones as one, and the context that covers exactly what is known of them; a refusal if that could not
+/// be sent or given back.
+pub(in crate::dynamo) fn value(key: &[u8], siblings: &Siblings, achieved: Achieved) -> ClientReply {
+    if siblings.clock().len() > MAX_HELD_ACTORS {
+        return ClientReply::Refused(Refusal::TooManyActors(siblings.clock().len() as u32));
+    }
+    if siblings.versions().len() > 1 && siblings.bytes() > MAX_HELD_BYTES {
+        return ClientReply::Refused(Refusal::TooManyBytes(siblings.bytes() as u64));
+    }
     let shown = if siblings.is_deleted() { Vec::new() } else { shown(siblings.versions()) };
+    let bytes: usize = shown.iter().map(|sibling| sibling.value.as_ref().map_or(0, Bytes::len)).sum();
+    if bytes > MAX_SHOWN_BYTES {
+        return ClientReply::Refused(Refusal::TooManyBytes(bytes as u64));
+    }
     ClientReply::Value { siblings: shown, context: context::encode(key, &context::Seen::of(siblings)), achieved }
 }
 

@@ -59,7 +59,7 @@ impl Coordinator {
             return;
         }
         self.sweep.next = Some(self.now + PAUSE);
-        if self.ops.len() >= self.config.max_open / 2 {
+        if self.ops.len() >= self.config.max_open / 2 || self.bytes >= self.config.open_bytes / 2 {
             return;
         }
         let mut reads = 0;
@@ -94,7 +94,7 @@ impl Coordinator {
         let get = Get::of_all(up, (self.now, AGAIN), self.config.mutant);
         let (id, deadline) = (self.number(), self.now + PATIENCE);
         let key = key.clone();
-        let mut op = Box::new(Op { key, policy, caller: None, deadline, armed: None, work: Work::Get(get) });
+        let mut op = Op::new(key, policy, None, deadline, Work::Get(get));
         for _ in 0..count {
             self.ask_next(id, &mut op, turn);
         }

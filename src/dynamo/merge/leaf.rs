@@ -81,7 +81,7 @@ impl Leaf {
         match self {
             Leaf::Counter(counter) => counter.known_to(clock) && counter::is_sane(counter, true),
             Leaf::PnCounter(counter) => counter.known_to(clock) && counter::is_sane(counter, false),
-            Leaf::Register(register) => register.known_to(clock),
+            Leaf::Register(register) => register.known_to(clock) && register::is_sane(register),
             Leaf::Set(set) => set.is_sane(clock),
         }
     }

@@ -89,6 +89,18 @@ pub enum FieldOp {
     Remove(#[serde(deserialize_with = "crate::codec::bytes")] Value),
 }
 
+impl Op {
+    /// The bytes of what it adds or names.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Op::Add(_) => 0,
+            Op::Assign(value) | Op::Insert(value) | Op::Remove(value) => value.len(),
+            Op::RemoveField { name } => name.len(),
+            Op::Field { name, op, .. } => name.len() + Op::from(op.clone()).bytes(),
+        }
+    }
+}
+
 impl From<FieldOp> for Op {
     fn from(op: FieldOp) -> Op {
         match op {

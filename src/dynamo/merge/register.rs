@@ -5,7 +5,7 @@
 use super::dots::Dots;
 use super::text;
 use crate::dynamo::clock::Dot;
-use crate::types::{Hlc, Value};
+use crate::types::{Hlc, MAX_VALUE_BYTES, Value};
 use serde::{Deserialize, Serialize};
 
 /// An assignment.
@@ -23,6 +23,11 @@ pub(super) type Register = Dots<Assigned>;
 pub(super) fn assign(register: &mut Register, value: &Value, dot: Dot, stamp: Hlc) {
     register.0.clear();
     register.0.insert(dot, Assigned { stamp, value: value.clone() });
+}
+
+/// Whether each value could have been assigned.
+pub(super) fn is_sane(register: &Register) -> bool {
+    register.0.values().all(|assigned| assigned.value.len() <= MAX_VALUE_BYTES)
 }
 
 /// The value of the latest stamp, of several of the same that of the greatest dot.

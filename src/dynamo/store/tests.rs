@@ -1,11 +1,13 @@
 //! A few stores in one process, with a network that delivers, delays or doubles at will and disks that forget nothing.
 
 use super::*;
-use crate::dynamo::clock::Clock;
-use crate::dynamo::siblings::Version;
-use crate::dynamo::{StoreSnapshot, layout as bytes};
+use crate::dynamo::clock::{Actor, Clock, MAX_COUNT};
+use crate::dynamo::context::Seen;
+use crate::dynamo::siblings::{Content, Version, WriteId};
+use crate::dynamo::write::Written;
+use crate::dynamo::{Refusal, StoreSnapshot, Update, layout as bytes};
 use crate::placement::{Buckets, Layout};
-use crate::types::{Bytes, Level, Rng};
+use crate::types::{Bytes, Level, Policy, Rng};
 use proptest::prelude::*;
 
 const KEY: Key = Key::from_static(b"k");
@@ -52,6 +54,8 @@ impl Cluster {
         let rng = Rng::new(n as u64 + self.now.0, "store");
         let mut store = Store::new(&config, self.layout.clone(), recovered, self.now, rng);
         store.date(Wall(self.now.0));
+        // The others know that it is there.
+        store.greets = false;
         store
     }
 

@@ -28,8 +28,10 @@ pub struct Server {
     config: Config,
     out: Outbox<Dynamo>,
     disk: Recovered,
+    /// What was on the disk before the last batch.
+    before: Recovered,
     /// Written and not yet durable.
-    writes: VecDeque<(Ticket, Vec<Record>)>,
+    pub writes: VecDeque<(Ticket, Vec<Record>)>,
     durable: Ticket,
     /// Messages that wait for a ticket.
     held: Vec<(Ticket, Packet)>,
@@ -96,6 +98,7 @@ impl Cluster {
                 config,
                 out: Outbox::default(),
                 disk: Recovered::default(),
+                before: Recovered::default(),
                 writes: VecDeque::new(),
                 durable: Ticket(0),
                 held: Vec::new(),
@@ -103,6 +106,9 @@ impl Cluster {
             };
             cluster.nodes.insert(id, server);
         }
+        // All tell each other that they are there.
+        cluster.wake();
+        cluster.deliver_unless(|_| false);
         cluster
     }
 
@@ -194,6 +200,7 @@ impl Cluster {
     pub fn sync(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();
         let Some(&(ticket, _)) = node.writes.back() else { return };
+        node.before = node.disk.clone();
         let written = std::mem::take(&mut node.writes).into_iter().flat_map(|(_, records)| records);
         for record in written {
             self.oracle.writes(&record, &node.disk);
@@ -289,11 +296,32 @@ impl Cluster {
         self.net.retain(|packet| packet.to != id);
     }
 
+    /// What was on a node's disk before the last batch.
+    pub fn disk_before(&self, id: NodeId) -> Recovered {
+        self.nodes[&id].before.clone()
+    }
+
+    /// What is on a node's disk.
+    pub fn disk(&self, id: NodeId) -> Recovered {
+        self.nodes[&id].disk.clone()
+    }
+
+    /// Starts a node from another state of its disk, which it is told if `told`.
+    pub fn restart_from(&mut self, id: NodeId, disk: Recovered, told: bool) {
+        self.nodes.get_mut(&id).unwrap().disk = disk;
+        self.start_again(id, told);
+    }
+
     /// Starts it again from its disk; it believes all others to be up.
     pub fn restart(&mut self, id: NodeId) {
+        self.start_again(id, false);
+    }
+
+    fn start_again(&mut self, id: NodeId, told: bool) {
         self.note(&format!("{id} restarts"));
         let node = self.nodes.get_mut(&id).unwrap();
-        let recovered = node.disk.clone();
+        let mut recovered = node.disk.clone();
+        recovered.rejoining |= told;
         self.lanes.remove(&id);
         let config = node.config.clone();
         let dynamo = self.start(&config, recovered);

@@ -1,9 +1,12 @@
 //! Tests of the whole core as several nodes in one process: golden conversations and random storms.
 
+mod amnesia;
 mod apart;
 mod cluster;
+mod limits;
 mod oracle;
 mod random;
+mod readable;
 mod scribe;
 mod script;
 mod transcript;

@@ -77,7 +77,8 @@ impl Oracle {
             Record::Hint(_, key, hint) => (key, hint.as_ref().map(|hint| &hint.entry), None),
             _ => return,
         };
-        if let (None, Some(old)) = (entry, old) {
+        // Who rejoins drops whatever there is.
+        if let (None, Some(old)) = (entry, old.filter(|_| !before.rejoining)) {
             let gone: Writes = old.siblings.versions().iter().map(|v| v.write).collect();
             assert!(gone.iter().all(|w| self.is_delete(*w)), "more than deletes were forgotten");
             self.collected.entry(key.clone()).or_default().extend(gone);

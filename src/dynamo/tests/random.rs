@@ -1,5 +1,5 @@
 //! Random storms: loss, repetition, reordering, partitions, crashes that lose what was not durable, a failure detector that
-//! errs, dates that differ. The oracle judges every answer; then the storm ends and all replicas must come to agree.
+//! errs, dates that differ, directories that come back with less than they had. The oracle judges every answer; then the storm ends and all replicas must come to agree.
 
 use super::super::siblings::{Siblings, WriteId};
 use super::cluster::Cluster;
@@ -15,6 +15,7 @@ struct Tally {
     read: usize,
     unfinished: usize,
     siblings: usize,
+    forgotten: usize,
     notes: BTreeMap<&'static str, usize>,
 }
 
@@ -32,7 +33,22 @@ struct Storm {
     /// Directed links that lose everything.
     cut: BTreeSet<(NodeId, NodeId)>,
     deletes: f64,
+    /// What may become of a directory.
+    amnesia: Amnesia,
+    /// An old copy of each node's directory.
+    copies: BTreeMap<NodeId, Recovered>,
     tally: Tally,
+}
+
+/// What a node may find on its disk when it starts again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Amnesia {
+    /// All that was durable.
+    None,
+    /// Once, all but the last batch; nobody is told.
+    LastBatch,
+    /// Now and then an old copy or nothing, which the node is told. One at a time has forgotten anything.
+    Told,
 }
 
 const CLIENTS: u64 = 3;
@@ -61,6 +77,15 @@ impl Storm {
         }
         let keys = (0..2).map(|n| Key::from(format!("k{n}"))).collect();
         let deletes = *rng.pick(&[0.0, 0.0, 0.2]).unwrap();
+        // What one server alone holds is lost with its disk.
+        let several = !sloppy && w != Level::One;
+        let amnesia = match rng.below(4) {
+            0 if several => Amnesia::LastBatch,
+            1..3 if several => Amnesia::Told,
+            _ => Amnesia::None,
+        };
+        // A read may well miss what a disk has lost in silence.
+        cluster.oracle.strict &= amnesia != Amnesia::LastBatch;
         Storm {
             cluster,
             rng,
@@ -71,6 +96,8 @@ impl Storm {
             writes: 0,
             cut: BTreeSet::new(),
             deletes,
+            amnesia,
+            copies: BTreeMap::new(),
             tally: Tally::default(),
         }
     }
@@ -101,7 +128,7 @@ impl Storm {
                     let lucky = self.rng.below(4) as usize;
                     self.cluster.crash(node, lucky);
                 } else {
-                    self.cluster.restart(node);
+                    self.restart(node);
                 }
             }
             95..98 => {
@@ -120,6 +147,25 @@ impl Storm {
             }
         }
         self.hear();
+    }
+
+    fn restart(&mut self, node: NodeId) {
+        let whole = self.cluster.ids().into_iter().all(|id| !self.cluster.disk(id).rejoining);
+        match self.amnesia {
+            Amnesia::LastBatch if self.rng.chance(0.3) => {
+                self.amnesia = Amnesia::None;
+                self.cluster.restart_from(node, self.cluster.disk_before(node), false);
+            }
+            Amnesia::Told if whole && self.rng.chance(0.8) => {
+                self.tally.forgotten += 1;
+                let copy = self.copies.get(&node).filter(|_| self.rng.chance(0.5)).cloned().unwrap_or_default();
+                self.cluster.restart_from(node, Recovered { rejoining: true, ..copy }, true);
+            }
+            _ => self.cluster.restart(node),
+        }
+        if self.rng.chance(0.5) {
+            self.copies.insert(node, self.cluster.disk(node));
+        }
     }
 
     fn ask(&mut self) {
@@ -234,8 +280,9 @@ impl Storm {
         for node in self.cluster.ids() {
             self.cluster.believe(node, true);
         }
-        // Long enough for a hint that was sent to a dead node to be sent again.
+        // Long enough for a hint that was sent to a dead node to be sent again, and for one that has lost its disk to be refilled.
         self.cluster.run(6000, |_| false);
+        assert!(self.cluster.ids().into_iter().all(|id| !self.cluster.disk(id).rejoining), "a node rejoins for ever");
         for key in self.keys.clone() {
             for node in [1, 2] {
                 let get = ClientRequest::Get { key: key.clone(), r: Some(Level::All), deadline_ms: 1000 };
@@ -263,6 +310,7 @@ impl Storm {
                 Note::HintHandedOver { .. } => "handed over",
                 Note::Repaired { .. } => "repaired",
                 Note::Collected { .. } => "collected",
+                Note::Rejoined => "rejoined",
                 _ => continue,
             };
             *self.tally.notes.entry(name).or_default() += 1;
@@ -291,10 +339,12 @@ fn storms_break_nothing() {
         total.read += tally.read;
         total.unfinished += tally.unfinished;
         total.siblings += tally.siblings;
+        total.forgotten += tally.forgotten;
         tally.notes.iter().for_each(|(name, n)| *total.notes.entry(name).or_default() += n);
     }
     println!("{total:?}");
     assert!(total.acked > 2_000 && total.read > 1_500 && total.siblings > 500, "a calm, not a storm: {total:?}");
+    assert!(total.forgotten > 20, "no directory was lost: {total:?}");
 }
 
 /// The oracle bites: every planted bug is found, and by the property it breaks.
@@ -309,9 +359,10 @@ fn planted_bugs_are_caught() {
         (Bug::ForwardedTwice, vec!["an invented write"]),
         (Bug::SiblingDropped, vec!["was not shown", "is lost", "stale read"]),
         (Bug::DotNotAdvanced, vec!["two writes of one name", "is lost"]),
+        (Bug::DotReused, vec!["two writes of one name", "is lost"]),
     ];
     let caught = cases.map(|(bug, properties)| {
-        let found = (0..300).find_map(|seed| {
+        let found = (0..500).find_map(|seed| {
             let panic = std::panic::catch_unwind(|| storm(seed, Mutant::planted(bug), 400)).err()?;
             let text = panic.downcast::<String>().map_or_else(|_| "?".to_string(), |text| *text);
             Some((seed, text))

@@ -82,6 +82,17 @@ impl Script {
         self.cluster.request(id(n), request)
     }
 
+    /// Deletes what a node holds of a key.
+    pub fn delete(&mut self, n: u32, key: &Key) -> RequestId {
+        let mut request = self.set(key, "");
+        let seen =
+            crate::dynamo::context::encode(key, &crate::dynamo::context::Seen::of(&self.cluster.held(id(n), key)));
+        if let ClientRequest::Put { update, context, .. } = &mut request {
+            (*update, *context) = (Update::Delete, seen);
+        }
+        self.cluster.request(id(n), request)
+    }
+
     pub fn get(&mut self, n: u32, key: &Key) -> RequestId {
         self.get_at(None, n, key)
     }

@@ -96,6 +96,13 @@ pub fn message(message: &Message, names: &Names) -> String {
         Message::Held(list) => format!("Held {}", keys(list)),
         Message::Forget(list) => format!("Forget {}", keys(list)),
         Message::Forgotten(list) => format!("Forgotten {}", keys(list)),
+        Message::Rejoin { at, refill, .. } => {
+            format!("Rejoin from epoch {at}{}", if *refill { ", to be refilled" } else { "" })
+        }
+        Message::Welcome { at, rejoins, refilled, .. } => {
+            let told = [(*rejoins, ", rejoins too"), (*refilled, ", all is there")];
+            format!("Welcome at {at}{}", told.iter().filter(|(is, _)| *is).map(|(_, text)| *text).collect::<String>())
+        }
     }
 }
 
@@ -112,6 +119,10 @@ pub fn effect(effect: &Effect, names: &Names) -> String {
             Note::Collected { key: k } => format!("forgets {}", key(k)),
             Note::Pruned { key: k, entries } => format!("prunes {entries} entries of {}", key(k)),
             Note::Full { key: k } => format!("refuses a write of {}: full", key(k)),
+            Note::Behind { .. } => "refuses a write: its disk is behind".to_owned(),
+            Note::Nonsense { from } => format!("ignores nonsense from {from}"),
+            Note::Rejoins => "has lost what it held, and rejoins".to_owned(),
+            Note::Rejoined => "is a full member again".to_owned(),
         },
     }
 }

@@ -16,7 +16,7 @@ fn version(key: &str, n: u64) -> dynamo::Record {
     let (actor, write) = (Actor { node: NodeId(1), birth: 7 }, WriteId { client: 1, number: n });
     let policy = (Resolve::Siblings, Mutant::default());
     siblings.write(&Seen::default(), actor, (Hlc(n), write), Content::Value(Bytes::from(n.to_string())), policy);
-    let entry = ApEntry { siblings, birth: Some(7), arrivals: Vec::new() };
+    let entry = ApEntry { siblings, arrivals: Vec::new() };
     dynamo::Record::Key(Key::from(key.to_owned()), Some(entry.into()))
 }
 

@@ -72,6 +72,8 @@ impl Transport for SimTransport {
     fn send(&mut self, to: Addr, packet: &Packet) {
         match frame::encode_into(packet, &mut self.frame) {
             Ok(()) => {
+                let read = frame::decode(&self.frame);
+                assert!(read.as_ref() == Ok(packet), "a packet that cannot be read back: {packet:?}");
                 let (from, bytes) = (self.binding.endpoint, Bytes::copy_from_slice(&self.frame));
                 self.hub.with(|core, now| core.net.send(now, from, to, bytes, &mut core.schedule));
             }

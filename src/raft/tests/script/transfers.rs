@@ -17,7 +17,8 @@ fn slow_follower(s: &mut Script) -> usize {
         beats += 1;
         s.pass(100, &[1]);
         // One hop a heartbeat to and from n3; the others are fast.
-        let (slow, fast): (Vec<Packet>, Vec<Packet>) = std::mem::take(&mut s.0.net).into_iter().partition(|p| p.to == id(3) || p.from == id(3));
+        let (slow, fast): (Vec<Packet>, Vec<Packet>) =
+            std::mem::take(&mut s.0.net).into_iter().partition(|p| p.to == id(3) || p.from == id(3));
         s.0.net = fast;
         for packet in slow {
             s.0.deliver(packet);

@@ -1,0 +1,164 @@
+//! Writes that this node coordinates: into its own replica, or, as a stand-in, into what it keeps for another.
+//!
+//! **Lives.** A life of a key's state (`clock`) is known in memory only, so it ends with the process at the latest: a directory that
+//! lost its last batch, or an old copy of one, cannot make a dot be given twice.
+//!
+//! A life goes on after a delete, of mergeable values too: what the delete took away is in no version that is held, so the next
+//! write begins with nothing, and rightly claims to know what is gone.
+
+use super::clock::{Actor, MAX_COUNT};
+use super::context::{MAX_ACTORS, Seen};
+use super::merge::State;
+use super::siblings::{Content, Siblings, WriteId};
+use super::store::{MAX_WRITTEN_BYTES, Store, arrived, exceeds, stamps};
+use super::{Cause, Dynamo, Effect, Entry, Epoch, Hint, Note, Refusal, Update};
+use crate::mutant::Mutant;
+use crate::protocol::{Outbox, Ticket};
+use crate::types::{Hlc, Key, NodeId, Policy, Resolve};
+use std::sync::Arc;
+
+/// A write that was carried out here.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// All that is held of the key with it, to be sent to the others.
+    pub siblings: Siblings,
+    /// The epoch in which that was gathered.
+    pub epoch: Epoch,
+    /// What must be durable before it counts; `None`: it is.
+    pub ticket: Option<Ticket>,
+}
+
+impl Store {
+    /// Coordinates a write: into the node's own replica, or, as a stand-in, into what it keeps for `owner`.
+    ///
+    /// # Errors
+    /// Nothing has changed and nothing will.
+    #[expect(clippy::too_many_arguments, reason = "a write is that much")]
+    pub(super) fn write(
+        &mut self,
+        key: &Key,
+        owner: Option<NodeId>,
+        seen: &Seen,
+        write: WriteId,
+        update: &Update,
+        policy: &Policy,
+        out: &mut Outbox<Dynamo>,
+    ) -> Result<Written, Refusal> {
+        let owner = owner.filter(|owner| *owner != self.config.id);
+        let mut epoch = self.epoch.at();
+        let mut since = self.wall;
+        let held = match owner {
+            None => self.keys.get(key),
+            Some(owner) => self.hints.get(owner, key).map(|hint| {
+                (epoch, since) = (epoch.min(hint.epoch), hint.since);
+                &hint.entry
+            }),
+        };
+        let mut entry = held.map(|entry| Entry::clone(entry)).unwrap_or_default();
+        if self.is_behind(out) {
+            return Err(Refusal::Busy);
+        }
+        self.saw(stamps(&entry.siblings).chain([seen.stamp]));
+        let stamp = self.stamp();
+        let life = (owner, key.clone());
+        let birth = self.lives.get(&life).copied();
+        let birth = match self.write_into((&mut entry, birth), seen, (stamp, write), update, policy) {
+            Ok(birth) => birth,
+            Err(refusal) => {
+                if !matches!(refusal, Refusal::Invalid(_)) {
+                    out.effect(Effect::Note(Note::Full { key: key.clone() }));
+                }
+                return Err(refusal);
+            }
+        };
+        let siblings = entry.siblings.clone();
+        let ticket = match owner {
+            None => self.put(key, entry, out),
+            Some(owner) => {
+                self.put_hint(owner, key, Hint { entry: Arc::new(entry), epoch, since }, out).ok_or(Refusal::Busy)?
+            }
+        };
+        self.lives.insert(life, birth);
+        Ok(Written { siblings, epoch, ticket: Some(ticket) })
+    }
+
+    /// Writes into an entry, within the limits, as the life of this birth if that goes on; the birth of the one that did.
+    fn write_into(
+        &mut self,
+        (entry, birth): (&mut Entry, Option<u64>),
+        seen: &Seen,
+        (stamp, write): (Hlc, WriteId),
+        update: &Update,
+        policy: &Policy,
+    ) -> Result<u64, Refusal> {
+        let held = &entry.siblings;
+        let merging = matches!(update, Update::Merge(_));
+        let mut clock = held.clock().clone();
+        let seen = if merging { &Seen::from(clock.clone()) } else { seen };
+        let actor = Actor { node: self.config.id, birth: birth.unwrap_or_default() };
+        let known = clock.count(actor);
+        // Who has seen more of this life than is held here has seen what was lost: that life is over.
+        let lives = birth.is_some() && seen.clock.count(actor) <= known && known < MAX_COUNT;
+        let actor = Actor { birth: if lives { actor.birth } else { self.rng.next() }, ..actor };
+        let content = content(held, actor, stamp, update, policy.resolve, self.config.mutant)?;
+
+        let left = held.versions().iter().filter(|v| !seen.clock.contains(v.dot)).count();
+        if left >= self.config.max_siblings && left == held.versions().len() && policy.resolve != Resolve::LastWriter {
+            return Err(Refusal::TooManySiblings(left as u32));
+        }
+        clock.join(&seen.clock);
+        let actors = clock.len() + usize::from(clock.count(actor) == 0);
+        if actors > MAX_ACTORS {
+            return Err(Refusal::TooManyActors(clock.len() as u32));
+        }
+        let rules = (policy.resolve, self.config.mutant);
+        let before = if held.versions().len() > 1 { held.bytes() } else { 0 };
+        entry.siblings.write(seen, actor, (stamp, write), content, rules);
+        if exceeds(entry, MAX_WRITTEN_BYTES.max(before)) {
+            return Err(Refusal::TooManyBytes(before as u64));
+        }
+        arrived(entry, Cause::Write(self.config.id), self.wall);
+        Ok(actor.birth)
+    }
+
+    /// Resumes the life under which each key was written last: wrong if the directory has lost anything.
+    pub(super) fn resume_lives(&mut self) {
+        let me = self.config.id;
+        let last = |entry: &Entry| {
+            entry.siblings.clock().entries().iter().rev().map(|(actor, _)| *actor).find(|a| a.node == me)
+        };
+        let own = self.keys.iter().filter_map(|(key, entry)| Some(((None, key.clone()), last(entry)?.birth)));
+        self.lives = own.collect();
+    }
+}
+
+/// What a write holds.
+fn content(
+    held: &Siblings,
+    actor: Actor,
+    stamp: Hlc,
+    update: &Update,
+    resolve: Resolve,
+    mutant: Mutant,
+) -> Result<Content, Refusal> {
+    let wrong = |text: &str| Err(Refusal::Invalid(text.to_owned()));
+    match (update, resolve) {
+        (Update::Delete, _) => Ok(Content::Tombstone),
+        (Update::Set(_), Resolve::Merge(kind)) => {
+            let name = Resolve::Merge(kind);
+            wrong(&format!("values of this bucket are of the mergeable type {name}; change them by its own operations"))
+        }
+        (Update::Set(value), _) => Ok(Content::Value(value.clone())),
+        (Update::Merge(op), Resolve::Merge(kind)) => {
+            let mut state = State::new(kind);
+            for version in held.versions() {
+                if let Content::Merge(other) = &version.content {
+                    state.merge(other);
+                }
+            }
+            state.apply(op, held.next_dot(actor, mutant), stamp).map_err(Refusal::Invalid)?;
+            Ok(Content::Merge(state))
+        }
+        (Update::Merge(_), _) => wrong("this bucket has plain values, not mergeable ones; set the value"),
+    }
+}
