@@ -195,7 +195,7 @@ proptest! {
     fn messages_and_records_survive_json(term in number(), body in body()) {
         let message = Message { term, body };
         let text = serde_json::to_string(&message).unwrap();
-        prop_assert_eq!(serde_json::from_str::<Message>(&text).unwrap(), message.clone());
+        prop_assert_eq!(&serde_json::from_str::<Message>(&text).unwrap(), &message);
         if let Body::Append { prev_index: first, entries, .. } = message.body {
             let record = Record::Append { first, entries };
             let text = serde_json::to_string(&record).unwrap();
