@@ -113,7 +113,7 @@ pub(super) struct Seat {
 
 impl Seat {
     /// Waits until it is to be given up for another.
-    pub(super) async fn to_give_way(&mut self) {
+    pub(super) async fn displaced(&mut self) {
         let _ = (&mut self.cut).await;
     }
 
@@ -164,7 +164,7 @@ mod tests {
     /// A seat whose holder closes its connection as soon as it is asked to.
     async fn sit(door: &Arc<Door>, from: u8, count: u64, now: Instant) -> Option<tokio::task::JoinHandle<()>> {
         let mut seat = door.enter(ip(from), frames(count), now).await?;
-        Some(tokio::spawn(async move { seat.to_give_way().await }))
+        Some(tokio::spawn(async move { seat.displaced().await }))
     }
 
     #[tokio::test]
@@ -201,7 +201,7 @@ mod tests {
             let door = door.clone();
             tokio::spawn(async move { door.enter(ip(2), frames(0), later).await.is_some() })
         };
-        idle.to_give_way().await;
+        idle.displaced().await;
         tokio::task::yield_now().await;
         assert!(!newcomer.is_finished(), "the seat is taken until its holder is gone");
         drop(idle);

@@ -307,7 +307,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receive
         spawn_until(stop.clone(), async move {
             let welcomed = tokio::select! {
                 biased;
-                () = seat.to_give_way() => Err(HelloError::Unwanted("said nothing, and others wait".to_owned())),
+                () = seat.displaced() => Err(HelloError::Unwanted("said nothing, and others wait".to_owned())),
                 welcomed = in_time(welcome(stream, address, &shared, nonce)) => welcomed,
             };
             drop(seat);
@@ -408,7 +408,7 @@ async fn serve_client(stream: TcpStream, mut seat: Seat, heard: &AtomicU64, addr
 async fn idle(seat: &mut Seat, heard: &AtomicU64) -> Closed {
     let (mut before, mut since) = (0, Instant::now());
     loop {
-        if tokio::time::timeout(LOOK, seat.to_give_way()).await.is_ok() {
+        if tokio::time::timeout(LOOK, seat.displaced()).await.is_ok() {
             return Closed::Given("idle, and others wait");
         }
         let (count, now) = (heard.load(Relaxed), Instant::now());
@@ -469,7 +469,7 @@ impl Dialler {
                     }
                 }
                 Err(HelloError::Io(error)) if born.elapsed() < YOUTH => {
-                    debug!("cannot reach {peer} at {address}: {error}")
+                    debug!("cannot reach {peer} at {address}: {error}");
                 }
                 Err(error) if told == error.to_string() => debug!("cannot reach {peer} at {address}: {error}"),
                 Err(error) => {

@@ -55,7 +55,7 @@ fn an_absurd_term_is_refused_without_harm() {
     let config = Config::new(id(1), vec![id(1), id(2), id(3)]);
     let (jump, mut out) = (config.max_term_jump, Outbox::default());
     let recovered = Recovered { term: 3, ..Recovered::default() };
-    let mut raft = Raft::new(config, recovered.clone(), Time(0), Rng::new(1, "absurd"));
+    let mut raft = Raft::new(config, recovered, Time(0), Rng::new(1, "absurd"));
     let bodies = [
         Body::AppendReply { result: AppendResult::Matched(0), round: 0 },
         Body::Vote { pre: false, last_index: 0, last_term: 0, transfer: true },
