@@ -7,6 +7,7 @@
 
 #[cfg(madsim)]
 pub mod cli;
+#[cfg(madsim)]
 pub mod mutants;
 pub mod oracle;
 pub mod placement;

@@ -27,6 +27,7 @@ mod wreck;
 pub use nemesis::Met;
 pub use story::Story;
 
+use crate::mutants::Planted;
 use crate::oracle::{Oracle, Replica, Violation};
 use crate::plan::{Call, How, Plan, What, When};
 use crate::report::{Mode, Outcome, RunRecord, TraceHash};
@@ -40,7 +41,6 @@ use bytes::Bytes;
 use cluster::{Cluster, Refusals};
 use quorums::Quorums;
 use seaworthy::client::{Client, Patience};
-use seaworthy::mutant::Bug;
 use seaworthy::placement::Layout;
 use seaworthy::storage::StorageError;
 use seaworthy::types::{Addr, NodeId, Rng};
@@ -62,8 +62,8 @@ use wreck::Wreck;
 
 /// How a plan is run.
 pub struct Options {
-    /// The bug planted in every node.
-    pub mutant: Option<Bug>,
+    /// The bug planted in every node, or in their world.
+    pub mutant: Option<Planted>,
     /// Where the full trace goes.
     pub trace: Option<Box<dyn Write + Send>>,
     /// Against which of the two databases.
@@ -189,7 +189,7 @@ fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
 
 fn finish(
     plan: &Plan,
-    (mode, mutant): (Mode, Option<Bug>),
+    (mode, mutant): (Mode, Option<Planted>),
     traces: &Traces,
     violation: Option<Violation>,
     start: Instant,
@@ -213,6 +213,7 @@ fn finish(
         violation,
         impossible: impossible.map(|_| traces.when()),
         faults: &faults,
+        ledger: &ledger,
         divergence: ending.divergence,
         refusals: &refusals,
     };
@@ -260,11 +261,12 @@ fn finish(
 const OPERATOR: u64 = 0;
 
 /// The run itself, inside the runtime.
-async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Bug>), traces: Traces) {
+async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces: Traces) {
     let cluster = Arc::new(Cluster::start(&plan, (mode, mutant), &traces));
     let world = cluster.world.clone();
     let values = Arc::new(words(&plan));
-    let log = Log { record: traces.record.clone(), time: world.time_source(), wreck: traces.wreck.clone() };
+    let bug = Planted::in_world(mutant);
+    let log = Log { record: traces.record.clone(), time: world.time_source(), wreck: traces.wreck.clone(), bug };
     let online = mode == Mode::Cp && plan.expect.linearizable && !plan.expires();
     {
         let mut record = lock(&log.record);
@@ -334,7 +336,7 @@ fn patron(
     values: Arc<BTreeMap<String, Bytes>>,
     log: &Log,
 ) -> Patron<crate::world::runtime::SimTransport, crate::world::runtime::SimClock> {
-    let settings = ClockSettings { start: 0, epoch: EPOCH, drift_ppm: 0 };
+    let settings = ClockSettings { start: 0, epoch: EPOCH, drift_ppm: 0, bug: None };
     let clock = world.new_clock(Addr::Client(u64::from(number)), settings);
     let workload = &plan.workload;
     let patience = Patience {
