@@ -41,7 +41,16 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(config: NodeConfig, answers: Answers, mail: Mail) -> Shared {
-        Shared { config, answers, responses: Vec::new(), mail, jobs: VecDeque::new(), arrivals: BTreeMap::new(), held: 0, unwritten: 0 }
+        Shared {
+            config,
+            answers,
+            responses: Vec::new(),
+            mail,
+            jobs: VecDeque::new(),
+            arrivals: BTreeMap::new(),
+            held: 0,
+            unwritten: 0,
+        }
     }
 
     pub(super) fn respond(&mut self, ticket: u64, body: ResponseBody) {

@@ -9,17 +9,20 @@ use std::collections::{BTreeMap, BTreeSet};
 const CRASHES: u64 = 20;
 
 impl Kind {
-    /// What it must do at least once, besides anything at all.
+    /// What it must do at least once, besides anything at all; `ordered`: where frames go over ordered connections, which hide
+    /// second copies and overtaking.
     #[must_use]
-    pub fn expects(&self) -> Vec<Effect> {
+    pub fn expects(&self, ordered: bool) -> Vec<Effect> {
         match self {
             Kind::Link { add, .. } => {
                 let slower = !add.latency.is_zero() || !add.jitter.is_zero() || add.bandwidth.is_some();
+                let lost = if ordered { Effect::MessagesRetransmitted } else { Effect::MessagesDropped };
+                let ruined = if ordered { Effect::ConnectionsBroken } else { Effect::MessagesCorrupted };
                 let parts = [
-                    (add.loss.0 > 0.0, Effect::MessagesDropped),
-                    (add.duplicate.0 > 0.0, Effect::MessagesDuplicated),
-                    (add.reorder.0 > 0.0, Effect::MessagesReordered),
-                    (add.corrupt.0 > 0.0, Effect::MessagesCorrupted),
+                    (add.loss.0 > 0.0, lost),
+                    (add.duplicate.0 > 0.0 && !ordered, Effect::MessagesDuplicated),
+                    (add.reorder.0 > 0.0 && !ordered, Effect::MessagesReordered),
+                    (add.corrupt.0 > 0.0, ruined),
                     (slower, Effect::MessagesDelayed),
                 ];
                 parts.into_iter().filter_map(|(expected, effect)| expected.then_some(effect)).collect()

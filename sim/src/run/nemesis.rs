@@ -7,7 +7,7 @@
 
 use super::cluster::{Cluster, link_settings};
 use super::{OPERATOR, lock, nanos, nodes};
-use crate::plan::{Fault, FaultId, Kind, Links, Pages, Part, Plan, Sight, Target, Unsynced, What};
+use crate::plan::{Fault, FaultId, Kind, Links, Pages, Part, Plan, Sight, Target, Unsynced, Way, What};
 use crate::scenario::Setting;
 use crate::world::clock::ClockFault;
 use crate::world::disk::{Damage, DiskHandle, DiskTrouble, Scope};
@@ -62,7 +62,7 @@ pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>, met_of: Arc<Mu
             let until = ends.get(id).map(|end| nanos(*end));
             let about = format!("{} {}", fault.kind.name(), fault.target.show());
             let entry = world.ledger().request(fault.kind.name(), about, nanos(event.at), until);
-            world.ledger().expect(entry, fault.kind.expects());
+            world.ledger().expect(entry, fault.kind.expects(plan.network.is_ordered()));
             entries.insert(*id, entry);
         }
     }
@@ -119,6 +119,14 @@ impl Nemesis {
                 world.lay(entry, &self.links_of(&met, *on), &LinkFault::Degrade(link_settings(add)));
             }
             Kind::Hang { on } => world.lay(entry, &self.links_of(&met, *on), &LinkFault::Hang),
+            Kind::Delay { on, way, by } => {
+                let meant = |(from, to): &(Addr, Addr)| {
+                    let ours = |addr: &Addr| matches!(addr, Addr::Node(node) if met.contains(node));
+                    (*way != Way::In && ours(from)) || (*way != Way::Out && ours(to))
+                };
+                let pairs: Vec<_> = self.links_of(&met, *on).into_iter().filter(meant).collect();
+                world.lay(entry, &pairs, &LinkFault::Delay(*by));
+            }
             Kind::Reset { on } => world.reset_links(entry, &self.links_of(&met, *on)),
             _ => {}
         }
@@ -183,7 +191,11 @@ impl Nemesis {
                 }
                 world.ledger().affected(entry, Effect::LeadersAsked, 1);
             }
-            Kind::Partition { .. } | Kind::Link { .. } | Kind::Hang { .. } | Kind::Reset { .. } => {}
+            Kind::Partition { .. }
+            | Kind::Link { .. }
+            | Kind::Hang { .. }
+            | Kind::Delay { .. }
+            | Kind::Reset { .. } => {}
         }
     }
 
