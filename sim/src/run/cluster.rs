@@ -6,18 +6,19 @@ use super::story::{Teller, Watch};
 use super::tcp::{self, Way};
 use super::wreck::Wreck;
 use super::{EPOCH, Traces, lock, nodes};
+use crate::mutants::Planted;
 use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::report::Mode;
 use crate::scenario::Link;
 use crate::world::clock::ClockSettings;
 use crate::world::disk::DiskSettings;
-use crate::world::net::{LinkSettings, NetSettings};
+use crate::world::net::{Carriage, LinkSettings, NetSettings};
 use crate::world::runtime::{NodeEnv, World, WorldSettings};
 use crate::world::{Latency, TimeSource};
 use seaworthy::dynamo;
 use seaworthy::identity::Origin;
-use seaworthy::mutant::{Bug, Mutant};
+use seaworthy::mutant::Mutant;
 use seaworthy::node::tcp::{TcpConfig, TcpTransport};
 use seaworthy::node::{Driver, NodeConfig};
 use seaworthy::placement::{Buckets, Layout, Member};
@@ -47,15 +48,20 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Makes the world and boots every node.
-    pub(super) fn start(plan: &Plan, (mode, mutant): (Mode, Option<Bug>), traces: &Traces) -> Cluster {
-        let links = link_settings(&plan.network);
+    pub(super) fn start(plan: &Plan, (mode, mutant): (Mode, Option<Planted>), traces: &Traces) -> Cluster {
+        let bug = Planted::in_world(mutant);
+        let queue = plan.network.carriage.queue;
+        let carriage = if plan.network.is_ordered() { Carriage::Ordered { queue } } else { Carriage::Datagrams };
+        let links = link_settings(&plan.network.link);
         let settings = WorldSettings {
             seed: plan.seed,
             net: NetSettings {
                 server_links: links.clone(),
                 client_links: links,
+                carriage,
                 link_limit: 10_000,
                 mailbox_limit: 100_000,
+                bug,
             },
             disk: DiskSettings {
                 per_operation: plan.disk.operation,
@@ -63,6 +69,7 @@ impl Cluster {
                 sync: Latency::uniform(plan.disk.sync, plan.disk.jitter),
                 capacity: plan.disk.capacity,
                 block_sectors: plan.disk.block.sectors(),
+                bug,
             },
             tcp: tcp::latency(plan),
         };
@@ -73,7 +80,7 @@ impl Cluster {
         let incarnations = Incarnations::default();
         for &id in &nodes {
             let mut rng = Rng::new(plan.seed, &format!("clock {id}"));
-            let clock = ClockSettings { start: rng.below(1_000_000_000_000), epoch: EPOCH, drift_ppm: 0 };
+            let clock = ClockSettings { start: rng.below(1_000_000_000_000), epoch: EPOCH, drift_ppm: 0, bug };
             let boot = Boot {
                 config: node_config(plan, id, layout.clone(), mutant),
                 store: store_config(plan, id, (CLUSTER, &layout), mutant),
@@ -221,13 +228,13 @@ pub(super) fn store_config(
     plan: &Plan,
     id: NodeId,
     (name, layout): (&str, &Layout),
-    mutant: Option<Bug>,
+    mutant: Option<Planted>,
 ) -> StoreConfig {
     let config = StoreConfig::new(id).bound_to(name, layout);
     StoreConfig { segment_bytes: plan.cluster.segment_bytes, mutant: planted(mutant), ..config }
 }
 
-fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Bug>) -> NodeConfig {
+fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Planted>) -> NodeConfig {
     let cluster = &plan.cluster;
     let raft = raft::Config {
         election_timeout: cluster.election_timeout,
@@ -255,9 +262,9 @@ fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Bug>
 }
 
 /// Plans speak of bugs by name; nodes carry them.
-fn planted(bug: Option<Bug>) -> Mutant {
+fn planted(bug: Option<Planted>) -> Mutant {
     #[cfg(feature = "mutants")]
-    if let Some(bug) = bug {
+    if let Some(Planted::Code(bug)) = bug {
         return Mutant::planted(bug);
     }
     let _ = bug;

@@ -8,8 +8,8 @@
 use super::cluster::{Cluster, link_settings};
 use super::directories;
 use super::{OPERATOR, lock, nanos, nodes, tcp};
-use crate::plan::{Directory, Fault, FaultId, Kind, Lie, Links, Pages, Part, Plan, Sight, Target, Unsynced, What};
-use crate::scenario::{Setting, Transport as Way};
+use crate::plan::{Directory, Fault, FaultId, Kind, Lie, Links, Pages, Part, Plan, Sight, Target, Unsynced, Way, What};
+use crate::scenario::{self, Setting};
 use crate::world::clock::ClockFault;
 use crate::world::disk::{Damage, DirectoryCopy, DiskHandle, DiskTrouble, Scope};
 use crate::world::ledger::{self, Effect};
@@ -64,7 +64,9 @@ pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>, met_of: Arc<Mu
         if let What::Begin { id, fault, .. } = &event.what {
             let until = ends.get(id).map(|end| nanos(*end));
             let about = format!("{} {}", fault.kind.name(), fault.target.show());
-            entries.insert(*id, world.ledger().request(fault.kind.name(), about, nanos(event.at), until));
+            let entry = world.ledger().request(fault.kind.name(), about, nanos(event.at), until);
+            world.ledger().expect(entry, fault.kind.expects(plan.network.is_ordered()));
+            entries.insert(*id, entry);
         }
     }
     let operator = world.client(OPERATOR);
@@ -169,6 +171,14 @@ impl Nemesis {
                 world.lay(entry, &self.links_of(&met, *on), &LinkFault::Degrade(link_settings(add)));
             }
             Kind::Hang { on } => world.lay(entry, &self.links_of(&met, *on), &LinkFault::Hang),
+            Kind::Delay { on, way, by } => {
+                let meant = |(from, to): &(Addr, Addr)| {
+                    let ours = |addr: &Addr| matches!(addr, Addr::Node(node) if met.contains(node));
+                    (*way != Way::In && ours(from)) || (*way != Way::Out && ours(to))
+                };
+                let pairs: Vec<_> = self.links_of(&met, *on).into_iter().filter(meant).collect();
+                world.lay(entry, &pairs, &LinkFault::Delay(*by));
+            }
             Kind::Reset { on } => world.reset_links(entry, &self.links_of(&met, *on)),
             _ => {}
         }
@@ -242,7 +252,11 @@ impl Nemesis {
                 world.stop(node, Some(entry));
             }
             Kind::Forge { lie } => self.forge(entry, *lie, node),
-            Kind::Partition { .. } | Kind::Link { .. } | Kind::Hang { .. } | Kind::Reset { .. } => {}
+            Kind::Partition { .. }
+            | Kind::Link { .. }
+            | Kind::Hang { .. }
+            | Kind::Delay { .. }
+            | Kind::Reset { .. } => {}
         }
     }
 
@@ -251,10 +265,10 @@ impl Nemesis {
         let Some(from) = self.cluster.nodes.iter().copied().find(|node| *node != to) else { return };
         let packets = tcp::lies(lie, self.plan.cluster.groups, self.cluster.origin(from));
         match self.plan.cluster.transport {
-            Way::Model => {
+            scenario::Transport::Model => {
                 packets.iter().for_each(|p| self.cluster.world.forge(entry, Addr::Node(from), Addr::Node(to), p));
             }
-            Way::Tcp => {
+            scenario::Transport::Tcp => {
                 let of = (&*self.plan, self.cluster.layout.digest());
                 tcp::impostor(&self.cluster.world, entry, (from, to), of, packets);
             }

@@ -222,7 +222,13 @@ impl World {
     /// A client's endpoint on the network.
     #[must_use]
     pub fn client(&self, number: u64) -> SimTransport {
-        SimTransport::bind(self.hub.clone(), Addr::Client(number))
+        self.endpoint(Addr::Client(number))
+    }
+
+    /// An endpoint on the network at any address. A node's process has its own; this one is for tests of the network.
+    #[must_use]
+    pub fn endpoint(&self, addr: Addr) -> SimTransport {
+        SimTransport::bind(self.hub.clone(), addr)
     }
 
     /// A clock of its own for somebody, set as told. Clients have one that is not faulty.
@@ -306,7 +312,7 @@ impl World {
         let frame = frame::encode(packet).expect("a forged packet is small");
         self.hub.with(|core, now| {
             let from = core.net.endpoint(from);
-            core.net.send(now, from, to, frame, &mut core.schedule);
+            core.net.send(now, from, (to, 0), frame, &mut core.schedule);
         });
         self.ledger.fired(fault);
         self.ledger.affected(fault, Effect::MessagesForged, 1);
