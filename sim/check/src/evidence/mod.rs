@@ -14,9 +14,11 @@
 //! larger than it need be ([`Evidence::minimal`]), never wrong.
 
 mod explain;
+mod headline;
 pub mod page;
 
 pub use explain::{diagram, words};
+pub use headline::headline;
 
 use crate::history::{History, KeyId, OpId, Value};
 use crate::linear::kv::gone::{self, Gone};
