@@ -305,7 +305,7 @@ fn a_reader_that_leaves_early_is_no_error() {
     }
 }
 
-/// A stale read of nothing: what was exported of it says what its nil means; without that nobody knows, and the verdict says so.
+/// A stale read of nothing: what was exported of it says what its nil means; without that it is not known, and the verdict says so.
 #[test]
 fn what_nil_says_is_stated_or_asked_for() {
     let place = Place::new();
