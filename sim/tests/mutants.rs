@@ -97,3 +97,34 @@ fn a_run_ends_at_the_reply_that_makes_its_history_impossible() {
     let ended = std::time::Duration::from_nanos(finished.record.outcome.sim_ns);
     assert!(ended < plan.time.storm_ends(), "ended after {ended:?}");
 }
+
+/// What a failing run leaves behind is judged alike in either format, whatever broke linearizability.
+#[test]
+fn exported_histories_keep_their_verdict() {
+    use seaworthy_check::format::{ReadOptions, export, jsonl, read};
+    quiet_panics();
+    let mut broken = 0;
+    for made in MADE_FOR.iter().filter(|made| made.breaks.contains(&"linearizable")) {
+        let file = scenarios().join(format!("cp/{}.toml", made.scenario));
+        let scenario = Scenario::load(&file).expect("a bundled scenario");
+        for seed in 1..=8 {
+            let options = Options { mode: made.mode, mutant: Some(made.bug), ..Options::default() };
+            let history = run(&Arc::new(Plan::expand(&scenario, seed)), options).history;
+            let (mut lines, mut edn) = (Vec::new(), Vec::new());
+            jsonl::write(&history, &mut lines).expect("memory takes everything");
+            export::write(&history, &mut edn).expect("memory takes everything");
+            let verdicts = |text: &[u8]| {
+                let reading = read(text, &ReadOptions::default()).expect("what was written can be read");
+                assert!(reading.without_nil().is_none(), "it says what its nil means");
+                let options = seaworthy_check::Options { evidence_steps: 0, ..seaworthy_check::Options::default() };
+                let parts = seaworthy_check::check(&reading.history, &options).parts;
+                parts.into_iter().map(|part| (part.name, part.verdict)).collect::<Vec<_>>()
+            };
+            let by_lines = verdicts(&lines);
+            broken +=
+                u32::from(by_lines.iter().any(|(_, verdict)| matches!(verdict, seaworthy_check::Verdict::Invalid(_))));
+            assert_eq!(verdicts(&edn), by_lines, "{} with seed {seed} and {}", made.scenario, made.bug.name());
+        }
+    }
+    assert!(broken > 4, "{broken} histories are not linearizable");
+}

@@ -305,7 +305,7 @@ fn a_reader_that_leaves_early_is_no_error() {
     }
 }
 
-/// A stale read of nothing: what was exported of it says what its nil means; without that nobody knows, and the verdict says so.
+/// A stale read of nothing: what was exported of it says what its nil means; without that it is not known, and the verdict says so.
 #[test]
 fn what_nil_says_is_stated_or_asked_for() {
     let place = Place::new();
@@ -470,4 +470,29 @@ fn evidence_need_not_be_looked_for() {
     assert_eq!(verdict(&looked), verdict(&not));
     let json: Json = serde_json::from_slice(&place.run("broken.jsonl --no-evidence --json").stdout).unwrap();
     assert_eq!(json["verdict"], "not valid");
+}
+
+/// Whatever is wrong, a page says what in one sentence, and a phone is shown the clash alone.
+#[test]
+fn every_refutation_has_a_headline() {
+    let place = Place::new();
+    let mut sentences = std::collections::BTreeSet::new();
+    for (name, _) in Workload::ALL {
+        for seed in [1, 2] {
+            place.generate("h.jsonl", &format!("{name} --plant --operations 120 --seed {seed}"));
+            place.told("h.jsonl --check all --html h.html --budget 5s", 1);
+            let page = place.read("h.html");
+            for violation in page.split("<section class=\"violation\"").skip(1) {
+                let (_, rest) = violation.split_once("<p class=\"headline\">").expect("a headline");
+                let sentence = rest.split_once("</p>").expect("an end").0;
+                assert!(sentence.ends_with('.') && sentence.len() > 20, "{name}: {sentence}");
+                sentences.insert(sentence.to_owned());
+                let narrow = violation.split_once("<div class=\"narrow\">").expect("for phones").1;
+                let narrow = narrow.split_once("<div class=\"roomy\">").expect("for others").0;
+                let ops = narrow.matches("<g class=\"op ").count();
+                assert!(ops > 0 && ops == narrow.matches("<g class=\"op core").count(), "{name}");
+            }
+        }
+    }
+    assert!(sentences.len() > 10, "{sentences:?}");
 }

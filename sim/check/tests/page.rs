@@ -271,6 +271,74 @@ fn transactions_that_form_a_cycle() {
     assert!(page.contains(">rw y</text>") && page.contains(">T1 "));
 }
 
+/// The numbers of attributes of a tag.
+fn numbers<const N: usize>(tag: &str, names: [&str; N]) -> [f64; N] {
+    names.map(|name| {
+        let (_, rest) = tag.split_once(&format!(" {name}=\"")).unwrap_or_else(|| panic!("{name} of {tag}"));
+        rest.split('"').next().and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{name} of {tag}"))
+    })
+}
+
+/// Four transactions at the same time, and edges between all lanes: labels stand on no bar and on no other label.
+#[test]
+fn labels_of_arrows_cover_no_bars() {
+    use seaworthy_check::Function;
+    use seaworthy_check::evidence::{Edge, Link};
+    use seaworthy_check::history::recorder::Step;
+    let mut log = Recorder::default();
+    let x = log.value(Datum::Text("x"));
+    let steps = [1, 2, 3].map(|n| log.value(Datum::Int(n)));
+    let steps = steps.map(|value| Step { f: Function::Append, key: x, value, list: None });
+    let open: Vec<OpId> = (0..6).map(|process| log.begin_txn(process, 0, &steps)).collect();
+    for op in open {
+        log.end_txn(op, 1, End::Ok, Some(&steps));
+    }
+    // And one more of the first client.
+    let last = log.begin_txn(0, 2, &steps);
+    log.end_txn(last, 3, End::Ok, Some(&steps));
+    let history = log.finish();
+    let pairs = [(0, 2), (2, 0), (0, 4), (4, 1), (1, 5), (5, 0), (0, 6), (6, 3), (3, 5), (5, 3)];
+    let edge = |(from, to)| Edge { from: OpId(from), to: OpId(to), link: Link::Other, why: "rw some key".to_owned() };
+    let evidence = Evidence {
+        part: "transactions".to_owned(),
+        anomaly: "G2-item".to_owned(),
+        breaks: None,
+        event: None,
+        core: (0..7).map(OpId).collect(),
+        given: Vec::new(),
+        edges: pairs.into_iter().map(edge).collect(),
+        minimal: true,
+        order: Vec::new(),
+        explanation: "a circle".to_owned(),
+        diagram: String::new(),
+    };
+    let verdict = Verdict::Invalid(Box::new(evidence));
+    let part = PartReport { name: "transactions".to_owned(), operations: 7, verdict, by: "cycles", steps: 3 };
+    let page = page(&history, &[Report { property: "serializable", parts: vec![part] }]);
+    assert_sound(&page);
+    for drawing in page.split("<svg").skip(1).map(|rest| rest.split("</svg>").next().unwrap_or_default()) {
+        let bars = drawing.split("<g class=\"op").skip(1).map(|tag| numbers(tag, ["data-x", "data-y", "data-w"]));
+        let bars: Vec<[f64; 3]> = bars.collect();
+        let edges = drawing.split("<g class=\"edge\">").skip(1);
+        let labels: Vec<[f64; 2]> =
+            edges.map(|tag| tag.split_once("<text").expect("a label").1).map(|tag| numbers(tag, ["x", "y"])).collect();
+        if labels.is_empty() {
+            continue;
+        }
+        assert_eq!((bars.len(), labels.len()), (7, 10));
+        let wide = 7.25 * "rw some key".len() as f64;
+        for (i, &[x, y]) in labels.iter().enumerate() {
+            for &[left, top, w] in &bars {
+                let beside = x + wide < left || left + w < x || y < top || top + 26.0 < y - 11.0;
+                assert!(beside, "label {i} at {x},{y} covers the bar at {left},{top}");
+            }
+            for &[other, below] in &labels[..i] {
+                assert!((y - below).abs() > 11.0 || (x - other).abs() > wide, "label {i} at {x},{y} covers another");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_users_wrote_is_never_markup() {
     let nasty = [

@@ -122,6 +122,7 @@ fn evidence_json(history: &History, evidence: &Evidence) -> Json {
     json!({
         "anomaly": evidence.anomaly, "explanation": evidence.explanation, "minimal": evidence.minimal,
         "event": evidence.event, "breaks": evidence.breaks.map(|op| op.0), "operations": operations, "edges": edges,
+        "given": evidence.given.iter().map(|op| op.0).collect::<Vec<_>>(),
     })
 }
 

@@ -14,9 +14,11 @@
 //! larger than it need be ([`Evidence::minimal`]), never wrong.
 
 mod explain;
+mod headline;
 pub mod page;
 
 pub use explain::{diagram, words};
+pub use headline::headline;
 
 use crate::history::{History, KeyId, OpId, Value};
 use crate::linear::kv::gone::{self, Gone};
@@ -151,7 +153,7 @@ pub(crate) fn gather(
     }
 }
 
-/// All there is, where nobody has looked for a reason.
+/// All there is, where no reason was looked for.
 pub(crate) fn bare(history: &History, key: KeyId, items: &[Item]) -> Evidence {
     let of = match history.key_value(key) {
         Value::NIL => "No".to_owned(),

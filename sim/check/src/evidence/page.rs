@@ -8,8 +8,8 @@ mod chart;
 mod overview;
 pub(super) mod svg;
 
-use super::Evidence;
 use super::explain::show;
+use super::{Evidence, headline};
 use crate::certificate::step::replay;
 use crate::history::{History, OpId};
 use crate::linear::{PartReport, Report, Verdict};
@@ -261,16 +261,22 @@ fn violation(input: &PageInput<'_>, number: usize, property: &str, evidence: &Ev
         escape(&cut(&name, 80)),
         escape(&cut(&evidence.part, 120))
     );
+    let _ = write!(out, "<p class=\"headline\">{}</p>", escape(&headline(property, &evidence.anomaly)));
     let mut words = evidence.explanation.lines();
     let _ = write!(out, "<p class=\"reason\">{}</p>", escape(&cut(words.next().unwrap_or_default(), 3000)));
     for line in words.take(20) {
         let _ = write!(out, "<p class=\"more\">{}</p>", escape(&cut(line, 1000)));
     }
     let near = others.min(NEAR);
+    // A phone has room for the clash alone.
+    out.push_str("<div class=\"narrow\">");
+    drawing(&mut out, input, (number, 'n'), property, evidence, 0);
+    out.push_str("</div><div class=\"roomy\">");
     let hidden = drawing(&mut out, input, (number, 'v'), property, evidence, near);
+    out.push_str("</div>");
     out.push_str(&table(input, evidence, number));
     if hidden > 0 && others > near {
-        out.push_str("<details><summary>The clash among more of the operations around it</summary>");
+        out.push_str("<details class=\"roomy\"><summary>The clash among more of the operations around it</summary>");
         drawing(&mut out, input, (number, 'w'), property, evidence, others);
         out.push_str("</details>");
     }
@@ -376,7 +382,8 @@ fn table(input: &PageInput<'_>, evidence: &Evidence, number: usize) -> String {
         let returned = if op.returned == crate::history::NEVER { "never".to_owned() } else { quote(op.returned) };
         let _ = write!(
             out,
-            "<tr{class}><td>{}</td><td><a href=\"#v{number}-{}\"><bdi>{}</bdi></a></td><td><bdi>{}</bdi></td><td>{}</td><td>{returned}</td></tr>",
+            "<tr{class}><td data-is=\"process\">{}</td><td><a href=\"#v{number}-{}\"><bdi>{}</bdi></a></td><td data-is=\"reply\"><bdi>{}</bdi></td>\
+             <td data-is=\"called\">{}</td><td data-is=\"returned\">{returned}</td></tr>",
             op.process,
             id.0,
             escape(&cut(&show::request(history, op), 400)),

@@ -63,9 +63,9 @@ pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
             write!(out, ", :delete true")?;
         }
         if returned {
-            answered(history, op, out)?
+            answered(history, op, out)?;
         } else {
-            conditions(history, op, out)?
+            conditions(history, op, out)?;
         }
         writeln!(out, "}}")?;
     }

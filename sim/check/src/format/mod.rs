@@ -5,8 +5,8 @@
 //! [`Understood`]: nothing is skipped without a reason.
 //!
 //! [`read`] detects format and compression by content. Then `source` gives the text piece by piece; `json` and `edn` know
-//! the syntaxes and make of each form a `tree`; `forms` and `lines` find the fields of an event; `intake` knows what they
-//! mean, the same for all formats, and records it.
+//! the syntaxes and make of each form a `tree`; `forms` and `lines` find the fields of an event; `intake` and `answers` know what they
+//! mean, the same for all formats, and record it.
 //!
 //! - [`jsonl`]: our own format, one event a line. [`export`]: for Jepsen's tools.
 //!
@@ -28,6 +28,7 @@
 //! A process has one operation open. After `:info` it may go on or never be heard of again. A form or line has at most
 //! [`MAX_FORM_BYTES`] and nests at most 64 deep. A history has at most 2^32 - 2 events.
 
+mod answers;
 mod edn;
 pub mod export;
 mod forms;

@@ -21,7 +21,7 @@ pub enum Nil {
     Absent,
     /// Nothing: the read is left out.
     Unknown,
-    /// One of these two, and nobody told which: taken in as absent, and [`Reading::without_nil`](super::Reading::without_nil)
+    /// One of these two, and the file does not say which: taken in as absent, and [`Reading::without_nil`](super::Reading::without_nil)
     /// is the other meaning.
     Either,
 }
@@ -129,7 +129,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Those that hold when nobody says otherwise.
+    /// Those that hold unless the caller or the file says otherwise.
     ///
     /// | | JSON | EDN | log | plain |
     /// |---|---|---|---|---|

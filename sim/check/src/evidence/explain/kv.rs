@@ -141,7 +141,7 @@ impl Case<'_> {
         };
         let refused = |op: &&OpId| self.history.operation(**op).end == End::Refused;
         let deletes = match deletes.iter().filter(|op| !refused(op)).count() {
-            0 => "nobody deleted the key".to_owned(),
+            0 => "no delete of the key was called".to_owned(),
             1 => "the only delete of the key was before that".to_owned(),
             n => format!("all {n} deletes of the key were before that"),
         };

@@ -54,6 +54,7 @@
       const to = Math.max(...core.map((op) => +op.dataset.x + (op.classList.contains("open") ? 60 : +op.dataset.w)));
       const room = scroll.clientWidth;
       const all = room / (width + 4), clashOnly = (room - 60) / Math.max(1, to - from);
+      if (room < 500) return view.zoomTo(Math.min(1.2, Math.max(0.3, all)));
       view.zoomTo(all >= 0.85 ? Math.min(1.5, all) : clashOnly >= 0.85 ? Math.min(1.2, clashOnly) : 1);
       const clash = Math.max(0, (to - from) * view.zoom);
       scroll.scrollLeft = clash < room ? (from + to) / 2 * view.zoom - room / 2 : to * view.zoom - room + 60;
@@ -84,7 +85,13 @@
     views.push(view);
     svg.classList.toggle("crowded", spots.length > 40);
     view.clash();
-    window.addEventListener("resize", place);
+    let seen = scroll.clientWidth;
+    window.addEventListener("resize", () => {
+      const before = seen;
+      seen = scroll.clientWidth;
+      // Nothing could be measured of what was hidden.
+      if (seen) before ? place() : view.clash();
+    });
     const details = section.closest("details");
     if (details) details.addEventListener("toggle", view.clash);
   }

@@ -192,22 +192,29 @@ impl Scene<'_> {
         }
     }
 
-    /// Arrows from bar to bar, side by side along the bars.
+    /// Arrows from bar to bar, side by side along the bars; their labels stand between the lanes, where no bar is.
     fn edges(&self, out: &mut String) {
         let find = |op: OpId| self.chart.bars.iter().find(|bar| bar.op == op);
         let edges = &self.evidence.edges;
+        let mut taken: Vec<(f64, f64, f64)> = Vec::new();
         for (i, edge) in edges.iter().enumerate() {
             let (Some(from), Some(to)) = (find(edge.from), find(edge.to)) else { continue };
-            let down = to.row >= from.row;
+            let (down, level) = (to.row >= from.row, to.row == from.row);
             let share = (i + 1) as f64 / (edges.len() + 1) as f64;
             let x = |bar: &Bar| share.mul_add(bar.right - bar.left, bar.left);
             let y = |bar: &Bar, bottom: bool| self.top(bar.row) + 5.0 + if bottom { BAR + 2.0 } else { -2.0 };
             let (x1, x2) = (x(from), x(to));
-            let (y1, y2) = (y(from, down), y(to, !down));
+            let (y1, y2) = (y(from, down), y(to, level || !down));
             let bend = if down { 30.0 } else { -30.0 };
-            let (c1, c2) = (y1 + bend, y2 - bend);
+            // Along one lane it bends below the bars.
+            let (c1, c2) = (y1 + bend, if level { y2 + bend } else { y2 - bend });
             let why = escape(&cut(super::chart::kind(edge), 60));
-            let (mx, my) = (f64::midpoint(x1, x2) + 9.0, f64::midpoint(y1, y2) + if i % 2 == 0 { -3.0 } else { 12.0 });
+            let wide = text_width(super::chart::kind(edge)).min(60.0 * 7.25);
+            // Along one lane the label stands below the curve.
+            let below = if level { 15.0 } else { 0.0 };
+            let label = [y1, c1, c2, y2].map(|y| y + below);
+            let (mx, my) = self.spot_on([x1, x1, x2, x2], label, wide, &taken);
+            taken.push((mx, my, wide));
             let _ = write!(
                 out,
                 "<g class=\"edge\"><path data-e=\"{x1:.0} {y1} {c1} {x2:.0} {y2} {c2}\" d=\"M{x1:.0} {y1}C{x1:.0} {c1} \
@@ -217,6 +224,32 @@ impl Scene<'_> {
                 n = self.number,
             );
         }
+    }
+
+    /// Where on a curve a label of this width stands: near its middle, between the bars of two lanes, and beside no other
+    /// label. Bars move sideways only when the reader zooms, so it stays clear of them.
+    fn spot_on(&self, x: [f64; 4], y: [f64; 4], wide: f64, taken: &[(f64, f64, f64)]) -> (f64, f64) {
+        let at = |p: [f64; 4], t: f64| {
+            let s = 1.0 - t;
+            s * s * s * p[0] + 3.0 * s * s * t * p[1] + 3.0 * s * t * t * p[2] + t * t * t * p[3]
+        };
+        let height = self.chart.row_height;
+        // From its bars on, a row is this free; the label is some 12 high.
+        let between = |y: f64| {
+            let row = ((y - TOP) / height).floor().max(0.0);
+            let (free, next) = (TOP + row * height + 5.0 + BAR + 14.0, TOP + (row + 1.0) * height);
+            y.clamp(free, next)
+        };
+        let apart = |(mx, my): (f64, f64)| {
+            taken.iter().all(|&(ox, oy, other)| (my - oy).abs() > 13.0 || mx + 1.5 * wide < ox || ox + 1.5 * other < mx)
+        };
+        let spots = (0..=20u32).map(|n| {
+            let step = f64::from(n.div_ceil(2)) * 0.04;
+            let t = if n.is_multiple_of(2) { 0.5 + step } else { 0.5 - step };
+            (at(x, t) + 9.0, between(at(y, t)))
+        });
+        let spots: Vec<(f64, f64)> = spots.collect();
+        spots.iter().copied().find(|&spot| apart(spot)).unwrap_or(spots[0])
     }
 }
 

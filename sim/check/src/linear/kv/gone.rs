@@ -73,7 +73,7 @@ pub fn find(history: &History, items: &[Item]) -> Option<Gone> {
             // Nothing returns at event 0.
             latest.ret == 0 || latest.ret < op.called || by_revision
         })?;
-        // Of an unknown one nobody knows how late it came, so all of these are settled.
+        // Of an unknown one it is not known how late it came, so all of these are settled.
         let deletes = deletes[..called].iter().map(|&(_, id, ..)| id).collect();
         Some(Gone { shows, misses: id, deletes })
     })
@@ -163,7 +163,7 @@ mod tests {
                 info: 5,
                 fail: 5,
                 conditional: 30,
-                revisions: (seed % 3) as u64 * 40,
+                revisions: seed % 3 * 40,
             };
             let mut rng = crate::testing::Rng(seed);
             let mut raws = crate::testing::generate(shape, &mut rng);
