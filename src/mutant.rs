@@ -104,6 +104,22 @@ bugs! {
     ExtendIgnored = "extend-ignored",
     /// A write with a time to live keeps its key for ever (kv/).
     ExpireNever = "expire-never",
+    /// A node never goes through the keys that it shares with one that comes back (dynamo/).
+    SweepDead = "sweep-dead",
+    /// A local quorum counts replicas of any region (dynamo/).
+    LocalQuorumAnywhere = "local-quorum-anywhere",
+    /// A read returns before those that it found behind are brought up to date (dynamo/).
+    ReadGoesBackwards = "read-goes-backwards",
+    /// A write to a mergeable value takes one of several concurrent versions for the whole (dynamo/).
+    MergeTakesFirst = "merge-takes-first",
+    /// What is assigned to a register bears no date, so that names decide which assignment holds (dynamo/).
+    RegisterUndated = "register-undated",
+    /// Idle clock entries are pruned whether or not all know that they are settled (dynamo/).
+    PruneLiveClock = "prune-live-clock",
+    /// A write is held to the bucket's level, whatever level it asks for (dynamo/).
+    LevelIgnored = "level-ignored",
+    /// A leader trusts its lease for longer than its followers have promised (raft/).
+    LeaseOutlivesPromise = "lease-outlives-promise",
     /// A forwarded write that arrives twice is carried out twice (dynamo/).
     ForwardedTwice = "forwarded-twice",
     /// Servers make their proofs with a key that everybody knows instead of the cluster's secret (node/tcp/).

@@ -11,7 +11,7 @@ use crate::run::{Met, Options, met_under_raft, run};
 use crate::scenario::Scenario;
 use crate::world::bug::WorldBug;
 use seaworthy::mutant::Bug;
-use seaworthy_check::replicas::{LATEST, NONE_INVENTED, NONE_LOST, NONE_RESURRECTED, ONCE};
+use seaworthy_check::replicas::{FORWARD, LATEST, NONE_INVENTED, NONE_LOST, NONE_RESURRECTED, ONCE};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -221,6 +221,14 @@ pub const MADE_FOR: &[MadeFor] = &[
     made(Bug::PeersForget, Mode::Cp, "amnesia", FORGOTTEN),
     made(Bug::RollbackUnnoticed, Mode::Cp, "old-copy", FORGOTTEN),
     made(Bug::IncarnationReused, Mode::Cp, "old-copy", FORGOTTEN),
+    made(Bug::LeaseOutlivesPromise, Mode::Cp, "lease-reads", &["linearizable"]),
+    made(Bug::SweepDead, Mode::Ap, "sweep-alone", &["convergence"]),
+    made(Bug::LocalQuorumAnywhere, Mode::Ap, "local-quorums", &[LATEST, NONE_RESURRECTED, FORWARD]),
+    made(Bug::ReadGoesBackwards, Mode::Ap, "reads-go-forward", &[FORWARD]),
+    made(Bug::MergeTakesFirst, Mode::Ap, "sets", &[NONE_LOST, LATEST]),
+    made(Bug::RegisterUndated, Mode::Ap, "registers", &[NONE_LOST, LATEST]),
+    made(Bug::PruneLiveClock, Mode::Ap, "short-lives", &[NONE_RESURRECTED, "convergence", NONE_LOST]),
+    made(Bug::LevelIgnored, Mode::Ap, "levels-strict", &[LATEST, NONE_RESURRECTED, FORWARD]),
     made(Bug::AckBeforeW, Mode::Ap, "strict-quorum", &[LATEST, NONE_RESURRECTED, NONE_LOST]),
     made(Bug::HintsForgotten, Mode::Ap, "holders-restart", &[NONE_LOST]),
     made(Bug::SiblingDropped, Mode::Ap, "red-blue-purple", &[NONE_LOST]),

@@ -263,3 +263,24 @@ fn groups_share_servers_and_keep_their_promises() {
     let finished = run_in(&plan, Mode::Cp);
     assert!(finished.record.outcome.ops.ok > 800, "{:?}", finished.record.outcome.ops);
 }
+
+/// A key that is written and deleted again and again, through servers that come and go, keeps a clock of bounded size.
+#[test]
+fn spent_clock_entries_are_pruned() {
+    let pruned = |seed: u64| {
+        let finished = run_in(&plan("ap/short-lives", seed), Mode::Ap);
+        finished.record.outcome.ap.expect("a run against quorums").pruned
+    };
+    assert!((1..=4).map(pruned).sum::<u64>() > 100);
+}
+
+/// Each bucket has a history of its own, and both were asked as often.
+#[test]
+fn both_databases_are_loaded_at_once() {
+    let plan = plan("ap/two-buckets", 1);
+    let finished = run_in(&plan, Mode::Ap);
+    let beside = finished.beside.as_ref().expect("a CP bucket beside");
+    assert!(beside.operations().len() as u64 > plan.operations() / 2, "{}", beside.operations().len());
+    assert!((0..beside.keys()).all(|key| beside.key(seaworthy_check::history::KeyId(key)).starts_with("raft/")));
+    assert!(observed(&finished).operations.iter().all(|op| !op.key.starts_with("raft/")));
+}

@@ -114,7 +114,7 @@ pub(super) async fn write(
         None if update == Update::Delete => client.ap_get(key.clone(), None).await?.context,
         None => Bytes::new(),
     };
-    let Wrote { achieved, found } = client.ap_put(key, update, context, how.how()).await?;
+    let Wrote { achieved, found, .. } = client.ap_put(key, update, context, how.how()).await?;
     let took = begun.elapsed();
     match found {
         Some(found) if json => {

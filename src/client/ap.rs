@@ -34,6 +34,8 @@ pub struct Wrote {
     pub achieved: Achieved,
     /// What the write left behind, if that was asked for.
     pub found: Option<Found>,
+    /// The server that was to carry it out; if it is no replica of the key, it has picked another.
+    pub through: NodeId,
 }
 
 /// How a write is to be done.
@@ -86,8 +88,8 @@ impl<T: Transport, C: Clock> Client<T, C> {
         let ApWrite { w, sloppy, read_back } = how;
         let place = Place { server: self.nodes[self.favourite], lane: 0, number: 0 };
         let request = ClientRequest::Put { place, write, key, update, context, w, sloppy, deadline_ms: 0, read_back };
-        let (achieved, found) = self.ap_write(request).await?;
-        Ok(Wrote { achieved, found })
+        let (achieved, found, through) = self.ap_write(request).await?;
+        Ok(Wrote { achieved, found, through })
     }
 
     async fn ap_read(&mut self, mut request: ClientRequest) -> Result<(Achieved, Option<Found>), ClientError> {
@@ -117,7 +119,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    async fn ap_write(&mut self, mut request: ClientRequest) -> Result<(Achieved, Option<Found>), ClientError> {
+    async fn ap_write(&mut self, mut request: ClientRequest) -> Result<(Achieved, Option<Found>, NodeId), ClientError> {
         let patience = self.patience.operation;
         let end = self.clock.now() + patience;
         let mut backoff = self.patience.backoff;
@@ -138,7 +140,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
             request.set_deadline(end.since(now));
             let until = end.min(now + self.patience.attempt);
             match self.attempt(node, RequestBody::Ap(request.clone()), tried.first, until).await.map(took) {
-                Some(Took::Done(achieved, found)) => return Ok((achieved, found)),
+                Some(Took::Done(achieved, found)) => return Ok((achieved, found, place.server)),
                 Some(Took::NoLane(granted)) => {
                     let heard = self.clock.now();
                     self.lanes.insert(place.server, Lane { id: granted, number: 0, heard });

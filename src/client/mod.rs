@@ -329,6 +329,11 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
+    /// The server that is asked first: the one that answered last, if it did.
+    pub fn asked(&self) -> NodeId {
+        self.nodes[self.favourite]
+    }
+
     /// Asks this server first the next time, if it is one of the cluster.
     pub fn favour(&mut self, node: NodeId) {
         if let Some(at) = self.nodes.iter().position(|n| *n == node) {

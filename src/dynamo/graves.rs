@@ -216,7 +216,9 @@ impl Store {
             return;
         }
         // What little a collected tombstone leaves in the clock of a key written anew stays, so that replicas remain alike.
-        let entries = if settled.len() > IDLE_ACTORS { entry.siblings.prune(settled) as u32 } else { 0 };
+        let hasty = self.config.mutant.is(Bug::PruneLiveClock).then(|| entry.siblings.clock().clone());
+        let spent = hasty.as_ref().unwrap_or(settled);
+        let entries = if settled.len() > IDLE_ACTORS { entry.siblings.prune(spent) as u32 } else { 0 };
         if entries > 0 {
             let me = self.config.id;
             let life = (None, key.clone());

@@ -12,7 +12,7 @@ use super::merge::State;
 use super::siblings::{Content, Siblings, WriteId};
 use super::store::{MAX_WRITTEN_BYTES, Store, arrived, exceeds, stamps};
 use super::{Cause, Dynamo, Effect, Entry, Epoch, Hint, Note, Refusal, Update};
-use crate::mutant::Mutant;
+use crate::mutant::{Bug, Mutant};
 use crate::protocol::{Outbox, Ticket};
 use crate::types::{Hlc, Key, NodeId, Policy, Resolve};
 use std::sync::Arc;
@@ -151,11 +151,13 @@ fn content(
         (Update::Set(value), _) => Ok(Content::Value(value.clone())),
         (Update::Merge(op), Resolve::Merge(kind)) => {
             let mut state = State::new(kind);
-            for version in held.versions() {
+            let known = if mutant.is(Bug::MergeTakesFirst) { 1 } else { usize::MAX };
+            for version in held.versions().iter().take(known) {
                 if let Content::Merge(other) = &version.content {
                     state.merge(other);
                 }
             }
+            let stamp = if mutant.is(Bug::RegisterUndated) { Hlc(0) } else { stamp };
             state.apply(op, held.next_dot(actor, mutant), stamp).map_err(Refusal::Invalid)?;
             Ok(Content::Merge(state))
         }

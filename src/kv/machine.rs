@@ -369,6 +369,14 @@ impl Kv {
         self.keys.get(key)?.state.live().filter(|held| !self.is_over(held)).cloned().map(|held| self.show(held))
     }
 
+    /// Every key that has a state: its revision, and unless it was deleted its value, the stamp of that, and its deadline.
+    pub fn entries(&self) -> impl Iterator<Item = (&Key, Revision, Option<(&Value, Wall, Option<GroupTime>)>)> {
+        self.keys.iter().map(|(key, slot)| {
+            let held = slot.state.live().map(|held| (&held.value, held.commit, held.deadline));
+            (key, slot.state.revision(), held)
+        })
+    }
+
     /// Index of the last applied entry.
     #[must_use]
     pub fn applied(&self) -> u64 {

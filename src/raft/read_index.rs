@@ -135,7 +135,10 @@ impl Raft {
         let (Some(ppm), State::Leader(leader)) = (self.config.lease_ppm, &self.state) else { return false };
         let (round, began) = leader.rounds.confirmed;
         let timeout = self.config.election_timeout;
-        let lease = timeout.saturating_sub(timeout / 1_000_000 * ppm);
+        let lease = match self.config.mutant.is(Bug::LeaseOutlivesPromise) {
+            true => timeout * 2,
+            false => timeout.saturating_sub(timeout / 1_000_000 * ppm),
+        };
         let trusted = round > 0 && !leader.rounds.disloyal && leader.transfer.is_none();
         trusted && self.own_commit().is_some() && self.now.since(began) < lease
     }

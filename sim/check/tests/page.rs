@@ -313,7 +313,14 @@ fn labels_of_arrows_cover_no_bars() {
         diagram: String::new(),
     };
     let verdict = Verdict::Invalid(Box::new(evidence));
-    let part = PartReport { name: "transactions".to_owned(), operations: 7, verdict, by: "cycles", steps: 3 };
+    let part = PartReport {
+        name: "transactions".to_owned(),
+        operations: 7,
+        verdict,
+        by: "cycles",
+        steps: 3,
+        counts: Vec::new(),
+    };
     let page = page(&history, &[Report { property: "serializable", parts: vec![part] }]);
     assert_sound(&page);
     for drawing in page.split("<svg").skip(1).map(|rest| rest.split("</svg>").next().unwrap_or_default()) {

@@ -9,7 +9,7 @@ mod store;
 
 use seaworthy_check::replicas::{
     self, CONVERGED, COUNTED, Call, Dump, End, Figures, Findings, LATEST, NONE_INVENTED, NONE_LOST, NONE_RESURRECTED,
-    ONCE, Observed, Operation, Options, Policy, USABLE, jsonl,
+    ONCE, Observed, Operation, Options, Policy, Quorum, USABLE, jsonl,
 };
 use store::{Dice, Plan};
 
@@ -21,7 +21,7 @@ fn strings(values: &[&str]) -> Vec<String> {
 
 fn operation(client: u32, (called, returned): (u64, u64), call: Call, end: End) -> Operation {
     let (called, returned) = (called * MS, (returned != 0).then_some(returned * MS));
-    Operation { client, key: "k".to_owned(), called, returned, call, end, level: "quorum".to_owned() }
+    Operation { client, key: "k".to_owned(), called, returned, call, end, level: "quorum".to_owned(), quorum: None }
 }
 
 fn put(client: u32, times: (u64, u64), value: &str, saw: &[&str]) -> Operation {
@@ -54,7 +54,7 @@ fn ending(operations: Vec<Operation>, values: &[&str]) -> Observed {
 }
 
 fn judge(observed: &Observed, policy: Policy, strict: bool) -> Findings {
-    replicas::check(observed, &Options { policy, strict, final_from: None })
+    replicas::check(observed, &Options { policy, strict, ..Options::default() })
 }
 
 /// The properties that are violated.
@@ -142,7 +142,7 @@ fn what_was_overwritten_does_not_come_back() {
     assert_eq!(siblings(gone(), &["b"]), [NONE_RESURRECTED]);
     let read = [gone(), vec![get(1, (6, 7), &["b"])]].concat();
     let at = |final_from, strict| {
-        let options = Options { policy: Policy::Siblings, strict, final_from };
+        let options = Options { policy: Policy::Siblings, strict, final_from, ..Options::default() };
         replicas::check(&ending(read.clone(), &[]), &options).counts.into_keys().collect::<Vec<_>>()
     };
     assert!(at(None, false).is_empty(), "a stale read, until the replicas have converged");
@@ -150,7 +150,7 @@ fn what_was_overwritten_does_not_come_back() {
     assert!(at(Some(7 * MS), false).is_empty());
     assert_eq!(at(None, true), [NONE_RESURRECTED, LATEST]);
     let at_once = [gone(), vec![get(1, (5, 6), &["b"])]].concat();
-    let options = Options { policy: Policy::Siblings, strict: true, final_from: Some(5 * MS) };
+    let options = Options { policy: Policy::Siblings, strict: true, final_from: Some(5 * MS), ..Options::default() };
     assert!(replicas::check(&ending(at_once, &[]), &options).is_valid(), "called when the delete was acknowledged");
     let beside = vec![put(1, (0, 1), "a", &[]), put(2, (2, 0), "b", &["a"]), get(3, (4, 5), &["a", "b"])];
     assert_eq!(siblings(beside, &["b"]), [NONE_RESURRECTED], "beside what overwrote it");
@@ -233,8 +233,11 @@ fn counters_add_up() {
     let mut failed = add(1, (0, 1), 5);
     failed.end = End::Fail;
     assert_eq!(counted(vec![failed], "5", false), [COUNTED], "it was certainly not added");
-    let judged = Options { policy: Policy::Counter, strict: true, final_from: None };
-    assert_eq!(judged.properties().collect::<Vec<_>>(), [NONE_INVENTED, ONCE, CONVERGED, LATEST, COUNTED]);
+    let judged = Options { policy: Policy::Counter, strict: true, ..Options::default() };
+    assert_eq!(
+        judged.properties(&Observed::default()).collect::<Vec<_>>(),
+        [NONE_INVENTED, ONCE, CONVERGED, LATEST, COUNTED]
+    );
     let huge = vec![add(1, (0, 1), i64::MAX), add(1, (2, 3), i64::MAX)];
     assert_eq!(counted(huge, "1", false), [COUNTED]);
 }
@@ -430,10 +433,12 @@ fn nonsense(dice: &mut Dice) -> Observed {
         key: "k".to_owned(),
         called: times[dice.below(times.len())],
         returned: dice.percent(70).then(|| times[dice.below(times.len())]),
-        call: match dice.below(8) {
+        call: match dice.below(10) {
             0..3 => Call::Get,
             3..6 => Call::Put { value: value(dice), saw: values(dice) },
             6 => Call::Delete { saw: values(dice) },
+            7 => Call::Insert(value(dice)),
+            8 => Call::Remove(value(dice)),
             _ => Call::Add(if dice.percent(50) { i64::MIN } else { i64::MAX }),
         },
         end: match dice.below(4) {
@@ -443,6 +448,10 @@ fn nonsense(dice: &mut Dice) -> Observed {
             _ => End::Ok(Some(values(dice))),
         },
         level: String::new(),
+        quorum: dice.percent(50).then(|| {
+            let replicas = dice.below(4) as u32;
+            Quorum { replicas, of: replicas + dice.below(2) as u32, region: dice.below(3) as u32 }
+        }),
     };
     let operations = (0..dice.below(14)).map(|_| operation(dice)).collect();
     let dump = |dice: &mut Dice| Dump {
@@ -461,9 +470,16 @@ fn nothing_makes_it_panic() {
     for _ in 0..50_000 {
         let observed = nonsense(&mut dice);
         for (_, policy) in Policy::ALL {
-            let options = Options { policy, strict: dice.percent(50), final_from: dice.percent(50).then_some(2) };
+            let options = Options {
+                policy,
+                strict: dice.percent(50),
+                forward: dice.percent(50),
+                skew: dice.percent(50).then_some(1),
+                final_from: dice.percent(50).then_some(2),
+            };
             let found = replicas::check(&observed, &options);
-            let known = found.counts.keys().all(|&count| options.properties().any(|property| property == count));
+            let known =
+                found.counts.keys().all(|&count| options.properties(&observed).any(|property| property == count));
             assert!(known, "{:?}", found.counts);
             assert!(!found.figures.to_string().is_empty());
         }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 const RUN: &str = "\
 Writes plan.plan, history.jsonl, history.edn, faults.jsonl and outcome.json, observed.jsonl of a run against quorums, and
-trace.txt with --trace. Against quorums, faults that aim at leaders meet the servers that they meet against Raft.
+trace.txt with --trace; history-cp.jsonl of a CP bucket beside the AP one. Against quorums, faults that aim at leaders meet the servers that they meet against Raft.
 
 Examples:
   cargo sim run scenarios/cp/leader-isolated.toml --seed 7
@@ -153,6 +153,11 @@ pub(super) fn save(dir: &Path, finished: &Finished) -> Result<(), String> {
     let mut export = Vec::new();
     edn::write(&finished.history, &mut export).map_err(|e| e.to_string())?;
     write(dir, "history.edn", &export)?;
+    if let Some(beside) = &finished.beside {
+        let mut lines = Vec::new();
+        jsonl::write(beside, &mut lines).map_err(|e| e.to_string())?;
+        write(dir, "history-cp.jsonl", &lines)?;
+    }
     if let Some((observed, promised)) = &finished.observed {
         let mut lines = Vec::new();
         replicas::jsonl::write(observed, promised, &mut lines).map_err(|e| e.to_string())?;

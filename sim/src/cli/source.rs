@@ -2,7 +2,7 @@
 
 use crate::plan::Plan;
 use crate::report::{Mode, ScenarioInfo};
-use crate::scenario::Scenario;
+use crate::scenario::{NIGHTLY, Scenario};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -102,7 +102,10 @@ fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
     paths.sort();
     for path in paths {
         if path.is_dir() {
-            walk(&path, files)?;
+            // What takes the whole night is run when it is named.
+            if path.file_name().is_none_or(|name| name != NIGHTLY) {
+                walk(&path, files)?;
+            }
         } else if path.extension().is_some_and(|e| e == "toml" || e == "plan") {
             files.push(path);
         }

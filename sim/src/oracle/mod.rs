@@ -111,6 +111,10 @@ struct Picture {
     committed: Vec<Option<Committed>>,
     /// Digest of the state machine after an index, and who had it.
     states: BTreeMap<Index, (u64, NodeId)>,
+    /// Our own digest of its keys, likewise.
+    contents: BTreeMap<Index, (u64, NodeId)>,
+    /// The index at which each node was last looked into.
+    looked_into: BTreeMap<NodeId, Index>,
     logs: BTreeMap<NodeId, Log>,
     /// The latest term each node has spoken in, and up to where it has said in that term that its log is durable.
     promises: BTreeMap<NodeId, (Term, Index)>,
@@ -309,6 +313,7 @@ impl Observer for Witness {
         let picture = scene.group(group);
         picture.complete(self.node, raft.status().snapshot.index, |index| raft.term_at(index));
         picture.state(self.node, kv.applied(), || kv.digest());
+        picture.contents(self.node, kv.applied(), || contents(kv));
         let broken = picture.violation.is_some().then(|| scene.violation()).flatten();
         drop(scene);
         self.stop_if(broken);
@@ -571,6 +576,49 @@ impl Picture {
                 format!("after entry {applied} the state of {node} is {digest:016x}, that of {by} {known:016x}");
             self.violated("equal states", detail);
         }
+    }
+}
+
+/// One in so many states is looked into.
+const LOOKED_INTO: Index = 16;
+
+impl Picture {
+    /// What a state machine holds after an index, by a digest of our own: that of the state machine is kept up change by
+    /// change, and may be wrong as well.
+    fn contents(&mut self, node: NodeId, applied: Index, contents: impl FnOnce() -> u64) {
+        if applied == 0 || !applied.is_multiple_of(LOOKED_INTO) || self.looked_into.get(&node) == Some(&applied) {
+            return;
+        }
+        self.looked_into.insert(node, applied);
+        self.checks += 1;
+        let digest = contents();
+        let (known, by) = *self.contents.entry(applied).or_insert((digest, node));
+        if known != digest {
+            let detail = format!("after entry {applied} the keys of {node} are not those of {by}");
+            self.violated("equal states", detail);
+        }
+    }
+}
+
+/// A digest of all keys with what they hold (FNV-1a, 64 bits).
+fn contents(kv: &Kv) -> u64 {
+    let mut digest = Digest(0xcbf2_9ce4_8422_2325);
+    for (key, revision, held) in kv.entries() {
+        digest.add(&(key.len() as u64).to_le_bytes()).add(key).add(&revision.to_le_bytes());
+        if let Some((value, commit, deadline)) = held {
+            let deadline = deadline.map_or(u64::MAX, |at| at.0);
+            digest.add(&commit.0.to_le_bytes()).add(&deadline.to_le_bytes()).add(value);
+        }
+    }
+    digest.0
+}
+
+struct Digest(u64);
+
+impl Digest {
+    fn add(&mut self, bytes: &[u8]) -> &mut Digest {
+        self.0 = bytes.iter().fold(self.0, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        self
     }
 }
 

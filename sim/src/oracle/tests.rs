@@ -4,6 +4,7 @@ use super::*;
 use bytes::Bytes;
 use seaworthy::node::GROUP;
 use seaworthy::raft::SoftState;
+use seaworthy::types::Wall;
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
@@ -46,6 +47,41 @@ fn equal_logs_pass() {
     assert_eq!(oracle.violation(), None);
     assert_eq!((oracle.committed()[&GROUP], oracle.leader()), (2, Some(B)));
     assert!(oracle.checks() > 0);
+}
+
+/// The oracle's digest of what is stored does not rely on the state machine's own.
+#[test]
+fn other_contents_at_one_index_are_seen() {
+    let (oracle, a, b) = pair();
+    let look = |witness: &Witness, contents: u64| {
+        witness.oracle.lock().group(GROUP).contents(witness.node, LOOKED_INTO, || contents);
+    };
+    look(&a, 1);
+    look(&b, 1);
+    assert_eq!(broken(&oracle), None);
+    let mut stores = [Kv::new(seaworthy::mutant::Mutant::default()), Kv::new(seaworthy::mutant::Mutant::default())];
+    for (kv, value) in stores.iter_mut().zip(["v", "w"]) {
+        let op = seaworthy::kv::Op::Put {
+            key: "k".into(),
+            value: Bytes::from_static(value.as_bytes()),
+            when: seaworthy::kv::Condition::ALWAYS,
+            ttl_ms: None,
+        };
+        kv.apply(
+            1,
+            &seaworthy::kv::encode(&seaworthy::kv::Command {
+                stamp: Wall(1),
+                time: seaworthy::kv::GroupTime(1),
+                session: None,
+                op,
+            }),
+        );
+    }
+    assert_ne!(contents(&stores[0]), contents(&stores[1]));
+    let (oracle, a, b) = pair();
+    look(&a, contents(&stores[0]));
+    look(&b, contents(&stores[1]));
+    assert_eq!(broken(&oracle), Some("equal states"));
 }
 
 #[test]

@@ -156,6 +156,11 @@ impl<'a> Faults<'a> {
                 Target::Nodes(shuffled(cluster, rng))
             }
             Selector::Random | Selector::Minority | Selector::Half | Selector::Majority | Selector::All => some(rng),
+            Selector::Region => {
+                let region = rng.below(u64::from(cluster.regions)) as u32;
+                let of_region = |n: &u32| (n - 1) % cluster.regions == region;
+                Target::Nodes((1..=cluster.nodes).filter(of_region).map(NodeId).collect())
+            }
             Selector::Nodes(nodes) => Target::Nodes(nodes.clone()),
             Selector::Same => match leading.map(|index| (index, &self.drawn[index].fault.target)) {
                 Some((_, Target::Nodes(nodes))) => Target::Nodes(nodes.clone()),

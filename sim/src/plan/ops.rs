@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(super) fn draw(workload: &Workload, bucket: &Bucket, time: &Times, seed: u64) -> Vec<Event> {
     let mut levels = Rng::new(seed, "levels");
     let mut rng = Rng::new(seed, "operations");
-    let until = (time.ends() - workload.timeout).as_millis() as u64;
+    let until = (time.ends() - workload.timeout.high).as_millis() as u64;
     let mut slots: Vec<(u64, u32)> = match workload.think {
         None => {
             let count = workload.rate * until / 1000;
@@ -25,6 +25,11 @@ pub(super) fn draw(workload: &Workload, bucket: &Bucket, time: &Times, seed: u64
             (1..=workload.clients).flat_map(|c| (0..until.div_ceil(step)).map(move |i| (i * step, c))).collect()
         }
     };
+    if let Some(burst) = workload.burst.map(|burst| burst.as_millis() as u64) {
+        for (at, _) in &mut slots {
+            *at = *at / burst * burst + *at % burst / 100;
+        }
+    }
     slots.sort_unstable();
     let mut caller = Caller::new(workload);
     let op = |(at, client)| {

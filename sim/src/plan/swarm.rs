@@ -2,6 +2,7 @@
 //! bugs that runs which use all of them hide, because features mask each other. So each seed takes a random half of the
 //! catalogue of faults, with random intensities, and random settings of cluster, network and workload as well.
 
+use super::Kind;
 use crate::scenario::{
     Act, Between, Cluster, Connections, FaultSpec, Lasts, Problem, Scenario, Schedule, Skew, Source, Times,
     parse_catalogue,
@@ -36,6 +37,7 @@ pub(super) fn vary(scenario: &Scenario, seed: u64) -> Scenario {
     varied.network.carriage.connections =
         one_of(&mut Rng::new(seed, "swarm of connections"), &[Connections::Ordered, Connections::Datagrams]);
     vary_quorums(&mut varied, &mut Rng::new(seed, "swarm of quorums"));
+    vary_groups(&mut varied, &mut Rng::new(seed, "swarm of groups"));
     varied
 }
 
@@ -113,6 +115,18 @@ fn vary_quorums(scenario: &mut Scenario, rng: &mut Rng) {
     cluster.repair_permille = one_of(rng, &[0, 100, 1000]);
     cluster.hint_bytes = one_of(rng, &[4 << 10, 256 << 20]);
     cluster.housekeeping = Duration::from_millis(one_of(rng, &[100, 500, 2000]));
+}
+
+/// Several groups, most of which sleep, and leases: every other seed has each. Under leases no clock stands still, for that is
+/// beyond any bound on how much clocks drift; those that drift stay within it.
+fn vary_groups(scenario: &mut Scenario, rng: &mut Rng) {
+    let Scenario { cluster, faults, .. } = scenario;
+    cluster.groups = one_of(rng, &[1, 1, 4, 16]);
+    cluster.lease_ppm = one_of(rng, &[None, Some(100_000)]);
+    if cluster.lease_ppm.is_some() && faults.len() > 1 {
+        let freezes = |spec: &FaultSpec| matches!(&spec.what, Act::Fault(fault, _) if fault.kind == Kind::ClockFreeze);
+        faults.retain(|spec| !freezes(spec));
+    }
 }
 
 fn one_of<T: Copy>(rng: &mut Rng, items: &[T]) -> T {

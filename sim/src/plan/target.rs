@@ -70,6 +70,8 @@ pub enum Selector {
     Half,
     /// The least majority, drawn.
     Majority,
+    /// Those of one region, drawn.
+    Region,
     /// Every one.
     All,
     /// The same as the fault that this one follows.
@@ -78,7 +80,7 @@ pub enum Selector {
     Nodes(Vec<NodeId>),
 }
 
-const SELECTORS: [(&str, Selector); 9] = [
+const SELECTORS: [(&str, Selector); 10] = [
     ("leader", Selector::Leader),
     ("follower", Selector::Follower),
     ("leader-minority", Selector::LeaderMinority),
@@ -86,6 +88,7 @@ const SELECTORS: [(&str, Selector); 9] = [
     ("minority", Selector::Minority),
     ("half", Selector::Half),
     ("majority", Selector::Majority),
+    ("region", Selector::Region),
     ("all", Selector::All),
     ("same", Selector::Same),
 ];
@@ -113,6 +116,8 @@ impl Selector {
             Selector::Leader | Selector::Follower | Selector::Random | Selector::Same => 1,
             Selector::LeaderMinority | Selector::Minority => (nodes - 1) / 2,
             Selector::Half => nodes / 2,
+            // At most: of two regions or more, the largest.
+            Selector::Region => nodes.div_ceil(2),
             Selector::Majority => nodes / 2 + 1,
             Selector::All => nodes,
             Selector::Nodes(list) => list.len() as u32,

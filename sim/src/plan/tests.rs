@@ -81,11 +81,23 @@ fn bundled_scenarios_expand_to_sane_plans() {
     }
 }
 
+/// Those that last for hours are left out above, and are scenarios all the same.
+#[test]
+fn nightly_scenarios_are_read_when_they_are_named() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/nightly");
+    let nightly = Scenario::load_dir(&root).unwrap_or_else(|p| panic!("{p}"));
+    let plans: Vec<Plan> = nightly.iter().map(|(_, scenario)| Plan::expand(scenario, 1)).collect();
+    plans.iter().for_each(check_times);
+    assert!(plans.iter().any(|plan| plan.time.storm > Duration::from_secs(3 * 3600 - 1)));
+    let names: Vec<String> = bundled().into_iter().map(|(_, scenario)| scenario.name).collect();
+    assert!(plans.iter().all(|plan| !names.contains(&plan.scenario)));
+}
+
 fn check_times(plan: &Plan) {
     assert!(plan.events.is_sorted_by_key(Event::order));
     assert!(!plan.faults().is_empty(), "{} {}: inert", plan.scenario, plan.seed);
     assert!(plan.operations() > 300 || plan.workload.rate == 0);
-    let last = plan.time.ends() - plan.workload.timeout;
+    let last = plan.time.ends() - plan.workload.timeout.high;
     let mut lost: Vec<NodeId> = Vec::new();
     for event in &plan.events {
         match &event.what {
@@ -123,7 +135,9 @@ fn bundled_scenarios_use_every_kind() {
     }
     let missing: Vec<&str> = KINDS.iter().map(|k| k.0).filter(|k| !kinds.contains(k)).collect();
     assert_eq!(missing, Vec::<&str>::new(), "kinds that no scenario tries");
-    for selector in ["leader", "follower", "leader-minority", "random", "minority", "half", "majority", "all", "same"] {
+    for selector in
+        ["leader", "follower", "leader-minority", "random", "minority", "half", "majority", "region", "all", "same"]
+    {
         assert!(targets.contains(selector), "no scenario aims at {selector}");
     }
 }

@@ -13,7 +13,7 @@ use crate::report::Mode;
 use crate::scenario::Link;
 use crate::world::clock::ClockSettings;
 use crate::world::disk::DiskSettings;
-use crate::world::net::{Carriage, LinkSettings, NetSettings};
+use crate::world::net::{Carriage, LinkFault, LinkSettings, NetSettings};
 use crate::world::runtime::{NodeEnv, World, WorldSettings};
 use crate::world::{Latency, TimeSource};
 use seaworthy::dynamo;
@@ -24,10 +24,16 @@ use seaworthy::node::{Driver, NodeConfig};
 use seaworthy::placement::{Buckets, Layout, Member};
 use seaworthy::raft;
 use seaworthy::storage::{StorageError, Store, StoreConfig};
-use seaworthy::types::{self, GroupId, NodeId, Rng};
+use seaworthy::types::{self, Addr, GroupId, NodeId, Rng};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// The CP bucket beside an AP one.
+pub(super) const BESIDE: &str = "raft";
+
+/// What the ledger calls the distance between regions, which is no fault.
+pub(super) const REGIONS: &str = "regions";
 
 /// Nodes that stopped over their storage, and why.
 pub(super) type Refusals = Arc<Mutex<Vec<(NodeId, StorageError)>>>;
@@ -96,6 +102,7 @@ impl Cluster {
             let boot = Arc::new(boot);
             world.add_node(id, clock, move |env| Box::pin(boot.clone().run(env)));
         }
+        spread(plan, &layout, &world);
         let replicas_of_a_key = plan.bucket.n as usize;
         Cluster { world, nodes, oracle: traces.oracle.clone(), layout, replicas_of_a_key, disk_settings, incarnations }
     }
@@ -148,6 +155,20 @@ impl Cluster {
     }
 }
 
+/// Lets frames between regions take longer.
+fn spread(plan: &Plan, layout: &Layout, world: &World) {
+    let latency = plan.cluster.region_latency;
+    let far = |a: &NodeId, b: &NodeId| layout.region(*a) != layout.region(*b);
+    let nodes: Vec<NodeId> = layout.nodes().collect();
+    let pairs = nodes.iter().flat_map(|a| nodes.iter().filter(|b| far(a, b)).map(|b| (Addr::Node(*a), Addr::Node(*b))));
+    let pairs: Vec<(Addr, Addr)> = pairs.collect();
+    if !latency.is_zero() && !pairs.is_empty() {
+        let entry = world.ledger().request(REGIONS, "distance".to_owned(), 0, None);
+        let further = Link { latency, ..Link::default() };
+        world.lay(entry, &pairs, &LinkFault::Degrade(link_settings(&further)));
+    }
+}
+
 /// Who keeps what, in a run of `plan`.
 pub(super) fn layout(plan: &Plan, mode: Mode) -> Layout {
     let crate::scenario::Cluster { nodes, groups, voters, regions, zones, .. } = plan.cluster;
@@ -161,7 +182,8 @@ pub(super) fn layout(plan: &Plan, mode: Mode) -> Layout {
         Mode::Cp => types::Mode::Cp,
         Mode::Ap => types::Mode::Ap(plan.bucket.policy()),
     };
-    let buckets = Buckets { default, named: BTreeMap::new() };
+    let beside = (mode == Mode::Ap && plan.bucket.beside).then(|| (BESIDE.to_owned(), types::Mode::Cp));
+    let buckets = Buckets { default, named: beside.into_iter().collect() };
     Layout::new((0..nodes).map(place).collect(), buckets, groups, voters.unwrap_or(nodes))
 }
 

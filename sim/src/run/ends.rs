@@ -1,6 +1,7 @@
 //! What replicas hold, and when they come to hold the same.
 
 use super::cluster::Cluster;
+use super::merges;
 use super::workload::word_of;
 use crate::oracle::Replica;
 use crate::report::Mode;
@@ -129,7 +130,7 @@ fn values(entry: Option<&Arc<Entry>>) -> Vec<String> {
             _ => values.push(content(version)),
         }
     }
-    values.extend(merged.map(|state| state.render().to_string()));
+    values.extend(merged.into_iter().flat_map(|state| merges::told(state.kind(), &state.render().to_string())));
     values
 }
 

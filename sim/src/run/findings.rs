@@ -1,12 +1,12 @@
 //! What the checkers say of a run's data: what was promised, and figures.
 
-use super::counters;
+use super::merges;
 use super::verdict::fail;
 use crate::oracle::expiry;
 use crate::plan::{How, Plan, What};
 use crate::report::{Histogram, Share, Staleness, Verdict};
 use crate::scenario::Levels;
-use seaworthy::types::{Level, Resolve};
+use seaworthy::types::{Level, MergeKind, Resolve};
 use seaworthy_check as check;
 use seaworthy_check::replicas::{self, Observed};
 use std::collections::BTreeMap;
@@ -101,14 +101,25 @@ fn counts(history: &check::History) -> Option<bool> {
     decided(&check::check_as(check::Kind::Counter, history, &SUMS))
 }
 
+/// Without faults all dates are the same; those of writes move a little further apart, so that each is later than what it saw.
+const TICK: u64 = 1_000_000;
+
 /// What a run against quorums was promised. `lost_disks`: a disk may have lost what it had confirmed.
 pub fn promised(plan: &Plan, lost_disks: bool, final_from: Option<u64>) -> replicas::Options {
     let policy = match plan.bucket.resolve {
         Resolve::LastWriter => replicas::Policy::LastWriter,
-        resolve if counters::are_kept(resolve) => replicas::Policy::Counter,
-        _ => replicas::Policy::Siblings,
+        resolve => match merges::are_kept(resolve) {
+            None => replicas::Policy::Siblings,
+            Some(MergeKind::Counter | MergeKind::PnCounter) => replicas::Policy::Counter,
+            Some(MergeKind::Register) => replicas::Policy::Register,
+            Some(MergeKind::Set) => replicas::Policy::Set,
+            Some(MergeKind::Map) => replicas::Policy::Map,
+        },
     };
-    replicas::Options { policy, strict: is_strict(plan) && !lost_disks, final_from }
+    let forward = !plan.bucket.sloppy && !lost_disks;
+    let wrong_dates = plan.faults().keys().any(|kind| kind.starts_with("clock-"));
+    let skew = (!wrong_dates).then_some(TICK);
+    replicas::Options { policy, strict: is_strict(plan) && !lost_disks, forward, skew, final_from }
 }
 
 /// Judges a run against quorums: the verdict, if a promise was broken, and figures.
@@ -120,12 +131,17 @@ pub fn by_quorums(
     let of = |property| found.counts.get(property).copied().unwrap_or(0);
     let all = found.figures.overall();
     let counting = promised.policy == replicas::Policy::Counter;
+    let collects = matches!(promised.policy, replicas::Policy::Set | replicas::Policy::Map);
     let mut findings = Findings {
-        linearizable: if counting { counts(history) } else { decided(&check::check(history, &FIGURE)) },
+        linearizable: match (counting, collects) {
+            (true, _) => counts(history),
+            (_, true) => None,
+            _ => decided(&check::check(history, &FIGURE)),
+        },
         stale: Share { ok: all.stale.violated, of: all.stale.judged },
         conflicts: Share { ok: all.conflicts, of: all.reads },
         // A sum does not tell which additions are in it.
-        acknowledged: if counting { 0 } else { found.figures.acknowledged },
+        acknowledged: if counting || collects { 0 } else { found.figures.acknowledged },
         lost: of(replicas::NONE_LOST),
         lost_to_policy: found.figures.lost_to_policy,
         ..Findings::default()
@@ -138,7 +154,7 @@ pub fn by_quorums(
     spread(&all.versions, &mut findings.staleness.versions, 1);
     spread(&all.micros, &mut findings.staleness.time, 1000);
     // Nor whether a session has seen them.
-    for (name, level) in found.figures.levels.iter().filter(|_| !counting) {
+    for (name, level) in found.figures.levels.iter().filter(|_| !counting && !collects) {
         let broken = [level.read_your_writes, level.monotonic_reads, level.monotonic_writes, level.writes_follow_reads];
         let [a, b, c, d] = broken.map(|tally| tally.violated);
         findings.sessions.insert(name.clone(), [level.reads, a, b, c, d]);

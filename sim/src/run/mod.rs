@@ -9,15 +9,17 @@
 //! faults meet the same servers if the second run is told whom they met in the first ([`Options::met`]).
 //!
 //! - [`cluster`](self): nodes booted on the simulated world. `nemesis`: the plan's faults. `workload`: its clients, `quorums`:
-//!   what they do otherwise there, `counters`: and what where keys are counters. `story`: how one key fared. `ends`: what
+//!   what they do otherwise there, `merges`: and what where keys are of a mergeable type. `story`: how one key fared. `ends`: what
 //!   replicas hold and whether it is the same.
+//! - `beside`: a CP bucket that other clients load meanwhile on the same servers.
 //! - `wreck`: panics of nodes. `verdict`: the judgement, from recorded facts only.
 
+mod beside;
 mod cluster;
-mod counters;
 mod directories;
 mod ends;
 mod findings;
+mod merges;
 mod nemesis;
 mod quorums;
 mod story;
@@ -32,7 +34,7 @@ pub use story::Story;
 use crate::mutants::Planted;
 use crate::oracle::{Oracle, Replica, Violation};
 use crate::plan::{Call, How, Plan, What, When};
-use crate::report::{Mode, Outcome, RunRecord, TraceHash};
+use crate::report::{Mode, Outcome, RunRecord, TraceHash, Verdict};
 use crate::scenario::{Suits, Transport};
 use crate::world::clock::ClockSettings;
 use crate::world::ledger::{self, Ledger};
@@ -46,7 +48,7 @@ use seaworthy::client::{Client, Patience};
 use seaworthy::node::tcp::TcpClientTransport;
 use seaworthy::placement::Layout;
 use seaworthy::storage::StorageError;
-use seaworthy::types::{Addr, NodeId, Rng};
+use seaworthy::types::{Addr, MergeKind, NodeId, Rng};
 use seaworthy_check::History;
 use seaworthy_check::model::kv::Kv;
 use seaworthy_check::online::{Bounds, Online};
@@ -93,6 +95,8 @@ pub struct Finished {
     pub history: History,
     /// Of a run against quorums: the same, and what replicas held at the end; and what was promised of it.
     pub observed: Option<(Observed, seaworthy_check::replicas::Options)>,
+    /// What clients of a CP bucket did and saw that the same servers kept beside an AP one.
+    pub beside: Option<History>,
     /// What each node held for quorums at the end.
     pub replicas: BTreeMap<NodeId, Replica>,
     /// How the key fared that was watched ([`Options::watch`]).
@@ -138,6 +142,8 @@ struct Traces {
     ledger: Ledger,
     oracle: Oracle,
     record: Arc<Mutex<Record>>,
+    /// What the clients of the CP bucket beside did and saw.
+    beside: Arc<Mutex<Record>>,
     refusals: Refusals,
     wreck: Wreck,
     met: Arc<Mutex<Met>>,
@@ -202,12 +208,16 @@ fn finish(
         std::mem::take(&mut *lock(&traces.record));
     observed.operations.sort_by_cached_key(|op| op.called);
     let history = recorder.finish();
-    let ledger = traces.ledger.entries();
+    let ledger: Vec<ledger::Entry> =
+        traces.ledger.entries().into_iter().filter(|entry| entry.kind != cluster::REGIONS).collect();
     let faults = verdict::tally(&ledger);
     let ending = std::mem::take(&mut *lock(&traces.ending));
     let refusals = lock(&traces.refusals).clone();
     let promised = findings::promised(plan, verdict::spoils_disks(plan), ending.final_from);
-    let observed = (mode == Mode::Ap).then_some((Observed { dumps: ending.dumps, ..observed }, promised));
+    let observed = Observed { dumps: ending.dumps, ..observed };
+    let maps = merges::are_kept(plan.bucket.resolve) == Some(MergeKind::Map);
+    let observed = if maps { merges::apart(observed) } else { observed };
+    let observed = (mode == Mode::Ap).then_some((observed, promised));
     let evidence = verdict::Evidence {
         plan,
         history: &history,
@@ -223,6 +233,14 @@ fn finish(
         refusals: &refusals,
     };
     let (verdict, findings) = verdict::judge(&evidence);
+    let beside = (mode == Mode::Ap && plan.bucket.beside).then(|| std::mem::take(&mut *lock(&traces.beside)));
+    let (verdict, beside) = match beside {
+        Some(record) => {
+            let (other, history) = beside::judge(plan, record, &faults, &ledger);
+            (if verdict == Verdict::Pass { other } else { verdict }, Some(history))
+        }
+        None => (verdict, None),
+    };
     let figures = verdict::figures(plan, &history, &due);
     if let Err(error) = traces.trace.finish() {
         eprintln!("warning: the trace could not be written: {error}");
@@ -259,7 +277,7 @@ fn finish(
     let (replicas, met) = (traces.oracle.replicas(), lock(&traces.met).clone());
     let watched = traces.watch.as_ref().zip(observed.as_ref());
     let story = watched.map(|(watch, (observed, _))| watch.told(plan, observed, &ledger)).unwrap_or_default();
-    Finished { record, history, observed, replicas, story, met, ledger, refusals }
+    Finished { record, history, observed, beside, replicas, story, met, ledger, refusals }
 }
 
 /// Client 0 gives the nemesis' orders; it is never cut off.
@@ -284,7 +302,7 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces
     let clients = plan.workload.clients;
     let mut work = Vec::new();
     for (number, operations) in operations(&plan) {
-        let mut patron = patron(&world, &plan, (number, mode), values.clone(), &log);
+        let mut patron = patron(&world, (&plan, &cluster.layout), (number, mode), values.clone(), &log);
         let spawner = (plan.cluster.transport == Transport::Tcp).then(|| world.host(Addr::Client(u64::from(number))));
         let plan = plan.clone();
         let patron = async move { patron.work(&plan, &operations).await };
@@ -293,6 +311,9 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces
             Some(host) => host.spawn(patron),
         });
     }
+    let shares = mode == Mode::Ap && plan.bucket.beside;
+    let beside = shares.then(|| beside::Beside::new(&plan, &cluster, (&values, &traces), bug));
+    work.extend(beside.iter().flat_map(beside::Beside::start));
     let storm = madsim::task::spawn(nemesis::storm(plan.clone(), cluster.clone(), traces.met.clone()));
     let healing = {
         let (cluster, calm, ending) = (cluster.clone(), nanos(plan.time.storm_ends()), traces.ending.clone());
@@ -308,8 +329,11 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces
     }
     storm.await.expect("the nemesis' task ends by itself");
     world.sleep_until(nanos(plan.time.ends())).await;
-    let mut last = patron(&world, &plan, (clients + 1, mode), values, &log);
-    let divergence = cluster.converge(mode, plan.time.grace).await;
+    let mut last = patron(&world, (&plan, &cluster.layout), (clients + 1, mode), values, &log);
+    let mut divergence = cluster.converge(mode, plan.time.grace).await;
+    if shares {
+        divergence = divergence.or(cluster.converge(Mode::Cp, plan.time.grace).await);
+    }
     let final_from = Some(world.now());
     let reads = keys(&plan);
     let reading = async move {
@@ -323,6 +347,9 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces
             let host = world.host(Addr::Client(u64::from(clients) + 1));
             host.spawn(reading).await.expect("the last reads end by themselves");
         }
+    }
+    if let Some(beside) = beside {
+        beside.read_all().await;
     }
     healing.abort();
     let net = world.net_stats();
@@ -351,7 +378,7 @@ fn keys(plan: &Plan) -> Vec<String> {
 
 fn patron(
     world: &World,
-    plan: &Plan,
+    (plan, layout): (&Plan, &Arc<Layout>),
     (number, mode): (u32, Mode),
     values: Arc<BTreeMap<String, Bytes>>,
     log: &Log,
@@ -359,8 +386,11 @@ fn patron(
     let settings = ClockSettings { start: 0, epoch: EPOCH, drift_ppm: 0, bug: None };
     let clock = world.new_clock(Addr::Client(u64::from(number)), settings);
     let workload = &plan.workload;
+    let (low, high) = (nanos(workload.timeout.low), nanos(workload.timeout.high));
     let patience = Patience {
-        operation: workload.timeout,
+        operation: Duration::from_nanos(
+            Rng::new(plan.seed, &format!("patience of client {number}")).between(low, high),
+        ),
         attempt: workload.attempt,
         tries: workload.tries,
         ..Patience::default()
@@ -372,7 +402,7 @@ fn patron(
     };
     let client = Client::new(transport, clock.clone(), nodes(plan), patience, rng);
     let confusion = Rng::new(plan.seed, &format!("contexts of client {number}"));
-    let quorums = (mode == Mode::Ap).then(|| Quorums::new(plan.bucket.clone(), number, confusion));
+    let quorums = (mode == Mode::Ap).then(|| Quorums::new((plan.bucket.clone(), layout.clone()), number, confusion));
     Patron::new(client, clock, (number, workload.clients + 1), quorums, values, log.clone())
 }
 

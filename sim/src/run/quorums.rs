@@ -4,29 +4,31 @@
 //! client has seen of the key, and supersedes that and nothing else. A write reads its key first and gives the context of that,
 //! as clients of Dynamo and Riak do: both steps are one operation. A condition on what the client saw last becomes the
 //! context of that. Other conditions (nx, xx, fixed values and revisions) have no counterpart: the write is done. Where keys are
-//! counters nothing is seen or superseded, and what is done is in `counters`.
+//! of a mergeable type nothing is seen or superseded, and what is done is in `merges`.
 //!
 //! Operations are recorded twice: in the neutral history, by which any store can be judged, where a read that found several
 //! versions has read a value that nobody wrote (they are joined by `|`), and a read of a counter a number; and as
 //! [`replicas::Operation`]s, which say all.
 
-use super::counters;
+use super::merges::{self, Change};
 use super::workload::{Patron, Record, word_of};
 use crate::plan::{Call, How, Tag, When};
 use crate::scenario::{Bucket, Contexts};
 use bytes::Bytes;
-use seaworthy::client::{ApWrite, ClientError, Found};
-use seaworthy::dynamo::merge::Op;
-use seaworthy::dynamo::{Refusal, Update};
+use seaworthy::client::{ApWrite, ClientError, Found, Wrote};
+use seaworthy::dynamo::{Achieved, Refusal, Update};
 use seaworthy::node::{Clock, Transport};
-use seaworthy::types::{Level, Resolve, Rng};
+use seaworthy::placement::Layout;
+use seaworthy::types::{Level, MergeKind, NodeId, Resolve, Rng};
 use seaworthy_check as check;
 use seaworthy_check::{Datum, Function, Request, Value, replicas};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a client of quorums knows.
 pub struct Quorums {
     bucket: Bucket,
+    layout: Arc<Layout>,
     client: u32,
     /// By key: what it was shown last.
     shown: BTreeMap<String, Found>,
@@ -41,12 +43,12 @@ type Seen = (Vec<String>, Bytes);
 
 impl Quorums {
     /// Client number `client`, which has seen nothing.
-    pub fn new(bucket: Bucket, client: u32, rng: Rng) -> Quorums {
-        Quorums { bucket, client, shown: BTreeMap::new(), levels: BTreeMap::new(), rng }
+    pub fn new((bucket, layout): (Bucket, Arc<Layout>), client: u32, rng: Rng) -> Quorums {
+        Quorums { bucket, layout, client, shown: BTreeMap::new(), levels: BTreeMap::new(), rng }
     }
 
     fn seen(&self, key: &str) -> Seen {
-        self.shown.get(key).map(|found| (words(found), found.context.clone())).unwrap_or_default()
+        self.shown.get(key).map(|found| (words(self.bucket.resolve, found), found.context.clone())).unwrap_or_default()
     }
 
     fn show(&mut self, key: &str, found: Found) {
@@ -73,7 +75,7 @@ impl Quorums {
     }
 
     /// Such as `r=quorum` or `w=quorum sloppy`.
-    fn level(&mut self, deed: Deed<'_>, how: How) -> String {
+    fn level(&mut self, deed: &Deed<'_>, how: How) -> String {
         let reads = matches!(deed, Deed::Read);
         let level = how.level.unwrap_or(if reads { self.bucket.r } else { self.bucket.w });
         let quorum = if self.bucket.sloppy { "sloppy" } else { "strict" };
@@ -82,40 +84,75 @@ impl Quorums {
     }
 }
 
+impl Quorums {
+    /// How many replicas of the key a successful operation certainly involved. Of a strict quorum that is what its level
+    /// promises, within the region of the coordinator `by` if it is local; of a sloppy one what the store says.
+    fn quorum(&self, key: &str, reads: bool, how: How, (achieved, by): (Achieved, NodeId)) -> Option<replicas::Quorum> {
+        let Bucket { n, r, w, sloppy, resolve, .. } = self.bucket;
+        if resolve == Resolve::LastWriter {
+            return None;
+        }
+        let order = self.layout.order(key.as_bytes());
+        let nodes = &order[..order.len().min(n as usize)];
+        let of = nodes.len() as u32;
+        if sloppy {
+            let replicas = u32::from(achieved.replicas).min(of);
+            return (replicas > 0).then_some(replicas::Quorum { replicas, of, region: 0 });
+        }
+        let level = how.level.unwrap_or(if reads { r } else { w });
+        if level != Level::LocalQuorum {
+            return Some(replicas::Quorum { replicas: level.of(nodes.len(), 0) as u32, of, region: 0 });
+        }
+        // A write through a server that is no replica is coordinated elsewhere, perhaps in another region.
+        let region = self.layout.region(by);
+        let local = nodes.iter().filter(|node| self.layout.region(**node) == region).count();
+        let certain = local > 0 && (reads || nodes.contains(&by));
+        let number = region.trim_start_matches('r').parse().ok().filter(|_| certain)?;
+        Some(replicas::Quorum { replicas: level.of(nodes.len(), local) as u32, of: local as u32, region: number })
+    }
+}
+
 /// What a client of quorums does of what a plan says.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Deed<'a> {
     Read,
-    Add(i64),
+    Change(Change),
     Put(&'a Tag, &'a When),
     Delete(&'a When),
 }
 
 impl<'a> Deed<'a> {
-    fn of(call: &'a Call, resolve: Resolve) -> Deed<'a> {
+    fn of(call: &'a Call, resolve: Resolve, rng: &mut Rng) -> Deed<'a> {
+        if let Some(kind) = merges::are_kept(resolve) {
+            return Change::of(kind, call, rng).map_or(Deed::Read, Deed::Change);
+        }
         match call {
             Call::Get { .. } | Call::Extend { .. } => Deed::Read,
-            Call::Put { value, when, .. } => counters::amount(resolve, value).map_or(Deed::Put(value, when), Deed::Add),
-            Call::Delete { .. } if counters::are_kept(resolve) => Deed::Read,
+            Call::Put { value, when, .. } => Deed::Put(value, when),
             Call::Delete { when, .. } => Deed::Delete(when),
         }
     }
 
     /// As the checker of replicas is told; `saw`: what the client had seen of the key.
-    fn asked(self, saw: Vec<String>) -> replicas::Call {
+    fn asked(&self, saw: Vec<String>) -> replicas::Call {
         match self {
             Deed::Read => replicas::Call::Get,
-            Deed::Add(amount) => replicas::Call::Add(amount),
+            Deed::Change(change) => change.call(),
             Deed::Put(value, _) => replicas::Call::Put { value: value.word.clone(), saw },
             Deed::Delete(_) => replicas::Call::Delete { saw },
         }
     }
 
     /// As the neutral history has it.
-    fn neutral(self, recorder: &mut check::Recorder) -> Request {
+    fn neutral(&self, recorder: &mut check::Recorder) -> Request {
         let (f, arg) = match self {
             Deed::Read => (Function::Read, Value::UNTOLD),
-            Deed::Add(amount) => (Function::Add, recorder.value(Datum::Int(amount))),
+            Deed::Change(change) => match (change.amount(), change.word()) {
+                (Some(amount), _) => (Function::Add, recorder.value(Datum::Int(amount))),
+                (_, Some(word)) => (Function::Write, recorder.value(Datum::Text(word))),
+                // Sets and maps have no model in it.
+                _ => (recorder.other(change.name()).unwrap_or(Function::Remove), Value::UNTOLD),
+            },
             Deed::Put(value, _) => (Function::Write, recorder.value(Datum::Text(&value.word))),
             Deed::Delete(_) => (Function::Delete, Value::UNTOLD),
         };
@@ -124,8 +161,12 @@ impl<'a> Deed<'a> {
 }
 
 /// The words of the values that were found.
-fn words(found: &Found) -> Vec<String> {
-    found.siblings.iter().filter_map(|sibling| sibling.value.as_ref()).map(|value| word_of(value)).collect()
+fn words(resolve: Resolve, found: &Found) -> Vec<String> {
+    let values = found.siblings.iter().filter_map(|sibling| sibling.value.as_ref());
+    match merges::are_kept(resolve) {
+        Some(kind) => values.flat_map(|value| merges::told(kind, &String::from_utf8_lossy(value))).collect(),
+        None => values.map(|value| word_of(value)).collect(),
+    }
 }
 
 impl<T: Transport, C: Clock> Patron<T, C> {
@@ -134,14 +175,15 @@ impl<T: Transport, C: Clock> Patron<T, C> {
         let Some(quorums) = &mut self.quorums else { return };
         let key = call.key();
         let resolve = quorums.bucket.resolve;
-        let deed = Deed::of(call, resolve);
-        let (client, level) = (quorums.client, quorums.level(deed, how));
+        let deed = Deed::of(call, resolve, &mut quorums.rng);
+        let (client, level) = (quorums.client, quorums.level(&deed, how));
+        let judged = if let Deed::Change(change) = &deed { change.key(key) } else { key.to_owned() };
         let op = self.record(|record, now, process| {
             record.due.push(due.unwrap_or(now));
             let name = record.recorder.value(Datum::Text(key));
             let request = deed.neutral(&mut record.recorder);
             let op = record.recorder.begin(process, now, name, request);
-            let (key, call, end) = (key.to_owned(), deed.asked(Vec::new()), replicas::End::Info);
+            let (key, call, end) = (judged, deed.asked(Vec::new()), replicas::End::Info);
             record.observed.operations.push(replicas::Operation {
                 client,
                 key,
@@ -150,43 +192,62 @@ impl<T: Transport, C: Clock> Patron<T, C> {
                 call,
                 end,
                 level,
+                quorum: None,
             });
             record.called(op)
         });
-        let outcome = match deed {
-            Deed::Read => self.client.ap_get(key.into(), how.level).await.map(Some),
-            Deed::Add(amount) => self.add_by_quorums(key, amount, how).await,
-            Deed::Put(value, when) => {
-                self.write_by_quorums(op, (key, when, deed), Update::Set(value.bytes().into()), how).await
+        let outcome = match &deed {
+            Deed::Read => {
+                let found = self.client.ap_get(key.into(), how.level).await;
+                found.map(|found| Done { achieved: found.achieved, by: self.client.asked(), found: Some(found) })
             }
-            Deed::Delete(when) => self.write_by_quorums(op, (key, when, deed), Update::Delete, how).await,
+            Deed::Change(change) => self.change_by_quorums(key, change, how).await,
+            Deed::Put(value, when) => {
+                self.write_by_quorums(op, (key, when, &deed), Update::Set(value.bytes().into()), how).await
+            }
+            Deed::Delete(when) => self.write_by_quorums(op, (key, when, &deed), Update::Delete, how).await,
         };
-        let words = outcome.as_ref().ok().and_then(Option::as_ref).map(words);
-        self.record(|record, now, _| ended(record, (op, counters::are_kept(resolve)), now, (&outcome, words)));
+        let counts = matches!(merges::are_kept(resolve), Some(MergeKind::Counter | MergeKind::PnCounter));
+        let found = outcome.as_ref().ok().and_then(|done| done.found.as_ref());
+        // What a change left behind of a set or map is not the element or field that it is judged by.
+        let told = found.filter(|_| counts || !matches!(deed, Deed::Change(_)));
+        let words = told.map(|found| words(resolve, found));
+        let reads = matches!(deed, Deed::Read);
+        let quorum = self
+            .quorums
+            .as_ref()
+            .zip(outcome.as_ref().ok())
+            .and_then(|(quorums, done)| quorums.quorum(key, reads, how, (done.achieved, done.by)));
+        self.record(|record, now, _| {
+            if let Some(operation) = record.observed.operations.get_mut(op.0 as usize) {
+                operation.quorum = quorum;
+            }
+            ended(record, (op, counts), now, (&outcome, words));
+        });
         match (outcome, &mut self.quorums) {
-            (Ok(Some(found)), Some(quorums)) => quorums.show(key, found),
+            (Ok(Done { found: Some(found), .. }), Some(quorums)) => quorums.show(key, found),
             (Err(error), _) if error.happened() => self.process += self.stride,
             _ => {}
         }
     }
 
-    /// Adds to a counter; what it is then.
-    async fn add_by_quorums(&mut self, key: &str, amount: i64, how: How) -> Result<Option<Found>, ClientError> {
+    /// Changes a mergeable value; what it is then.
+    async fn change_by_quorums(&mut self, key: &str, change: &Change, how: How) -> Result<Done, ClientError> {
         let write = ApWrite { w: how.level, sloppy: None, read_back: true };
-        let added = self.client.ap_put(key.into(), Update::Merge(Op::Add(amount)), Bytes::new(), write).await;
-        added.map(|added| added.found)
+        let changed = self.client.ap_put(key.into(), Update::Merge(change.op()), Bytes::new(), write).await;
+        changed.map(Done::from)
     }
 
     /// Writes with the context that the bucket's clients give; what the write left behind, if it was asked to tell.
     async fn write_by_quorums(
         &mut self,
         op: check::OpId,
-        (key, when, deed): (&str, &When, Deed<'_>),
+        (key, when, deed): (&str, &When, &Deed<'_>),
         update: Update,
         how: How,
-    ) -> Result<Option<Found>, ClientError> {
-        let Some(quorums) = &mut self.quorums else { return Ok(None) };
-        let contexts = quorums.bucket.context;
+    ) -> Result<Done, ClientError> {
+        let Some(quorums) = &mut self.quorums else { return Err(ClientError::OtherMode(true)) };
+        let (contexts, resolve) = (quorums.bucket.context, quorums.bucket.resolve);
         let of_old = matches!(when, When::SawValue | When::SawRevision) || contexts == Contexts::Seen;
         let ((saw, context), refusable) = if contexts == Contexts::Blind {
             (Seen::default(), false)
@@ -195,7 +256,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
         } else {
             // Should this fail, the write certainly does not happen.
             let found = self.client.ap_get(key.into(), how.level).await?;
-            let seen = (words(&found), found.context.clone());
+            let seen = (words(resolve, &found), found.context.clone());
             quorums.show(key, found);
             match quorums.mixed_up(key, &seen.1) {
                 Some(wrong) => ((Vec::new(), wrong), true),
@@ -216,7 +277,20 @@ impl<T: Transport, C: Clock> Patron<T, C> {
         if matches!(wrote, Err(ClientError::Refused(Refusal::TooManySiblings(_)))) {
             self.record(|record, _, _| record.refusable.insert(op));
         }
-        wrote.map(|wrote| wrote.found)
+        wrote.map(Done::from)
+    }
+}
+
+/// What a client was told of what it did, and by whom.
+struct Done {
+    achieved: Achieved,
+    by: NodeId,
+    found: Option<Found>,
+}
+
+impl From<Wrote> for Done {
+    fn from(wrote: Wrote) -> Done {
+        Done { achieved: wrote.achieved, by: wrote.through, found: wrote.found }
     }
 }
 
@@ -234,7 +308,7 @@ fn ended(
     record: &mut Record,
     (op, counting): (check::OpId, bool),
     now: u64,
-    (outcome, words): (&Result<Option<Found>, ClientError>, Option<Vec<String>>),
+    (outcome, words): (&Result<Done, ClientError>, Option<Vec<String>>),
 ) {
     match outcome {
         Ok(_) => {
@@ -271,11 +345,18 @@ mod tests {
         assert_eq!(values.map(|value| history.datum(value)), expected);
     }
 
+    /// Two regions of three servers: a quorum of one knows nothing of the other's.
     #[test]
-    fn a_delete_of_a_counter_is_a_read() {
-        use seaworthy::types::MergeKind;
-        let delete = Call::Delete { key: "k".into(), when: When::Always };
-        assert!(matches!(Deed::of(&delete, Resolve::Merge(MergeKind::Counter)), Deed::Read));
-        assert!(matches!(Deed::of(&delete, Resolve::LastWriter), Deed::Delete(When::Always)));
+    fn local_quorums_are_of_the_region_of_who_coordinated() {
+        let head = "seaworthy-plan 1\nscenario x\nseed 7\nnetwork\ndisk\nworkload\ntime\nexpect\n";
+        let text = format!("{head}cluster nodes=6 regions=2\nbucket n=6 r=local-quorum w=all sloppy=false\n");
+        let plan = crate::plan::Plan::read("x", &text).unwrap_or_else(|p| panic!("{p}"));
+        let layout = Arc::new(super::super::layout(&plan, crate::report::Mode::Ap));
+        let quorums = Quorums::new((plan.bucket, layout), 1, Rng::new(1, "test"));
+        let of = |reads, by| quorums.quorum("k", reads, How::default(), (Achieved::default(), NodeId(by)));
+        let (here, there, all) = (of(true, 1).unwrap(), of(true, 2).unwrap(), of(false, 1).unwrap());
+        assert_eq!((here.replicas, here.of, here.region), (2, 3, 1));
+        assert_eq!((all.replicas, all.of, all.region), (6, 6, 0));
+        assert!(here.meets(here) && !here.meets(there) && here.meets(all) && all.meets(there));
     }
 }

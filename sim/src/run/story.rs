@@ -59,6 +59,8 @@ fn asked(op: &Operation) -> String {
         Call::Put { value, saw } => format!("write {value}{} ({})", over(saw), op.level),
         Call::Delete { saw } => format!("delete{} ({})", over(saw), op.level),
         Call::Add(by) => format!("add {by} ({})", op.level),
+        Call::Insert(element) => format!("insert {element} ({})", op.level),
+        Call::Remove(element) => format!("remove {element} ({})", op.level),
     }
 }
 

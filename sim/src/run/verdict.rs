@@ -234,7 +234,7 @@ pub fn figures(plan: &Plan, history: &check::History, due: &[u64]) -> Figures {
         recovery_ms: None,
     };
     let calm = nanos(plan.time.storm_ends());
-    let patience = nanos(plan.workload.timeout);
+    let patience = nanos(plan.workload.timeout.high);
     let mut first_answer: Option<u64> = None;
     for (op, due) in history.operations().iter().zip(due) {
         match op.end {

@@ -21,7 +21,7 @@ impl Setting for Level {
 
 impl Setting for Resolve {
     fn what() -> String {
-        "siblings, last-writer, counter or pn-counter".into()
+        "siblings, last-writer, counter, pn-counter, register, set or map".into()
     }
     fn parse(text: &str) -> Option<Self> {
         Resolve::parse(text)
@@ -92,14 +92,16 @@ section! {
         w: Level = Level::Quorum,
         /// Whether a server further along the ring may stand in for a replica that cannot be reached.
         sloppy: bool = true,
-        /// What becomes of concurrent writes: `siblings` or `last-writer`; or the keys are counters, `counter` or
-        /// `pn-counter`, and every put is an addition (`mode = "ap"` only).
+        /// What becomes of concurrent writes: `siblings` or `last-writer`; or the keys are of a mergeable type, `counter`,
+        /// `pn-counter`, `register`, `set` or `map` (`mode = "ap"` only).
         resolve: Resolve = Resolve::Siblings,
         /// Which context a write gives: that of a read just before it (`read`), of what its client saw last of the key
         /// (`seen`), none (`blind`), or as `read` but for one in five that are damaged or another key's (`confused`).
         context: Contexts = Contexts::Read,
         /// Whether operations are done at the bucket's levels (`bucket`) or each at one, quorum or all, drawn (`mixed`).
         levels: Levels = Levels::Bucket,
+        /// Whether as many other clients do the same operations in a CP bucket of the same servers meanwhile (`mode = "ap"` only).
+        beside: bool = false,
     }
 }
 
@@ -118,23 +120,26 @@ impl Bucket {
                 within(fields, name, u64::from(count), 1, u64::from(self.n))?;
             }
         }
+        if self.beside && self.mode != Suits::Ap {
+            return Err(
+                fields.problem("beside", "a run against Raft has a CP bucket already; expected `mode` to be ap")
+            );
+        }
         match self.resolve {
             Resolve::Siblings | Resolve::LastWriter => Ok(()),
-            Resolve::Merge(MergeKind::Counter | MergeKind::PnCounter) => self.check_counters(fields),
-            Resolve::Merge(_) => {
-                let what = format!("`resolve` is {}, of which clients of scenarios know nothing", self.resolve);
-                Err(fields.problem("resolve", format!("{what}; expected {}", Resolve::what())))
-            }
+            Resolve::Merge(kind) => self.check_merges(fields, kind),
         }
     }
 
-    fn check_counters(&self, fields: &Fields<'_>) -> Result<(), Problem> {
+    fn check_merges(&self, fields: &Fields<'_>, kind: MergeKind) -> Result<(), Problem> {
         if self.mode != Suits::Ap {
             let place = if fields.has("mode") { "mode" } else { "resolve" };
-            return Err(fields.problem(place, "Raft has no counters; expected `mode` to be ap"));
+            let what = format!("Raft has no values of type {}; expected `mode` to be ap", Resolve::Merge(kind));
+            return Err(fields.problem(place, what));
         }
         if self.context != Contexts::Read {
-            return Err(fields.problem("context", "an addition gives no context; expected `context` to be left out"));
+            let what = "changes of mergeable values give no context; expected `context` to be left out";
+            return Err(fields.problem("context", what));
         }
         Ok(())
     }

@@ -50,6 +50,9 @@ pub struct Scenario {
     pub script: Vec<Event>,
 }
 
+/// The folder of scenarios that last for hours: left out where the folders above it are read.
+pub const NIGHTLY: &str = "nightly";
+
 const PARTS: [&str; 11] =
     ["name", "description", "cluster", "network", "disk", "bucket", "workload", "time", "expect", "fault", "op"];
 
@@ -64,7 +67,8 @@ impl Scenario {
         Scenario::parse(&file, &text)
     }
 
-    /// Reads every `.toml` file under `dir`, however deep, in the order of their paths.
+    /// Reads every `.toml` file under `dir`, however deep, in the order of their paths; folders called [`NIGHTLY`] below it are
+    /// left out.
     ///
     /// # Errors
     /// As [`Scenario::load`]; also two of the same name, or none at all.
@@ -251,7 +255,9 @@ fn collect(dir: &Path, paths: &mut Vec<PathBuf>) -> Result<(), Problem> {
     entries.sort();
     for path in entries {
         if path.is_dir() {
-            collect(&path, paths)?;
+            if path.file_name().is_none_or(|name| name != NIGHTLY) {
+                collect(&path, paths)?;
+            }
         } else if path.extension().is_some_and(|e| e == "toml") {
             paths.push(path);
         }

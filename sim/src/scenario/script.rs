@@ -17,7 +17,7 @@ pub(super) fn read(
     let client: u32 = fields.need("client")?;
     let text = fields.text("do")?;
     let (call, how) = parse_call(Source { file: "do", text: &text }).map_err(|p| fields.problem("do", p.what))?;
-    if at + workload.timeout >= time.ends() {
+    if at + workload.timeout.high >= time.ends() {
         return Err(fields.problem("at", "too late for it to end before the run does"));
     }
     if !(1..=workload.clients).contains(&client) {

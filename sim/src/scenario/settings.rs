@@ -93,6 +93,8 @@ section! {
         /// `model`: the simulator's own network; `tcp`: the deployed server's transport over madsim's TCP, where of `[network]`
         /// only `latency` and `jitter` count and faults of links are not to be had (but partitions are).
         transport: Transport = Transport::Model,
+        /// Time on the way between servers of different regions, beyond that of every link.
+        region_latency: Duration = ms(0),
         /// Zones in each region; its servers are dealt to them in turn.
         zones: u32 = 1,
         /// AP: a write not acknowledged by a replica after this is given to a stand-in.
@@ -296,8 +298,10 @@ section! {
         ttl: Between<Duration> = Between { low: ms(1000), high: ms(5000) },
         /// Length of written values; at least that of their tag, such as `c3-12`.
         value_bytes: Between<u64> = Between { low: 8, high: 32 },
-        /// After this an operation is given up: a write's outcome is then unknown.
-        timeout: Duration = ms(2000),
+        /// Open loop: what comes in so long a time comes all at its beginning, within a hundredth of it; none spreads it evenly.
+        burst: Option<Duration> = None,
+        /// After this an operation is given up: a write's outcome is then unknown. Of a range each client draws its own.
+        timeout: Between<Duration> = Between { low: ms(2000), high: ms(2000) },
         /// After this one try is given up and the next server asked.
         attempt: Duration = ms(400),
         /// Most tries of one operation.
@@ -457,11 +461,14 @@ impl Workload {
         if self.ttl.low < ms(1) {
             return Err(fields.problem("ttl", "a time to live below 1ms; expected 1ms or more"));
         }
+        if self.burst.is_some_and(|burst| burst < ms(100) || self.think.is_some()) {
+            return Err(fields.problem("burst", "bursts are of an open loop, 100ms or more apart"));
+        }
         if self.think.is_some_and(|t| t < ms(1)) {
             return Err(fields.problem("think", "a pause below 1ms; expected 1ms or more"));
         }
-        if self.attempt < ms(1) || self.attempt > self.timeout {
-            let what = format!("`attempt` is {}; expected 1ms to `timeout`", self.attempt.show());
+        if self.attempt < ms(1) || self.attempt > self.timeout.low {
+            let what = format!("`attempt` is {}; expected 1ms to the least `timeout`", self.attempt.show());
             return Err(fields.problem("attempt", what));
         }
         Ok(())
@@ -484,13 +491,13 @@ impl Times {
         if operations > 10_000_000 {
             return Err(fields.problem("storm", format!("{operations} operations; expected at most ten million")));
         }
-        if self.grace + workload.timeout >= self.calm {
+        if self.grace + workload.timeout.high >= self.calm {
             let what = format!(
                 "a calm of {} leaves no time to demand progress in; expected more than grace ({}) and an operation's \
                  timeout ({}) together",
                 self.calm.show(),
                 self.grace.show(),
-                workload.timeout.show()
+                workload.timeout.high.show()
             );
             return Err(fields.problem("calm", what));
         }

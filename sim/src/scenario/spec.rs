@@ -234,6 +234,9 @@ fn read_fault(kind: &str, fields: &mut Fields<'_>, context: &Context<'_>) -> Res
     if flap.is_some_and(|f| f.low < Duration::from_millis(1)) {
         return Err(fields.problem("flap", "spells below 1ms; expected 1ms or more"));
     }
+    if target == Selector::Region && context.cluster.regions < 2 {
+        return Err(fields.problem("target", "`region` in a cluster of one; expected `regions` of 2 or more"));
+    }
     check_target(fields, &kind, &target, context.cluster.nodes)?;
     Ok(Act::Fault(Fault { kind, target }, flap))
 }

@@ -330,7 +330,7 @@ impl Coordinator {
             self.repair(id, (&op.key, resolve), get, turn);
         }
         if let Some((found, _)) = &get.found
-            && get.holders() >= get.wanted
+            && (get.holders() >= get.wanted || get.mutant.is(Bug::ReadGoesBackwards))
             && let Some(caller) = op.caller.take()
         {
             let reply = reply::value(&op.key, found, get.achieved);

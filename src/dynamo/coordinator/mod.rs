@@ -358,7 +358,8 @@ impl Coordinator {
     /// How many of these replicas `level` asks for, and whether only those of this region count.
     fn wanted(&self, level: Level, replicas: &[NodeId]) -> (usize, bool) {
         let near = replicas.iter().filter(|node| self.near.contains(node)).count();
-        (level.of(replicas.len(), near), level == Level::LocalQuorum && near > 0)
+        let anywhere = self.config.mutant.is(Bug::LocalQuorumAnywhere);
+        (level.of(replicas.len(), near), level == Level::LocalQuorum && near > 0 && !anywhere)
     }
 
     /// The nodes of a key: its replicas, then those that may stand in for them.

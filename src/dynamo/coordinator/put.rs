@@ -139,7 +139,8 @@ impl Coordinator {
         let seen = context::decode(key, context, self.config.mutant).map_err(|e| Refusal::Invalid(e.to_string()))?;
         let (order, n) = self.order(key, &policy);
         let (replicas, others) = order.split_at(n);
-        let (wanted, local) = self.wanted(w.unwrap_or(policy.w), replicas);
+        let asked = w.filter(|_| !self.config.mutant.is(Bug::LevelIgnored));
+        let (wanted, local) = self.wanted(asked.unwrap_or(policy.w), replicas);
         let counts = |node: &NodeId| !local || self.near.contains(node);
         let able = if sloppy { &order[..] } else { replicas };
         let reachable = able.iter().filter(|node| self.serves(**node) && (sloppy || counts(node))).count();

@@ -8,6 +8,7 @@
 
 use super::get::Get;
 use super::{Coordinator, Op, Turn, Work};
+use crate::mutant::Bug;
 use crate::types::{Key, NodeId, Time};
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -45,6 +46,9 @@ impl Sweep {
 impl Coordinator {
     /// The keys shared with `node` are to be looked at.
     pub fn sweep_for(&mut self, node: NodeId) {
+        if self.config.mutant.is(Bug::SweepDead) {
+            return;
+        }
         if self.sweep.after.is_some() {
             self.sweep.then.insert(node);
         } else {

@@ -2,7 +2,7 @@
 
 use super::{INVALID, ReplicasArgs, Trouble, UNKNOWN, VALID, check as output};
 use seaworthy_check::format::Error;
-use seaworthy_check::replicas::{self, Findings, Options, Policy, jsonl};
+use seaworthy_check::replicas::{self, Findings, Observed, Options, Policy, jsonl};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -38,9 +38,9 @@ pub fn check(args: &ReplicasArgs) -> Result<u8, Trouble> {
         (true, _) => ("unknown", UNKNOWN),
     };
     if args.json {
-        let Options { policy, strict, final_from } = options;
+        let Options { policy, strict, final_from, .. } = options;
         let properties: BTreeMap<&str, u64> =
-            options.properties().map(|name| (name, findings.counts.get(name).copied().unwrap_or(0))).collect();
+            options.properties(&observed).map(|name| (name, findings.counts.get(name).copied().unwrap_or(0))).collect();
         let out = json!({
             "file": name.to_string(), "policy": policy.name(), "strict": strict, "final_from": final_from,
             "verdict": verdict, "properties": properties, "violations": findings.violations,
@@ -48,15 +48,15 @@ pub fn check(args: &ReplicasArgs) -> Result<u8, Trouble> {
         });
         output::print(&format!("{out}\n"))?;
     } else {
-        output::print(&text(&name.to_string(), &options, &findings))?;
+        output::print(&text(&name.to_string(), (&observed, &options), &findings))?;
     }
     Ok(status)
 }
 
-fn text(name: &str, options: &Options, findings: &Findings) -> String {
+fn text(name: &str, (observed, options): (&Observed, &Options), findings: &Findings) -> String {
     let strict = if options.strict { ", strict quorums" } else { "" };
     let mut text = format!("{name}: policy {}{strict}\n\n", options.policy.name());
-    for property in options.properties() {
+    for property in options.properties(observed) {
         let Some(count) = findings.counts.get(property) else {
             let _ = writeln!(text, "VALID: {property}");
             continue;

@@ -2,12 +2,13 @@
 //!
 //! An addition of unknown outcome may count or not, so that a sum has bounds: what certainly counts and the negative ones in
 //! doubt, what certainly counts and the positive ones in doubt. Of a read, whatever was called before it returned is in doubt;
-//! under strict quorums what had been acknowledged before it was called counts certainly. A key that is not there counts as 0. A
+//! what had been acknowledged before it was called, by a quorum that it meets, counts certainly. A key that is not there counts as 0. A
 //! key that somebody put or deleted is not judged: what a counter is then worth is not known.
 
 use super::history::Part;
 use super::words;
-use super::{COUNTED, Call, End, Findings, LATEST, NONE_INVENTED, ONCE, Observed, Operation, Options};
+use super::{COUNTED, Call, End, Findings, LATEST, NONE_INVENTED, ONCE, Observed, Operation, Options, Quorum};
+use std::collections::BTreeMap;
 
 /// The least and the most that a counter can be.
 #[derive(Clone, Copy, Default)]
@@ -53,6 +54,14 @@ pub fn check(observed: &Observed, part: &Part, options: &Options, findings: &mut
     };
     let called = Sums::new(additions().map(|(op, n)| (op.called, n)).collect());
     let acked = |(op, n): (&Operation, i64)| Some((op.returned.filter(|_| matches!(op.end, End::Ok(_)))?, n));
+    // For each quorum of reads: what such a read meets.
+    let mut met: BTreeMap<Option<Quorum>, Option<Sums>> = BTreeMap::new();
+    for (_, read) in ops().filter(|(_, op)| op.call == Call::Get) {
+        met.entry(read.quorum).or_insert_with(|| {
+            let met: Vec<(u64, i64)> = additions().filter(|(op, _)| options.meet(read, op)).filter_map(acked).collect();
+            (!met.is_empty()).then(|| Sums::new(met))
+        });
+    }
     let acked = Sums::new(additions().filter_map(acked).collect());
     let held = |values: &[String]| match values {
         [] => Some(0),
@@ -69,7 +78,7 @@ pub fn check(observed: &Observed, part: &Part, options: &Options, findings: &mut
             level.values_max = level.values_max.max(values.len() as u64);
         }
         let before = op.called.checked_sub(1);
-        let (all, certain) = (called.until(returned), before.map_or(Bounds::default(), |time| acked.until(time)));
+        let all = called.until(returned);
         let Some(value) = held(values) else {
             unreadable(&op.key, &words::op(op), values, &[at], findings);
             continue;
@@ -79,7 +88,8 @@ pub fn check(observed: &Observed, part: &Part, options: &Options, findings: &mut
                 let Bounds { least, most } = all;
                 format!("{} is no sum of what had been added by then: from {least} to {most}", words::op(op))
             });
-        } else if options.strict && op.call == Call::Get {
+        } else if let Some(met) = met.get(&op.quorum).and_then(Option::as_ref).filter(|_| op.call == Call::Get) {
+            let certain = before.map_or(Bounds::default(), |time| met.until(time));
             let (least, most) = (all.least + certain.most, all.most + certain.least);
             let stale = value < least || value > most;
             let level = findings.figures.level(&op.level);

@@ -167,7 +167,7 @@ impl<'a> Keyed<'a> {
             let value = match &op.call {
                 Call::Put { value, .. } => Some(value.as_str()),
                 Call::Delete { .. } => None,
-                Call::Get | Call::Add(_) => continue,
+                Call::Get | Call::Add(_) | Call::Insert(_) | Call::Remove(_) => continue,
             };
             if op.end == End::Fail {
                 if let Some(value) = value {

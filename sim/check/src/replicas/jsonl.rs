@@ -10,23 +10,25 @@
 //!
 //! | field | of | meaning |
 //! |---|---|---|
-//! | `policy` | first line, which may be left out | `siblings`, `last-writer` or `counter` |
-//! | `strict`, `final_from` | first line | see [`Options`]; may be left out |
+//! | `policy` | first line, which may be left out | `siblings`, `last-writer`, `counter`, `register`, `set` or `map` |
+//! | `strict`, `forward`, `skew`, `final_from` | first line | see [`Options`]; may be left out |
 //! | `client` | operation | a number: it does one thing at a time |
 //! | `key` | operation, dump | a string |
-//! | `f` | operation | `get`, `put`, `delete` or `add` |
+//! | `f` | operation | `get`, `put`, `delete`, `add`, `insert` or `remove` |
 //! | `value` | put | what it writes: a string that no other put of the key writes |
+//! | `value` | insert, remove | the element |
 //! | `saw` | put, delete | the values that were shown when the context was got; none if left out |
 //! | `add` | add | a whole number |
 //! | `called`, `returned` | operation | nanoseconds; without `returned` it was never answered |
 //! | `end` | operation | `ok`, `fail` (certainly did not happen) or `info` (unknown) |
 //! | `found` | get, a put that was asked to tell, dump | the values; of an operation only with `ok` |
 //! | `level` | operation | the consistency level; may be left out |
+//! | `quorum` | operation | `[replicas, of, region]`: how many of how many replicas took part, in which region (0: any); may be left out |
 //! | `replica`, `state` | dump | who, and a text that is equal for equal versions |
 //!
 //! A file may be packed by gzip or zstd. Empty lines are skipped.
 
-use super::{Call, Dump, End, Observed, Operation, Options, Policy};
+use super::{Call, Dump, End, Observed, Operation, Options, Policy, Quorum};
 use crate::format::Error;
 use crate::format::source::Source;
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,10 @@ struct Line<'a> {
     policy: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forward: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skew: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     final_from: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,13 +74,21 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     level: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    quorum: Option<[u32; 3]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<Cow<'a, str>>,
 }
 
 impl Policy {
     /// Every policy with its name.
-    pub const ALL: [(&str, Policy); 3] =
-        [("siblings", Policy::Siblings), ("last-writer", Policy::LastWriter), ("counter", Policy::Counter)];
+    pub const ALL: [(&str, Policy); 6] = [
+        ("siblings", Policy::Siblings),
+        ("last-writer", Policy::LastWriter),
+        ("counter", Policy::Counter),
+        ("register", Policy::Register),
+        ("set", Policy::Set),
+        ("map", Policy::Map),
+    ];
 
     /// Its name.
     #[must_use]
@@ -119,7 +133,8 @@ pub fn read(input: impl Read) -> Result<(Observed, Options), Error> {
 }
 
 fn take(line: Line, first: bool, observed: &mut Observed, options: &mut Options) -> Result<(), String> {
-    if line.policy.is_some() || line.strict.is_some() || line.final_from.is_some() {
+    let promises = [line.strict.is_some(), line.forward.is_some(), line.skew.is_some(), line.final_from.is_some()];
+    if line.policy.is_some() || promises.contains(&true) {
         if !first {
             return Err("what is promised is said by the first line, and by no other".to_owned());
         }
@@ -139,10 +154,22 @@ fn promised(mut line: Line) -> Result<Options, String> {
         None => Policy::default(),
         Some(name) => {
             let found = Policy::ALL.iter().find(|(known, _)| *known == name);
-            found.ok_or_else(|| format!("no policy is called {name:?}; there are siblings, last-writer, counter"))?.1
+            found
+                .ok_or_else(|| {
+                    format!(
+                        "no policy is called {name:?}; there are siblings, last-writer, counter, register, set, map"
+                    )
+                })?
+                .1
         }
     };
-    let options = Options { policy, strict: line.strict.take().unwrap_or(false), final_from: line.final_from.take() };
+    let options = Options {
+        policy,
+        strict: line.strict.take().unwrap_or(false),
+        forward: line.forward.take().unwrap_or(false),
+        skew: line.skew.take(),
+        final_from: line.final_from.take(),
+    };
     line.nothing_more("the first line")?;
     Ok(options)
 }
@@ -166,7 +193,11 @@ fn operation(mut line: Line) -> Result<Operation, String> {
         "put" => Call::Put { saw: saw(), value: needed(line.value.take(), "value")? },
         "delete" => Call::Delete { saw: saw() },
         "add" => Call::Add(line.add.take().ok_or("an addition needs \"add\"")?),
-        other => return Err(format!("no function is called {other:?}; there are get, put, delete, add")),
+        "insert" => Call::Insert(needed(line.value.take(), "value")?),
+        "remove" => Call::Remove(needed(line.value.take(), "value")?),
+        other => {
+            return Err(format!("no function is called {other:?}; there are get, put, delete, add, insert, remove"));
+        }
     };
     let end = match needed(line.end.take(), "end")?.as_str() {
         "ok" => End::Ok(line.found.take().map(Cow::into_owned)),
@@ -182,7 +213,11 @@ fn operation(mut line: Line) -> Result<Operation, String> {
         call,
         end,
         level: line.level.take().unwrap_or_default().into_owned(),
+        quorum: line.quorum.take().map(|[replicas, of, region]| Quorum { replicas, of, region }),
     };
+    if operation.quorum.is_some_and(|quorum| quorum.replicas > quorum.of) {
+        return Err("a \"quorum\" is so many replicas of at least as many".to_owned());
+    }
     line.nothing_more(&format!("this {f}"))?;
     match operation.returned {
         None if matches!(operation.end, End::Ok(_)) => Err("what ended in ok needs \"returned\"".to_owned()),
@@ -201,6 +236,8 @@ impl Line<'_> {
         let left = [
             ("policy", self.policy.is_some()),
             ("strict", self.strict.is_some()),
+            ("forward", self.forward.is_some()),
+            ("skew", self.skew.is_some()),
             ("final_from", self.final_from.is_some()),
             ("client", self.client.is_some()),
             ("replica", self.replica.is_some()),
@@ -214,6 +251,7 @@ impl Line<'_> {
             ("end", self.end.is_some()),
             ("found", self.found.is_some()),
             ("level", self.level.is_some()),
+            ("quorum", self.quorum.is_some()),
             ("state", self.state.is_some()),
         ];
         match left.iter().find(|(_, there)| *there) {
@@ -231,6 +269,8 @@ pub fn write(observed: &Observed, options: &Options, out: &mut impl Write) -> io
     let promised = Line {
         policy: Some(options.policy.name().into()),
         strict: Some(options.strict),
+        forward: Some(options.forward).filter(|forward| *forward),
+        skew: options.skew,
         final_from: options.final_from,
         ..Line::default()
     };
@@ -257,6 +297,8 @@ fn told(op: &Operation) -> Line<'_> {
         Call::Put { value, saw } => ("put", Some(value), Some(saw), None),
         Call::Delete { saw } => ("delete", None, Some(saw), None),
         Call::Add(n) => ("add", None, None, Some(*n)),
+        Call::Insert(element) => ("insert", Some(element), None, None),
+        Call::Remove(element) => ("remove", Some(element), None, None),
     };
     let (end, found) = match (&op.end, op.returned) {
         (End::Ok(found), Some(_)) => ("ok", found.as_ref()),
@@ -276,6 +318,7 @@ fn told(op: &Operation) -> Line<'_> {
         end: Some(end.into()),
         found: found.map(Into::into),
         level: Some((&op.level).into()).filter(|level: &Cow<str>| !level.is_empty()),
+        quorum: op.quorum.map(|quorum| [quorum.replicas, quorum.of, quorum.region]),
         ..Line::default()
     }
 }

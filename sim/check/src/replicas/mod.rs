@@ -10,6 +10,7 @@ mod counter;
 mod figures;
 mod history;
 pub mod jsonl;
+mod merged;
 mod policy;
 mod reads;
 mod set;
@@ -34,14 +35,16 @@ pub const ONCE: &str = "written once";
 pub const CONVERGED: &str = "convergence";
 /// A strict read quorum meets every strict write quorum.
 pub const LATEST: &str = "strict quorums read the latest";
+/// What a strict read found, a later one that meets it does not miss, acknowledged or not.
+pub const FORWARD: &str = "strict reads never go back";
 /// A counter is in the end the sum of what was added.
 pub const COUNTED: &str = "counters add up";
 /// Each write has a value of its own: else the history tells nothing.
 pub const USABLE: &str = "usable history";
 
 /// All the properties, in the order in which they are told.
-pub const PROPERTIES: [&str; 8] =
-    [NONE_LOST, NONE_RESURRECTED, NONE_INVENTED, ONCE, CONVERGED, LATEST, COUNTED, USABLE];
+pub const PROPERTIES: [&str; 9] =
+    [NONE_LOST, NONE_RESURRECTED, NONE_INVENTED, ONCE, CONVERGED, LATEST, FORWARD, COUNTED, USABLE];
 
 /// Violations of one property that are told in words; more are counted.
 const TOLD: u64 = 20;
@@ -56,6 +59,12 @@ pub enum Policy {
     LastWriter,
     /// The keys are counters: additions, and reads of one whole number.
     Counter,
+    /// The keys are registers: the write of the latest date holds, and is what all are shown.
+    Register,
+    /// The keys are sets of elements, in which an insertion wins over a concurrent removal.
+    Set,
+    /// Each key is what is done to it: a counter, a set, or else a register. So are the fields of a map.
+    Map,
 }
 
 /// What was promised.
@@ -63,20 +72,30 @@ pub enum Policy {
 pub struct Options {
     /// How concurrent writes are resolved.
     pub policy: Policy,
-    /// Reads and writes met strict quorums, R + W > N, and no disk was lost: a stale read is a violation.
+    /// Reads and writes met strict quorums, R + W > N, and no disk was lost: a stale read is a violation. Without it only
+    /// those pairs are judged that meet by their own quorums ([`Operation::quorum`]).
     pub strict: bool,
+    /// A read brings as many replicas up to date as it waited for before it returns: reads that meet never go back.
+    pub forward: bool,
+    /// How far the dates that servers give to writes of registers may be from true time, in nanoseconds; `None`: any.
+    pub skew: Option<u64>,
     /// At this time the replicas had converged: reads called then or later must not return what had been overwritten before.
     pub final_from: Option<u64>,
 }
 
 impl Options {
-    /// The properties that are judged, in the order of [`PROPERTIES`].
-    pub fn properties(&self) -> impl Iterator<Item = &'static str> {
-        let (counter, strict) = (self.policy == Policy::Counter, self.strict);
+    /// The properties that are judged of this, in the order of [`PROPERTIES`].
+    pub fn properties(&self, observed: &Observed) -> impl Iterator<Item = &'static str> {
+        let quorums = observed.operations.iter().any(|op| op.quorum.is_some());
+        let (policy, strict, forward) = (self.policy, self.strict || quorums, self.forward);
+        let merged = matches!(policy, Policy::Register | Policy::Set | Policy::Map);
         PROPERTIES.into_iter().filter(move |&property| match property {
-            NONE_LOST | NONE_RESURRECTED | USABLE => !counter,
+            NONE_LOST => policy != Policy::Counter,
+            NONE_RESURRECTED => !matches!(policy, Policy::Counter | Policy::Register),
+            USABLE => !matches!(policy, Policy::Counter | Policy::Set),
             LATEST => strict,
-            COUNTED => counter,
+            FORWARD => forward && !merged && policy != Policy::Counter,
+            COUNTED => matches!(policy, Policy::Counter | Policy::Map),
             _ => true,
         })
     }
@@ -132,9 +151,20 @@ pub fn check(observed: &Observed, options: &Options) -> Findings {
         findings.figures.keys += 1;
         findings.figures.keys_not_dumped += u64::from(part.dumps.is_empty());
         verdicts::converged(observed, &part, &mut findings);
-        if options.policy == Policy::Counter {
-            counter::check(observed, &part, options, &mut findings);
-            continue;
+        match merged::policy_of(observed, &part, options.policy) {
+            Policy::Counter => {
+                counter::check(observed, &part, options, &mut findings);
+                continue;
+            }
+            Policy::Register => {
+                merged::register(observed, &part, options, &mut findings);
+                continue;
+            }
+            Policy::Set => {
+                merged::set(observed, &part, options, &mut findings);
+                continue;
+            }
+            Policy::Siblings | Policy::LastWriter | Policy::Map => {}
         }
         let keyed = Keyed::new(observed, &part, &mut findings);
         let Some(closure) = keyed.closure() else {
@@ -189,6 +219,40 @@ pub struct Operation {
     pub end: End,
     /// The consistency level it was done at, such as `quorum` or `quorum, sloppy`: figures are told apart by it.
     pub level: String,
+    /// How many of the key's replicas certainly took part, if that is known.
+    pub quorum: Option<Quorum>,
+}
+
+/// So many of the replicas of a key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Quorum {
+    /// So many.
+    pub replicas: u32,
+    /// Of how many.
+    pub of: u32,
+    /// All of them in this region; 0: in any.
+    pub region: u32,
+}
+
+impl Quorum {
+    /// Whether some replica certainly took part in both: R + W > N.
+    #[must_use]
+    pub fn meets(self, other: Quorum) -> bool {
+        let all = match (self.region, other.region) {
+            (one, another) if one == another => self.of.max(other.of),
+            (0, _) => self.of,
+            (_, 0) => other.of,
+            _ => return false,
+        };
+        self.replicas + other.replicas > all
+    }
+}
+
+impl Options {
+    /// Whether what one of these did, the other met.
+    fn meet(&self, one: &Operation, other: &Operation) -> bool {
+        self.strict || one.quorum.zip(other.quorum).is_some_and(|(one, other)| one.meets(other))
+    }
 }
 
 /// What was asked for.
@@ -210,6 +274,10 @@ pub enum Call {
     },
     /// An addition to a counter.
     Add(i64),
+    /// Puts an element into a set.
+    Insert(String),
+    /// Takes an element out of a set.
+    Remove(String),
 }
 
 /// How an operation ended.

@@ -17,13 +17,17 @@
 //! a delete acknowledged before had overwritten. k: how many such writes it misses, and one for such deletes. t: how long before its call
 //! the first of them was acknowledged. Visibility after t: of the reads called a time t after the latest acknowledgement of
 //! a put of their key, how many do not miss that put.
+//!
+//! **Pairs.** A stale read is a violation if its quorum met that of a write that it misses. Where reads bring those that they asked
+//! up to date before they return, a read does not go back either: it misses nothing that an earlier read it met has found, be
+//! that acknowledged or not, and finds nothing that such a read, which had to, no longer found.
 
 use super::closure::Closure;
 use super::history::{Keyed, NEVER};
 use super::set::Set;
 use super::verdicts::outdone;
 use super::words;
-use super::{AGES, Call, Findings, LATEST, Level, Options, Policy};
+use super::{AGES, Call, FORWARD, Findings, LATEST, Level, Options, Policy, Quorum};
 use hashbrown::HashMap;
 
 /// What a client has done to a key and seen of it.
@@ -79,6 +83,15 @@ struct Found<'a> {
     returned: u64,
 }
 
+/// The acknowledged writes that a read misses.
+struct Missed {
+    versions: u64,
+    /// The first that was acknowledged: when, and which.
+    first: (u64, u32),
+    /// The first whose quorum the read met; [`NEVER`]: none.
+    met: (u64, u32),
+}
+
 struct Reads<'a> {
     past: Past<'a>,
     sessions: HashMap<u32, Session>,
@@ -87,6 +100,10 @@ struct Reads<'a> {
     acked: Vec<(u64, u32)>,
     /// The acknowledged puts that a read can still miss.
     missable: Set,
+    /// What reads of each quorum have found, and which of them first did.
+    known: Vec<(Quorum, Set, HashMap<u32, u32>)>,
+    /// Of what is deleted: the first read that met its write and did not find it.
+    gone: HashMap<u32, u32>,
 }
 
 /// Measures the reads of one key; under strict quorums a stale one is a violation.
@@ -115,7 +132,8 @@ pub fn check(keyed: &Keyed, closure: &Closure, options: &Options, findings: &mut
     events.sort_unstable_by_key(|&(time, event)| (time, matches!(event, Event::Called(_)), event));
     let before = vec![Before::default(); keyed.writes.len()];
     let past = Past { keyed, closure, options };
-    let mut reads = Reads { past, sessions: HashMap::new(), before, acked, missable };
+    let (known, gone) = (Vec::new(), HashMap::new());
+    let mut reads = Reads { past, sessions: HashMap::new(), before, acked, missable, known, gone };
     let mut found = Found { writes: &[], covered: Set::default(), returned: 0 };
     for (time, event) in events {
         match event {
@@ -183,6 +201,55 @@ impl Reads<'_> {
         session.seen.extend_from_slice(found.writes);
         if op.call == Call::Get {
             self.staleness(at, found, findings);
+            if past.options.forward && past.options.policy == Policy::Siblings {
+                self.forward(at, found, findings);
+            }
+        }
+    }
+
+    /// What an earlier read that this one meets has found is not missed, and what it did not find any more is not back.
+    fn forward(&mut self, at: u32, found: &Found, findings: &mut Findings) {
+        let Past { keyed, options, .. } = self.past;
+        let op = keyed.op(at);
+        let Some(quorum) = op.quorum else { return };
+        let before = |&earlier: &u32| keyed.op(earlier).returned.is_some_and(|returned| returned < op.called);
+        let mut back: Option<(u32, u32)> = None;
+        for (_, known, first) in self.known.iter_mut().filter(|(by, ..)| options.strict || by.meets(quorum)) {
+            let mut from = 0;
+            while let Some(write) = known.first_not_in(&found.covered, from) {
+                if keyed.writes[write as usize].deleted <= found.returned {
+                    known.remove(write);
+                } else if let Some(&earlier) = first.get(&write).filter(|earlier| before(earlier)) {
+                    back = back.or(Some((write, earlier)));
+                }
+                from = write + 1;
+            }
+        }
+        if let Some((write, earlier)) = back {
+            findings.violated(FORWARD, keyed.name, &[at, earlier], || {
+                let (late, early, value) = (words::op(op), words::op(keyed.op(earlier)), keyed.value(write));
+                format!("{late} misses {value:?}, which an earlier read that it meets had found: {early}")
+            });
+        }
+        let gone =
+            |&write: &u32| self.gone.get(&write).filter(|earlier| before(earlier)).map(|&earlier| (write, earlier));
+        let returns = found.writes.iter().find_map(gone);
+        if let Some((write, earlier)) = returns.filter(|&(_, earlier)| options.meet(op, keyed.op(earlier))) {
+            findings.violated(FORWARD, keyed.name, &[at, earlier], || {
+                let (late, early, value) = (words::op(op), words::op(keyed.op(earlier)), keyed.value(write));
+                format!("{late} found {value:?}, which an earlier read that it meets had found deleted: {early}")
+            });
+        }
+        let place = self.known.iter().position(|(by, ..)| *by == quorum).unwrap_or_else(|| {
+            self.known.push((quorum, Set::default(), HashMap::new()));
+            self.known.len() - 1
+        });
+        let (_, known, first) = &mut self.known[place];
+        for &write in found.writes {
+            first.entry(write).or_insert_with(|| {
+                known.insert(write);
+                at
+            });
         }
     }
 
@@ -218,13 +285,16 @@ impl Reads<'_> {
     fn staleness(&mut self, at: u32, found: &Found, findings: &mut Findings) {
         let past = self.past;
         let op = past.keyed.op(at);
-        let (mut versions, mut first) = self.missed(op.called, found);
+        let Missed { mut versions, mut first, mut met } = self.missed(at, found);
         // What was deleted.
         let deletes = found.writes.iter().map(|&write| past.keyed.writes[write as usize].overwritten);
         let deletes = deletes.filter(|&(acked, by)| acked < op.called && !past.keyed.writes[by as usize].put);
         if let Some(delete) = deletes.min() {
             versions += 1;
             first = first.min(delete);
+            if past.options.meet(op, past.keyed.write(delete.1)) {
+                met = met.min(delete);
+            }
         }
         let level = findings.figures.level(&op.level);
         let latest = self.acked.partition_point(|&(acked, _)| acked < op.called);
@@ -239,40 +309,49 @@ impl Reads<'_> {
         }
         level.versions.count(versions);
         level.micros.count((op.called - first.0) / 1_000);
-        if past.options.strict {
-            let missed = past.keyed.writes[first.1 as usize].op;
+        if met.0 != NEVER {
+            let missed = past.keyed.writes[met.1 as usize].op;
             findings.violated(LATEST, past.keyed.name, &[at, missed], || {
                 format!(
                     "{} misses {}, which was acknowledged {} ms before; in all it misses {versions} acknowledged writes",
                     words::op(op),
                     words::op(past.keyed.op(missed)),
-                    words::ms(op.called - first.0)
+                    words::ms(op.called - met.0)
                 )
             });
         }
     }
 
-    /// How many puts acknowledged before a read was called it misses, and the first to be acknowledged.
-    fn missed(&mut self, called: u64, found: &Found) -> (u64, (u64, u32)) {
+    /// What of the puts acknowledged before a read was called it misses.
+    fn missed(&mut self, at: u32, found: &Found) -> Missed {
         let past = self.past;
+        let read = past.keyed.op(at);
+        let called = read.called;
+        let meets = |write: u32| past.options.meet(read, past.keyed.write(write));
         let end = past.keyed.writes.partition_point(|write| write.called < called);
         let end = u32::try_from(end).unwrap_or(u32::MAX);
         // By the policy of the last writer only what overwrote all that was found can be missed.
         let by_policy = past.options.policy == Policy::LastWriter;
         let start = found.writes.last().filter(|_| by_policy).map_or(0, |&last| last + 1);
-        let (mut versions, mut first) = (0, (NEVER, 0));
+        let mut missed = Missed { versions: 0, first: (NEVER, 0), met: (NEVER, 0) };
         let mut from = start;
         while let Some(write) = self.missable.first_not_in(&found.covered, from).filter(|&write| write < end) {
             let it = &past.keyed.writes[write as usize];
             if it.deleted <= found.returned {
                 // Reads come in the order of their returns: the later ones do not miss it either.
                 self.missable.remove(write);
+                if it.acked < called && meets(write) {
+                    self.gone.entry(write).or_insert(at);
+                }
             } else if it.acked < called && past.misses(write, found) {
-                versions += 1;
-                first = first.min((it.acked, write));
+                missed.versions += 1;
+                missed.first = missed.first.min((it.acked, write));
+                if meets(write) {
+                    missed.met = missed.met.min((it.acked, write));
+                }
             }
             from = write + 1;
         }
-        (versions, first)
+        missed
     }
 }

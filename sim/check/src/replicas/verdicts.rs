@@ -11,7 +11,8 @@
 //! wrong, so that the order of calls tells nothing.
 //!
 //! **Resurrected.** What some acknowledged write or delete had overwritten, directly or not, must not be in a dump, nor, if
-//! it was overwritten before the replicas converged, in a read after that; nor, under strict quorums, in a read called after the acknowledgement; nor, at any time and
+//! it was overwritten before the replicas converged, in a read after that; nor in a read called after the acknowledgement whose quorum met
+//! that of the write; nor, at any time and
 //! whatever the quorums, beside a value that overwrote it: replicas that merge versions have merged these.
 
 use super::closure::Closure;
@@ -123,10 +124,12 @@ fn resurrected(keyed: &Keyed, closure: &Closure, options: &Options, findings: &m
     for shown in &keyed.shown {
         let op = keyed.op(shown.op);
         let settled = options.final_from.filter(|&from| op.called >= from).unwrap_or(0);
-        let strict = if options.strict && op.call == Call::Get { op.called } else { 0 };
-        let by = settled.max(strict);
         let found = keyed.found(shown);
-        let back = found.iter().find_map(|&write| Some((write, dead(write, by)?)));
+        let met = |&overwriter: &u32| op.call == Call::Get && options.meet(op, keyed.write(overwriter));
+        let back = found.iter().find_map(|&write| {
+            let by = dead(write, settled).or_else(|| dead(write, op.called).filter(met))?;
+            Some((write, by))
+        });
         if let Some((write, overwriter)) = back.or_else(|| beside(found, closure)) {
             let involved = [&[shown.op][..], &ops(write, overwriter)].concat();
             findings.violated(NONE_RESURRECTED, keyed.name, &involved, || tell(&words::op(op), write, overwriter));

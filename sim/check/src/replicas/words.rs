@@ -12,6 +12,8 @@ pub fn op(op: &Operation) -> String {
         Call::Put { value, saw } => format!("write of {value:?}{}", seen(saw)),
         Call::Delete { saw } => format!("delete{}", seen(saw)),
         Call::Add(n) => format!("addition of {n}"),
+        Call::Insert(element) => format!("insertion of {element:?}"),
+        Call::Remove(element) => format!("removal of {element:?}"),
     };
     let end = match (&op.end, op.returned) {
         (End::Ok(Some(found)), Some(_)) => format!(" → {}", values(found)),

@@ -180,7 +180,12 @@ impl Store {
                 dumps.push(Dump { replica: format!("n{replica}"), key: format!("k{key}"), values, state });
             }
         }
-        let options = Options { policy: self.plan.policy, strict: self.plan.strict, final_from: Some(calm) };
+        let options = Options {
+            policy: self.plan.policy,
+            strict: self.plan.strict,
+            final_from: Some(calm),
+            ..Options::default()
+        };
         (Observed { operations: self.operations, dumps }, options)
     }
 
@@ -224,7 +229,8 @@ impl Store {
         let level = if self.plan.strict { "quorum" } else { "one" }.to_owned();
         let (key_name, called) = (format!("k{key}"), self.now);
         let end = End::Info;
-        let operation = Operation { client: client as u32, key: key_name, called, returned: None, call, end, level };
+        let operation =
+            Operation { client: client as u32, key: key_name, called, returned: None, call, end, level, quorum: None };
         self.operations.push(operation);
         self.pending.push(Pending { op, client, key, heard: Vec::new(), found: State::default(), wanted });
         if write && self.dice.percent(3) {
