@@ -52,7 +52,7 @@ pub(super) fn status(target: &Target, json: bool) -> Result<Exit, Failure> {
             }
             for status in &answered {
                 if let Some(why) = &status.idle {
-                    say(&format!("{} takes no part: {}.", status.node, paint(Paint::Bad, why, &stdout())));
+                    say(&format!("{} is no member: {}.", status.node, paint(Paint::Bad, why, &stdout())));
                 }
             }
             if !one_layout(&answered) {

@@ -5,7 +5,7 @@
 //! log counts its batches. A node greets its peers with all three. A peer remembers, durably, the directory of each node and how
 //! far that node has claimed its log to be durable, and *objects* to a node that returns with another directory or with a
 //! shorter log. Whoever is objected to has *lost data*: what it has promised to others may be forgotten here. It says so,
-//! durably, and neither votes, acknowledges, leads nor counts in Raft groups any more.
+//! durably, and neither votes, acknowledges, leads nor counts in Raft groups any more. For AP buckets the others refill it.
 //!
 //! A node is *starting* until enough peers have answered without an objection:
 //! - With a directory that has been a member's: half of the peers, rounded up (with itself they are a majority, without which
@@ -14,8 +14,8 @@
 //!   the new directory.
 //!
 //! # Invariants
-//! - A peer takes nothing from a process that it has not judged, or objects to ([`Identity::accepts`]): what a node promises to
-//!   a peer that knows better never counts.
+//! - A peer takes nothing from a process that it has not judged, or objects to, unless that says itself that it has lost data
+//!   ([`Identity::accepts`]): what a node promises to a peer that knows better never counts.
 //! - What a member claims to be durable is found by its next start, unless data was lost.
 //! - An objection is about one incarnation, so that a late one harms no later process.
 //!
@@ -48,7 +48,7 @@ pub enum Standing {
     Starting,
     /// As a member.
     Member,
-    /// It has lost data: not at all.
+    /// It has lost data: in no Raft group; in AP buckets once it is refilled ([`crate::dynamo`]).
     Lost,
 }
 
@@ -103,6 +103,17 @@ impl fmt::Display for Objection {
             Objection::Batch(batch) => write!(f, "knows that its log was durable up to batch {batch}"),
         }
     }
+}
+
+/// What of a peer's messages is taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accepted {
+    /// Nothing: it has not been judged, or is objected to.
+    Nothing,
+    /// It says that it has lost data: what is about AP buckets, where it is refilled.
+    Quorums,
+    /// All of it.
+    All,
 }
 
 /// What a node must find again.
@@ -238,8 +249,8 @@ struct Peer {
     recorded: u64,
     /// The latest process that greeted, and what is held against it.
     heard: Option<(u64, Option<Objection>)>,
-    /// It said that it has lost data.
-    lost: bool,
+    /// Its latest process that said that it has lost data.
+    lost: Option<u64>,
     /// It has answered this process.
     answered: bool,
     /// When it was last asked who it is.
@@ -311,20 +322,23 @@ impl Identity {
         Origin { incarnation: self.incarnation, durable: if self.settled { self.durable } else { self.found } }
     }
 
-    /// Whether what a peer's process sends is to be taken in; its claim is noted. Who is not known yet is asked.
-    pub fn accepts(&mut self, from: NodeId, origin: Origin, out: &mut Outbox<Identity>) -> bool {
+    /// What of a peer's process is to be taken in; its claim is noted. Who is not known yet is asked.
+    pub fn accepts(&mut self, from: NodeId, origin: Origin, out: &mut Outbox<Identity>) -> Accepted {
         let (now, beat) = (self.now, self.config.beat);
-        let Some(peer) = self.peers.get_mut(&from) else { return false };
+        let Some(peer) = self.peers.get_mut(&from) else { return Accepted::Nothing };
+        if peer.lost == Some(origin.incarnation) {
+            return Accepted::Quorums;
+        }
         if let Some(known) = peer.known.as_mut().filter(|known| known.incarnation == origin.incarnation) {
             known.batch = known.batch.max(origin.durable);
-            return !peer.lost;
+            return Accepted::All;
         }
         let judged = peer.heard.is_some_and(|(process, _)| process == origin.incarnation);
         if !judged && peer.asked.is_none_or(|asked| asked + beat <= now) {
             peer.asked = Some(now);
             self.greet(from, true, out);
         }
-        false
+        Accepted::Nothing
     }
 
     /// What peers have claimed since it was last recorded, to be written with the next batch; at most once in a while.
@@ -399,6 +413,9 @@ impl Identity {
         let Greeting { directory, origin, found, standing, .. } = *greeting;
         let mutant = self.config.mutant;
         let Some(peer) = self.peers.get_mut(&from) else { return };
+        if standing == Standing::Lost {
+            peer.lost = Some(origin.incarnation);
+        }
         let objection = match peer.known {
             Some(known) if known.incarnation == origin.incarnation => None,
             Some(known) if known.directory != directory && !mutant.is(Bug::AmnesiacVotes) => {
@@ -415,7 +432,6 @@ impl Identity {
         if objection.is_some() {
             return;
         }
-        peer.lost = standing == Standing::Lost;
         let before = peer.known.filter(|known| known.directory == directory);
         let batch = before.map_or(0, |known| known.batch).max(origin.durable);
         let known = Known { directory, incarnation: origin.incarnation, batch };

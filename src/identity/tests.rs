@@ -127,7 +127,7 @@ impl Town {
             Ok(greeting) => self.step(to, Input::Message(from, greeting)),
             Err(origin) => {
                 let Some(node) = self.nodes.get_mut(&to) else { return false };
-                let taken = node.core.accepts(from, origin, &mut node.out);
+                let taken = node.core.accepts(from, origin, &mut node.out) == Accepted::All;
                 self.settle(to);
                 return taken;
             }
@@ -249,6 +249,9 @@ fn whoever_has_its_own_directory_again_is_what_it_was() {
     let own = town.stop(N2);
     town.start(N2, Directory::default());
     town.pass(200);
+    let origin = town.nodes[&N2].core.origin();
+    let other = town.nodes.get_mut(&N1).unwrap();
+    assert_eq!(other.core.accepts(N2, origin, &mut other.out), Accepted::Quorums, "it says so itself");
     assert_eq!(town.standing(N2), Standing::Lost);
     town.stop(N2);
     town.start(N2, own);

@@ -28,7 +28,7 @@ use super::shared::{Now, Shared};
 use super::standing::{Shelf, StandingHost};
 use super::{Clock, NodeConfig, Observer, StorageHost, Transport};
 use crate::dynamo::{self, Dynamo};
-use crate::identity::{self, Contradiction};
+use crate::identity::{self, Accepted, Contradiction, Standing};
 use crate::protocol::Input;
 use crate::raft::{self, Body, Message, Raft, Request, Saved};
 use crate::storage::{AP, LogRecord, NODE, Recovery, StorageError, ap_meta};
@@ -103,7 +103,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<T, StorageError> {
         let mut driver = Self::boot(config, recovery, (transport, clock), &storage, observer, rng).await?;
-        if let Some(ap) = &driver.shelf.ap {
+        if let Some(ap) = driver.ap.as_ref().or(driver.shelf.ap.as_ref()) {
             driver.observer.ap_starts(&ap.dynamo);
         }
         driver.observer.stands(driver.standing.standing());
@@ -166,11 +166,14 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         });
         let answers = Answers::new(config.max_open_requests, first_ticket);
         let groups = groups.into_iter().map(|group| (group.id, group)).collect();
+        let standing = StandingHost::new(&config, identity, now);
+        let mut shelf = Shelf { groups, ap: ap.map(ApHost::new) };
+        let ap = if standing.standing() == Standing::Lost { shelf.ap.take() } else { None };
         Driver {
-            standing: StandingHost::new(&config, identity, now),
-            shelf: Shelf { groups, ap: ap.map(ApHost::new) },
+            standing,
+            shelf,
             groups: BTreeMap::new(),
-            ap: None,
+            ap,
             shared: Shared::new(config, answers, mail),
             transport,
             clock,
@@ -264,7 +267,12 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
         match (from, packet) {
             (Addr::Node(peer), Packet::Greeting(greeting)) => self.standing.step(Input::Message(peer, greeting), at),
-            (Addr::Node(peer), Packet::Peer { origin, raft, ap }) if self.standing.accepts(peer, origin) => {
+            (Addr::Node(peer), Packet::Peer { origin, raft, ap }) => {
+                let accepted = self.standing.accepts(peer, origin);
+                if accepted == Accepted::Nothing {
+                    return;
+                }
+                let raft = if accepted == Accepted::All { raft } else { Vec::new() };
                 for (id, message) in raft {
                     self.on_raft(peer, id, message, at);
                 }

@@ -149,7 +149,13 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         if self.drain.is_some() && !matches!(body, RequestBody::Status | RequestBody::Why { .. }) {
             return self.turn_away(ticket, &body);
         }
-        if let Some(why) = self.standing.refusal().filter(|_| body != RequestBody::Status) {
+        // The AP core says for itself what it can do once it is turned.
+        let answered = match body {
+            RequestBody::Status => true,
+            RequestBody::Ap(_) | RequestBody::Why { .. } => self.ap.is_some(),
+            _ => false,
+        };
+        if let Some(why) = self.standing.refusal().filter(|_| !answered) {
             return self.shared.refuse(ticket, Refused::NotServing(why));
         }
         match body {

@@ -1,13 +1,16 @@
-//! The node's standing among its peers ([`crate::identity`]) within the driver. Until it is a member, and if it has lost data,
-//! its other cores lie on the shelf: they take nothing in, are not turned, and what they have is restated at checkpoints.
+//! The node's standing among its peers ([`crate::identity`]) within the driver. Until it is a member its other cores lie on the
+//! shelf: they take nothing in, are not turned, and what they have is restated at checkpoints. Those of Raft groups stay or go
+//! there for good if it has lost data; the AP core then has itself refilled.
 
 use super::ap::ApHost;
 use super::gate::Gate;
 use super::group::Group;
 use super::shared::{Now, Shared};
 use super::{Clock, Driver, NodeConfig, Observer, StorageHost, Transport};
-use crate::identity::{self, Durable, Effect, Greeting, Identity, Origin, Record, Standing};
+use crate::dynamo;
+use crate::identity::{self, Accepted, Durable, Effect, Greeting, Identity, Origin, Record, Standing};
 use crate::protocol::{Input, Outbox, Protocol, Ticket};
+use crate::storage::AP;
 use crate::types::{GroupId, NodeId, Time};
 use std::collections::BTreeMap;
 use std::mem;
@@ -51,8 +54,8 @@ impl StandingHost {
         self.identity.deadline()
     }
 
-    /// Whether what a peer's process sends is to be taken in.
-    pub(super) fn accepts(&mut self, from: NodeId, origin: Origin) -> bool {
+    /// What of a peer's process is to be taken in.
+    pub(super) fn accepts(&mut self, from: NodeId, origin: Origin) -> Accepted {
         self.identity.accepts(from, origin, &mut self.outbox)
     }
 
@@ -63,7 +66,9 @@ impl StandingHost {
             Standing::Starting => Some("it waits until its peers have confirmed that it has all its data".to_owned()),
             Standing::Lost => {
                 let lost = self.lost.as_deref().unwrap_or("as its log says");
-                Some(format!("it has lost data ({lost}) and takes no part any more: it must be replaced"))
+                Some(format!(
+                    "it has lost data ({lost}) and takes no part in Raft groups any more: it must be replaced"
+                ))
             }
         }
     }
@@ -132,13 +137,16 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 }
                 Effect::Lost(peer, objection) => {
                     error!(
-                        "this node has lost data: {peer} {objection}. It takes no part any more. If it was started on a \
-                         wrong or old directory, start it on its own; if that is lost, replace the node"
+                        "this node has lost data: {peer} {objection}. It takes no part in Raft groups any more. If it was \
+                         started on a wrong or old directory, start it on its own; if that is lost, replace the node"
                     );
                     self.standing.lost = Some(format!("{peer} {objection}"));
-                    if !self.groups.is_empty() || self.ap.is_some() {
-                        self.shelf = Shelf { groups: mem::take(&mut self.groups), ap: self.ap.take() };
-                        self.snapshots.clear();
+                    self.shelf.groups.append(&mut self.groups);
+                    self.snapshots.retain(|core| *core == AP);
+                    // What it has lost of AP buckets the others send it.
+                    self.ap = self.ap.take().or_else(|| self.shelf.ap.take());
+                    if let Some(ap) = &mut self.ap {
+                        ap.step(Input::Request(dynamo::Request::Rejoin), at);
                     }
                 }
             }

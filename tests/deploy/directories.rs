@@ -96,7 +96,7 @@ async fn a_node_that_returns_with_an_empty_directory_takes_no_part_until_it_has_
     let log = fs::read_to_string(cluster.path("n2.log")).expect("a log");
     assert!(log.contains("this node has lost data") && log.contains("knows it under another data directory"), "{log}");
     let (_, out, err) = run(&["status", "--cluster", &cluster.config()]);
-    assert!(out.contains("lost-data") && out.contains("n2 takes no part: it has lost data"), "{out}{err}");
+    assert!(out.contains("lost-data") && out.contains("n2 is no member: it has lost data"), "{out}{err}");
     put(&cluster, "b").await;
 
     // With n1 gone n2 and n3 would be a majority; n2 must not count.
