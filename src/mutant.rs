@@ -102,6 +102,16 @@ bugs! {
     AbsurdTermAccepted = "absurd-term-accepted",
     /// A server that is told to stop ends without handing over what it leads (node/drain.rs).
     DrainSkipped = "drain-skipped",
+    /// Heartbeats, votes and acknowledgements stand behind bulk data (node/mail.rs).
+    ControlBehindBulk = "control-behind-bulk",
+    /// A node takes in all that it is asked for, and takes all of it in one turn (node/memory.rs, node/driver.rs).
+    BusyNever = "busy-never",
+    /// What piles up before a disk is not held against the memory budget (node/memory.rs).
+    BudgetIgnored = "budget-ignored",
+    /// A sweep reads whole values of all keys instead of comparing digests (dynamo/).
+    SweepOfValues = "sweep-of-values",
+    /// One peer may have all open requests of a node wait for it (node/requests.rs).
+    OneLeaderForAll = "one-leader-for-all",
 }
 
 /// At most one planted bug; none by default, and none possible without the feature `mutants`.

@@ -74,10 +74,13 @@ fn divergences(answered: &[&NodeStatus]) -> BTreeSet<String> {
     let found = answered.iter().flat_map(|status| &status.diverged);
     let sentence = |Divergence { group, index, minority }: &Divergence| {
         let names = minority.iter().copied().map(name).collect::<Vec<_>>().join(", ");
-        let (group, what) = (group.0, match minority.is_empty() {
-            true => "no state is that of most members".to_owned(),
-            false => format!("{names} had another state than most members and no longer serves it"),
-        });
+        let (group, what) = (
+            group.0,
+            match minority.is_empty() {
+                true => "no state is that of most members".to_owned(),
+                false => format!("{names} had another state than most members and no longer serves it"),
+            },
+        );
         format!("group {group}: at index {index} {what}. See docs/deploying.md, \"When replicas differ\".")
     };
     found.map(sentence).collect()

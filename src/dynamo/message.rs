@@ -266,6 +266,20 @@ pub enum Message {
     Forget(Vec<(Key, Clock)>),
     /// Of those: forgotten, or not forgotten because there is something newer.
     Forgotten(Vec<(Key, Clock)>),
+    /// "Of which of these keys do you hold something else than what has this digest?"
+    Compare {
+        /// To recognise the reply.
+        op: OpId,
+        /// The keys, with digests of what the sender holds.
+        keys: Vec<(Key, u64)>,
+    },
+    /// The answer.
+    Differ {
+        /// Echoes the question.
+        op: OpId,
+        /// These.
+        keys: Vec<Key>,
+    },
 }
 
 /// What became of a `Put`.

@@ -25,7 +25,7 @@ pub use snapshot::StoreSnapshot;
 
 use crate::placement::Layout;
 use crate::protocol::{Input, Outbox, Protocol};
-use crate::types::{NodeId, Rng, Time};
+use crate::types::{Key, NodeId, Rng, Time};
 use coordinator::{Caller, Coordinator, Turn};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +79,11 @@ impl Dynamo {
                 coordinator.request(Caller::Node { node: from, op, place: None }, *request, turn);
             }
             Message::ForwardReply { op, reply } => coordinator.forward_reply(from, op, reply, turn),
+            Message::Compare { op, keys } => {
+                let holds = |key: &Key| self.store.holds(key).map(|entry| &entry.siblings);
+                out.send(from, Message::Differ { op, keys: coordinator::differing(keys, holds) });
+            }
+            Message::Differ { op, keys } => coordinator.differs(from, op, keys),
             message => self.store.message(from, message, out),
         }
     }

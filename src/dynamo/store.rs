@@ -364,8 +364,12 @@ impl Store {
             Message::Held(list) => self.held(from, list, out),
             Message::Forget(list) => self.told_to_forget(from, list, out),
             Message::Forgotten(list) => self.forgotten(from, list),
-            Message::Get { .. } | Message::GetReply { .. } | Message::Forward { .. } | Message::ForwardReply { .. } => {
-            }
+            Message::Get { .. }
+            | Message::GetReply { .. }
+            | Message::Forward { .. }
+            | Message::ForwardReply { .. }
+            | Message::Compare { .. }
+            | Message::Differ { .. } => {}
         }
     }
 

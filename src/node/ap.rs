@@ -7,7 +7,7 @@ use crate::dynamo::{Dynamo, Effect, Message, Record, Request};
 use crate::mutant::Bug;
 use crate::protocol::{Input, Outbox, Protocol, Ticket};
 use crate::types::Time;
-use crate::wire::ResponseBody;
+use crate::wire::{ResponseBody, ap_bytes};
 
 /// The AP core and what belongs to it alone.
 pub(super) struct ApHost {
@@ -47,8 +47,8 @@ impl ApHost {
     pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, shared: &mut Shared) {
         self.gate.durable(ticket);
         self.step(Input::Persisted(ticket), at);
-        while let Some((to, message)) = self.gate.next(&mut shared.held) {
-            shared.mail.ap(to, message);
+        while let Some((to, lane, message)) = self.gate.next(&mut shared.held) {
+            shared.mail.ap((to, lane), message);
         }
     }
 
@@ -68,8 +68,8 @@ impl ApHost {
         }
         let early = shared.config.mutant.is(Bug::AckBeforeFsync);
         for outgoing in self.outbox.sends.drain(..) {
-            if let Some((to, message)) = self.gate.pass(outgoing, early, &mut shared.held) {
-                shared.mail.ap(to, message);
+            if let Some((to, lane, message)) = self.gate.pass(outgoing, early, ap_bytes, &mut shared.held) {
+                shared.mail.ap((to, lane), message);
             }
         }
         for effect in self.outbox.effects.drain(..) {

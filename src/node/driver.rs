@@ -9,37 +9,40 @@
 //! - **One batch in flight, of all cores.** While the disk works, further records gather into the next batch: group commit
 //!   without a timer, and the property by which recovery tells a torn tail from damage (storage/).
 //! - **Only who has something to do is touched**: deadlines stand in order, and a turn looks at the groups that were stepped.
-//! - **Every queue is bounded.** Open requests by `max_open_requests`; entries and reads by the cores' own limits, and what
-//!   leaders have yet to write by the limit on uncommitted bytes; messages that wait for the disk and storage jobs by limits
-//!   of their own; one turn takes at most [`MAX_PACKETS_PER_TURN`] packets.
+//! - **Every queue is bounded** in bytes, by its share of one budget ([`memory`](super::memory)); one turn takes a bounded
+//!   number of packets and bytes, so that heartbeats leave and elections are seen however much is asked for.
+//! - **Control packets are taken first** (the transport sees to it): they never wait behind bulk data.
 //! - **A failed disk stops the node.** [`Driver::run`] returns the error; whatever was not acknowledged is not owed.
 //! - **A node that is told to stop hands over first** ([`drain`](super::drain)).
 
 use super::alarm::Alarm;
 use super::answers::Answers;
 use super::ap::ApHost;
-use super::detector::{Detector, TimeOut};
+use super::detector::{Adaptive, Detector};
 use super::drain::Drain;
 use super::group::Group;
 use super::jobs::{Batch, Blocks, Done, Job, load, load_ap};
 use super::mail::Mail;
+use super::memory::{Admission, Memory};
 use super::requests::Relays;
 use super::shared::{Now, Shared};
 use super::{Clock, NodeConfig, Observer, StorageHost, Transport};
 use crate::dynamo::{self, Dynamo};
+use crate::mutant::Bug;
 use crate::protocol::Input;
 use crate::raft::{self, Body, Message, Raft, Request, Saved};
 use crate::storage::{AP, LogRecord, Recovery, StorageError, ap_meta};
 use crate::types::{Addr, GroupId, NodeId, Rng, Time};
-use crate::wire::Packet;
+use crate::wire::{Packet, ap_bytes, raft_bytes};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::{Future, pending};
 use std::mem;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-/// Packets taken in one turn before the disk and the network get theirs.
+/// Packets and bytes of them taken in one turn before the disk and the network get theirs.
 const MAX_PACKETS_PER_TURN: usize = 1024;
+const MAX_BYTES_PER_TURN: usize = 1 << 20;
 /// Pause between looks whether groups are led by whom the layout names, and how many are handed over at a look.
 const BALANCE: (Duration, usize) = (Duration::from_secs(1), 16);
 /// How long who is to lead must have been up, and how long ago a group was last handed over.
@@ -148,13 +151,17 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     ) -> Self {
         let now = clock.now();
         let peers: Vec<NodeId> = config.layout.nodes().filter(|node| *node != config.raft.id).collect();
-        let mail =
-            if config.watches() { Mail::with_beats(peers.iter().copied(), config.beat) } else { Mail::default() };
+        let mail = match config.watches() {
+            true => Mail::with_beats(peers.iter().copied(), config.beat, config.mutant),
+            false => Mail::silent(config.mutant),
+        };
         let detector = config.watches().then(|| {
-            let detector: Box<dyn Detector> = Box::new(TimeOut::new(peers.iter().copied(), config.down_after, now));
+            let detector: Box<dyn Detector> = Box::new(Adaptive::new(peers.iter().copied(), config.down_after, now));
             detector
         });
-        let answers = Answers::new(config.max_open_requests, first_ticket);
+        let most = Memory(config.memory_bytes).requests() / 2;
+        let admission = || Admission::new(most, config.raft.election_timeout / 2, now, config.mutant);
+        let answers = Answers::new(config.max_open_requests, first_ticket, (admission(), admission()));
         Driver {
             shared: Shared::new(config, answers, mail),
             transport,
@@ -198,7 +205,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 return Ok(());
             }
 
-            alarm.set(self.deadline(at.time));
+            let due = self.deadline(at.time);
+            alarm.set(due);
+            let mut left = MAX_BYTES_PER_TURN;
             // `biased`: without it `select!` picks by chance, and no run could be repeated.
             tokio::select! {
                 biased;
@@ -213,14 +222,34 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 }
                 (from, packet) = self.transport.recv() => {
                     at = self.now();
+                    left = left.saturating_sub(packet.bytes());
+                    self.was_late(due, at);
                     self.on_packet(from, packet, at);
                 }
-                () = alarm.rings() => at = self.now(), // The tick comes with the turn.
+                () = alarm.rings() => {
+                    at = self.now(); // The tick comes with the turn.
+                    self.was_late(due, at);
+                }
             }
+            let endless = self.shared.config.mutant.is(Bug::BusyNever);
             for _ in 1..MAX_PACKETS_PER_TURN {
+                if left == 0 && !endless {
+                    break;
+                }
                 let Some((from, packet)) = self.transport.try_recv() else { break };
+                left = left.saturating_sub(packet.bytes());
                 self.on_packet(from, packet, at);
             }
+        }
+    }
+
+    /// A turn that was due long ago means that this node itself was busy, or stood still.
+    fn was_late(&mut self, due: Option<Time>, at: Now) {
+        let late = due.map_or(Duration::ZERO, |due| at.time.since(due));
+        if late > self.shared.config.beat / 2
+            && let Some(detector) = &mut self.detector
+        {
+            detector.was_late(late);
         }
     }
 
@@ -244,16 +273,17 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 
     fn on_packet(&mut self, from: Addr, packet: Packet, at: Now) {
+        self.shared.answers.pass(at.time);
         if let (Addr::Node(peer), Some(detector)) = (from, &mut self.detector) {
             detector.heard(peer, at.time);
         }
         match (from, packet) {
-            (Addr::Node(peer), Packet::Peer { raft, ap }) => {
+            (Addr::Node(peer), Packet::Peer { raft, ap, .. }) => {
                 for (id, message) in raft {
                     self.on_raft(peer, id, message, at);
                 }
-                if let Some(core) = &mut self.ap {
-                    ap.into_iter().for_each(|message| core.step(Input::Message(peer, message), at));
+                for message in ap {
+                    self.on_ap_message(peer, message, at);
                 }
             }
             (client, Packet::Request(request)) => self.on_request(client, *request, at),
@@ -265,9 +295,44 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     /// A message of a group: for the core, but for what concerns the state machine.
     fn on_raft(&mut self, peer: NodeId, id: GroupId, message: Message, at: Now) {
+        if !self.takes_append(&message) {
+            return;
+        }
         match (message.body, self.groups.get_mut(&id)) {
             (Body::Digest { index, digest }, Some(group)) => group.hear_digest(peer, (index, digest), &mut self.shared),
             (body, _) => self.step(id, Input::Message(peer, Message { term: message.term, body }), at),
+        }
+    }
+
+    /// Whether there is room for the records of what a leader sends; if not, it is as good as lost on its way.
+    fn takes_append(&mut self, message: &Message) -> bool {
+        let writes = matches!(&message.body, Body::Append { entries, .. } if !entries.is_empty());
+        if writes && self.shared.writes_pile_up() {
+            return false;
+        }
+        self.shared.records.add(if writes { raft_bytes(message) } else { 0 });
+        true
+    }
+
+    /// What would have to be written is refused when there is no room for that, or, where that cannot be refused, dropped.
+    fn on_ap_message(&mut self, peer: NodeId, message: dynamo::Message, at: Now) {
+        let Some(core) = &mut self.ap else { return };
+        let put = match &message {
+            dynamo::Message::Put { op, .. } => Some(Some(*op)),
+            dynamo::Message::Forward { .. } => Some(None),
+            _ => None,
+        };
+        match put {
+            Some(op) if self.shared.writes_pile_up() => {
+                if let Some(op) = op {
+                    let refused = dynamo::Message::PutReply { op, result: dynamo::PutResult::NoRoom };
+                    self.shared.mail.ap((peer, None), refused);
+                }
+            }
+            _ => {
+                self.shared.records.add(if put.is_some() { ap_bytes(&message) } else { 0 });
+                core.step(Input::Message(peer, message), at);
+            }
         }
     }
 
@@ -281,6 +346,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     fn on_done(&mut self, done: Done, at: Now) {
         match done {
             Done::Batch(tickets, log_is_long) => {
+                self.shared.records.durable();
                 for (id, ticket) in tickets {
                     if let Some(group) = self.groups.get_mut(&id) {
                         group.persisted(ticket, at, &mut self.shared);
@@ -386,6 +452,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     /// Takes in whose state has changed, gives up what was passed on too long ago, and sees to it that leaders are spread.
     fn notice(&mut self, at: Now) {
+        self.shared.answers.pass(at.time);
         self.relays.expire(at.time, &mut self.shared);
         let changes = self.detector.as_mut().map_or(Vec::new(), |detector| detector.changes(at.time));
         for (node, up) in changes {
@@ -495,7 +562,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             return self.shared.jobs.pop_front();
         }
         self.jobs_next = true;
-        self.shared.unwritten = 0;
+        self.shared.records.written();
         batch.checkpoint = mem::take(&mut self.checkpoint_due);
         if batch.checkpoint {
             batch.records = self.restated();
@@ -519,6 +586,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 
     fn end_turn(&mut self) {
+        self.observer.queued(self.shared.queued());
         for id in self.dirty.drain(..) {
             if let Some(group) = self.groups.get(&id) {
                 self.observer.turn(id, &group.raft, &group.kv);

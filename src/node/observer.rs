@@ -23,6 +23,8 @@ pub trait Observer: Send {
     fn ap_starts(&mut self, _dynamo: &Dynamo) {}
     /// What has changed in the AP core's state in this turn, in order; it is about to be written.
     fn ap_changes(&mut self, _records: &[dynamo::Record]) {}
+    /// The node's queues hold so many bytes as the turn ends, of those that its memory budget is for.
+    fn queued(&mut self, _bytes: usize) {}
 }
 
 /// What a deployed server uses: tells the log when a node's role changes.

@@ -83,10 +83,8 @@ impl Raft {
 
     /// The leader believes that all is done: its log ends with `last`, which is committed and of its term.
     pub(super) fn on_quiesce(&mut self, last: Index, out: &mut Outbox<Raft>) -> AppendResult {
-        let result = self.on_append(
-            Append { prev_index: last, prev_term: self.term, entries: Vec::new(), commit: last },
-            out,
-        );
+        let result =
+            self.on_append(Append { prev_index: last, prev_term: self.term, entries: Vec::new(), commit: last }, out);
         let done = self.log.last() == last && self.log.commit() == last;
         if self.config.quiesce && done && result == AppendResult::Matched(last) {
             self.election_at = None;

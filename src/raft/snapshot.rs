@@ -19,8 +19,8 @@
 //! timeouts, and holds at most `Config::max_pinned_bytes` of log; beyond it the oldest entries go, and the transfer starts
 //! again with the newest snapshot.
 
-use super::progress::Phase;
 use super::log::Log;
+use super::progress::Phase;
 use super::{Body, Effect, Index, LIMIT, Loaded, Message, Raft, Record, Saved, SnapshotMeta, State};
 use crate::mutant::Bug;
 use crate::protocol::Outbox;

@@ -2,14 +2,16 @@
 //! docs/formats.md).
 
 pub mod frame;
+mod size;
 #[cfg(test)]
 mod tests;
 
 use crate::dynamo::{self, ClientReply, ClientRequest, Holding};
 use crate::kv::{Condition, Op, Reply, SessionId};
 use crate::raft;
-use crate::types::{GroupId, Key, NodeId, Value};
+use crate::types::{GroupId, Key, Lane, NodeId, Value};
 use serde::{Deserialize, Serialize};
+pub use size::{ap_bytes, raft_bytes};
 
 /// The body of a frame.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -17,6 +19,8 @@ pub enum Packet {
     /// From a server to a server: what its cores have to say since the last frame, each in order. An empty one only shows
     /// that the sender is up.
     Peer {
+        /// The lane that it takes.
+        lane: Lane,
         /// Its Raft groups.
         raft: Vec<(GroupId, raft::Message)>,
         /// Its AP side.

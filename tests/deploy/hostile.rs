@@ -7,7 +7,7 @@ use seaworthy::mutant::Mutant;
 use seaworthy::node::Transport;
 use seaworthy::node::tcp::{Limits, Secret, TcpConfig, TcpTransport};
 use seaworthy::raft::{Body, Entry, Message};
-use seaworthy::types::{Addr, Bytes, GroupId, NodeId, Rng};
+use seaworthy::types::{Addr, Bytes, GroupId, Lane, NodeId, Rng};
 use seaworthy::wire::{Packet, frame};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -27,7 +27,7 @@ pub fn hello(kind: u8, node: u32, to: u32, body: [u8; 32]) -> Vec<u8> {
 }
 
 fn peer_frame(term: u64, body: Body) -> Vec<u8> {
-    let packet = Packet::Peer { raft: vec![(GroupId(1), Message { term, body })], ap: Vec::new() };
+    let packet = Packet::Peer { lane: Lane::Control, raft: vec![(GroupId(1), Message { term, body })], ap: Vec::new() };
     frame::encode(&packet).expect("small").to_vec()
 }
 
@@ -95,6 +95,7 @@ async fn what_strangers_say_changes_nothing() {
                 secret,
                 listen: "127.0.0.1:0".to_owned(),
                 nodes: servers.nodes.clone(),
+                memory: seaworthy::node::Memory(256 << 20),
                 limits: Limits::default(),
                 layout: 0,
                 source: String::new(),
@@ -107,7 +108,10 @@ async fn what_strangers_say_changes_nothing() {
     while Instant::now() < until {
         for (target, impostor) in &mut impostors {
             let message = Message { term: 1 << 62, body: Body::TimeoutNow };
-            impostor.send(Addr::Node(*target), &Packet::Peer { raft: vec![(GroupId(1), message)], ap: Vec::new() });
+            impostor.send(
+                Addr::Node(*target),
+                &Packet::Peer { lane: Lane::Control, raft: vec![(GroupId(1), message)], ap: Vec::new() },
+            );
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -12,11 +12,11 @@ use crate::scenario::Link;
 use crate::world::clock::ClockSettings;
 use crate::world::disk::DiskSettings;
 use crate::world::net::{LinkSettings, NetSettings};
-use crate::world::runtime::{NodeEnv, World, WorldSettings};
+use crate::world::runtime::{CpuSettings, NodeEnv, World, WorldSettings};
 use crate::world::{Latency, TimeSource};
 use seaworthy::dynamo;
 use seaworthy::mutant::{Bug, Mutant};
-use seaworthy::node::{Driver, NodeConfig};
+use seaworthy::node::{Driver, Memory, NodeConfig};
 use seaworthy::placement::{Buckets, Layout, Member};
 use seaworthy::raft;
 use seaworthy::storage::{StorageError, Store, StoreConfig};
@@ -48,6 +48,7 @@ impl Cluster {
                 client_links: links,
                 link_limit: 10_000,
                 mailbox_limit: 100_000,
+                mailbox_bytes: Memory(memory_bytes(plan)).from_peers(),
             },
             disk: DiskSettings {
                 per_operation: plan.disk.operation,
@@ -56,6 +57,7 @@ impl Cluster {
                 capacity: plan.disk.capacity,
                 block_sectors: plan.disk.block.sectors(),
             },
+            cpu: CpuSettings { per_frame: plan.cpu.per_frame, per_kib: plan.cpu.per_kib },
         };
         let world = World::new(settings, traces.trace.clone(), traces.ledger.clone());
         let nodes = nodes(plan);
@@ -78,7 +80,9 @@ impl Cluster {
                 time: world.time_source(),
             };
             let boot = Arc::new(boot);
-            world.add_node(id, clock, move |env| Box::pin(boot.clone().run(env)));
+            let spread = super::nanos(plan.cluster.boot_spread);
+            let boots = if spread == 0 { 0 } else { Rng::new(plan.seed, &format!("boot {id}")).below(spread) };
+            world.add_node(id, (clock, boots), move |env| Box::pin(boot.clone().run(env)));
         }
         let replicas_of_a_key = plan.bucket.n as usize;
         Cluster { world, nodes, oracle: traces.oracle.clone(), layout, replicas_of_a_key }
@@ -168,7 +172,7 @@ impl Boot {
         let layout = &self.config.layout;
         let hosted = layout.all_groups().filter(|group| layout.voters_of(*group).contains(&env.id));
         let groups = hosted.map(|group| (group, recovery.groups.get(&group).unwrap_or(&fresh)));
-        let witness = self.oracle.witness(env.id, groups);
+        let witness = self.oracle.witness((env.id, self.config.memory_bytes), groups);
         let witness = Teller::new(witness, self.watch.clone(), (env.id, self.time.clone()));
         let rng = Rng::new(self.seed, &format!("raft {} {}", env.id, env.restarts));
         let never = std::future::pending();
@@ -201,7 +205,12 @@ fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Bug>
         mutant: planted(mutant),
         ..dynamo::Config::new(id)
     };
-    NodeConfig { ap, snapshot_entries: cluster.snapshot_entries, ..NodeConfig::new(raft, layout) }
+    let memory_bytes = memory_bytes(plan);
+    NodeConfig { ap, snapshot_entries: cluster.snapshot_entries, memory_bytes, ..NodeConfig::new(raft, layout) }
+}
+
+fn memory_bytes(plan: &Plan) -> usize {
+    usize::try_from(plan.cluster.memory_bytes).unwrap_or(usize::MAX)
 }
 
 /// Plans speak of bugs by name; nodes carry them.

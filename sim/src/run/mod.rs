@@ -160,6 +160,7 @@ struct Ending {
     /// When the final reads began: replicas had converged.
     final_from: Option<u64>,
     heal_ns: Option<u64>,
+    elections: u64,
 }
 
 fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
@@ -215,6 +216,7 @@ fn finish(
         faults: &faults,
         divergence: ending.divergence,
         refusals: &refusals,
+        elections: ending.elections,
     };
     let (verdict, findings) = verdict::judge(&evidence);
     let figures = verdict::figures(plan, &history, &due);
@@ -274,13 +276,20 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Bug>), traces: Tr
             record.observed.operations.reserve(plan.events.len());
         }
     }
-    let clients = plan.workload.clients;
+    let clients = plan.workload.all_clients();
     let mut work = Vec::new();
     for (number, operations) in operations(&plan) {
         let mut patron = patron(&world, &plan, (number, mode), values.clone(), &log);
         let plan = plan.clone();
         work.push(madsim::task::spawn(async move { patron.work(&plan, &operations).await }));
     }
+    let before = plan.expect.elections.map(|_| {
+        let (cluster, warm) = (cluster.clone(), nanos(plan.time.warmup));
+        madsim::task::spawn(async move {
+            cluster.world.sleep_until(warm).await;
+            cluster.oracle.elections()
+        })
+    });
     let storm = madsim::task::spawn(nemesis::storm(plan.clone(), cluster.clone(), traces.met.clone()));
     let healing = {
         let (cluster, calm, ending) = (cluster.clone(), nanos(plan.time.storm_ends()), traces.ending.clone());
@@ -294,6 +303,10 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Bug>), traces: Tr
     for task in work {
         task.await.expect("a client's task ends by itself");
     }
+    let before = match before {
+        Some(count) => count.await.expect("the count's task ends by itself"),
+        None => 0,
+    };
     storm.await.expect("the nemesis' task ends by itself");
     world.sleep_until(nanos(plan.time.ends())).await;
     let mut last = patron(&world, &plan, (clients + 1, mode), values, &log);
@@ -307,8 +320,9 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Bug>), traces: Tr
     {
         let mut ending = lock(&traces.ending);
         let heal_ns = ending.heal_ns;
+        let elections = cluster.oracle.elections() - before;
         let (sim_ns, messages, bytes, dumps) = (world.now(), net.sent, net.bytes, cluster.dumps());
-        *ending = Ending { sim_ns, messages, bytes, divergence, dumps, final_from, heal_ns };
+        *ending = Ending { sim_ns, messages, bytes, divergence, dumps, final_from, heal_ns, elections };
     }
     world.shutdown().await;
 }
@@ -347,7 +361,7 @@ fn patron(
     let client = Client::new(world.client(u64::from(number)), clock.clone(), nodes(plan), patience, rng);
     let confusion = Rng::new(plan.seed, &format!("contexts of client {number}"));
     let quorums = (mode == Mode::Ap).then(|| Quorums::new(plan.bucket.clone(), number, confusion));
-    Patron::new(client, clock, (number, workload.clients + 1), quorums, values, log.clone())
+    Patron::new(client, clock, (number, workload.all_clients() + 1), quorums, values, log.clone())
 }
 
 /// When simulated time begins, on every wall clock: 2026-01-01 00:00:00 UTC.

@@ -140,13 +140,20 @@ impl Coordinator {
         {
             place.number = id;
         }
-        let pause = self.config.hint_after;
+        let pause = self.pace.patience(self.config.hint_after, self.end(deadline_ms).since(self.now));
         let key = request.key().clone();
         let mut forwarded = Forwarded { to, request, own, sent: 0, wanted, again: self.now + pause, pause };
         forwarded.send(id, turn);
         let deadline = self.end(deadline_ms);
-        let op =
-            Box::new(Op { key, policy, caller: Some(caller), deadline, armed: None, work: Work::Forward(forwarded) });
+        let op = Box::new(Op {
+            key,
+            policy,
+            caller: Some(caller),
+            begun: self.now,
+            deadline,
+            armed: None,
+            work: Work::Forward(forwarded),
+        });
         self.keep(id, op, turn);
     }
 

@@ -192,6 +192,7 @@ impl Coordinator {
         if asked.len() < wanted {
             return Err(Refusal::Unavailable { wanted: small(wanted), reachable: small(asked.len()) });
         }
+        let pause = self.pace.patience(self.config.hedge_after, self.end(deadline_ms).since(self.now));
         let sampled = self.rng.below(1000) < u64::from(self.config.repair_permille);
         let get = Get {
             wanted,
@@ -200,13 +201,21 @@ impl Coordinator {
             found: None,
             own: None,
             achieved: Achieved::default(),
-            again: self.now + self.config.hedge_after,
-            pause: self.config.hedge_after,
+            again: self.now + pause,
+            pause,
             sweeping: false,
             mutant: self.config.mutant,
         };
         let (id, deadline) = (self.number(), self.end(deadline_ms));
-        let mut op = Box::new(Op { key, policy, caller: Some(caller), deadline, armed: None, work: Work::Get(get) });
+        let mut op = Box::new(Op {
+            key,
+            policy,
+            caller: Some(caller),
+            begun: self.now,
+            deadline,
+            armed: None,
+            work: Work::Get(get),
+        });
         for _ in 0..if sampled { wanted.max(all) } else { wanted } {
             self.ask_next(id, &mut op, turn);
         }
@@ -242,8 +251,11 @@ impl Coordinator {
 
     /// Takes a replica's answer.
     pub fn get_reply(&mut self, from: NodeId, id: OpId, (siblings, epoch): (Siblings, Epoch), turn: &mut Turn<'_>) {
-        self.resume(id, turn, |_, op, _| {
+        self.resume(id, turn, |this, op, _| {
             if let Work::Get(get) = &mut op.work {
+                if !get.sweeping {
+                    this.pace.answered(this.now.since(op.begun));
+                }
                 get.says(from, siblings, epoch);
             }
         });
@@ -254,6 +266,9 @@ impl Coordinator {
         let more = op.caller.is_some() && self.ask_next(id, op, turn);
         let (me, key) = (self.config.id, op.key.clone());
         let Work::Get(get) = &mut op.work else { return };
+        if !get.sweeping {
+            self.pace.silent(self.now.since(op.begun), get.pause);
+        }
         get.pause *= 2;
         get.again = self.now + get.pause;
         if !more {

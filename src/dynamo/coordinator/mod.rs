@@ -16,6 +16,7 @@ mod forward;
 mod get;
 mod lanes;
 mod limits;
+mod pace;
 mod put;
 mod reply;
 mod sweep;
@@ -32,11 +33,13 @@ use forward::Forwarded;
 use get::Get;
 pub(super) use get::reads;
 use lanes::Lanes;
+use pace::Pace;
 use put::Put;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use sweep::Sweep;
+pub(super) use sweep::differing;
 
 /// Longest time a coordinator works on a request, whatever its client asks for.
 const MAX_DEADLINE: Duration = Duration::from_secs(60);
@@ -62,6 +65,7 @@ struct Op {
     policy: Policy,
     /// `None` once answered.
     caller: Option<Caller>,
+    begun: Time,
     deadline: Time,
     /// For when its timer is set.
     armed: Option<Time>,
@@ -97,6 +101,7 @@ pub(super) struct Coordinator {
     lanes: Lanes,
     given: BTreeMap<NodeId, Lane>,
     sweep: Sweep,
+    pace: Pace,
 }
 
 impl Coordinator {
@@ -117,6 +122,7 @@ impl Coordinator {
             syncing: BTreeSet::new(),
             given: BTreeMap::new(),
             sweep: Sweep::default(),
+            pace: Pace::default(),
             layout,
         }
     }
@@ -218,7 +224,10 @@ impl Coordinator {
     /// Takes a reply to a write or a repair.
     pub fn put_reply(&mut self, from: NodeId, id: OpId, result: PutResult, turn: &mut Turn<'_>) {
         self.resume(id, turn, |this, op, turn| match op.work {
-            Work::Put(_) => this.put_answered(id, op, (from, result), turn),
+            Work::Put(_) => {
+                this.pace.answered(this.now.since(op.begun));
+                this.put_answered(id, op, (from, result), turn);
+            }
             Work::Get(ref mut get) => get.repaired(from, result, op.policy.resolve),
             Work::Forward(_) => {}
         });

@@ -96,6 +96,12 @@ pub fn message(message: &Message, names: &Names) -> String {
         Message::Held(list) => format!("Held {}", keys(list)),
         Message::Forget(list) => format!("Forget {}", keys(list)),
         Message::Forgotten(list) => format!("Forgotten {}", keys(list)),
+        Message::Compare { keys, .. } => {
+            format!("Compare {}", keys.iter().map(|(key, _)| name(key, names)).collect::<Vec<_>>().join(", "))
+        }
+        Message::Differ { keys, .. } => {
+            format!("Differ {}", keys.iter().map(|key| name(key, names)).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 

@@ -160,7 +160,9 @@ fn the_documented_bytes_are_the_real_ones() {
     let (stamp, time) = (Wall(1), GroupTime(3));
     let entry = encode(&Command { stamp, time, session: Some((5, 2)), op: put("k", "v") });
     let zeros = [0; 7];
-    let expected = [&[2, 1][..], &[1], &zeros, &[3], &zeros, &[5], &zeros, &[2], &zeros, &[1, 0, b'k'], &[1, 0, 0, 0, b'v']].concat();
+    let expected =
+        [&[2, 1][..], &[1], &zeros, &[3], &zeros, &[5], &zeros, &[2], &zeros, &[1, 0, b'k'], &[1, 0, 0, 0, b'v']]
+            .concat();
     assert_eq!(entry, expected);
 }
 
@@ -218,8 +220,7 @@ fn expiry_is_bounded_for_each_command_and_that_does_not_show() {
 #[test]
 fn times_at_the_end_of_the_range_do_not_panic() {
     let mut kv = kv();
-    let at_the_end =
-        |op| encode(&Command { stamp: Wall(u64::MAX), time: GroupTime(u64::MAX), session: None, op });
+    let at_the_end = |op| encode(&Command { stamp: Wall(u64::MAX), time: GroupTime(u64::MAX), session: None, op });
     for (op, index) in
         [put_for("k", u64::MAX), Op::Extend { key: "k".into(), ttl_ms: 1 }, Op::Expire].into_iter().zip(1..)
     {
@@ -275,8 +276,7 @@ fn a_wrong_date_moves_stamps_by_no_more_than_the_time_it_was_wrong() {
 fn keys_that_are_gone_leave_a_bounded_number_of_tombstones() {
     let mut kv = kv();
     let key = |n: u64| format!("login/{n:020}");
-    let given: Vec<u64> =
-        (0..20_000u64).map(|n| revision(&run(&mut kv, n * 20, None, put_for(&key(n), 10)))).collect();
+    let given: Vec<u64> = (0..20_000u64).map(|n| revision(&run(&mut kv, n * 20, None, put_for(&key(n), 10)))).collect();
     for n in 0..200 {
         run(&mut kv, 1_000_000 + n, None, Op::Expire);
     }

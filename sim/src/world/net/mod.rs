@@ -5,6 +5,9 @@
 //! flight on a link when it is blocked or reset is lost; what is in flight to a process when it dies is lost too, while
 //! what a dead process had already sent still arrives.
 //!
+//! Servers have two links each way, one a lane, as they have two connections when deployed: bulk data is no obstacle to heartbeats.
+//! A mailbox has two lanes as well; the control lane is emptied first.
+//!
 //! Limits: frames in flight on a link, frames in a mailbox. What overflows is dropped and counted in [`NetStats`].
 //!
 //! Caveats: there are no connections, hence no handshake, no end-of-stream and no failure detection by the network; a
@@ -23,7 +26,7 @@ use super::trace::{Kind, Trace, payload};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use link::{Late, Link, Route};
-use seaworthy::types::{Addr, Rng};
+use seaworthy::types::{Addr, Lane, Rng};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,6 +44,8 @@ pub struct NetSettings {
     pub link_limit: u32,
     /// Most frames in a mailbox.
     pub mailbox_limit: usize,
+    /// Most bytes of frames in each lane of a mailbox; an empty one takes a frame of any size.
+    pub mailbox_bytes: usize,
 }
 
 /// What the network did, in frames unless said otherwise.
@@ -99,17 +104,40 @@ struct Port {
     addr: Addr,
     generation: u64,
     bound: bool,
-    mailbox: VecDeque<(Addr, Bytes)>,
+    /// Frames that have arrived, by their lane.
+    mailbox: [Lodged; 2],
     /// How many frames are in the mailbox; of each binding its own.
     waiting: Arc<AtomicUsize>,
     waker: Option<Waker>,
-    /// Links by receiver.
+    /// Links by receiver, two for each: one a lane.
     links: Vec<Option<Box<Link>>>,
+}
+
+/// One lane of a mailbox.
+#[derive(Default)]
+struct Lodged {
+    frames: VecDeque<(Addr, Bytes)>,
+    bytes: usize,
+}
+
+impl Port {
+    fn mail(&self) -> usize {
+        self.mailbox.iter().map(|lane| lane.frames.len()).sum()
+    }
+
+    /// The oldest frame of the first lane that has one.
+    fn pop(&mut self) -> Option<(Addr, Bytes)> {
+        let lane = self.mailbox.iter_mut().find(|lane| !lane.frames.is_empty())?;
+        let (from, frame) = lane.frames.pop_front()?;
+        lane.bytes -= frame.len();
+        Some((from, frame))
+    }
 }
 
 struct Flight {
     from: Endpoint,
     to: Endpoint,
+    lane: Lane,
     epoch: u32,
     number: u64,
     copy: bool,
@@ -162,7 +190,7 @@ impl Net {
         let port = &mut self.ports[endpoint.0 as usize];
         port.generation += 1;
         port.bound = true;
-        port.mailbox.clear();
+        port.mailbox = Default::default();
         port.waiting = Arc::default();
         port.waker = None;
         Binding { endpoint, generation: port.generation }
@@ -189,18 +217,27 @@ impl Net {
             return;
         }
         port.generation += 1;
-        self.stats.cut += std::mem::take(&mut port.mailbox).len() as u64;
+        self.stats.cut += port.mail() as u64;
+        port.mailbox = Default::default();
         port.waiting.store(0, Relaxed);
         port.waker = None;
         for from in 0..self.ports.len() {
-            let cut =
-                self.ports[from].links.get_mut(endpoint.0 as usize).and_then(Option::as_mut).map_or(0, |l| l.cut());
-            self.note_cut(now, self.ports[from].addr, addr, cut, None);
+            let links = Lane::ALL.map(|lane| place(endpoint, lane));
+            let port = &mut self.ports[from];
+            let cut = links.map(|at| port.links.get_mut(at).and_then(Option::as_mut).map_or(0, |link| link.cut()));
+            self.note_cut(now, self.ports[from].addr, addr, cut.iter().sum(), None);
         }
     }
 
-    /// Sends a frame. Never waits; the frame may be dropped.
-    pub fn send(&mut self, now: Nanos, from: Endpoint, to: Addr, frame: Bytes, schedule: &mut Schedule) {
+    /// Sends a frame in a lane. Never waits; the frame may be dropped.
+    pub fn send(
+        &mut self,
+        now: Nanos,
+        from: Endpoint,
+        (to, lane): (Addr, Lane),
+        frame: Bytes,
+        schedule: &mut Schedule,
+    ) {
         let number = self.frames;
         self.frames += 1;
         self.stats.sent += 1;
@@ -210,11 +247,11 @@ impl Net {
         let to_endpoint = self.endpoint(to);
         let limit = self.settings.link_limit;
         let ledger = self.ledger.clone();
-        let link = self.link(from, to_endpoint);
+        let link = self.link(from, to_endpoint, lane);
         match link.route(now, frame.len(), limit, &ledger) {
             Route::Drop(cause) => self.dropped(now, sender, to, number, cause),
             Route::Hold => link.held.push((number, frame)),
-            arrive => self.launch(now, (from, to_endpoint), number, frame, &arrive, schedule),
+            arrive => self.launch(now, (from, to_endpoint, lane), number, frame, &arrive, schedule),
         }
     }
 
@@ -223,7 +260,7 @@ impl Net {
         let flight = self.flights[slot as usize].take().expect("a frame arrives once");
         self.free.push(slot);
         let sender = self.ports[flight.from.0 as usize].addr;
-        let link = self.link(flight.from, flight.to);
+        let link = self.link(flight.from, flight.to, flight.lane);
         if link.epoch != flight.epoch {
             return; // Counted when the link was cut.
         }
@@ -239,11 +276,14 @@ impl Net {
         if !port.bound {
             return self.dropped(now, sender, receiver, flight.number, DropCause::Unbound);
         }
-        if port.mailbox.len() >= self.settings.mailbox_limit {
+        let full = port.mail() >= self.settings.mailbox_limit;
+        let lodged = &mut port.mailbox[flight.lane as usize];
+        if full || lodged.bytes > 0 && lodged.bytes + flight.frame.len() > self.settings.mailbox_bytes {
             return self.dropped(now, sender, receiver, flight.number, DropCause::MailboxFull);
         }
-        port.mailbox.push_back((sender, flight.frame));
-        port.waiting.store(port.mailbox.len(), Relaxed);
+        lodged.bytes += flight.frame.len();
+        lodged.frames.push_back((sender, flight.frame));
+        port.waiting.fetch_add(1, Relaxed);
         if let Some(waker) = port.waker.take() {
             waker.wake();
         }
@@ -251,15 +291,15 @@ impl Net {
         self.trace.event(now, Kind::Deliver, sender, receiver, [flight.number, 0, 0]);
     }
 
-    /// Takes the oldest frame of a mailbox; if there is none and a waker is given, that is woken by the next.
+    /// Takes the oldest frame of a mailbox, of the control lane first; if there is none and a waker is given, that is woken by the next.
     pub fn take(&mut self, binding: Binding, waker: Option<&Waker>) -> Mail {
         let port = &mut self.ports[binding.endpoint.0 as usize];
         if port.generation != binding.generation {
             return Mail::Void;
         }
-        match (port.mailbox.pop_front(), waker) {
+        match (port.pop(), waker) {
             (Some((from, frame)), _) => {
-                port.waiting.store(port.mailbox.len(), Relaxed);
+                port.waiting.fetch_sub(1, Relaxed);
                 Mail::Frame(from, frame)
             }
             (None, Some(waker)) => {
@@ -278,8 +318,11 @@ impl Net {
         self.ledger.fired(id);
         for &(from, to) in pairs {
             let ends = (self.endpoint(from), self.endpoint(to));
-            let link = self.link(ends.0, ends.1);
-            let cut = if link.lay(id, fault.clone()) { link.cut() } else { 0 };
+            let mut cut = 0;
+            for lane in lanes(from, to) {
+                let link = self.link(ends.0, ends.1, *lane);
+                cut += if link.lay(id, fault.clone()) { link.cut() } else { 0 };
+            }
             self.trace.event(now, Kind::LinkFault, from, to, [u64::from(id.0), 1, 0]);
             self.note_cut(now, from, to, cut, Some(id));
         }
@@ -300,7 +343,7 @@ impl Net {
         self.ledger.fired(id);
         for &(from, to) in pairs {
             let ends = (self.endpoint(from), self.endpoint(to));
-            let cut = self.link(ends.0, ends.1).cut();
+            let cut = lanes(from, to).iter().map(|lane| self.link(ends.0, ends.1, *lane).cut()).sum();
             self.note_cut(now, from, to, cut, Some(id));
         }
     }
@@ -313,11 +356,12 @@ impl Net {
                     continue;
                 }
                 let held = if link.hangs() { Vec::new() } else { std::mem::take(&mut link.held) };
+                let (to, lane) = (to / 2, Lane::ALL[to % 2]);
                 self.trace.event(now, Kind::LinkFault, self.ports[from].addr, self.ports[to].addr, [id, 0, 0]);
                 for (number, frame) in held {
-                    let ends = (Endpoint(from as u16), Endpoint(to as u16));
+                    let ends = (Endpoint(from as u16), Endpoint(to as u16), lane);
                     let ledger = self.ledger.clone();
-                    let arrive = self.link(ends.0, ends.1).arrival(now, frame.len(), &ledger);
+                    let arrive = self.link(ends.0, ends.1, ends.2).arrival(now, frame.len(), &ledger);
                     self.launch(now, ends, number, frame, &arrive, schedule);
                 }
             }
@@ -327,7 +371,7 @@ impl Net {
     fn launch(
         &mut self,
         now: Nanos,
-        (from, to): (Endpoint, Endpoint),
+        (from, to, lane): (Endpoint, Endpoint, Lane),
         number: u64,
         mut frame: Bytes,
         route: &Route,
@@ -340,8 +384,8 @@ impl Net {
         if let Some(at) = copy {
             self.stats.duplicated += 1;
             self.trace.event(now, Kind::Duplicate, addrs.0, addrs.1, [number, 0, 0]);
-            let epoch = self.board(from, to);
-            let flight = Flight { from, to, epoch, number, copy: true, late: None, frame: frame.clone() };
+            let epoch = self.board(from, to, lane);
+            let flight = Flight { from, to, lane, epoch, number, copy: true, late: None, frame: frame.clone() };
             self.fly(at, flight, schedule);
         }
         if let Some(bit) = flip {
@@ -351,12 +395,12 @@ impl Net {
             bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
             frame = bytes.into();
         }
-        let epoch = self.board(from, to);
-        self.fly(at, Flight { from, to, epoch, number, copy: false, late, frame }, schedule);
+        let epoch = self.board(from, to, lane);
+        self.fly(at, Flight { from, to, lane, epoch, number, copy: false, late, frame }, schedule);
     }
 
-    fn board(&mut self, from: Endpoint, to: Endpoint) -> u32 {
-        let link = self.link(from, to);
+    fn board(&mut self, from: Endpoint, to: Endpoint, lane: Lane) -> u32 {
+        let link = self.link(from, to, lane);
         link.in_flight += 1;
         link.epoch
     }
@@ -399,25 +443,42 @@ impl Net {
             return endpoint;
         }
         let endpoint = Endpoint(u16::try_from(self.ports.len()).expect("fewer than 65536 endpoints"));
-        let (mailbox, waiting, links) = (VecDeque::new(), Arc::default(), Vec::new());
+        let (mailbox, waiting, links) = (Default::default(), Arc::default(), Vec::new());
         self.ports.push(Port { addr, generation: 0, bound: false, mailbox, waiting, waker: None, links });
         self.index.insert(addr, endpoint);
         endpoint
     }
 
-    fn link(&mut self, from: Endpoint, to: Endpoint) -> &mut Link {
+    /// The link of a lane; between a client and a server there is one for both.
+    fn link(&mut self, from: Endpoint, to: Endpoint, lane: Lane) -> &mut Link {
         let receiver = self.ports[to.0 as usize].addr;
         let port = &mut self.ports[from.0 as usize];
-        let (sender, to) = (port.addr, to.0 as usize);
-        if port.links.len() <= to {
-            port.links.resize_with(to + 1, || None);
+        let sender = port.addr;
+        let lane = if lanes(sender, receiver).contains(&lane) { lane } else { Lane::Control };
+        let at = place(to, lane);
+        if port.links.len() <= at {
+            port.links.resize_with(at + 1, || None);
         }
-        port.links[to].get_or_insert_with(|| {
+        port.links[at].get_or_insert_with(|| {
             let base = match (sender, receiver) {
                 (Addr::Node(_), Addr::Node(_)) => &self.settings.server_links,
                 _ => &self.settings.client_links,
             };
-            Box::new(Link::new(base.clone(), Rng::new(self.seed, &format!("link {sender}→{receiver}"))))
+            let bulk = if lane == Lane::Bulk { " bulk" } else { "" };
+            Box::new(Link::new(base.clone(), Rng::new(self.seed, &format!("link {sender}→{receiver}{bulk}"))))
         })
+    }
+}
+
+/// Where the link to an endpoint stands among its sender's.
+fn place(to: Endpoint, lane: Lane) -> usize {
+    to.0 as usize * 2 + lane as usize
+}
+
+/// The lanes that have links of their own.
+fn lanes(from: Addr, to: Addr) -> &'static [Lane] {
+    match (from, to) {
+        (Addr::Node(_), Addr::Node(_)) => &Lane::ALL,
+        _ => &Lane::ALL[..1],
     }
 }

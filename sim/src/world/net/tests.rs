@@ -36,8 +36,13 @@ struct Bench {
 impl Bench {
     fn new(seed: u64, link: LinkSettings) -> Bench {
         let (trace, ledger) = (Trace::new(), Ledger::default());
-        let settings =
-            NetSettings { server_links: link.clone(), client_links: link, link_limit: 100_000, mailbox_limit: 1 << 20 };
+        let settings = NetSettings {
+            server_links: link.clone(),
+            client_links: link,
+            link_limit: 100_000,
+            mailbox_limit: 1 << 20,
+            mailbox_bytes: 1 << 30,
+        };
         let mut net = Net::new(seed, settings, trace.clone(), ledger.clone());
         let ends = vec![net.bind(n(0)), net.bind(n(1)), net.bind(Addr::Client(0))];
         Bench { net, schedule: Schedule::default(), under_way: BTreeSet::new(), now: 0, ends, ledger, trace }
@@ -45,7 +50,7 @@ impl Bench {
 
     fn send(&mut self, from: usize, to: Addr, number: u32) {
         let frame = Bytes::copy_from_slice(&number.to_le_bytes());
-        self.net.send(self.now, self.ends[from].endpoint, to, frame, &mut self.schedule);
+        self.net.send(self.now, self.ends[from].endpoint, (to, Lane::Control), frame, &mut self.schedule);
     }
 
     /// Sends `count` numbered frames from n0 to n1, one each 100 µs, delivering as time passes.

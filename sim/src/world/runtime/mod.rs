@@ -11,11 +11,13 @@
 //!
 //! Caveat: a run must end with [`World::shutdown`]: tasks, timers and models hold each other, and would be leaked.
 
+mod cpu;
 mod hub;
 mod seams;
 #[cfg(test)]
 mod tests;
 
+pub use cpu::CpuSettings;
 pub use hub::TrueSleep;
 pub use seams::{SimClock, SimStorage, SimTransport};
 
@@ -25,6 +27,7 @@ use super::ledger::{Effect, FaultId, Ledger};
 use super::net::{LinkFault, Net, NetSettings, NetStats};
 use super::trace::{Kind, Trace};
 use super::{Nanos, TimeSource, lock};
+use cpu::Cpu;
 use hub::Hub;
 use madsim::runtime::Handle;
 use seaworthy::storage::Store;
@@ -43,6 +46,8 @@ pub struct WorldSettings {
     pub net: NetSettings,
     /// Every node's disk.
     pub disk: DiskSettings,
+    /// Every node's processor.
+    pub cpu: CpuSettings,
 }
 
 /// How a node dies.
@@ -70,6 +75,7 @@ pub struct NodeEnv {
     /// Its clocks.
     pub clock: SimClock,
     disk: DiskHandle,
+    cpu: Cpu,
     hub: Arc<Hub>,
 }
 
@@ -84,7 +90,7 @@ impl NodeEnv {
         open: impl FnOnce(SimDisk) -> Result<(Store<SimDisk>, T), E>,
     ) -> Result<(SimStorage, T), E> {
         let (store, found) = open(self.disk.attach())?;
-        Ok((SimStorage::new(self.hub.clone(), self.disk.clone(), store), found))
+        Ok((SimStorage::new(self.hub.clone(), (self.disk.clone(), self.cpu.clone()), store), found))
     }
 
     /// Waits until the disk has done all that was asked of it, such as opening the store.
@@ -103,6 +109,7 @@ enum State {
 struct Node {
     madsim: madsim::task::NodeId,
     disk: DiskHandle,
+    cpu: Cpu,
     clock: SimClock,
     start: Arc<dyn Fn(NodeEnv) -> Process + Send + Sync>,
     starts: u64,
@@ -181,21 +188,26 @@ impl World {
     /// A client's endpoint on the network.
     #[must_use]
     pub fn client(&self, number: u64) -> SimTransport {
-        SimTransport::bind(self.hub.clone(), Addr::Client(number))
+        SimTransport::bind(self.hub.clone(), Addr::Client(number), Cpu::default())
     }
 
     /// A clock of its own for somebody, set as told. Clients have one that is not faulty.
     #[must_use]
     pub fn new_clock(&self, addr: Addr, settings: ClockSettings) -> SimClock {
-        let model = ClockModel::new(settings);
-        SimClock::new(self.hub.clone(), addr, model, self.trace.clone(), self.ledger.clone())
+        self.clock_of(addr, settings, Cpu::default())
     }
 
-    /// Adds a node with an empty disk and starts it. `start` is called for every start and must not hold the world.
+    fn clock_of(&self, addr: Addr, settings: ClockSettings, cpu: Cpu) -> SimClock {
+        let model = ClockModel::new(settings);
+        SimClock::new((self.hub.clone(), cpu), addr, model, self.trace.clone(), self.ledger.clone())
+    }
+
+    /// Adds a node with an empty disk and starts it, at once or at a later time. `start` is called for every start and must not
+    /// hold the world.
     pub fn add_node(
         &self,
         id: NodeId,
-        clock: ClockSettings,
+        (clock, at): (ClockSettings, Nanos),
         start: impl Fn(NodeEnv) -> Process + Send + Sync + 'static,
     ) {
         let disk = DiskHandle::new(
@@ -206,15 +218,25 @@ impl World {
             self.trace.clone(),
             self.ledger.clone(),
         );
+        let cpu = Cpu::new(self.settings.cpu);
         let mut node = Node {
             madsim: self.madsim.create_node().name(id.to_string()).build().id(),
             disk,
-            clock: self.new_clock(Addr::Node(id), clock),
+            clock: self.clock_of(Addr::Node(id), clock, cpu.clone()),
+            cpu,
             start: Arc::new(start),
             starts: 0,
             state: State::Dead,
         };
-        self.start(id, &mut node);
+        if at <= self.now() {
+            self.start(id, &mut node);
+        } else {
+            let (world, sleep) = (self.this.clone(), self.sleep_until(at));
+            madsim::task::spawn(async move {
+                sleep.await;
+                world.upgrade().map(|world| world.restart(id));
+            });
+        }
         let before = lock(&self.nodes).insert(id, node);
         assert!(before.is_none(), "{id} was added twice");
     }
@@ -345,13 +367,15 @@ impl World {
         node.state = State::Running;
         node.starts += 1;
         let starts = node.starts;
+        node.cpu.reset();
         self.event(Kind::Start, id, [starts, 0, 0]);
         let env = NodeEnv {
             id,
             restarts: starts - 1,
-            transport: SimTransport::bind(self.hub.clone(), Addr::Node(id)),
+            transport: SimTransport::bind(self.hub.clone(), Addr::Node(id), node.cpu.clone()),
             clock: node.clock.clone(),
             disk: node.disk.clone(),
+            cpu: node.cpu.clone(),
             hub: self.hub.clone(),
         };
         let (process, world) = ((node.start)(env), self.this.clone());

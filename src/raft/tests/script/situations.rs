@@ -41,12 +41,8 @@ fn carries(p: &Packet) -> bool {
 /// async_storage_writes_append_aba_race
 #[test]
 fn aba_race() {
-    let mut raft = Raft::new(
-        Config::new(id(1), (1..=7).map(NodeId).collect()),
-        Recovered::default(),
-        Time(0),
-        Rng::new(1, "aba"),
-    );
+    let mut raft =
+        Raft::new(Config::new(id(1), (1..=7).map(NodeId).collect()), Recovered::default(), Time(0), Rng::new(1, "aba"));
     let mut out = Outbox::default();
     let mut disk = Vec::new();
     let mut say = |raft: &mut Raft, from: u32, term, prev: (Index, Term), entries: Vec<Entry>| {
@@ -515,7 +511,10 @@ fn a_configuration_that_cannot_work_is_refused() {
     says(|c| c.max_in_flight = 0, "max_in_flight is 0; expected at least 1");
     says(|c| c.snapshot_chunk = 0, "snapshot_chunk is 0; expected at least 1");
     says(|c| c.voters = vec![id(2)], "voters is [n2]; expected to hold this node, n1");
-    says(|c| c.heartbeat = c.election_timeout * 2, "heartbeat is 1s; expected more than 0 and at most a third of 500ms");
+    says(
+        |c| c.heartbeat = c.election_timeout * 2,
+        "heartbeat is 1s; expected more than 0 and at most a third of 500ms",
+    );
     says(|c| c.lease_ppm = Some(1_000_000), "lease_ppm is 1000000; expected less than 1000000");
     let refused = std::panic::catch_unwind(|| Cluster::new(3, 1, |c| c.max_append_bytes = 0));
     assert!(refused.is_err(), "and no node is made of it");
@@ -551,7 +550,8 @@ fn slow_follower(s: &mut Script) -> usize {
         beats += 1;
         s.pass(100, &[1]);
         // One hop a heartbeat to and from n3; the others are fast.
-        let (slow, fast): (Vec<Packet>, Vec<Packet>) = std::mem::take(&mut s.0.net).into_iter().partition(|p| p.to == id(3) || p.from == id(3));
+        let (slow, fast): (Vec<Packet>, Vec<Packet>) =
+            std::mem::take(&mut s.0.net).into_iter().partition(|p| p.to == id(3) || p.from == id(3));
         s.0.net = fast;
         for packet in slow {
             s.0.deliver(packet);
