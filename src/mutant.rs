@@ -110,8 +110,6 @@ bugs! {
     BudgetIgnored = "budget-ignored",
     /// A sweep reads whole values of all keys instead of comparing digests (dynamo/).
     SweepOfValues = "sweep-of-values",
-    /// One peer may have all open requests of a node wait for it (node/requests.rs).
-    OneLeaderForAll = "one-leader-for-all",
 }
 
 /// At most one planted bug; none by default, and none possible without the feature `mutants`.

@@ -132,4 +132,8 @@ pub const MADE_FOR: &[MadeFor] = &[
     made(Bug::RepairOlder, Mode::Ap, "slow-replica", &[NONE_LOST]),
     made(Bug::ContextUnchecked, Mode::Ap, "confused-clients", &[NONE_LOST, NONE_RESURRECTED, LATEST]),
     made(Bug::ForwardedTwice, Mode::Ap, "passed-on-twice", &[NONE_RESURRECTED, ONCE]),
+    made(Bug::ControlBehindBulk, Mode::Cp, "overload-groups", &["no elections", "goodput"]),
+    made(Bug::BusyNever, Mode::Cp, "overload-groups", &["no elections", "goodput", "progress"]),
+    made(Bug::BudgetIgnored, Mode::Ap, "stalled-disk", &["memory budget"]),
+    made(Bug::SweepOfValues, Mode::Ap, "flaps", &["goodput", "progress"]),
 ];

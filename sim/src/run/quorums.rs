@@ -242,10 +242,6 @@ fn ended(
             let found = words.as_deref().filter(|_| reads).map(|words| read(&mut record.recorder, counting, words));
             record.recorder.end(op, now, check::End::Ok, found.unwrap_or(Value::UNTOLD), None);
         }
-        Err(error) if std::env::var_os("DBG").is_some() => {
-            eprintln!("{now} {error:?}");
-            if error.happened() { record.recorder.info(op, now) } else { record.recorder.fail(op, now) }
-        }
         Err(error) if error.happened() => record.recorder.info(op, now),
         Err(_) => record.recorder.fail(op, now),
     }

@@ -316,8 +316,8 @@ section! {
         min_ok: u64 = 100,
         /// Elections won after the warm-up, at most; none does not ask.
         elections: Option<u64> = None,
-        /// Operations that succeed in a second of the storm, its first left out, as a share of the best second of the run, at
-        /// least; 0 does not ask.
+        /// Operations that succeed in a second of the storm, its first left out, as a share of those in the best three seconds of
+        /// the run, at least; 0 does not ask.
         goodput: Probability = Probability(0.0),
         /// Kinds of fault that must have had an effect at least once: `all` of the plan, `any` of it (at least one), `none`,
         /// or those listed.
