@@ -33,7 +33,7 @@ use crate::protocol::Input;
 use crate::raft::{self, Body, Message, Raft, Request, Saved};
 use crate::storage::{AP, LogRecord, Recovery, StorageError, ap_meta};
 use crate::types::{Addr, GroupId, NodeId, Rng, Time};
-use crate::wire::{Packet, ap_bytes, raft_bytes};
+use crate::wire::Packet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::{Future, pending};
 use std::mem;
@@ -301,38 +301,6 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         match (message.body, self.groups.get_mut(&id)) {
             (Body::Digest { index, digest }, Some(group)) => group.hear_digest(peer, (index, digest), &mut self.shared),
             (body, _) => self.step(id, Input::Message(peer, Message { term: message.term, body }), at),
-        }
-    }
-
-    /// Whether there is room for the records of what a leader sends; if not, it is as good as lost on its way.
-    fn takes_append(&mut self, message: &Message) -> bool {
-        let writes = matches!(&message.body, Body::Append { entries, .. } if !entries.is_empty());
-        if writes && self.shared.writes_pile_up() {
-            return false;
-        }
-        self.shared.records.add(if writes { raft_bytes(message) } else { 0 });
-        true
-    }
-
-    /// What would have to be written is refused when there is no room for that, or, where that cannot be refused, dropped.
-    fn on_ap_message(&mut self, peer: NodeId, message: dynamo::Message, at: Now) {
-        let Some(core) = &mut self.ap else { return };
-        let put = match &message {
-            dynamo::Message::Put { op, .. } => Some(Some(*op)),
-            dynamo::Message::Forward { .. } => Some(None),
-            _ => None,
-        };
-        match put {
-            Some(op) if self.shared.writes_pile_up() => {
-                if let Some(op) = op {
-                    let refused = dynamo::Message::PutReply { op, result: dynamo::PutResult::NoRoom };
-                    self.shared.mail.ap((peer, None), refused);
-                }
-            }
-            _ => {
-                self.shared.records.add(if put.is_some() { ap_bytes(&message) } else { 0 });
-                core.step(Input::Message(peer, message), at);
-            }
         }
     }
 

@@ -13,6 +13,7 @@ mod drain;
 mod driver;
 mod gate;
 mod group;
+mod intake;
 mod jobs;
 mod mail;
 mod memory;
