@@ -5,7 +5,7 @@ use seaworthy::identity::Origin;
 use seaworthy::kv::{self, Command, Condition, GroupTime, Kv, Op, Reply};
 use seaworthy::mutant::Mutant;
 use seaworthy::raft::{Body, Entry, Message};
-use seaworthy::types::{GroupId, Key, Wall};
+use seaworthy::types::{GroupId, Key, Lane, Wall};
 use seaworthy::wire::{Packet, Request, RequestBody, Response, ResponseBody, Write, frame};
 use std::hint::black_box;
 
@@ -99,7 +99,12 @@ fn frames(c: &mut Criterion) {
     let append = |entries: usize| {
         let entries = vec![Entry { term: 7, command: vec![7; 100].into() }; entries];
         let body = Body::Append { prev_index: 123_456, prev_term: 7, entries, commit: 123_450, round: 99_999 };
-        Packet::Peer { origin: Origin::default(), raft: vec![(GroupId(0), Message { term: 7, body })], ap: vec![] }
+        Packet::Peer {
+            origin: Origin::default(),
+            lane: Lane::Control,
+            raft: vec![(GroupId(0), Message { term: 7, body })],
+            ap: vec![],
+        }
     };
     let write = Write::Put { key: key(5), value: vec![7; 100].into(), when: Condition::ALWAYS, ttl_ms: None };
     let request = RequestBody::Write { session: 1234, number: 77, write };

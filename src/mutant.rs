@@ -138,6 +138,14 @@ bugs! {
     OldCopyKept = "old-copy-kept",
     /// Merging leaves versions in an order in which they cannot be read back from the log (dynamo/siblings.rs).
     VersionsOutOfOrder = "versions-out-of-order",
+    /// Heartbeats, votes and acknowledgements stand behind bulk data (node/mail.rs).
+    ControlBehindBulk = "control-behind-bulk",
+    /// A node takes in all that it is asked for, and takes all of it in one turn (node/memory.rs, node/driver.rs).
+    BusyNever = "busy-never",
+    /// What piles up before a disk is not held against the memory budget (node/memory.rs).
+    BudgetIgnored = "budget-ignored",
+    /// A sweep reads whole values of all keys instead of comparing digests (dynamo/).
+    SweepOfValues = "sweep-of-values",
 }
 
 /// At most one planted bug; none by default, and none possible without the feature `mutants`.

@@ -12,7 +12,7 @@
 //! 3. **`step` is infallible.** Whatever a peer sent, it answers, ignores or refuses; it never panics on input. It does
 //!    panic (in release builds too) when its own safety invariant is broken: a node that would lie must stop.
 
-use crate::types::{NodeId, Time};
+use crate::types::{Lane, NodeId, Time};
 
 /// A deterministic state machine driven from outside.
 pub trait Protocol {
@@ -58,6 +58,8 @@ pub struct Outgoing<M> {
     pub message: M,
     /// The ticket that must be durable first, if any.
     pub after: Option<Ticket>,
+    /// The lane it has to take although it is small, because it must not overtake what went there.
+    pub lane: Option<Lane>,
 }
 
 /// What a protocol wants done, collected over one or more steps and drained by the driver.
@@ -86,12 +88,17 @@ impl<P: Protocol + ?Sized> Outbox<P> {
 
     /// Sends a message that promises nothing durable.
     pub fn send(&mut self, to: NodeId, message: P::Message) {
-        self.sends.push(Outgoing { to, message, after: None });
+        self.sends.push(Outgoing { to, message, after: None, lane: None });
+    }
+
+    /// Sends a message that promises nothing durable in a lane, whatever its size.
+    pub fn send_in(&mut self, lane: Lane, to: NodeId, message: P::Message) {
+        self.sends.push(Outgoing { to, message, after: None, lane: Some(lane) });
     }
 
     /// Sends a message that must wait until `after`, if any, is durable.
     pub fn send_after(&mut self, after: Option<Ticket>, to: NodeId, message: P::Message) {
-        self.sends.push(Outgoing { to, message, after });
+        self.sends.push(Outgoing { to, message, after, lane: None });
     }
 
     /// Asks the node for something.

@@ -256,4 +256,8 @@ pub const MADE_FOR: &[MadeFor] = &[
     of_world(WorldBug::SyncErrorsHidden, "fsync-fails", &[INERT, "promises outlive crashes", "recovery"]),
     of_world(WorldBug::JumpsIgnored, "clock-jumps-and-drift", &[INERT]),
     of_world(WorldBug::UnknownAsFailed, "leader-isolated", &["linearizable"]),
+    made(Bug::ControlBehindBulk, Mode::Cp, "overload-groups", &["no elections", "goodput"]),
+    made(Bug::BusyNever, Mode::Cp, "overload-groups", &["no elections", "goodput", "progress"]),
+    made(Bug::BudgetIgnored, Mode::Ap, "stalled-disk", &["memory budget"]),
+    made(Bug::SweepOfValues, Mode::Ap, "flaps", &["goodput", "progress"]),
 ];

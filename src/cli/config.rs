@@ -4,8 +4,8 @@
 
 use super::buckets::{Bucket, Place, Said};
 use crate::mutant::Mutant;
-use crate::node::NodeConfig;
 use crate::node::tcp::{ClusterName, Limits, Secret, Servers, TcpConfig};
+use crate::node::{MIN_MEMORY_BYTES, Memory, NodeConfig};
 use crate::placement::Layout;
 use crate::raft;
 use crate::storage::StoreConfig;
@@ -130,6 +130,7 @@ struct Tuning {
     max_clients_per_address: Option<Spanned<u64>>,
     max_term_jump: Option<Spanned<u64>>,
     max_open_requests: Option<Spanned<u64>>,
+    memory_mib: Option<Spanned<u64>>,
     lease_ppm: Option<Spanned<u64>>,
 }
 
@@ -205,7 +206,18 @@ pub(super) fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
     let (layout, source, limits) = (node.layout.digest(), String::new(), tuning.limits()?);
     // Whoever serves replaces the secret; clients need none.
     let (nobody, mutant) = (Secret::none(), Mutant::default());
-    let tcp = TcpConfig { id, cluster, secret: nobody, listen, nodes, limits, layout, source, mutant };
+    let tcp = TcpConfig {
+        id,
+        cluster,
+        secret: nobody,
+        listen,
+        nodes,
+        limits,
+        memory: Memory(node.memory_bytes),
+        layout,
+        source,
+        mutant,
+    };
     node.ap.max_open = node.max_open_requests;
     Ok(Config { data_dir: base.join(file.data_dir), tcp, node, store, secret })
 }
@@ -248,6 +260,9 @@ impl Tuning {
         }
         if let Some(requests) = bounded(self.max_open_requests.as_ref(), 1..=1_000_000)? {
             node.max_open_requests = requests as usize;
+        }
+        if let Some(mib) = bounded(self.memory_mib.as_ref(), (MIN_MEMORY_BYTES >> 20) as u64..=1 << 20)? {
+            node.memory_bytes = (mib as usize) << 20;
         }
         Ok(node)
     }

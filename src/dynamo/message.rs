@@ -302,6 +302,20 @@ pub enum Message {
         /// All that the sender holds of the asker's keys is durable there.
         refilled: bool,
     },
+    /// "Of which of these keys do you hold something else than what has this digest?"
+    Compare {
+        /// To recognise the reply.
+        op: OpId,
+        /// The keys, with digests of what the sender holds.
+        keys: Vec<(Key, u64)>,
+    },
+    /// The answer.
+    Differ {
+        /// Echoes the question.
+        op: OpId,
+        /// These.
+        keys: Vec<Key>,
+    },
 }
 
 /// What became of a `Put`.

@@ -28,7 +28,7 @@ pub use snapshot::StoreSnapshot;
 
 use crate::placement::Layout;
 use crate::protocol::{Input, Outbox, Protocol};
-use crate::types::{NodeId, Rng, Time};
+use crate::types::{Key, NodeId, Rng, Time};
 use coordinator::{Caller, Coordinator, Turn};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +87,11 @@ impl Dynamo {
                 coordinator.is_refilled(from);
                 self.store.asked_to_refill(from, (round, at, refill), out);
             }
+            Message::Compare { op, keys } => {
+                let holds = |key: &Key| self.store.holds(key).map(|entry| &entry.siblings);
+                out.send(from, Message::Differ { op, keys: coordinator::differing(keys, holds) });
+            }
+            Message::Differ { op, keys } => coordinator.differs(from, op, keys),
             message => self.store.message(from, message, out),
         }
     }

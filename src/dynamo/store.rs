@@ -334,7 +334,9 @@ impl Store {
             | Message::GetReply { .. }
             | Message::Forward { .. }
             | Message::ForwardReply { .. }
-            | Message::Rejoin { .. } => {}
+            | Message::Rejoin { .. }
+            | Message::Compare { .. }
+            | Message::Differ { .. } => {}
         }
     }
 

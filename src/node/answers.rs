@@ -10,25 +10,35 @@
 //! remembered by sender and id. A copy that arrives later still, or after this process was restarted, is not recognised;
 //! TCP makes none, and what was sent to a dead process does not reach its successor.
 
+use super::memory::Admission;
 use crate::kv::SessionId;
 use crate::raft::{Index, Term};
-use crate::types::{Addr, GroupId, Key};
+use crate::types::{Addr, GroupId, Key, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A write, by what a retry of it bears too: of a Raft group session and number, of an AP bucket lane and number.
 pub(super) type WriteName = (GroupId, SessionId, u64);
 
-/// Who asked, under which id, and for which write.
+/// Who asked, under which id, for which write, and what that counts for.
 struct Open {
     client: Addr,
     id: u64,
     write: Option<WriteName>,
+    ap: bool,
+    bytes: usize,
+    /// When it came; `None`: another node carries it out.
+    since: Option<Time>,
 }
 
-/// The open requests of one node, at most `limit`.
+/// The open requests of one node, at most `limit`, and of each mode as many bytes as are admitted.
 pub(super) struct Answers {
     limit: usize,
     next: u64,
+    now: Time,
+    cp: Admission,
+    ap: Admission,
+    /// Mean bytes of answers to reads of each mode: what reads will cost.
+    found: [usize; 2],
     open: BTreeMap<u64, Open>,
     /// Writes that have been proposed and not answered.
     underway: BTreeMap<WriteName, u64>,
@@ -39,9 +49,19 @@ pub(super) struct Answers {
 
 impl Answers {
     /// No requests; the first gets the ticket `first`.
-    pub(super) fn new(limit: usize, first: u64) -> Answers {
-        let (open, underway) = (BTreeMap::new(), BTreeMap::new());
-        Answers { limit, next: first, open, underway, seen: BTreeSet::new(), order: VecDeque::new() }
+    pub(super) fn new(limit: usize, first: u64, (cp, ap): (Admission, Admission)) -> Answers {
+        let (open, underway, seen, order) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new(), VecDeque::new());
+        Answers { limit, next: first, now: Time(0), cp, ap, found: [0; 2], open, underway, seen, order }
+    }
+
+    /// It is this late.
+    pub(super) fn pass(&mut self, now: Time) {
+        self.now = now;
+    }
+
+    /// Bytes of all open requests.
+    pub(super) fn bytes(&self) -> usize {
+        self.cp.open() + self.ap.open()
     }
 
     /// Whether a request is a copy of one that came before.
@@ -58,15 +78,31 @@ impl Answers {
         false
     }
 
-    /// Takes in a request; `None` when too many are open.
-    pub(super) fn open(&mut self, client: Addr, id: u64) -> Option<u64> {
+    /// A read of a mode was answered with so many bytes.
+    pub(super) fn found(&mut self, ap: bool, bytes: usize) {
+        let mean = &mut self.found[usize::from(ap)];
+        *mean = *mean - *mean / 8 + bytes / 8;
+    }
+
+    /// Takes in a request of a mode with so many bytes of payload, or, if it is a read, as many as are found on average; `None`
+    /// when too much is open.
+    pub(super) fn open(&mut self, client: Addr, id: u64, (ap, payload): (bool, Option<usize>)) -> Option<u64> {
+        let payload = payload.unwrap_or(self.found[usize::from(ap)]);
         if self.open.len() >= self.limit {
             return None;
         }
+        let bytes = if ap { &mut self.ap } else { &mut self.cp }.admit(payload)?;
         let ticket = self.next;
         self.next += 1;
-        self.open.insert(ticket, Open { client, id, write: None });
+        self.open.insert(ticket, Open { client, id, write: None, ap, bytes, since: Some(self.now) });
         Some(ticket)
+    }
+
+    /// Another node carries it out: how long that takes says nothing of this one.
+    pub(super) fn passed_on(&mut self, ticket: u64) {
+        if let Some(open) = self.open.get_mut(&ticket) {
+            open.since = None;
+        }
     }
 
     /// How many are open.
@@ -82,6 +118,8 @@ impl Answers {
         {
             self.underway.remove(&write);
         }
+        let took = open.since.map(|since| self.now.since(since));
+        if open.ap { &mut self.ap } else { &mut self.cp }.end(open.bytes, took, self.now);
         Some((open.client, open.id))
     }
 
@@ -171,11 +209,18 @@ mod tests {
     const ANN: Addr = Addr::Client(1);
     const BOB: Addr = Addr::Client(2);
     const G: GroupId = GroupId(1);
+    const SMALL: (bool, Option<usize>) = (false, Some(10));
+
+    fn answers(limit: usize) -> Answers {
+        let admission =
+            || Admission::new(1 << 20, std::time::Duration::from_secs(1), Time(0), crate::mutant::Mutant::default());
+        Answers::new(limit, 1, (admission(), admission()))
+    }
 
     #[test]
     fn a_write_is_answered_when_its_index_is_committed_with_its_term() {
-        let mut answers = Answers::new(10, 1);
-        let ticket = answers.open(ANN, 77).unwrap();
+        let mut answers = self::answers(10);
+        let ticket = answers.open(ANN, 77, SMALL).unwrap();
         let mut waiting = Waiting::default();
         waiting.accepted(ticket, 5, 2);
         assert_eq!(waiting.committed(4, 2), None);
@@ -185,9 +230,23 @@ mod tests {
     }
 
     #[test]
+    fn a_mode_that_is_overloaded_leaves_the_other_its_share() {
+        let mut answers = self::answers(10_000);
+        let large = 100 << 10;
+        (0..100).for_each(|_| answers.found(true, large));
+        let taken = (1..).take_while(|id| answers.open(ANN, *id, (true, None)).is_some()).count();
+        assert_eq!(taken, 10, "a mebibyte of what they find");
+        let other = answers.open(BOB, 1, (false, Some(large))).unwrap();
+        assert!(answers.bytes() > 11 * large);
+        answers.close(other);
+        answers.close(1);
+        assert!(answers.open(ANN, 100, (true, None)).is_some());
+    }
+
+    #[test]
     fn a_retry_takes_over_the_answer_of_a_write_under_way() {
-        let mut answers = Answers::new(10, 1);
-        let ticket = answers.open(ANN, 1).unwrap();
+        let mut answers = self::answers(10);
+        let ticket = answers.open(ANN, 1, SMALL).unwrap();
         assert!(!answers.join((G, 7, 1), ANN, 2), "nothing is under way");
         answers.underway(ticket, (G, 7, 1));
         assert!(answers.join((G, 7, 1), ANN, 2));
@@ -228,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_recognised_among_the_latest_requests() {
-        let mut answers = Answers::new(1, 1);
+        let mut answers = self::answers(1);
         assert!(!answers.repeated(ANN, 7) && !answers.repeated(BOB, 7));
         assert!(answers.repeated(ANN, 7) && answers.repeated(BOB, 7));
         assert!(!answers.repeated(ANN, 8));
@@ -238,15 +297,15 @@ mod tests {
 
     #[test]
     fn a_jump_of_the_state_drops_the_writes_before_it() {
-        let mut answers = Answers::new(2, 1);
-        let (before, after) = (answers.open(ANN, 1).unwrap(), answers.open(BOB, 2).unwrap());
+        let mut answers = self::answers(2);
+        let (before, after) = (answers.open(ANN, 1, SMALL).unwrap(), answers.open(BOB, 2, SMALL).unwrap());
         let mut waiting = Waiting::default();
         waiting.accepted(before, 5, 1);
         waiting.accepted(after, 6, 1);
-        assert_eq!(answers.open(ANN, 3), None, "the limit holds");
+        assert_eq!(answers.open(ANN, 3, SMALL), None, "the limit holds");
         assert_eq!(waiting.forget_through(5).collect::<Vec<_>>(), [before]);
         assert_eq!(answers.close(before), Some((ANN, 1)));
-        assert!(answers.open(ANN, 3).is_some());
+        assert!(answers.open(ANN, 3, SMALL).is_some());
         assert_eq!(waiting.committed(6, 1), Some((after, false)));
     }
 }

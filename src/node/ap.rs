@@ -7,7 +7,7 @@ use crate::dynamo::{Dynamo, Effect, Message, Record, Request};
 use crate::mutant::Bug;
 use crate::protocol::{Input, Outbox, Protocol, Ticket};
 use crate::types::Time;
-use crate::wire::ResponseBody;
+use crate::wire::{ResponseBody, ap_bytes};
 
 /// The AP core and what belongs to it alone.
 pub(super) struct ApHost {
@@ -50,8 +50,8 @@ impl ApHost {
         observer.ap_durable(std::mem::take(&mut self.writing));
         self.gate.durable(ticket);
         self.step(Input::Persisted(ticket), at);
-        while let Some((to, message)) = self.gate.next(&mut shared.held) {
-            shared.mail.ap(to, message);
+        while let Some((to, lane, message)) = self.gate.next(&mut shared.held) {
+            shared.mail.ap((to, lane), message);
         }
     }
 
@@ -71,8 +71,8 @@ impl ApHost {
         }
         let early = shared.config.mutant.is(Bug::AckBeforeFsync);
         for outgoing in self.outbox.sends.drain(..) {
-            if let Some((to, message)) = self.gate.pass(outgoing, early, &mut shared.held) {
-                shared.mail.ap(to, message);
+            if let Some((to, lane, message)) = self.gate.pass(outgoing, early, ap_bytes, &mut shared.held) {
+                shared.mail.ap((to, lane), message);
             }
         }
         for effect in self.outbox.effects.drain(..) {

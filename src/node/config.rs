@@ -26,9 +26,11 @@ pub struct NodeConfig {
     pub digest_entries: u64,
     /// Client requests that may be open at a time; beyond it they are refused as busy.
     pub max_open_requests: usize,
+    /// Bytes that the node's queues may hold together; beyond it requests are refused as busy.
+    pub memory_bytes: usize,
     /// Pause after which a peer to whom nothing was sent gets a sign of life.
     pub beat: Duration,
-    /// Silence after which a peer is taken to be down.
+    /// Silence after which a peer is taken to be down, or longer if its signs of life come irregularly.
     pub down_after: Duration,
     /// The planted bug, if any.
     pub mutant: Mutant,
@@ -36,7 +38,7 @@ pub struct NodeConfig {
 
 impl NodeConfig {
     /// The defaults around a Raft configuration and a layout: a snapshot every 64 MiB or 100,000 entries, 10,000 open
-    /// requests; signs of life at the pace of heartbeats, a peer is down after an election timeout.
+    /// requests, 256 MiB for queues; signs of life at the pace of heartbeats, a peer is down after an election timeout.
     #[must_use]
     pub fn new(raft: raft::Config, layout: Arc<Layout>) -> NodeConfig {
         NodeConfig {
@@ -50,6 +52,7 @@ impl NodeConfig {
             snapshot_entries: 100_000,
             digest_entries: 1000,
             max_open_requests: 10_000,
+            memory_bytes: 256 << 20,
         }
     }
 

@@ -9,26 +9,28 @@
 //! - **One batch in flight, of all cores.** While the disk works, further records gather into the next batch: group commit
 //!   without a timer, and the property by which recovery tells a torn tail from damage (storage/).
 //! - **Only who has something to do is touched**: deadlines stand in order, and a turn looks at the groups that were stepped.
-//! - **Every queue is bounded.** Open requests by `max_open_requests`; entries and reads by the cores' own limits, and what
-//!   leaders have yet to write by the limit on uncommitted bytes; messages that wait for the disk and storage jobs by limits
-//!   of their own; one turn takes at most [`MAX_PACKETS_PER_TURN`] packets.
+//! - **Every queue is bounded** in bytes, by its share of one budget ([`memory`](super::memory)); one turn takes a bounded
+//!   number of packets and bytes, so that heartbeats leave and elections are seen however much is asked for.
+//! - **Control packets are taken first** (the transport sees to it): they never wait behind bulk data.
 //! - **A failed disk stops the node.** [`Driver::run`] returns the error; whatever was not acknowledged is not owed.
 //! - **A node that is told to stop hands over first** ([`drain`](super::drain)).
 
 use super::alarm::Alarm;
 use super::answers::Answers;
 use super::ap::ApHost;
-use super::detector::{Detector, TimeOut};
+use super::detector::{Adaptive, Detector};
 use super::drain::Drain;
 use super::group::{Group, Halt};
 use super::jobs::{Batch, Blocks, Done, Job, load, load_ap};
 use super::mail::Mail;
+use super::memory::{Admission, Memory};
 use super::requests::Relays;
 use super::shared::{Now, Shared};
 use super::standing::{Shelf, StandingHost};
 use super::{Clock, NodeConfig, Observer, StorageHost, Transport};
 use crate::dynamo::{self, Dynamo};
 use crate::identity::{self, Accepted, Contradiction, Standing};
+use crate::mutant::Bug;
 use crate::protocol::Input;
 use crate::raft::{self, Body, Message, Raft, Request, Saved};
 use crate::storage::{AP, LogRecord, NODE, Recovery, StorageError, ap_meta};
@@ -40,8 +42,9 @@ use std::mem;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-/// Packets taken in one turn before the disk and the network get theirs.
+/// Packets and bytes of them taken in one turn before the disk and the network get theirs.
 const MAX_PACKETS_PER_TURN: usize = 1024;
+const MAX_BYTES_PER_TURN: usize = 1 << 20;
 /// Pause between looks whether groups are led by whom the layout names, and how many are handed over at a look.
 const BALANCE: (Duration, usize) = (Duration::from_secs(1), 16);
 /// How long who is to lead must have been up, and how long ago a group was last handed over.
@@ -158,13 +161,17 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     ) -> Self {
         let now = clock.now();
         let peers: Vec<NodeId> = config.layout.nodes().filter(|node| *node != config.raft.id).collect();
-        let mail =
-            if config.watches() { Mail::with_beats(peers.iter().copied(), config.beat) } else { Mail::default() };
+        let mail = match config.watches() {
+            true => Mail::with_beats(peers.iter().copied(), config.beat, config.mutant),
+            false => Mail::silent(config.mutant),
+        };
         let detector = config.watches().then(|| {
-            let detector: Box<dyn Detector> = Box::new(TimeOut::new(peers.iter().copied(), config.down_after, now));
+            let detector: Box<dyn Detector> = Box::new(Adaptive::new(peers.iter().copied(), config.down_after, now));
             detector
         });
-        let answers = Answers::new(config.max_open_requests, first_ticket);
+        let most = Memory(config.memory_bytes).requests() / 2;
+        let admission = || Admission::new(most, config.raft.election_timeout / 2, now, config.mutant);
+        let answers = Answers::new(config.max_open_requests, first_ticket, (admission(), admission()));
         let groups = groups.into_iter().map(|group| (group.id, group)).collect();
         let standing = StandingHost::new(&config, identity, now);
         let mut shelf = Shelf { groups, ap: ap.map(ApHost::new) };
@@ -214,7 +221,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 return Ok(());
             }
 
-            alarm.set(self.deadline(at.time));
+            let due = self.deadline(at.time);
+            alarm.set(due);
+            let mut left = MAX_BYTES_PER_TURN;
             // `biased`: without it `select!` picks by chance, and no run could be repeated.
             tokio::select! {
                 biased;
@@ -229,14 +238,34 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 }
                 (from, packet) = self.transport.recv() => {
                     at = self.now();
+                    left = left.saturating_sub(packet.bytes());
+                    self.was_late(due, at);
                     self.on_packet(from, packet, at);
                 }
-                () = alarm.rings() => at = self.now(), // The tick comes with the turn.
+                () = alarm.rings() => {
+                    at = self.now(); // The tick comes with the turn.
+                    self.was_late(due, at);
+                }
             }
+            let endless = self.shared.config.mutant.is(Bug::BusyNever);
             for _ in 1..MAX_PACKETS_PER_TURN {
+                if left == 0 && !endless {
+                    break;
+                }
                 let Some((from, packet)) = self.transport.try_recv() else { break };
+                left = left.saturating_sub(packet.bytes());
                 self.on_packet(from, packet, at);
             }
+        }
+    }
+
+    /// A turn that was due long ago means that this node itself was busy, or stood still.
+    fn was_late(&mut self, due: Option<Time>, at: Now) {
+        let late = due.map_or(Duration::ZERO, |due| at.time.since(due));
+        if late > self.shared.config.beat / 2
+            && let Some(detector) = &mut self.detector
+        {
+            detector.was_late(late);
         }
     }
 
@@ -262,12 +291,13 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 
     fn on_packet(&mut self, from: Addr, packet: Packet, at: Now) {
+        self.shared.answers.pass(at.time);
         if let (Addr::Node(peer), Some(detector)) = (from, &mut self.detector) {
             detector.heard(peer, at.time);
         }
         match (from, packet) {
             (Addr::Node(peer), Packet::Greeting(greeting)) => self.standing.step(Input::Message(peer, greeting), at),
-            (Addr::Node(peer), Packet::Peer { origin, raft, ap }) => {
+            (Addr::Node(peer), Packet::Peer { origin, raft, ap, .. }) => {
                 let accepted = self.standing.accepts(peer, origin);
                 if accepted == Accepted::Nothing {
                     return;
@@ -276,8 +306,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 for (id, message) in raft {
                     self.on_raft(peer, id, message, at);
                 }
-                if let Some(core) = &mut self.ap {
-                    ap.into_iter().for_each(|message| core.step(Input::Message(peer, message), at));
+                for message in ap {
+                    self.on_ap_message(peer, message, at);
                 }
             }
             (client, Packet::Request(request)) => self.on_request(client, *request, at),
@@ -289,6 +319,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     /// A message of a group: for the core, but for what concerns the state machine.
     fn on_raft(&mut self, peer: NodeId, id: GroupId, message: Message, at: Now) {
+        if !self.takes_append(&message) {
+            return;
+        }
         match (message.body, self.groups.get_mut(&id)) {
             (Body::Digest { index, digest }, Some(group)) => group.hear_digest(peer, (index, digest), &mut self.shared),
             (body, _) => self.step(id, Input::Message(peer, Message { term: message.term, body }), at),
@@ -306,6 +339,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         match done {
             Done::Batch(tickets, log_is_long, batch) => {
                 self.standing.durable(batch, at);
+                self.shared.records.durable();
                 for (id, ticket) in tickets {
                     if id == NODE {
                         self.standing.persisted(ticket, at, &mut self.shared);
@@ -418,6 +452,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     /// Takes in whose state has changed, gives up what was passed on too long ago, and sees to it that leaders are spread.
     fn notice(&mut self, at: Now) {
+        self.shared.answers.pass(at.time);
         self.relays.expire(at.time, &mut self.shared);
         let changes = self.detector.as_mut().map_or(Vec::new(), |detector| detector.changes(at.time));
         for (node, up) in changes {
@@ -532,7 +567,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
         batch.records.extend(self.standing.claims().into_iter().map(LogRecord::Node));
         self.jobs_next = true;
-        self.shared.unwritten = 0;
+        self.shared.records.written();
         batch.checkpoint = mem::take(&mut self.checkpoint_due);
         if batch.checkpoint {
             batch.records = self.restated();
@@ -559,6 +594,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 
     fn end_turn(&mut self) {
+        self.observer.queued(self.shared.queued());
         for id in self.dirty.drain(..) {
             if let Some(group) = self.groups.get(&id) {
                 self.observer.turn(id, &group.raft, &group.kv);

@@ -26,7 +26,7 @@ use crate::raft::{
     self, Body, Effect, Index, Loaded, Message, Raft, Record, Request, Role, Saved, SnapshotMeta, Status, Term,
 };
 use crate::types::{Bytes, GroupId, Key, NodeId, Time};
-use crate::wire::{self, ResponseBody};
+use crate::wire::{self, ResponseBody, raft_bytes};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tracing::{debug, error};
@@ -171,7 +171,7 @@ impl Group {
     pub(super) fn propose(&mut self, id: u64, session: Option<(SessionId, u64)>, op: Op, at: Now, shared: &mut Shared) {
         let time = self.time(at, shared.config.mutant);
         let command = kv::encode(&Command { stamp: at.wall, time, session, op });
-        shared.unwritten += command.len();
+        shared.records.add(command.len());
         self.step(Input::Request(Request::Propose { id, command }), at);
     }
 
@@ -184,8 +184,8 @@ impl Group {
     pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, shared: &mut Shared) {
         self.gate.durable(ticket);
         self.step(Input::Persisted(ticket), at);
-        while let Some((to, message)) = self.gate.next(&mut shared.held) {
-            shared.mail.raft(to, self.id, message);
+        while let Some((to, lane, message)) = self.gate.next(&mut shared.held) {
+            shared.mail.raft((to, lane), self.id, message);
         }
     }
 
@@ -217,8 +217,8 @@ impl Group {
                 continue;
             }
             for outgoing in self.outbox.sends.drain(..) {
-                if let Some((to, message)) = self.gate.pass(outgoing, early, &mut shared.held) {
-                    shared.mail.raft(to, self.id, message);
+                if let Some((to, lane, message)) = self.gate.pass(outgoing, early, raft_bytes, &mut shared.held) {
+                    shared.mail.raft((to, lane), self.id, message);
                 }
             }
             if self.outbox.effects.is_empty() {
@@ -252,14 +252,16 @@ impl Group {
                 }
                 self.answer_reads(shared);
             }
-            Effect::LoadChunk { to, meta, offset } if shared.takes_jobs() => {
+            Effect::LoadChunk { to, meta, offset } if shared.takes_job(0) => {
                 let max = shared.config.raft.snapshot_chunk;
                 shared.jobs.push_back(Job::LoadChunk { group: self.id, to, meta, offset, max });
             }
             Effect::LoadChunk { to, meta, offset } => {
                 self.step(Input::Request(Request::ChunkLoaded { to, meta, offset, loaded: Loaded::Busy }), at);
             }
-            Effect::SaveChunk { from, meta, offset, data, last } if shared.takes_arrival(self.id, at.time) => {
+            Effect::SaveChunk { from, meta, offset, data, last }
+                if shared.takes_arrival(self.id, data.len(), at.time) =>
+            {
                 shared.jobs.push_back(Job::SaveChunk { group: self.id, from, meta, offset, data, last });
             }
             Effect::SaveChunk { from, meta, .. } => {
@@ -316,7 +318,7 @@ impl Group {
         let raft::Config { id: me, voters, .. } = self.raft.config();
         let (me, term) = (*me, self.status().soft.term);
         for to in voters.iter().filter(|voter| **voter != me) {
-            shared.mail.raft(*to, self.id, Message { term, body: Body::Digest { index, digest } });
+            shared.mail.raft((*to, None), self.id, Message { term, body: Body::Digest { index, digest } });
         }
         self.hear_digest(me, (index, digest), shared);
     }

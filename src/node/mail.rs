@@ -1,14 +1,15 @@
-//! What leaves a node for its peers: one packet a peer and turn, or several when they would be too large, and an empty one
+//! What leaves a node for its peers: one packet a peer, lane and turn, or several when they would be too large, and an empty one
 //! as a sign of life to whom nothing else was sent for a while.
+//!
+//! What is large goes in the bulk lane, and so does what must not overtake it; a sign of life is what goes in the other.
 
 use super::{Observer, Transport};
-use crate::codec;
-use crate::dynamo::siblings::{Content, Siblings};
-use crate::dynamo::{self, ClientReply, ClientRequest, Update};
+use crate::dynamo;
 use crate::identity::{Greeting, Origin};
-use crate::raft::{Body, Message};
-use crate::types::{Addr, GroupId, NodeId, Time};
-use crate::wire::Packet;
+use crate::mutant::{Bug, Mutant};
+use crate::raft::Message;
+use crate::types::{Addr, GroupId, Lane, NodeId, Time};
+use crate::wire::{Packet, ap_bytes, raft_bytes};
 use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
@@ -19,12 +20,16 @@ const PACKET_BYTES: usize = 1 << 20;
 /// Messages for which a letter keeps room.
 const KEPT: usize = 1024;
 
+/// To whom, and in which lane if the size does not say.
+pub(super) type To = (NodeId, Option<Lane>);
+
 /// What waits for the end of the turn.
 #[derive(Default)]
 pub(super) struct Mail {
-    peers: BTreeMap<NodeId, Letter>,
+    peers: BTreeMap<NodeId, Peer>,
     /// Greetings, which leave first.
     greetings: Vec<(NodeId, Greeting)>,
+    mutant: Mutant,
     /// Pause after which a peer gets a sign of life; `None`: never.
     beat: Option<Duration>,
     /// When the next sign of life is due, or a little before.
@@ -35,19 +40,26 @@ pub(super) struct Mail {
 
 /// What one peer is to be told.
 #[derive(Default)]
+struct Peer {
+    control: Letter,
+    bulk: Letter,
+    /// When something was last sent in the control lane.
+    sent: Time,
+}
+
+/// What it is to be told in one lane.
+#[derive(Default)]
 struct Letter {
     raft: Vec<(GroupId, Message)>,
     ap: Vec<dynamo::Message>,
-    /// When something was last sent.
-    sent: Time,
 }
 
 impl Mail {
     /// With signs of life to `peers` from `now` on, at every `beat`.
-    pub(super) fn with_beats(peers: impl Iterator<Item = NodeId>, beat: Duration) -> Mail {
-        let peers: BTreeMap<_, _> = peers.map(|peer| (peer, Letter::default())).collect();
+    pub(super) fn with_beats(peers: impl Iterator<Item = NodeId>, beat: Duration, mutant: Mutant) -> Mail {
+        let peers: BTreeMap<_, _> = peers.map(|peer| (peer, Peer::default())).collect();
         let next_beat = (!peers.is_empty()).then_some(Time(0) + beat);
-        Mail { peers, beat: Some(beat), next_beat, ..Mail::default() }
+        Mail { peers, mutant, beat: Some(beat), next_beat, ..Mail::default() }
     }
 
     pub(super) fn greet(&mut self, to: NodeId, greeting: Greeting) {
@@ -55,14 +67,26 @@ impl Mail {
         self.greetings.push((to, greeting));
     }
 
-    pub(super) fn raft(&mut self, to: NodeId, group: GroupId, message: Message) {
-        self.waiting = true;
-        self.peers.entry(to).or_default().raft.push((group, message));
+    /// Without signs of life.
+    pub(super) fn silent(mutant: Mutant) -> Mail {
+        Mail { mutant, ..Mail::default() }
     }
 
-    pub(super) fn ap(&mut self, to: NodeId, message: dynamo::Message) {
+    pub(super) fn raft(&mut self, (to, lane): To, group: GroupId, message: Message) {
+        self.letter(to, lane.unwrap_or_else(|| Lane::of(raft_bytes(&message)))).raft.push((group, message));
+    }
+
+    pub(super) fn ap(&mut self, (to, lane): To, message: dynamo::Message) {
+        self.letter(to, lane.unwrap_or_else(|| Lane::of(ap_bytes(&message)))).ap.push(message);
+    }
+
+    fn letter(&mut self, to: NodeId, lane: Lane) -> &mut Letter {
         self.waiting = true;
-        self.peers.entry(to).or_default().ap.push(message);
+        let peer = self.peers.entry(to).or_default();
+        match lane {
+            Lane::Bulk if !self.mutant.is(Bug::ControlBehindBulk) => &mut peer.bulk,
+            _ => &mut peer.control,
+        }
     }
 
     /// When to look next whether a sign of life is due.
@@ -84,15 +108,18 @@ impl Mail {
         for (peer, greeting) in self.greetings.drain(..) {
             transport.send(Addr::Node(peer), &Packet::Greeting(greeting));
         }
-        for (&peer, letter) in &mut self.peers {
-            let due = self.beat.is_some_and(|beat| letter.sent + beat <= now);
-            if due || !letter.is_empty() {
-                letter.sent = now;
-                letter.send((peer, origin), transport, observer);
+        for (&to, peer) in &mut self.peers {
+            let due = self.beat.is_some_and(|beat| peer.sent + beat <= now);
+            if due || !peer.control.is_empty() {
+                peer.sent = now;
+                peer.control.send((to, Lane::Control, origin), transport, observer);
+            }
+            if !peer.bulk.is_empty() {
+                peer.bulk.send((to, Lane::Bulk, origin), transport, observer);
             }
         }
         if beats && let Some(beat) = self.beat {
-            self.next_beat = self.peers.values().map(|letter| letter.sent + beat).min();
+            self.next_beat = self.peers.values().map(|peer| peer.sent + beat).min();
         }
     }
 }
@@ -103,12 +130,17 @@ impl Letter {
     }
 
     /// Sends it in as many packets as it takes, and keeps the room it had, within reason.
-    fn send(&mut self, (peer, origin): (NodeId, Origin), transport: &mut impl Transport, observer: &mut impl Observer) {
+    fn send(
+        &mut self,
+        (to, lane, origin): (NodeId, Lane, Origin),
+        transport: &mut impl Transport,
+        observer: &mut impl Observer,
+    ) {
         loop {
             let (raft, ap) = self.packet();
-            raft.iter().for_each(|(group, message)| observer.sending(peer, *group, message));
-            let packet = Packet::Peer { origin, raft, ap };
-            transport.send(Addr::Node(peer), &packet);
+            raft.iter().for_each(|(group, message)| observer.sending(to, *group, message));
+            let packet = Packet::Peer { origin, lane, raft, ap };
+            transport.send(Addr::Node(to), &packet);
             if self.is_empty() {
                 if let Packet::Peer { mut raft, mut ap, .. } = packet {
                     raft.clear();
@@ -143,45 +175,4 @@ fn take<M>(messages: &mut Vec<M>, bytes: &mut usize, size: impl Fn(&M) -> usize)
     let end = messages.iter().position(closes).map_or(messages.len(), |last| last + 1);
     let rest = messages.split_off(end);
     mem::replace(messages, rest)
-}
-
-fn raft_bytes(message: &Message) -> usize {
-    match &message.body {
-        Body::Append { entries, .. } => entries.iter().map(|entry| entry.command.len() + 32).sum(),
-        Body::Snapshot { data, .. } => data.len(),
-        _ => 64,
-    }
-}
-
-fn ap_bytes(message: &dynamo::Message) -> usize {
-    use dynamo::Message;
-    let payload = match message {
-        Message::Put { key, siblings, .. } => key.len() + siblings_bytes(siblings),
-        Message::GetReply { siblings, .. } => siblings_bytes(siblings),
-        Message::Forward { request, .. } => match &**request {
-            ClientRequest::Put { key, update: Update::Set(value), .. } => key.len() + value.len(),
-            // An operation of a mergeable type is bounded by what a value may have.
-            request => request.key().len() + 1024,
-        },
-        Message::ForwardReply { reply: ClientReply::Value { siblings, context, .. }, .. } => {
-            context.len() + siblings.iter().map(|s| 64 + s.value.as_ref().map_or(0, |value| value.len())).sum::<usize>()
-        }
-        Message::Ask(keys) | Message::Held(keys) | Message::Forget(keys) | Message::Forgotten(keys) => {
-            keys.iter().map(|(key, clock)| key.len() + 24 * clock.len()).sum()
-        }
-        _ => 0,
-    };
-    64 + payload
-}
-
-fn siblings_bytes(siblings: &Siblings) -> usize {
-    let content = |content: &Content| match content {
-        Content::Value(value) => value.len(),
-        Content::Tombstone => 0,
-        Content::Merge(state) => {
-            let mut bytes = Vec::new();
-            codec::append(state, &mut bytes).map_or(0, |()| bytes.len())
-        }
-    };
-    24 * siblings.clock().len() + siblings.versions().iter().map(|v| 64 + content(&v.content)).sum::<usize>()
 }

@@ -1,7 +1,7 @@
 //! The node: the driver, the only place that awaits, and the seams it sees the world through.
 //!
 //! [`seams`](self): [`Transport`], [`Clock`], [`StorageHost`], behind which simulation and deployment differ.
-//! [`Driver`]: turns the pure cores of all Raft groups and of the AP side, and that of the node's standing among its peers; [`Detector`]: who seems to be up. [`Observer`]: looks on. In deployment: [`tcp`] and [`SystemClock`].
+//! [`Driver`]: turns the pure cores of all Raft groups and of the AP side, and that of the node's standing among its peers; [`Detector`]: who seems to be up. [`Memory`]: what its queues may hold. [`Observer`]: looks on. In deployment: [`tcp`] and [`SystemClock`].
 
 mod alarm;
 mod answers;
@@ -13,8 +13,10 @@ mod drain;
 mod driver;
 mod gate;
 mod group;
+mod intake;
 mod jobs;
 mod mail;
+mod memory;
 mod observer;
 mod requests;
 mod seams;
@@ -25,9 +27,10 @@ pub mod tcp;
 
 pub(crate) use alarm::Alarm;
 pub use config::NodeConfig;
-pub use detector::{Detector, TimeOut};
+pub use detector::{Adaptive, Detector};
 pub use drain::patience as stop_patience;
 pub use driver::{Driver, GROUP};
+pub use memory::{MIN_MEMORY_BYTES, Memory};
 pub use observer::{LogRoles, Observer};
 pub use seams::*;
 pub use system::{SystemClock, entropy};

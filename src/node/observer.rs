@@ -28,6 +28,8 @@ pub trait Observer: Send {
     fn ap_changes(&mut self, _records: &[dynamo::Record]) {}
     /// The first so many of those changes that were not durable yet are.
     fn ap_durable(&mut self, _records: usize) {}
+    /// The node's queues hold so many bytes as the turn ends, of those that its memory budget is for.
+    fn queued(&mut self, _bytes: usize) {}
 }
 
 /// What a deployed server uses: tells the log when a node's role changes.

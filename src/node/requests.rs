@@ -10,8 +10,9 @@
 
 use super::driver::Driver;
 use super::group::Group;
+use super::memory::Memory;
 use super::shared::{Now, Shared};
-use super::{Clock, Observer, StorageHost, Transport};
+use super::{Clock, NodeConfig, Observer, StorageHost, Transport};
 use crate::dynamo::{self, ClientRequest};
 use crate::kv::{Op, SessionId};
 use crate::protocol::Input;
@@ -43,7 +44,11 @@ struct Relayed {
     to: NodeId,
     /// What to say to another if this one does not lead; nothing once that was said.
     again: Option<RequestBody>,
+    bytes: usize,
 }
+
+/// What part of all open requests may wait for one other node: one that is slow must not exhaust them.
+const OF_ALL: usize = 4;
 
 /// What to do with an answer to a request that was passed on.
 pub(super) enum Relay {
@@ -64,12 +69,35 @@ pub(super) struct Relays {
     until: VecDeque<(Time, u64)>,
     /// Who is taken for the leader of groups that this node is not in.
     leaders: BTreeMap<GroupId, NodeId>,
+    /// How many wait for each node, and their bytes.
+    waiting: BTreeMap<NodeId, (usize, usize)>,
 }
 
 impl Relays {
-    fn insert(&mut self, ticket: u64, relayed: Relayed, now: Time) {
+    /// Whether one more with so many bytes may wait for `to`.
+    fn has_room(&self, to: NodeId, bytes: usize, config: &NodeConfig) -> bool {
+        let (count, waiting) = self.waiting.get(&to).copied().unwrap_or_default();
+        let most = Memory(config.memory_bytes).requests() / 2 / OF_ALL;
+        count < (config.max_open_requests / OF_ALL).max(1) && (count == 0 || waiting + bytes <= most)
+    }
+
+    fn waits(&mut self, relayed: Relayed, ticket: u64) {
+        let (count, bytes) = self.waiting.entry(relayed.to).or_default();
+        (*count, *bytes) = (*count + 1, *bytes + relayed.bytes);
         self.open.insert(ticket, relayed);
-        self.until.push_back((now + PATIENCE, ticket));
+    }
+
+    fn remove(&mut self, ticket: u64) -> Option<Relayed> {
+        let relayed = self.open.remove(&ticket)?;
+        if let Some((count, bytes)) = self.waiting.get_mut(&relayed.to) {
+            (*count, *bytes) = (*count - 1, *bytes - relayed.bytes);
+        }
+        Some(relayed)
+    }
+
+    fn insert(&mut self, ticket: u64, relayed: Relayed, until: Time) {
+        self.waits(relayed, ticket);
+        self.until.push_back((until, ticket));
         if self.until.len() > 2 * self.open.len() + ANSWERED {
             self.until.retain(|(_, ticket)| self.open.contains_key(ticket));
         }
@@ -79,7 +107,7 @@ impl Relays {
     pub(super) fn expire(&mut self, now: Time, shared: &mut Shared) {
         while self.until.front().is_some_and(|(until, _)| *until <= now) {
             let Some((_, ticket)) = self.until.pop_front() else { return };
-            if let Some(relayed) = self.open.remove(&ticket) {
+            if let Some(relayed) = self.remove(ticket) {
                 self.leaders.remove(&relayed.group);
                 shared.answers.close(ticket);
             }
@@ -94,20 +122,25 @@ impl Relays {
 
     /// Takes in the answer of `from` to what was passed on under `ticket`.
     pub(super) fn answered(&mut self, from: NodeId, ticket: u64, body: ResponseBody) -> Relay {
-        let Some(relayed) = self.open.get_mut(&ticket).filter(|relayed| relayed.to == from) else { return Relay::Drop };
+        if self.open.get(&ticket).is_none_or(|relayed| relayed.to != from) {
+            return Relay::Drop;
+        }
+        let Some(mut relayed) = self.remove(ticket) else { return Relay::Drop };
         let group = relayed.group;
         match &body {
             ResponseBody::Refused(Refused::NotLeader(Some(leader))) => {
                 self.leaders.insert(group, *leader);
                 if let Some(request) = relayed.again.take().filter(|_| *leader != from) {
                     relayed.to = *leader;
+                    self.waits(relayed, ticket);
                     return Relay::Ask(*leader, request);
                 }
             }
+            // It leads, and has enough to do.
+            ResponseBody::Refused(Refused::Busy) => {}
             ResponseBody::Refused(_) => drop(self.leaders.remove(&group)),
             _ => drop(self.leaders.insert(group, from)),
         }
-        self.open.remove(&ticket);
         Relay::Give(body)
     }
 }
@@ -142,7 +175,11 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         if place.is_some_and(|place| self.shared.answers.join(place, client, id)) {
             return;
         }
-        let Some(ticket) = self.shared.answers.open(client, id) else {
+        let writes = matches!(body, RequestBody::Ap(ClientRequest::Put { .. }) | RequestBody::Write { .. });
+        let bytes = if writes { body.bytes() } else { 0 };
+        let full = writes && self.shared.writes_pile_up();
+        let size = (matches!(body, RequestBody::Ap(_)), writes.then_some(bytes));
+        let Some(ticket) = (!full).then(|| self.shared.answers.open(client, id, size)).flatten() else {
             let body = ResponseBody::Refused(Refused::Busy);
             return self.shared.responses.push((client, wire::Response { id, body }));
         };
@@ -171,6 +208,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     if let Some(place) = place {
                         self.shared.answers.underway(ticket, place);
                     }
+                    self.shared.records.add(bytes);
                     ap.step(Input::Request(dynamo::Request::Client { id: ticket, request }), at);
                 }
             }
@@ -212,8 +250,13 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 self.dirty.push(id);
                 ask(group, ticket, body, at, &mut self.shared);
             }
+            (Route::Pass(to), _) if !self.relays.has_room(to, body.bytes(), &self.shared.config) => {
+                self.shared.refuse(ticket, Refused::Busy);
+            }
             (Route::Pass(to), _) => {
-                self.relays.insert(ticket, Relayed { group: id, to, again: Some(body.clone()) }, at.time);
+                let relayed = Relayed { group: id, to, again: Some(body.clone()), bytes: body.bytes() };
+                self.relays.insert(ticket, relayed, at.time + PATIENCE);
+                self.shared.answers.passed_on(ticket);
                 self.pass_on(ticket, to, body);
             }
             _ => self.shared.refuse(ticket, Refused::NotLeader(None)),
@@ -231,7 +274,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             Relay::Give(body) => self.shared.respond(response.id, body),
             // This node itself was elected meanwhile.
             Relay::Ask(to, body) if to == self.shared.config.raft.id => {
-                let Some(relayed) = self.relays.open.remove(&response.id) else { return };
+                let Some(relayed) = self.relays.remove(response.id) else { return };
                 match self.groups.get_mut(&relayed.group) {
                     Some(group) => {
                         self.dirty.push(relayed.group);

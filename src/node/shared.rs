@@ -2,14 +2,20 @@
 
 use super::NodeConfig;
 use super::answers::Answers;
+use super::gate::Held;
 use super::jobs::Job;
 use super::mail::Mail;
+use super::memory::{Memory, Records};
+use crate::dynamo::ClientReply;
+use crate::kv::Reply;
+use crate::mutant::Bug;
 use crate::types::{Addr, GroupId, Time, Wall};
 use crate::wire::{self, ResponseBody};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Jobs that wait for the disk; beyond it a piece of a snapshot is put off, and its transfer goes on later.
+/// Jobs that wait for the disk; beyond it, or beyond the memory for them, a piece of a snapshot is put off, and its transfer goes on
+/// later.
 const MAX_JOBS: usize = 64;
 /// Groups that may be receiving a snapshot at a time, each of which keeps a file open; the others wait for their turn.
 const MAX_ARRIVALS: usize = 16;
@@ -34,26 +40,26 @@ pub(super) struct Shared {
     /// Groups that are receiving a snapshot, and when the last piece of each came.
     arrivals: BTreeMap<GroupId, Time>,
     /// Messages that wait for the disk.
-    pub(super) held: usize,
-    /// Bytes of commands proposed here that the disk has not been given yet.
-    pub(super) unwritten: usize,
+    pub(super) held: Held,
+    /// Records that wait for the disk.
+    pub(super) records: Records,
 }
 
 impl Shared {
     pub(super) fn new(config: NodeConfig, answers: Answers, mail: Mail) -> Shared {
-        Shared {
-            config,
-            answers,
-            responses: Vec::new(),
-            mail,
-            jobs: VecDeque::new(),
-            arrivals: BTreeMap::new(),
-            held: 0,
-            unwritten: 0,
-        }
+        let memory = Memory(config.memory_bytes);
+        let limit = |share: usize| if config.mutant.is(Bug::BudgetIgnored) { usize::MAX } else { share };
+        let (held, records) = (Held::new(limit(memory.held())), Records::new(limit(memory.records())));
+        let (responses, jobs, arrivals) = (Vec::new(), VecDeque::new(), BTreeMap::new());
+        Shared { config, answers, responses, mail, jobs, arrivals, held, records }
     }
 
     pub(super) fn respond(&mut self, ticket: u64, body: ResponseBody) {
+        match &body {
+            ResponseBody::Reply(Reply::Value(_)) => self.answers.found(false, body.bytes()),
+            ResponseBody::Ap(ClientReply::Value { .. }) => self.answers.found(true, body.bytes()),
+            _ => {}
+        }
         if let Some((client, id)) = self.answers.close(ticket) {
             self.responses.push((client, wire::Response { id, body }));
         }
@@ -63,21 +69,33 @@ impl Shared {
         self.respond(ticket, ResponseBody::Refused(why));
     }
 
-    /// With a stalled disk the groups may go on committing without it; what this node has to write must not pile up.
+    /// With a stalled disk the others may go on without it; what this node has to write must not pile up.
     pub(super) fn writes_pile_up(&self) -> bool {
-        self.unwritten > self.config.raft.max_uncommitted_bytes
+        self.records.pile_up()
     }
 
-    pub(super) fn takes_jobs(&self) -> bool {
-        self.jobs.len() < MAX_JOBS
+    /// Whether another job may wait that has so many bytes of a snapshot.
+    pub(super) fn takes_job(&self, bytes: usize) -> bool {
+        let limit = Memory(self.config.memory_bytes).snapshots();
+        self.jobs.len() < MAX_JOBS && (self.jobs.is_empty() || self.job_bytes() + bytes <= limit)
     }
 
-    /// Whether a piece of a snapshot for `group` may be written now. Each of the groups that wait is asked again at every
+    fn job_bytes(&self) -> usize {
+        let bytes = |job: &Job| if let Job::SaveChunk { data, .. } = job { data.len() } else { 0 };
+        self.jobs.iter().map(bytes).sum()
+    }
+
+    /// Bytes in the queues of the node that are bounded by its memory budget.
+    pub(super) fn queued(&self) -> usize {
+        self.answers.bytes() + self.held.bytes + self.records.bytes() + self.job_bytes()
+    }
+
+    /// Whether a piece of a snapshot for `group`, of so many bytes, may be written now. Each of the groups that wait is asked again at every
     /// heartbeat, so all get their turn as others are done.
-    pub(super) fn takes_arrival(&mut self, group: GroupId, now: Time) -> bool {
+    pub(super) fn takes_arrival(&mut self, group: GroupId, bytes: usize, now: Time) -> bool {
         self.arrivals.retain(|other, last| *other == group || *last + ARRIVAL_IDLE > now);
         let room = self.arrivals.contains_key(&group) || self.arrivals.len() < MAX_ARRIVALS;
-        let takes = room && self.takes_jobs();
+        let takes = room && self.takes_job(bytes);
         if takes {
             self.arrivals.insert(group, now);
         }
@@ -93,6 +111,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::memory::Admission;
     use crate::placement::{Buckets, Layout};
     use crate::raft;
     use crate::types::NodeId;
@@ -102,16 +121,18 @@ mod tests {
     fn groups_take_turns_at_receiving_snapshots() {
         let layout = Arc::new(Layout::new(Vec::new(), Buckets::default(), 1, 1));
         let config = NodeConfig::new(raft::Config::new(NodeId(1), Vec::new()), layout);
-        let mut shared = Shared::new(config, Answers::new(1, 1), Mail::default());
+        let admission = || Admission::new(1 << 20, Duration::from_secs(1), Time(0), config.mutant);
+        let answers = Answers::new(1, 1, (admission(), admission()));
+        let mut shared = Shared::new(config, answers, Mail::default());
         let group = |n: usize| GroupId(n as u32);
         let mut now = Time(0);
-        assert!((0..MAX_ARRIVALS).all(|n| shared.takes_arrival(group(n), now)));
-        assert!(!shared.takes_arrival(group(99), now), "it waits");
-        assert!(shared.takes_arrival(group(0), now), "one that has its turn goes on");
+        assert!((0..MAX_ARRIVALS).all(|n| shared.takes_arrival(group(n), 1, now)));
+        assert!(!shared.takes_arrival(group(99), 1, now), "it waits");
+        assert!(shared.takes_arrival(group(0), 1, now), "one that has its turn goes on");
         shared.arrived(group(0));
-        assert!(shared.takes_arrival(group(99), now) && !shared.takes_arrival(group(0), now));
+        assert!(shared.takes_arrival(group(99), 1, now) && !shared.takes_arrival(group(0), 1, now));
         now = now + ARRIVAL_IDLE;
-        assert!(shared.takes_arrival(group(0), now), "the others were sent nothing for long");
+        assert!(shared.takes_arrival(group(0), 1, now), "the others were sent nothing for long");
         assert_eq!(shared.arrivals.len(), 1);
     }
 }

@@ -81,7 +81,7 @@ impl StandingHost {
     pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, shared: &mut Shared) {
         self.gate.durable(ticket);
         self.step(Input::Persisted(ticket), at);
-        while let Some((to, greeting)) = self.gate.next(&mut shared.held) {
+        while let Some((to, _, greeting)) = self.gate.next(&mut shared.held) {
             shared.mail.greet(to, greeting);
         }
     }
@@ -92,7 +92,9 @@ impl StandingHost {
             self.step(Input::Tick, at);
         }
         for outgoing in self.outbox.sends.drain(..) {
-            if let Some((to, greeting)) = self.gate.pass(outgoing, false, &mut shared.held) {
+            if let Some((to, _, greeting)) =
+                self.gate.pass(outgoing, false, |_| size_of::<Greeting>(), &mut shared.held)
+            {
                 shared.mail.greet(to, greeting);
             }
         }

@@ -6,7 +6,7 @@ use super::transfer::Transfer;
 use super::{AppendResult, Body, Effect, Entry, Index, Message, Raft, Record, Refusal, RequestId, State};
 use crate::mutant::Bug;
 use crate::protocol::Outbox;
-use crate::types::{Bytes, NodeId, Time};
+use crate::types::{Bytes, Lane, NodeId, Time};
 
 /// What only a leader keeps.
 #[derive(Debug)]
@@ -159,18 +159,20 @@ impl Raft {
         let number = leader.rounds.current();
         for follower in &mut leader.followers {
             let (to, commit) = (follower.id, self.log.commit());
-            let mut append = |(prev_index, prev_term, entries)| {
+            let mut append = |lane, (prev_index, prev_term), entries| {
                 let body = Body::Append { prev_index, prev_term, entries, commit, round: number };
-                out.send(to, Message { term: self.term, body });
+                out.send_in(lane, to, Message { term: self.term, body });
             };
             let mut told = false;
-            while let Some(next) = follower.next_append(&self.log, &self.config, self.now) {
-                append(next);
+            while let Some((prev, prev_term, entries)) = follower.next_append(&self.log, &self.config, self.now) {
+                append(follower.lane(prev, &entries), (prev, prev_term), entries);
                 told = true;
             }
+            if round && follower.is_behind_bulk() {
+                append(Lane::Control, follower.agreed(&self.log), Vec::new());
+            }
             if round && !told {
-                let (prev_index, prev_term) = follower.heartbeat(&self.log);
-                append((prev_index, prev_term, Vec::new()));
+                append(follower.lane(0, &[]), follower.heartbeat(&self.log), Vec::new());
             }
             if let Phase::Snapshot(sending) = &mut follower.phase
                 && let Some((meta, offset)) = sending.load(&self.log)

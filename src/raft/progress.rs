@@ -8,12 +8,13 @@
 //!     └── elected                 installed, or the follower's log is in reach
 //! ```
 //! A prober sends one `Append` and waits; a replicator sends ahead, up to `Config::max_in_flight`. Nothing is sent again
-//! by timer: every heartbeat names the entry before the next one to send, so a follower that missed something says so.
+//! by timer: every heartbeat names the entry before the next one to send, so a follower that missed something says so. While
+//! bulk data is on its way that heartbeat stands behind it, and another one, which names what is agreed, overtakes both.
 
 use super::log::Log;
 use super::snapshot::Sending;
 use super::{Config, Entry, Index, Term, pop_front_if};
-use crate::types::{NodeId, Time};
+use crate::types::{Lane, NodeId, Time};
 use std::collections::VecDeque;
 
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct Progress {
     in_flight: VecDeque<Index>,
     /// The lowest index that an `Append` found missing since `matched` last grew: see [`Progress::on_conflict`].
     gap: Option<Index>,
+    /// The last index sent in the bulk lane: until it is matched, later entries must not overtake it in the other.
+    bulk_to: Index,
     /// When it last answered in this term.
     pub heard: Time,
     /// It is sent a snapshot, or has not caught up since: what it needs next is kept for it.
@@ -57,6 +60,7 @@ impl Progress {
             phase: Phase::Probe { waiting: false },
             in_flight: VecDeque::new(),
             gap: None,
+            bulk_to: 0,
             heard: now,
             pinned: false,
             moved: now,
@@ -96,6 +100,24 @@ impl Progress {
             }
         }
         Some((prev, prev_term, entries))
+    }
+
+    /// Whether bulk data is on its way to it.
+    pub fn is_behind_bulk(&self) -> bool {
+        self.matched < self.bulk_to
+    }
+
+    /// The lane of an `Append` of these entries behind `prev`.
+    pub fn lane(&mut self, prev: Index, entries: &[Entry]) -> Lane {
+        if Lane::of(entries.iter().map(|entry| entry.command.len()).sum()) == Lane::Bulk {
+            self.bulk_to = self.bulk_to.max(prev + entries.len() as Index);
+        }
+        if self.is_behind_bulk() { Lane::Bulk } else { Lane::Control }
+    }
+
+    /// A point that the follower is known to share, for a heartbeat that overtakes bulk data.
+    pub fn agreed(&self, log: &Log) -> (Index, Term) {
+        log.term_at(self.matched).map_or((0, 0), |term| (self.matched, term))
     }
 
     /// The point a heartbeat names. During a snapshot the follower's log is out of reach and the start of the log serves:

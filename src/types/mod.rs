@@ -72,6 +72,28 @@ pub struct Wall(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct Hlc(pub u64);
 
+/// What must not wait for what: heartbeats, votes and acknowledgements never stand behind bulk data.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Lane {
+    /// Small, and waited for by others.
+    Control,
+    /// All the rest.
+    Bulk,
+}
+
+impl Lane {
+    /// Both.
+    pub const ALL: [Lane; 2] = [Lane::Control, Lane::Bulk];
+    /// Payload bytes of a message above which it goes in the bulk lane.
+    pub const BULK_BYTES: usize = 8 << 10;
+
+    /// The lane of a message with so many bytes of payload.
+    #[must_use]
+    pub fn of(bytes: usize) -> Lane {
+        if bytes > Lane::BULK_BYTES { Lane::Bulk } else { Lane::Control }
+    }
+}
+
 /// The far end of a frame: a server, or a client by the number its connection was given.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Addr {

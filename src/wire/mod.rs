@@ -2,6 +2,7 @@
 //! docs/formats.md).
 
 pub mod frame;
+mod size;
 #[cfg(test)]
 mod tests;
 
@@ -9,8 +10,9 @@ use crate::dynamo::{self, ClientReply, ClientRequest, Holding};
 use crate::identity::{Greeting, Origin, Standing};
 use crate::kv::{Condition, Op, Reply, SessionId};
 use crate::raft;
-use crate::types::{GroupId, Key, NodeId, Value};
+use crate::types::{GroupId, Key, Lane, NodeId, Value};
 use serde::{Deserialize, Serialize};
+pub use size::{ap_bytes, raft_bytes};
 
 /// The body of a frame.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -20,6 +22,8 @@ pub enum Packet {
     Peer {
         /// The process that sends it, and how far its log is durable.
         origin: Origin,
+        /// The lane that it takes.
+        lane: Lane,
         /// Its Raft groups.
         raft: Vec<(GroupId, raft::Message)>,
         /// Its AP side.

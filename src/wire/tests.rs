@@ -153,6 +153,7 @@ fn packet() -> impl Strategy<Value = Packet> {
     prop_oneof![
         vec((any::<u32>().prop_map(GroupId), message()), 0..4).prop_map(|raft| Packet::Peer {
             origin: Origin::default(),
+            lane: Lane::Control,
             raft,
             ap: Vec::new()
         }),
@@ -220,7 +221,8 @@ proptest! {
 
 #[test]
 fn a_header_is_refused_before_its_body_is_read() {
-    let good = encode(&Packet::Peer { origin: Origin::default(), raft: vec![], ap: vec![] }).unwrap();
+    let good =
+        encode(&Packet::Peer { origin: Origin::default(), lane: Lane::Control, raft: vec![], ap: vec![] }).unwrap();
     let parse = |at: usize, bytes: &[u8]| {
         let mut header: [u8; HEADER_BYTES] = good[..HEADER_BYTES].try_into().unwrap();
         header[at..at + bytes.len()].copy_from_slice(bytes);
@@ -244,7 +246,12 @@ fn a_packet_too_large_for_a_frame_is_refused_by_its_sender() {
     let packet = |data: usize| {
         let entries = vec![Entry { term: 1, command: vec![0; data].into() }];
         let body = Body::Append { prev_index: 1, prev_term: 1, entries, commit: 1, round: 1 };
-        Packet::Peer { origin: Origin::default(), raft: vec![(GroupId(0), Message { term: 1, body })], ap: vec![] }
+        Packet::Peer {
+            origin: Origin::default(),
+            lane: Lane::Control,
+            raft: vec![(GroupId(0), Message { term: 1, body })],
+            ap: vec![],
+        }
     };
     let overhead = encode(&packet(0)).unwrap().len();
     let largest = encode(&packet(MAX_FRAME_BYTES - overhead)).unwrap();
@@ -273,8 +280,11 @@ fn announced_lengths_are_not_believed() {
 #[test]
 fn decoding_takes_at_most_twelve_times_the_frame() {
     let full = |n: usize| vec![(GroupId(1), Message { term: 1, body: Body::TimeoutNow }); n];
-    let frame =
-        |n: usize| encode(&Packet::Peer { origin: Origin::default(), raft: full(n), ap: vec![] }).unwrap().len();
+    let frame = |n: usize| {
+        encode(&Packet::Peer { origin: Origin::default(), lane: Lane::Control, raft: full(n), ap: vec![] })
+            .unwrap()
+            .len()
+    };
     let on_the_wire = frame(2) - frame(1);
     let in_memory = size_of::<(GroupId, Message)>();
     assert!(2 * in_memory <= 12 * on_the_wire, "{in_memory} bytes for {on_the_wire}");

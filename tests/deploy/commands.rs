@@ -136,6 +136,7 @@ async fn an_unknown_outcome_has_an_exit_status_of_its_own() {
         listen: "127.0.0.1:0".to_owned(),
         nodes: BTreeMap::from([(NodeId(1), String::new())]),
         secret: Secret::none(),
+        memory: seaworthy::node::Memory(256 << 20),
         limits: Limits::default(),
         layout: 0,
         source: String::new(),

@@ -8,7 +8,7 @@ use seaworthy::mutant::Mutant;
 use seaworthy::node::Transport;
 use seaworthy::node::tcp::{Limits, Secret, TcpConfig, TcpTransport};
 use seaworthy::raft::{Body, Entry, Message};
-use seaworthy::types::{Addr, Bytes, GroupId, NodeId, Rng};
+use seaworthy::types::{Addr, Bytes, GroupId, Lane, NodeId, Rng};
 use seaworthy::wire::{Packet, frame};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -29,7 +29,8 @@ pub fn hello(kind: u8, node: u32, to: u32, body: [u8; 32]) -> Vec<u8> {
 
 fn peer_frame(term: u64, body: Body) -> Vec<u8> {
     let origin = Origin::default();
-    let packet = Packet::Peer { origin, raft: vec![(GroupId(1), Message { term, body })], ap: Vec::new() };
+    let packet =
+        Packet::Peer { origin, lane: Lane::Control, raft: vec![(GroupId(1), Message { term, body })], ap: Vec::new() };
     frame::encode(&packet).expect("small").to_vec()
 }
 
@@ -97,6 +98,7 @@ async fn what_strangers_say_changes_nothing() {
                 secret,
                 listen: "127.0.0.1:0".to_owned(),
                 nodes: servers.nodes.clone(),
+                memory: seaworthy::node::Memory(256 << 20),
                 limits: Limits::default(),
                 layout: 0,
                 source: String::new(),
@@ -110,7 +112,7 @@ async fn what_strangers_say_changes_nothing() {
         for (target, impostor) in &mut impostors {
             let message = Message { term: 1 << 62, body: Body::TimeoutNow };
             let (origin, raft, ap) = (Origin::default(), vec![(GroupId(1), message)], Vec::new());
-            impostor.send(Addr::Node(*target), &Packet::Peer { origin, raft, ap });
+            impostor.send(Addr::Node(*target), &Packet::Peer { origin, lane: Lane::Control, raft, ap });
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -32,6 +32,7 @@ async fn against(
             listen: "127.0.0.1:0".to_owned(),
             nodes: BTreeMap::from([(NodeId(n), String::new())]),
             secret: Secret::none(),
+            memory: seaworthy::node::Memory(256 << 20),
             limits: Limits::default(),
             layout: 0,
             source: String::new(),

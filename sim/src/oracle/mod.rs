@@ -131,6 +131,8 @@ struct Scene {
     distrusted: BTreeSet<NodeId>,
     /// Nodes that know that they have lost data.
     lost: BTreeSet<NodeId>,
+    /// A node held more than it may.
+    over_budget: Option<Violation>,
 }
 
 impl Scene {
@@ -147,7 +149,7 @@ impl Scene {
                 detail: if several { format!("in group {}: {detail}", group.0) } else { detail },
             })
         });
-        of_group.or_else(|| self.replicas.violation.clone())
+        of_group.or_else(|| self.replicas.violation.clone()).or_else(|| self.over_budget.clone())
     }
 }
 
@@ -159,20 +161,26 @@ pub struct Oracle(Arc<Mutex<Scene>>);
 #[derive(Debug)]
 pub struct Witness {
     node: NodeId,
+    /// The node's budget for its queues.
+    memory: usize,
     oracle: Oracle,
 }
 
 impl Oracle {
     /// An observer for `node`, which starts (again) from what its disk held for its groups.
     #[must_use]
-    pub fn witness<'a>(&self, node: NodeId, groups: impl IntoIterator<Item = (GroupId, &'a Recovered)>) -> Witness {
+    pub fn witness<'a>(
+        &self,
+        (node, memory): (NodeId, usize),
+        groups: impl IntoIterator<Item = (GroupId, &'a Recovered)>,
+    ) -> Witness {
         let mut scene = self.lock();
         let trusted = !scene.distrusted.contains(&node);
         for (group, recovered) in groups {
             scene.group(group).starts(node, recovered, trusted);
         }
         drop(scene);
-        Witness { node, oracle: self.clone() }
+        Witness { node, memory, oracle: self.clone() }
     }
 
     /// The node's disk loses what it has confirmed; what the node forgets is not its own fault: it may go back on promises
@@ -224,6 +232,12 @@ impl Oracle {
             }
         }
         groups.into_iter().max_by_key(|(node, count)| (*count, std::cmp::Reverse(*node))).map(|(node, _)| node)
+    }
+
+    /// How many elections were won, in all groups.
+    #[must_use]
+    pub fn elections(&self) -> u64 {
+        self.lock().groups.values().map(|picture| picture.leaders.len() as u64).sum()
     }
 
     /// What each node holds for quorums: what it would find if it lost power now and its disk does not lie.
@@ -340,6 +354,15 @@ impl Observer for Witness {
 
     fn ap_durable(&mut self, records: usize) {
         self.oracle.lock().replicas.durable(self.node, records);
+    }
+
+    fn queued(&mut self, bytes: usize) {
+        if bytes > self.memory {
+            let detail = format!("the queues of {} hold {bytes} bytes, its budget is {}", self.node, self.memory);
+            let violation = Violation { property: "memory budget", detail };
+            self.oracle.lock().over_budget = Some(violation.clone());
+            self.stop_if(Some(violation));
+        }
     }
 
     fn ap_starts(&mut self, dynamo: &Dynamo) {

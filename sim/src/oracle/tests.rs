@@ -22,7 +22,7 @@ fn lead(witness: &mut Witness, term: Term) {
 }
 
 fn starts(oracle: &Oracle, node: NodeId, recovered: &Recovered) -> Witness {
-    oracle.witness(node, [(GROUP, recovered)])
+    oracle.witness((node, usize::MAX), [(GROUP, recovered)])
 }
 
 fn pair() -> (Oracle, Witness, Witness) {

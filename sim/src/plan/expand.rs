@@ -26,8 +26,8 @@ impl Plan {
         events.extend(ops::draw(&scenario.workload, &scenario.bucket, &scenario.time, seed));
         events.extend(scenario.script.iter().cloned());
         events.sort_by_cached_key(Event::order);
-        let Scenario { name, cluster, network, disk, bucket, workload, time, expect, .. } = scenario;
-        Plan { scenario: name, seed, cluster, network, disk, bucket, workload, time, expect, events }
+        let Scenario { name, cluster, network, disk, cpu, bucket, workload, time, expect, .. } = scenario;
+        Plan { scenario: name, seed, cluster, network, disk, cpu, bucket, workload, time, expect, events }
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) use swarm::catalogue;
 pub use target::{FaultId, Selector, Sight, Target};
 pub(crate) use text::parse_call;
 
-use crate::scenario::{Bucket, Cluster, Disk, Expect, Network, Setting, Times, Workload};
+use crate::scenario::{Bucket, Cluster, Cpu, Disk, Expect, Network, Setting, Times, Workload};
 use seaworthy::types::{Level, NodeId};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -41,6 +41,8 @@ pub struct Plan {
     pub network: Network,
     /// Fair weather on every disk.
     pub disk: Disk,
+    /// Every server's processor.
+    pub cpu: Cpu,
     /// How quorums keep the keys, in an AP run.
     pub bucket: Bucket,
     /// The clients; its rate, keys and weights are for the record, the operations are in `events`.

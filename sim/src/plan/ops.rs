@@ -2,7 +2,8 @@
 //!
 //! Open loop: instants drawn evenly over the run, which is a Poisson process given its count. Closed loop: as many
 //! operations of each client as the pauses between them would allow if answers took no time, each not before the
-//! pauses alone have passed. Operations stop one timeout before the run does, so that each can end.
+//! pauses alone have passed. Operations stop one timeout before the run does, so that each can end. A crowd's are due all
+//! through the storm, each client's at a pace of its own.
 
 use super::{Call, Event, How, Tag, What, When};
 use crate::scenario::{Between, Bucket, Levels, Skew, Times, Workload};
@@ -32,7 +33,7 @@ pub(super) fn draw(workload: &Workload, bucket: &Bucket, time: &Times, seed: u64
     }
     slots.sort_unstable();
     let mut caller = Caller::new(workload);
-    let op = |(at, client)| {
+    let mut op = |(at, client)| {
         let level = match bucket.levels {
             Levels::Bucket => None,
             Levels::Mixed => Some([Level::One, Level::Quorum, Level::All][levels.below(3) as usize]),
@@ -41,7 +42,25 @@ pub(super) fn draw(workload: &Workload, bucket: &Bucket, time: &Times, seed: u64
         let what = What::Op { client, call: caller.call(client, &mut rng), how };
         Event { at: Duration::from_millis(at), what }
     };
-    slots.into_iter().map(op).collect()
+    let mut drawn: Vec<Event> = slots.into_iter().map(&mut op).collect();
+    drawn.extend(crowd(workload, time, &mut caller, seed));
+    drawn
+}
+
+/// The operations of the crowd, client by client.
+fn crowd(workload: &Workload, time: &Times, caller: &mut Caller<'_>, seed: u64) -> Vec<Event> {
+    let mut rng = Rng::new(seed, "crowd");
+    let (pause, ends) = (workload.crowd_pause.as_millis() as u64, time.storm_ends().as_millis() as u64);
+    let mut drawn = Vec::new();
+    for client in workload.clients + 1..=workload.all_clients() {
+        let mut at = time.warmup.as_millis() as u64 + rng.below(pause);
+        while at < ends {
+            let what = What::Op { client, call: caller.call(client, &mut rng), how: How::default() };
+            drawn.push(Event { at: Duration::from_millis(at), what });
+            at += pause;
+        }
+    }
+    drawn
 }
 
 /// Chooses what clients do.

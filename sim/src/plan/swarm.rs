@@ -98,6 +98,7 @@ fn vary_settings(scenario: &mut Scenario, rng: &mut Rng) {
     workload.delete *= one_of(rng, &[0, 1, 4]);
     workload.cas *= one_of(rng, &[0, 1, 4]);
     workload.conditional *= one_of(rng, &[0, 1, 4]);
+    cluster.boot_spread = Duration::from_millis(one_of(rng, &[0, 100, 700]));
 }
 
 /// What concerns quorums only, so that runs against Raft stay what they were.

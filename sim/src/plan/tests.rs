@@ -375,7 +375,7 @@ proptest! {
 /// The parts of docs/scenarios.md that say what the code says; `UPDATE_DOCS=1` writes them anew.
 #[test]
 fn the_manual_says_what_the_code_says() {
-    use crate::scenario::{Bucket, Cluster, Disk, Expect, Times, Workload};
+    use crate::scenario::{Bucket, Cluster, Cpu, Disk, Expect, Times, Workload};
     let row = |(name, meaning): (&str, &str), value: &str| format!("| `{name}` | `{value}` | {meaning} |\n");
     let table = |docs: Vec<(&'static str, &'static str)>, words: Vec<(&'static str, String)>| -> String {
         let rows: String = docs.into_iter().zip(words).map(|(doc, (_, value))| row(doc, &value)).collect();
@@ -394,6 +394,7 @@ fn the_manual_says_what_the_code_says() {
         ("cluster", table(Cluster::docs(), Cluster::default().words())),
         ("network", table(Network::docs(), Network::default().words())),
         ("disk", table(Disk::docs(), Disk::default().words())),
+        ("cpu", table(Cpu::docs(), Cpu::default().words())),
         ("bucket", table(Bucket::docs(), Bucket::default().words())),
         ("workload", table(Workload::docs(), Workload::default().words())),
         ("time", table(Times::docs(), Times::default().words())),

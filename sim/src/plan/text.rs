@@ -17,7 +17,7 @@
 use super::target::numbered;
 use super::{Call, Clients, Event, Fault, FaultId, How, Kind, Plan, Tag, Target, What, When};
 use crate::scenario::{
-    Bucket, Cluster, Disk, Expect, Fields, Network, Problem, Setting, Source, Suits, Times, Workload, suggestion,
+    Bucket, Cluster, Cpu, Disk, Expect, Fields, Network, Problem, Setting, Source, Suits, Times, Workload, suggestion,
 };
 use seaworthy::types::MAX_VALUE_BYTES;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +25,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-const HEADERS: [&str; 10] =
-    ["seaworthy-plan", "scenario", "seed", "cluster", "network", "disk", "bucket", "workload", "time", "expect"];
+const HEADERS: [&str; 11] =
+    ["seaworthy-plan", "scenario", "seed", "cluster", "network", "disk", "cpu", "bucket", "workload", "time", "expect"];
 
 impl Plan {
     /// The plan as text.
@@ -37,6 +37,7 @@ impl Plan {
             ("cluster", self.cluster.words()),
             ("network", self.network.words()),
             ("disk", self.disk.words()),
+            ("cpu", self.cpu.words()),
             ("bucket", self.bucket.words()),
             ("workload", self.workload.words()),
             ("time", self.time.words()),
@@ -229,6 +230,11 @@ fn read_header(source: Source<'_>, header: &BTreeMap<&str, Words<'_>>) -> Result
         seed: single(source, header, "seed")?,
         network: section(source, header, "network", |f| Network::read(f, Network::default()))?,
         disk: section(source, header, "disk", |f| Disk::read(f, Disk::default()))?,
+        cpu: match header.contains_key("cpu") {
+            true => section(source, header, "cpu", |f| Cpu::read(f, Cpu::default()))?,
+            // Made when work took no time.
+            false => Cpu::default(),
+        },
         expect: section(source, header, "expect", |f| Expect::read(f, Expect::default()))?,
         bucket: match header.contains_key("bucket") {
             true => section(source, header, "bucket", |f| {
@@ -398,7 +404,7 @@ impl<'a> Checker<'a> {
     }
 
     fn check_event(&mut self, at: usize, event: &Event) -> Result<(), String> {
-        let (ends, clients) = (self.plan.time.ends(), self.plan.workload.clients);
+        let (ends, clients) = (self.plan.time.ends(), self.plan.workload.all_clients());
         match &event.what {
             _ if event.at > ends => Err(format!("after the end of the run at {}", ends.show())),
             What::End(id) => match self.begun.get_mut(id) {

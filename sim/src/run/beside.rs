@@ -104,6 +104,7 @@ pub(super) fn judge(
         divergence: None,
         heal: plan.expect.heal,
         ledger,
+        elections: 0,
         refusals: &[],
     };
     let verdict = match verdict::judge(&evidence).0 {

@@ -14,13 +14,13 @@ use crate::scenario::Link;
 use crate::world::clock::ClockSettings;
 use crate::world::disk::DiskSettings;
 use crate::world::net::{Carriage, LinkFault, LinkSettings, NetSettings};
-use crate::world::runtime::{NodeEnv, World, WorldSettings};
+use crate::world::runtime::{CpuSettings, NodeEnv, World, WorldSettings};
 use crate::world::{Latency, TimeSource};
 use seaworthy::dynamo;
 use seaworthy::identity::Origin;
 use seaworthy::mutant::Mutant;
 use seaworthy::node::tcp::{TcpConfig, TcpTransport};
-use seaworthy::node::{Driver, NodeConfig};
+use seaworthy::node::{Driver, Memory, NodeConfig};
 use seaworthy::placement::{Buckets, Layout, Member};
 use seaworthy::raft;
 use seaworthy::storage::{StorageError, Store, StoreConfig};
@@ -68,6 +68,7 @@ impl Cluster {
                 link_limit: 10_000,
                 mailbox_limit: 100_000,
                 bug,
+                mailbox_bytes: Memory(memory_bytes(plan)).from_peers(),
             },
             disk: DiskSettings {
                 per_operation: plan.disk.operation,
@@ -78,6 +79,7 @@ impl Cluster {
                 bug,
             },
             tcp: tcp::latency(plan),
+            cpu: CpuSettings { per_frame: plan.cpu.per_frame, per_kib: plan.cpu.per_kib },
         };
         let disk_settings = settings.disk;
         let world = World::new(settings, traces.trace.clone(), traces.ledger.clone());
@@ -100,7 +102,9 @@ impl Cluster {
                 incarnations: incarnations.clone(),
             };
             let boot = Arc::new(boot);
-            world.add_node(id, clock, move |env| Box::pin(boot.clone().run(env)));
+            let spread = super::nanos(plan.cluster.boot_spread);
+            let boots = if spread == 0 { 0 } else { Rng::new(plan.seed, &format!("boot {id}")).below(spread) };
+            world.add_node(id, (clock, boots), move |env| Box::pin(boot.clone().run(env)));
         }
         spread(plan, &layout, &world);
         let replicas_of_a_key = plan.bucket.n as usize;
@@ -225,7 +229,7 @@ impl Boot {
         let layout = &self.config.layout;
         let hosted = layout.all_groups().filter(|group| layout.voters_of(*group).contains(&env.id));
         let groups = hosted.map(|group| (group, recovery.groups.get(&group).unwrap_or(&fresh)));
-        let witness = self.oracle.witness(env.id, groups);
+        let witness = self.oracle.witness((env.id, self.config.memory_bytes), groups);
         let witness = Teller::new(witness, self.watch.clone(), (env.id, self.time.clone()));
         let rng = Rng::new(self.seed, &format!("raft {} {}", env.id, env.restarts));
         let stop = env.stopped();
@@ -280,7 +284,19 @@ fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Plan
         mutant: planted(mutant),
         ..dynamo::Config::new(id)
     };
-    NodeConfig { ap, snapshot_entries: cluster.snapshot_entries, digest_entries: 50, ..NodeConfig::new(raft, layout) }
+    let memory_bytes = memory_bytes(plan);
+    NodeConfig {
+        ap,
+        snapshot_entries: cluster.snapshot_entries,
+        digest_entries: 50,
+        memory_bytes,
+        ..NodeConfig::new(raft, layout)
+    }
+}
+
+/// The memory budget of every server.
+pub(super) fn memory_bytes(plan: &Plan) -> usize {
+    usize::try_from(plan.cluster.memory_bytes).unwrap_or(usize::MAX)
 }
 
 /// Plans speak of bugs by name; nodes carry them.

@@ -170,6 +170,7 @@ struct Ending {
     /// When the final reads began: replicas had converged.
     final_from: Option<u64>,
     heal_ns: Option<u64>,
+    elections: u64,
 }
 
 fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
@@ -231,6 +232,7 @@ fn finish(
         ledger: &ledger,
         divergence: ending.divergence,
         refusals: &refusals,
+        elections: ending.elections,
     };
     let (verdict, findings) = verdict::judge(&evidence);
     let beside = (mode == Mode::Ap && plan.bucket.beside).then(|| std::mem::take(&mut *lock(&traces.beside)));
@@ -299,7 +301,7 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces
             record.observed.operations.reserve(plan.events.len());
         }
     }
-    let clients = plan.workload.clients;
+    let clients = plan.workload.all_clients();
     let mut work = Vec::new();
     for (number, operations) in operations(&plan) {
         let mut patron = patron(&world, (&plan, &cluster.layout), (number, mode), values.clone(), &log);
@@ -314,6 +316,13 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces
     let shares = mode == Mode::Ap && plan.bucket.beside;
     let beside = shares.then(|| beside::Beside::new(&plan, &cluster, (&values, &traces), bug));
     work.extend(beside.iter().flat_map(beside::Beside::start));
+    let before = plan.expect.elections.map(|_| {
+        let (cluster, warm) = (cluster.clone(), nanos(plan.time.warmup));
+        madsim::task::spawn(async move {
+            cluster.world.sleep_until(warm).await;
+            cluster.oracle.elections()
+        })
+    });
     let storm = madsim::task::spawn(nemesis::storm(plan.clone(), cluster.clone(), traces.met.clone()));
     let healing = {
         let (cluster, calm, ending) = (cluster.clone(), nanos(plan.time.storm_ends()), traces.ending.clone());
@@ -327,6 +336,10 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces
     for task in work {
         task.await.expect("a client's task ends by itself");
     }
+    let before = match before {
+        Some(count) => count.await.expect("the count's task ends by itself"),
+        None => 0,
+    };
     storm.await.expect("the nemesis' task ends by itself");
     world.sleep_until(nanos(plan.time.ends())).await;
     let mut last = patron(&world, (&plan, &cluster.layout), (clients + 1, mode), values, &log);
@@ -356,8 +369,9 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces
     {
         let mut ending = lock(&traces.ending);
         let heal_ns = ending.heal_ns;
+        let elections = cluster.oracle.elections() - before;
         let (sim_ns, messages, bytes, dumps) = (world.now(), net.sent, net.bytes, cluster.dumps());
-        *ending = Ending { sim_ns, messages, bytes, divergence, dumps, final_from, heal_ns };
+        *ending = Ending { sim_ns, messages, bytes, divergence, dumps, final_from, heal_ns, elections };
     }
     world.shutdown().await;
 }
@@ -403,7 +417,7 @@ fn patron(
     let client = Client::new(transport, clock.clone(), nodes(plan), patience, rng);
     let confusion = Rng::new(plan.seed, &format!("contexts of client {number}"));
     let quorums = (mode == Mode::Ap).then(|| Quorums::new((plan.bucket.clone(), layout.clone()), number, confusion));
-    Patron::new(client, clock, (number, workload.clients + 1), quorums, values, log.clone())
+    Patron::new(client, clock, (number, workload.all_clients() + 1), quorums, values, log.clone())
 }
 
 /// When simulated time begins, on every wall clock: 2026-01-01 00:00:00 UTC.

@@ -194,6 +194,9 @@ impl<O: Observer> Observer for Teller<O> {
         }
         self.inner.ap_starts(dynamo);
     }
+    fn queued(&mut self, bytes: usize) {
+        self.inner.queued(bytes);
+    }
     fn ap_changes(&mut self, records: &[dynamo::Record]) {
         if let Some(told) = &mut self.told {
             records.iter().for_each(|record| told.changes(record));

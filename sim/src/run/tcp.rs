@@ -15,10 +15,10 @@ use crate::world::runtime::{World, ip};
 use bytes::Bytes;
 use seaworthy::identity::Origin;
 use seaworthy::mutant::Mutant;
-use seaworthy::node::Transport;
 use seaworthy::node::tcp::{ClusterName, Limits, Secret, Servers, TcpConfig, TcpTransport};
+use seaworthy::node::{Memory, Transport};
 use seaworthy::raft::{AppendResult, Body, Entry, Message};
-use seaworthy::types::{Addr, GroupId, NodeId, Rng};
+use seaworthy::types::{Addr, GroupId, Lane, NodeId, Rng};
 use seaworthy::wire::Packet;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -97,6 +97,7 @@ pub(super) fn config(plan: &Plan, id: NodeId, layout: u64, mutant: Mutant) -> Op
         listen: nodes[&id].clone(),
         nodes,
         limits: Limits::default(),
+        memory: Memory(super::cluster::memory_bytes(plan)),
         layout,
         source: "the scenario".to_owned(),
         mutant,
@@ -114,7 +115,12 @@ pub(super) fn lies(lie: Lie, groups: u32, origin: Origin) -> Vec<Packet> {
             Message { term, body: Body::Append { prev_index: 0, prev_term: 0, entries, commit, round: 1 } }
         }
     };
-    let packet = |group| Packet::Peer { origin, raft: vec![(GroupId(group), message.clone())], ap: Vec::new() };
+    let packet = |group| Packet::Peer {
+        origin,
+        lane: Lane::Control,
+        raft: vec![(GroupId(group), message.clone())],
+        ap: Vec::new(),
+    };
     (1..=groups).map(packet).collect()
 }
 

@@ -51,6 +51,8 @@ pub struct Evidence<'a> {
     pub divergence: Option<String>,
     /// Servers that stopped over their storage, and why.
     pub refusals: &'a [(NodeId, StorageError)],
+    /// Elections won after the warm-up.
+    pub elections: u64,
 }
 
 /// The verdict, by the list at the top of this file, and what was found on the way.
@@ -83,6 +85,9 @@ fn judge_liveness(evidence: &Evidence<'_>, findings: &Findings) -> Verdict {
     if let Some(outage) = outage(evidence) {
         return fail("no long outage", outage);
     }
+    if let Some(overload) = overload(evidence) {
+        return overload;
+    }
     if let Some(divergence) = evidence.divergence.as_ref().or(findings.diverged.as_ref()) {
         return fail("convergence", divergence.clone());
     }
@@ -102,6 +107,34 @@ fn judge_liveness(evidence: &Evidence<'_>, findings: &Findings) -> Verdict {
     }
     let inert = inert(evidence.faults, &unmet(evidence.ledger), &expect.must_fire);
     if inert.is_empty() { Verdict::Pass } else { Verdict::Inert { faults: inert } }
+}
+
+/// What was expected of a cluster that is asked for more than it can do, if it is not so.
+fn overload(evidence: &Evidence<'_>) -> Option<Verdict> {
+    let expect = &evidence.plan.expect;
+    if expect.elections.is_some_and(|most| evidence.elections > most) {
+        let detail = format!("{} elections were won after the warm-up", evidence.elections);
+        return Some(fail("no elections", detail));
+    }
+    let (storm, best) = goodput(evidence.plan, evidence.history);
+    (storm < expect.goodput.0 * best).then(|| {
+        let detail = format!("{storm:.1} operations a second succeeded in the storm, {best:.0} in the best three");
+        fail("goodput", detail)
+    })
+}
+
+/// Operations that succeeded a second: on average in the storm without its first second, and in the best three seconds of all.
+fn goodput(plan: &Plan, history: &check::History) -> (f64, f64) {
+    const SECOND: u64 = 1_000_000_000;
+    let mut seconds: BTreeMap<u64, u64> = BTreeMap::new();
+    for answered in history.operations().iter().filter_map(check::Operation::settled) {
+        *seconds.entry(history.time(answered) / SECOND).or_default() += 1;
+    }
+    let storm = nanos(plan.time.warmup) / SECOND + 1..nanos(plan.time.storm_ends()) / SECOND;
+    let of_storm: u64 = seconds.range(storm.clone()).map(|(_, count)| count).sum();
+    let three = |first: &u64| seconds.range(*first..*first + 3).map(|(_, count)| count).sum();
+    let best: u64 = seconds.keys().map(three).max().unwrap_or(0);
+    (of_storm as f64 / (storm.end.saturating_sub(storm.start)).max(1) as f64, best as f64 / 3.0)
 }
 
 /// The kinds of fault that had no effect and should have had one, or did not do all that they were to do, and what they
@@ -281,12 +314,14 @@ fn never_begun(plan: &Plan, history: &check::History) -> Vec<u64> {
     }
     let mut begun: BTreeMap<u32, u64> = BTreeMap::new();
     for op in history.operations() {
-        *begun.entry(op.process % (plan.workload.clients + 1)).or_default() += 1;
+        *begun.entry(op.process % (plan.workload.all_clients() + 1)).or_default() += 1;
     }
     let mut left = Vec::new();
     for event in &plan.events {
-        if let What::Op { client, .. } = event.what {
-            match begun.get_mut(&(client % (plan.workload.clients + 1))) {
+        if let What::Op { client, .. } = event.what
+            && client <= plan.workload.clients
+        {
+            match begun.get_mut(&(client % (plan.workload.all_clients() + 1))) {
                 Some(count) if *count > 0 => *count -= 1,
                 _ => left.push(nanos(event.at)),
             }

@@ -115,10 +115,12 @@ impl<T: Transport, C: Clock> Patron<T, C> {
     }
 
     /// Does the operations of `plan` at these positions among its events, each at its instant or as soon after as the one
-    /// before is done, and in a closed loop a pause after that.
+    /// before is done, and in a closed loop a pause after that. A client of the crowd goes home when the storm is over.
     pub async fn work(&mut self, plan: &Plan, operations: &[usize]) {
         let zero = seaworthy::types::Time(0);
-        let (think, ends) = (plan.workload.think, plan.time.ends());
+        let crowd = self.process > plan.workload.clients;
+        let think = plan.workload.think.filter(|_| !crowd);
+        let ends = if crowd { plan.time.storm_ends() } else { plan.time.ends() };
         for &position in operations {
             let Event { at, what: What::Op { call, how, .. } } = &plan.events[position] else { continue };
             let pause = think.map_or(zero, |think| self.clock.now() + think);
@@ -127,7 +129,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
                 break;
             }
             let due = nanos(*at);
-            self.perform(call, *how, think.is_none().then_some(due)).await;
+            self.perform(call, *how, (think.is_none() && !crowd).then_some(due)).await;
         }
     }
 

@@ -15,7 +15,9 @@ pub use bucket::{Bucket, Contexts, Levels, Suits};
 pub use fields::Problem;
 pub(crate) use fields::{Fields, Source, suggestion};
 pub use setting::{Between, Probability, Setting, Shift};
-pub use settings::{Cluster, Connections, Disk, Expect, Link, MustFire, Network, Skew, Times, Transport, Workload};
+pub use settings::{
+    Cluster, Connections, Cpu, Disk, Expect, Link, MustFire, Network, Skew, Times, Transport, Workload,
+};
 pub use spec::{Act, FaultSpec, Lasts, Schedule};
 
 use crate::plan::{Event, catalogue};
@@ -36,6 +38,8 @@ pub struct Scenario {
     pub network: Network,
     /// Fair weather on every disk.
     pub disk: Disk,
+    /// Every server's processor.
+    pub cpu: Cpu,
     /// How quorums keep the keys, in an AP run.
     pub bucket: Bucket,
     /// What clients ask for.
@@ -53,8 +57,8 @@ pub struct Scenario {
 /// The folder of scenarios that last for hours: left out where the folders above it are read.
 pub const NIGHTLY: &str = "nightly";
 
-const PARTS: [&str; 11] =
-    ["name", "description", "cluster", "network", "disk", "bucket", "workload", "time", "expect", "fault", "op"];
+const PARTS: [&str; 12] =
+    ["name", "description", "cluster", "network", "disk", "cpu", "bucket", "workload", "time", "expect", "fault", "op"];
 
 impl Scenario {
     /// Reads a scenario from a file.
@@ -106,7 +110,7 @@ impl Scenario {
                 let what = format!("a scenario has no part `{name}`{}", suggestion(name, &PARTS));
                 return Err(source.problem(key.span().start, what));
             }
-            if PARTS[2..9].contains(&name) && !matches!(value.get_ref(), DeValue::Table(_)) {
+            if PARTS[2..10].contains(&name) && !matches!(value.get_ref(), DeValue::Table(_)) {
                 return Err(source.problem(value.span().start, format!("expected a table [{name}]")));
             }
         }
@@ -132,6 +136,7 @@ impl Scenario {
             description: read_text(source, &document, "description")?,
             network: section(source, &document, "network", |f| Network::read(f, Network::default()))?,
             disk: section(source, &document, "disk", |f| Disk::read(f, Disk::default()))?,
+            cpu: section(source, &document, "cpu", |f| Cpu::read(f, Cpu::default()))?,
             bucket: section(source, &document, "bucket", |f| {
                 let bucket = Bucket::read(f, Bucket::default())?;
                 bucket.check(f).map(|()| bucket)

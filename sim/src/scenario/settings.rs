@@ -2,6 +2,7 @@
 
 use super::fields::{Fields, Problem};
 use super::setting::{Between, Probability, Setting, words};
+use seaworthy::node::MIN_MEMORY_BYTES;
 use seaworthy::types::MAX_VALUE_BYTES;
 use std::time::Duration;
 
@@ -111,6 +112,20 @@ section! {
         hint_age: Duration = Duration::from_secs(3 * 3600),
         /// AP: pause between attempts to hand hints over, to collect tombstones, to move epochs.
         housekeeping: Duration = ms(500),
+        /// Bytes that a server's queues may hold together; what would exceed it is refused.
+        memory_bytes: u64 = 256 << 20,
+        /// Servers start for the first time at moments drawn from zero to this; at most `warmup`.
+        boot_spread: Duration = ms(0),
+    }
+}
+
+section! {
+    /// `[cpu]`: how long a server works on what it gets and sends. While it works nothing else of it happens.
+    Cpu {
+        /// Time of each frame taken or sent.
+        per_frame: Duration = ms(0),
+        /// Time of each KiB taken or sent, in addition.
+        per_kib: Duration = ms(0),
     }
 }
 
@@ -306,6 +321,10 @@ section! {
         attempt: Duration = ms(400),
         /// Most tries of one operation.
         tries: u32 = 20,
+        /// More clients, for the storm only: each asks every `crowd_pause`, or as soon as it can, until the storm is over.
+        crowd: u32 = 0,
+        /// Pause between two operations of a client of the crowd.
+        crowd_pause: Duration = ms(200),
     }
 }
 
@@ -387,6 +406,11 @@ section! {
         min_ok: u64 = 100,
         /// The longest time in the storm and the calm without any answer; none is unlimited.
         max_outage: Option<Duration> = None,
+        /// Elections won after the warm-up, at most; none does not ask.
+        elections: Option<u64> = None,
+        /// Operations that succeed in a second of the storm, its first left out, as a share of those in the best three seconds of
+        /// the run, at least; 0 does not ask.
+        goodput: Probability = Probability(0.0),
         /// Kinds of fault that must have had an effect at least once: `all` of the plan, `any` of it (at least one), `none`,
         /// or those listed.
         must_fire: MustFire = MustFire::All,
@@ -430,13 +454,24 @@ impl Cluster {
         if self.housekeeping < ms(1) {
             return Err(fields.problem("housekeeping", "a pause below 1ms; expected 1ms or more"));
         }
+        within(fields, "memory_bytes", self.memory_bytes, MIN_MEMORY_BYTES as u64, 1 << 40)?;
         within(fields, "segment_bytes", self.segment_bytes, 4096, 1 << 30)
     }
 }
 
 impl Workload {
+    /// All clients, the crowd included.
+    #[must_use]
+    pub fn all_clients(&self) -> u32 {
+        self.clients + self.crowd
+    }
+
     pub(crate) fn check(&self, fields: &Fields<'_>) -> Result<(), Problem> {
         within(fields, "clients", u64::from(self.clients), 1, 1000)?;
+        within(fields, "crowd", u64::from(self.crowd), 0, 1000)?;
+        if self.crowd_pause < ms(1) {
+            return Err(fields.problem("crowd_pause", "a pause below 1ms; expected 1ms or more"));
+        }
         within(fields, "keys", self.keys, 1, 1_000_000)?;
         within(fields, "rate", self.rate, 0, 100_000)?;
         within(fields, "tries", u64::from(self.tries), 1, 1000)?;
@@ -488,6 +523,8 @@ impl Times {
             None => workload.rate * self.ends().as_secs(),
             Some(think) => u64::from(workload.clients) * (self.ends().as_millis() / think.as_millis().max(1)) as u64,
         };
+        let pauses = self.storm.as_millis() / workload.crowd_pause.as_millis().max(1);
+        let operations = operations + u64::from(workload.crowd) * pauses as u64;
         if operations > 10_000_000 {
             return Err(fields.problem("storm", format!("{operations} operations; expected at most ten million")));
         }
@@ -500,6 +537,10 @@ impl Times {
                 workload.timeout.high.show()
             );
             return Err(fields.problem("calm", what));
+        }
+        if cluster.boot_spread > self.warmup {
+            let what = format!("servers start within {}; expected at most `boot_spread`", self.warmup.show());
+            return Err(fields.problem("warmup", what));
         }
         if self.lost_nodes.high > cluster.minority() {
             let (lost, may) = (self.lost_nodes.high, cluster.minority());

@@ -2,8 +2,8 @@
 
 use super::{assert_all, clock, disk, outcome, transport};
 use seaworthy::mutant::Mutant;
-use seaworthy::node::SystemClock;
 use seaworthy::node::tcp::{ClusterName, Limits, Secret, TcpConfig, TcpTransport};
+use seaworthy::node::{Memory, SystemClock};
 use seaworthy::storage::RealDisk;
 use seaworthy::types::{NodeId, Rng};
 use std::collections::BTreeMap;
@@ -65,6 +65,7 @@ impl transport::Bench for Machine {
             secret: Secret::none(),
             nodes: self.ports.clone(),
             limits: Limits::default(),
+            memory: Memory(64 << 20),
             layout: 7,
             source: "the conformance suite".to_owned(),
             mutant: Mutant::default(),

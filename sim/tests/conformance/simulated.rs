@@ -9,7 +9,7 @@ use seaworthy_sim::world::clock::ClockSettings;
 use seaworthy_sim::world::disk::{DiskHandle, DiskSettings, SimDisk};
 use seaworthy_sim::world::ledger::Ledger;
 use seaworthy_sim::world::net::{Carriage, LinkSettings, NetSettings};
-use seaworthy_sim::world::runtime::{SimClock, SimTransport, World, WorldSettings};
+use seaworthy_sim::world::runtime::{CpuSettings, SimClock, SimTransport, World, WorldSettings};
 use seaworthy_sim::world::trace::Trace;
 use seaworthy_sim::world::{Latency, TimeSource};
 use std::sync::Arc;
@@ -111,9 +111,16 @@ fn at_sea<F: Future<Output = ()>>(bug: Option<WorldBug>, test: impl FnOnce(Sea) 
                         carriage: Carriage::Datagrams,
                         link_limit: 1_000,
                         mailbox_limit: 1_000,
+                        mailbox_bytes: 1 << 30,
                         bug,
                     };
-                    let settings = WorldSettings { seed: 1, net, disk: disk_settings(bug), tcp: None };
+                    let settings = WorldSettings {
+                        seed: 1,
+                        net,
+                        disk: disk_settings(bug),
+                        tcp: None,
+                        cpu: CpuSettings::default(),
+                    };
                     let world = World::new(settings, Trace::new(), Ledger::default());
                     test(Sea { world: world.clone(), bug }).await;
                     world.shutdown().await;

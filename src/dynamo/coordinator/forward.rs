@@ -145,12 +145,12 @@ impl Coordinator {
         {
             place.number = id;
         }
-        let pause = self.config.hint_after;
+        let pause = self.pace.patience(self.config.hint_after, self.end(deadline_ms).since(self.now));
         let key = request.key().clone();
         let mut forwarded = Forwarded { to, request, own, sent: 0, wanted, again: self.now + pause, pause };
         forwarded.send(id, turn);
         let deadline = self.end(deadline_ms);
-        let op = Op::new(key, policy, Some(caller), deadline, Work::Forward(forwarded));
+        let op = Op::new((key, policy), self.now, Some(caller), deadline, Work::Forward(forwarded));
         self.keep(id, op, turn);
     }
 

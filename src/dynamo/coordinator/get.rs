@@ -204,6 +204,7 @@ impl Coordinator {
         if asked.len() < wanted {
             return Err(Refusal::Unavailable { wanted: small(wanted), reachable: small(asked.len()) });
         }
+        let pause = self.pace.patience(self.config.hedge_after, self.end(deadline_ms).since(self.now));
         let sampled = self.rng.below(1000) < u64::from(self.config.repair_permille);
         let get = Get {
             wanted,
@@ -212,13 +213,13 @@ impl Coordinator {
             found: None,
             own: None,
             achieved: Achieved::default(),
-            again: self.now + self.config.hedge_after,
-            pause: self.config.hedge_after,
+            again: self.now + pause,
+            pause,
             sweeping: false,
             mutant: self.config.mutant,
         };
         let (id, deadline) = (self.number(), self.end(deadline_ms));
-        let mut op = Op::new(key, policy, Some(caller), deadline, Work::Get(get));
+        let mut op = Op::new((key, policy), self.now, Some(caller), deadline, Work::Get(get));
         for _ in 0..if sampled { wanted.max(all) } else { wanted } {
             self.ask_next(id, &mut op, turn);
         }
@@ -260,8 +261,11 @@ impl Coordinator {
         (siblings, epoch, member): (Siblings, Epoch, bool),
         turn: &mut Turn<'_>,
     ) {
-        self.resume(id, turn, |_, op, _| {
+        self.resume(id, turn, |this, op, _| {
             if let Work::Get(get) = &mut op.work {
+                if !get.sweeping {
+                    this.pace.answered(this.now.since(op.begun));
+                }
                 get.says(from, siblings, epoch, member);
             }
         });
@@ -272,6 +276,9 @@ impl Coordinator {
         let more = op.caller.is_some() && self.ask_next(id, op, turn);
         let (me, key) = (self.config.id, op.key.clone());
         let Work::Get(get) = &mut op.work else { return };
+        if !get.sweeping {
+            self.pace.silent(self.now.since(op.begun), get.pause);
+        }
         get.pause *= 2;
         get.again = self.now + get.pause;
         if !more {

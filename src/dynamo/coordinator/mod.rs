@@ -16,6 +16,7 @@ mod forward;
 mod get;
 mod lanes;
 mod limits;
+mod pace;
 mod put;
 mod reply;
 mod sweep;
@@ -33,6 +34,7 @@ use forward::Forwarded;
 use get::Get;
 pub(super) use get::reads;
 use lanes::Lanes;
+use pace::Pace;
 use put::Put;
 #[cfg(test)]
 pub(super) use reply::value as shown;
@@ -40,6 +42,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use sweep::Sweep;
+pub(super) use sweep::differing;
 
 /// Longest time a coordinator works on a request, whatever its client asks for.
 const MAX_DEADLINE: Duration = Duration::from_secs(60);
@@ -65,6 +68,7 @@ struct Op {
     policy: Policy,
     /// `None` once answered.
     caller: Option<Caller>,
+    begun: Time,
     deadline: Time,
     /// For when its timer is set.
     armed: Option<Time>,
@@ -74,8 +78,8 @@ struct Op {
 }
 
 impl Op {
-    fn new(key: Key, policy: Policy, caller: Option<Caller>, deadline: Time, work: Work) -> Box<Op> {
-        Box::new(Op { key, policy, caller, deadline, armed: None, bytes: 0, work })
+    fn new((key, policy): (Key, Policy), begun: Time, caller: Option<Caller>, deadline: Time, work: Work) -> Box<Op> {
+        Box::new(Op { key, policy, caller, begun, deadline, armed: None, bytes: 0, work })
     }
 }
 
@@ -122,6 +126,7 @@ pub(super) struct Coordinator {
     lanes: Lanes,
     given: BTreeMap<NodeId, Lane>,
     sweep: Sweep,
+    pace: Pace,
 }
 
 impl Coordinator {
@@ -144,6 +149,7 @@ impl Coordinator {
             syncing: BTreeSet::new(),
             given: BTreeMap::new(),
             sweep: Sweep::default(),
+            pace: Pace::default(),
             layout,
         }
     }
@@ -263,7 +269,10 @@ impl Coordinator {
     /// Takes a reply to a write or a repair.
     pub fn put_reply(&mut self, from: NodeId, id: OpId, result: PutResult, turn: &mut Turn<'_>) {
         self.resume(id, turn, |this, op, turn| match op.work {
-            Work::Put(_) => this.put_answered(id, op, (from, result), turn),
+            Work::Put(_) => {
+                this.pace.answered(this.now.since(op.begun));
+                this.put_answered(id, op, (from, result), turn);
+            }
             Work::Get(ref mut get) => get.repaired(from, result, op.policy.resolve),
             Work::Forward(_) => {}
         });

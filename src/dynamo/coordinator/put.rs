@@ -173,6 +173,7 @@ impl Coordinator {
             stand_in: None,
             kept: false,
         };
+        let pause = self.pace.patience(self.config.hint_after, self.end(*deadline_ms).since(self.now));
         let mut put = Put {
             siblings: written.siblings,
             epoch: written.epoch,
@@ -182,8 +183,8 @@ impl Coordinator {
             read_back: *read_back,
             slots: replicas.iter().map(slot).collect(),
             spare: others.iter().rev().copied().filter(|node| *node != me).collect(),
-            again: self.now + self.config.hint_after,
-            pause: self.config.hint_after,
+            again: self.now + pause,
+            pause,
         };
         let id = self.number();
         match written.ticket {
@@ -195,7 +196,7 @@ impl Coordinator {
         self.send_put(id, key, &put, turn);
         self.find_stand_ins(id, key, &mut put, false, turn);
         let (deadline, key) = (self.end(*deadline_ms), key.clone());
-        let op = Op::new(key, policy, Some(caller), deadline, Work::Put(put));
+        let op = Op::new((key, policy), self.now, Some(caller), deadline, Work::Put(put));
         self.keep(id, op, turn);
         Ok(())
     }
@@ -274,6 +275,7 @@ impl Coordinator {
             put.again = self.now + put.pause;
             return; // It is this node's own disk that is slow: nobody has been asked yet.
         }
+        self.pace.silent(self.now.since(op.begun), put.pause);
         put.pause *= 2;
         put.again = self.now + put.pause;
         self.send_put(id, &op.key, put, turn);

@@ -8,7 +8,7 @@ use crate::dynamo::siblings::{Content, MAX_STAMP, Siblings, WriteId};
 use crate::dynamo::store::MAX_HELD_BYTES;
 use crate::identity::Origin;
 use crate::storage::{LogRecord, MAX_BLOCK_BYTES};
-use crate::types::{Hlc, Level, MAX_KEY_BYTES, MAX_VALUE_BYTES, MergeKind, Resolve, Wall};
+use crate::types::{Hlc, Lane, Level, MAX_KEY_BYTES, MAX_VALUE_BYTES, MergeKind, Resolve, Wall};
 use crate::wire::{Packet, Request as Asked, RequestBody, Response, ResponseBody, frame};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -192,7 +192,7 @@ proptest! {
 
     #[test]
     fn messages_can_be_read_back(message in message()) {
-        survives(&Packet::Peer { origin: Origin::default(), raft: Vec::new(), ap: vec![message] })?;
+        survives(&Packet::Peer { origin: Origin::default(), lane: Lane::Control, raft: Vec::new(), ap: vec![message] })?;
     }
 
     #[test]
@@ -240,7 +240,8 @@ fn the_largest_entry() {
     }
     let cause = Cause::Write(id(1));
     let put = Message::Put { op: 1, key: key.clone(), siblings: siblings.clone(), owner: Some(id(1)), cause, epoch: 1 };
-    survives(&Packet::Peer { origin: Origin::default(), raft: Vec::new(), ap: vec![put] }).unwrap();
+    survives(&Packet::Peer { origin: Origin::default(), lane: Lane::Control, raft: Vec::new(), ap: vec![put] })
+        .unwrap();
     let shown = coordinator::shown(&key, &siblings, Achieved::default());
     assert!(matches!(shown, ClientReply::Value { .. }));
     survives(&Packet::Response(Response { id: 1, body: ResponseBody::Ap(shown) })).unwrap();
@@ -251,5 +252,11 @@ fn the_largest_entry() {
 fn the_longest_lists() {
     let wide = Clock::of((0..MAX_HELD_ACTORS as u64).map(|birth| (Actor { node: NodeId(7), birth }, 1)));
     let list = vec![(Key::from(&[0xff; MAX_KEY_BYTES][..]), wide); graves::MAX_KEYS];
-    survives(&Packet::Peer { origin: Origin::default(), raft: Vec::new(), ap: vec![Message::Forget(list)] }).unwrap();
+    survives(&Packet::Peer {
+        origin: Origin::default(),
+        lane: Lane::Control,
+        raft: Vec::new(),
+        ap: vec![Message::Forget(list)],
+    })
+    .unwrap();
 }

@@ -103,6 +103,12 @@ pub fn message(message: &Message, names: &Names) -> String {
             let told = [(*rejoins, ", rejoins too"), (*refilled, ", all is there")];
             format!("Welcome at {at}{}", told.iter().filter(|(is, _)| *is).map(|(_, text)| *text).collect::<String>())
         }
+        Message::Compare { keys, .. } => {
+            format!("Compare {}", keys.iter().map(|(key, _)| name(key, names)).collect::<Vec<_>>().join(", "))
+        }
+        Message::Differ { keys, .. } => {
+            format!("Differ {}", keys.iter().map(|key| name(key, names)).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 

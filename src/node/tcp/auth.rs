@@ -20,7 +20,7 @@
 use super::hello::{ClusterName, Hello, HelloError, Turned};
 use super::server::TcpConfig;
 use crate::mutant::Bug;
-use crate::types::{NodeId, Rng};
+use crate::types::{Lane, NodeId, Rng};
 use std::fmt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -117,11 +117,11 @@ impl Talk<'_> {
 pub(super) async fn dial(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     config: &TcpConfig,
-    peer: NodeId,
+    (peer, lane): (NodeId, Lane),
     rng: &mut Rng,
 ) -> Result<(SessionKey, u64), HelloError> {
     let nonce = Nonce::draw(rng);
-    Hello::Server { node: config.id, to: peer, nonce }.write(stream).await?;
+    Hello::Server { node: config.id, to: peer, lane, nonce }.write(stream).await?;
     let theirs = match Hello::read(stream).await? {
         Hello::Challenge { node, nonce } if node == peer => nonce,
         Hello::Refused(why) => return Err(HelloError::Turned(why)),
@@ -196,7 +196,7 @@ mod tests {
             drop(far);
             result
         };
-        tokio::join!(biased; dial(&mut near, n1, n2.id, &mut rng), accepting)
+        tokio::join!(biased; dial(&mut near, n1, (n2.id, Lane::Control), &mut rng), accepting)
     }
 
     #[tokio::test]

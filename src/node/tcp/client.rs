@@ -1,8 +1,7 @@
 //! A client's transport: a connection to each server it asks, dialled when it is first asked.
 
 use super::hello::{ClusterName, Hello, HelloError, in_time};
-use super::link::{Closed, Delivery, Inbox, Outbound, read_frames};
-use super::server::{CLIENT_QUEUE_BYTES, INBOX_BYTES};
+use super::link::{Closed, Delivery, Inbox, Outbound, Pool, read_frames};
 use crate::node::Transport;
 use crate::types::{Addr, NodeId};
 use crate::wire::{Packet, frame};
@@ -13,6 +12,11 @@ use std::sync::{Arc, Weak};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
+
+/// Most bytes of answers waiting to be taken.
+const INBOX_BYTES: usize = 32 << 20;
+/// Most bytes of requests waiting to be written to one server.
+const QUEUE_BYTES: usize = 16 << 20;
 
 /// Where a cluster's servers are, for a client.
 #[derive(Clone, Debug)]
@@ -51,7 +55,7 @@ impl TcpClientTransport {
             return Some(open);
         }
         let address = self.servers.nodes.get(&node)?.clone();
-        let outbound = Arc::new(Outbound::new(CLIENT_QUEUE_BYTES));
+        let outbound = Arc::new(Outbound::new(QUEUE_BYTES, Pool::new(QUEUE_BYTES)));
         self.links.insert(node, Arc::downgrade(&outbound));
         let (queue, cluster) = (outbound.clone(), self.servers.cluster.clone());
         let (inbox, bad_frames) = (self.inbox.clone(), self.bad_frames.clone());
@@ -76,7 +80,7 @@ impl Transport for TcpClientTransport {
             && let Some(link) = self.link(node)
         {
             match frame::encode(packet) {
-                Ok(frame) => drop(link.push(&frame)),
+                Ok(frame) => drop(link.push(&frame).is_ok()),
                 Err(error) => error!("cannot send to {node}: {error}"),
             }
         }

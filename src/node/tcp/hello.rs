@@ -4,7 +4,7 @@
 //! hellos carry nonces, and proofs follow ([`auth`](super::auth)); neither says a cluster's name or layout.
 
 use super::auth::Nonce;
-use crate::types::NodeId;
+use crate::types::{Lane, NodeId};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -62,6 +62,8 @@ pub enum Hello {
         node: NodeId,
         /// Whom it means to reach.
         to: NodeId,
+        /// What the connection is for.
+        lane: Lane,
         /// New for each connection.
         nonce: Nonce,
     },
@@ -150,7 +152,7 @@ impl Hello {
     pub(super) fn encode(&self) -> [u8; HELLO_BYTES] {
         let none = [0; 32];
         let (kind, reason, node, to, body) = match self {
-            Hello::Server { node, to, nonce } => (1, 0, node.0, to.0, nonce.0),
+            Hello::Server { node, to, lane, nonce } => (1, *lane as u8, node.0, to.0, nonce.0),
             Hello::Client { cluster } => (2, 0, 0, 0, cluster.as_ref().map_or(none, ClusterName::padded)),
             Hello::Challenge { node, nonce } => (3, 0, node.0, 0, nonce.0),
             Hello::Welcome { node, tag } => {
@@ -190,7 +192,10 @@ impl Hello {
         body.copy_from_slice(&head[16..]);
         let (node, to) = (NodeId(number(8)), NodeId(number(12)));
         let hello = match head[6] {
-            1 if node.0 > 0 && to.0 > 0 => Hello::Server { node, to, nonce: Nonce(body) },
+            1 if node.0 > 0 && to.0 > 0 && head[7] < 2 => {
+                let lane = if head[7] == Lane::Bulk as u8 { Lane::Bulk } else { Lane::Control };
+                Hello::Server { node, to, lane, nonce: Nonce(body) }
+            }
             2 => Hello::Client { cluster: name(&body)? },
             3 if node.0 > 0 => Hello::Challenge { node, nonce: Nonce(body) },
             4 if node.0 > 0 => {
@@ -241,7 +246,8 @@ mod tests {
     fn hellos() -> Vec<Hello> {
         let (node, nonce) = (NodeId(7), Nonce([9; 32]));
         let mut hellos = vec![
-            Hello::Server { node, to: NodeId(u32::MAX), nonce },
+            Hello::Server { node, to: NodeId(u32::MAX), lane: Lane::Control, nonce },
+            Hello::Server { node, to: NodeId(1), lane: Lane::Bulk, nonce },
             Hello::Client { cluster: Some(cluster(&"x".repeat(32))) },
             Hello::Client { cluster: Some(cluster("a")) },
             Hello::Client { cluster: None },

@@ -1,4 +1,4 @@
-//! The two directions of one connection: frames read into the inbox, frames queued for writing.
+//! The two directions of one connection: frames read into the inbox, frames queued for writing. Both are bounded in bytes.
 
 use crate::types::{Addr, Bytes};
 use crate::wire::Packet;
@@ -6,7 +6,7 @@ use crate::wire::frame::{self, FrameError};
 use bytes::BytesMut;
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -55,16 +55,17 @@ pub(super) type Delivery = (Addr, Packet, OwnedSemaphorePermit);
 pub(super) struct Inbox {
     sender: mpsc::UnboundedSender<Delivery>,
     budget: Arc<Semaphore>,
+    bytes: usize,
 }
 
 impl Inbox {
     pub(super) fn new(sender: mpsc::UnboundedSender<Delivery>, bytes: usize) -> Inbox {
-        assert!(bytes >= frame::MAX_FRAME_BYTES, "the largest frame must fit the inbox");
-        Inbox { sender, budget: Arc::new(Semaphore::new(bytes)) }
+        Inbox { sender, budget: Arc::new(Semaphore::new(bytes)), bytes }
     }
 
     async fn deliver(&self, from: Addr, packet: Packet, bytes: usize) -> Result<(), Closed> {
-        let share = u32::try_from(bytes).unwrap_or(u32::MAX);
+        // A frame larger than the whole inbox takes all of it.
+        let share = u32::try_from(bytes.min(self.bytes)).unwrap_or(u32::MAX);
         let Ok(permit) = self.budget.clone().acquire_many_owned(share).await else { return Err(Closed::Eof) };
         self.sender.send((from, packet, permit)).map_err(|_| Closed::Eof)
     }
@@ -119,6 +120,29 @@ pub(super) struct Outbound {
     wake: Notify,
     cut: Notify,
     limit: usize,
+    pool: Arc<Pool>,
+}
+
+/// Bytes that several queues may hold together.
+#[derive(Debug)]
+pub(super) struct Pool {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl Pool {
+    pub(super) fn new(limit: usize) -> Arc<Pool> {
+        Arc::new(Pool { used: AtomicUsize::new(0), limit })
+    }
+}
+
+/// Why a frame found no room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Full {
+    /// Its own queue is full.
+    Queue,
+    /// All queues together are.
+    Pool,
 }
 
 #[derive(Default)]
@@ -130,25 +154,36 @@ struct Queue {
 }
 
 impl Outbound {
-    pub(super) fn new(limit: usize) -> Outbound {
-        Outbound { queue: Mutex::default(), wake: Notify::new(), cut: Notify::new(), limit }
+    /// A queue of so many bytes at most, beside others of a pool. What is being written counts no more; it is one queue's worth at
+    /// most. An empty queue takes a frame of any size.
+    pub(super) fn new(limit: usize, pool: Arc<Pool>) -> Outbound {
+        Outbound { queue: Mutex::default(), wake: Notify::new(), cut: Notify::new(), limit, pool }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a frame; false when there is no room, and the frame is dropped.
-    pub(super) fn push(&self, frame: &Bytes) -> bool {
+    /// Queues a frame.
+    ///
+    /// # Errors
+    /// There is no room, and the frame is dropped.
+    pub(super) fn push(&self, frame: &Bytes) -> Result<(), Full> {
         let mut queue = self.queue();
-        if queue.bytes.len() + frame.len() > self.limit {
-            return false;
+        if !queue.bytes.is_empty() {
+            if queue.bytes.len() + frame.len() > self.limit {
+                return Err(Full::Queue);
+            }
+            if self.pool.used.load(Relaxed) + frame.len() > self.pool.limit {
+                return Err(Full::Pool);
+            }
         }
+        self.pool.used.fetch_add(frame.len(), Relaxed);
         queue.bytes.extend_from_slice(frame);
         queue.frames += 1;
         drop(queue);
         self.wake.notify_one();
-        true
+        Ok(())
     }
 
     /// Asks the connection's task to end.
@@ -171,6 +206,7 @@ impl Outbound {
     /// Forgets what is queued; how many frames that were.
     pub(super) fn clear(&self) -> u64 {
         let mut queue = self.queue();
+        self.pool.used.fetch_sub(queue.bytes.len(), Relaxed);
         queue.bytes = Vec::new();
         queue.writing = false;
         mem::take(&mut queue.frames)
@@ -184,6 +220,7 @@ impl Outbound {
                 queue.writing = !queue.bytes.is_empty();
                 if queue.writing {
                     queue.frames = 0;
+                    self.pool.used.fetch_sub(queue.bytes.len(), Relaxed);
                     mem::swap(&mut queue.bytes, empty);
                     return;
                 }
@@ -205,6 +242,12 @@ impl Outbound {
                 return closed;
             }
         }
+    }
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

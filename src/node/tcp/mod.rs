@@ -1,7 +1,7 @@
 //! Packets over TCP: what a deployed server and its clients have behind [`Transport`](super::Transport).
 //!
 //! A connection begins with a [`Hello`] each way and then carries frames ([`crate::wire::frame`]). Between two servers
-//! each direction has a connection of its own, dialled by the one who sends; it dials again, with a growing and jittered
+//! each direction has two connections, one a lane ([`Lane`](crate::types::Lane)), dialled by the one who sends; it dials again, with a growing and jittered
 //! pause, for as long as it lives. Servers first prove to each other that they know the cluster's [`Secret`] (`auth`), and what
 //! they send is sealed (`sealed`). A client's connection carries its questions one way and the answers back.
 //!
@@ -10,7 +10,7 @@
 //!   the sender's address; nothing in it is acted on.
 //! - **Who has proved nothing can ask, and nothing else.** Frames count as a server's only after its proof; others are taken for a
 //!   client's, from which the driver takes requests only.
-//! - **Every queue is bounded in bytes** (the constants below) and so is the number of connections (`door`). A full inbox stops
+//! - **Every queue is bounded in bytes** ([`Memory`](super::Memory)) and so is the number of connections (`door`). A full inbox stops
 //!   reading; a full queue to a peer drops the newest frame; a client that does not read its answers is disconnected.
 //!   Servers always get in: who says nothing gives way to them, and their links are not counted.
 //! - **Order within a connection** is kept; across a reconnection frames are lost, and never repeated by us.
@@ -31,6 +31,4 @@ pub use auth::{LEAST_SECRET_BYTES, Nonce, Secret};
 pub use client::{Servers, TcpClientTransport, identify};
 pub use door::IDLE_GIVES_WAY;
 pub use hello::{ClusterName, HELLO_BYTES, Hello, HelloError, Turned, VERSION};
-pub use server::{
-    CLIENT_IDLE, CLIENT_QUEUE_BYTES, FIRST_REQUEST, INBOX_BYTES, Limits, PEER_QUEUE_BYTES, TcpConfig, TcpTransport,
-};
+pub use server::{CLIENT_IDLE, FIRST_REQUEST, Limits, TcpConfig, TcpTransport};

@@ -3,11 +3,11 @@
 use super::auth::{self, Nonce, Secret, SessionKey};
 use super::door::{Door, LogLimit, Seat};
 use super::hello::{ClusterName, Hello, HelloError, Turned, in_time};
-use super::link::{Closed, Delivery, Inbox, Outbound, read_frames, write};
+use super::link::{Closed, Delivery, Full, Inbox, Outbound, Pool, read_frames, write};
 use super::sealed::{Opening, Sealing};
 use crate::mutant::Mutant;
-use crate::node::Transport;
-use crate::types::{Addr, Bytes, NodeId, Rng};
+use crate::node::{Memory, Transport};
+use crate::types::{Addr, Bytes, Lane, NodeId, Rng};
 use crate::wire::{Packet, frame};
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -21,12 +21,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
-/// Most bytes of frames waiting for the driver: from peers, and as much again from clients.
-pub const INBOX_BYTES: usize = 32 << 20;
-/// Most bytes of frames waiting to be written to one peer; a frame that finds no room is dropped and counted.
-pub const PEER_QUEUE_BYTES: usize = 64 << 20;
-/// Most bytes of answers waiting to be written to one client; beyond it the connection is closed.
-pub const CLIENT_QUEUE_BYTES: usize = 16 << 20;
 /// A client connection on which nothing was asked for this long is closed…
 pub const CLIENT_IDLE: Duration = Duration::from_secs(300);
 /// …and sooner if nothing was ever asked on it.
@@ -59,6 +53,8 @@ pub struct TcpConfig {
     pub nodes: BTreeMap<NodeId, String>,
     /// How many connections there may be.
     pub limits: Limits,
+    /// What the queues of this server may hold.
+    pub memory: Memory,
     /// The cluster's layout as this server has it ([`Layout::digest`](crate::placement::Layout::digest)).
     pub layout: u64,
     /// Where that is said, for messages: the configuration file.
@@ -87,12 +83,13 @@ impl Default for Limits {
 
 /// Frames between the servers of a cluster and to their clients, over TCP.
 ///
-/// Each direction between two servers has a connection of its own, dialled by the sender; answers to a client go back on
-/// the connection it asked on. Dropping the transport ends all its tasks.
+/// Each direction between two servers has a connection of its own for each lane, dialled by the sender; answers to a client go back
+/// on the connection it asked on. What arrives in the control lane is taken first. Dropping the transport ends all its tasks.
 pub struct TcpTransport {
     shared: Arc<Shared>,
-    peers: BTreeMap<NodeId, Arc<Outbound>>,
-    arrived: mpsc::UnboundedReceiver<Delivery>,
+    peers: BTreeMap<(NodeId, Lane), Arc<Outbound>>,
+    control: mpsc::UnboundedReceiver<Delivery>,
+    bulk: mpsc::UnboundedReceiver<Delivery>,
     address: SocketAddr,
     _running: watch::Sender<()>,
 }
@@ -100,8 +97,9 @@ pub struct TcpTransport {
 /// What the tasks of one server have in common.
 struct Shared {
     config: TcpConfig,
-    from_peers: Inbox,
+    from_peers: [Inbox; 2],
     from_clients: Inbox,
+    to_clients: Arc<Pool>,
     clients: Mutex<BTreeMap<u64, Arc<Outbound>>>,
     /// Seats of clients, and of those who have not said yet what they are.
     seats: Arc<Door>,
@@ -109,9 +107,9 @@ struct Shared {
     refusals: LogLimit,
     complaints: LogLimit,
     /// For each peer a bell that rings when it dials: it is up, so there is no reason to wait before dialling it.
-    up: BTreeMap<NodeId, Notify>,
-    /// For each peer the connection it last opened to us; dropping the sender closes it.
-    links_in: Mutex<BTreeMap<NodeId, oneshot::Sender<()>>>,
+    up: BTreeMap<(NodeId, Lane), Notify>,
+    /// For each peer and lane the connection it last opened to us; dropping the sender closes it.
+    links_in: Mutex<BTreeMap<(NodeId, Lane), oneshot::Sender<()>>>,
     next_client: AtomicU64,
     bad_frames: AtomicU64,
     dropped: AtomicU64,
@@ -125,17 +123,21 @@ impl TcpTransport {
     pub async fn bind(config: TcpConfig, mut rng: Rng) -> io::Result<TcpTransport> {
         let listener = TcpListener::bind(config.listen.as_str()).await?;
         let address = listener.local_addr()?;
-        let (sender, arrived) = mpsc::unbounded_channel();
+        let (first, control) = mpsc::unbounded_channel();
+        let (sender, bulk) = mpsc::unbounded_channel();
+        let memory = config.memory;
+        let links = |id: &NodeId| Lane::ALL.map(|lane| (*id, lane));
         let (running, stop) = watch::channel(());
         let shared = Arc::new(Shared {
-            from_peers: Inbox::new(sender.clone(), INBOX_BYTES),
-            from_clients: Inbox::new(sender, INBOX_BYTES),
+            from_peers: [first, sender.clone()].map(|sender| Inbox::new(sender, memory.from_peers())),
+            from_clients: Inbox::new(sender, memory.from_clients()),
+            to_clients: Pool::new(memory.to_clients() / 2),
             clients: Mutex::default(),
             seats: Door::new(config.limits.clients, config.limits.per_address),
             hall: Door::new(config.limits.strangers, config.limits.strangers),
             refusals: LogLimit::default(),
             complaints: LogLimit::default(),
-            up: config.nodes.keys().map(|id| (*id, Notify::new())).collect(),
+            up: config.nodes.keys().flat_map(links).map(|link| (link, Notify::new())).collect(),
             links_in: Mutex::default(),
             next_client: AtomicU64::new(1),
             bad_frames: AtomicU64::new(0),
@@ -143,16 +145,20 @@ impl TcpTransport {
             config,
         });
         let mut peers = BTreeMap::new();
+        // Half of it, since what is being written is held besides; and of that a quarter is for the control lane.
+        let share = memory.to_peers() / 2 / shared.config.nodes.len().max(2);
         for (peer, address) in shared.config.nodes.iter().filter(|(id, _)| **id != shared.config.id) {
-            let outbound = Arc::new(Outbound::new(PEER_QUEUE_BYTES));
-            peers.insert(*peer, outbound.clone());
-            let rng = Rng::new(rng.next(), "dial");
-            let link = Dialler { shared: shared.clone(), peer: *peer, address: address.clone(), outbound, rng };
-            spawn_until(stop.clone(), link.run());
+            for (lane, limit) in Lane::ALL.into_iter().zip([share / 4, share / 4 * 3]) {
+                let outbound = Arc::new(Outbound::new(limit, Pool::new(limit)));
+                peers.insert((*peer, lane), outbound.clone());
+                let (rng, shared, address) = (Rng::new(rng.next(), "dial"), shared.clone(), address.clone());
+                let link = Dialler { shared, peer: *peer, lane, address, outbound, rng };
+                spawn_until(stop.clone(), link.run());
+            }
         }
         let rng = Rng::new(rng.next(), "accept");
         spawn_until(stop.clone(), accept(listener, shared.clone(), stop, rng));
-        Ok(TcpTransport { shared, peers, arrived, address, _running: running })
+        Ok(TcpTransport { shared, peers, control, bulk, address, _running: running })
     }
 
     /// Where this server listens: of use when the port was left to the system to choose.
@@ -183,15 +189,15 @@ impl TcpTransport {
     }
 
     /// Queues a frame; false when it is dropped.
-    fn push(&self, to: Addr, frame: &Bytes) -> bool {
+    fn push(&self, to: Addr, lane: Lane, frame: &Bytes) -> bool {
         match to {
-            Addr::Node(peer) => self.peers.get(&peer).is_some_and(|outbound| outbound.push(frame)),
+            Addr::Node(peer) => self.peers.get(&(peer, lane)).is_some_and(|outbound| outbound.push(frame).is_ok()),
             Addr::Client(client) => self.shared.clients().get(&client).is_some_and(|outbound| {
-                let room = outbound.push(frame);
-                if !room {
+                let pushed = outbound.push(frame);
+                if pushed == Err(Full::Queue) {
                     outbound.cut();
                 }
-                room
+                pushed.is_ok()
             }),
         }
     }
@@ -200,7 +206,7 @@ impl TcpTransport {
 impl Transport for TcpTransport {
     fn send(&mut self, to: Addr, packet: &Packet) {
         let sent = match frame::encode(packet) {
-            Ok(frame) => self.push(to, &frame),
+            Ok(frame) => self.push(to, packet.lane(), &frame),
             Err(error) => {
                 error!("cannot send to {to}: {error}");
                 false
@@ -212,14 +218,21 @@ impl Transport for TcpTransport {
     }
 
     async fn recv(&mut self) -> (Addr, Packet) {
-        match self.arrived.recv().await {
+        // `Shared` holds a sender of each for as long as we live.
+        let arrived = tokio::select! {
+            biased;
+            arrived = self.control.recv() => arrived,
+            arrived = self.bulk.recv() => arrived,
+        };
+        match arrived {
             Some((from, packet, _)) => (from, packet),
-            None => pending().await, // `Shared` holds a sender for as long as we live.
+            None => pending().await,
         }
     }
 
     fn try_recv(&mut self) -> Option<(Addr, Packet)> {
-        self.arrived.try_recv().ok().map(|(from, packet, _)| (from, packet))
+        let arrived = self.control.try_recv().or_else(|_| self.bulk.try_recv());
+        arrived.ok().map(|(from, packet, _)| (from, packet))
     }
 
     fn bad_frames(&self) -> u64 {
@@ -232,7 +245,7 @@ impl Shared {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn links_in(&self) -> MutexGuard<'_, BTreeMap<NodeId, oneshot::Sender<()>>> {
+    fn links_in(&self) -> MutexGuard<'_, BTreeMap<(NodeId, Lane), oneshot::Sender<()>>> {
         self.links_in.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -285,7 +298,7 @@ fn spawn_until(mut stop: watch::Receiver<()>, task: impl Future<Output = ()> + S
 
 /// What an accepted connection turned out to be.
 enum Guest {
-    Peer(NodeId, SessionKey),
+    Peer((NodeId, Lane), SessionKey),
     Client(Seat, Arc<AtomicU64>),
 }
 
@@ -334,10 +347,10 @@ async fn welcome(
 ) -> Result<(TcpStream, Guest), HelloError> {
     stream.set_nodelay(true)?;
     let turned = match Hello::read(&mut stream).await? {
-        Hello::Server { node, to, nonce: theirs } => match shared.knows(node, to) {
+        Hello::Server { node, to, lane, nonce: theirs } => match shared.knows(node, to) {
             Ok(()) => {
                 let key = auth::accept(&mut stream, &shared.config, (node, theirs), nonce).await?;
-                return Ok((stream, Guest::Peer(node, key)));
+                return Ok((stream, Guest::Peer((node, lane), key)));
             }
             Err(why) => (why, format!("claims to be {node} and asks for {to}: no server of [nodes], or not this one")),
         },
@@ -363,10 +376,16 @@ async fn welcome(
 }
 
 /// Takes in what a peer sends over the link it dialled. Its newest link replaces an older one.
-async fn serve_peer(stream: TcpStream, (peer, key): (NodeId, SessionKey), address: SocketAddr, shared: &Shared) {
+async fn serve_peer(
+    stream: TcpStream,
+    (link, key): ((NodeId, Lane), SessionKey),
+    address: SocketAddr,
+    shared: &Shared,
+) {
     let (mine, replaced) = oneshot::channel();
-    shared.links_in().insert(peer, mine);
-    if let Some(bell) = shared.up.get(&peer) {
+    shared.links_in().insert(link, mine);
+    let (peer, lane) = link;
+    for bell in Lane::ALL.iter().filter_map(|lane| shared.up.get(&(peer, *lane))) {
         bell.notify_one();
     }
     let (reader, mut writer) = tokio::io::split(stream);
@@ -381,7 +400,7 @@ async fn serve_peer(stream: TcpStream, (peer, key): (NodeId, SessionKey), addres
     };
     let closed = tokio::select! {
         biased;
-        closed = read_frames(Opening::new(reader, key), Addr::Node(peer), &shared.from_peers, &heard) => closed,
+        closed = read_frames(Opening::new(reader, key), Addr::Node(peer), &shared.from_peers[lane as usize], &heard) => closed,
         closed = pulse => closed,
         _ = replaced => Closed::Given("replaced by a newer link"),
     };
@@ -390,7 +409,7 @@ async fn serve_peer(stream: TcpStream, (peer, key): (NodeId, SessionKey), addres
 
 async fn serve_client(stream: TcpStream, mut seat: Seat, heard: &AtomicU64, address: SocketAddr, shared: &Shared) {
     let client = shared.next_client.fetch_add(1, Relaxed);
-    let outbound = Arc::new(Outbound::new(CLIENT_QUEUE_BYTES));
+    let outbound = Arc::new(Outbound::new(shared.config.memory.to_clients() / 8, shared.to_clients.clone()));
     let _registered = Registered::new(shared, client, outbound.clone());
     let (reader, writer) = tokio::io::split(stream);
     // Reading and writing take turns in one task; either's end is the connection's.
@@ -440,10 +459,11 @@ impl Drop for Registered<'_> {
     }
 }
 
-/// The link out to one peer.
+/// The link out to one peer, of one lane.
 struct Dialler {
     shared: Arc<Shared>,
     peer: NodeId,
+    lane: Lane,
     address: String,
     outbound: Arc<Outbound>,
     rng: Rng,
@@ -492,7 +512,7 @@ impl Dialler {
 
     /// Waits until the peer dials this server.
     async fn heard_of(&self) {
-        match self.shared.up.get(&self.peer) {
+        match self.shared.up.get(&(self.peer, self.lane)) {
             Some(bell) => bell.notified().await,
             None => pending().await,
         }
@@ -503,7 +523,7 @@ impl Dialler {
         let (stream, key, layout) = in_time(async {
             let mut stream = TcpStream::connect(self.address.as_str()).await?;
             stream.set_nodelay(true)?;
-            let (key, layout) = auth::dial(&mut stream, config, peer, &mut self.rng).await?;
+            let (key, layout) = auth::dial(&mut stream, config, (peer, self.lane), &mut self.rng).await?;
             Ok((stream, key, layout))
         })
         .await?;

@@ -3,9 +3,9 @@
 use super::*;
 use crate::identity::Origin;
 use crate::mutant::Mutant;
-use crate::node::Transport;
+use crate::node::{Memory, Transport};
 use crate::raft::{Body, Message};
-use crate::types::{Addr, GroupId, NodeId, Rng};
+use crate::types::{Addr, GroupId, Lane, NodeId, Rng};
 use crate::wire::{Packet, Request, RequestBody, Response, ResponseBody, frame};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,10 +24,14 @@ pub(super) fn config(id: u32, listen: &str, nodes: &[(u32, String)]) -> TcpConfi
         nodes: nodes.iter().map(|(id, address)| (NodeId(*id), address.clone())).collect(),
         limits: Limits { clients: 3, per_address: 3, strangers: 4 },
         layout: 5,
+        memory: Memory(256 << 20),
         source: "n.toml".to_owned(),
         mutant: Mutant::default(),
     }
 }
+
+/// Bytes of frames from clients that wait to be taken.
+const SERVER_INBOX: usize = Memory(256 << 20).from_clients();
 
 async fn bind(config: TcpConfig) -> TcpTransport {
     // A transport that was dropped gives its port back when its tasks notice.
@@ -58,6 +62,7 @@ fn request(id: u64) -> Packet {
 fn peer_packet(term: u64) -> Packet {
     Packet::Peer {
         origin: Origin::default(),
+        lane: Lane::Control,
         raft: vec![(GroupId(1), Message { term, body: Body::TimeoutNow })],
         ap: Vec::new(),
     }
@@ -165,7 +170,7 @@ async fn turned_away(server: &TcpTransport, hello: &Hello) -> Hello {
 async fn strangers_are_turned_away_and_learn_nothing() {
     let mut server = server("127.0.0.1:1").await;
     let nonce = Nonce([1; 32]);
-    let dials = |node: u32, to: u32| Hello::Server { node: NodeId(node), to: NodeId(to), nonce };
+    let dials = |node: u32, to: u32| Hello::Server { node: NodeId(node), to: NodeId(to), lane: Lane::Control, nonce };
     let elsewhere = Hello::Client { cluster: Some("elsewhere".parse().expect("valid")) };
     for (hello, why) in [
         (dials(1, 1), Turned::Unknown),
@@ -252,11 +257,14 @@ async fn reflections_are_turned_away() {
     let mut n1 = server(&trap.local_addr().expect("bound").to_string()).await;
     // n1 dials n2 and meets an impostor, who dials n1 and gives it back what it says there.
     let (mut dialled, _) = trap.accept().await.expect("n1 dials");
-    let Ok(Hello::Server { node: NodeId(1), to: NodeId(2), nonce }) = Hello::read(&mut dialled).await else {
+    let Ok(Hello::Server { node: NodeId(1), to: NodeId(2), nonce, .. }) = Hello::read(&mut dialled).await else {
         panic!("n1 says who it is")
     };
     let mut back = TcpStream::connect(n1.local_addr()).await.expect("connects");
-    Hello::Server { node: NodeId(2), to: NodeId(1), nonce }.write(&mut back).await.expect("written");
+    Hello::Server { node: NodeId(2), to: NodeId(1), lane: Lane::Control, nonce }
+        .write(&mut back)
+        .await
+        .expect("written");
     let Ok(Hello::Challenge { nonce, .. }) = Hello::read(&mut back).await else { panic!("a challenge") };
     Hello::Challenge { node: NodeId(2), nonce }.write(&mut dialled).await.expect("written");
     let mut proof = [0; 32];
@@ -386,7 +394,7 @@ async fn a_newer_link_of_a_peer_replaces_the_older() {
     let mut links = Vec::new();
     for term in 0..2 {
         let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
-        let (key, layout) = auth::dial(&mut stream, &n2, NodeId(1), &mut rng).await.expect("proven");
+        let (key, layout) = auth::dial(&mut stream, &n2, (NodeId(1), Lane::Control), &mut rng).await.expect("proven");
         assert_eq!(layout, 5);
         let mut link = sealed::Sealing::new(stream, key);
         link.write_all(&frame::encode(&peer_packet(term)).expect("small")).await.expect("written");
@@ -414,14 +422,14 @@ async fn the_inbox_pushes_back_instead_of_growing() {
     let mut sent = 0;
     while timeout(Duration::from_millis(300), stream.write_all(&frame)).await.is_ok() {
         sent += 1;
-        assert!(sent * (1 << 20) < 4 * INBOX_BYTES, "the server reads without end");
+        assert!(sent * (1 << 20) < 4 * SERVER_INBOX, "the server reads without end");
     }
-    assert!(sent * (1 << 20) >= INBOX_BYTES);
+    assert!(sent * (1 << 20) >= SERVER_INBOX);
     let mut taken = 0;
     while server.try_recv().is_some() {
         taken += 1;
     }
-    assert!((1..=INBOX_BYTES >> 20).contains(&taken), "{taken} were waiting");
+    assert!((1..=SERVER_INBOX >> 20).contains(&taken), "{taken} were waiting");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::dynamo::siblings::{Siblings, WriteId};
 use crate::dynamo::{Cause, ClientReply, ClientRequest, Message, Place, PutResult, Update};
 use crate::kv::{Condition, Reply};
-use crate::types::{Bytes, Key};
+use crate::types::{Bytes, Key, Lane};
 use crate::wire::{Refused, Write};
 
 pub(super) fn key(n: u32) -> Key {
@@ -188,7 +188,7 @@ fn an_answer_of_the_ap_core_waits_for_the_sync() {
     let put = Message::Put { op, key, siblings, owner, cause, epoch };
     let origin = town.nodes[1].driver.standing.origin();
     let node = &mut town.nodes[0];
-    node.hears(Addr::Node(NodeId(2)), Packet::Peer { origin, raft: Vec::new(), ap: vec![put] });
+    node.hears(Addr::Node(NodeId(2)), Packet::Peer { origin, lane: Lane::Control, raft: Vec::new(), ap: vec![put] });
     node.turn();
     assert!(matches!(&node.job, Some(Job::Write(batch)) if batch.tickets.len() == 1));
     let replies = |town: &Town| {

@@ -9,7 +9,7 @@ use crate::dynamo::siblings::{Content, Siblings, WriteId};
 use crate::dynamo::{Cause, ClientReply, Message, PutResult};
 use crate::kv::Reply;
 use crate::storage::StorageError;
-use crate::types::{Bytes, Hlc, Key, Resolve};
+use crate::types::{Bytes, Hlc, Key, Lane, Resolve};
 
 const ME: NodeId = NodeId(1);
 const OWNER: NodeId = NodeId(3);
@@ -103,7 +103,7 @@ impl Life {
         let put = Message::Put { op, key: key.clone(), siblings, owner: Some(OWNER), cause, epoch: 0 };
         self.node.hears(
             Addr::Node(NodeId(2)),
-            Packet::Peer { origin: origin_of(NodeId(2)), raft: Vec::new(), ap: vec![put] },
+            Packet::Peer { origin: origin_of(NodeId(2)), lane: Lane::Control, raft: Vec::new(), ap: vec![put] },
         );
         for _ in 0..20 {
             let stored = Message::PutReply { op, result: PutResult::Stored };

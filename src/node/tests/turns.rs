@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::raft::{Record, SnapshotMeta};
+use crate::types::Lane;
 
 fn alone() -> Node {
     let layout = Arc::new(Layout::simple(&[NodeId(1)], Buckets::default()));
@@ -53,7 +54,8 @@ fn append(town: &mut Town, term: u64, terms: &[u64]) -> Result<(), StorageError>
     let commit = terms.len() as u64;
     let body = raft::Body::Append { prev_index: 0, prev_term: 0, entries, commit, round: 1 };
     let origin = town.nodes[1].driver.standing.origin();
-    let packet = Packet::Peer { origin, raft: vec![(GROUP, raft::Message { term, body })], ap: Vec::new() };
+    let packet =
+        Packet::Peer { origin, lane: Lane::Control, raft: vec![(GROUP, raft::Message { term, body })], ap: Vec::new() };
     town.nodes[0].hears(Addr::Node(NodeId(2)), packet);
     town.nodes[0].try_turn()?;
     town.nodes[0].try_disk_works()

@@ -5,6 +5,9 @@
 //! flight on a link when it is blocked or reset is lost; what is in flight to a process when it dies is lost too, while
 //! what a dead process had already sent still arrives.
 //!
+//! Servers have two links each way, one a lane, as they have two connections when deployed: bulk data is no obstacle to heartbeats.
+//! A mailbox has two lanes as well; the control lane is emptied first.
+//!
 //! Limits: frames in flight on a link, frames in a mailbox. What overflows is dropped and counted in [`NetStats`].
 //!
 //! A link carries datagrams, or is an ordered connection like those of the deployed transport ([`Carriage`], `stream`).
@@ -26,7 +29,7 @@ use super::trace::{Kind, Trace, payload};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use link::{Late, Link, Route};
-use seaworthy::types::{Addr, Rng};
+use seaworthy::types::{Addr, Lane, Rng};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -49,6 +52,8 @@ pub struct NetSettings {
     pub mailbox_limit: usize,
     /// The bug planted in it.
     pub bug: Option<WorldBug>,
+    /// Most bytes of frames in each lane of a mailbox; an empty one takes a frame of any size.
+    pub mailbox_bytes: usize,
 }
 
 /// What carries frames from one to another.
@@ -64,7 +69,7 @@ pub enum Carriage {
 }
 
 /// Streams from one to another, each ordered by itself.
-const LANES: usize = 1;
+const LANES: usize = Lane::ALL.len();
 
 /// What the network did, in frames unless said otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
@@ -126,7 +131,8 @@ struct Port {
     bound: bool,
     /// Since when somebody listens.
     since: Nanos,
-    mailbox: VecDeque<(Addr, Bytes)>,
+    /// Frames that have arrived, by their lane.
+    mailbox: [Lodged; 2],
     /// How many frames are in the mailbox; of each binding its own.
     waiting: Arc<AtomicUsize>,
     waker: Option<Waker>,
@@ -134,10 +140,31 @@ struct Port {
     links: Vec<Option<Box<Link>>>,
 }
 
+/// One lane of a mailbox.
+#[derive(Default)]
+struct Lodged {
+    frames: VecDeque<(Addr, Bytes)>,
+    bytes: usize,
+}
+
+impl Port {
+    fn mail(&self) -> usize {
+        self.mailbox.iter().map(|lane| lane.frames.len()).sum()
+    }
+
+    /// The oldest frame of the first lane that has one.
+    fn pop(&mut self) -> Option<(Addr, Bytes)> {
+        let lane = self.mailbox.iter_mut().find(|lane| !lane.frames.is_empty())?;
+        let (from, frame) = lane.frames.pop_front()?;
+        lane.bytes -= frame.len();
+        Some((from, frame))
+    }
+}
+
 struct Flight {
     from: Endpoint,
     to: Endpoint,
-    lane: usize,
+    lane: Lane,
     epoch: u32,
     number: u64,
     copy: bool,
@@ -191,9 +218,9 @@ impl Net {
         port.generation += 1;
         (port.bound, port.since) = (true, now);
         if self.settings.bug != Some(WorldBug::MailOutlives) {
-            port.mailbox.clear();
+            port.mailbox = Default::default();
         }
-        port.waiting = Arc::new(port.mailbox.len().into());
+        port.waiting = Arc::new(port.mail().into());
         port.waker = None;
         Binding { endpoint, generation: port.generation }
     }
@@ -222,7 +249,8 @@ impl Net {
         if self.settings.bug == Some(WorldBug::MailOutlives) {
             return;
         }
-        self.stats.cut += std::mem::take(&mut port.mailbox).len() as u64;
+        self.stats.cut += port.mail() as u64;
+        port.mailbox = Default::default();
         port.waiting.store(0, Relaxed);
         port.waker = None;
         for link in port.links.iter_mut().flatten() {
@@ -230,8 +258,8 @@ impl Net {
             link.stream.iter_mut().for_each(Stream::begins);
         }
         for from in 0..self.ports.len() {
-            let lanes = endpoint.0 as usize * LANES;
-            let links = self.ports[from].links.get_mut(lanes..lanes + LANES).unwrap_or_default();
+            let to = endpoint.0 as usize * LANES;
+            let links = self.ports[from].links.get_mut(to..to + LANES).unwrap_or_default();
             let cut = links.iter_mut().flatten().map(|link| link.breaks(now)).sum();
             self.note_cut(now, self.ports[from].addr, addr, cut, None);
         }
@@ -242,7 +270,7 @@ impl Net {
         &mut self,
         now: Nanos,
         from: Endpoint,
-        (to, lane): (Addr, usize),
+        (to, lane): (Addr, Lane),
         frame: Bytes,
         schedule: &mut Schedule,
     ) {
@@ -299,11 +327,14 @@ impl Net {
         if !port.bound {
             return self.dropped(now, sender, receiver, flight.number, DropCause::Unbound);
         }
-        if port.mailbox.len() >= self.settings.mailbox_limit {
+        let full = port.mail() >= self.settings.mailbox_limit;
+        let lodged = &mut port.mailbox[flight.lane as usize];
+        if full || lodged.bytes > 0 && lodged.bytes + flight.frame.len() > self.settings.mailbox_bytes {
             return self.dropped(now, sender, receiver, flight.number, DropCause::MailboxFull);
         }
-        port.mailbox.push_back((sender, flight.frame));
-        port.waiting.store(port.mailbox.len(), Relaxed);
+        lodged.bytes += flight.frame.len();
+        lodged.frames.push_back((sender, flight.frame));
+        port.waiting.fetch_add(1, Relaxed);
         if let Some(waker) = port.waker.take() {
             waker.wake();
         }
@@ -311,15 +342,15 @@ impl Net {
         self.trace.event(now, Kind::Deliver, sender, receiver, [flight.number, 0, 0]);
     }
 
-    /// Takes the oldest frame of a mailbox; if there is none and a waker is given, that is woken by the next.
+    /// Takes the oldest frame of a mailbox, of the control lane first; if there is none and a waker is given, that is woken by the next.
     pub fn take(&mut self, binding: Binding, waker: Option<&Waker>) -> Mail {
         let port = &mut self.ports[binding.endpoint.0 as usize];
         if port.generation != binding.generation {
             return Mail::Void;
         }
-        match (port.mailbox.pop_front(), waker) {
+        match (port.pop(), waker) {
             (Some((from, frame)), _) => {
-                port.waiting.store(port.mailbox.len(), Relaxed);
+                port.waiting.fetch_sub(1, Relaxed);
                 Mail::Frame(from, frame)
             }
             (None, Some(waker)) => {
@@ -339,8 +370,11 @@ impl Net {
         let one_way_ignored = *fault == LinkFault::Block && self.settings.bug == Some(WorldBug::OneWayIgnored);
         for &(from, to) in pairs.iter().filter(|(from, to)| !one_way_ignored || pairs.contains(&(*to, *from))) {
             let ends = (self.endpoint(from), self.endpoint(to));
-            let lay = |link: &mut Link| if link.lay(now, id, fault.clone()) { link.cut() } else { 0 };
-            let cut = (0..LANES).map(|lane| lay(self.link(ends.0, ends.1, lane))).sum();
+            let mut cut = 0;
+            for lane in lanes(from, to) {
+                let link = self.link(ends.0, ends.1, *lane);
+                cut += if link.lay(now, id, fault.clone()) { link.cut() } else { 0 };
+            }
             self.trace.event(now, Kind::LinkFault, from, to, [u64::from(id.0), 1, 0]);
             self.note_cut(now, from, to, cut, Some(id));
         }
@@ -361,7 +395,7 @@ impl Net {
         self.ledger.fired(id);
         for &(from, to) in pairs {
             let ends = (self.endpoint(from), self.endpoint(to));
-            let cut = (0..LANES).map(|lane| self.link(ends.0, ends.1, lane).breaks(now)).sum();
+            let cut = lanes(from, to).iter().map(|lane| self.link(ends.0, ends.1, *lane).breaks(now)).sum();
             self.note_cut(now, from, to, cut, Some(id));
         }
     }
@@ -373,7 +407,7 @@ impl Net {
                 if !off(link) {
                     continue;
                 }
-                let (to, lane) = (place / LANES, place % LANES);
+                let (to, lane) = (place / LANES, Lane::ALL[place % LANES]);
                 let ends = (self.ports[from].addr, self.ports[to].addr);
                 self.trace.event(now, Kind::LinkFault, ends.0, ends.1, [id, 0, 0]);
                 if self.ports[from].links[place].as_ref().is_some_and(|link| link.holds().is_none()) {
@@ -384,7 +418,7 @@ impl Net {
     }
 
     /// Nothing holds frames back any more: what was held goes on its way, or is lost with its connection.
-    fn resume(&mut self, now: Nanos, (from, to, lane): (Endpoint, Endpoint, usize), schedule: &mut Schedule) {
+    fn resume(&mut self, now: Nanos, (from, to, lane): (Endpoint, Endpoint, Lane), schedule: &mut Schedule) {
         let link = self.link(from, to, lane);
         let goes_on = match &mut link.stream {
             Some(stream) if stream.cut_since.is_some() => stream.resumes(now),
@@ -404,7 +438,7 @@ impl Net {
     fn launch(
         &mut self,
         now: Nanos,
-        (from, to, lane): (Endpoint, Endpoint, usize),
+        (from, to, lane): (Endpoint, Endpoint, Lane),
         number: u64,
         mut frame: Bytes,
         route: &Route,
@@ -432,7 +466,7 @@ impl Net {
         self.fly(at, Flight { from, to, lane, epoch, number, copy: false, late, frame }, schedule);
     }
 
-    fn board(&mut self, from: Endpoint, to: Endpoint, lane: usize) -> u32 {
+    fn board(&mut self, from: Endpoint, to: Endpoint, lane: Lane) -> u32 {
         let link = self.link(from, to, lane);
         link.in_flight += 1;
         link.epoch
@@ -478,29 +512,40 @@ impl Net {
             return endpoint;
         }
         let endpoint = Endpoint(u16::try_from(self.ports.len()).expect("fewer than 65536 endpoints"));
-        let (mailbox, waiting, links) = (VecDeque::new(), Arc::default(), Vec::new());
+        let (mailbox, waiting, links) = (Default::default(), Arc::default(), Vec::new());
         self.ports.push(Port { addr, generation: 0, bound: false, since: 0, mailbox, waiting, waker: None, links });
         self.index.insert(addr, endpoint);
         endpoint
     }
 
-    fn link(&mut self, from: Endpoint, to: Endpoint, lane: usize) -> &mut Link {
+    /// The link of a lane; between a client and a server there is one for both.
+    fn link(&mut self, from: Endpoint, to: Endpoint, lane: Lane) -> &mut Link {
         let receiver = self.ports[to.0 as usize].addr;
         let port = &mut self.ports[from.0 as usize];
-        let (sender, place) = (port.addr, to.0 as usize * LANES + lane);
+        let sender = port.addr;
+        let lane = if lanes(sender, receiver).contains(&lane) { lane } else { Lane::Control };
+        let place = to.0 as usize * LANES + lane as usize;
         if port.links.len() <= place {
             port.links.resize_with((to.0 as usize + 1) * LANES, || None);
         }
         port.links[place].get_or_insert_with(|| {
             let between_servers = matches!((sender, receiver), (Addr::Node(_), Addr::Node(_)));
             let base = if between_servers { &self.settings.server_links } else { &self.settings.client_links };
-            let label = if lane == 0 { String::new() } else { format!(" in lane {lane}") };
-            let rng = Rng::new(self.seed, &format!("link {sender}→{receiver}{label}"));
+            let bulk = if lane == Lane::Bulk { " bulk" } else { "" };
+            let rng = Rng::new(self.seed, &format!("link {sender}→{receiver}{bulk}"));
             let stream = match self.settings.carriage {
                 Carriage::Datagrams => None,
                 Carriage::Ordered { queue } => Some(Stream::new(queue, between_servers)),
             };
             Box::new(Link::new(base.clone(), rng, self.settings.bug, stream))
         })
+    }
+}
+
+/// The lanes that have links of their own.
+fn lanes(from: Addr, to: Addr) -> &'static [Lane] {
+    match (from, to) {
+        (Addr::Node(_), Addr::Node(_)) => &Lane::ALL,
+        _ => &Lane::ALL[..1],
     }
 }

@@ -43,6 +43,7 @@ impl Bench {
             link_limit: 100_000,
             mailbox_limit: 1 << 20,
             bug: None,
+            mailbox_bytes: 1 << 30,
         };
         let mut net = Net::new(seed, settings, trace.clone(), ledger.clone());
         let ends = vec![net.bind(0, n(0)), net.bind(0, n(1)), net.bind(0, Addr::Client(0))];
@@ -51,7 +52,7 @@ impl Bench {
 
     fn send(&mut self, from: usize, to: Addr, number: u32) {
         let frame = Bytes::copy_from_slice(&number.to_le_bytes());
-        self.net.send(self.now, self.ends[from].endpoint, (to, 0), frame, &mut self.schedule);
+        self.net.send(self.now, self.ends[from].endpoint, (to, Lane::Control), frame, &mut self.schedule);
     }
 
     /// Sends `count` numbered frames from n0 to n1, one each 100 µs, delivering as time passes.

@@ -11,11 +11,13 @@
 //!
 //! Caveat: a run must end with [`World::shutdown`]: tasks, timers and models hold each other, and would be leaked.
 
+mod cpu;
 mod hub;
 mod seams;
 #[cfg(test)]
 mod tests;
 
+pub use cpu::CpuSettings;
 pub use hub::TrueSleep;
 pub use seams::{SimClock, SimStorage, SimTransport};
 
@@ -25,6 +27,7 @@ use super::ledger::{Effect, FaultId, Ledger};
 use super::net::{LinkFault, Net, NetSettings, NetStats};
 use super::trace::{Kind, Trace};
 use super::{Nanos, TimeSource, lock};
+use cpu::Cpu;
 use hub::Hub;
 use madsim::net::NetSim;
 use madsim::runtime::{Handle, NodeHandle};
@@ -51,6 +54,8 @@ pub struct WorldSettings {
     pub disk: DiskSettings,
     /// Packets travel over madsim's TCP instead of the network above, this long each way.
     pub tcp: Option<Range<Duration>>,
+    /// Every node's processor.
+    pub cpu: CpuSettings,
 }
 
 /// How a node dies.
@@ -79,6 +84,7 @@ pub struct NodeEnv {
     pub clock: SimClock,
     stop: oneshot::Receiver<()>,
     disk: DiskHandle,
+    cpu: Cpu,
     hub: Arc<Hub>,
 }
 
@@ -104,7 +110,7 @@ impl NodeEnv {
         open: impl FnOnce(SimDisk) -> Result<(Store<SimDisk>, T), E>,
     ) -> Result<(SimStorage, T), E> {
         let (store, found) = open(self.disk.attach())?;
-        Ok((SimStorage::new(self.hub.clone(), self.disk.clone(), store), found))
+        Ok((SimStorage::new(self.hub.clone(), (self.disk.clone(), self.cpu.clone()), store), found))
     }
 
     /// Waits until the disk has done all that was asked of it, such as opening the store.
@@ -123,6 +129,7 @@ enum State {
 struct Node {
     madsim: madsim::task::NodeId,
     disk: DiskHandle,
+    cpu: Cpu,
     clock: SimClock,
     start: Arc<dyn Fn(NodeEnv) -> Process + Send + Sync>,
     starts: u64,
@@ -228,21 +235,26 @@ impl World {
     /// An endpoint on the network at any address. A node's process has its own; this one is for tests of the network.
     #[must_use]
     pub fn endpoint(&self, addr: Addr) -> SimTransport {
-        SimTransport::bind(self.hub.clone(), addr)
+        SimTransport::bind(self.hub.clone(), addr, Cpu::default())
     }
 
     /// A clock of its own for somebody, set as told. Clients have one that is not faulty.
     #[must_use]
     pub fn new_clock(&self, addr: Addr, settings: ClockSettings) -> SimClock {
-        let model = ClockModel::new(settings);
-        SimClock::new(self.hub.clone(), addr, model, self.trace.clone(), self.ledger.clone())
+        self.clock_of(addr, settings, Cpu::default())
     }
 
-    /// Adds a node with an empty disk and starts it. `start` is called for every start and must not hold the world.
+    fn clock_of(&self, addr: Addr, settings: ClockSettings, cpu: Cpu) -> SimClock {
+        let model = ClockModel::new(settings);
+        SimClock::new((self.hub.clone(), cpu), addr, model, self.trace.clone(), self.ledger.clone())
+    }
+
+    /// Adds a node with an empty disk and starts it, at once or at a later time. `start` is called for every start and must not
+    /// hold the world.
     pub fn add_node(
         &self,
         id: NodeId,
-        clock: ClockSettings,
+        (clock, at): (ClockSettings, Nanos),
         start: impl Fn(NodeEnv) -> Process + Send + Sync + 'static,
     ) {
         let disk = DiskHandle::new(
@@ -253,16 +265,26 @@ impl World {
             self.trace.clone(),
             self.ledger.clone(),
         );
+        let cpu = Cpu::new(self.settings.cpu);
         let mut node = Node {
             madsim: self.madsim.create_node().name(id.to_string()).ip(ip(Addr::Node(id))).build().id(),
             disk,
-            clock: self.new_clock(Addr::Node(id), clock),
+            clock: self.clock_of(Addr::Node(id), clock, cpu.clone()),
+            cpu,
             start: Arc::new(start),
             starts: 0,
             state: State::Dead,
             stop: None,
         };
-        self.start(id, &mut node);
+        if at <= self.now() {
+            self.start(id, &mut node);
+        } else {
+            let (world, sleep) = (self.this.clone(), self.sleep_until(at));
+            madsim::task::spawn(async move {
+                sleep.await;
+                world.upgrade().map(|world| world.restart(id));
+            });
+        }
         let before = lock(&self.nodes).insert(id, node);
         assert!(before.is_none(), "{id} was added twice");
     }
@@ -312,7 +334,7 @@ impl World {
         let frame = frame::encode(packet).expect("a forged packet is small");
         self.hub.with(|core, now| {
             let from = core.net.endpoint(from);
-            core.net.send(now, from, (to, 0), frame, &mut core.schedule);
+            core.net.send(now, from, (to, packet.lane()), frame, &mut core.schedule);
         });
         self.ledger.fired(fault);
         self.ledger.affected(fault, Effect::MessagesForged, 1);
@@ -455,16 +477,18 @@ impl World {
         node.state = State::Running;
         node.starts += 1;
         let starts = node.starts;
+        node.cpu.reset();
         self.event(Kind::Start, id, [starts, 0, 0]);
         let (tell, stop) = oneshot::channel();
         node.stop = Some(tell);
         let env = NodeEnv {
             id,
             restarts: starts - 1,
-            transport: SimTransport::bind(self.hub.clone(), Addr::Node(id)),
+            transport: SimTransport::bind(self.hub.clone(), Addr::Node(id), node.cpu.clone()),
             clock: node.clock.clone(),
             stop,
             disk: node.disk.clone(),
+            cpu: node.cpu.clone(),
             hub: self.hub.clone(),
         };
         let (process, world) = ((node.start)(env), self.this.clone());

@@ -7,6 +7,7 @@ use super::super::lock;
 use super::super::net::{Binding, Mail};
 use super::super::schedule::TimerKey;
 use super::super::trace::{Kind, Trace};
+use super::cpu::Cpu;
 use super::hub::{Alarm, Hub, TrueSleep};
 use seaworthy::node::{Clock, StorageHost, Transport};
 use seaworthy::storage::Store;
@@ -30,19 +31,33 @@ pub struct SimTransport {
     bad_frames: u64,
     /// Where frames are made.
     frame: Vec<u8>,
+    cpu: Cpu,
+    /// Rings when the processor is free again.
+    free: Alarm,
 }
 
 impl SimTransport {
-    pub(super) fn bind(hub: Arc<Hub>, addr: Addr) -> SimTransport {
+    pub(super) fn bind(hub: Arc<Hub>, addr: Addr, cpu: Cpu) -> SimTransport {
         let (binding, waiting) = hub.with(|core, now| {
             let binding = core.net.bind(now, addr);
             (binding, core.net.waiting(binding))
         });
-        SimTransport { hub, binding, waiting, waker: None, asleep: false, bad_frames: 0, frame: Vec::new() }
+        let free = Alarm::new(hub.clone());
+        SimTransport { hub, binding, waiting, waker: None, asleep: false, bad_frames: 0, frame: Vec::new(), cpu, free }
     }
 
     fn is_empty(&self) -> bool {
         self.waiting.load(Relaxed) == 0
+    }
+
+    /// Whether the processor is; then the waker will be woken.
+    fn is_busy(&mut self, waker: &Waker) -> bool {
+        let until = self.cpu.busy_until();
+        let busy = until > 0 && until > self.hub.now();
+        if busy && !self.free.is_set(waker) {
+            self.free.set(Some(until), waker.clone());
+        }
+        busy
     }
 
     /// The next packet that decodes, `None` if there is none yet. The mailbox of a dead process has none ever.
@@ -52,6 +67,7 @@ impl SimTransport {
                 Mail::Empty | Mail::Void => return None,
                 Mail::Frame(from, bytes) => {
                     self.asleep = false;
+                    self.cpu.frame(self.hub.now(), bytes.len());
                     match frame::decode(&bytes) {
                         Ok(packet) => return Some((from, packet)),
                         Err(_) => self.bad_frames += 1,
@@ -75,7 +91,9 @@ impl Transport for SimTransport {
                 let read = frame::decode(&self.frame);
                 assert!(read.as_ref() == Ok(packet), "a packet that cannot be read back: {packet:?}");
                 let (from, bytes) = (self.binding.endpoint, Bytes::copy_from_slice(&self.frame));
-                self.hub.with(|core, now| core.net.send(now, from, (to, 0), bytes, &mut core.schedule));
+                self.cpu.frame(self.hub.now(), bytes.len());
+                let to = (to, packet.lane());
+                self.hub.with(|core, now| core.net.send(now, from, to, bytes, &mut core.schedule));
             }
             Err(_) => self.bad_frames += 1,
         }
@@ -84,6 +102,9 @@ impl Transport for SimTransport {
     fn recv(&mut self) -> impl Future<Output = (Addr, Packet)> + Send {
         poll_fn(|context| {
             let waker = context.waker();
+            if self.is_busy(waker) {
+                return Poll::Pending;
+            }
             let known = self.waker.as_ref().is_some_and(|known| known.will_wake(waker));
             if self.asleep && known && self.is_empty() {
                 return Poll::Pending;
@@ -110,6 +131,7 @@ impl Transport for SimTransport {
 #[derive(Clone)]
 pub struct SimClock {
     hub: Arc<Hub>,
+    cpu: Cpu,
     state: Arc<Mutex<ClockState>>,
 }
 
@@ -144,9 +166,15 @@ impl ClockState {
 }
 
 impl SimClock {
-    pub(super) fn new(hub: Arc<Hub>, addr: Addr, model: ClockModel, trace: Trace, ledger: Ledger) -> SimClock {
+    pub(super) fn new(
+        (hub, cpu): (Arc<Hub>, Cpu),
+        addr: Addr,
+        model: ClockModel,
+        trace: Trace,
+        ledger: Ledger,
+    ) -> SimClock {
         let state = ClockState { addr, model, faults: Vec::new(), sleepers: Vec::new(), trace, ledger };
-        SimClock { hub, state: Arc::new(Mutex::new(state)) }
+        SimClock { hub, cpu, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Does `fault` to the clocks.
@@ -228,7 +256,7 @@ impl Clock for SimClock {
     }
 }
 
-/// Waits until a node's own clock shows a time, whatever is done to the clock meanwhile.
+/// Waits until a node's own clock shows a time, whatever is done to the clock meanwhile, and its processor is free.
 struct ClockSleep {
     clock: SimClock,
     deadline: Time,
@@ -245,12 +273,14 @@ impl Future for ClockSleep {
             return Poll::Pending;
         }
         let mut state = lock(&this.clock.state);
-        if state.model.monotonic(this.clock.hub.now()) >= this.deadline {
+        let (now, busy_until) = (this.clock.hub.now(), this.clock.cpu.busy_until());
+        let rings = state.model.monotonic(now) >= this.deadline;
+        if rings && now >= busy_until {
             return Poll::Ready(());
         }
         let old = this.alarm.key();
         state.sleepers.retain(|key| Some(*key) != old);
-        let at = state.model.true_time_of(this.deadline);
+        let at = if rings { Some(busy_until) } else { state.model.true_time_of(this.deadline) };
         state.sleepers.push(this.alarm.set(at, context.waker().clone()));
         Poll::Pending
     }
@@ -268,12 +298,13 @@ impl Drop for ClockSleep {
 pub struct SimStorage {
     store: Mutex<Store<SimDisk>>,
     disk: DiskHandle,
+    cpu: Cpu,
     hub: Arc<Hub>,
 }
 
 impl SimStorage {
-    pub(super) fn new(hub: Arc<Hub>, disk: DiskHandle, store: Store<SimDisk>) -> SimStorage {
-        SimStorage { store: Mutex::new(store), disk, hub }
+    pub(super) fn new(hub: Arc<Hub>, (disk, cpu): (DiskHandle, Cpu), store: Store<SimDisk>) -> SimStorage {
+        SimStorage { store: Mutex::new(store), disk, cpu, hub }
     }
 }
 
@@ -285,9 +316,13 @@ impl StorageHost for SimStorage {
         job: impl FnOnce(&mut Store<SimDisk>) -> T + Send + 'static,
     ) -> impl Future<Output = T> + Send {
         let result = job(&mut lock(&self.store));
+        let (hub, cpu) = (self.hub.clone(), self.cpu.clone());
         let done = TrueSleep::new(self.hub.clone(), self.disk.busy_until());
         async move {
             done.await;
+            while cpu.busy_until() > hub.now() {
+                TrueSleep::new(hub.clone(), cpu.busy_until()).await;
+            }
             result
         }
     }

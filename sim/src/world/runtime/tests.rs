@@ -35,6 +35,7 @@ fn settings(seed: u64) -> WorldSettings {
             link_limit: 1000,
             mailbox_limit: 1000,
             bug: None,
+            mailbox_bytes: 1 << 30,
         },
         disk: DiskSettings {
             per_operation: Duration::from_micros(5),
@@ -45,6 +46,7 @@ fn settings(seed: u64) -> WorldSettings {
             bug: None,
         },
         tcp: None,
+        cpu: CpuSettings::default(),
     }
 }
 
@@ -103,7 +105,7 @@ async fn drain(world: &World, client: &mut SimTransport) -> Vec<u64> {
 #[test]
 fn packets_go_round_and_a_corrupt_one_is_counted_and_dropped() {
     in_world(1, Trace::new(), |world| async move {
-        world.add_node(N1, CLOCK, echo);
+        world.add_node(N1, (CLOCK, 0), echo);
         let mut client = world.client(7);
         (0..10).for_each(|i| client.send(n(N1), &packet(i)));
         assert_eq!(drain(&world, &mut client).await, (0..10).collect::<Vec<_>>());
@@ -148,7 +150,7 @@ impl Wake for Woken {
 #[test]
 fn a_paused_node_does_nothing_and_a_killed_one_forgets() {
     in_world(3, Trace::new(), |world| async move {
-        world.add_node(N1, CLOCK, echo);
+        world.add_node(N1, (CLOCK, 0), echo);
         let mut client = world.client(7);
         let id = world.ledger().request("pause", "", 0, None);
         assert!(world.pause(N1, Some(id)));
@@ -174,7 +176,7 @@ fn a_paused_node_does_nothing_and_a_killed_one_forgets() {
 #[test]
 fn a_process_that_ends_is_dead_and_can_be_restarted() {
     in_world(4, Trace::new(), |world| async move {
-        world.add_node(N1, CLOCK, |env| {
+        world.add_node(N1, (CLOCK, 0), |env| {
             Box::pin(async move {
                 let restarts = env.restarts;
                 let wait = env.clock.now() + Duration::from_millis(5 + restarts);
@@ -223,7 +225,7 @@ fn storage_takes_its_time_and_what_it_acknowledged_survives_power_loss() {
     let recovered = Arc::new(AtomicU64::new(0));
     let seen = recovered.clone();
     in_world(6, Trace::new(), move |world| async move {
-        world.add_node(N1, CLOCK, move |env| {
+        world.add_node(N1, (CLOCK, 0), move |env| {
             let seen = recovered.clone();
             Box::pin(async move {
                 let NodeEnv { id, .. } = env;
@@ -264,7 +266,7 @@ fn storage_takes_its_time_and_what_it_acknowledged_survives_power_loss() {
 #[test]
 fn lifting_a_fault_takes_off_that_one_and_healing_all() {
     in_world(9, Trace::new(), |world| async move {
-        world.add_node(N1, CLOCK, echo);
+        world.add_node(N1, (CLOCK, 0), echo);
         let faults: Vec<FaultId> = (0..3).map(|_| world.ledger().request("test", "", 0, None)).collect();
         let (clock, mut client) = (world.clock(N1), world.client(7));
         clock.disturb(faults[0], ClockFault::Freeze);
@@ -290,7 +292,7 @@ fn lifting_a_fault_takes_off_that_one_and_healing_all() {
 /// A storm of echoes, kills, pauses and cuts.
 async fn storm(world: Arc<World>) {
     for id in [N1, N2] {
-        world.add_node(id, ClockSettings { drift_ppm: i64::from(id.0) * 50, ..CLOCK }, echo);
+        world.add_node(id, (ClockSettings { drift_ppm: i64::from(id.0) * 50, ..CLOCK }, 0), echo);
     }
     let mut client = world.client(0);
     let cut = world.ledger().request("cut", "", 0, None);

@@ -1,0 +1,71 @@
+//! A node's processor: what its process takes and sends costs time, and while that lasts nothing else of the process happens:
+//! frames wait in its mailbox, its timers and its disk's answers are late.
+//!
+//! Work is charged to a turn as it is done; what the turn sends leaves at once, and the process is busy afterwards. With
+//! costs of zero nothing is charged and nothing waits.
+
+use super::super::{Nanos, nanos};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// What work costs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CpuSettings {
+    /// Time of each frame taken or sent.
+    pub per_frame: Duration,
+    /// Time of each KiB taken or sent, in addition.
+    pub per_kib: Duration,
+}
+
+/// One process's processor. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cpu {
+    settings: CpuSettings,
+    busy_until: Arc<AtomicU64>,
+}
+
+impl Cpu {
+    pub fn new(settings: CpuSettings) -> Cpu {
+        Cpu { settings, busy_until: Arc::default() }
+    }
+
+    /// The process is gone, and its work with it.
+    pub fn reset(&self) {
+        self.busy_until.store(0, Relaxed);
+    }
+
+    /// Takes or sends a frame of so many bytes.
+    pub fn frame(&self, now: Nanos, bytes: usize) {
+        let CpuSettings { per_frame, per_kib } = self.settings;
+        let cost = nanos(per_frame) + nanos(per_kib) * bytes as u64 / 1024;
+        if cost > 0 {
+            self.busy_until.store(self.busy_until.load(Relaxed).max(now) + cost, Relaxed);
+        }
+    }
+
+    /// Until when the process is busy.
+    pub fn busy_until(&self) -> Nanos {
+        self.busy_until.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_adds_up_and_none_is_free() {
+        let cpu = Cpu::new(CpuSettings { per_frame: Duration::from_nanos(10), per_kib: Duration::from_nanos(4) });
+        cpu.frame(100, 0);
+        cpu.frame(100, 512);
+        assert_eq!(cpu.busy_until(), 122);
+        cpu.clone().frame(500, 2048);
+        assert_eq!(cpu.busy_until(), 518);
+        cpu.reset();
+        assert_eq!(cpu.busy_until(), 0);
+        let free = Cpu::default();
+        free.frame(100, 1 << 20);
+        assert_eq!(free.busy_until(), 0);
+    }
+}
