@@ -10,7 +10,10 @@ const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
 
 fn entry(term: Term, command: &'static str) -> Entry {
-    Entry { term, command: Bytes::from_static(command.as_bytes()) }
+    let op = seaworthy::kv::Op::Delete { key: command.into(), when: seaworthy::kv::Condition::ALWAYS };
+    let (stamp, time) = (Wall(1), seaworthy::kv::GroupTime(1));
+    let command = seaworthy::kv::encode(&seaworthy::kv::Command { stamp, time, session: None, op });
+    Entry { term, command }
 }
 
 fn append(witness: &mut Witness, first: Index, entries: Vec<Entry>) {

@@ -90,7 +90,7 @@ const WRONG: &[(&str, &str)] = &[
         "additions with contexts",
         "name = \"x\"\ndescription = \"y\"\n[bucket]\nmode = \"ap\"\nresolve = \"counter\"\ncontext = \"seen\"\n",
     ),
-    ("sets", "name = \"x\"\ndescription = \"y\"\n[bucket]\nmode = \"ap\"\nresolve = \"set\"\n"),
+    ("Raft beside Raft", "name = \"x\"\ndescription = \"y\"\n[bucket]\nbeside = true\n"),
     ("misspelt expectation", "name = \"x\"\ndescription = \"y\"\n[expect]\nmust_fire = \"kill,pauses\"\n"),
 ];
 
