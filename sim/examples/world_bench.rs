@@ -33,7 +33,7 @@ mod bench {
     use std::time::Duration;
 
     const MS: u64 = 1_000_000;
-    const CLOCK: ClockSettings = ClockSettings { start: 0, epoch: 1 << 60, drift_ppm: 10 };
+    const CLOCK: ClockSettings = ClockSettings { start: 0, epoch: 1 << 60, drift_ppm: 10, bug: None };
 
     pub fn all() {
         trace();

@@ -9,17 +9,62 @@ use crate::pool;
 use crate::report::{Mode, Verdict};
 use crate::run::{Met, Options, met_under_raft, run};
 use crate::scenario::Scenario;
+use crate::world::bug::WorldBug;
 use seaworthy::mutant::Bug;
 use seaworthy_check::replicas::{LATEST, NONE_INVENTED, NONE_LOST, NONE_RESURRECTED, ONCE};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// A bug that can be planted by name: in the code that is tested, or in the world that tests it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Planted {
+    /// In every node.
+    Code(Bug),
+    /// In the simulated world.
+    World(WorldBug),
+}
+
+impl Planted {
+    /// Every bug there is.
+    pub fn all() -> impl Iterator<Item = Planted> {
+        let code = Bug::ALL.iter().copied().map(Planted::Code);
+        code.chain(WorldBug::ALL.iter().copied().map(Planted::World))
+    }
+
+    /// The name used on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Planted::Code(bug) => bug.name(),
+            Planted::World(bug) => bug.name(),
+        }
+    }
+
+    /// What it does, and where.
+    #[must_use]
+    pub fn what(self) -> &'static str {
+        match self {
+            Planted::Code(bug) => bug.what(),
+            Planted::World(bug) => bug.what(),
+        }
+    }
+
+    /// The bug of the world, if it is one.
+    #[must_use]
+    pub fn in_world(planted: Option<Planted>) -> Option<WorldBug> {
+        match planted {
+            Some(Planted::World(bug)) => Some(bug),
+            Some(Planted::Code(_)) | None => None,
+        }
+    }
+}
+
 /// A planted bug and the scenario that finds it.
 #[derive(Clone, Copy, Debug)]
 pub struct MadeFor {
     /// The bug.
-    pub bug: Bug,
+    pub bug: Planted,
     /// The scenario's name; its file is in the folder of its database.
     pub scenario: &'static str,
     /// The database that the bug is planted in.
@@ -64,6 +109,17 @@ impl MadeFor {
         verdict(plan, self.mode, planted.then_some(self.bug))
     }
 
+    /// What a verdict says against the bug. That a fault did nothing says something of the world only.
+    fn caught(&self, verdict: Verdict) -> Option<(String, String)> {
+        match verdict {
+            Verdict::Fail { property, detail } => Some((property, detail)),
+            Verdict::Inert { faults } if matches!(self.bug, Planted::World(_)) => {
+                Some((INERT.to_owned(), faults.join("; ")))
+            }
+            _ => None,
+        }
+    }
+
     /// Runs seeds 1 to `seeds` of the scenario with the bug planted, `jobs` at a time, until one fails.
     #[must_use]
     pub fn hunt(&self, scenario: &Scenario, seeds: usize, jobs: usize) -> Option<Found> {
@@ -72,7 +128,7 @@ impl MadeFor {
         let work = |n: usize| self.verdict(&Arc::new(Plan::expand(scenario, n as u64 + 1)), true);
         pool::each(seeds, jobs, work, |n, verdict| {
             let seed = n as u64 + 1;
-            if let Verdict::Fail { property, detail } = verdict
+            if let Some((property, detail)) = self.caught(verdict)
                 && found.as_ref().is_none_or(|found| seed < found.seed)
             {
                 found = Some(Found { seed, property, detail, took: start.elapsed() });
@@ -85,13 +141,13 @@ impl MadeFor {
 
 /// The verdict on one run of a plan. Against quorums, faults that aim at leaders meet the servers that they meet under Raft.
 #[must_use]
-pub fn verdict(plan: &Arc<Plan>, mode: Mode, mutant: Option<Bug>) -> Verdict {
+pub fn verdict(plan: &Arc<Plan>, mode: Mode, mutant: Option<Planted>) -> Verdict {
     let met = if mode == Mode::Ap { met_under_raft(plan) } else { Met::new() };
     run(plan, Options { mode, mutant, met, ..Options::default() }).record.outcome.verdict
 }
 
 const fn made(bug: Bug, mode: Mode, scenario: &'static str, breaks: &'static [&'static str]) -> MadeFor {
-    MadeFor { bug, scenario, mode, breaks }
+    MadeFor { bug: Planted::Code(bug), scenario, mode, breaks }
 }
 
 /// What a node breaks that has forgotten what it promised.
@@ -105,6 +161,14 @@ const FORGOTTEN: &[&str] = &[
 ];
 
 /// The scenario made for each bug.
+/// What is broken where the fault ledger says that a fault did not do what it was to do.
+pub const INERT: &str = "inert";
+
+const fn of_world(bug: WorldBug, scenario: &'static str, breaks: &'static [&'static str]) -> MadeFor {
+    MadeFor { bug: Planted::World(bug), scenario, mode: Mode::Cp, breaks }
+}
+
+/// The scenario made for each bug. Bugs of the world that are not here are found by the conformance suite.
 pub const MADE_FOR: &[MadeFor] = &[
     made(
         Bug::AckBeforeFsync,
@@ -178,4 +242,10 @@ pub const MADE_FOR: &[MadeFor] = &[
     ),
     made(Bug::AbsurdTermAccepted, Mode::Cp, "forged-term", &["progress"]),
     made(Bug::DrainSkipped, Mode::Cp, "rolling-stop", &["no long outage"]),
+    of_world(WorldBug::OneWayIgnored, "one-way-partition", &[INERT]),
+    of_world(WorldBug::FramesNeverLost, "lossy-links", &[INERT]),
+    of_world(WorldBug::UnsyncedKept, "torn-writes", &[INERT]),
+    of_world(WorldBug::SyncErrorsHidden, "fsync-fails", &[INERT, "promises outlive crashes", "recovery"]),
+    of_world(WorldBug::JumpsIgnored, "clock-jumps-and-drift", &[INERT]),
+    of_world(WorldBug::UnknownAsFailed, "leader-isolated", &["linearizable"]),
 ];

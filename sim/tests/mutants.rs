@@ -7,7 +7,7 @@
 
 use seaworthy::mutant::Bug;
 use seaworthy_check::replicas::COUNTED;
-use seaworthy_sim::mutants::{Found, MADE_FOR, MadeFor, SEEDS, verdict};
+use seaworthy_sim::mutants::{Found, MADE_FOR, MadeFor, Planted, SEEDS, verdict};
 use seaworthy_sim::plan::Plan;
 use seaworthy_sim::report::{Mode, Verdict};
 use seaworthy_sim::run::{Options, quiet_panics, run};
@@ -23,8 +23,8 @@ fn scenarios() -> PathBuf {
 #[test]
 fn every_planted_bug_is_found_by_the_scenario_made_for_it() {
     quiet_panics();
-    let bugs: Vec<Bug> = MADE_FOR.iter().map(|made| made.bug).collect();
-    assert!(Bug::ALL.iter().all(|bug| bugs.contains(bug)), "a scenario for every bug");
+    let bugs: Vec<Planted> = MADE_FOR.iter().map(|made| made.bug).collect();
+    assert!(Bug::ALL.iter().all(|bug| bugs.contains(&Planted::Code(*bug))), "a scenario for every bug");
     for made in MADE_FOR {
         is_found(made);
     }
@@ -34,7 +34,8 @@ fn every_planted_bug_is_found_by_the_scenario_made_for_it() {
 #[test]
 fn an_addition_carried_out_twice_is_found_by_the_sum() {
     quiet_panics();
-    let sum = MadeFor { bug: Bug::ForwardedTwice, scenario: "counters", mode: Mode::Ap, breaks: &[COUNTED] };
+    let sum =
+        MadeFor { bug: Planted::Code(Bug::ForwardedTwice), scenario: "counters", mode: Mode::Ap, breaks: &[COUNTED] };
     is_found(&sum);
 }
 
@@ -72,7 +73,7 @@ fn kept_plans_pass_and_those_named_after_a_bug_catch_it() {
             assert_eq!(verdict(&plan, mode, None), Verdict::Pass, "{name} in {mode}");
         }
         if let Some(bug) = Bug::ALL.iter().copied().find(|bug| bug.name() == name) {
-            let with: Vec<Verdict> = modes.iter().map(|&mode| verdict(&plan, mode, Some(bug))).collect();
+            let with: Vec<Verdict> = modes.iter().map(|&mode| verdict(&plan, mode, Some(Planted::Code(bug)))).collect();
             let fails = |verdict: &Verdict| matches!(verdict, Verdict::Fail { .. });
             assert!(with.iter().any(fails), "{name} no longer catches its bug: {with:?}");
             caught += 1;
@@ -87,7 +88,7 @@ fn a_run_ends_at_the_reply_that_makes_its_history_impossible() {
     quiet_panics();
     let scenario = Scenario::load(&scenarios().join("cp/deposed-leader-reads.toml")).expect("a bundled scenario");
     let plan = Arc::new(Plan::expand(&scenario, 1));
-    let finished = run(&plan, Options { mutant: Some(Bug::StaleRead), ..Options::default() });
+    let finished = run(&plan, Options { mutant: Some(Planted::Code(Bug::StaleRead)), ..Options::default() });
     let Verdict::Fail { property, detail } = &finished.record.outcome.verdict else { panic!("seed 1 finds the bug") };
     assert_eq!(property, "linearizable");
     assert!(detail.contains(" s into the run, after "), "{detail}");

@@ -7,12 +7,12 @@
 use super::one::{json, save, write};
 use super::source::Source;
 use super::{Common, Failure, at_least_one, jobs, reports};
+use crate::mutants::Planted;
 use crate::plan::{Plan, Target, What};
 use crate::pool;
 use crate::report::{self, Mode, Outcome, Progress, Report, RunInfo, RunRecord, Style, Verdict, write_folder};
 use crate::run::{self, Finished, Met};
 use clap::{Args, ValueEnum};
-use seaworthy::mutant::Bug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -117,7 +117,7 @@ type Made = (Arc<Plan>, Finished);
 
 /// One plan in every mode asked for. With a bug planted, the CP run may have ended before all its faults: then the AP
 /// run is told of one without the bug.
-fn in_every_mode(plan: &Arc<Plan>, modes: &[Mode], mutant: Option<Bug>) -> Vec<Made> {
+fn in_every_mode(plan: &Arc<Plan>, modes: &[Mode], mutant: Option<Planted>) -> Vec<Made> {
     let mut made: Vec<Made> = Vec::new();
     for &mode in modes {
         let met = match (mode, made.last()) {

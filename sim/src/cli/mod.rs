@@ -19,10 +19,10 @@ mod placement;
 mod source;
 mod why;
 
+use crate::mutants::Planted;
 use crate::report::Mode;
 use crate::scenario::suggestion;
 use clap::{Args, Parser, Subcommand};
-use seaworthy::mutant::Bug;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -73,7 +73,7 @@ enum Command {
 struct Common {
     /// Plant a bug by name (see `sim list`)
     #[arg(long, value_name = "NAME", value_parser = bug)]
-    mutant: Option<Bug>,
+    mutant: Option<Planted>,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
@@ -98,9 +98,9 @@ fn reports() -> PathBuf {
     PathBuf::from("reports")
 }
 
-fn bug(name: &str) -> Result<Bug, String> {
-    let known: Vec<&str> = Bug::ALL.iter().map(|bug| bug.name()).collect();
-    let found = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
+fn bug(name: &str) -> Result<Planted, String> {
+    let known: Vec<&str> = Planted::all().map(Planted::name).collect();
+    let found = Planted::all().find(|bug| bug.name() == name);
     found.ok_or_else(|| format!("no bug is called `{name}`{}", suggestion(name, &known)))
 }
 

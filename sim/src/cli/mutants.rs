@@ -3,12 +3,11 @@
 
 use super::one::{json, write};
 use super::{Failure, at_least_one, bug, jobs, reports};
-use crate::mutants::{Found, MADE_FOR, MadeFor, SEEDS};
+use crate::mutants::{Found, MADE_FOR, MadeFor, Planted, SEEDS};
 use crate::plan::Plan;
 use crate::report::{self, Progress, Verdict};
 use crate::scenario::Scenario;
 use clap::Args;
-use seaworthy::mutant::Bug;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -28,7 +27,7 @@ Examples:
 pub(super) struct Mutants {
     /// Bugs to hunt [default: all]
     #[arg(value_parser = bug)]
-    bugs: Vec<Bug>,
+    bugs: Vec<Planted>,
     /// Seeds of its scenario that a bug may need
     #[arg(long, value_name = "N", default_value_t = SEEDS as u64, value_parser = at_least_one)]
     seeds: u64,

@@ -2,11 +2,11 @@
 
 use super::source::{Source, What};
 use super::{Common, Failure, mode, reports, why};
+use crate::mutants::Planted;
 use crate::plan::Plan;
 use crate::report::{ApCounts, Mode, Outcome, Verdict};
 use crate::run::{self, Finished};
 use clap::Args;
-use seaworthy::mutant::Bug;
 use seaworthy_check::format::{export as edn, jsonl};
 use seaworthy_check::replicas;
 use std::fs::{self, File};
@@ -276,7 +276,7 @@ impl List {
         let sources: Vec<_> = Source::load_all(&self.paths)?.iter().map(Source::info).collect();
         if self.json {
             let bugs: Vec<_> =
-                Bug::ALL.iter().map(|bug| serde_json::json!({ "name": bug.name(), "what": bug.what() })).collect();
+                Planted::all().map(|bug| serde_json::json!({ "name": bug.name(), "what": bug.what() })).collect();
             say!("{}", json(&serde_json::json!({ "scenarios": sources, "mutants": bugs }))?);
             return Ok(());
         }
@@ -284,7 +284,7 @@ impl List {
             say!("{}  ({})\n    {}", source.name, source.file, source.about.trim().replace('\n', "\n    "));
         }
         say!("\nplanted bugs (--mutant NAME):");
-        for bug in Bug::ALL {
+        for bug in Planted::all() {
             say!("  {:<19} {}", bug.name(), bug.what());
         }
         Ok(())

@@ -8,6 +8,7 @@
 //!
 //! What is left to the run: who leads ([`Target`]) and what a client saw last ([`When`]).
 
+mod effect;
 mod expand;
 mod fault;
 mod ops;
@@ -15,6 +16,7 @@ mod swarm;
 mod target;
 mod text;
 
+pub use effect::{unmet, waits_for};
 pub use fault::{Clients, Directory, Fault, KINDS, Kind, Lie, Links, Pages, Part, Shape, Unsynced};
 pub(crate) use swarm::catalogue;
 pub use target::{FaultId, Selector, Sight, Target};

@@ -6,6 +6,7 @@ use super::story::{Teller, Watch};
 use super::tcp::{self, Way};
 use super::wreck::Wreck;
 use super::{EPOCH, Traces, lock, nodes};
+use crate::mutants::Planted;
 use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::report::Mode;
@@ -17,7 +18,7 @@ use crate::world::runtime::{NodeEnv, World, WorldSettings};
 use crate::world::{Latency, TimeSource};
 use seaworthy::dynamo;
 use seaworthy::identity::Origin;
-use seaworthy::mutant::{Bug, Mutant};
+use seaworthy::mutant::Mutant;
 use seaworthy::node::tcp::{TcpConfig, TcpTransport};
 use seaworthy::node::{Driver, NodeConfig};
 use seaworthy::placement::{Buckets, Layout, Member};
@@ -47,7 +48,8 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Makes the world and boots every node.
-    pub(super) fn start(plan: &Plan, (mode, mutant): (Mode, Option<Bug>), traces: &Traces) -> Cluster {
+    pub(super) fn start(plan: &Plan, (mode, mutant): (Mode, Option<Planted>), traces: &Traces) -> Cluster {
+        let bug = Planted::in_world(mutant);
         let links = link_settings(&plan.network);
         let settings = WorldSettings {
             seed: plan.seed,
@@ -56,6 +58,7 @@ impl Cluster {
                 client_links: links,
                 link_limit: 10_000,
                 mailbox_limit: 100_000,
+                bug,
             },
             disk: DiskSettings {
                 per_operation: plan.disk.operation,
@@ -63,6 +66,7 @@ impl Cluster {
                 sync: Latency::uniform(plan.disk.sync, plan.disk.jitter),
                 capacity: plan.disk.capacity,
                 block_sectors: plan.disk.block.sectors(),
+                bug,
             },
             tcp: tcp::latency(plan),
         };
@@ -73,7 +77,7 @@ impl Cluster {
         let incarnations = Incarnations::default();
         for &id in &nodes {
             let mut rng = Rng::new(plan.seed, &format!("clock {id}"));
-            let clock = ClockSettings { start: rng.below(1_000_000_000_000), epoch: EPOCH, drift_ppm: 0 };
+            let clock = ClockSettings { start: rng.below(1_000_000_000_000), epoch: EPOCH, drift_ppm: 0, bug };
             let boot = Boot {
                 config: node_config(plan, id, layout.clone(), mutant),
                 store: store_config(plan, id, (CLUSTER, &layout), mutant),
@@ -221,13 +225,13 @@ pub(super) fn store_config(
     plan: &Plan,
     id: NodeId,
     (name, layout): (&str, &Layout),
-    mutant: Option<Bug>,
+    mutant: Option<Planted>,
 ) -> StoreConfig {
     let config = StoreConfig::new(id).bound_to(name, layout);
     StoreConfig { segment_bytes: plan.cluster.segment_bytes, mutant: planted(mutant), ..config }
 }
 
-fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Bug>) -> NodeConfig {
+fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Planted>) -> NodeConfig {
     let cluster = &plan.cluster;
     let raft = raft::Config {
         election_timeout: cluster.election_timeout,
@@ -255,9 +259,9 @@ fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Bug>
 }
 
 /// Plans speak of bugs by name; nodes carry them.
-fn planted(bug: Option<Bug>) -> Mutant {
+fn planted(bug: Option<Planted>) -> Mutant {
     #[cfg(feature = "mutants")]
-    if let Some(bug) = bug {
+    if let Some(Planted::Code(bug)) = bug {
         return Mutant::planted(bug);
     }
     let _ = bug;

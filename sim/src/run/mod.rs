@@ -29,6 +29,7 @@ mod wreck;
 pub use nemesis::Met;
 pub use story::Story;
 
+use crate::mutants::Planted;
 use crate::oracle::{Oracle, Replica, Violation};
 use crate::plan::{Call, How, Plan, What, When};
 use crate::report::{Mode, Outcome, RunRecord, TraceHash};
@@ -42,7 +43,6 @@ use bytes::Bytes;
 use cluster::{Cluster, Refusals};
 use quorums::Quorums;
 use seaworthy::client::{Client, Patience};
-use seaworthy::mutant::Bug;
 use seaworthy::node::tcp::TcpClientTransport;
 use seaworthy::placement::Layout;
 use seaworthy::storage::StorageError;
@@ -66,8 +66,8 @@ use wreck::Wreck;
 
 /// How a plan is run.
 pub struct Options {
-    /// The bug planted in every node.
-    pub mutant: Option<Bug>,
+    /// The bug planted in every node, or in their world.
+    pub mutant: Option<Planted>,
     /// Where the full trace goes.
     pub trace: Option<Box<dyn Write + Send>>,
     /// Against which of the two databases.
@@ -193,7 +193,7 @@ fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
 
 fn finish(
     plan: &Plan,
-    (mode, mutant): (Mode, Option<Bug>),
+    (mode, mutant): (Mode, Option<Planted>),
     traces: &Traces,
     violation: Option<Violation>,
     start: Instant,
@@ -218,6 +218,7 @@ fn finish(
         impossible: impossible.map(|_| traces.when()),
         faults: &faults,
         heal: ending.heal_ns.map(Duration::from_nanos),
+        ledger: &ledger,
         divergence: ending.divergence,
         refusals: &refusals,
     };
@@ -265,11 +266,12 @@ fn finish(
 const OPERATOR: u64 = 0;
 
 /// The run itself, inside the runtime.
-async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Bug>), traces: Traces) {
+async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces: Traces) {
     let cluster = Arc::new(Cluster::start(&plan, (mode, mutant), &traces));
     let world = cluster.world.clone();
     let values = Arc::new(words(&plan));
-    let log = Log { record: traces.record.clone(), time: world.time_source(), wreck: traces.wreck.clone() };
+    let bug = Planted::in_world(mutant);
+    let log = Log { record: traces.record.clone(), time: world.time_source(), wreck: traces.wreck.clone(), bug };
     let online = mode == Mode::Cp && plan.expect.linearizable && !plan.expires();
     {
         let mut record = lock(&log.record);
@@ -354,7 +356,7 @@ fn patron(
     values: Arc<BTreeMap<String, Bytes>>,
     log: &Log,
 ) -> Patron<Way<SimTransport, TcpClientTransport>, SimClock> {
-    let settings = ClockSettings { start: 0, epoch: EPOCH, drift_ppm: 0 };
+    let settings = ClockSettings { start: 0, epoch: EPOCH, drift_ppm: 0, bug: None };
     let clock = world.new_clock(Addr::Client(u64::from(number)), settings);
     let workload = &plan.workload;
     let patience = Patience {

@@ -64,7 +64,9 @@ pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>, met_of: Arc<Mu
         if let What::Begin { id, fault, .. } = &event.what {
             let until = ends.get(id).map(|end| nanos(*end));
             let about = format!("{} {}", fault.kind.name(), fault.target.show());
-            entries.insert(*id, world.ledger().request(fault.kind.name(), about, nanos(event.at), until));
+            let entry = world.ledger().request(fault.kind.name(), about, nanos(event.at), until);
+            world.ledger().expect(entry, fault.kind.expects());
+            entries.insert(*id, entry);
         }
     }
     let operator = world.client(OPERATOR);

@@ -14,7 +14,7 @@
 
 use super::findings::{Findings, by_quorums, by_raft};
 use crate::oracle::Violation;
-use crate::plan::{Kind, Plan, What};
+use crate::plan::{Kind, Plan, What, unmet, waits_for};
 use crate::report::{Availability, FaultTally, Histogram, Ops, Share, Verdict};
 use crate::scenario::MustFire;
 use crate::world::{ledger, nanos};
@@ -45,6 +45,8 @@ pub struct Evidence<'a> {
     pub faults: &'a [FaultTally],
     /// When all had what was there when the storm ended, counted from then; nothing if they never did.
     pub heal: Option<Duration>,
+    /// The ledger itself.
+    pub ledger: &'a [ledger::Entry],
     /// Why the servers' states are not the same at the end, if they are not.
     pub divergence: Option<String>,
     /// Servers that stopped over their storage, and why.
@@ -98,18 +100,27 @@ fn judge_liveness(evidence: &Evidence<'_>, findings: &Findings) -> Verdict {
             format!("{ok} operations succeeded, at least {} were expected", expect.min_ok),
         );
     }
-    let inert = inert(evidence.faults, &expect.must_fire);
+    let inert = inert(evidence.faults, &unmet(evidence.ledger), &expect.must_fire);
     if inert.is_empty() { Verdict::Pass } else { Verdict::Inert { faults: inert } }
 }
 
-/// The kinds of fault that had no effect and should have had one.
-fn inert(faults: &[FaultTally], must_fire: &MustFire) -> Vec<String> {
+/// The kinds of fault that had no effect and should have had one, or did not do all that they were to do, and what they
+/// waited for.
+fn inert(faults: &[FaultTally], unmet: &BTreeMap<&str, Vec<ledger::Effect>>, must_fire: &MustFire) -> Vec<String> {
     let required = |fault: &&FaultTally| match must_fire {
         MustFire::All => true,
         MustFire::Any => faults.iter().all(|f| f.affected == 0),
         MustFire::Kinds(kinds) => kinds.contains(&fault.kind),
     };
-    faults.iter().filter(|fault| fault.affected == 0).filter(required).map(|fault| fault.kind.clone()).collect()
+    let told = |fault: &FaultTally| match (fault.affected, unmet.get(fault.kind.as_str())) {
+        (0, _) => Some(format!("{} (it waited for {})", fault.kind, waits_for(&fault.kind))),
+        (_, Some(effects)) => {
+            let effects: Vec<String> = effects.iter().map(|effect| effect.to_string()).collect();
+            Some(format!("{} (it never had: {})", fault.kind, effects.join(", ")))
+        }
+        (_, None) => None,
+    };
+    faults.iter().filter(required).filter_map(told).collect()
 }
 
 pub(super) fn fail(property: &str, detail: String) -> Verdict {
@@ -295,11 +306,20 @@ mod tests {
             FaultTally { kind, requested: 1, fired: 1, affected, inert: u64::from(affected == 0) }
         };
         let some = [fault("kill", 3), fault("pause", 0), fault("rot", 0)];
-        assert_eq!(inert(&some, &MustFire::All), ["pause", "rot"]);
-        assert_eq!(inert(&some, &MustFire::Kinds(vec!["kill".into(), "rot".into()])), ["rot"]);
-        assert!(inert(&some, &MustFire::Any).is_empty());
-        assert_eq!(inert(&some[1..], &MustFire::Any), ["pause", "rot"]);
-        assert!(inert(&some, &MustFire::Kinds(Vec::new())).is_empty());
-        assert!(inert(&[], &MustFire::Any).is_empty());
+        let of = |faults: &[FaultTally], unmet, must_fire| -> Vec<String> {
+            let told = inert(faults, &unmet, &must_fire);
+            told.iter().map(|told| told.split_once(" (").expect("a hint").0.to_owned()).collect()
+        };
+        let none = BTreeMap::new;
+        assert_eq!(of(&some, none(), MustFire::All), ["pause", "rot"]);
+        assert_eq!(of(&some, none(), MustFire::Kinds(vec!["kill".into(), "rot".into()])), ["rot"]);
+        assert!(of(&some, none(), MustFire::Any).is_empty());
+        assert_eq!(of(&some[1..], none(), MustFire::Any), ["pause", "rot"]);
+        assert!(of(&some, none(), MustFire::Kinds(Vec::new())).is_empty());
+        assert!(of(&[], none(), MustFire::Any).is_empty());
+        let half = || BTreeMap::from([("kill", vec![ledger::Effect::SectorsLost])]);
+        assert_eq!(of(&some[..1], half(), MustFire::All), ["kill"]);
+        assert!(of(&some, half(), MustFire::Any).is_empty());
+        assert_eq!(inert(&some[..1], &half(), &MustFire::All), ["kill (it never had: sectors lost)"]);
     }
 }

@@ -7,6 +7,7 @@ use super::quorums::Quorums;
 use super::wreck::Wreck;
 use crate::oracle::expiry;
 use crate::plan::{Call, Event, How, Plan, What, When};
+use crate::world::bug::WorldBug;
 use crate::world::{TimeSource, lock, nanos};
 use bytes::Bytes;
 use seaworthy::client::{Client, ClientError};
@@ -70,6 +71,8 @@ pub struct Log {
     pub time: TimeSource,
     /// Ends the run.
     pub wreck: Wreck,
+    /// The bug planted in the world.
+    pub bug: Option<WorldBug>,
 }
 
 /// One client and what it has seen.
@@ -228,7 +231,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
             let recorder = &mut record.recorder;
             match outcome {
                 Ok(reply) => answered(recorder, op, now, reply),
-                Err(_) if unknown => recorder.info(op, now),
+                Err(_) if unknown && self.log.bug != Some(WorldBug::UnknownAsFailed) => recorder.info(op, now),
                 Err(_) => recorder.fail(op, now),
             }
             record.ended(op)

@@ -6,6 +6,7 @@
 //! to and fro.
 
 use super::Nanos;
+use super::bug::WorldBug;
 use seaworthy::types::{Time, Wall};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub struct ClockSettings {
     pub epoch: Nanos,
     /// How much too fast the oscillator is, in parts per million; negative is too slow.
     pub drift_ppm: i64,
+    /// The bug planted in them.
+    pub bug: Option<WorldBug>,
 }
 
 /// What can be done to a clock. Where several act on the rate, the newest counts.
@@ -44,7 +47,8 @@ const MILLION: i128 = 1_000_000;
 /// The state of a node's clocks.
 #[derive(Clone, Debug)]
 pub struct ClockModel {
-    base_ppm: i64,
+    /// As they would be without faults.
+    settings: ClockSettings,
     /// True time, monotonic reading, and rate since then.
     anchor: (Nanos, Nanos, i64),
     wall_offset: i64,
@@ -56,7 +60,7 @@ impl ClockModel {
     #[must_use]
     pub fn new(settings: ClockSettings) -> ClockModel {
         ClockModel {
-            base_ppm: settings.drift_ppm,
+            settings,
             anchor: (0, settings.start, settings.drift_ppm),
             wall_offset: signed(i128::from(settings.epoch) - i128::from(settings.start)),
             strobe: None,
@@ -102,8 +106,12 @@ impl ClockModel {
     /// Does `fault` to the clocks at true time `at`.
     pub fn disturb(&mut self, at: Nanos, fault: ClockFault) {
         match fault {
-            ClockFault::Jump(by) => self.wall_offset = self.wall_offset.saturating_add(by),
-            ClockFault::Drift(ppm) => self.set_rate(at, (self.base_ppm + ppm).max(-MILLION as i64)),
+            ClockFault::Jump(by) => {
+                if self.settings.bug != Some(WorldBug::JumpsIgnored) {
+                    self.wall_offset = self.wall_offset.saturating_add(by);
+                }
+            }
+            ClockFault::Drift(ppm) => self.set_rate(at, (self.settings.drift_ppm + ppm).max(-MILLION as i64)),
             ClockFault::Freeze => self.set_rate(at, -MILLION as i64),
             ClockFault::Strobe { by, period } => self.strobe = Some((at, by, super::nanos(period).max(1))),
         }
@@ -113,9 +121,27 @@ impl ClockModel {
     pub fn settle(&mut self, at: Nanos, fault: ClockFault) {
         match fault {
             ClockFault::Jump(_) => {}
-            ClockFault::Drift(_) | ClockFault::Freeze => self.set_rate(at, self.base_ppm),
+            ClockFault::Drift(_) | ClockFault::Freeze => self.set_rate(at, self.settings.drift_ppm),
             ClockFault::Strobe { .. } => self.strobe = None,
         }
+    }
+
+    /// Whether these readings at true time `at` differ from what clocks without faults show: the monotonic one by itself,
+    /// and the date beyond that. Reckoned from true time, not from what was done to the clocks.
+    #[must_use]
+    pub fn differs(&self, at: Nanos, time: Time, wall: Wall) -> (bool, bool) {
+        let ClockSettings { start, epoch, drift_ppm, .. } = self.settings;
+        let elapsed = i128::from(at) * (MILLION + i128::from(drift_ppm)) / MILLION;
+        // A change of rate cuts off a part of a nanosecond.
+        let rate = (i128::from(time.0) - i128::from(start) - elapsed).abs() > 1_000;
+        let date = (i128::from(wall.0) - i128::from(time.0)) != i128::from(epoch) - i128::from(start);
+        (rate, date)
+    }
+
+    /// How much earlier than asked for a sleep ends.
+    #[must_use]
+    pub fn impatience(&self) -> Nanos {
+        if self.settings.bug == Some(WorldBug::SleepsEndEarly) { 1_000_000 } else { 0 }
     }
 
     fn set_rate(&mut self, at: Nanos, ppm: i64) {
@@ -139,7 +165,7 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     fn model(drift_ppm: i64) -> ClockModel {
-        ClockModel::new(ClockSettings { start: 7 * S, epoch: 1_000 * S, drift_ppm })
+        ClockModel::new(ClockSettings { start: 7 * S, epoch: 1_000 * S, drift_ppm, bug: None })
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The fault ledger: what was asked for, whether it happened, and what it hit.
 //!
 //! A fault that was requested but touched nothing tests nothing; a run that has one is [`Ledger::inert`] and must not
-//! count as passed. Models carry the [`FaultId`] of whatever is upon them and charge it at the moment it bites, so the
+//! count as passed. What a fault does is counted where somebody gets it, not where it is made: an error when it is given
+//! to the node, a clock's fault when a reading differs from true time. Models carry the [`FaultId`] of whatever is upon them and charge it at the moment it bites, so the
 //! cost without faults is nil.
 
 use super::{Nanos, lock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 /// A requested fault; its place in the ledger.
@@ -29,6 +31,8 @@ pub enum Effect {
     MessagesDelayed,
     /// Messages held back by a link that hangs.
     MessagesHeld,
+    /// Power failures that found something unsynced.
+    UnsyncedAtStake,
     /// Unsynced sectors that did not survive a crash.
     SectorsLost,
     /// Files of which some unsynced sectors survived a crash and some did not.
@@ -49,8 +53,10 @@ pub enum Effect {
     BitsFlipped,
     /// Sectors made unreadable.
     SectorsSpoiled,
-    /// Reads that met a flipped or unreadable sector.
+    /// Sectors read that were flipped or unreadable.
     BadReads,
+    /// Reads that failed.
+    ReadsFailed,
     /// Disk operations slowed or stalled.
     DiskOpsDelayed,
     /// Files lost with a whole disk.
@@ -71,6 +77,13 @@ pub enum Effect {
     MessagesForged,
 }
 
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = serde_json::to_value(self).ok();
+        f.write_str(&name.as_ref().and_then(|name| name.as_str()).unwrap_or_default().replace('_', " "))
+    }
+}
+
 /// One line of the ledger.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Entry {
@@ -84,6 +97,8 @@ pub struct Entry {
     pub from: Nanos,
     /// When it was to end; `None` for what happens in an instant.
     pub until: Option<Nanos>,
+    /// What faults of its kind must have done in a run that is to count, besides anything at all.
+    pub expects: Vec<Effect>,
     /// How often it was switched on.
     pub fired: u64,
     /// What it did, with counts above zero.
@@ -106,8 +121,22 @@ impl Ledger {
         let mut entries = lock(&self.0);
         let id = FaultId(u32::try_from(entries.len()).expect("fewer than 2³² faults"));
         let (kind, description) = (kind.into(), description.into());
-        entries.push(Entry { id, kind, description, from, until, fired: 0, effects: BTreeMap::new() });
+        entries.push(Entry {
+            id,
+            kind,
+            description,
+            from,
+            until,
+            expects: Vec::new(),
+            fired: 0,
+            effects: BTreeMap::new(),
+        });
         id
+    }
+
+    /// Notes what the fault must do at least once, or another of its kind.
+    pub fn expect(&self, id: FaultId, effects: Vec<Effect>) {
+        lock(&self.0)[id.0 as usize].expects = effects;
     }
 
     /// Notes that the fault was switched on.

@@ -8,11 +8,13 @@
 //! - [`net`]: directed links with latency, loss, duplication, reordering, corruption, cuts and hangs.
 //! - [`disk`]: files made of sectors that are durable only after a sync took its time.
 //! - [`clock`]: a node's monotonic and wall clocks, with drift, jumps, strobes and freezes.
+//! - [`bug`]: mistakes planted in these models, to see them noticed.
 //! - [`ledger`]: each fault requested, and what it did. [`trace`]: the hash over everything that happened.
 //!
 //! Invariants: no model reads ambient time or entropy; equal (seed, requests) give equal traces, recorded or not; a
 //! fault is charged to the [`ledger::FaultId`] that caused it; every queue has a limit and counts what it drops.
 
+pub mod bug;
 pub mod clock;
 pub mod disk;
 pub mod ledger;

@@ -174,6 +174,12 @@ impl SimFile {
         }
     }
 
+    /// Whether a power failure could take something that was written by `now`.
+    pub(super) fn at_stake(&self, now: Nanos) -> bool {
+        let batches = self.syncing.iter().map(|(_, batch)| batch).chain([&self.dirty]);
+        batches.flat_map(|batch| &batch.undo).any(|(begun, ..)| *begun <= now)
+    }
+
     /// Whether anything was written since the last sync, failed or not.
     pub(super) fn is_dirty(&self) -> bool {
         !self.dirty.undo.is_empty()

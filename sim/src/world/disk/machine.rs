@@ -1,5 +1,6 @@
 //! The disk behind the seam: what each operation takes, does, and fails at.
 
+use super::super::bug::WorldBug;
 use super::super::ledger::{Effect, FaultId, Ledger};
 use super::super::trace::{Kind, Trace, payload};
 use super::super::{Nanos, TimeSource, nanos};
@@ -34,6 +35,8 @@ pub(super) struct State {
     pub(super) stats: DiskStats,
     pub(super) trace: Trace,
     pub(super) ledger: Ledger,
+    /// What the operation under way fails of, and by which fault: charged once the node gets the error.
+    pub(super) felt: Option<(FaultId, Effect)>,
 }
 
 /// How a sync fails.
@@ -116,7 +119,13 @@ impl State {
     }
 
     /// Refuses to grow a file beyond what fits.
-    pub(super) fn check_space(&self, op: &'static str, name: &str, inode: Inode, len: u64) -> Result<(), DiskError> {
+    pub(super) fn check_space(
+        &mut self,
+        op: &'static str,
+        name: &str,
+        inode: Inode,
+        len: u64,
+    ) -> Result<(), DiskError> {
         let grows = len.saturating_sub(self.files[&inode].len());
         if grows == 0 {
             return Ok(());
@@ -129,8 +138,7 @@ impl State {
         if full.is_none() && needed <= self.settings.capacity {
             return Ok(());
         }
-        self.ledger.charge(full, Effect::WritesFailed, 1);
-        self.failure(inode, full);
+        self.failure(inode, full, Effect::WritesFailed);
         Err(error(op, name, DiskFault::Full))
     }
 
@@ -148,12 +156,13 @@ impl State {
             _ => None,
         });
         let Some(id) = full else { return Ok(()) };
-        self.ledger.affected(id, Effect::WritesFailed, 1);
-        self.failure(inode, Some(id));
+        self.failure(inode, Some(id), Effect::WritesFailed);
         Err(error("write", name, DiskFault::Full))
     }
 
-    pub(super) fn failure(&self, inode: Inode, fault: Option<FaultId>) {
+    /// The operation under way fails, by `fault` if by one.
+    pub(super) fn failure(&mut self, inode: Inode, fault: Option<FaultId>, effect: Effect) {
+        self.felt = fault.map(|id| (id, effect));
         self.event(Kind::DiskFailure, [inode, fault.map_or(u64::MAX, |id| u64::from(id.0)), 0]);
     }
 
@@ -166,16 +175,17 @@ impl State {
     }
 
     /// Fails a read that meets an unreadable sector, and notes one that meets a rotten one.
-    pub(super) fn check_damage(&self, name: &str, inode: Inode, offset: u64, len: usize) -> Result<(), DiskError> {
-        let mut result = Ok(());
+    pub(super) fn check_damage(&mut self, name: &str, inode: Inode, offset: u64, len: usize) -> Result<(), DiskError> {
+        let mut fails = None;
         for (&(_, _), &(id, damage)) in self.damaged.range(sectors(inode, offset, len)) {
             self.ledger.affected(id, Effect::BadReads, 1);
             if damage == Damage::Unreadable {
-                self.failure(inode, Some(id));
-                result = Err(broken("read", name));
+                fails = Some(id);
             }
         }
-        result
+        let Some(id) = fails else { return Ok(()) };
+        self.failure(inode, Some(id), Effect::ReadsFailed);
+        Err(broken("read", name))
     }
 
     pub(super) fn mend(&mut self, inode: Inode, offset: u64, len: usize) {
@@ -190,8 +200,7 @@ impl State {
     pub(super) fn write(&mut self, name: &str, inode: Inode, offset: u64, data: &[u8]) -> Result<(), DiskError> {
         self.spend_operation(data.len());
         if let Some(id) = self.strike(|t| if let DiskTrouble::FailWrites(left) = t { Some(left) } else { None }) {
-            self.ledger.affected(id, Effect::WritesFailed, 1);
-            self.failure(inode, Some(id));
+            self.failure(inode, Some(id), Effect::WritesFailed);
             return Err(broken("write", name));
         }
         self.check_space("write", name, inode, offset + data.len() as u64)?;
@@ -234,9 +243,11 @@ impl State {
                     0
                 }
             };
-            self.ledger.affected(id, Effect::SyncsFailed, 1);
             self.ledger.affected(id, Effect::SectorsLost, lost);
-            self.failure(inode, Some(id));
+            self.failure(inode, Some(id), Effect::SyncsFailed);
+            if self.settings.bug == Some(WorldBug::SyncErrorsHidden) {
+                return Ok(());
+            }
             return Err(match what {
                 SyncFailure::NoRoom => error("sync", name, DiskFault::Full),
                 SyncFailure::Drops | SyncFailure::Strands => broken("sync", name),
@@ -291,8 +302,10 @@ impl State {
         let effective = self.spend_sync();
         let now = self.now();
         if let Some(id) = self.strike(|t| if let DiskTrouble::FailSyncs(left) = t { Some(left) } else { None }) {
-            self.ledger.affected(id, Effect::SyncsFailed, 1);
-            self.failure(0, Some(id));
+            self.failure(0, Some(id), Effect::SyncsFailed);
+            if self.settings.bug == Some(WorldBug::SyncErrorsHidden) {
+                return Ok(());
+            }
             return Err(broken("sync", "the directory"));
         }
         let effective = self.honest(effective);
@@ -310,12 +323,20 @@ impl State {
         let now = self.now();
         let lied = self.lied.take();
         let empties = lied.is_some_and(|(_, losing)| losing == Losing::All);
+        let at_stake = self.files.values_mut().fold(false, |any, file| {
+            file.settle(now);
+            any | file.at_stake(now)
+        });
+        self.ledger.charge(fault, Effect::UnsyncedAtStake, u64::from(at_stake));
+        if self.settings.bug == Some(WorldBug::UnsyncedKept) {
+            self.busy_until = now;
+            return self.detach();
+        }
         self.names.settle(now);
         let (names_lost, mut forgotten) = self.names.crash(now, empties, &mut self.rng);
         let fall = Fall { now, block: self.settings.block_sectors, garbles, empties };
         let (mut kept, mut lost, mut torn, mut garbled) = (0, 0, 0, 0);
         for file in self.files.values_mut() {
-            file.settle(now);
             let wreck = file.crash(fall, &mut self.rng);
             kept += wreck.kept;
             lost += wreck.lost;

@@ -27,6 +27,7 @@ mod trouble;
 pub use file::SECTOR;
 pub use trouble::{Damage, DiskTrouble, Losing, Room, Scope};
 
+use super::bug::WorldBug;
 use super::ledger::{Effect, FaultId, Ledger};
 use super::trace::{Kind, Trace};
 use super::{Latency, Nanos, TimeSource, lock};
@@ -52,6 +53,8 @@ pub struct DiskSettings {
     pub capacity: u64,
     /// Sectors in a physical block, which survives a power failure whole or not at all; at least 1.
     pub block_sectors: u32,
+    /// The bug planted in it.
+    pub bug: Option<WorldBug>,
 }
 
 /// What a disk did.
@@ -117,6 +120,7 @@ impl DiskHandle {
             lied: None,
             damaged: BTreeMap::new(),
             stats: DiskStats::default(),
+            felt: None,
             trace,
             ledger,
         })))

@@ -1,5 +1,6 @@
 //! The disk as a node's storage sees it.
 
+use super::super::bug::WorldBug;
 use super::super::lock;
 use super::SimDisk;
 use super::file::SimFile;
@@ -18,7 +19,12 @@ impl SimDisk {
         if state.session != self.session {
             return Err(error(op, name, DiskFault::Io("the process is dead".into())));
         }
-        run(&mut state)
+        state.felt = None;
+        let result = run(&mut state);
+        if let (Err(_), Some((id, effect))) = (&result, state.felt) {
+            state.ledger.affected(id, effect, 1);
+        }
+        result
     }
 }
 
@@ -65,6 +71,10 @@ impl Disk for SimDisk {
             state.spend_operation(buf.len());
             let end = offset.checked_add(buf.len() as u64);
             if end.is_none_or(|end| end > state.files[&inode].len()) {
+                if state.settings.bug == Some(WorldBug::PastEndReads) {
+                    buf.fill(0);
+                    return Ok(());
+                }
                 return Err(error("read", &name, DiskFault::PastEnd));
             }
             if !state.damaged.is_empty() {

@@ -26,6 +26,7 @@ impl Bench {
             sync: Latency::uniform(Duration::from_millis(2), Duration::from_millis(1)),
             capacity: 1 << 30,
             block_sectors: 1,
+            bug: None,
         };
         let ledger = Ledger::default();
         let time: TimeSource = Arc::new(move || time.load(Ordering::Relaxed));

@@ -7,6 +7,7 @@
 //! Without reordering a link is first in, first out: a frame never arrives before one sent earlier. Frames are lost one
 //! by one, as on a datagram network; a cut or a reset loses everything in flight, as a broken connection does.
 
+use super::super::bug::WorldBug;
 use super::super::ledger::{Effect, FaultId, Ledger};
 use super::super::{Latency, Nanos, nanos};
 use bytes::Bytes;
@@ -87,6 +88,7 @@ pub(super) struct Link {
     base: LinkSettings,
     faults: Vec<(FaultId, LinkFault)>,
     rng: Rng,
+    bug: Option<WorldBug>,
     sending_until: Nanos,
     last_arrival: Nanos,
     /// Frames under way; those of an older epoch are lost and no longer counted.
@@ -99,11 +101,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(base: LinkSettings, rng: Rng) -> Link {
+    pub(super) fn new(base: LinkSettings, rng: Rng, bug: Option<WorldBug>) -> Link {
         Link {
             base,
             faults: Vec::new(),
             rng,
+            bug,
             sending_until: 0,
             last_arrival: 0,
             in_flight: 0,
@@ -149,7 +152,7 @@ impl Link {
             ledger.affected(*id, Effect::MessagesDropped, 1);
             return Route::Drop(DropCause::Blocked);
         }
-        if let Some(id) = self.strikes(|s| s.loss) {
+        if let Some(id) = self.strikes(|s| s.loss).filter(|_| self.bug != Some(WorldBug::FramesNeverLost)) {
             ledger.charge(id, Effect::MessagesDropped, 1);
             return Route::Drop(DropCause::Lost);
         }
@@ -174,6 +177,11 @@ impl Link {
                 ledger.affected(*id, Effect::MessagesDelayed, u64::from(added > 0));
                 at += added;
             }
+        }
+        match self.bug {
+            Some(WorldBug::LatencyIgnored) => at = now + 1,
+            Some(WorldBug::OvertakenUnasked) => self.last_arrival = 0,
+            _ => {}
         }
         // Never in the same instant as the one before, so that the order is kept.
         at = at.max(self.last_arrival + 1).max(now + 1);

@@ -17,6 +17,7 @@ mod tests;
 pub use link::{DropCause, LinkFault, LinkSettings};
 
 use super::Nanos;
+use super::bug::WorldBug;
 use super::ledger::{Effect, FaultId, Ledger};
 use super::schedule::Schedule;
 use super::trace::{Kind, Trace, payload};
@@ -41,6 +42,8 @@ pub struct NetSettings {
     pub link_limit: u32,
     /// Most frames in a mailbox.
     pub mailbox_limit: usize,
+    /// The bug planted in it.
+    pub bug: Option<WorldBug>,
 }
 
 /// What the network did, in frames unless said otherwise.
@@ -162,8 +165,10 @@ impl Net {
         let port = &mut self.ports[endpoint.0 as usize];
         port.generation += 1;
         port.bound = true;
-        port.mailbox.clear();
-        port.waiting = Arc::default();
+        if self.settings.bug != Some(WorldBug::MailOutlives) {
+            port.mailbox.clear();
+        }
+        port.waiting = Arc::new(port.mailbox.len().into());
         port.waker = None;
         Binding { endpoint, generation: port.generation }
     }
@@ -189,6 +194,9 @@ impl Net {
             return;
         }
         port.generation += 1;
+        if self.settings.bug == Some(WorldBug::MailOutlives) {
+            return;
+        }
         self.stats.cut += std::mem::take(&mut port.mailbox).len() as u64;
         port.waiting.store(0, Relaxed);
         port.waker = None;
@@ -276,7 +284,8 @@ impl Net {
     /// Lays a fault on directed links.
     pub fn lay(&mut self, now: Nanos, id: FaultId, pairs: &[(Addr, Addr)], fault: &LinkFault) {
         self.ledger.fired(id);
-        for &(from, to) in pairs {
+        let one_way_ignored = *fault == LinkFault::Block && self.settings.bug == Some(WorldBug::OneWayIgnored);
+        for &(from, to) in pairs.iter().filter(|(from, to)| !one_way_ignored || pairs.contains(&(*to, *from))) {
             let ends = (self.endpoint(from), self.endpoint(to));
             let link = self.link(ends.0, ends.1);
             let cut = if link.lay(id, fault.clone()) { link.cut() } else { 0 };
@@ -418,7 +427,8 @@ impl Net {
                 (Addr::Node(_), Addr::Node(_)) => &self.settings.server_links,
                 _ => &self.settings.client_links,
             };
-            Box::new(Link::new(base.clone(), Rng::new(self.seed, &format!("link {sender}→{receiver}"))))
+            let rng = Rng::new(self.seed, &format!("link {sender}→{receiver}"));
+            Box::new(Link::new(base.clone(), rng, self.settings.bug))
         })
     }
 }

@@ -36,8 +36,13 @@ struct Bench {
 impl Bench {
     fn new(seed: u64, link: LinkSettings) -> Bench {
         let (trace, ledger) = (Trace::new(), Ledger::default());
-        let settings =
-            NetSettings { server_links: link.clone(), client_links: link, link_limit: 100_000, mailbox_limit: 1 << 20 };
+        let settings = NetSettings {
+            server_links: link.clone(),
+            client_links: link,
+            link_limit: 100_000,
+            mailbox_limit: 1 << 20,
+            bug: None,
+        };
         let mut net = Net::new(seed, settings, trace.clone(), ledger.clone());
         let ends = vec![net.bind(n(0)), net.bind(n(1)), net.bind(Addr::Client(0))];
         Bench { net, schedule: Schedule::default(), under_way: BTreeSet::new(), now: 0, ends, ledger, trace }

@@ -222,7 +222,13 @@ impl World {
     /// A client's endpoint on the network.
     #[must_use]
     pub fn client(&self, number: u64) -> SimTransport {
-        SimTransport::bind(self.hub.clone(), Addr::Client(number))
+        self.endpoint(Addr::Client(number))
+    }
+
+    /// An endpoint on the network at any address. A node's process has its own; this one is for tests of the network.
+    #[must_use]
+    pub fn endpoint(&self, addr: Addr) -> SimTransport {
+        SimTransport::bind(self.hub.clone(), addr)
     }
 
     /// A clock of its own for somebody, set as told. Clients have one that is not faulty.

@@ -124,12 +124,21 @@ struct ClockState {
 }
 
 impl ClockState {
-    /// Charges one reading to every fault that shows in it.
-    fn charge(&self, wall: bool) {
+    /// Charges a reading that differs from what it would have been to the faults that can have done it.
+    fn charge(&self, now: u64, wall: bool) {
+        if self.faults.is_empty() {
+            return;
+        }
+        let (rate, date) = self.model.differs(now, self.model.monotonic(now), self.model.wall(now));
+        // While the date is thrown to and fro nobody can tell whether it has jumped as well.
+        let strobes = self.faults.iter().any(|(_, fault)| matches!(fault, ClockFault::Strobe { .. }));
         for (id, fault) in &self.faults {
-            if wall || matches!(fault, ClockFault::Drift(_) | ClockFault::Freeze) {
-                self.ledger.affected(*id, Effect::ClockReads, 1);
-            }
+            let shows = match fault {
+                ClockFault::Drift(_) | ClockFault::Freeze => rate,
+                ClockFault::Jump(_) => date && wall && !strobes,
+                ClockFault::Strobe { .. } => date && wall,
+            };
+            self.ledger.affected(*id, Effect::ClockReads, u64::from(shows));
         }
     }
 }
@@ -196,25 +205,25 @@ impl ClockState {
 
 impl Clock for SimClock {
     fn now(&self) -> Time {
-        let state = lock(&self.state);
-        state.charge(false);
-        state.model.monotonic(self.hub.now())
+        let (state, now) = (lock(&self.state), self.hub.now());
+        state.charge(now, false);
+        state.model.monotonic(now)
     }
 
     fn wall(&self) -> Wall {
-        let state = lock(&self.state);
-        state.charge(true);
-        state.model.wall(self.hub.now())
+        let (state, now) = (lock(&self.state), self.hub.now());
+        state.charge(now, true);
+        state.model.wall(now)
     }
 
     fn read(&self) -> (Time, Wall) {
         let (state, now) = (lock(&self.state), self.hub.now());
-        state.charge(false);
-        state.charge(true);
+        state.charge(now, true);
         (state.model.monotonic(now), state.model.wall(now))
     }
 
     fn sleep_until(&self, deadline: Time) -> impl Future<Output = ()> + Send {
+        let deadline = Time(deadline.0.saturating_sub(lock(&self.state).model.impatience()));
         ClockSleep { clock: self.clone(), deadline, alarm: Alarm::new(self.hub.clone()) }
     }
 }

@@ -28,19 +28,26 @@ fn settings(seed: u64) -> WorldSettings {
     let links = LinkSettings { latency: Latency::uniform(ms(1), ms(4)), ..LinkSettings::CLEAN };
     WorldSettings {
         seed,
-        net: NetSettings { server_links: links.clone(), client_links: links, link_limit: 1000, mailbox_limit: 1000 },
+        net: NetSettings {
+            server_links: links.clone(),
+            client_links: links,
+            link_limit: 1000,
+            mailbox_limit: 1000,
+            bug: None,
+        },
         disk: DiskSettings {
             per_operation: Duration::from_micros(5),
             per_kib: Duration::from_micros(1),
             sync: Latency::uniform(ms(1), ms(4)),
             capacity: 1 << 30,
             block_sectors: 1,
+            bug: None,
         },
         tcp: None,
     }
 }
 
-const CLOCK: ClockSettings = ClockSettings { start: 0, epoch: 1_000_000_000_000, drift_ppm: 0 };
+const CLOCK: ClockSettings = ClockSettings { start: 0, epoch: 1_000_000_000_000, drift_ppm: 0, bug: None };
 
 /// Runs `body` in a world of its own, shuts the world down, and gives its trace.
 fn in_world<F, Fut>(seed: u64, trace: Trace, body: F) -> Trace

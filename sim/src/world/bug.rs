@@ -1,0 +1,59 @@
+//! Bugs that can be planted in the world itself: the proof that a world kinder than it claims is noticed, by the
+//! conformance suite (sim/tests/conformance), by the fault ledger or by the checkers.
+
+/// Defines [`WorldBug`]: a bug is one entry, its description, its name in code and its name on the command line.
+macro_rules! bugs {
+    ($($(#[doc = $what:literal])+ $bug:ident = $name:literal,)*) => {
+        /// A mistake of the simulated world that can be planted by name.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum WorldBug {
+            $($(#[doc = $what])+ $bug,)*
+        }
+
+        impl WorldBug {
+            /// Every bug there is.
+            pub const ALL: &[WorldBug] = &[$(WorldBug::$bug),*];
+
+            /// The name used on the command line.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(WorldBug::$bug => $name,)*
+                }
+            }
+
+            /// What it does, and where.
+            #[must_use]
+            pub fn what(self) -> &'static str {
+                match self {
+                    $(WorldBug::$bug => concat!($($what),+).trim_ascii(),)*
+                }
+            }
+        }
+    };
+}
+
+bugs! {
+    /// A cut of one direction only is ignored (world/net).
+    OneWayIgnored = "one-way-ignored",
+    /// Frames are never lost by chance (world/net).
+    FramesNeverLost = "frames-never-lost",
+    /// A frame arrives at once, whatever the latency (world/net).
+    LatencyIgnored = "latency-ignored",
+    /// Frames overtake each other though nothing reorders them (world/net).
+    OvertakenUnasked = "overtaken-unasked",
+    /// What a dead process had not read is given to the next one (world/net).
+    MailOutlives = "mail-outlives",
+    /// A power failure loses nothing (world/disk).
+    UnsyncedKept = "unsynced-kept",
+    /// A sync that fails says that it succeeded (world/disk).
+    SyncErrorsHidden = "sync-errors-hidden",
+    /// A read past the end of a file gives zeros (world/disk).
+    PastEndReads = "past-end-reads",
+    /// A jump of the wall clock is not applied (world/clock).
+    JumpsIgnored = "clock-jumps-ignored",
+    /// A sleep ends a millisecond too early (world/clock).
+    SleepsEndEarly = "sleeps-end-early",
+    /// An operation of unknown outcome is recorded as one that failed (run/workload).
+    UnknownAsFailed = "unknown-as-failed",
+}
