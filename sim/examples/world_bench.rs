@@ -56,6 +56,7 @@ mod bench {
         let net = NetSettings {
             server_links: links.clone(),
             client_links: links,
+            carriage: Carriage::Datagrams,
             link_limit: 100_000,
             mailbox_limit: 100_000,
         };
@@ -99,13 +100,13 @@ mod bench {
         let mut schedule = Schedule::default();
         let mut under_way = BinaryHeap::new();
         let addrs: Vec<Addr> = (0..5).map(|i| Addr::Node(NodeId(i))).collect();
-        let ends: Vec<_> = addrs.iter().map(|addr| net.bind(*addr)).collect();
+        let ends: Vec<_> = addrs.iter().map(|addr| net.bind(0, *addr)).collect();
         let frame = bytes::Bytes::from(vec![7; 100]);
         let (count, mut now) = (3_000_000u64, 0);
         let begun = Cpu::now();
         for i in 0..count as usize {
             let (from, to) = (i % 5, (i + 1 + i / 5 % 4) % 5);
-            net.send(now, ends[from].endpoint, addrs[to], frame.clone(), &mut schedule);
+            net.send(now, ends[from].endpoint, (addrs[to], 0), frame.clone(), &mut schedule);
             now += 3_000;
             while let Some((at, Due::Frame(slot))) = schedule.take() {
                 under_way.push(Reverse((at, slot)));

@@ -9,17 +9,20 @@ use std::collections::{BTreeMap, BTreeSet};
 const CRASHES: u64 = 20;
 
 impl Kind {
-    /// What it must do at least once, besides anything at all.
+    /// What it must do at least once, besides anything at all; `ordered`: where frames go over ordered connections, which hide
+    /// second copies and overtaking.
     #[must_use]
-    pub fn expects(&self) -> Vec<Effect> {
+    pub fn expects(&self, ordered: bool) -> Vec<Effect> {
         match self {
             Kind::Link { add, .. } => {
                 let slower = !add.latency.is_zero() || !add.jitter.is_zero() || add.bandwidth.is_some();
+                let lost = if ordered { Effect::MessagesRetransmitted } else { Effect::MessagesDropped };
+                let ruined = if ordered { Effect::ConnectionsBroken } else { Effect::MessagesCorrupted };
                 let parts = [
-                    (add.loss.0 > 0.0, Effect::MessagesDropped),
-                    (add.duplicate.0 > 0.0, Effect::MessagesDuplicated),
-                    (add.reorder.0 > 0.0, Effect::MessagesReordered),
-                    (add.corrupt.0 > 0.0, Effect::MessagesCorrupted),
+                    (add.loss.0 > 0.0, lost),
+                    (add.duplicate.0 > 0.0 && !ordered, Effect::MessagesDuplicated),
+                    (add.reorder.0 > 0.0 && !ordered, Effect::MessagesReordered),
+                    (add.corrupt.0 > 0.0, ruined),
                     (slower, Effect::MessagesDelayed),
                 ];
                 parts.into_iter().filter_map(|(expected, effect)| expected.then_some(effect)).collect()
@@ -58,7 +61,9 @@ pub fn waits_for(kind: &str) -> &'static str {
         "partition" => "a frame between two that it cuts off from each other",
         "link" | "hang" | "delay" => "a frame on its target's links",
         "reset" => "a frame that is on its way over its target's links at that moment",
-        "kill" | "pause" => "a target that runs",
+        "kill" | "pause" | "stop" => "a target that runs",
+        "directory" => "a target that has a directory by then",
+        "forge" => "a server that takes the forged frame in",
         "disk-slow" | "disk-stall" => "an operation of its target's disk",
         "disk-full" => "a write, or a file that grows, beyond the space that is left",
         "fsync-fail" => "a sync of something that was written",

@@ -119,6 +119,18 @@ words! {
 }
 
 words! {
+    /// Which direction of a server's links.
+    Way {
+        /// What it sends.
+        Out = "out",
+        /// What is sent to it.
+        In = "in",
+        /// Either.
+        Both = "both",
+    }
+}
+
+words! {
     /// What becomes of written but unsynced sectors when a server is killed.
     Unsynced {
         /// They stay in the cache, as when only the process dies.
@@ -235,6 +247,7 @@ pub enum Kind {
     Directory { with: Directory, age: Duration },
     Pause,
     Hang { on: Links },
+    Delay { on: Links, way: Way, by: Duration },
     Reset { on: Links },
     DiskSlow { times: u32 },
     DiskStall,
@@ -254,7 +267,7 @@ pub enum Kind {
 }
 
 /// Each kind's name, its fields with their defaults, and what it does.
-pub const KINDS: [(&str, &str, &str); 22] = [
+pub const KINDS: [(&str, &str, &str); 23] = [
     (
         "partition",
         "shape=split clients=drawn",
@@ -275,6 +288,12 @@ pub const KINDS: [(&str, &str, &str); 22] = [
         "on=both",
         "Nothing arrives over the target's links; what was sent meanwhile arrives at the end, as when a connection \
          stalls.",
+    ),
+    (
+        "delay",
+        "on=peers way=out by=2s",
+        "What is sent over the target's links while it lasts arrives so much later, overtaken by what is sent afterwards, \
+         like the rest of an older connection. `way`: what the target sends (`out`), what is sent to it (`in`) or `both`.",
     ),
     ("reset", "on=both", "What is on its way over the target's links is lost. Instantaneous."),
     (
@@ -387,6 +406,11 @@ impl Kind {
             },
             "pause" => Kind::Pause,
             "hang" => Kind::Hang { on: fields.or("on", Links::Both)? },
+            "delay" => Kind::Delay {
+                on: fields.or("on", Links::Peers)?,
+                way: fields.or("way", Way::Out)?,
+                by: fields.or("by", Duration::from_secs(2))?,
+            },
             "reset" => Kind::Reset { on: fields.or("on", Links::Both)? },
             "disk-slow" => Kind::DiskSlow { times: fields.or("times", 20)? },
             "disk-stall" => Kind::DiskStall,
@@ -445,6 +469,7 @@ impl Kind {
             Kind::Partition { .. } => "partition",
             Kind::Link { .. } => "link",
             Kind::Hang { .. } => "hang",
+            Kind::Delay { .. } => "delay",
             Kind::Reset { .. } => "reset",
             Kind::Kill { .. } => "kill",
             Kind::Directory { .. } => "directory",
@@ -522,6 +547,7 @@ impl Kind {
             }
             Kind::Directory { with, .. } => vec![("with", with.show())],
             Kind::Hang { on } | Kind::Reset { on } => vec![("on", on.show())],
+            Kind::Delay { on, way, by } => vec![("on", on.show()), ("way", way.show()), ("by", by.show())],
             Kind::DiskSlow { times } => vec![("times", times.show())],
             Kind::DiskFull { free, refuses } => vec![("free", free.show()), ("refuses", refuses.show())],
             Kind::FsyncFail { pages } => vec![("pages", pages.show())],

@@ -17,12 +17,12 @@ mod target;
 mod text;
 
 pub use effect::{unmet, waits_for};
-pub use fault::{Clients, Directory, Fault, KINDS, Kind, Lie, Links, Pages, Part, Shape, Unsynced};
+pub use fault::{Clients, Directory, Fault, KINDS, Kind, Lie, Links, Pages, Part, Shape, Unsynced, Way};
 pub(crate) use swarm::catalogue;
 pub use target::{FaultId, Selector, Sight, Target};
 pub(crate) use text::parse_call;
 
-use crate::scenario::{Bucket, Cluster, Disk, Expect, Link, Setting, Times, Workload};
+use crate::scenario::{Bucket, Cluster, Disk, Expect, Network, Setting, Times, Workload};
 use seaworthy::types::{Level, NodeId};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ pub struct Plan {
     /// The servers.
     pub cluster: Cluster,
     /// Fair weather on every link.
-    pub network: Link,
+    pub network: Network,
     /// Fair weather on every disk.
     pub disk: Disk,
     /// How quorums keep the keys, in an AP run.

@@ -3,7 +3,8 @@
 //! catalogue of faults, with random intensities, and random settings of cluster, network and workload as well.
 
 use crate::scenario::{
-    Act, Between, Cluster, FaultSpec, Lasts, Problem, Scenario, Schedule, Skew, Source, Times, parse_catalogue,
+    Act, Between, Cluster, Connections, FaultSpec, Lasts, Problem, Scenario, Schedule, Skew, Source, Times,
+    parse_catalogue,
 };
 use seaworthy::types::Rng;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub(super) fn vary(scenario: &Scenario, seed: u64) -> Scenario {
     let mut rng = Rng::new(seed, "swarm");
     varied.faults = scenario.faults.iter().flat_map(|spec| choose(spec, &scenario.time, &mut rng)).collect();
     vary_settings(&mut varied, &mut rng);
+    varied.network.carriage.connections =
+        one_of(&mut Rng::new(seed, "swarm of connections"), &[Connections::Ordered, Connections::Datagrams]);
     vary_quorums(&mut varied, &mut Rng::new(seed, "swarm of quorums"));
     varied
 }
@@ -81,8 +84,8 @@ fn vary_settings(scenario: &mut Scenario, rng: &mut Rng) {
     cluster.segment_bytes = one_of(rng, &[16 << 10, 64 << 10, 1 << 20]);
     // Slow for the servers, but not so slow that clients give up in fair weather, or no progress could be demanded.
     let slow = (timeout / 20).min(workload.attempt.as_millis() as u64 / 20).max(1);
-    network.latency = Duration::from_millis(one_of(rng, &[1, 5, slow]));
-    network.jitter = Duration::from_millis(one_of(rng, &[1, 5, slow]));
+    network.link.latency = Duration::from_millis(one_of(rng, &[1, 5, slow]));
+    network.link.jitter = Duration::from_millis(one_of(rng, &[1, 5, slow]));
     // No more than they can do on a slow network: else what piles up in the storm is still being done in the calm.
     workload.clients = one_of(rng, &[5, 10, 20]);
     workload.rate = 3 * u64::from(workload.clients);

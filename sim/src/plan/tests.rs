@@ -244,7 +244,7 @@ fn any_when() -> impl Strategy<Value = When> {
 }
 
 fn any_kind() -> impl Strategy<Value = Kind> {
-    use crate::scenario::{Probability, Shift};
+    use crate::scenario::{Link, Probability, Shift};
     let link =
         (0u64..1 << 40, 0.0..=1.0f64, proptest::option::of(any::<u64>()), 0.0..=1.0f64).prop_map(|(l, p, b, q)| {
             let latency = Duration::from_nanos(l + 1);
@@ -273,6 +273,8 @@ fn any_kind() -> impl Strategy<Value = Kind> {
         prop_oneof![Just(Losing::All), Just(Losing::Some)].prop_map(|loses| Kind::FsyncLie { loses }),
         (-i64::MAX..i64::MAX).prop_map(|by| Kind::ClockJump { by: Shift(by) }),
         (-900_000i64..=900_000).prop_map(|ppm| Kind::ClockDrift { ppm }),
+        (prop_oneof![Just(Way::Out), Just(Way::In), Just(Way::Both)], 0u64..1 << 40)
+            .prop_map(|(way, by)| Kind::Delay { on: Links::Both, way, by: Duration::from_nanos(by) }),
         Just(Kind::Pause),
         Just(Kind::Transfer),
     ]
@@ -376,7 +378,7 @@ fn the_manual_says_what_the_code_says() {
     let names: String = bundled().iter().map(|(_, s)| format!("| `{}` | {} |\n", s.name, s.description)).collect();
     let parts = [
         ("cluster", table(Cluster::docs(), Cluster::default().words())),
-        ("network", table(Link::docs(), Link::fair().words())),
+        ("network", table(Network::docs(), Network::default().words())),
         ("disk", table(Disk::docs(), Disk::default().words())),
         ("bucket", table(Bucket::docs(), Bucket::default().words())),
         ("workload", table(Workload::docs(), Workload::default().words())),

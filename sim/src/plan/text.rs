@@ -17,7 +17,7 @@
 use super::target::numbered;
 use super::{Call, Clients, Event, Fault, FaultId, How, Kind, Plan, Tag, Target, What, When};
 use crate::scenario::{
-    Bucket, Cluster, Disk, Expect, Fields, Link, Problem, Setting, Source, Suits, Times, Workload, suggestion,
+    Bucket, Cluster, Disk, Expect, Fields, Network, Problem, Setting, Source, Suits, Times, Workload, suggestion,
 };
 use seaworthy::types::MAX_VALUE_BYTES;
 use std::collections::{BTreeMap, BTreeSet};
@@ -227,7 +227,7 @@ fn read_header(source: Source<'_>, header: &BTreeMap<&str, Words<'_>>) -> Result
     Ok(Plan {
         scenario: single(source, header, "scenario")?,
         seed: single(source, header, "seed")?,
-        network: section(source, header, "network", |f| Link::read(f, Link::fair()))?,
+        network: section(source, header, "network", |f| Network::read(f, Network::default()))?,
         disk: section(source, header, "disk", |f| Disk::read(f, Disk::default()))?,
         expect: section(source, header, "expect", |f| Expect::read(f, Expect::default()))?,
         bucket: match header.contains_key("bucket") {

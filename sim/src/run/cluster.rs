@@ -13,7 +13,7 @@ use crate::report::Mode;
 use crate::scenario::Link;
 use crate::world::clock::ClockSettings;
 use crate::world::disk::DiskSettings;
-use crate::world::net::{LinkSettings, NetSettings};
+use crate::world::net::{Carriage, LinkSettings, NetSettings};
 use crate::world::runtime::{NodeEnv, World, WorldSettings};
 use crate::world::{Latency, TimeSource};
 use seaworthy::dynamo;
@@ -50,12 +50,15 @@ impl Cluster {
     /// Makes the world and boots every node.
     pub(super) fn start(plan: &Plan, (mode, mutant): (Mode, Option<Planted>), traces: &Traces) -> Cluster {
         let bug = Planted::in_world(mutant);
-        let links = link_settings(&plan.network);
+        let queue = plan.network.carriage.queue;
+        let carriage = if plan.network.is_ordered() { Carriage::Ordered { queue } } else { Carriage::Datagrams };
+        let links = link_settings(&plan.network.link);
         let settings = WorldSettings {
             seed: plan.seed,
             net: NetSettings {
                 server_links: links.clone(),
                 client_links: links,
+                carriage,
                 link_limit: 10_000,
                 mailbox_limit: 100_000,
                 bug,

@@ -8,7 +8,9 @@
 use super::cluster::{Cluster, link_settings};
 use super::directories;
 use super::{OPERATOR, lock, nanos, nodes, tcp};
-use crate::plan::{Directory, Fault, FaultId, Kind, Lie, Links, Pages, Part, Plan, Sight, Target, Unsynced, What};
+use crate::plan::{
+    Directory, Fault, FaultId, Kind, Lie, Links, Pages, Part, Plan, Sight, Target, Unsynced, Way as Direction, What,
+};
 use crate::scenario::{Setting, Transport as Way};
 use crate::world::clock::ClockFault;
 use crate::world::disk::{Damage, DirectoryCopy, DiskHandle, DiskTrouble, Scope};
@@ -65,7 +67,7 @@ pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>, met_of: Arc<Mu
             let until = ends.get(id).map(|end| nanos(*end));
             let about = format!("{} {}", fault.kind.name(), fault.target.show());
             let entry = world.ledger().request(fault.kind.name(), about, nanos(event.at), until);
-            world.ledger().expect(entry, fault.kind.expects());
+            world.ledger().expect(entry, fault.kind.expects(plan.network.is_ordered()));
             entries.insert(*id, entry);
         }
     }
@@ -171,6 +173,14 @@ impl Nemesis {
                 world.lay(entry, &self.links_of(&met, *on), &LinkFault::Degrade(link_settings(add)));
             }
             Kind::Hang { on } => world.lay(entry, &self.links_of(&met, *on), &LinkFault::Hang),
+            Kind::Delay { on, way, by } => {
+                let meant = |(from, to): &(Addr, Addr)| {
+                    let ours = |addr: &Addr| matches!(addr, Addr::Node(node) if met.contains(node));
+                    (*way != Direction::In && ours(from)) || (*way != Direction::Out && ours(to))
+                };
+                let pairs: Vec<_> = self.links_of(&met, *on).into_iter().filter(meant).collect();
+                world.lay(entry, &pairs, &LinkFault::Delay(*by));
+            }
             Kind::Reset { on } => world.reset_links(entry, &self.links_of(&met, *on)),
             _ => {}
         }
@@ -244,7 +254,11 @@ impl Nemesis {
                 world.stop(node, Some(entry));
             }
             Kind::Forge { lie } => self.forge(entry, *lie, node),
-            Kind::Partition { .. } | Kind::Link { .. } | Kind::Hang { .. } | Kind::Reset { .. } => {}
+            Kind::Partition { .. }
+            | Kind::Link { .. }
+            | Kind::Hang { .. }
+            | Kind::Delay { .. }
+            | Kind::Reset { .. } => {}
         }
     }
 

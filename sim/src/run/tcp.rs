@@ -69,8 +69,8 @@ impl<A: Transport, B: Transport> Transport for Way<A, B> {
 
 /// How long data is on its way over TCP, if that is used.
 pub(super) fn latency(plan: &Plan) -> Option<Range<Duration>> {
-    let least = plan.network.latency;
-    let most = least + plan.network.jitter.max(Duration::from_micros(1));
+    let least = plan.network.link.latency;
+    let most = least + plan.network.link.jitter.max(Duration::from_micros(1));
     (plan.cluster.transport == Kind::Tcp).then_some(least..most)
 }
 

@@ -15,7 +15,7 @@ pub use bucket::{Bucket, Contexts, Levels, Suits};
 pub use fields::Problem;
 pub(crate) use fields::{Fields, Source, suggestion};
 pub use setting::{Between, Probability, Setting, Shift};
-pub use settings::{Cluster, Disk, Expect, Link, MustFire, Skew, Times, Transport, Workload};
+pub use settings::{Cluster, Connections, Disk, Expect, Link, MustFire, Network, Skew, Times, Transport, Workload};
 pub use spec::{Act, FaultSpec, Lasts, Schedule};
 
 use crate::plan::{Event, catalogue};
@@ -33,7 +33,7 @@ pub struct Scenario {
     /// The servers.
     pub cluster: Cluster,
     /// Fair weather on every link.
-    pub network: Link,
+    pub network: Network,
     /// Fair weather on every disk.
     pub disk: Disk,
     /// How quorums keep the keys, in an AP run.
@@ -126,7 +126,7 @@ impl Scenario {
         Ok(Scenario {
             name,
             description: read_text(source, &document, "description")?,
-            network: section(source, &document, "network", |f| Link::read(f, Link::fair()))?,
+            network: section(source, &document, "network", |f| Network::read(f, Network::default()))?,
             disk: section(source, &document, "disk", |f| Disk::read(f, Disk::default()))?,
             bucket: section(source, &document, "bucket", |f| {
                 let bucket = Bucket::read(f, Bucket::default())?;

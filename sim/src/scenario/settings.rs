@@ -146,6 +146,76 @@ impl Link {
     }
 }
 
+words! {
+    /// What carries frames.
+    Connections {
+        /// Ordered connections, like those of the deployed transport.
+        Ordered = "ordered",
+        /// Datagrams.
+        Datagrams = "datagrams",
+    }
+}
+
+section! {
+    /// What carries frames, in `[network]`.
+    Carriage {
+        /// What carries frames: `datagrams`, each by itself; or `ordered`, connections like those that are deployed: a frame that is lost holds up those behind it until it is sent again, a cut delays, and what breaks is dialled again.
+        connections: Connections = Connections::Datagrams,
+        /// Bytes that may wait to be sent on an ordered connection; what finds no room is dropped.
+        queue: u64 = 64 << 20,
+    }
+}
+
+/// `[network]`: fair weather on every link, and what carries frames.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Network {
+    /// How links behave.
+    pub link: Link,
+    /// What they are made of.
+    pub carriage: Carriage,
+}
+
+impl Default for Network {
+    fn default() -> Network {
+        Network { link: Link::fair(), carriage: Carriage::default() }
+    }
+}
+
+impl Network {
+    /// Reads the fields that are given; the others are as in `base`.
+    pub(crate) fn read(fields: &mut Fields<'_>, base: Network) -> Result<Network, Problem> {
+        let link = Link::read(fields, base.link)?;
+        Ok(Network { link, carriage: Carriage::read(fields, base.carriage)? })
+    }
+
+    /// Name and text of each field.
+    pub(crate) fn words(&self) -> Vec<(&'static str, String)> {
+        [self.link.words(), self.carriage.words()].concat()
+    }
+
+    /// The section as a JSON object.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        let mut all = self.link.json();
+        if let (Some(all), serde_json::Value::Object(more)) = (all.as_object_mut(), self.carriage.json()) {
+            all.extend(more);
+        }
+        all
+    }
+
+    /// Name and meaning of each field, for docs/scenarios.md.
+    #[cfg(test)]
+    pub(crate) fn docs() -> Vec<(&'static str, &'static str)> {
+        [Link::docs(), Carriage::docs()].concat()
+    }
+
+    /// Whether frames go over ordered connections.
+    #[must_use]
+    pub fn is_ordered(&self) -> bool {
+        self.carriage.connections == Connections::Ordered
+    }
+}
+
 section! {
     /// `[disk]`: the disks in fair weather.
     Disk {

@@ -131,6 +131,6 @@ fn defaults_are_valid() {
     let scenario =
         Scenario::parse("x.toml", "name = \"x\"\ndescription = \"\"\"\n  two\n  lines\"\"\"\n").expect("valid");
     assert_eq!(scenario.description, "two lines");
-    assert_eq!(scenario.network, Link::fair());
+    assert_eq!(scenario.network, Network::default());
     assert_eq!(scenario.cluster, Cluster::default());
 }

@@ -29,8 +29,12 @@ pub enum Effect {
     MessagesCorrupted,
     /// Messages slowed by added latency or a narrowed link.
     MessagesDelayed,
-    /// Messages held back by a link that hangs.
+    /// Messages held back by a link that hangs, or by a cut of an ordered connection.
     MessagesHeld,
+    /// Messages that arrived only when they were sent again, and all behind them.
+    MessagesRetransmitted,
+    /// Ordered connections that broke.
+    ConnectionsBroken,
     /// Power failures that found something unsynced.
     UnsyncedAtStake,
     /// Unsynced sectors that did not survive a crash.

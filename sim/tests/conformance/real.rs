@@ -1,8 +1,9 @@
 //! The suite on this machine: files, TCP and the system's clock.
 
 use super::{assert_all, clock, disk, outcome, transport};
+use seaworthy::mutant::Mutant;
 use seaworthy::node::SystemClock;
-use seaworthy::node::tcp::{ClusterName, TcpConfig, TcpTransport};
+use seaworthy::node::tcp::{ClusterName, Limits, Secret, TcpConfig, TcpTransport};
 use seaworthy::storage::RealDisk;
 use seaworthy::types::{NodeId, Rng};
 use std::collections::BTreeMap;
@@ -61,10 +62,12 @@ impl transport::Bench for Machine {
             id: node,
             cluster: "conformance".parse::<ClusterName>().expect("a name"),
             listen: self.ports[&node].clone(),
+            secret: Secret::none(),
             nodes: self.ports.clone(),
-            max_clients: 10,
+            limits: Limits::default(),
             layout: 7,
             source: "the conformance suite".to_owned(),
+            mutant: Mutant::default(),
         };
         for _ in 0..100 {
             match TcpTransport::bind(config.clone(), Rng::new(1, "conformance")).await {
@@ -86,7 +89,7 @@ impl transport::Bench for Machine {
 }
 
 fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(test);
 }
 

@@ -8,7 +8,7 @@ use seaworthy_sim::world::bug::WorldBug;
 use seaworthy_sim::world::clock::ClockSettings;
 use seaworthy_sim::world::disk::{DiskHandle, DiskSettings, SimDisk};
 use seaworthy_sim::world::ledger::Ledger;
-use seaworthy_sim::world::net::{LinkSettings, NetSettings};
+use seaworthy_sim::world::net::{Carriage, LinkSettings, NetSettings};
 use seaworthy_sim::world::runtime::{SimClock, SimTransport, World, WorldSettings};
 use seaworthy_sim::world::trace::Trace;
 use seaworthy_sim::world::{Latency, TimeSource};
@@ -108,11 +108,12 @@ fn at_sea<F: Future<Output = ()>>(bug: Option<WorldBug>, test: impl FnOnce(Sea) 
                     let net = NetSettings {
                         server_links: links.clone(),
                         client_links: links,
+                        carriage: Carriage::Datagrams,
                         link_limit: 1_000,
                         mailbox_limit: 1_000,
                         bug,
                     };
-                    let settings = WorldSettings { seed: 1, net, disk: disk_settings(bug) };
+                    let settings = WorldSettings { seed: 1, net, disk: disk_settings(bug), tcp: None };
                     let world = World::new(settings, Trace::new(), Ledger::default());
                     test(Sea { world: world.clone(), bug }).await;
                     world.shutdown().await;

@@ -4,12 +4,13 @@
 //! each fault is charged for exactly what it did. The link draws from its own random stream: a fault on one link does
 //! not shift what happens on another.
 //!
-//! Without reordering a link is first in, first out: a frame never arrives before one sent earlier. Frames are lost one
-//! by one, as on a datagram network; a cut or a reset loses everything in flight, as a broken connection does.
+//! Without reordering a link is first in, first out: a frame never arrives before one sent earlier. As a datagram network it
+//! loses frames one by one, and all in flight at a cut or a reset; as an ordered connection it is a [`Stream`].
 
 use super::super::bug::WorldBug;
 use super::super::ledger::{Effect, FaultId, Ledger};
 use super::super::{Latency, Nanos, nanos};
+use super::stream::{Stream, backlog};
 use bytes::Bytes;
 use seaworthy::types::Rng;
 use std::time::Duration;
@@ -53,6 +54,9 @@ pub enum LinkFault {
     Block,
     /// Nothing arrives while it lasts, but what was sent is delivered when it ends, as after a stalled connection.
     Hang,
+    /// What is sent while it lasts arrives so much later, overtaken by what is sent afterwards: the rest of an older
+    /// connection.
+    Delay(Duration),
     /// Latency is added, the narrowest bandwidth counts, and loss and the rest strike independently of the link's own.
     Degrade(LinkSettings),
 }
@@ -71,13 +75,22 @@ pub enum DropCause {
     MailboxFull = 3,
     /// Nobody listens at the address.
     Unbound = 4,
+    /// The connection broke with it.
+    Broken = 5,
 }
 
 /// What becomes of one frame.
 pub(super) enum Route {
     Drop(DropCause),
     Hold,
-    Arrive { at: Nanos, late: Option<Late>, copy: Option<Nanos>, flip: Option<u64> },
+    /// The connection breaks, by this fault if by one, and with it all that is under way.
+    Break(Option<FaultId>),
+    Arrive {
+        at: Nanos,
+        late: Option<Late>,
+        copy: Option<Nanos>,
+        flip: Option<u64>,
+    },
 }
 
 /// A frame was set aside to be overtaken, by this fault if by one.
@@ -85,23 +98,29 @@ pub(super) enum Route {
 pub(super) struct Late(pub(super) Option<FaultId>);
 
 pub(super) struct Link {
-    base: LinkSettings,
+    pub(super) base: LinkSettings,
     faults: Vec<(FaultId, LinkFault)>,
     rng: Rng,
     bug: Option<WorldBug>,
     sending_until: Nanos,
     last_arrival: Nanos,
+    /// Of the frames that are delayed.
+    last_delayed: Nanos,
+    /// Of an ordered connection.
+    pub(super) stream: Option<Stream>,
+    /// Bytes of the frames held.
+    pub(super) held_bytes: u64,
     /// Frames under way; those of an older epoch are lost and no longer counted.
     pub(super) in_flight: u32,
     pub(super) epoch: u32,
     /// Order of the newest frame delivered, to see overtaking.
     pub(super) newest: u64,
-    /// Frames held by a hang, with their numbers.
+    /// Frames held by a hang or, of an ordered connection, a cut, with their numbers.
     pub(super) held: Vec<(u64, Bytes)>,
 }
 
 impl Link {
-    pub(super) fn new(base: LinkSettings, rng: Rng, bug: Option<WorldBug>) -> Link {
+    pub(super) fn new(base: LinkSettings, rng: Rng, bug: Option<WorldBug>, stream: Option<Stream>) -> Link {
         Link {
             base,
             faults: Vec::new(),
@@ -109,6 +128,9 @@ impl Link {
             bug,
             sending_until: 0,
             last_arrival: 0,
+            last_delayed: 0,
+            stream,
+            held_bytes: 0,
             in_flight: 0,
             epoch: 0,
             newest: 0,
@@ -116,11 +138,15 @@ impl Link {
         }
     }
 
-    /// Lays a fault on; true if what is in flight must be cut.
-    pub(super) fn lay(&mut self, id: FaultId, fault: LinkFault) -> bool {
-        let cuts = fault == LinkFault::Block;
+    /// Lays a fault on at `now`; true if what is in flight must be cut.
+    pub(super) fn lay(&mut self, now: Nanos, id: FaultId, fault: LinkFault) -> bool {
+        let blocks = fault == LinkFault::Block;
         self.faults.push((id, fault));
-        cuts
+        if let (Some(stream), true) = (&mut self.stream, blocks) {
+            stream.cut_since.get_or_insert(now);
+            return false;
+        }
+        blocks
     }
 
     /// Takes a fault off; true if it was on.
@@ -138,16 +164,54 @@ impl Link {
     /// Loses everything under way: how many frames.
     pub(super) fn cut(&mut self) -> u32 {
         self.epoch += 1;
+        self.held_bytes = 0;
         let held = std::mem::take(&mut self.held).len() as u32;
         std::mem::take(&mut self.in_flight) + held
     }
 
-    pub(super) fn hangs(&self) -> bool {
-        self.faults.iter().any(|(_, fault)| *fault == LinkFault::Hang)
+    /// What keeps frames back: a hang, or a cut of an ordered connection.
+    pub(super) fn holds(&self) -> Option<FaultId> {
+        let holds = |fault: &LinkFault| match fault {
+            LinkFault::Hang => true,
+            LinkFault::Block => self.stream.is_some(),
+            _ => false,
+        };
+        self.faults.iter().find(|(_, fault)| holds(fault)).map(|(id, _)| *id)
     }
 
-    /// Decides over a frame sent now.
-    pub(super) fn route(&mut self, now: Nanos, bytes: usize, limit: u32, ledger: &Ledger) -> Route {
+    /// Keeps a frame until what holds it ends.
+    pub(super) fn hold(&mut self, number: u64, frame: Bytes) {
+        self.held_bytes += frame.len() as u64;
+        self.held.push((number, frame));
+    }
+
+    /// The frames held, in the order in which they were sent.
+    pub(super) fn release(&mut self) -> Vec<(u64, Bytes)> {
+        self.held_bytes = 0;
+        let mut held = std::mem::take(&mut self.held);
+        held.sort_by_key(|(number, _)| *number);
+        held
+    }
+
+    /// Whether an ordered connection has no room for a frame of so many bytes.
+    fn is_full(&self, now: Nanos, bytes: usize) -> bool {
+        let Some(stream) = &self.stream else { return false };
+        let busy = self.sending_until.saturating_sub(now);
+        let sending = if busy == 0 { 0 } else { backlog(busy, self.narrowest().map_or(0, |(bandwidth, _)| bandwidth)) };
+        !stream.has_room(self.held_bytes + sending, bytes)
+    }
+
+    /// Decides over a frame sent now. A receiver can be reached since `reachable`.
+    pub(super) fn route(
+        &mut self,
+        now: Nanos,
+        (bytes, limit): (usize, u32),
+        reachable: Nanos,
+        ledger: &Ledger,
+    ) -> Route {
+        if self.stream.is_some() {
+            return self.route_in_order(now, bytes, reachable, ledger);
+        }
         if let Some((id, _)) = self.faults.iter().find(|(_, fault)| *fault == LinkFault::Block) {
             ledger.affected(*id, Effect::MessagesDropped, 1);
             return Route::Drop(DropCause::Blocked);
@@ -166,7 +230,36 @@ impl Link {
         self.arrival(now, bytes, ledger)
     }
 
-    /// Decides when a frame that is not lost arrives, and how.
+    fn route_in_order(&mut self, now: Nanos, bytes: usize, reachable: Nanos, ledger: &Ledger) -> Route {
+        if self.is_full(now, bytes) {
+            return Route::Drop(DropCause::LinkFull);
+        }
+        if let Some(id) = self.holds() {
+            ledger.affected(id, Effect::MessagesHeld, 1);
+            return Route::Hold;
+        }
+        if let Some(id) = self.strikes(|s| s.corrupt).filter(|_| bytes > 0) {
+            return Route::Break(id);
+        }
+        let mut by = None;
+        let late = Stream::retransmits(|| {
+            let struck = self.strikes(|s| s.loss).filter(|_| self.bug != Some(WorldBug::FramesNeverLost));
+            by = struck.or(by);
+            struck.is_some()
+        });
+        let Some(late) = late else { return Route::Break(by.flatten()) };
+        if late > 0 {
+            ledger.charge(by.flatten(), Effect::MessagesRetransmitted, 1);
+        }
+        let leaves = match &mut self.stream {
+            Some(stream) => stream.departs(now, reachable, &mut self.rng),
+            None => now,
+        };
+        let leaves = if leaves > now { leaves + self.handshake() } else { now };
+        self.arrival(leaves + late, bytes, ledger)
+    }
+
+    /// Decides when a frame that is not lost arrives, and how, if it leaves at `now`.
     pub(super) fn arrival(&mut self, now: Nanos, bytes: usize, ledger: &Ledger) -> Route {
         let mut at = self.depart(now, bytes, ledger) + self.base.latency.sample(&mut self.rng);
         for (id, fault) in &self.faults {
@@ -183,8 +276,17 @@ impl Link {
             Some(WorldBug::OvertakenUnasked) => self.last_arrival = 0,
             _ => {}
         }
+        if let Some((id, by)) = self.delays() {
+            ledger.affected(id, Effect::MessagesDelayed, 1);
+            self.last_delayed = (at + nanos(by)).max(self.last_delayed + 1);
+            return Route::Arrive { at: self.last_delayed, late: Some(Late(Some(id))), copy: None, flip: None };
+        }
         // Never in the same instant as the one before, so that the order is kept.
         at = at.max(self.last_arrival + 1).max(now + 1);
+        if self.stream.is_some() {
+            self.last_arrival = at;
+            return Route::Arrive { at, late: None, copy: None, flip: None };
+        }
         let late = self.strikes(|s| s.reorder).map(Late);
         if late.is_some() {
             at += self.late_by();
@@ -202,8 +304,16 @@ impl Link {
         Route::Arrive { at, late, copy, flip }
     }
 
-    /// When the last byte leaves, after those queued before it.
-    fn depart(&mut self, now: Nanos, bytes: usize, ledger: &Ledger) -> Nanos {
+    /// The fault that delays what is sent, and by how much.
+    fn delays(&self) -> Option<(FaultId, Duration)> {
+        self.faults.iter().find_map(|(id, fault)| match fault {
+            LinkFault::Delay(by) => Some((*id, *by)),
+            _ => None,
+        })
+    }
+
+    /// The least bandwidth, and the fault that it comes from if from one.
+    fn narrowest(&self) -> Option<(u64, Option<FaultId>)> {
         let mut narrowest = self.base.bandwidth.map(|bandwidth| (bandwidth, None));
         for (id, fault) in &self.faults {
             if let LinkFault::Degrade(LinkSettings { bandwidth: Some(bandwidth), .. }) = fault
@@ -212,7 +322,12 @@ impl Link {
                 narrowest = Some((*bandwidth, Some(*id)));
             }
         }
-        let Some((bandwidth, id)) = narrowest else { return now };
+        narrowest
+    }
+
+    /// When the last byte leaves, after those queued before it.
+    fn depart(&mut self, now: Nanos, bytes: usize, ledger: &Ledger) -> Nanos {
+        let Some((bandwidth, id)) = self.narrowest() else { return now };
         ledger.charge(id, Effect::MessagesDelayed, 1);
         self.sending_until = self.sending_until.max(now) + bytes as u64 * 1_000_000_000 / bandwidth.max(1);
         self.sending_until

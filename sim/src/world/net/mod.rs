@@ -7,10 +7,12 @@
 //!
 //! Limits: frames in flight on a link, frames in a mailbox. What overflows is dropped and counted in [`NetStats`].
 //!
-//! Caveats: there are no connections, hence no handshake, no end-of-stream and no failure detection by the network; a
-//! receiver learns nothing of a sender's death, which is the harsher world.
+//! A link carries datagrams, or is an ordered connection like those of the deployed transport ([`Carriage`], `stream`).
+//!
+//! Caveat: no network tells of failures; a receiver learns nothing of a sender's death, which is the harsher world.
 
 mod link;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +32,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
+use stream::Stream;
 
 /// How the network is without faults.
 #[derive(Clone, PartialEq, Debug)]
@@ -38,13 +41,30 @@ pub struct NetSettings {
     pub server_links: LinkSettings,
     /// Links with a client at one end.
     pub client_links: LinkSettings,
-    /// Most frames in flight on a link.
+    /// What links are made of.
+    pub carriage: Carriage,
+    /// Most frames in flight on a link that carries datagrams.
     pub link_limit: u32,
     /// Most frames in a mailbox.
     pub mailbox_limit: usize,
     /// The bug planted in it.
     pub bug: Option<WorldBug>,
 }
+
+/// What carries frames from one to another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Carriage {
+    /// Each frame goes by itself.
+    Datagrams,
+    /// One ordered stream for each direction, with room for so many bytes that wait to be sent.
+    Ordered {
+        /// Bytes.
+        queue: u64,
+    },
+}
+
+/// Streams from one to another, each ordered by itself.
+const LANES: usize = 1;
 
 /// What the network did, in frames unless said otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
@@ -73,6 +93,8 @@ pub struct NetStats {
     pub mailbox_full: u64,
     /// Arrived where nobody listens.
     pub unbound: u64,
+    /// Sent at the moment when their connection broke.
+    pub broken: u64,
 }
 
 /// An endpoint's place in the network.
@@ -102,17 +124,20 @@ struct Port {
     addr: Addr,
     generation: u64,
     bound: bool,
+    /// Since when somebody listens.
+    since: Nanos,
     mailbox: VecDeque<(Addr, Bytes)>,
     /// How many frames are in the mailbox; of each binding its own.
     waiting: Arc<AtomicUsize>,
     waker: Option<Waker>,
-    /// Links by receiver.
+    /// Links by receiver and lane.
     links: Vec<Option<Box<Link>>>,
 }
 
 struct Flight {
     from: Endpoint,
     to: Endpoint,
+    lane: usize,
     epoch: u32,
     number: u64,
     copy: bool,
@@ -160,11 +185,11 @@ impl Net {
     }
 
     /// Listens at `addr`. An earlier binding becomes void and its mail is lost.
-    pub fn bind(&mut self, addr: Addr) -> Binding {
+    pub fn bind(&mut self, now: Nanos, addr: Addr) -> Binding {
         let endpoint = self.endpoint(addr);
         let port = &mut self.ports[endpoint.0 as usize];
         port.generation += 1;
-        port.bound = true;
+        (port.bound, port.since) = (true, now);
         if self.settings.bug != Some(WorldBug::MailOutlives) {
             port.mailbox.clear();
         }
@@ -200,15 +225,27 @@ impl Net {
         self.stats.cut += std::mem::take(&mut port.mailbox).len() as u64;
         port.waiting.store(0, Relaxed);
         port.waker = None;
+        for link in port.links.iter_mut().flatten() {
+            link.release();
+            link.stream.iter_mut().for_each(Stream::begins);
+        }
         for from in 0..self.ports.len() {
-            let cut =
-                self.ports[from].links.get_mut(endpoint.0 as usize).and_then(Option::as_mut).map_or(0, |l| l.cut());
+            let lanes = endpoint.0 as usize * LANES;
+            let links = self.ports[from].links.get_mut(lanes..lanes + LANES).unwrap_or_default();
+            let cut = links.iter_mut().flatten().map(|link| link.breaks(now)).sum();
             self.note_cut(now, self.ports[from].addr, addr, cut, None);
         }
     }
 
-    /// Sends a frame. Never waits; the frame may be dropped.
-    pub fn send(&mut self, now: Nanos, from: Endpoint, to: Addr, frame: Bytes, schedule: &mut Schedule) {
+    /// Sends a frame in a lane. Never waits; the frame may be dropped.
+    pub fn send(
+        &mut self,
+        now: Nanos,
+        from: Endpoint,
+        (to, lane): (Addr, usize),
+        frame: Bytes,
+        schedule: &mut Schedule,
+    ) {
         let number = self.frames;
         self.frames += 1;
         self.stats.sent += 1;
@@ -218,11 +255,22 @@ impl Net {
         let to_endpoint = self.endpoint(to);
         let limit = self.settings.link_limit;
         let ledger = self.ledger.clone();
-        let link = self.link(from, to_endpoint);
-        match link.route(now, frame.len(), limit, &ledger) {
+        let (listens, since) = (self.ports[to_endpoint.0 as usize].bound, self.ports[to_endpoint.0 as usize].since);
+        let link = self.link(from, to_endpoint, lane);
+        if link.stream.is_some() && !listens {
+            // Dialled in vain: what is in the queue goes.
+            return self.dropped(now, sender, to, number, DropCause::Unbound);
+        }
+        match link.route(now, (frame.len(), limit), since, &ledger) {
             Route::Drop(cause) => self.dropped(now, sender, to, number, cause),
-            Route::Hold => link.held.push((number, frame)),
-            arrive => self.launch(now, (from, to_endpoint), number, frame, &arrive, schedule),
+            Route::Hold => link.hold(number, frame),
+            Route::Break(id) => {
+                let cut = link.breaks(now);
+                ledger.charge(id, Effect::ConnectionsBroken, 1);
+                self.note_cut(now, sender, to, cut, id);
+                self.dropped(now, sender, to, number, DropCause::Broken);
+            }
+            arrive => self.launch(now, (from, to_endpoint, lane), number, frame, &arrive, schedule),
         }
     }
 
@@ -231,11 +279,15 @@ impl Net {
         let flight = self.flights[slot as usize].take().expect("a frame arrives once");
         self.free.push(slot);
         let sender = self.ports[flight.from.0 as usize].addr;
-        let link = self.link(flight.from, flight.to);
+        let link = self.link(flight.from, flight.to, flight.lane);
         if link.epoch != flight.epoch {
             return; // Counted when the link was cut.
         }
         link.in_flight -= 1;
+        if let (Some(id), true) = (link.holds(), link.stream.is_some()) {
+            link.hold(flight.number, flight.frame);
+            return self.ledger.affected(id, Effect::MessagesHeld, 1);
+        }
         let overtaken = !flight.copy && flight.number < link.newest;
         link.newest = link.newest.max(flight.number);
         if overtaken {
@@ -287,8 +339,8 @@ impl Net {
         let one_way_ignored = *fault == LinkFault::Block && self.settings.bug == Some(WorldBug::OneWayIgnored);
         for &(from, to) in pairs.iter().filter(|(from, to)| !one_way_ignored || pairs.contains(&(*to, *from))) {
             let ends = (self.endpoint(from), self.endpoint(to));
-            let link = self.link(ends.0, ends.1);
-            let cut = if link.lay(id, fault.clone()) { link.cut() } else { 0 };
+            let lay = |link: &mut Link| if link.lay(now, id, fault.clone()) { link.cut() } else { 0 };
+            let cut = (0..LANES).map(|lane| lay(self.link(ends.0, ends.1, lane))).sum();
             self.trace.event(now, Kind::LinkFault, from, to, [u64::from(id.0), 1, 0]);
             self.note_cut(now, from, to, cut, Some(id));
         }
@@ -309,34 +361,50 @@ impl Net {
         self.ledger.fired(id);
         for &(from, to) in pairs {
             let ends = (self.endpoint(from), self.endpoint(to));
-            let cut = self.link(ends.0, ends.1).cut();
+            let cut = (0..LANES).map(|lane| self.link(ends.0, ends.1, lane).breaks(now)).sum();
             self.note_cut(now, from, to, cut, Some(id));
         }
     }
 
     fn relax(&mut self, now: Nanos, id: u64, off: impl Fn(&mut Link) -> bool, schedule: &mut Schedule) {
         for from in 0..self.ports.len() {
-            for to in 0..self.ports[from].links.len() {
-                let Some(link) = &mut self.ports[from].links[to] else { continue };
+            for place in 0..self.ports[from].links.len() {
+                let Some(link) = &mut self.ports[from].links[place] else { continue };
                 if !off(link) {
                     continue;
                 }
-                let held = if link.hangs() { Vec::new() } else { std::mem::take(&mut link.held) };
-                self.trace.event(now, Kind::LinkFault, self.ports[from].addr, self.ports[to].addr, [id, 0, 0]);
-                for (number, frame) in held {
-                    let ends = (Endpoint(from as u16), Endpoint(to as u16));
-                    let ledger = self.ledger.clone();
-                    let arrive = self.link(ends.0, ends.1).arrival(now, frame.len(), &ledger);
-                    self.launch(now, ends, number, frame, &arrive, schedule);
+                let (to, lane) = (place / LANES, place % LANES);
+                let ends = (self.ports[from].addr, self.ports[to].addr);
+                self.trace.event(now, Kind::LinkFault, ends.0, ends.1, [id, 0, 0]);
+                if self.ports[from].links[place].as_ref().is_some_and(|link| link.holds().is_none()) {
+                    self.resume(now, (Endpoint(from as u16), Endpoint(to as u16), lane), schedule);
                 }
             }
+        }
+    }
+
+    /// Nothing holds frames back any more: what was held goes on its way, or is lost with its connection.
+    fn resume(&mut self, now: Nanos, (from, to, lane): (Endpoint, Endpoint, usize), schedule: &mut Schedule) {
+        let link = self.link(from, to, lane);
+        let goes_on = match &mut link.stream {
+            Some(stream) if stream.cut_since.is_some() => stream.resumes(now),
+            _ => Some(now),
+        };
+        let Some(goes_on) = goes_on else {
+            let cut = link.cut();
+            return self.note_cut(now, self.ports[from.0 as usize].addr, self.ports[to.0 as usize].addr, cut, None);
+        };
+        for (number, frame) in link.release() {
+            let ledger = self.ledger.clone();
+            let arrive = self.link(from, to, lane).arrival(goes_on, frame.len(), &ledger);
+            self.launch(now, (from, to, lane), number, frame, &arrive, schedule);
         }
     }
 
     fn launch(
         &mut self,
         now: Nanos,
-        (from, to): (Endpoint, Endpoint),
+        (from, to, lane): (Endpoint, Endpoint, usize),
         number: u64,
         mut frame: Bytes,
         route: &Route,
@@ -349,8 +417,8 @@ impl Net {
         if let Some(at) = copy {
             self.stats.duplicated += 1;
             self.trace.event(now, Kind::Duplicate, addrs.0, addrs.1, [number, 0, 0]);
-            let epoch = self.board(from, to);
-            let flight = Flight { from, to, epoch, number, copy: true, late: None, frame: frame.clone() };
+            let epoch = self.board(from, to, lane);
+            let flight = Flight { from, to, lane, epoch, number, copy: true, late: None, frame: frame.clone() };
             self.fly(at, flight, schedule);
         }
         if let Some(bit) = flip {
@@ -360,12 +428,12 @@ impl Net {
             bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
             frame = bytes.into();
         }
-        let epoch = self.board(from, to);
-        self.fly(at, Flight { from, to, epoch, number, copy: false, late, frame }, schedule);
+        let epoch = self.board(from, to, lane);
+        self.fly(at, Flight { from, to, lane, epoch, number, copy: false, late, frame }, schedule);
     }
 
-    fn board(&mut self, from: Endpoint, to: Endpoint) -> u32 {
-        let link = self.link(from, to);
+    fn board(&mut self, from: Endpoint, to: Endpoint, lane: usize) -> u32 {
+        let link = self.link(from, to, lane);
         link.in_flight += 1;
         link.epoch
     }
@@ -391,6 +459,7 @@ impl Net {
             DropCause::LinkFull => &mut self.stats.link_full,
             DropCause::MailboxFull => &mut self.stats.mailbox_full,
             DropCause::Unbound => &mut self.stats.unbound,
+            DropCause::Broken => &mut self.stats.broken,
         } += 1;
         self.trace.event(now, Kind::Drop, from, to, [number, cause as u64, 0]);
     }
@@ -410,25 +479,28 @@ impl Net {
         }
         let endpoint = Endpoint(u16::try_from(self.ports.len()).expect("fewer than 65536 endpoints"));
         let (mailbox, waiting, links) = (VecDeque::new(), Arc::default(), Vec::new());
-        self.ports.push(Port { addr, generation: 0, bound: false, mailbox, waiting, waker: None, links });
+        self.ports.push(Port { addr, generation: 0, bound: false, since: 0, mailbox, waiting, waker: None, links });
         self.index.insert(addr, endpoint);
         endpoint
     }
 
-    fn link(&mut self, from: Endpoint, to: Endpoint) -> &mut Link {
+    fn link(&mut self, from: Endpoint, to: Endpoint, lane: usize) -> &mut Link {
         let receiver = self.ports[to.0 as usize].addr;
         let port = &mut self.ports[from.0 as usize];
-        let (sender, to) = (port.addr, to.0 as usize);
-        if port.links.len() <= to {
-            port.links.resize_with(to + 1, || None);
+        let (sender, place) = (port.addr, to.0 as usize * LANES + lane);
+        if port.links.len() <= place {
+            port.links.resize_with((to.0 as usize + 1) * LANES, || None);
         }
-        port.links[to].get_or_insert_with(|| {
-            let base = match (sender, receiver) {
-                (Addr::Node(_), Addr::Node(_)) => &self.settings.server_links,
-                _ => &self.settings.client_links,
+        port.links[place].get_or_insert_with(|| {
+            let between_servers = matches!((sender, receiver), (Addr::Node(_), Addr::Node(_)));
+            let base = if between_servers { &self.settings.server_links } else { &self.settings.client_links };
+            let label = if lane == 0 { String::new() } else { format!(" in lane {lane}") };
+            let rng = Rng::new(self.seed, &format!("link {sender}→{receiver}{label}"));
+            let stream = match self.settings.carriage {
+                Carriage::Datagrams => None,
+                Carriage::Ordered { queue } => Some(Stream::new(queue, between_servers)),
             };
-            let rng = Rng::new(self.seed, &format!("link {sender}→{receiver}"));
-            Box::new(Link::new(base.clone(), rng, self.settings.bug))
+            Box::new(Link::new(base.clone(), rng, self.settings.bug, stream))
         })
     }
 }

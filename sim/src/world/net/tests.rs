@@ -39,18 +39,19 @@ impl Bench {
         let settings = NetSettings {
             server_links: link.clone(),
             client_links: link,
+            carriage: Carriage::Datagrams,
             link_limit: 100_000,
             mailbox_limit: 1 << 20,
             bug: None,
         };
         let mut net = Net::new(seed, settings, trace.clone(), ledger.clone());
-        let ends = vec![net.bind(n(0)), net.bind(n(1)), net.bind(Addr::Client(0))];
+        let ends = vec![net.bind(0, n(0)), net.bind(0, n(1)), net.bind(0, Addr::Client(0))];
         Bench { net, schedule: Schedule::default(), under_way: BTreeSet::new(), now: 0, ends, ledger, trace }
     }
 
     fn send(&mut self, from: usize, to: Addr, number: u32) {
         let frame = Bytes::copy_from_slice(&number.to_le_bytes());
-        self.net.send(self.now, self.ends[from].endpoint, to, frame, &mut self.schedule);
+        self.net.send(self.now, self.ends[from].endpoint, (to, 0), frame, &mut self.schedule);
     }
 
     /// Sends `count` numbered frames from n0 to n1, one each 100 µs, delivering as time passes.
@@ -247,7 +248,7 @@ fn the_dead_receive_nothing_and_what_they_sent_arrives() {
     bench.send(1, n(0), 3);
     bench.net.reset(bench.now, n(1));
     assert_eq!(bench.net.take(bench.ends[1], None), Mail::Void);
-    let old = std::mem::replace(&mut bench.ends[1], bench.net.bind(n(1)));
+    let old = std::mem::replace(&mut bench.ends[1], bench.net.bind(bench.now, n(1)));
     bench.send(0, n(1), 4);
     bench.net.unbind(bench.now, old);
     bench.drain();
@@ -289,4 +290,116 @@ fn the_seed_decides_and_a_fault_on_one_link_leaves_the_others_alone() {
     assert_ne!(run(1, false).0, run(2, false).0);
     assert_ne!(run(1, false).0, run(1, true).0);
     assert_eq!(run(1, false).1, run(1, true).1);
+}
+
+fn ordered(seed: u64, link: LinkSettings, queue: u64) -> Bench {
+    let mut bench = Bench::new(seed, link);
+    bench.net.settings.carriage = Carriage::Ordered { queue };
+    bench
+}
+
+#[test]
+fn on_an_ordered_connection_a_lost_frame_holds_up_those_behind_it() {
+    let lossy = LinkSettings { loss: 0.02, duplicate: 0.3, reorder: 0.3, reorder_by: ms(50), ..plain() };
+    let mut bench = ordered(3, lossy, 1 << 20);
+    bench.stream(1_000);
+    let early = bench.received(1);
+    bench.drain();
+    let all = [early.clone(), bench.received(1)].concat();
+    assert_eq!(all, (0..1_000).collect::<Vec<_>>(), "none lost, none twice, in order");
+    assert!(early.len() < 900, "{} had arrived while some waited to be sent again", early.len());
+    assert_eq!((bench.net.stats().lost, bench.net.stats().reordered), (0, 0));
+}
+
+#[test]
+fn a_cut_delays_an_ordered_connection_and_a_long_one_breaks_it() {
+    for (lasts, survives) in [(1_000, true), (5_000, false)] {
+        let mut bench = ordered(4, plain(), 1 << 20);
+        bench.stream(10);
+        let cut = bench.fault();
+        bench.net.lay(bench.now, cut, &[(n(0), n(1))], &LinkFault::Block);
+        (10..20).for_each(|number| bench.send(0, n(1), number));
+        bench.run(lasts * MS);
+        assert!(bench.received(1).len() < 10, "what was on its way waits too");
+        bench.net.lift(bench.now, cut, &mut bench.schedule);
+        let lifted = bench.now;
+        bench.send(0, n(1), 77);
+        bench.drain();
+        let late = bench.received(1);
+        assert_eq!(late.last(), Some(&77));
+        assert_eq!(late.len() > 10, survives, "{late:?}");
+        assert!(late.is_sorted() && bench.now > lifted);
+        let held = bench.ledger.entries()[cut.0 as usize].effects[&Effect::MessagesHeld];
+        assert!((10..=20).contains(&held), "{held}");
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_loses_all_under_way_and_is_dialled_again_after_a_pause() {
+    let mut bench = ordered(5, plain(), 1 << 20);
+    bench.stream(3);
+    bench.drain();
+    bench.received(1);
+    for number in 0..5 {
+        bench.send(0, n(1), number);
+    }
+    let id = bench.fault();
+    bench.net.reset_links(bench.now, id, &[(n(0), n(1))]);
+    bench.send(0, n(1), 9);
+    bench.run(25 * MS);
+    assert!(bench.received(1).is_empty(), "the next attempt is yet to come");
+    bench.run(60 * MS);
+    assert_eq!(bench.received(1), [9]);
+    // A frame that is ruined breaks the connection too.
+    let dirt = bench.fault();
+    let ruin = LinkFault::Degrade(LinkSettings { corrupt: 1.0, ..LinkSettings::CLEAN });
+    bench.net.lay(bench.now, dirt, &[(n(0), n(1))], &ruin);
+    bench.send(0, n(1), 10);
+    bench.drain();
+    assert!(bench.received(1).is_empty());
+    assert_eq!(bench.ledger.entries()[dirt.0 as usize].effects[&Effect::ConnectionsBroken], 1);
+}
+
+#[test]
+fn who_comes_back_is_dialled_when_the_pause_is_over() {
+    let mut bench = ordered(6, plain(), 1 << 20);
+    bench.stream(3);
+    bench.net.reset(bench.now, n(1));
+    bench.run(3_000 * MS);
+    bench.send(0, n(1), 1);
+    bench.ends[1] = bench.net.bind(bench.now, n(1));
+    bench.send(0, n(1), 2);
+    bench.run(2_100 * MS);
+    assert_eq!(bench.received(1), [2], "what was sent to nobody is lost");
+    assert_eq!(bench.net.stats().unbound, 1);
+}
+
+#[test]
+fn a_queue_of_an_ordered_connection_is_bounded_in_bytes() {
+    let narrow = LinkSettings { bandwidth: Some(1_000), ..plain() };
+    let mut bench = ordered(7, narrow, 40);
+    for number in 0..30 {
+        bench.send(0, n(1), number);
+    }
+    assert_eq!(bench.net.stats().link_full, 20, "room for ten frames of four bytes");
+    bench.drain();
+    assert_eq!(bench.received(1), (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_delayed_arrives_among_what_was_sent_later() {
+    for carriage in [Carriage::Datagrams, Carriage::Ordered { queue: 1 << 20 }] {
+        let mut bench = Bench::new(8, plain());
+        bench.net.settings.carriage = carriage;
+        let late = bench.fault();
+        bench.net.lay(bench.now, late, &[(n(0), n(1))], &LinkFault::Delay(ms(2_000)));
+        bench.stream(5);
+        bench.net.lift(bench.now, late, &mut bench.schedule);
+        for number in 5..10 {
+            bench.send(0, n(1), number);
+        }
+        bench.drain();
+        assert_eq!(bench.received(1), [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]);
+        assert_eq!(bench.ledger.entries()[late.0 as usize].effects[&Effect::MessagesDelayed], 5);
+    }
 }

@@ -312,7 +312,7 @@ impl World {
         let frame = frame::encode(packet).expect("a forged packet is small");
         self.hub.with(|core, now| {
             let from = core.net.endpoint(from);
-            core.net.send(now, from, to, frame, &mut core.schedule);
+            core.net.send(now, from, (to, 0), frame, &mut core.schedule);
         });
         self.ledger.fired(fault);
         self.ledger.affected(fault, Effect::MessagesForged, 1);

@@ -34,8 +34,8 @@ pub struct SimTransport {
 
 impl SimTransport {
     pub(super) fn bind(hub: Arc<Hub>, addr: Addr) -> SimTransport {
-        let (binding, waiting) = hub.with(|core, _| {
-            let binding = core.net.bind(addr);
+        let (binding, waiting) = hub.with(|core, now| {
+            let binding = core.net.bind(now, addr);
             (binding, core.net.waiting(binding))
         });
         SimTransport { hub, binding, waiting, waker: None, asleep: false, bad_frames: 0, frame: Vec::new() }
@@ -75,7 +75,7 @@ impl Transport for SimTransport {
                 let read = frame::decode(&self.frame);
                 assert!(read.as_ref() == Ok(packet), "a packet that cannot be read back: {packet:?}");
                 let (from, bytes) = (self.binding.endpoint, Bytes::copy_from_slice(&self.frame));
-                self.hub.with(|core, now| core.net.send(now, from, to, bytes, &mut core.schedule));
+                self.hub.with(|core, now| core.net.send(now, from, (to, 0), bytes, &mut core.schedule));
             }
             Err(_) => self.bad_frames += 1,
         }

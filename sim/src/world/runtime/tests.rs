@@ -3,7 +3,7 @@
 use super::super::Latency;
 use super::super::clock::{ClockFault, ClockSettings};
 use super::super::disk::DiskTrouble;
-use super::super::net::LinkSettings;
+use super::super::net::{Carriage, LinkSettings};
 use super::super::trace::first_difference;
 use super::super::trace::tests::Memory;
 use super::*;
@@ -31,6 +31,7 @@ fn settings(seed: u64) -> WorldSettings {
         net: NetSettings {
             server_links: links.clone(),
             client_links: links,
+            carriage: Carriage::Datagrams,
             link_limit: 1000,
             mailbox_limit: 1000,
             bug: None,

@@ -1,0 +1,180 @@
+//! What an ordered connection adds to a link: the behaviour of the deployed transport (`seaworthy::node::tcp`) over TCP.
+//!
+//! One stream for each direction, dialled by the sender. A frame that is lost is sent again after a time-out and holds up all
+//! behind it (head-of-line blocking). A cut does not lose what is sent into it: that arrives, late, when TCP tries again
+//! after the cut, unless the cut outlasts the sender's patience. A connection that breaks loses all that is under way, and is
+//! dialled again after a pause that grows with each failure; what is sent meanwhile waits. The queue is bounded in bytes;
+//! what finds no room is dropped.
+//!
+//! Caveat: what a blocked or narrow link delays is the frames alone; acknowledgements on their way back are not modelled.
+
+use super::super::{Nanos, nanos};
+use super::link::Link;
+use seaworthy::types::Rng;
+use std::time::Duration;
+
+/// The first time-out after which TCP sends again; doubled each time.
+const RETRANSMIT: Nanos = nanos_of_ms(200);
+/// Who hears nothing for this long gives the connection up.
+const SILENCE: Nanos = nanos_of_ms(4_000);
+/// A frame lost so many times in a row outlasts the sender's patience.
+const LOSSES: u32 = 5;
+/// Pause before dialling again: doubled with each failure, drawn between half and whole.
+const BACKOFF_LEAST: Nanos = nanos_of_ms(50);
+const BACKOFF_MOST: Nanos = nanos_of_ms(2_000);
+
+const fn nanos_of_ms(ms: u64) -> Nanos {
+    ms * 1_000_000
+}
+
+/// An ordered connection's own state.
+pub(super) struct Stream {
+    /// Most bytes that wait to be sent.
+    queue: u64,
+    /// Whether the sender pauses before it dials again; a client dials with its next question.
+    patient: bool,
+    /// When it broke, until it is dialled again.
+    pub(super) broken: Option<Nanos>,
+    /// When it is up (again).
+    up: Nanos,
+    backoff: Nanos,
+    /// Since when the receiver can be reached, as far as cuts are concerned.
+    reachable: Nanos,
+    /// When the cut began that is upon it.
+    pub(super) cut_since: Option<Nanos>,
+}
+
+impl Stream {
+    pub(super) fn new(queue: u64, patient: bool) -> Stream {
+        Stream { queue, patient, broken: None, up: 0, backoff: BACKOFF_LEAST, reachable: 0, cut_since: None }
+    }
+
+    /// It broke at `at`: the next frame dials.
+    pub(super) fn breaks(&mut self, at: Nanos) {
+        if at.saturating_sub(self.up) > BACKOFF_MOST {
+            self.backoff = BACKOFF_LEAST;
+        }
+        self.broken = Some(at);
+    }
+
+    /// Its sender's process is another one, which dials afresh.
+    pub(super) fn begins(&mut self) {
+        (self.broken, self.backoff) = (None, BACKOFF_LEAST);
+    }
+
+    /// The earliest time from `now` on at which a frame can leave, if its receiver can be reached since `reachable`.
+    pub(super) fn departs(&mut self, now: Nanos, reachable: Nanos, rng: &mut Rng) -> Nanos {
+        let reachable = reachable.max(self.reachable);
+        if let Some(mut dial) = self.broken.take() {
+            loop {
+                let half = self.backoff / 2;
+                dial += if self.patient { half + rng.below(half + 1) } else { 0 };
+                self.backoff = (self.backoff * 2).min(BACKOFF_MOST);
+                if dial >= reachable {
+                    break;
+                }
+                if !self.patient {
+                    dial = reachable;
+                }
+            }
+            self.up = dial.max(if self.patient { 0 } else { now });
+        }
+        self.up.max(now)
+    }
+
+    /// Whether a queue of so many bytes has room for a frame.
+    pub(super) fn has_room(&self, queued: u64, bytes: usize) -> bool {
+        queued + bytes as u64 <= self.queue
+    }
+
+    /// How long a frame that is lost with this chance each time is delayed by being sent again; `None` if the sender loses
+    /// patience.
+    pub(super) fn retransmits(lost: impl FnMut() -> bool) -> Option<Nanos> {
+        let losses = std::iter::repeat_with(lost).take(LOSSES as usize).take_while(|lost| *lost).count() as u32;
+        (losses < LOSSES).then(|| RETRANSMIT * ((1 << losses) - 1))
+    }
+
+    /// The cut ends at `now`: when TCP tries again; `None` if the sender has lost patience.
+    pub(super) fn resumes(&mut self, now: Nanos) -> Option<Nanos> {
+        let since = self.cut_since.take().unwrap_or(now);
+        if now - since >= SILENCE {
+            self.breaks(since + SILENCE);
+            self.reachable = now;
+            return None;
+        }
+        (0..).map(|tries| since + RETRANSMIT * ((2 << tries) - 1)).find(|again| *again >= now)
+    }
+}
+
+/// How many bytes wait on a link of this bandwidth that is busy for so long.
+pub(super) fn backlog(busy: Nanos, bandwidth: u64) -> u64 {
+    (u128::from(busy) * u128::from(bandwidth) / 1_000_000_000) as u64
+}
+
+impl Link {
+    /// Its connection, if it is one, breaks; what is under way is lost either way: how many frames.
+    pub(super) fn breaks(&mut self, now: Nanos) -> u32 {
+        self.stream.iter_mut().for_each(|stream| stream.breaks(now));
+        self.cut()
+    }
+
+    /// The time of a handshake: there and back, and there and back again.
+    pub(super) fn handshake(&self) -> Nanos {
+        4 * nanos(self.base.latency.base.max(Duration::from_micros(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn a_frame_lost_twice_is_six_hundred_milliseconds_late_and_patience_ends() {
+        let losing = |mut times: u32| {
+            Stream::retransmits(move || {
+                let lost = times > 0;
+                times = times.saturating_sub(1);
+                lost
+            })
+        };
+        assert_eq!([0, 1, 2, 4].map(losing), [Some(0), Some(200 * MS), Some(600 * MS), Some(3_000 * MS)]);
+        assert_eq!(losing(5), None);
+    }
+
+    #[test]
+    fn after_a_cut_tcp_tries_again_or_the_connection_is_gone() {
+        let mut stream = Stream::new(1 << 20, true);
+        for (lasted, again) in [(1, Some(200)), (200, Some(200)), (201, Some(600)), (2_000, Some(3_000)), (4_000, None)]
+        {
+            stream.cut_since = Some(10_000 * MS);
+            assert_eq!(stream.resumes((10_000 + lasted) * MS), again.map(|ms| (10_000 + ms) * MS), "{lasted} ms");
+        }
+        assert_eq!(stream.broken, Some(14_000 * MS));
+    }
+
+    #[test]
+    fn a_broken_connection_is_dialled_with_growing_pauses() {
+        let mut rng = Rng::new(1, "stream");
+        let mut stream = Stream::new(1 << 20, true);
+        stream.breaks(10_000 * MS);
+        let up = stream.departs(10_000 * MS, 0, &mut rng);
+        assert!((10_025 * MS..=10_050 * MS).contains(&up), "{up}");
+        assert_eq!(stream.departs(10_001 * MS, 0, &mut rng), up, "the same attempt");
+        // The receiver is away for three seconds: the attempts in vain make the pauses grow.
+        stream.breaks(10_100 * MS);
+        let up = stream.departs(13_200 * MS, 13_100 * MS, &mut rng);
+        assert!((13_100 * MS..=15_200 * MS).contains(&up), "{up}");
+        assert_eq!(stream.departs(up + 5, 0, &mut rng), up + 5);
+        let mut client = Stream::new(1 << 20, false);
+        client.breaks(7 * MS);
+        assert_eq!(client.departs(9 * MS, 8 * MS, &mut rng), 9 * MS, "a client does not wait");
+    }
+
+    #[test]
+    fn queues_are_bounded() {
+        let stream = Stream::new(1_000, true);
+        assert!(stream.has_room(backlog(MS, 900_000), 100) && !stream.has_room(backlog(MS, 900_000), 101));
+    }
+}
