@@ -16,14 +16,14 @@ fn main() {
 mod bench {
     use seaworthy::node::{Clock, Transport};
     use seaworthy::storage::Disk;
-    use seaworthy::types::{Addr, NodeId};
+    use seaworthy::types::{Addr, Lane, NodeId};
     use seaworthy::wire::{Packet, Request, RequestBody};
     use seaworthy_sim::world::Latency;
     use seaworthy_sim::world::clock::ClockSettings;
     use seaworthy_sim::world::disk::{DiskHandle, DiskSettings};
     use seaworthy_sim::world::ledger::Ledger;
-    use seaworthy_sim::world::net::{LinkSettings, Net, NetSettings};
-    use seaworthy_sim::world::runtime::{NodeEnv, Process, World, WorldSettings};
+    use seaworthy_sim::world::net::{Carriage, LinkSettings, Net, NetSettings};
+    use seaworthy_sim::world::runtime::{CpuSettings, NodeEnv, Process, World, WorldSettings};
     use seaworthy_sim::world::schedule::{Due, Schedule};
     use seaworthy_sim::world::trace::{Kind, Trace};
     use std::cmp::Reverse;
@@ -52,6 +52,8 @@ mod bench {
             per_kib: Duration::from_micros(1),
             sync: Latency::uniform(ms(1), ms(4)),
             capacity: 1 << 34,
+            block_sectors: 1,
+            bug: None,
         };
         let net = NetSettings {
             server_links: links.clone(),
@@ -59,8 +61,10 @@ mod bench {
             carriage: Carriage::Datagrams,
             link_limit: 100_000,
             mailbox_limit: 100_000,
+            mailbox_bytes: 1 << 30,
+            bug: None,
         };
-        WorldSettings { seed: 1, net, disk, tcp: None }
+        WorldSettings { seed: 1, net, disk, tcp: None, cpu: CpuSettings::default() }
     }
 
     /// CPU time of this process, to the 10 ms the system counts it in: the machine may be busy with something else.
@@ -106,7 +110,7 @@ mod bench {
         let begun = Cpu::now();
         for i in 0..count as usize {
             let (from, to) = (i % 5, (i + 1 + i / 5 % 4) % 5);
-            net.send(now, ends[from].endpoint, (addrs[to], 0), frame.clone(), &mut schedule);
+            net.send(now, ends[from].endpoint, (addrs[to], Lane::Control), frame.clone(), &mut schedule);
             now += 3_000;
             while let Some((at, Due::Frame(slot))) = schedule.take() {
                 under_way.push(Reverse((at, slot)));
@@ -165,7 +169,7 @@ mod bench {
         let begun = Cpu::now();
         for _ in 0..count {
             run(|world| async move {
-                (0..5).for_each(|id| world.add_node(NodeId(id), CLOCK, heartbeat));
+                (0..5).for_each(|id| world.add_node(NodeId(id), (CLOCK, 0), heartbeat));
                 world.sleep_until(MS).await;
             });
         }
@@ -209,7 +213,7 @@ mod bench {
         let result = delivered.clone();
         run(move |world| async move {
             (0..5).for_each(|id| {
-                world.add_node(NodeId(id), CLOCK, |mut env: NodeEnv| -> Process {
+                world.add_node(NodeId(id), (CLOCK, 0), |mut env: NodeEnv| -> Process {
                     Box::pin(async move {
                         for i in 0..100 {
                             env.transport.send(Addr::Node(NodeId((env.id.0 + 1 + i % 4) % 5)), &packet());
@@ -252,7 +256,7 @@ mod bench {
         let simulated = 10_000;
         let begun = Cpu::now();
         let hash = run(move |world| async move {
-            (0..5).for_each(|id| world.add_node(NodeId(id), CLOCK, heartbeat));
+            (0..5).for_each(|id| world.add_node(NodeId(id), (CLOCK, 0), heartbeat));
             world.sleep_until(simulated * 1_000 * MS).await;
         });
         let took = begun.elapsed();
