@@ -563,6 +563,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             }
         }
         if batch.tickets.is_empty() {
+            self.shared.records.none();
             return self.shared.jobs.pop_front();
         }
         batch.records.extend(self.standing.claims().into_iter().map(LogRecord::Node));

@@ -100,6 +100,11 @@ impl Records {
         self.waiting += bytes;
     }
 
+    /// What was added made no records: it was held already, or refused.
+    pub(super) fn none(&mut self) {
+        self.waiting = 0;
+    }
+
     /// The disk is given all that waits.
     pub(super) fn written(&mut self) {
         self.writing = std::mem::take(&mut self.waiting);
