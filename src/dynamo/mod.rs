@@ -91,7 +91,7 @@ impl Dynamo {
                 let holds = |key: &Key| self.store.holds(key).map(|entry| &entry.siblings);
                 out.send(from, Message::Differ { op, keys: coordinator::differing(keys, holds) });
             }
-            Message::Differ { op, keys } => coordinator.differs(from, op, keys),
+            Message::Differ { op, keys } => coordinator.differs(from, op, &keys),
             message => self.store.message(from, message, out),
         }
     }

@@ -89,6 +89,17 @@ pub(super) struct Slot {
     hash: u64,
 }
 
+/// What a key holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Present<'a> {
+    /// The value.
+    pub value: &'a Value,
+    /// The stamp of its write.
+    pub commit: Wall,
+    /// When it expires, in the group's time.
+    pub deadline: Option<GroupTime>,
+}
+
 /// The state machine.
 pub struct Kv {
     pub(super) keys: OrdMap<Key, Slot>,
@@ -369,10 +380,14 @@ impl Kv {
         self.keys.get(key)?.state.live().filter(|held| !self.is_over(held)).cloned().map(|held| self.show(held))
     }
 
-    /// Every key that has a state: its revision, and unless it was deleted its value, the stamp of that, and its deadline.
-    pub fn entries(&self) -> impl Iterator<Item = (&Key, Revision, Option<(&Value, Wall, Option<GroupTime>)>)> {
+    /// Every key that has a state: its revision, and what it holds unless it was deleted.
+    pub fn entries(&self) -> impl Iterator<Item = (&Key, Revision, Option<Present<'_>>)> {
         self.keys.iter().map(|(key, slot)| {
-            let held = slot.state.live().map(|held| (&held.value, held.commit, held.deadline));
+            let held = slot.state.live().map(|held| Present {
+                value: &held.value,
+                commit: held.commit,
+                deadline: held.deadline,
+            });
             (key, slot.state.revision(), held)
         })
     }

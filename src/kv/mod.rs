@@ -33,6 +33,6 @@ mod tests;
 
 pub use command::*;
 pub use layout::{Malformed, decode, encode};
-pub use machine::{EXPIRE_BATCH, Kv, MAX_STEP, MAX_TOMBSTONES};
+pub use machine::{EXPIRE_BATCH, Kv, MAX_STEP, MAX_TOMBSTONES, Present};
 pub use sessions::{MAX_REPLY_BYTES, MAX_SESSIONS};
 pub use snapshot::{KvRestore, KvSnapshot, RestoreError};

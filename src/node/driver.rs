@@ -21,7 +21,7 @@ use super::ap::ApHost;
 use super::detector::{Adaptive, Detector};
 use super::drain::Drain;
 use super::group::{Group, Halt};
-use super::jobs::{Batch, Blocks, Done, Job, load, load_ap};
+use super::jobs::{Done, Job, load, load_ap};
 use super::mail::Mail;
 use super::memory::{Admission, Memory};
 use super::requests::Relays;
@@ -33,7 +33,7 @@ use crate::identity::{self, Accepted, Contradiction, Standing};
 use crate::mutant::Bug;
 use crate::protocol::Input;
 use crate::raft::{self, Body, Message, Raft, Request, Saved};
-use crate::storage::{AP, LogRecord, NODE, Recovery, StorageError, ap_meta};
+use crate::storage::{AP, LogRecord, NODE, Recovery, StorageError};
 use crate::types::{Addr, GroupId, NodeId, Rng, Time};
 use crate::wire::Packet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -76,14 +76,14 @@ pub struct Driver<T, C, H, O> {
     /// When each group wants a turn.
     deadlines: BTreeSet<(Time, GroupId)>,
     /// Groups with records for the next batch.
-    writing: BTreeSet<GroupId>,
+    pub(super) writing: BTreeSet<GroupId>,
     /// Cores whose snapshot is to be written, and whether one is being written.
     pub(super) snapshots: VecDeque<GroupId>,
-    snapshotting: bool,
+    pub(super) snapshotting: bool,
     /// The disk was given a batch of the log last: it is the jobs' turn.
-    jobs_next: bool,
+    pub(super) jobs_next: bool,
     /// The next batch restates all live state.
-    checkpoint_due: bool,
+    pub(super) checkpoint_due: bool,
     /// When to look next whether groups are led by whom the layout names, and the first group to look at.
     balance: (Time, GroupId),
     /// A stop under way.
@@ -510,83 +510,6 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             self.dirty.push(*id);
         }
         self.balance = (at.time + every, next);
-    }
-
-    /// One snapshot is written at a time, in the order in which they were asked for.
-    #[inline(never)]
-    fn begin_snapshot(&mut self) {
-        while !self.snapshotting
-            && let Some(id) = self.snapshots.pop_front()
-        {
-            let begun = match (self.groups.get_mut(&id), &mut self.ap) {
-                (Some(group), _) => {
-                    let begun = group.snapshot();
-                    group.snapshotting = begun.is_some();
-                    begun
-                }
-                (None, Some(ap)) => {
-                    let snapshot = ap.dynamo.begin_snapshot();
-                    Some((ap_meta(snapshot.number()), Blocks::Ap(snapshot)))
-                }
-                (None, None) => None,
-            };
-            if let Some((meta, blocks)) = begun {
-                self.snapshotting = true;
-                self.shared.jobs.push_back(Job::BeginSnapshot(id, meta, blocks));
-            }
-        }
-    }
-
-    /// What the disk should do next: in turn a batch of the log and one of the other jobs, so that under a load that
-    /// never lets up neither waits for ever.
-    fn next_job(&mut self) -> Option<Job> {
-        if mem::take(&mut self.jobs_next)
-            && let Some(job) = self.shared.jobs.pop_front()
-        {
-            return Some(job);
-        }
-        let mut batch = Batch::default();
-        if let Some((ticket, records)) = self.standing.take_records() {
-            batch.tickets.push((NODE, ticket));
-            batch.records.extend(records.into_iter().map(LogRecord::Node));
-        }
-        if let Some((ticket, records)) = self.ap.as_mut().and_then(ApHost::take_records) {
-            batch.tickets.push((AP, ticket));
-            batch.records.extend(records.into_iter().map(LogRecord::Ap));
-        }
-        for id in mem::take(&mut self.writing) {
-            if let Some((ticket, records)) = self.groups.get_mut(&id).and_then(Group::take_records) {
-                self.observer.persisting(id, &records);
-                batch.pinned.extend(self.groups[&id].raft.pinned_snapshots().map(|meta| (id, meta)));
-                batch.tickets.push((id, ticket));
-                batch.records.extend(records.into_iter().map(|record| LogRecord::Raft(id, record)));
-            }
-        }
-        if batch.tickets.is_empty() {
-            self.shared.records.none();
-            return self.shared.jobs.pop_front();
-        }
-        batch.records.extend(self.standing.claims().into_iter().map(LogRecord::Node));
-        self.jobs_next = true;
-        self.shared.records.written();
-        batch.checkpoint = mem::take(&mut self.checkpoint_due);
-        if batch.checkpoint {
-            batch.records = self.restated();
-        }
-        Some(Job::Write(batch))
-    }
-
-    /// All that is live of every core.
-    #[inline(never)]
-    fn restated(&self) -> Vec<LogRecord> {
-        let of_group = |(id, group): (&GroupId, &Group)| {
-            let id = *id;
-            group.raft.state_records().into_iter().map(move |record| LogRecord::Raft(id, record))
-        };
-        let cores = self.ap.iter().chain(&self.shelf.ap);
-        let ap = cores.flat_map(|ap| ap.dynamo.state_records()).map(LogRecord::Ap);
-        let node = self.standing.state_records().into_iter().map(LogRecord::Node);
-        node.chain(self.groups.iter().chain(&self.shelf.groups).flat_map(of_group)).chain(ap).collect()
     }
 
     fn flush(&mut self, at: Now) {

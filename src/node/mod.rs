@@ -24,6 +24,7 @@ mod shared;
 mod standing;
 mod system;
 pub mod tcp;
+mod work;
 
 pub(crate) use alarm::Alarm;
 pub use config::NodeConfig;

@@ -1,5 +1,6 @@
 //! Every property of the oracle, seen broken and seen kept.
 
+use super::contents::LOOKED_INTO;
 use super::*;
 use bytes::Bytes;
 use seaworthy::node::GROUP;

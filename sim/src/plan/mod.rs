@@ -8,6 +8,7 @@
 //!
 //! What is left to the run: who leads ([`Target`]) and what a client saw last ([`When`]).
 
+mod cuts;
 mod effect;
 mod expand;
 mod fault;

@@ -168,7 +168,7 @@ impl Coordinator {
     }
 
     /// Takes a replica's answer: of these keys it holds something else.
-    pub fn differs(&mut self, from: NodeId, op: OpId, keys: Vec<Key>) {
+    pub fn differs(&mut self, from: NodeId, op: OpId, keys: &[Key]) {
         let Some(comparison) = self.sweep.comparison.as_mut().filter(|comparison| comparison.op == op) else { return };
         let Some(asked) = comparison.asked.remove(&from) else { return };
         let differing = asked.into_iter().map(|(key, _)| key).filter(|key| keys.contains(key));

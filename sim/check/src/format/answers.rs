@@ -101,7 +101,7 @@ impl Call<'_> {
                         return Ok((End::Info, Value::UNTOLD));
                     }
                     Nil::Either if nil => {
-                        self.intake.remark("reads answered nil: the file does not say what that means")
+                        self.intake.remark("reads answered nil: the file does not say what that means");
                     }
                     _ => {}
                 }

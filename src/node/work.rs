@@ -1,0 +1,89 @@
+//! What the driver gives the disk to do: batches of the log, and in turn with them snapshots and their pieces.
+
+use super::ap::ApHost;
+use super::driver::Driver;
+use super::group::Group;
+use super::jobs::{Batch, Blocks, Job};
+use super::{Clock, Observer, StorageHost, Transport};
+use crate::storage::{AP, LogRecord, NODE, ap_meta};
+use crate::types::GroupId;
+use std::mem;
+
+impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
+    /// One snapshot is written at a time, in the order in which they were asked for.
+    #[inline(never)]
+    pub(super) fn begin_snapshot(&mut self) {
+        while !self.snapshotting
+            && let Some(id) = self.snapshots.pop_front()
+        {
+            let begun = match (self.groups.get_mut(&id), &mut self.ap) {
+                (Some(group), _) => {
+                    let begun = group.snapshot();
+                    group.snapshotting = begun.is_some();
+                    begun
+                }
+                (None, Some(ap)) => {
+                    let snapshot = ap.dynamo.begin_snapshot();
+                    Some((ap_meta(snapshot.number()), Blocks::Ap(snapshot)))
+                }
+                (None, None) => None,
+            };
+            if let Some((meta, blocks)) = begun {
+                self.snapshotting = true;
+                self.shared.jobs.push_back(Job::BeginSnapshot(id, meta, blocks));
+            }
+        }
+    }
+
+    /// What the disk should do next: in turn a batch of the log and one of the other jobs, so that under a load that
+    /// never lets up neither waits for ever.
+    pub(super) fn next_job(&mut self) -> Option<Job> {
+        if mem::take(&mut self.jobs_next)
+            && let Some(job) = self.shared.jobs.pop_front()
+        {
+            return Some(job);
+        }
+        let mut batch = Batch::default();
+        if let Some((ticket, records)) = self.standing.take_records() {
+            batch.tickets.push((NODE, ticket));
+            batch.records.extend(records.into_iter().map(LogRecord::Node));
+        }
+        if let Some((ticket, records)) = self.ap.as_mut().and_then(ApHost::take_records) {
+            batch.tickets.push((AP, ticket));
+            batch.records.extend(records.into_iter().map(LogRecord::Ap));
+        }
+        for id in mem::take(&mut self.writing) {
+            if let Some((ticket, records)) = self.groups.get_mut(&id).and_then(Group::take_records) {
+                self.observer.persisting(id, &records);
+                batch.pinned.extend(self.groups[&id].raft.pinned_snapshots().map(|meta| (id, meta)));
+                batch.tickets.push((id, ticket));
+                batch.records.extend(records.into_iter().map(|record| LogRecord::Raft(id, record)));
+            }
+        }
+        if batch.tickets.is_empty() {
+            self.shared.records.none();
+            return self.shared.jobs.pop_front();
+        }
+        batch.records.extend(self.standing.claims().into_iter().map(LogRecord::Node));
+        self.jobs_next = true;
+        self.shared.records.written();
+        batch.checkpoint = mem::take(&mut self.checkpoint_due);
+        if batch.checkpoint {
+            batch.records = self.restated();
+        }
+        Some(Job::Write(batch))
+    }
+
+    /// All that is live of every core.
+    #[inline(never)]
+    fn restated(&self) -> Vec<LogRecord> {
+        let of_group = |(id, group): (&GroupId, &Group)| {
+            let id = *id;
+            group.raft.state_records().into_iter().map(move |record| LogRecord::Raft(id, record))
+        };
+        let cores = self.ap.iter().chain(&self.shelf.ap);
+        let ap = cores.flat_map(|ap| ap.dynamo.state_records()).map(LogRecord::Ap);
+        let node = self.standing.state_records().into_iter().map(LogRecord::Node);
+        node.chain(self.groups.iter().chain(&self.shelf.groups).flat_map(of_group)).chain(ap).collect()
+    }
+}
