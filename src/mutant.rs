@@ -132,8 +132,6 @@ bugs! {
     DotReused = "dot-reused",
     /// A node that has lost what it held coordinates all the same (dynamo/coordinator/).
     AmnesiacCoordinates = "amnesiac-coordinates",
-    /// A node that has fallen behind all others in epochs does not notice (dynamo/epoch.rs).
-    FallbackUnnoticed = "fallback-unnoticed",
     /// A node keeps an old copy of its data though deletes that it had heard of have been forgotten since (dynamo/rejoin.rs).
     OldCopyKept = "old-copy-kept",
     /// Merging leaves versions in an order in which they cannot be read back from the log (dynamo/siblings.rs).

@@ -4,7 +4,9 @@
 
 #![cfg(madsim)]
 
+use seaworthy::mutant::Bug;
 use seaworthy_sim::plan::Plan;
+use seaworthy_sim::world::bug::WorldBug;
 use serde_json::Value as Json;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -196,7 +198,7 @@ fn every_command_speaks_json() {
     let dir = with_quick();
     let list = json(&dir, 0, &["list", "quick.toml"]);
     assert_eq!(list["scenarios"][0]["name"], "quick");
-    assert_eq!(list["mutants"].as_array().map(Vec::len), Some(seaworthy::mutant::Bug::ALL.len()));
+    assert_eq!(list["mutants"].as_array().map(Vec::len), Some(Bug::ALL.len() + WorldBug::ALL.len()));
     let facts = json(&dir, 0, &["plan", "quick.toml", "--seed", "3"]);
     assert_eq!((&facts["seed"], &facts["faults"]["partition"]), (&3.into(), &1.into()));
     assert_eq!(json(&dir, 0, &["run", "quick.toml"])["outcome"]["verdict"]["kind"], "pass");

@@ -32,7 +32,6 @@
 
 use super::store::Store;
 use super::{Dynamo, Epoch, Message, Record};
-use crate::mutant::Bug;
 use crate::protocol::{Outbox, Ticket};
 use crate::types::NodeId;
 use std::collections::BTreeMap;
@@ -147,7 +146,7 @@ impl Store {
         if at < epochs.at {
             out.send(from, Message::Epoch { at: epochs.at, want: epochs.target });
         }
-        if self.has_fallen_back() && !self.config.mutant.is(Bug::FallbackUnnoticed) {
+        if self.has_fallen_back() {
             self.begin_rejoin(out);
         }
         self.advance(out);

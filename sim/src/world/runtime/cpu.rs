@@ -60,7 +60,7 @@ mod tests {
         cpu.frame(100, 0);
         cpu.frame(100, 512);
         assert_eq!(cpu.busy_until(), 122);
-        cpu.clone().frame(500, 2048);
+        cpu.frame(500, 2048);
         assert_eq!(cpu.busy_until(), 518);
         cpu.reset();
         assert_eq!(cpu.busy_until(), 0);
