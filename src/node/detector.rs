@@ -25,7 +25,7 @@ pub trait Detector: Send {
 ///
 /// How long that while is adapts to the peer, as TCP's retransmission timeout does (Jacobson 1988; Bertier and others 2002 for
 /// failure detectors): the mean of the pauses between its signs of life and six times their mean deviation, but not less than
-/// the configured time and not more than [`MOST`] times that. The node's own lateness does not count against its peers.
+/// the configured time and not more than eight times that. The node's own lateness does not count against its peers.
 #[derive(Debug)]
 pub struct Adaptive {
     after: Duration,

@@ -12,7 +12,7 @@
 //! so that none of these levels is violated. For the levels of atomic visibility and snapshots it is exact where every append
 //! was read; else it says what Elle's verdict says: there is no anomaly in the dependencies that the replies show.
 //! [`PartReport::by`] says which. Of registers the replies seldom tell the order of writes. Then *valid* means that an order
-//! of all transactions was found that explains every reply ([`serial`]), which is looked for after anomalies. *Unknown*: no
+//! of all transactions was found that explains every reply (`serial`), which is looked for after anomalies. *Unknown*: no
 //! such order was found, and no anomaly either; or the history is none of transactions, or values were written more than
 //! once to a key, so that reads do not tell by whom.
 //!
