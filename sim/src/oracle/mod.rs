@@ -307,7 +307,8 @@ impl Observer for Witness {
         }
         let picture = scene.group(group);
         let index = match message.body {
-            Body::Vote { pre: true, .. } | Body::VoteReply { pre: true, .. } => return,
+            // Pre-votes and digests say nothing of the term that must be kept.
+            Body::Vote { pre: true, .. } | Body::VoteReply { pre: true, .. } | Body::Digest { .. } => return,
             Body::VoteReply { granted: true, .. } => {
                 picture.vote(self.node, message.term, to);
                 0

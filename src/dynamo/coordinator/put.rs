@@ -33,6 +33,8 @@ pub(super) struct Put {
     again: Time,
     /// How long to wait after that; it doubles, so that slow links are not made slower.
     pause: Duration,
+    /// A replica has refused it as too old: epochs went by while it was on its way. It is gathered anew before it is sent again.
+    too_old: bool,
 }
 
 /// One replica of the key.
@@ -185,6 +187,7 @@ impl Coordinator {
             spare: others.iter().rev().copied().filter(|node| *node != me).collect(),
             again: self.now + pause,
             pause,
+            too_old: false,
         };
         let id = self.number();
         match written.ticket {
@@ -260,6 +263,7 @@ impl Coordinator {
             PutResult::Stored => put.holds(from),
             PutResult::Refilling => put.has_in_vain(from),
             PutResult::NoRoom | PutResult::TooOld => {
+                put.too_old |= result == PutResult::TooOld && put.slots.iter().any(|slot| slot.owner == from);
                 let refused = |slot: &Slot| slot.asked.last() == Some(&from) && !slot.is_settled();
                 if let Some(at) = put.slots.iter().position(refused) {
                     self.next_stand_in(id, &op.key, (put, at), turn);
@@ -274,6 +278,12 @@ impl Coordinator {
         if put.ticket.is_some() {
             put.again = self.now + put.pause;
             return; // It is this node's own disk that is slow: nobody has been asked yet.
+        }
+        // What the coordinator's own replica holds by now contains the write, or what took its place.
+        if std::mem::take(&mut put.too_old)
+            && let Some(entry) = turn.store.holds(&op.key)
+        {
+            (put.siblings, put.epoch) = (entry.siblings.clone(), turn.store.epoch());
         }
         self.pace.silent(self.now.since(op.begun), put.pause);
         put.pause *= 2;
