@@ -393,7 +393,7 @@ fn files_that_are_wrong_are_refused_where_they_are() {
     let wrong = [
         (
             "{\"policy\":\"best\"}",
-            "line 1, column 1: no policy is called \"best\"; there are siblings, last-writer, counter",
+            "line 1, column 1: no policy is called \"best\"; there are siblings, last-writer, counter, register, set, map",
         ),
         ("{\"replica\":\"n\",\"key\":\"k\"}", "line 1, column 1: a dump needs \"found\""),
         (
