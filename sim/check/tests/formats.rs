@@ -18,22 +18,26 @@ fn written(history: &History) -> String {
     String::from_utf8(text).expect("JSON is text")
 }
 
+/// A random history with some replies changed.
+fn recorded(shape: Shape, seed: u64) -> History {
+    let mut rng = Rng(seed);
+    let mut raws = generate(shape, &mut rng);
+    // A process that never hears of an operation may call the next only under another name in these formats.
+    for (i, raw) in raws.iter_mut().enumerate() {
+        if raw.events.1.is_none() {
+            raw.process = 1_000 + i as u32;
+        }
+    }
+    mutate(&mut raws, &mut rng);
+    record(&raws)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn json_lines_round_trip(seed: u64, ops in 1..40usize, info in 0..30u64, conditional in 0..100u64, revisions in 0..100u64) {
-        let shape = Shape { ops, processes: 4, keys: 3, values: 4, info, fail: 5, conditional, revisions };
-        let mut rng = Rng(seed);
-        let mut raws = generate(shape, &mut rng);
-        // A process that never hears of an operation may call the next only under another name in this format.
-        for (i, raw) in raws.iter_mut().enumerate() {
-            if raw.events.1.is_none() {
-                raw.process = 1_000 + i as u32;
-            }
-        }
-        mutate(&mut raws, &mut rng);
-        let history = record(&raws);
+        let history = recorded(Shape { ops, processes: 4, keys: 3, values: 4, info, fail: 5, conditional, revisions }, seed);
         let text = written(&history);
         let again = jsonl::read(text.as_bytes()).expect("what was written can be read");
         prop_assert_eq!(again.operations().len(), history.operations().len());
@@ -195,16 +199,7 @@ proptest! {
     /// What an export implies for others is less than what it tells us, which is all.
     #[test]
     fn edn_keeps_every_verdict(seed: u64, ops in 1..40usize, info in 0..30u64, conditional in 0..100u64, revisions in 0..100u64) {
-        let shape = Shape { ops, processes: 4, keys: 3, values: 4, info, fail: 5, conditional, revisions };
-        let mut rng = Rng(seed);
-        let mut raws = generate(shape, &mut rng);
-        for (i, raw) in raws.iter_mut().enumerate() {
-            if raw.events.1.is_none() {
-                raw.process = 1_000 + i as u32;
-            }
-        }
-        mutate(&mut raws, &mut rng);
-        let history = record(&raws);
+        let history = recorded(Shape { ops, processes: 4, keys: 3, values: 4, info, fail: 5, conditional, revisions }, seed);
         let mut text = Vec::new();
         edn::write(&history, &mut text).expect("memory takes everything");
         let reading = read(&text[..], &ReadOptions::default()).expect("what was written can be read");

@@ -2,7 +2,7 @@
 //!
 //! A record is a length (`u32`, little-endian, 1 to 65,536), so many bytes, and the first 16 bytes of the keyed BLAKE3 of the
 //! record's number (`u64`, from 0) and those bytes. What a record carries is handed on once its tag fits: nothing that is
-//! changed, left out, repeated or put in by whoever is on the way gets further. Nothing is hidden from them.
+//! changed, left out, repeated or put in by an attacker on the path gets further. Nothing is hidden from them.
 
 use super::auth::SessionKey;
 use std::io::{self, ErrorKind};
