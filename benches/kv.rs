@@ -112,7 +112,7 @@ fn frames(c: &mut Criterion) {
     let packets = [
         ("heartbeat", append(0)),
         ("append of 8 x 100 B", append(8)),
-        ("put request 100 B", Packet::from(Request { id: 4711, forwarded: false, body: request })),
+        ("put request 100 B", Packet::from(Request::new(4711, request))),
         ("response", Packet::Response(Response { id: 4711, body: ResponseBody::Reply(done) })),
     ];
     let mut group = c.benchmark_group("frame");

@@ -140,6 +140,10 @@ bugs! {
     ControlBehindBulk = "control-behind-bulk",
     /// A node takes in all that it is asked for, and takes all of it in one turn (node/memory.rs, node/driver.rs).
     BusyNever = "busy-never",
+    /// What a client has asked for and given up is done all the same (node/requests.rs).
+    DeadWork = "dead-work",
+    /// Who is refused as busy is told to come again at once, and comes at its own pace (node/memory.rs).
+    NoRetryAfter = "no-retry-after",
     /// What piles up before a disk is not held against the memory budget (node/memory.rs).
     BudgetIgnored = "budget-ignored",
     /// A sweep reads whole values of all keys instead of comparing digests (dynamo/).

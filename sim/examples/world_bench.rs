@@ -59,6 +59,7 @@ mod bench {
             server_links: links.clone(),
             client_links: links,
             carriage: Carriage::Datagrams,
+            queue: 64 << 20,
             link_limit: 100_000,
             mailbox_limit: 100_000,
             mailbox_bytes: 1 << 30,
@@ -203,7 +204,7 @@ mod bench {
     }
 
     fn packet() -> Packet {
-        Packet::from(Request { id: 7, forwarded: false, body: RequestBody::Get { key: vec![7; 40].into() } })
+        Packet::from(Request::new(7, RequestBody::Get { key: vec![7; 40].into() }))
     }
 
     /// Five nodes, each keeping 100 real packets going round: everything but a database.

@@ -48,7 +48,7 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         let exit = match &error {
-            ClientError::NotDone(_) | ClientError::Refused(_) => Exit::Failed,
+            ClientError::NotDone(_) | ClientError::Busy(_) | ClientError::Refused(_) => Exit::Failed,
             ClientError::Unknown(_) | ClientError::SessionExpired | ClientError::Confused(_) => Exit::Unknown,
             ClientError::Invalid(_) | ClientError::OtherMode(_) => Exit::BadInput,
         };

@@ -96,7 +96,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
         let patience = self.patience.operation;
         let end = self.clock.now() + patience;
         let mut backoff = self.patience.backoff;
-        let mut tried = Tried::new(self.next_id);
+        let mut tried = Tried::new(self.next_id, end);
         // Why nothing was done, for when nobody does better.
         let mut refused = None;
         loop {
@@ -107,12 +107,16 @@ impl<T: Transport, C: Clock> Client<T, C> {
             let until = end.min(now + self.patience.attempt);
             request.set_deadline(until.since(now));
             let node = self.nodes[self.favourite];
-            match self.attempt(node, RequestBody::Ap(request.clone()), tried.first, until).await.map(took) {
+            match self.attempt(node, RequestBody::Ap(request.clone()), &tried, until).await.map(took) {
                 Some(Took::Done(achieved, found)) => return Ok((achieved, found)),
+                Some(Took::Busy(retry_ms)) if self.stays(retry_ms, &mut tried) => {
+                    self.wait_in_line(retry_ms, &mut tried).await?;
+                    continue;
+                }
                 Some(Took::Refused(why) | Took::NotTaken(why)) if passes(&why) => refused = Some(why),
                 Some(Took::Refused(why) | Took::NotTaken(why)) => return Err(error_of(why)),
                 Some(Took::Fails(error)) => return Err(error),
-                Some(Took::Maybe | Took::NoLane(_)) | None => {}
+                Some(Took::Maybe | Took::NoLane(_) | Took::Busy(_) | Took::Room) | None => {}
             }
             self.favourite = (self.favourite + 1) % self.nodes.len();
             backoff = self.pause(backoff, end).await;
@@ -123,7 +127,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
         let patience = self.patience.operation;
         let end = self.clock.now() + patience;
         let mut backoff = self.patience.backoff;
-        let mut tried = Tried::new(self.next_id);
+        let mut tried = Tried::new(self.next_id, end);
         let mut refused = None;
         // The request's place, and how often it was sent with that, while some server may have taken it there.
         let mut at: Option<(Place, u32)> = None;
@@ -134,13 +138,35 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 return Err(refused.map_or(error, |why| tried.refused(ClientError::Refused(why), patience)));
             }
             let node = self.nodes[self.favourite];
+            let until = end.min(now + self.patience.attempt);
+            let mut body = RequestBody::Ap(request.clone());
+            if let Some(expect) = self.expect(&body, &tried, now) {
+                match self.attempt(node, expect, &tried, until).await.map(took) {
+                    Some(Took::Room) => tried.may_send(),
+                    Some(Took::Busy(retry_ms)) if self.stays(retry_ms, &mut tried) => {
+                        self.wait_in_line(retry_ms, &mut tried).await?;
+                    }
+                    Some(Took::NotTaken(why)) if !passes(&why) => return Err(tried.refused(error_of(why), patience)),
+                    Some(Took::Fails(error)) => return Err(error),
+                    _ => {
+                        self.favourite = (self.favourite + 1) % self.nodes.len();
+                        backoff = self.pause(backoff, end).await;
+                    }
+                }
+                continue;
+            }
             let (place, sent) = at.unwrap_or_else(|| (self.place(node, now), 0));
             request.stand_at(place);
             // Who took it sees to it for as long as the client waits.
             request.set_deadline(end.since(now));
-            let until = end.min(now + self.patience.attempt);
-            match self.attempt(node, RequestBody::Ap(request.clone()), tried.first, until).await.map(took) {
+            body = RequestBody::Ap(request.clone());
+            match self.attempt(node, body, &tried, until).await.map(took) {
                 Some(Took::Done(achieved, found)) => return Ok((achieved, found, place.server)),
+                Some(Took::Busy(retry_ms)) if self.stays(retry_ms, &mut tried) => {
+                    self.wait_in_line(retry_ms, &mut tried).await?;
+                    continue;
+                }
+                Some(Took::Busy(_) | Took::Room) => refused = Some(Refusal::Busy),
                 Some(Took::NoLane(granted)) => {
                     let heard = self.clock.now();
                     self.lanes.insert(place.server, Lane { id: granted, number: 0, heard });
@@ -164,12 +190,21 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 Some(Took::Fails(error)) => return Err(error),
                 Some(Took::Maybe) => return Err(ClientError::Unknown(patience)),
                 // In no lane nothing is carried out.
-                None if place.lane == 0 => {}
-                None => (tried.maybe, at) = (true, Some((place, sent + 1))),
+                None if place.lane == 0 => self.is_wary(&mut tried),
+                None => {
+                    self.is_wary(&mut tried);
+                    (tried.maybe, at) = (true, Some((place, sent + 1)));
+                }
             }
             self.favourite = (self.favourite + 1) % self.nodes.len();
             backoff = self.pause(backoff, end).await;
         }
+    }
+
+    /// Whether to wait for the server that is busy, or to try another first, once.
+    fn stays(&self, retry_ms: u32, tried: &mut Tried) -> bool {
+        let soon = Duration::from_millis(u64::from(retry_ms)) < self.patience.attempt;
+        retry_ms > 0 && (soon || std::mem::replace(&mut tried.moved, true))
     }
 
     /// The next place in the lane that a server has given, or in none: nothing is carried out there.
@@ -194,6 +229,10 @@ enum Took {
     /// Nor was this one, for want of a lane: here is one.
     NoLane(dynamo::Lane),
     Maybe,
+    /// This copy was not carried out for want of room, which there is likely to be in so many milliseconds.
+    Busy(u32),
+    /// There is room for what was announced.
+    Room,
     Fails(ClientError),
 }
 
@@ -206,7 +245,9 @@ fn took(answer: ResponseBody) -> Took {
         ResponseBody::Ap(ClientReply::Refused(why)) => Took::Refused(why),
         ResponseBody::Ap(ClientReply::NoLane { granted, .. }) => Took::NoLane(granted),
         ResponseBody::Ap(ClientReply::Unfinished { .. }) => Took::Maybe,
-        ResponseBody::Refused(Refused::Busy | Refused::NotServing(_)) => Took::NotTaken(Refusal::Busy),
+        ResponseBody::Refused(Refused::Busy { retry_ms }) if retry_ms > 0 => Took::Busy(retry_ms),
+        ResponseBody::Refused(Refused::Busy { .. } | Refused::NotServing(_)) => Took::NotTaken(Refusal::Busy),
+        ResponseBody::Continue => Took::Room,
         ResponseBody::Refused(Refused::Invalid(why)) => Took::NotTaken(Refusal::Invalid(why)),
         // All servers have the same buckets, so whoever was asked before has not taken it either.
         ResponseBody::Refused(Refused::OtherMode(ap)) => Took::Fails(ClientError::OtherMode(ap)),

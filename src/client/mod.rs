@@ -16,7 +16,7 @@ mod tests;
 
 pub use ap::{ApWrite, Found, Wrote};
 
-use crate::dynamo::{self, ClientReply, Holding};
+use crate::dynamo::{self, ClientReply, ClientRequest, Holding};
 use crate::kv::{Condition, Reply, SessionId, Versioned};
 use crate::node::{Alarm, Clock, Transport};
 use crate::placement::{SLOTS, group_of};
@@ -55,6 +55,9 @@ pub enum ClientError {
     /// No server took it in time.
     #[error("no server carried it out within {0:?}: it certainly did not happen")]
     NotDone(Duration),
+    /// All have too much to do.
+    #[error("the servers have too much to do: it certainly did not happen; try again in {0:?}")]
+    Busy(Duration),
     /// Some server may have taken it.
     #[error("not confirmed within {0:?}: it may have happened, or may yet")]
     Unknown(Duration),
@@ -83,6 +86,11 @@ impl ClientError {
         matches!(self, ClientError::Unknown(_) | ClientError::SessionExpired | ClientError::Confused(_))
     }
 }
+
+/// How long after it was refused as busy a client asks before it sends what is large.
+const WARY: Duration = Duration::from_secs(5);
+/// How much that is, in bytes.
+const LARGE: usize = 4 << 10;
 
 /// A session with one group.
 #[derive(Clone, Copy)]
@@ -114,6 +122,8 @@ pub struct Client<T, C> {
     ap_number: u64,
     /// What lets it ask each server for writes of AP buckets.
     lanes: BTreeMap<NodeId, ap::Lane>,
+    /// Until when to ask whether there is room for what is large.
+    wary: Time,
 }
 
 impl<T: Transport, C: Clock> Client<T, C> {
@@ -140,6 +150,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
             ap_name,
             ap_number,
             lanes: BTreeMap::new(),
+            wary: Time(0),
         }
     }
 
@@ -238,7 +249,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
     /// [`ClientError::NotDone`] when it does not answer.
     pub async fn status(&mut self, node: NodeId) -> Result<NodeStatus, ClientError> {
         let deadline = self.clock.now() + self.patience.attempt;
-        match self.attempt(node, RequestBody::Status, self.next_id, deadline).await {
+        match self.attempt(node, RequestBody::Status, &Tried::new(self.next_id, deadline), deadline).await {
             Some(ResponseBody::Status(status)) => Ok(*status),
             _ => Err(ClientError::NotDone(self.patience.attempt)),
         }
@@ -250,7 +261,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
     /// [`ClientError::NotDone`] when it does not answer; [`ClientError::OtherMode`].
     pub async fn why(&mut self, node: NodeId, key: Key) -> Result<Vec<Holding>, ClientError> {
         let deadline = self.clock.now() + self.patience.attempt;
-        match self.attempt(node, RequestBody::Why { key }, self.next_id, deadline).await {
+        match self.attempt(node, RequestBody::Why { key }, &Tried::new(self.next_id, deadline), deadline).await {
             Some(ResponseBody::Why(holdings)) => Ok(holdings),
             Some(ResponseBody::Refused(Refused::OtherMode(ap))) => Err(ClientError::OtherMode(ap)),
             Some(ResponseBody::Refused(Refused::Invalid(why))) => Err(ClientError::Invalid(why)),
@@ -264,7 +275,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
     /// [`ClientError::NotDone`] when it does not answer; [`ClientError::Invalid`].
     pub async fn transfer_from(&mut self, node: NodeId, to: NodeId) -> Result<bool, ClientError> {
         let deadline = self.clock.now() + self.patience.attempt;
-        match self.attempt(node, RequestBody::Transfer { to }, self.next_id, deadline).await {
+        match self.attempt(node, RequestBody::Transfer { to }, &Tried::new(self.next_id, deadline), deadline).await {
             Some(ResponseBody::TransferStarted) => Ok(true),
             Some(ResponseBody::Refused(Refused::NotLeader(_))) => Ok(false),
             Some(ResponseBody::Refused(Refused::Invalid(why))) => Err(ClientError::Invalid(why)),
@@ -287,7 +298,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
     async fn call(&mut self, group: GroupId, body: RequestBody) -> Result<ResponseBody, ClientError> {
         let end = self.clock.now() + self.patience.operation;
         let mut backoff = self.patience.backoff;
-        let mut tried = Tried::new(self.next_id);
+        let mut tried = Tried::new(self.next_id, end);
         loop {
             let now = self.clock.now();
             if now >= end || !tried.again(self.patience.tries) {
@@ -295,7 +306,18 @@ impl<T: Transport, C: Clock> Client<T, C> {
             }
             let at = self.leaders.get(&group).copied().unwrap_or(self.favourite);
             let (node, next) = (self.nodes[at], (at + 1) % self.nodes.len());
-            let hint = match self.attempt(node, body.clone(), tried.first, end.min(now + self.patience.attempt)).await {
+            let expect = self.expect(&body, &tried, now);
+            let asks = expect.is_some();
+            let request = expect.unwrap_or_else(|| body.clone());
+            let hint = match self.attempt(node, request, &tried, end.min(now + self.patience.attempt)).await {
+                Some(ResponseBody::Continue) if asks => {
+                    tried.may_send();
+                    continue;
+                }
+                Some(ResponseBody::Refused(Refused::Busy { retry_ms })) if retry_ms > 0 => {
+                    self.wait_in_line(retry_ms, &mut tried).await?;
+                    continue;
+                }
                 Some(ResponseBody::Refused(Refused::Invalid(why))) => {
                     return Err(tried.refused(ClientError::Invalid(why), self.patience.operation));
                 }
@@ -303,10 +325,11 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 Some(ResponseBody::Refused(Refused::OtherMode(ap))) => return Err(ClientError::OtherMode(ap)),
                 Some(ResponseBody::Refused(Refused::NotLeader(hint))) => hint,
                 Some(ResponseBody::Refused(Refused::NotServing(_))) => None,
-                Some(ResponseBody::Refused(Refused::Busy | Refused::Displaced)) => Some(node),
+                Some(ResponseBody::Refused(Refused::Busy { .. } | Refused::Displaced)) => Some(node),
                 Some(answer) => return Ok(answer),
                 None => {
-                    tried.maybe = true;
+                    self.is_wary(&mut tried);
+                    tried.maybe |= !asks;
                     self.leaders.insert(group, next);
                     continue;
                 }
@@ -342,6 +365,38 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
+    /// What to ask before `body` is sent: whether there is room for it, if it is large and there was none lately.
+    fn expect(&self, body: &RequestBody, tried: &Tried, now: Time) -> Option<RequestBody> {
+        let (key, ap) = match body {
+            RequestBody::Write { write, .. } => (write.key(), false),
+            RequestBody::Ap(request @ ClientRequest::Put { .. }) => (request.key(), true),
+            _ => return None,
+        };
+        let bytes = body.bytes();
+        let asks = bytes >= LARGE && now < self.wary && !tried.may_send;
+        asks.then(|| RequestBody::Expect { key: key.clone(), bytes: u32::try_from(bytes).unwrap_or(u32::MAX), ap })
+    }
+
+    /// A server has not answered: it may have too much to do.
+    fn is_wary(&mut self, tried: &mut Tried) {
+        self.wary = self.clock.now() + WARY;
+        tried.may_send = false;
+    }
+
+    /// A server has too much to do: comes again when it was told to, or not at all if that is too late.
+    async fn wait_in_line(&mut self, retry_ms: u32, tried: &mut Tried) -> Result<(), ClientError> {
+        let retry = Duration::from_millis(u64::from(retry_ms));
+        let now = self.clock.now();
+        let at = now + retry + Duration::from_nanos(self.rng.below(retry.as_nanos() as u64 / 16 + 1));
+        self.wary = now.max(at) + WARY;
+        (tried.may_send, tried.returns) = (false, true);
+        if at >= tried.end {
+            return Err(tried.refused(ClientError::Busy(retry), self.patience.operation));
+        }
+        self.clock.sleep_until(at).await;
+        Ok(())
+    }
+
     /// Waits before asking again, until `end` at most; says how long to wait the next time.
     async fn pause(&mut self, backoff: Duration, end: Time) -> Duration {
         let half = backoff / 2;
@@ -351,12 +406,21 @@ impl<T: Transport, C: Clock> Client<T, C> {
     }
 
     /// Asks one server once; `None` when it does not answer by `deadline`. An answer to an earlier attempt at the same
-    /// operation, the `first` of which is given, is as good, however late: without it a group that takes longer than an
+    /// operation is as good, however late: without it a group that takes longer than an
     /// attempt would never be heard. A late refusal is not, for it says nothing of this attempt.
-    async fn attempt(&mut self, node: NodeId, body: RequestBody, first: u64, deadline: Time) -> Option<ResponseBody> {
-        let id = self.next_id;
+    async fn attempt(
+        &mut self,
+        node: NodeId,
+        body: RequestBody,
+        tried: &Tried,
+        deadline: Time,
+    ) -> Option<ResponseBody> {
+        let (id, first) = (self.next_id, tried.first);
         self.next_id += 1;
-        self.transport.send(Addr::Node(node), &Packet::from(Request { id, forwarded: false, body }));
+        let left = tried.end.since(self.clock.now()).as_millis();
+        let patience_ms = u32::try_from(left).unwrap_or(u32::MAX).max(1);
+        let request = Request { id, forwarded: false, patience_ms, again: tried.returns, body };
+        self.transport.send(Addr::Node(node), &Packet::from(request));
         loop {
             self.alarm.set(Some(deadline));
             tokio::select! {
@@ -390,11 +454,25 @@ struct Tried {
     tries: u32,
     /// Some server may have taken it.
     maybe: bool,
+    /// When it is given up.
+    end: Time,
+    /// There was said to be room for it.
+    may_send: bool,
+    /// It was refused as busy, and comes when it was told to.
+    returns: bool,
+    /// It has gone to another server because the first had too much to do.
+    moved: bool,
 }
 
 impl Tried {
-    fn new(first: u64) -> Tried {
-        Tried { first, tries: 0, maybe: false }
+    fn new(first: u64, end: Time) -> Tried {
+        Tried { first, tries: 0, maybe: false, end, may_send: false, returns: false, moved: false }
+    }
+
+    /// There is room for it: the try that asked for that does not count.
+    fn may_send(&mut self) {
+        self.may_send = true;
+        self.tries -= 1;
     }
 
     /// Counts another try; whether it is one of the first `most`.
@@ -418,6 +496,7 @@ fn succeeded(body: &ResponseBody) -> bool {
     !matches!(
         body,
         ResponseBody::Refused(_)
+            | ResponseBody::Continue
             | ResponseBody::Ap(ClientReply::Refused(_) | ClientReply::NoLane { .. } | ClientReply::Unfinished { .. })
     )
 }

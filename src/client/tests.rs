@@ -239,7 +239,7 @@ async fn a_write_is_for_one_server_until_that_has_refused_it() {
     let (mut client, world) = client(move |number, _, _| match number {
         0 => Some(lane(7)),
         1 => None,
-        2 => Some(ResponseBody::Refused(Refused::Busy)),
+        2 => Some(ResponseBody::Refused(Refused::Busy { retry_ms: 0 })),
         3 => Some(ap(ClientReply::Refused(Refusal::Unavailable { wanted: 2, reachable: 1 }))),
         4 => Some(lane(9)),
         _ => Some(ap_done()),
@@ -299,7 +299,7 @@ async fn whose_refusal_says_what() {
         (refused(Refusal::Invalid("no".into())), ClientError::Invalid("no".into()), true),
         (refused(unavailable()), ClientError::Refused(unavailable()), true),
         (ResponseBody::Refused(Refused::Invalid("no".into())), ClientError::Invalid("no".into()), false),
-        (ResponseBody::Refused(Refused::Busy), ClientError::Refused(Refusal::Busy), false),
+        (ResponseBody::Refused(Refused::Busy { retry_ms: 0 }), ClientError::Refused(Refusal::Busy), false),
     ];
     for (answer, expected, all_copies) in cases {
         let body = answer.clone();

@@ -15,9 +15,23 @@ use crate::kv::SessionId;
 use crate::raft::{Index, Term};
 use crate::types::{Addr, GroupId, Key, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 /// A write, by what a retry of it bears too: of a Raft group session and number, of an AP bucket lane and number.
 pub(super) type WriteName = (GroupId, SessionId, u64);
+
+/// What a request asks of the node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// Its mode: AP or CP.
+    pub ap: bool,
+    /// Bytes of what it writes; `None`: it reads, which costs as many bytes as are found on average.
+    pub payload: Option<usize>,
+    /// It was refused before, and told to come now.
+    pub again: bool,
+    /// How long its client still waits.
+    pub patience: Duration,
+}
 
 /// Who asked, under which id, for which write, and what that counts for.
 struct Open {
@@ -84,22 +98,57 @@ impl Answers {
         *mean = *mean - *mean / 8 + bytes / 8;
     }
 
-    /// Takes in a request of a mode with so many bytes of payload, or, if it is a read, as many as are found on average; `None`
-    /// when too much is open.
-    pub(super) fn open(&mut self, client: Addr, id: u64, (ap, payload): (bool, Option<usize>)) -> Option<u64> {
-        let payload = payload.unwrap_or(self.found[usize::from(ap)]);
-        if self.open.len() >= self.limit {
-            return None;
-        }
-        let bytes = if ap { &mut self.ap } else { &mut self.cp }.admit(payload)?;
+    /// Takes in a request.
+    ///
+    /// # Errors
+    /// Too much is open: after how long it is to come again.
+    pub(super) fn open(&mut self, client: Addr, id: u64, load: Load) -> Result<u64, Duration> {
+        let (payload, now) = (self.payload(load), self.now);
+        let room = self.open.len() < self.limit;
+        let admission = if load.ap { &mut self.ap } else { &mut self.cp };
+        let Some(bytes) = room.then(|| admission.admit((client, payload), load.again, now)).flatten() else {
+            return Err(admission.comes_again(payload, load.patience, now));
+        };
         let ticket = self.next;
         self.next += 1;
-        self.open.insert(ticket, Open { client, id, write: None, ap, bytes, since: Some(self.now) });
-        Some(ticket)
+        self.open.insert(ticket, Open { client, id, write: None, ap: load.ap, bytes, since: Some(now) });
+        Ok(ticket)
     }
 
-    /// Another node carries it out: how long that takes says nothing of this one.
-    pub(super) fn passed_on(&mut self, ticket: u64) {
+    /// Promises that a request will be taken in.
+    ///
+    /// # Errors
+    /// After how long it is to come again.
+    pub(super) fn promise(&mut self, client: Addr, load: Load) -> Result<(), Duration> {
+        let (payload, now) = (self.payload(load), self.now);
+        let room = self.open.len() < self.limit;
+        let admission = if load.ap { &mut self.ap } else { &mut self.cp };
+        match room && admission.promises((client, payload), load.again, now) {
+            true => Ok(()),
+            false => Err(admission.comes_again(payload, load.patience, now)),
+        }
+    }
+
+    /// Takes in a question that costs nothing.
+    pub(super) fn asks(&mut self, client: Addr, id: u64, ap: bool) -> u64 {
+        let ticket = self.next;
+        self.next += 1;
+        self.open.insert(ticket, Open { client, id, write: None, ap, bytes: 0, since: None });
+        ticket
+    }
+
+    /// After how long a request is to come again for which there is no room elsewhere in the node.
+    pub(super) fn comes_again(&mut self, load: Load) -> Duration {
+        let (payload, now) = (self.payload(load), self.now);
+        if load.ap { &mut self.ap } else { &mut self.cp }.comes_again(payload, load.patience, now)
+    }
+
+    fn payload(&self, load: Load) -> usize {
+        load.payload.unwrap_or(self.found[usize::from(load.ap)])
+    }
+
+    /// How long it takes says nothing of this node: another one carries it out, or it is refused.
+    pub(super) fn untimed(&mut self, ticket: u64) {
         if let Some(open) = self.open.get_mut(&ticket) {
             open.since = None;
         }
@@ -209,7 +258,7 @@ mod tests {
     const ANN: Addr = Addr::Client(1);
     const BOB: Addr = Addr::Client(2);
     const G: GroupId = GroupId(1);
-    const SMALL: (bool, Option<usize>) = (false, Some(10));
+    const SMALL: Load = Load { ap: false, payload: Some(10), again: false, patience: Duration::ZERO };
 
     fn answers(limit: usize) -> Answers {
         let admission =
@@ -232,15 +281,16 @@ mod tests {
     #[test]
     fn a_mode_that_is_overloaded_leaves_the_other_its_share() {
         let mut answers = self::answers(10_000);
-        let large = 100 << 10;
+        let large = 6 << 10;
         (0..100).for_each(|_| answers.found(true, large));
-        let taken = (1..).take_while(|id| answers.open(ANN, *id, (true, None)).is_some()).count();
-        assert_eq!(taken, 10, "a mebibyte of what they find");
-        let other = answers.open(BOB, 1, (false, Some(large))).unwrap();
+        let read = Load { ap: true, payload: None, ..SMALL };
+        let taken = (1..).take_while(|id| answers.open(ANN, *id, read).is_ok()).count();
+        assert_eq!(taken, 10, "64 KiB of what they find");
+        let other = answers.open(BOB, 1, Load { payload: Some(large), ..SMALL }).unwrap();
         assert!(answers.bytes() > 11 * large);
         answers.close(other);
         answers.close(1);
-        assert!(answers.open(ANN, 100, (true, None)).is_some());
+        assert!(answers.open(ANN, 100, Load { again: true, ..read }).is_ok());
     }
 
     #[test]
@@ -302,10 +352,10 @@ mod tests {
         let mut waiting = Waiting::default();
         waiting.accepted(before, 5, 1);
         waiting.accepted(after, 6, 1);
-        assert_eq!(answers.open(ANN, 3, SMALL), None, "the limit holds");
+        assert!(answers.open(ANN, 3, SMALL).is_err(), "the limit holds");
         assert_eq!(waiting.forget_through(5).collect::<Vec<_>>(), [before]);
         assert_eq!(answers.close(before), Some((ANN, 1)));
-        assert!(answers.open(ANN, 3, SMALL).is_some());
+        assert!(answers.open(ANN, 3, SMALL).is_ok());
         assert_eq!(waiting.committed(6, 1), Some((after, false)));
     }
 }

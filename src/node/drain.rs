@@ -108,7 +108,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let key = match body {
             RequestBody::OpenSession { key } | RequestBody::Get { key } => key,
             RequestBody::Write { write, .. } => write.key(),
-            _ => return self.shared.refuse(ticket, Refused::Busy),
+            _ => return self.shared.refuse(ticket, Refused::Busy { retry_ms: 0 }),
         };
         // Parked, it is looked at when this turn ends, and refused there if the leader is known already.
         let id = self.shared.config.layout.group_of(key);

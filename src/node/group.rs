@@ -236,7 +236,7 @@ impl Group {
                 self.waiting.refused(id);
                 let why = match why {
                     raft::Refusal::NotLeader(leader) => wire::Refused::NotLeader(leader),
-                    raft::Refusal::Busy => wire::Refused::Busy,
+                    raft::Refusal::Busy => wire::Refused::Busy { retry_ms: 0 },
                     raft::Refusal::NoSuchNode => wire::Refused::Invalid("no such node in this cluster".to_owned()),
                 };
                 shared.refuse(id, why);

@@ -1,15 +1,55 @@
-//! What peers send that would have to be written: taken in only while there is room for it before the disk.
+//! What is taken in: of clients' requests as many as are admitted ([`memory`](super::memory)), and what would have to be written
+//! only while there is room for it before the disk.
 
+use super::answers::Load;
 use super::driver::Driver;
 use super::shared::Now;
 use super::{Clock, Observer, StorageHost, Transport};
-use crate::dynamo;
+use crate::dynamo::{self, ClientRequest};
 use crate::protocol::Input;
 use crate::raft::{Body, Message};
-use crate::types::NodeId;
-use crate::wire::{ap_bytes, raft_bytes};
+use crate::types::{Addr, NodeId};
+use crate::wire::{Refused, RequestBody, ap_bytes, raft_bytes};
+use std::time::Duration;
+
+/// Whether a request asks for something to be written.
+pub(super) fn writes(body: &RequestBody) -> bool {
+    matches!(body, RequestBody::Ap(ClientRequest::Put { .. }) | RequestBody::Write { .. })
+}
+
+/// The refusal of a request that is to come again after so long.
+pub(super) fn busy(retry: Duration) -> Refused {
+    Refused::Busy { retry_ms: u32::try_from(retry.as_millis()).unwrap_or(u32::MAX) }
+}
 
 impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
+    /// Takes in a client's request, if there is room for it.
+    ///
+    /// # Errors
+    /// After how long it is to come again.
+    pub(super) fn admits(
+        &mut self,
+        client: Addr,
+        id: u64,
+        body: &RequestBody,
+        (again, patience): (bool, Duration),
+    ) -> Result<u64, Duration> {
+        let payload = if writes(body) { Some(body.bytes()) } else { None };
+        let ap = matches!(body, RequestBody::Ap(_) | RequestBody::Expect { ap: true, .. });
+        let load = Load { ap, payload, again, patience };
+        let announced = if let RequestBody::Expect { bytes, .. } = body { Some(*bytes as usize) } else { None };
+        if (payload.is_some() || announced.is_some()) && self.shared.writes_pile_up() {
+            return Err(self.shared.answers.comes_again(load));
+        }
+        match announced {
+            Some(_) => {
+                self.shared.answers.promise(client, Load { payload: announced, ..load })?;
+                Ok(self.shared.answers.asks(client, id, ap))
+            }
+            None => self.shared.answers.open(client, id, load),
+        }
+    }
+
     /// Whether there is room for the records of what a leader sends; if not, it is as good as lost on its way.
     pub(super) fn takes_append(&mut self, message: &Message) -> bool {
         let writes = matches!(&message.body, Body::Append { entries, .. } if !entries.is_empty());

@@ -10,9 +10,14 @@
 //! It is additive increase and multiplicative decrease, as of TCP's window, with time as the signal. The rest is refused as
 //! busy at once, while that costs nothing yet. So what is taken on is done while its client still waits, and a mode that is
 //! overloaded leaves the other its share.
+//!
+//! Who is refused is told when to come again: one after another, at twice the pace at which requests are done, since to refuse one
+//! more is cheaper than to idle, and within half a second, so that the end of the load is noticed. Who comes when told goes
+//! before newcomers, who get at most half of the limit meanwhile.
 
 use crate::mutant::{Bug, Mutant};
-use crate::types::Time;
+use crate::types::{Addr, Time};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Least memory budget of a node, in bytes.
@@ -139,14 +144,45 @@ pub(super) struct Admission {
     answered: u128,
     waited: u128,
     peak: usize,
+    /// Answers have never been slow: the limit is doubled, as TCP's slow start does.
+    starts: bool,
+    /// Bytes done a second, as far as is known.
+    pace: u64,
+    /// When the next one that is refused is to come again.
+    next: Time,
+    /// Bytes that were told to come, by who asked, and until when they are expected.
+    promised: BTreeMap<Addr, (Time, usize)>,
+    coming: usize,
+    /// When to look next for promises that were not kept.
+    looks: Time,
     mutant: Mutant,
 }
 
+/// Earliest time after which one that was refused is to come again.
+const SOON: Duration = Duration::from_millis(10);
+/// And the latest: who waits longer finds out too late that the load has gone.
+const LATE: Duration = Duration::from_millis(500);
+
 impl Admission {
     pub(super) fn new(most: usize, target: Duration, now: Time, mutant: Mutant) -> Admission {
-        let least = most / 16;
-        let until = now + target;
-        Admission { least, most, limit: most, open: 0, target, until, answered: 0, waited: 0, peak: 0, mutant }
+        Admission {
+            least: most / 256,
+            most,
+            limit: most / 256,
+            starts: true,
+            open: 0,
+            target,
+            until: now + target,
+            answered: 0,
+            waited: 0,
+            peak: 0,
+            pace: 0,
+            next: now,
+            promised: BTreeMap::new(),
+            coming: 0,
+            looks: now,
+            mutant,
+        }
     }
 
     /// Bytes of open requests.
@@ -154,17 +190,77 @@ impl Admission {
         self.open
     }
 
+    /// Whether there is room for so many bytes; who was told to come `again` goes before the others.
+    fn has_room(&self, bytes: usize, again: bool, now: Time) -> bool {
+        let limit = if again || self.next <= now { self.limit } else { self.limit / 2 };
+        let taken = self.open + self.coming;
+        taken == 0 || taken + bytes <= limit || self.mutant.is(Bug::BusyNever)
+    }
+
     /// Takes on a request with so many bytes of payload, if there is room; the bytes to give back later.
-    pub(super) fn admit(&mut self, payload: usize) -> Option<usize> {
+    pub(super) fn admit(&mut self, (from, payload): (Addr, usize), again: bool, now: Time) -> Option<usize> {
         let bytes = REQUEST + payload;
-        let room = self.open == 0 || self.open + bytes <= self.limit || self.mutant.is(Bug::BusyNever);
-        if !room {
+        self.forget_promises(now);
+        let promised = self.comes(from, bytes);
+        if !self.has_room(bytes, again || promised, now) {
             self.peak = self.peak.max(self.limit);
             return None;
         }
         self.open += bytes;
         self.peak = self.peak.max(self.open);
         Some(bytes)
+    }
+
+    /// What was promised room and did not come in time.
+    fn forget_promises(&mut self, now: Time) {
+        if self.coming > 0 && now >= self.looks {
+            self.looks = now + self.target;
+            self.promised.retain(|_, (until, _)| *until > now);
+            self.coming = self.promised.values().map(|(_, bytes)| bytes).sum();
+        }
+    }
+
+    /// What was promised room, or another request in its place, has come; whether there was such.
+    fn comes(&mut self, from: Addr, bytes: usize) -> bool {
+        let Some((_, promised)) = self.promised.get_mut(&from) else { return false };
+        let came = bytes.min(*promised);
+        (*promised, self.coming) = (*promised - came, self.coming - came);
+        if *promised == 0 {
+            self.promised.remove(&from);
+        }
+        true
+    }
+
+    /// Whether a request with so many bytes of payload is taken on: then there is room for it for a while.
+    pub(super) fn promises(&mut self, (from, payload): (Addr, usize), again: bool, now: Time) -> bool {
+        let bytes = REQUEST + payload;
+        self.forget_promises(now);
+        let room = self.has_room(bytes, again, now);
+        if room {
+            let (until, promised) = self.promised.entry(from).or_insert((now, 0));
+            (*until, *promised) = (now + self.target * 4, *promised + bytes);
+            self.coming += bytes;
+        }
+        self.peak = self.peak.max(if room { self.open + self.coming } else { self.limit });
+        room
+    }
+
+    /// After how long one with so many bytes of payload is to come again. If it does not wait for so long it gets no place in
+    /// the line.
+    pub(super) fn comes_again(&mut self, payload: usize, patience: Duration, now: Time) -> Duration {
+        if self.mutant.is(Bug::NoRetryAfter) {
+            return Duration::ZERO;
+        }
+        let at = self.next.max(now + SOON);
+        let wait = at.since(now);
+        if wait >= LATE {
+            return LATE;
+        }
+        if wait <= patience {
+            let nanos = 1_000_000_000 * (REQUEST + payload) as u64 / self.pace.max(1);
+            self.next = at + Duration::from_nanos(nanos / 2).min(SOON);
+        }
+        wait
     }
 
     /// A request has ended; `took`: after how long it was answered, if that was by this node itself.
@@ -182,11 +278,22 @@ impl Admission {
     }
 
     fn adapt(&mut self) {
-        let slow = self.waited > self.answered * self.target.as_nanos();
-        if slow {
-            self.limit = (self.limit.min(self.peak) / 4 * 3).max(self.least);
-        } else if self.answered > 0 && self.peak > self.limit / 4 * 3 {
-            self.limit = (self.limit + self.most / 16).min(self.most);
+        if self.answered == 0 {
+            return;
+        }
+        let mean = u64::try_from(self.waited / self.answered).unwrap_or(u64::MAX);
+        let done = self.answered * 1_000_000_000 / self.target.as_nanos().max(1);
+        self.pace = u64::try_from(done).unwrap_or(u64::MAX).max(self.pace - self.pace / 8);
+        let target = u64::try_from(self.target.as_nanos()).unwrap_or(u64::MAX);
+        if mean > target {
+            // As many as are done within the target at this pace, but not all of the change at once.
+            let open = self.limit.min(self.peak) as u128;
+            let fits = usize::try_from(open * u128::from(target) / u128::from(mean)).unwrap_or(usize::MAX);
+            self.limit = fits.clamp(self.limit / 4, self.limit / 4 * 3).max(self.least);
+            self.starts = false;
+        } else if self.peak > self.limit / 4 * 3 {
+            let more = if self.starts { self.limit } else { self.most / 64 };
+            self.limit = (self.limit + more).min(self.most);
         }
     }
 }
@@ -194,6 +301,8 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ANN: Addr = Addr::Client(1);
 
     #[test]
     fn shares_do_not_exceed_the_budget() {
@@ -226,7 +335,7 @@ mod tests {
         let payload = (1 << 14) - REQUEST;
         let mut interval = |admission: &mut Admission, took| {
             let mut open = Vec::new();
-            while let Some(bytes) = admission.admit(payload) {
+            while let Some(bytes) = admission.admit((ANN, payload), true, now) {
                 open.push(bytes);
             }
             now = now + ms(101);
@@ -234,16 +343,37 @@ mod tests {
             open.into_iter().for_each(|bytes| admission.end(bytes, Some(took), now));
             count
         };
-        assert_eq!(interval(&mut admission, ms(300)), 64);
-        for _ in 0..20 {
-            interval(&mut admission, ms(300));
-        }
-        assert_eq!(interval(&mut admission, ms(300)), 4, "the least");
+        assert_eq!(interval(&mut admission, ms(10)), 4, "the least to begin with");
         for _ in 0..40 {
             interval(&mut admission, ms(10));
         }
         assert_eq!((interval(&mut admission, ms(10)), admission.open()), (64, 0), "the most");
-        assert!(admission.admit(1 << 30).is_some(), "one of any size, if there is no other");
-        assert!(admission.admit(0).is_none());
+        let counts = [300, 200, 200].map(|took| interval(&mut admission, ms(took)));
+        assert_eq!(counts[1..], [64, 32], "as many as are done in time");
+        for _ in 0..20 {
+            interval(&mut admission, ms(300));
+        }
+        assert_eq!(interval(&mut admission, ms(300)), 4, "the least");
+        assert!(admission.admit((ANN, 1 << 30), true, now).is_some(), "one of any size, if there is no other");
+        assert!(admission.admit((ANN, 0), true, now).is_none());
+    }
+
+    #[test]
+    fn who_is_refused_comes_again_one_after_another_and_before_newcomers() {
+        let ms = Duration::from_millis;
+        let now = Time(0) + ms(1000);
+        let mut admission = Admission::new(1 << 20, ms(100), now, Mutant::default());
+        let payload = (1 << 14) - REQUEST;
+        assert!((0..4).all(|_| admission.admit((ANN, payload), false, now).is_some()));
+        assert!(!admission.promises((ANN, payload), false, now));
+        let mut told = |patience| admission.comes_again(payload, patience, now);
+        assert_eq!([told(ms(500)), told(ms(500)), told(ms(500))], [ms(10), ms(35), ms(60)], "four in 100 ms");
+        assert_eq!([told(ms(80)), told(ms(80))], [ms(85), ms(85)], "too late for this one: no place for it");
+        (0..3).for_each(|_| admission.end(1 << 14, Some(ms(100)), now));
+        assert!(admission.admit((ANN, payload), false, now).is_some());
+        assert!(admission.admit((ANN, payload), false, now).is_none(), "newcomers get half while others are to come");
+        assert!(admission.admit((ANN, payload), true, now).is_some());
+        let later = now + ms(100);
+        assert!(admission.admit((ANN, payload), false, later).is_some(), "all that were told have had their turn");
     }
 }

@@ -10,19 +10,21 @@
 
 use super::driver::Driver;
 use super::group::Group;
+use super::intake::{busy, writes};
 use super::memory::Memory;
 use super::shared::{Now, Shared};
 use super::{Clock, NodeConfig, Observer, StorageHost, Transport};
 use crate::dynamo::{self, ClientRequest};
 use crate::kv::{Op, SessionId};
+use crate::mutant::Bug;
 use crate::protocol::Input;
 use crate::storage::AP;
 use crate::types::{Addr, GroupId, Key, Mode, NodeId, Time};
 use crate::wire::{self, ApStatus, Packet, Refused, RequestBody, ResponseBody};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long an answer to a request that was passed on is waited for: as long as a client waits by default.
+/// How long an answer to a request that was passed on is waited for at most: as long as a client waits by default.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Requests passed on and answered of which it may still be noted when they were to be given up.
 const ANSWERED: usize = 1000;
@@ -45,17 +47,27 @@ struct Relayed {
     /// What to say to another if this one does not lead; nothing once that was said.
     again: Option<RequestBody>,
     bytes: usize,
+    /// When it is given up, and whether it came again when it was told to.
+    until: Time,
+    returns: bool,
 }
 
 /// What part of all open requests may wait for one other node: one that is slow must not exhaust them.
 const OF_ALL: usize = 4;
+
+/// What goes along with a request that is passed on.
+#[derive(Clone, Copy)]
+pub(super) struct Passed {
+    until: Time,
+    returns: bool,
+}
 
 /// What to do with an answer to a request that was passed on.
 pub(super) enum Relay {
     /// It is the client's.
     Give(ResponseBody),
     /// Ask that node instead.
-    Ask(NodeId, RequestBody),
+    Ask(NodeId, RequestBody, Passed),
     /// It is too late, or nobody asked.
     Drop,
 }
@@ -66,7 +78,7 @@ pub(super) struct Relays {
     /// By ticket.
     open: BTreeMap<u64, Relayed>,
     /// When each is given up, in order.
-    until: VecDeque<(Time, u64)>,
+    until: BTreeSet<(Time, u64)>,
     /// Who is taken for the leader of groups that this node is not in.
     leaders: BTreeMap<GroupId, NodeId>,
     /// How many wait for each node, and their bytes.
@@ -95,9 +107,9 @@ impl Relays {
         Some(relayed)
     }
 
-    fn insert(&mut self, ticket: u64, relayed: Relayed, until: Time) {
+    fn insert(&mut self, ticket: u64, relayed: Relayed) {
+        self.until.insert((relayed.until, ticket));
         self.waits(relayed, ticket);
-        self.until.push_back((until, ticket));
         if self.until.len() > 2 * self.open.len() + ANSWERED {
             self.until.retain(|(_, ticket)| self.open.contains_key(ticket));
         }
@@ -105,8 +117,8 @@ impl Relays {
 
     /// Gives up what was not answered in time.
     pub(super) fn expire(&mut self, now: Time, shared: &mut Shared) {
-        while self.until.front().is_some_and(|(until, _)| *until <= now) {
-            let Some((_, ticket)) = self.until.pop_front() else { return };
+        while self.until.first().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, ticket)) = self.until.pop_first() else { return };
             if let Some(relayed) = self.remove(ticket) {
                 self.leaders.remove(&relayed.group);
                 shared.answers.close(ticket);
@@ -131,13 +143,14 @@ impl Relays {
             ResponseBody::Refused(Refused::NotLeader(Some(leader))) => {
                 self.leaders.insert(group, *leader);
                 if let Some(request) = relayed.again.take().filter(|_| *leader != from) {
+                    let passed = Passed { until: relayed.until, returns: relayed.returns };
                     relayed.to = *leader;
                     self.waits(relayed, ticket);
-                    return Relay::Ask(*leader, request);
+                    return Relay::Ask(*leader, request, passed);
                 }
             }
             // It leads, and has enough to do.
-            ResponseBody::Refused(Refused::Busy) => {}
+            ResponseBody::Refused(Refused::Busy { .. }) => {}
             ResponseBody::Refused(_) => drop(self.leaders.remove(&group)),
             _ => drop(self.leaders.insert(group, from)),
         }
@@ -154,10 +167,13 @@ enum Route {
 
 impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     pub(super) fn on_request(&mut self, client: Addr, request: wire::Request, at: Now) {
-        let wire::Request { id, body, forwarded } = request;
-        if self.shared.answers.repeated(client, id) {
+        let wire::Request { id, body, forwarded, patience_ms, again } = request;
+        // Whoever asked has given up.
+        let late = patience_ms == 0 && !self.shared.config.mutant.is(Bug::DeadWork);
+        if late || self.shared.answers.repeated(client, id) {
             return;
         }
+        let patience = Duration::from_millis(u64::from(patience_ms));
         if let RequestBody::Write { session, number, write } = &body {
             let group = self.shared.config.layout.group_of(write.key());
             let leads = self.groups.get(&group).is_some_and(Group::leads);
@@ -175,13 +191,13 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         if place.is_some_and(|place| self.shared.answers.join(place, client, id)) {
             return;
         }
-        let writes = matches!(body, RequestBody::Ap(ClientRequest::Put { .. }) | RequestBody::Write { .. });
-        let bytes = if writes { body.bytes() } else { 0 };
-        let full = writes && self.shared.writes_pile_up();
-        let size = (matches!(body, RequestBody::Ap(_)), writes.then_some(bytes));
-        let Some(ticket) = (!full).then(|| self.shared.answers.open(client, id, size)).flatten() else {
-            let body = ResponseBody::Refused(Refused::Busy);
-            return self.shared.responses.push((client, wire::Response { id, body }));
+        let bytes = if writes(&body) { body.bytes() } else { 0 };
+        let ticket = match self.admits(client, id, &body, (again, patience)) {
+            Ok(ticket) => ticket,
+            Err(retry) => {
+                let body = ResponseBody::Refused(busy(retry));
+                return self.shared.responses.push((client, wire::Response { id, body }));
+            }
         };
         if self.drain.is_some() && !matches!(body, RequestBody::Status | RequestBody::Why { .. }) {
             return self.turn_away(ticket, &body);
@@ -189,12 +205,13 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         // The AP core says for itself what it can do once it is turned.
         let answered = match body {
             RequestBody::Status => true,
-            RequestBody::Ap(_) | RequestBody::Why { .. } => self.ap.is_some(),
+            RequestBody::Ap(_) | RequestBody::Why { .. } | RequestBody::Expect { ap: true, .. } => self.ap.is_some(),
             _ => false,
         };
         if let Some(why) = self.standing.refusal().filter(|_| !answered) {
             return self.shared.refuse(ticket, Refused::NotServing(why));
         }
+        let passed = Passed { until: at.time + patience.min(PATIENCE), returns: again };
         match body {
             RequestBody::Status => {
                 let status = self.status();
@@ -220,13 +237,20 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     self.shared.respond(ticket, ResponseBody::Why(holdings));
                 }
             }
-            RequestBody::OpenSession { ref key } | RequestBody::Get { ref key } => {
+            RequestBody::Expect { ap: true, key, .. } => {
+                if self.is_mode(ticket, &key, true) {
+                    self.shared.respond(ticket, ResponseBody::Continue);
+                }
+            }
+            RequestBody::OpenSession { ref key }
+            | RequestBody::Get { ref key }
+            | RequestBody::Expect { ref key, ap: false, .. } => {
                 let key = key.clone();
-                self.on_group_request(ticket, &key, body, forwarded, at);
+                self.on_group_request(ticket, &key, (body, passed), forwarded, at);
             }
             RequestBody::Write { ref write, .. } => {
                 let key = write.key().clone();
-                self.on_group_request(ticket, &key, body, forwarded, at);
+                self.on_group_request(ticket, &key, (body, passed), forwarded, at);
             }
         }
     }
@@ -240,7 +264,14 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         is_ap == ap
     }
 
-    fn on_group_request(&mut self, ticket: u64, key: &Key, body: RequestBody, forwarded: bool, at: Now) {
+    fn on_group_request(
+        &mut self,
+        ticket: u64,
+        key: &Key,
+        (body, passed): (RequestBody, Passed),
+        forwarded: bool,
+        at: Now,
+    ) {
         if !self.is_mode(ticket, key, false) {
             return;
         }
@@ -251,20 +282,22 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 ask(group, ticket, body, at, &mut self.shared);
             }
             (Route::Pass(to), _) if !self.relays.has_room(to, body.bytes(), &self.shared.config) => {
-                self.shared.refuse(ticket, Refused::Busy);
+                self.shared.refuse(ticket, Refused::Busy { retry_ms: 0 });
             }
             (Route::Pass(to), _) => {
-                let relayed = Relayed { group: id, to, again: Some(body.clone()), bytes: body.bytes() };
-                self.relays.insert(ticket, relayed, at.time + PATIENCE);
-                self.shared.answers.passed_on(ticket);
-                self.pass_on(ticket, to, body);
+                let Passed { until, returns } = passed;
+                let (again, bytes) = (Some(body.clone()), body.bytes());
+                self.relays.insert(ticket, Relayed { group: id, to, again, bytes, until, returns });
+                self.shared.answers.untimed(ticket);
+                self.pass_on(ticket, to, (body, passed), at);
             }
             _ => self.shared.refuse(ticket, Refused::NotLeader(None)),
         }
     }
 
-    fn pass_on(&mut self, ticket: u64, to: NodeId, body: RequestBody) {
-        let request = wire::Request { id: ticket, forwarded: true, body };
+    fn pass_on(&mut self, ticket: u64, to: NodeId, (body, passed): (RequestBody, Passed), at: Now) {
+        let patience_ms = u32::try_from(passed.until.since(at.time).as_millis()).unwrap_or(u32::MAX).max(1);
+        let request = wire::Request { id: ticket, forwarded: true, patience_ms, again: passed.returns, body };
         self.transport.send(Addr::Node(to), &Packet::from(request));
     }
 
@@ -273,7 +306,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         match self.relays.answered(from, response.id, response.body) {
             Relay::Give(body) => self.shared.respond(response.id, body),
             // This node itself was elected meanwhile.
-            Relay::Ask(to, body) if to == self.shared.config.raft.id => {
+            Relay::Ask(to, body, _) if to == self.shared.config.raft.id => {
                 let Some(relayed) = self.relays.remove(response.id) else { return };
                 match self.groups.get_mut(&relayed.group) {
                     Some(group) => {
@@ -283,7 +316,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     None => self.shared.refuse(response.id, Refused::NotLeader(None)),
                 }
             }
-            Relay::Ask(to, body) => self.pass_on(response.id, to, body),
+            Relay::Ask(to, body, passed) => self.pass_on(response.id, to, (body, passed), at),
             Relay::Drop => {}
         }
     }
@@ -367,8 +400,10 @@ fn ask(group: &mut Group, ticket: u64, body: RequestBody, at: Now, shared: &mut 
     match body {
         RequestBody::Get { key } => group.read(ticket, key, at),
         RequestBody::OpenSession { .. } | RequestBody::Write { .. } if shared.writes_pile_up() => {
-            shared.refuse(ticket, Refused::Busy);
+            shared.refuse(ticket, Refused::Busy { retry_ms: 0 });
         }
+        RequestBody::Expect { .. } if group.leads() => shared.respond(ticket, ResponseBody::Continue),
+        RequestBody::Expect { .. } => shared.refuse(ticket, Refused::NotLeader(group.status().soft.leader)),
         RequestBody::OpenSession { .. } => group.propose(ticket, None, Op::OpenSession, at, shared),
         RequestBody::Write { session: name, number, write } => {
             let (session, of) = session_of(name, shared.config.layout.groups);

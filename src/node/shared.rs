@@ -60,6 +60,13 @@ impl Shared {
             ResponseBody::Ap(ClientReply::Value { .. }) => self.answers.found(true, body.bytes()),
             _ => {}
         }
+        let refused = matches!(
+            body,
+            ResponseBody::Refused(_) | ResponseBody::Ap(ClientReply::Refused(_) | ClientReply::NoLane { .. })
+        );
+        if refused {
+            self.answers.untimed(ticket);
+        }
         if let Some((client, id)) = self.answers.close(ticket) {
             self.responses.push((client, wire::Response { id, body }));
         }

@@ -19,7 +19,8 @@
 //! confirms a new round before it answers a read. Check-quorum begins afresh when a leader wakes.
 //!
 //! # What wakes
-//! Any request and any message of the group, except answers to rounds. A follower awakened by something else than its leader
+//! Any request and any message of the group, except answers to rounds; of these only one to a round before the sleep, for what
+//! comes late, in another lane, has woken a follower that the leader believes asleep. A follower awakened by something else than its leader
 //! says so to the leader (an `AppendReply` of round 0, which says nothing that is not so), and the leader wakes the others or
 //! puts all to sleep again. A *pre*-vote asked of a sleeper is not answered, but wakes it: so a member that restarts does not
 //! depose a sleeping leader that is well, and if the leader is not well, the next pre-vote finds all awake.
@@ -95,10 +96,12 @@ impl Raft {
     /// A message wakes whom it concerns. Says whether a sleeping follower was awakened by it.
     pub(super) fn wake_for_message(&mut self, from: NodeId, body: &Body, out: &mut Outbox<Raft>) -> bool {
         let asleep = self.is_asleep();
-        let answer = matches!(
-            body,
-            Body::AppendReply { result: AppendResult::Matched(_), round: 1.. } | Body::SnapshotReply { round: 1.., .. }
-        );
+        let answer = match body {
+            Body::AppendReply { result: AppendResult::Matched(_), round } | Body::SnapshotReply { round, .. } => {
+                *round > 0 && !self.woke_late(*round)
+            }
+            _ => false,
+        };
         let follows = matches!(self.state, State::Follower);
         if follows && asleep && self.leader == Some(from) {
             // The leader itself, or whoever was the leader and now asks for votes.
@@ -109,6 +112,12 @@ impl Raft {
             self.wake(out);
         }
         follows && asleep
+    }
+
+    /// All had answered that they sleep, and then one answers what was said before: bulk data that came late has woken it.
+    fn woke_late(&self, round: u64) -> bool {
+        let State::Leader(leader) = &self.state else { return false };
+        leader.asleep && leader.drowsy.is_some_and(|drowsy| round < drowsy)
     }
 
     /// A request wakes whoever is asked.

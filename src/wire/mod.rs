@@ -44,8 +44,27 @@ pub struct Request {
     pub id: u64,
     /// A server passed it on: who cannot carry it out says so instead of passing it on again.
     pub forwarded: bool,
+    /// How long the client still waits, in milliseconds: what is older is dropped unanswered.
+    pub patience_ms: u32,
+    /// It was refused as [`Refused::Busy`], and comes again when it was told to.
+    pub again: bool,
     /// What it wants.
     pub body: RequestBody,
+}
+
+impl Request {
+    /// Of a client that waits for as long as it takes, for the first time.
+    #[must_use]
+    pub fn new(id: u64, body: RequestBody) -> Request {
+        Request { id, forwarded: false, patience_ms: u32::MAX, again: false, body }
+    }
+
+    /// It has waited in a queue for so long, in milliseconds.
+    pub fn ages(&mut self, by_ms: u64) {
+        if self.patience_ms != u32::MAX {
+            self.patience_ms = u32::try_from(u64::from(self.patience_ms).saturating_sub(by_ms)).unwrap_or(0);
+        }
+    }
 }
 
 /// What a client may ask.
@@ -72,6 +91,16 @@ pub enum RequestBody {
     },
     /// A read or write of a key in an AP bucket.
     Ap(ClientRequest),
+    /// May a write of so many bytes come? Asked before a large one is sent to a server that was busy before, as `Expect:
+    /// 100-continue` of HTTP is.
+    Expect {
+        /// Which key.
+        key: Key,
+        /// Bytes of the write.
+        bytes: u32,
+        /// Whether the key is thought to be in an AP bucket.
+        ap: bool,
+    },
     /// What this node holds of a key in an AP bucket, and how it came here.
     Why {
         /// Which key.
@@ -148,6 +177,8 @@ pub enum ResponseBody {
     Status(Box<NodeStatus>),
     /// The transfer has begun.
     TransferStarted,
+    /// There is room for the write that was announced, for a while.
+    Continue,
     /// Not done, and it will not be.
     Refused(Refused),
 }
@@ -160,7 +191,10 @@ pub enum Refused {
     /// The key's bucket is of the other mode; AP if this is true.
     OtherMode(bool),
     /// Too much is under way.
-    Busy,
+    Busy {
+        /// When there is likely to be room, in milliseconds from now; 0: soon.
+        retry_ms: u32,
+    },
     /// The proposal was displaced by another leader's; it can never commit. Safe to retry.
     Displaced,
     /// The request itself is wrong; the text says how.

@@ -9,6 +9,7 @@ use crate::types::{Bytes, Wall};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 fn bytes() -> impl Strategy<Value = Bytes> + Clone {
     vec(any::<u8>(), 0..40).prop_map(Bytes::from)
@@ -75,8 +76,10 @@ fn request() -> impl Strategy<Value = Request> {
         }),
         Just(RequestBody::Status),
         any::<u32>().prop_map(|n| RequestBody::Transfer { to: NodeId(n) }),
+        (key(), any::<u32>(), any::<bool>()).prop_map(|(key, bytes, ap)| RequestBody::Expect { key, bytes, ap }),
     ];
-    (any::<u64>(), any::<bool>(), body).prop_map(|(id, forwarded, body)| Request { id, forwarded, body })
+    (any::<u64>(), any::<(bool, u32, bool)>(), body)
+        .prop_map(|(id, (forwarded, patience_ms, again), body)| Request { id, forwarded, patience_ms, again, body })
 }
 
 fn response() -> impl Strategy<Value = Response> {
@@ -99,14 +102,14 @@ fn response() -> impl Strategy<Value = Response> {
     ];
     let refused = prop_oneof![
         option::of(any::<u32>()).prop_map(|n| Refused::NotLeader(n.map(NodeId))),
-        Just(Refused::Busy),
+        any::<u32>().prop_map(|retry_ms| Refused::Busy { retry_ms }),
         Just(Refused::Displaced),
         ".{0,20}".prop_map(Refused::Invalid),
     ];
     let body = prop_oneof![
         4 => reply.prop_map(ResponseBody::Reply),
         1 => any::<[u64; 9]>().prop_map(|n| ResponseBody::Status(Box::new(status(n)))),
-        1 => Just(ResponseBody::TransferStarted),
+        1 => select(vec![ResponseBody::TransferStarted, ResponseBody::Continue]),
         2 => refused.prop_map(ResponseBody::Refused),
     ];
     (any::<u64>(), body).prop_map(|(id, body)| Response { id, body })
@@ -264,7 +267,7 @@ fn a_packet_too_large_for_a_frame_is_refused_by_its_sender() {
 /// A correct checksum around an announced length that the body does not cover: of messages, of entries, of bytes.
 #[test]
 fn announced_lengths_are_not_believed() {
-    let frame = encode(&Packet::from(Request { id: 1, forwarded: false, body: RequestBody::Get { key: "k".into() } }));
+    let frame = encode(&Packet::from(Request::new(1, RequestBody::Get { key: "k".into() })));
     let body = &frame.unwrap()[HEADER_BYTES..];
     let key_length = body.len() - 9..body.len() - 1;
     for announced in [2, 1 << 20, MAX_FRAME_BYTES as u64 + 1, u64::MAX] {

@@ -56,8 +56,10 @@ impl Cluster {
     /// Makes the world and boots every node.
     pub(super) fn start(plan: &Plan, (mode, mutant): (Mode, Option<Planted>), traces: &Traces) -> Cluster {
         let bug = Planted::in_world(mutant);
-        let queue = plan.network.carriage.queue;
-        let carriage = if plan.network.is_ordered() { Carriage::Ordered { queue } } else { Carriage::Datagrams };
+        let carriage = if plan.network.is_ordered() { Carriage::Ordered } else { Carriage::Datagrams };
+        // As the deployed transport divides what may wait for peers.
+        let share = Memory(memory_bytes(plan)).to_peers() / 2 / plan.cluster.nodes.max(2) as usize;
+        let queue = plan.network.carriage.queue.min(share as u64 / 4 * 3);
         let links = link_settings(&plan.network.link);
         let settings = WorldSettings {
             seed: plan.seed,
@@ -66,6 +68,7 @@ impl Cluster {
                 client_links: links,
                 carriage,
                 link_limit: 10_000,
+                queue,
                 mailbox_limit: 100_000,
                 bug,
                 mailbox_bytes: Memory(memory_bytes(plan)).from_peers(),

@@ -244,7 +244,7 @@ impl Nemesis {
                     self.orders += 1;
                     let body = RequestBody::Transfer { to: node };
                     self.operator
-                        .send(Addr::Node(server), &Packet::from(Request { id: self.orders, forwarded: false, body }));
+                        .send(Addr::Node(server), &Packet::from(Request::new(self.orders, body)));
                 }
                 world.ledger().affected(entry, Effect::LeadersAsked, 1);
             }

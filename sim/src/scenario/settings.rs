@@ -178,7 +178,7 @@ section! {
     Carriage {
         /// What carries frames: `datagrams`, each by itself; or `ordered`, connections like those that are deployed: a frame that is lost holds up those behind it until it is sent again, a cut delays, and what breaks is dialled again.
         connections: Connections = Connections::Datagrams,
-        /// Bytes that may wait to be sent on an ordered connection; what finds no room is dropped.
+        /// Bytes that may wait to be sent on a link, if the servers' memory allows as many; what finds no room is dropped.
         queue: u64 = 64 << 20,
     }
 }

@@ -109,6 +109,7 @@ fn at_sea<F: Future<Output = ()>>(bug: Option<WorldBug>, test: impl FnOnce(Sea) 
                         server_links: links.clone(),
                         client_links: links,
                         carriage: Carriage::Datagrams,
+                        queue: 64 << 20,
                         link_limit: 1_000,
                         mailbox_limit: 1_000,
                         mailbox_bytes: 1 << 30,

@@ -44,11 +44,7 @@ pub async fn check<B: Bench>(name: &str, bench: &mut B) {
 
 /// A packet that carries a number twice: as its id and in its body.
 fn packet(number: u32) -> Packet {
-    Packet::from(Request {
-        id: u64::from(number),
-        forwarded: false,
-        body: RequestBody::Transfer { to: NodeId(number) },
-    })
+    Packet::from(Request::new(u64::from(number), RequestBody::Transfer { to: NodeId(number) }))
 }
 
 fn number(packet: &Packet) -> u32 {

@@ -273,7 +273,8 @@ impl Coordinator {
 
     /// Some have not answered for a while: a further one is asked, or, if there is none, the same again.
     pub(super) fn get_is_slow(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) {
-        let more = op.caller.is_some() && self.ask_next(id, op, turn);
+        let spends = self.pace.spends(self.now);
+        let more = spends && op.caller.is_some() && self.ask_next(id, op, turn);
         let (me, key) = (self.config.id, op.key.clone());
         let Work::Get(get) = &mut op.work else { return };
         if !get.sweeping {
@@ -281,12 +282,12 @@ impl Coordinator {
         }
         get.pause *= 2;
         get.again = self.now + get.pause;
-        if !more {
+        if spends && !more {
             for silent in get.replicas[..get.asked].iter().filter(|r| r.says.is_none() && r.node != me) {
                 turn.out.send(silent.node, Message::Get { op: id, key: key.clone() });
             }
         }
-        if op.caller.is_some() || get.sweeping {
+        if spends && (op.caller.is_some() || get.sweeping) {
             self.repair(id, (&key, op.policy.resolve), get, turn);
         }
     }

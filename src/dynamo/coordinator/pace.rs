@@ -2,8 +2,10 @@
 //!
 //! What is asked again under load is more load: a cluster that is slow because much is asked of it must not be asked more. So
 //! the configured pauses are only the least; beyond them patience follows the answers' mean time and four times its mean
-//! deviation, as TCP's retransmission timeout does (Jacobson 1988).
+//! deviation, as TCP's retransmission timeout does (Jacobson 1988). And asking again has a budget, a part of what is answered,
+//! as the retries of gRPC and Finagle do.
 
+use crate::types::Time;
 use std::time::Duration;
 
 /// Mean time of answers and mean deviation from it, in nanoseconds.
@@ -11,7 +13,15 @@ use std::time::Duration;
 pub(super) struct Pace {
     mean: u64,
     deviation: u64,
+    /// What may be asked again, in thousandths, and as of when.
+    budget: u64,
+    since: Time,
 }
+
+/// How often something may be asked again, in thousandths: at most in a row, a second, and for each answer.
+const MOST: u64 = 20_000;
+const A_SECOND: u64 = 20_000;
+const AN_ANSWER: u64 = 100;
 
 impl Pace {
     /// A replica has answered.
@@ -19,6 +29,17 @@ impl Pace {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.deviation = self.deviation - self.deviation / 8 + self.mean.abs_diff(took) / 8;
         self.mean = self.mean - self.mean / 8 + took / 8;
+        self.budget = (self.budget + AN_ANSWER).min(MOST);
+    }
+
+    /// Whether something may be asked again; it is counted.
+    pub fn spends(&mut self, now: Time) -> bool {
+        let earned = now.since(self.since).as_nanos() * u128::from(A_SECOND) / 1_000_000_000;
+        self.budget = self.budget.saturating_add(u64::try_from(earned).unwrap_or(u64::MAX)).min(MOST);
+        self.since = now;
+        let may = self.budget >= 1000;
+        self.budget -= if may { 1000 } else { 0 };
+        may
     }
 
     /// None has answered for so long, after the first `pause` or a later one: an answer takes at least the first. Who is dead or
@@ -32,7 +53,7 @@ impl Pace {
     /// How long to wait for one: at least this long, and else not longer than a quarter of the time that is left.
     pub fn patience(&self, least: Duration, left: Duration) -> Duration {
         let adapted = Duration::from_nanos(self.mean.saturating_add(self.deviation.saturating_mul(4)));
-        adapted.min(left / 4).max(least)
+        adapted.min(left / 2).max(least)
     }
 }
 

@@ -242,7 +242,8 @@ impl Coordinator {
                 return;
             }
         }
-        if !put.slots[at].kept {
+        // Who is up and slow is likely to have it soon; if not, a hint is kept at the deadline.
+        if !put.slots[at].kept && !self.serves(owner) {
             put.slots[at].kept = true;
             let (result, _) = turn.store.keep_hint(owner, key, &put.siblings, put.epoch, turn.out);
             if result != PutResult::Stored {
@@ -288,8 +289,10 @@ impl Coordinator {
         self.pace.silent(self.now.since(op.begun), put.pause);
         put.pause *= 2;
         put.again = self.now + put.pause;
-        self.send_put(id, &op.key, put, turn);
-        self.find_stand_ins(id, &op.key, put, true, turn);
+        if self.pace.spends(self.now) {
+            self.send_put(id, &op.key, put, turn);
+            self.find_stand_ins(id, &op.key, put, true, turn);
+        }
     }
 
     /// Answers once enough hold the write; when to look again, `None` if all is done.

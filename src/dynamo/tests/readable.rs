@@ -197,7 +197,7 @@ proptest! {
 
     #[test]
     fn requests_and_replies_can_be_read_back(request in request(), reply in reply()) {
-        survives(&Packet::from(Asked { id: 1, forwarded: false, body: RequestBody::Ap(request) }))?;
+        survives(&Packet::from(Asked::new(1, RequestBody::Ap(request))))?;
         survives(&Packet::Response(Response { id: 1, body: ResponseBody::Ap(reply) }))?;
     }
 

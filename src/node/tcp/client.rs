@@ -88,13 +88,13 @@ impl Transport for TcpClientTransport {
 
     async fn recv(&mut self) -> (Addr, Packet) {
         match self.arrived.recv().await {
-            Some((from, packet, _)) => (from, packet),
+            Some(delivery) => delivery.open(),
             None => pending().await, // `inbox` holds a sender for as long as we live.
         }
     }
 
     fn try_recv(&mut self) -> Option<(Addr, Packet)> {
-        self.arrived.try_recv().ok().map(|(from, packet, _)| (from, packet))
+        self.arrived.try_recv().ok().map(Delivery::open)
     }
 
     fn bad_frames(&self) -> u64 {

@@ -8,7 +8,7 @@ use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -46,8 +46,24 @@ impl Closed {
     }
 }
 
-/// What arrived, holding its share of the inbox's budget until it is taken out.
-pub(super) type Delivery = (Addr, Packet, OwnedSemaphorePermit);
+/// What arrived and when, holding its share of the inbox's budget until it is taken out.
+pub(super) struct Delivery {
+    from: Addr,
+    packet: Packet,
+    at: Instant,
+    _share: OwnedSemaphorePermit,
+}
+
+impl Delivery {
+    /// Takes it out; a request is by now so much older.
+    pub(super) fn open(self) -> (Addr, Packet) {
+        let mut packet = self.packet;
+        if let Packet::Request(request) = &mut packet {
+            request.ages(u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX));
+        }
+        (self.from, packet)
+    }
+}
 
 /// The way into the inbox for one kind of sender. Whoever finds the budget spent waits, and so stops reading: the
 /// pressure goes back over TCP to the one who sends too much. The inbox is bounded in bytes of frames.
@@ -64,10 +80,11 @@ impl Inbox {
     }
 
     async fn deliver(&self, from: Addr, packet: Packet, bytes: usize) -> Result<(), Closed> {
+        let at = Instant::now();
         // A frame larger than the whole inbox takes all of it.
         let share = u32::try_from(bytes.min(self.bytes)).unwrap_or(u32::MAX);
         let Ok(permit) = self.budget.clone().acquire_many_owned(share).await else { return Err(Closed::Eof) };
-        self.sender.send((from, packet, permit)).map_err(|_| Closed::Eof)
+        self.sender.send(Delivery { from, packet, at, _share: permit }).map_err(|_| Closed::Eof)
     }
 }
 

@@ -84,12 +84,14 @@ impl Default for Limits {
 /// Frames between the servers of a cluster and to their clients, over TCP.
 ///
 /// Each direction between two servers has a connection of its own for each lane, dialled by the sender; answers to a client go back
-/// on the connection it asked on. What arrives in the control lane is taken first. Dropping the transport ends all its tasks.
+/// on the connection it asked on. What arrives in the control lane is taken first, and what servers have begun before what clients
+/// ask anew. Dropping the transport ends all its tasks.
 pub struct TcpTransport {
     shared: Arc<Shared>,
     peers: BTreeMap<(NodeId, Lane), Arc<Outbound>>,
     control: mpsc::UnboundedReceiver<Delivery>,
     bulk: mpsc::UnboundedReceiver<Delivery>,
+    asked: mpsc::UnboundedReceiver<Delivery>,
     address: SocketAddr,
     _running: watch::Sender<()>,
 }
@@ -124,13 +126,14 @@ impl TcpTransport {
         let listener = TcpListener::bind(config.listen.as_str()).await?;
         let address = listener.local_addr()?;
         let (first, control) = mpsc::unbounded_channel();
-        let (sender, bulk) = mpsc::unbounded_channel();
+        let (second, bulk) = mpsc::unbounded_channel();
+        let (third, asked) = mpsc::unbounded_channel();
         let memory = config.memory;
         let links = |id: &NodeId| Lane::ALL.map(|lane| (*id, lane));
         let (running, stop) = watch::channel(());
         let shared = Arc::new(Shared {
-            from_peers: [first, sender.clone()].map(|sender| Inbox::new(sender, memory.from_peers())),
-            from_clients: Inbox::new(sender, memory.from_clients()),
+            from_peers: [first, second].map(|sender| Inbox::new(sender, memory.from_peers())),
+            from_clients: Inbox::new(third, memory.from_clients()),
             to_clients: Pool::new(memory.to_clients() / 2),
             clients: Mutex::default(),
             seats: Door::new(config.limits.clients, config.limits.per_address),
@@ -158,7 +161,7 @@ impl TcpTransport {
         }
         let rng = Rng::new(rng.next(), "accept");
         spawn_until(stop.clone(), accept(listener, shared.clone(), stop, rng));
-        Ok(TcpTransport { shared, peers, control, bulk, address, _running: running })
+        Ok(TcpTransport { shared, peers, control, bulk, asked, address, _running: running })
     }
 
     /// Where this server listens: of use when the port was left to the system to choose.
@@ -223,16 +226,17 @@ impl Transport for TcpTransport {
             biased;
             arrived = self.control.recv() => arrived,
             arrived = self.bulk.recv() => arrived,
+            arrived = self.asked.recv() => arrived,
         };
         match arrived {
-            Some((from, packet, _)) => (from, packet),
+            Some(delivery) => delivery.open(),
             None => pending().await,
         }
     }
 
     fn try_recv(&mut self) -> Option<(Addr, Packet)> {
-        let arrived = self.control.try_recv().or_else(|_| self.bulk.try_recv());
-        arrived.ok().map(|(from, packet, _)| (from, packet))
+        let peers = self.control.try_recv().or_else(|_| self.bulk.try_recv());
+        peers.or_else(|_| self.asked.try_recv()).ok().map(Delivery::open)
     }
 
     fn bad_frames(&self) -> u64 {

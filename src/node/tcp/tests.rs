@@ -56,7 +56,7 @@ fn client(server: &TcpTransport) -> TcpClientTransport {
 }
 
 fn request(id: u64) -> Packet {
-    Packet::from(Request { id, forwarded: false, body: RequestBody::Status })
+    Packet::from(Request::new(id, RequestBody::Status))
 }
 
 fn peer_packet(term: u64) -> Packet {
@@ -416,7 +416,7 @@ async fn the_inbox_pushes_back_instead_of_growing() {
     let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
     Hello::Client { cluster: None }.write(&mut stream).await.expect("written");
     let key = vec![7; 1 << 20].into();
-    let frame = frame::encode(&Packet::from(Request { id: 1, forwarded: false, body: RequestBody::Get { key } }))
+    let frame = frame::encode(&Packet::from(Request::new(1, RequestBody::Get { key })))
         .expect("fits");
     // Nobody takes anything out: before long, nothing more goes in.
     let mut sent = 0;

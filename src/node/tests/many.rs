@@ -61,7 +61,7 @@ fn all_cores_of_a_node_share_one_batch_and_one_sync() {
     let node = &mut town.nodes[0];
     let bodies = sessions.values().map(|(session, key)| put(*session, 1, key.clone())).chain([of_cart]);
     for (id, body) in (1_000..).zip(bodies) {
-        let request = Packet::from(Ask { id, forwarded: false, body });
+        let request = Packet::from(Ask::new(id, body));
         node.hears(Addr::Client(CLIENT), request);
     }
     node.turn();
@@ -132,7 +132,7 @@ fn what_was_passed_on_and_is_not_answered_is_given_up() {
     drop(n3);
     let node = &mut town.nodes[0];
     let body = RequestBody::Get { key: of_n3.unwrap() };
-    node.hears(Addr::Client(CLIENT), Packet::from(Ask { id: 77, forwarded: false, body }));
+    node.hears(Addr::Client(CLIENT), Packet::from(Ask::new(77, body)));
     assert_eq!((node.driver.relays.open_count(), node.driver.shared.answers.open_count()), (1, 1));
     for _ in 0..60 {
         town.time.fetch_add(100_000_000, Ordering::Relaxed);
@@ -370,7 +370,7 @@ fn a_request_that_is_sent_again_joins_the_first() {
     let answer = town.ask_once(1, body.clone()).unwrap();
     assert!(take_lane(&mut body, &answer));
     let ask = |town: &mut Town, id| {
-        let request = Packet::from(Ask { id, forwarded: false, body: body.clone() });
+        let request = Packet::from(Ask::new(id, body.clone()));
         town.nodes[0].hears(Addr::Client(CLIENT), request);
     };
     ask(&mut town, 7001);

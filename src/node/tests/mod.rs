@@ -238,7 +238,7 @@ impl Town {
     fn ask_once(&mut self, node: u32, body: RequestBody) -> Option<ResponseBody> {
         self.next += 1;
         let id = self.next;
-        let request = Packet::from(Ask { id, forwarded: false, body });
+        let request = Packet::from(Ask::new(id, body));
         self.node(NodeId(node)).hears(Addr::Client(CLIENT), request);
         for _ in 0..100 {
             self.pass(10);

@@ -71,7 +71,7 @@ impl Life {
         for _ in 0..20 {
             self.next += 1;
             let id = self.next;
-            let request = Packet::from(Ask { id, forwarded: false, body: body.clone() });
+            let request = Packet::from(Ask::new(id, body.clone()));
             self.node.hears(Addr::Client(CLIENT), request);
             for _ in 0..20 {
                 let answer = self.turn()?.into_iter().find_map(|packet| match packet {

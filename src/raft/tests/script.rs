@@ -382,6 +382,26 @@ fn falls_asleep_and_wakes() {
     insta::assert_snapshot!(s.end());
 }
 
+/// An append that comes after all have fallen asleep, since bulk data travels in a lane of its own, wakes a follower. Its answer
+/// wakes the leader, which puts it to sleep again: else the follower would depose a leader that is well.
+#[test]
+fn what_comes_late_does_not_depose_a_sleeping_leader() {
+    let mut s = Script::new(3, |config| config.quiesce = true);
+    s.elect(1);
+    s.propose(1, "x");
+    let late = s.0.net[0].clone();
+    s.deliver();
+    s.pass(100, &[1]);
+    s.deliver();
+    assert!((1..=3).all(|n| s.0.raft(n).is_asleep()));
+    s.says("a copy of the append arrives after all have fallen asleep");
+    s.0.deliver(late);
+    assert!(!s.0.raft(2).is_asleep());
+    s.deliver();
+    assert!((1..=3).all(|n| s.0.raft(n).is_asleep()));
+    insta::assert_snapshot!(s.end());
+}
+
 /// The leader of a sleeping group dies: one follower is told, which is enough.
 #[test]
 fn a_sleeping_group_elects_another_leader() {

@@ -193,24 +193,24 @@ impl Link {
         held
     }
 
-    /// Whether an ordered connection has no room for a frame of so many bytes.
-    fn is_full(&self, now: Nanos, bytes: usize) -> bool {
-        let Some(stream) = &self.stream else { return false };
+    /// Whether so many bytes may wait to be sent, and there is no room among them for a frame. An empty queue takes any.
+    fn is_full(&self, now: Nanos, bytes: usize, queue: u64) -> bool {
         let busy = self.sending_until.saturating_sub(now);
         let sending = if busy == 0 { 0 } else { backlog(busy, self.narrowest().map_or(0, |(bandwidth, _)| bandwidth)) };
-        !stream.has_room(self.held_bytes + sending, bytes)
+        let queued = self.held_bytes + sending;
+        queued > 0 && queued + bytes as u64 > queue
     }
 
     /// Decides over a frame sent now. A receiver can be reached since `reachable`.
     pub(super) fn route(
         &mut self,
         now: Nanos,
-        (bytes, limit): (usize, u32),
+        (bytes, limit, queue): (usize, u32, u64),
         reachable: Nanos,
         ledger: &Ledger,
     ) -> Route {
         if self.stream.is_some() {
-            return self.route_in_order(now, bytes, reachable, ledger);
+            return self.route_in_order(now, (bytes, queue), reachable, ledger);
         }
         if let Some((id, _)) = self.faults.iter().find(|(_, fault)| *fault == LinkFault::Block) {
             ledger.affected(*id, Effect::MessagesDropped, 1);
@@ -220,7 +220,7 @@ impl Link {
             ledger.charge(id, Effect::MessagesDropped, 1);
             return Route::Drop(DropCause::Lost);
         }
-        if self.in_flight as usize + self.held.len() >= limit as usize {
+        if self.in_flight as usize + self.held.len() >= limit as usize || self.is_full(now, bytes, queue) {
             return Route::Drop(DropCause::LinkFull);
         }
         if let Some((id, _)) = self.faults.iter().find(|(_, fault)| *fault == LinkFault::Hang) {
@@ -230,8 +230,8 @@ impl Link {
         self.arrival(now, bytes, ledger)
     }
 
-    fn route_in_order(&mut self, now: Nanos, bytes: usize, reachable: Nanos, ledger: &Ledger) -> Route {
-        if self.is_full(now, bytes) {
+    fn route_in_order(&mut self, now: Nanos, (bytes, queue): (usize, u64), reachable: Nanos, ledger: &Ledger) -> Route {
+        if self.is_full(now, bytes, queue) {
             return Route::Drop(DropCause::LinkFull);
         }
         if let Some(id) = self.holds() {

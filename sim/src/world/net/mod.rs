@@ -6,7 +6,7 @@
 //! what a dead process had already sent still arrives.
 //!
 //! Servers have two links each way, one a lane, as they have two connections when deployed: bulk data is no obstacle to heartbeats.
-//! A mailbox has two lanes as well; the control lane is emptied first.
+//! A mailbox has two lanes as well, and one for what clients ask; the control lane is emptied first, and clients' last.
 //!
 //! Limits: frames in flight on a link, frames in a mailbox. What overflows is dropped and counted in [`NetStats`].
 //!
@@ -48,6 +48,8 @@ pub struct NetSettings {
     pub carriage: Carriage,
     /// Most frames in flight on a link that carries datagrams.
     pub link_limit: u32,
+    /// Most bytes that wait to be sent on a link; an empty queue takes a frame of any size.
+    pub queue: u64,
     /// Most frames in a mailbox.
     pub mailbox_limit: usize,
     /// The bug planted in it.
@@ -61,11 +63,8 @@ pub struct NetSettings {
 pub enum Carriage {
     /// Each frame goes by itself.
     Datagrams,
-    /// One ordered stream for each direction, with room for so many bytes that wait to be sent.
-    Ordered {
-        /// Bytes.
-        queue: u64,
-    },
+    /// One ordered stream for each direction.
+    Ordered,
 }
 
 /// Streams from one to another, each ordered by itself.
@@ -117,8 +116,8 @@ pub struct Binding {
 /// What a mailbox has for its owner.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Mail {
-    /// A frame and its sender.
-    Frame(Addr, Bytes),
+    /// A frame, its sender, and when it arrived.
+    Frame(Addr, Bytes, Nanos),
     /// Nothing yet; the waker will be woken.
     Empty,
     /// The binding is void: the process it belonged to is dead.
@@ -131,8 +130,8 @@ struct Port {
     bound: bool,
     /// Since when somebody listens.
     since: Nanos,
-    /// Frames that have arrived, by their lane.
-    mailbox: [Lodged; 2],
+    /// Frames that have arrived: by their lane, and apart from these a server's from clients.
+    mailbox: [Lodged; 3],
     /// How many frames are in the mailbox; of each binding its own.
     waiting: Arc<AtomicUsize>,
     waker: Option<Waker>,
@@ -140,10 +139,13 @@ struct Port {
     links: Vec<Option<Box<Link>>>,
 }
 
+/// The place of clients' frames in a mailbox.
+const FROM_CLIENTS: usize = LANES;
+
 /// One lane of a mailbox.
 #[derive(Default)]
 struct Lodged {
-    frames: VecDeque<(Addr, Bytes)>,
+    frames: VecDeque<(Addr, Bytes, Nanos)>,
     bytes: usize,
 }
 
@@ -153,11 +155,11 @@ impl Port {
     }
 
     /// The oldest frame of the first lane that has one.
-    fn pop(&mut self) -> Option<(Addr, Bytes)> {
+    fn pop(&mut self) -> Option<(Addr, Bytes, Nanos)> {
         let lane = self.mailbox.iter_mut().find(|lane| !lane.frames.is_empty())?;
-        let (from, frame) = lane.frames.pop_front()?;
+        let (from, frame, at) = lane.frames.pop_front()?;
         lane.bytes -= frame.len();
-        Some((from, frame))
+        Some((from, frame, at))
     }
 }
 
@@ -281,7 +283,7 @@ impl Net {
         let sender = self.ports[from.0 as usize].addr;
         self.trace.event(now, Kind::Send, sender, to, [number, frame.len() as u64, payload(&frame)]);
         let to_endpoint = self.endpoint(to);
-        let limit = self.settings.link_limit;
+        let (limit, queue) = (self.settings.link_limit, self.settings.queue);
         let ledger = self.ledger.clone();
         let (listens, since) = (self.ports[to_endpoint.0 as usize].bound, self.ports[to_endpoint.0 as usize].since);
         let link = self.link(from, to_endpoint, lane);
@@ -289,7 +291,7 @@ impl Net {
             // Dialled in vain: what is in the queue goes.
             return self.dropped(now, sender, to, number, DropCause::Unbound);
         }
-        match link.route(now, (frame.len(), limit), since, &ledger) {
+        match link.route(now, (frame.len(), limit, queue), since, &ledger) {
             Route::Drop(cause) => self.dropped(now, sender, to, number, cause),
             Route::Hold => link.hold(number, frame),
             Route::Break(id) => {
@@ -328,12 +330,15 @@ impl Net {
             return self.dropped(now, sender, receiver, flight.number, DropCause::Unbound);
         }
         let full = port.mail() >= self.settings.mailbox_limit;
-        let lodged = &mut port.mailbox[flight.lane as usize];
-        if full || lodged.bytes > 0 && lodged.bytes + flight.frame.len() > self.settings.mailbox_bytes {
+        let place = if matches!(sender, Addr::Client(_)) { FROM_CLIENTS } else { flight.lane as usize };
+        let lodged = &mut port.mailbox[place];
+        // What a client has sent waits in its connection, as TCP's flow control has it.
+        let crowded = lodged.bytes > 0 && lodged.bytes + flight.frame.len() > self.settings.mailbox_bytes;
+        if full || crowded && place != FROM_CLIENTS {
             return self.dropped(now, sender, receiver, flight.number, DropCause::MailboxFull);
         }
         lodged.bytes += flight.frame.len();
-        lodged.frames.push_back((sender, flight.frame));
+        lodged.frames.push_back((sender, flight.frame, now));
         port.waiting.fetch_add(1, Relaxed);
         if let Some(waker) = port.waker.take() {
             waker.wake();
@@ -349,9 +354,9 @@ impl Net {
             return Mail::Void;
         }
         match (port.pop(), waker) {
-            (Some((from, frame)), _) => {
+            (Some((from, frame, at)), _) => {
                 port.waiting.fetch_sub(1, Relaxed);
-                Mail::Frame(from, frame)
+                Mail::Frame(from, frame, at)
             }
             (None, Some(waker)) => {
                 match &mut port.waker {
@@ -535,7 +540,7 @@ impl Net {
             let rng = Rng::new(self.seed, &format!("link {sender}→{receiver}{bulk}"));
             let stream = match self.settings.carriage {
                 Carriage::Datagrams => None,
-                Carriage::Ordered { queue } => Some(Stream::new(queue, between_servers)),
+                Carriage::Ordered => Some(Stream::new(between_servers)),
             };
             Box::new(Link::new(base.clone(), rng, self.settings.bug, stream))
         })

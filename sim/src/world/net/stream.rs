@@ -29,8 +29,6 @@ const fn nanos_of_ms(ms: u64) -> Nanos {
 
 /// An ordered connection's own state.
 pub(super) struct Stream {
-    /// Most bytes that wait to be sent.
-    queue: u64,
     /// Whether the sender pauses before it dials again; a client dials with its next question.
     patient: bool,
     /// When it broke, until it is dialled again.
@@ -45,8 +43,8 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(queue: u64, patient: bool) -> Stream {
-        Stream { queue, patient, broken: None, up: 0, backoff: BACKOFF_LEAST, reachable: 0, cut_since: None }
+    pub(super) fn new(patient: bool) -> Stream {
+        Stream { patient, broken: None, up: 0, backoff: BACKOFF_LEAST, reachable: 0, cut_since: None }
     }
 
     /// It broke at `at`: the next frame dials.
@@ -80,11 +78,6 @@ impl Stream {
             self.up = dial.max(if self.patient { 0 } else { now });
         }
         self.up.max(now)
-    }
-
-    /// Whether a queue of so many bytes has room for a frame.
-    pub(super) fn has_room(&self, queued: u64, bytes: usize) -> bool {
-        queued + bytes as u64 <= self.queue
     }
 
     /// How long a frame that is lost with this chance each time is delayed by being sent again; `None` if the sender loses
@@ -145,7 +138,7 @@ mod tests {
 
     #[test]
     fn after_a_cut_tcp_tries_again_or_the_connection_is_gone() {
-        let mut stream = Stream::new(1 << 20, true);
+        let mut stream = Stream::new(true);
         for (lasted, again) in [(1, Some(200)), (200, Some(200)), (201, Some(600)), (2_000, Some(3_000)), (4_000, None)]
         {
             stream.cut_since = Some(10_000 * MS);
@@ -157,7 +150,7 @@ mod tests {
     #[test]
     fn a_broken_connection_is_dialled_with_growing_pauses() {
         let mut rng = Rng::new(1, "stream");
-        let mut stream = Stream::new(1 << 20, true);
+        let mut stream = Stream::new(true);
         stream.breaks(10_000 * MS);
         let up = stream.departs(10_000 * MS, 0, &mut rng);
         assert!((10_025 * MS..=10_050 * MS).contains(&up), "{up}");
@@ -167,14 +160,9 @@ mod tests {
         let up = stream.departs(13_200 * MS, 13_100 * MS, &mut rng);
         assert!((13_100 * MS..=15_200 * MS).contains(&up), "{up}");
         assert_eq!(stream.departs(up + 5, 0, &mut rng), up + 5);
-        let mut client = Stream::new(1 << 20, false);
+        let mut client = Stream::new(false);
         client.breaks(7 * MS);
         assert_eq!(client.departs(9 * MS, 8 * MS, &mut rng), 9 * MS, "a client does not wait");
     }
 
-    #[test]
-    fn queues_are_bounded() {
-        let stream = Stream::new(1_000, true);
-        assert!(stream.has_room(backlog(MS, 900_000), 100) && !stream.has_room(backlog(MS, 900_000), 101));
-    }
 }

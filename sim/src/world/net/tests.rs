@@ -40,6 +40,7 @@ impl Bench {
             server_links: link.clone(),
             client_links: link,
             carriage: Carriage::Datagrams,
+            queue: 64 << 20,
             link_limit: 100_000,
             mailbox_limit: 1 << 20,
             bug: None,
@@ -83,7 +84,7 @@ impl Bench {
 
     fn received(&mut self, at: usize) -> Vec<u32> {
         std::iter::from_fn(|| match self.net.take(self.ends[at], None) {
-            Mail::Frame(_, frame) => Some(u32::from_le_bytes(frame[..].try_into().unwrap())),
+            Mail::Frame(_, frame, _) => Some(u32::from_le_bytes(frame[..].try_into().unwrap())),
             _ => None,
         })
         .collect()
@@ -295,7 +296,7 @@ fn the_seed_decides_and_a_fault_on_one_link_leaves_the_others_alone() {
 
 fn ordered(seed: u64, link: LinkSettings, queue: u64) -> Bench {
     let mut bench = Bench::new(seed, link);
-    bench.net.settings.carriage = Carriage::Ordered { queue };
+    (bench.net.settings.carriage, bench.net.settings.queue) = (Carriage::Ordered, queue);
     bench
 }
 
@@ -376,20 +377,23 @@ fn who_comes_back_is_dialled_when_the_pause_is_over() {
 }
 
 #[test]
-fn a_queue_of_an_ordered_connection_is_bounded_in_bytes() {
-    let narrow = LinkSettings { bandwidth: Some(1_000), ..plain() };
-    let mut bench = ordered(7, narrow, 40);
-    for number in 0..30 {
-        bench.send(0, n(1), number);
+fn queues_are_bounded_in_bytes() {
+    for carriage in [Carriage::Datagrams, Carriage::Ordered] {
+        let narrow = LinkSettings { bandwidth: Some(1_000), ..plain() };
+        let mut bench = ordered(7, narrow, 40);
+        bench.net.settings.carriage = carriage;
+        for number in 0..30 {
+            bench.send(0, n(1), number);
+        }
+        assert_eq!(bench.net.stats().link_full, 20, "room for ten frames of four bytes");
+        bench.drain();
+        assert_eq!(bench.received(1), (0..10).collect::<Vec<_>>());
     }
-    assert_eq!(bench.net.stats().link_full, 20, "room for ten frames of four bytes");
-    bench.drain();
-    assert_eq!(bench.received(1), (0..10).collect::<Vec<_>>());
 }
 
 #[test]
 fn what_is_delayed_arrives_among_what_was_sent_later() {
-    for carriage in [Carriage::Datagrams, Carriage::Ordered { queue: 1 << 20 }] {
+    for carriage in [Carriage::Datagrams, Carriage::Ordered] {
         let mut bench = Bench::new(8, plain());
         bench.net.settings.carriage = carriage;
         let late = bench.fault();

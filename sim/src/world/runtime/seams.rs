@@ -65,11 +65,17 @@ impl SimTransport {
         loop {
             match self.hub.look(|core| core.net.take(self.binding, waker)) {
                 Mail::Empty | Mail::Void => return None,
-                Mail::Frame(from, bytes) => {
+                Mail::Frame(from, bytes, arrived) => {
                     self.asleep = false;
-                    self.cpu.frame(self.hub.now(), bytes.len());
+                    let now = self.hub.now();
+                    self.cpu.frame(now, bytes.len());
                     match frame::decode(&bytes) {
-                        Ok(packet) => return Some((from, packet)),
+                        Ok(mut packet) => {
+                            if let Packet::Request(request) = &mut packet {
+                                request.ages((now - arrived) / 1_000_000);
+                            }
+                            return Some((from, packet));
+                        }
                         Err(_) => self.bad_frames += 1,
                     }
                 }

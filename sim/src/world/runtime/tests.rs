@@ -32,6 +32,7 @@ fn settings(seed: u64) -> WorldSettings {
             server_links: links.clone(),
             client_links: links,
             carriage: Carriage::Datagrams,
+            queue: 64 << 20,
             link_limit: 1000,
             mailbox_limit: 1000,
             bug: None,
@@ -77,7 +78,7 @@ where
 }
 
 fn packet(id: u64) -> Packet {
-    Packet::from(Request { id, forwarded: false, body: RequestBody::Status })
+    Packet::from(Request::new(id, RequestBody::Status))
 }
 
 fn number(packet: &Packet) -> u64 {
