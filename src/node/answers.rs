@@ -10,7 +10,7 @@
 //! remembered by sender and id. A copy that arrives later still, or after this process was restarted, is not recognised;
 //! TCP makes none, and what was sent to a dead process does not reach its successor.
 
-use super::memory::Admission;
+use super::admission::Admission;
 use crate::kv::SessionId;
 use crate::raft::{Index, Term};
 use crate::types::{Addr, GroupId, Key, Time};
@@ -168,7 +168,8 @@ impl Answers {
             self.underway.remove(&write);
         }
         let took = open.since.map(|since| self.now.since(since));
-        if open.ap { &mut self.ap } else { &mut self.cp }.end(open.bytes, took, self.now);
+        let (mode, other) = if open.ap { (&mut self.ap, &self.cp) } else { (&mut self.cp, &self.ap) };
+        mode.end(open.bytes, took, self.now, other.fares(self.now));
         Some((open.client, open.id))
     }
 

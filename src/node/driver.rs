@@ -15,6 +15,7 @@
 //! - **A failed disk stops the node.** [`Driver::run`] returns the error; whatever was not acknowledged is not owed.
 //! - **A node that is told to stop hands over first** ([`drain`](super::drain)).
 
+use super::admission::Admission;
 use super::alarm::Alarm;
 use super::answers::Answers;
 use super::ap::ApHost;
@@ -23,7 +24,7 @@ use super::drain::Drain;
 use super::group::{Group, Halt};
 use super::jobs::{Done, Job, load, load_ap};
 use super::mail::Mail;
-use super::memory::{Admission, Memory};
+use super::memory::Memory;
 use super::requests::Relays;
 use super::shared::{Now, Shared};
 use super::standing::{Shelf, StandingHost};

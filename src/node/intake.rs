@@ -1,4 +1,4 @@
-//! What is taken in: of clients' requests as many as are admitted ([`memory`](super::memory)), and what would have to be written
+//! What is taken in: of clients' requests as many as are admitted ([`admission`](super::admission)), and what would have to be written
 //! only while there is room for it before the disk.
 
 use super::answers::Load;

@@ -3,6 +3,7 @@
 //! [`seams`](self): [`Transport`], [`Clock`], [`StorageHost`], behind which simulation and deployment differ.
 //! [`Driver`]: turns the pure cores of all Raft groups and of the AP side, and that of the node's standing among its peers; [`Detector`]: who seems to be up. [`Memory`]: what its queues may hold. [`Observer`]: looks on. In deployment: [`tcp`] and [`SystemClock`].
 
+mod admission;
 mod alarm;
 mod answers;
 mod ap;

@@ -118,7 +118,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::memory::Admission;
+    use crate::node::admission::Admission;
     use crate::placement::{Buckets, Layout};
     use crate::raft;
     use crate::types::NodeId;

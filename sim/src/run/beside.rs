@@ -54,7 +54,7 @@ impl Beside {
 
     /// Reads every key, once all is over.
     pub(super) async fn read_all(&self) {
-        let at = (FIRST + self.plan.workload.clients + 1, Mode::Cp);
+        let at = (FIRST + self.plan.workload.all_clients() + 1, Mode::Cp);
         let (world, layout) = (&self.cluster.world, &self.cluster.layout);
         let mut last = patron(world, (&self.plan, layout), at, self.values.clone(), &self.log);
         for key in keys(&self.plan) {

@@ -118,7 +118,10 @@ impl<T: Transport, C: Clock> Patron<T, C> {
     /// before is done, and in a closed loop a pause after that. A client of the crowd goes home when the storm is over.
     pub async fn work(&mut self, plan: &Plan, operations: &[usize]) {
         let zero = seaworthy::types::Time(0);
-        let crowd = self.process > plan.workload.clients;
+        let crowd = operations.first().is_some_and(|first| match plan.events[*first].what {
+            What::Op { client, .. } => client > plan.workload.clients,
+            _ => false,
+        });
         let think = plan.workload.think.filter(|_| !crowd);
         let ends = if crowd { plan.time.storm_ends() } else { plan.time.ends() };
         for &position in operations {

@@ -50,7 +50,7 @@ impl Pace {
         }
     }
 
-    /// How long to wait for one: at least this long, and else not longer than a quarter of the time that is left.
+    /// How long to wait for one: at least this long, and else not longer than half of the time that is left.
     pub fn patience(&self, least: Duration, left: Duration) -> Duration {
         let adapted = Duration::from_nanos(self.mean.saturating_add(self.deviation.saturating_mul(4)));
         adapted.min(left / 2).max(least)
@@ -80,6 +80,16 @@ mod tests {
         for _ in 0..50 {
             pace.silent(ms(9000), ms(9000));
         }
-        assert_eq!((pace.patience(ms(30), long), pace.patience(ms(3000), long)), (ms(2000), ms(3000)));
+        assert_eq!((pace.patience(ms(30), long), pace.patience(ms(5000), long)), (ms(4000), ms(5000)));
+    }
+
+    #[test]
+    fn asking_again_has_a_budget() {
+        let mut pace = Pace::default();
+        let now = Time(0) + Duration::from_secs(1);
+        let times = |pace: &mut Pace| (0..1000).take_while(|_| pace.spends(now)).count();
+        assert_eq!((times(&mut pace), times(&mut pace)), (20, 0), "twenty a second");
+        (0..50).for_each(|_| pace.answered(Duration::from_millis(1)));
+        assert_eq!(times(&mut pace), 5, "and one for ten answers");
     }
 }
