@@ -385,7 +385,8 @@ impl<T: Transport, C: Clock> Client<T, C> {
 
     /// A server has too much to do: comes again when it was told to, or not at all if that is too late.
     async fn wait_in_line(&mut self, retry_ms: u32, tried: &mut Tried) -> Result<(), ClientError> {
-        let retry = Duration::from_millis(u64::from(retry_ms));
+        let retry = Duration::from_millis(u64::from(retry_ms)).max(tried.pause);
+        tried.pause = (retry * 2).min(self.patience.attempt / 2);
         let now = self.clock.now();
         let at = now + retry + Duration::from_nanos(self.rng.below(retry.as_nanos() as u64 / 16 + 1));
         self.wary = now.max(at) + WARY;
@@ -460,13 +461,15 @@ struct Tried {
     may_send: bool,
     /// It was refused as busy, and comes when it was told to.
     returns: bool,
+    /// How long it waits at least when it is refused as busy again.
+    pause: Duration,
     /// It has gone to another server because the first had too much to do.
     moved: bool,
 }
 
 impl Tried {
     fn new(first: u64, end: Time) -> Tried {
-        Tried { first, tries: 0, maybe: false, end, may_send: false, returns: false, moved: false }
+        Tried { first, tries: 0, maybe: false, end, may_send: false, returns: false, pause: Duration::ZERO, moved: false }
     }
 
     /// There is room for it: the try that asked for that does not count.

@@ -3,12 +3,13 @@
 
 use super::answers::Load;
 use super::driver::Driver;
+use super::group::Group;
 use super::shared::Now;
 use super::{Clock, Observer, StorageHost, Transport};
 use crate::dynamo::{self, ClientRequest};
 use crate::protocol::Input;
 use crate::raft::{Body, Message};
-use crate::types::{Addr, NodeId};
+use crate::types::{Addr, Key, NodeId};
 use crate::wire::{Refused, RequestBody, ap_bytes, raft_bytes};
 use std::time::Duration;
 
@@ -23,6 +24,12 @@ pub(super) fn busy(retry: Duration) -> Refused {
 }
 
 impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
+    /// Whether a write of a Raft group may be sent here: it is carried out or passed on.
+    fn takes_writes_of(&self, key: &Key) -> bool {
+        let layout = &self.shared.config.layout;
+        layout.groups > 1 || self.groups.get(&layout.group_of(key)).is_some_and(Group::leads)
+    }
+
     /// Takes in a client's request, if there is room for it.
     ///
     /// # Errors
@@ -37,7 +44,12 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let payload = if writes(body) { Some(body.bytes()) } else { None };
         let ap = matches!(body, RequestBody::Ap(_) | RequestBody::Expect { ap: true, .. });
         let load = Load { ap, payload, again, patience };
-        let announced = if let RequestBody::Expect { bytes, .. } = body { Some(*bytes as usize) } else { None };
+        let announced = match body {
+            RequestBody::Expect { key, bytes, ap } if *ap || self.takes_writes_of(key) => Some(*bytes as usize),
+            // It will be told who leads.
+            RequestBody::Expect { .. } => return Ok(self.shared.answers.asks(client, id, ap)),
+            _ => None,
+        };
         if (payload.is_some() || announced.is_some()) && self.shared.writes_pile_up() {
             return Err(self.shared.answers.comes_again(load));
         }

@@ -118,12 +118,12 @@ fn overload(evidence: &Evidence<'_>) -> Option<Verdict> {
     }
     let (storm, best) = goodput(evidence.plan, evidence.history);
     (storm < expect.goodput.0 * best).then(|| {
-        let detail = format!("{storm:.1} operations a second succeeded in the storm, {best:.0} in the best three");
+        let detail = format!("{storm:.1} operations a second succeeded in the storm, {best:.0} in the best five seconds");
         fail("goodput", detail)
     })
 }
 
-/// Operations that succeeded a second: on average in the storm without its first second, and in the best three seconds of all.
+/// Operations that succeeded a second: on average in the storm without its first second, and in the best five seconds of all.
 fn goodput(plan: &Plan, history: &check::History) -> (f64, f64) {
     const SECOND: u64 = 1_000_000_000;
     let mut seconds: BTreeMap<u64, u64> = BTreeMap::new();
@@ -132,9 +132,9 @@ fn goodput(plan: &Plan, history: &check::History) -> (f64, f64) {
     }
     let storm = nanos(plan.time.warmup) / SECOND + 1..nanos(plan.time.storm_ends()) / SECOND;
     let of_storm: u64 = seconds.range(storm.clone()).map(|(_, count)| count).sum();
-    let three = |first: &u64| seconds.range(*first..*first + 3).map(|(_, count)| count).sum();
-    let best: u64 = seconds.keys().map(three).max().unwrap_or(0);
-    (of_storm as f64 / (storm.end.saturating_sub(storm.start)).max(1) as f64, best as f64 / 3.0)
+    let five = |first: &u64| seconds.range(*first..*first + 5).map(|(_, count)| count).sum();
+    let best: u64 = seconds.keys().map(five).max().unwrap_or(0);
+    (of_storm as f64 / (storm.end.saturating_sub(storm.start)).max(1) as f64, best as f64 / 5.0)
 }
 
 /// The kinds of fault that had no effect and should have had one, or did not do all that they were to do, and what they

@@ -408,7 +408,7 @@ section! {
         max_outage: Option<Duration> = None,
         /// Elections won after the warm-up, at most; none does not ask.
         elections: Option<u64> = None,
-        /// Operations that succeed in a second of the storm, its first left out, as a share of those in the best three seconds of
+        /// Operations that succeed in a second of the storm, its first left out, as a share of those in the best five seconds of
         /// the run, at least; 0 does not ask.
         goodput: Probability = Probability(0.0),
         /// Kinds of fault that must have had an effect at least once: `all` of the plan, `any` of it (at least one), `none`,
