@@ -17,6 +17,7 @@ mod explain;
 mod headline;
 pub mod page;
 
+pub(crate) use explain::{capital, show};
 pub use explain::{diagram, words};
 pub use headline::headline;
 
@@ -125,7 +126,7 @@ pub(crate) fn gather(
         None => (search.smallest_core(few.unwrap_or_else(|| prefix.clone())), Vec::new()),
     };
     let minimal = search.sure;
-    let (anomaly, mut explanation) = explain::words(history, breaks, (&core, &given), &all, minimal);
+    let (anomaly, mut explanation) = explain::words(history, judge.kind(), breaks, (&core, &given), &all, minimal);
     let limits = Limits { steps: ORDER_STEPS, memory, until };
     // All but what breaks it can be ordered.
     let witness = judge.witness(history, &cut(history, items, event.saturating_sub(1)), limits);
@@ -134,7 +135,7 @@ pub(crate) fn gather(
     if whole
         && anomaly.is_empty()
         && core.len() > 1
-        && let Some(stuck) = explain::stuck(history, breaks, &all, &order)
+        && let Some(stuck) = explain::stuck(history, judge.kind(), breaks, &all, &order)
     {
         explanation = format!("{explanation}\n{stuck}");
     }

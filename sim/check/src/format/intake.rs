@@ -89,7 +89,9 @@ impl Intake {
         if self.settings.delete == Delete::Any {
             self.deletes_of_any();
         }
-        (self.recorder.finish(), self.settings, self.understood)
+        let history = std::mem::take(&mut self.recorder).finish();
+        let history = self.drained(history);
+        (history, self.settings, self.understood)
     }
 
     /// An ok delete that need not have found the key leaves it missing: it is a write of nil. Not where revisions are told,
@@ -255,6 +257,10 @@ impl Call<'_> {
             None if self.looks_like_txn() => Asked::Plain(Function::Txn),
             None => return fault(self.place(self.event.f), "expected \"f\", what is called: read, write, cas, …"),
             Some(name) => match named(name) {
+                Some(Asked::Plain(Function::Read | Function::Write)) if self.is_steps() => {
+                    self.intake.remark("reads and writes of steps: taken for transactions");
+                    Asked::Plain(Function::Txn)
+                }
                 Some(asked) => asked,
                 None => {
                     let name = name.to_owned();

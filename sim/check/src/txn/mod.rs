@@ -213,7 +213,10 @@ pub fn check(history: &History, isolation: Isolation, options: &Options) -> Repo
     };
     let (verdict, by, steps, counts) = part;
     let (name, operations) = ("transactions".to_owned(), history.operations().len());
-    Report { property: isolation.property(), parts: vec![PartReport { name, operations, verdict, by, steps, counts }] }
+    Report {
+        property: isolation.property(),
+        parts: vec![PartReport { name, operations, verdict, by, steps, counts, figures: Vec::new() }],
+    }
 }
 
 impl Findings {
