@@ -42,8 +42,9 @@ pub fn read(file: &Path, args: &ReadingArgs, memory: usize) -> Result<Reading, T
     format::read(input, &args.options(memory / 2)).map_err(located)
 }
 
-/// Steps to look for smaller evidence against a key.
-const EVIDENCE_STEPS: u64 = 200_000_000;
+/// Steps to look for smaller evidence, shared among the keys that are refuted; and for each of them at least and at most.
+const EVIDENCE_STEPS: u64 = 50_000_000;
+const EVIDENCE_STEPS_OF_A_KEY: [u64; 2] = [2_000_000, 20_000_000];
 
 /// Does all that the arguments ask for, and tells the exit status.
 pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
@@ -135,8 +136,10 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
     if let (Meant::Objects(kind), false) = (meant, args.no_evidence) {
         let _line = progress::Line::new("looking for the operations that clash");
         let time = terms.until.map(|until| until.saturating_duration_since(Instant::now()));
-        let options = Options { evidence_steps: EVIDENCE_STEPS, time, ..options };
         for report in reports.iter_mut().filter(|report| report.property == LINEARIZABLE) {
+            let each = EVIDENCE_STEPS / report.violations().count().max(1) as u64;
+            let [least, most] = EVIDENCE_STEPS_OF_A_KEY;
+            let options = Options { evidence_steps: each.clamp(least, most), time, ..options };
             explain_as(kind, judged, report, &options);
         }
     }
