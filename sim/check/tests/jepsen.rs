@@ -5,6 +5,8 @@ mod bank;
 mod common;
 #[path = "jepsen/long_fork.rs"]
 mod long_fork;
+#[path = "jepsen/read_init.rs"]
+mod read_init;
 #[path = "jepsen/set_full.rs"]
 mod set_full;
 #[path = "jepsen/total_queue.rs"]

@@ -90,6 +90,7 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
         transactions: txn::Options {
             linearizable_keys: args.assume.contains(&Assumption::LinearizableKeys),
             sequential_keys: args.assume.contains(&Assumption::SequentialKeys),
+            memory: options.memory,
             ..txn::Options::default()
         },
         accounts: jepsen::Terms {

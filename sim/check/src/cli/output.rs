@@ -1,7 +1,7 @@
 //! Reports for people and for programs.
 
 use seaworthy_check::format::Reading;
-use seaworthy_check::{Amount, End, Evidence, Figure, Function, History, OpId, Report, Verdict};
+use seaworthy_check::{Amount, End, Evidence, Figure, Function, History, OpId, Report, Value, Verdict};
 use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
 
@@ -108,6 +108,9 @@ fn shortened(all: &[String]) -> String {
 /// What to do where a limit ended the check, or where a verdict hangs on what a word means.
 fn hint(history: &History, report: &Report) -> Option<&'static str> {
     let unknown = |what: &str| report.unknowns().any(|(_, why)| why.contains(what));
+    // What may hang on what registers hold at first.
+    let in_doubt =
+        |evidence: &Evidence| evidence.anomaly == "phantom value" || evidence.anomaly.starts_with("no serial order");
     let found = |op: &OpId| {
         let op = history.operation(*op);
         (op.f, op.end) == (Function::Delete, End::Ok) && op.told_revision().is_none()
@@ -120,6 +123,8 @@ fn hint(history: &History, report: &Report) -> Option<&'static str> {
         Some(
             "give it more, as --budget 10m,4GB; or record a history in which each written value is different, which needs no search",
         )
+    } else if history.initial() == Value::NIL && report.violations().any(in_doubt) {
+        Some("registers are taken to hold nil at first; --initial says what else they hold, as --initial 0")
     } else if report.violations().any(|evidence| ["reordered", "lost element"].contains(&&*evidence.anomaly))
         && history.operations().iter().any(|op| op.f == Function::Enqueue)
     {

@@ -288,11 +288,17 @@ impl Call<'_> {
     /// Decides at the first call what nobody told. Whether keys are in values: if it has no key and its value is a pair
     /// (of a cas: of a key and a pair).
     fn find_out_keys(&mut self, asked: Asked) {
-        if !self.intake.told.initial && self.intake.format == Format::Edn && self.event.key.is_some() {
-            // Porcupine's key-value log.
-            if let Ok(Some("get" | "put" | "append")) = self.name() {
-                let empty = self.intake.recorder.value(Datum::Text(""));
-                self.intake.initial(empty);
+        if !self.intake.told.initial && self.intake.format == Format::Edn {
+            let first = match (self.name(), self.event.key) {
+                // Porcupine's key-value log.
+                (Ok(Some("get" | "put" | "append")), Some(_)) => Some(Datum::Text("")),
+                // Jepsen's causal register.
+                (Ok(Some("read-init")), _) => Some(Datum::Int(0)),
+                _ => None,
+            };
+            if let Some(first) = first {
+                let first = self.intake.recorder.value(first);
+                self.intake.initial(first);
             }
             self.intake.told.initial = true;
         }

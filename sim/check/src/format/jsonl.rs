@@ -25,7 +25,7 @@
 //!
 //! | functions | called with | answer |
 //! |---|---|---|
-//! | `read`, `get` | | what was read |
+//! | `read`, `get`, `read-init` | | what was read |
 //! | `write`, `put` | what to write | |
 //! | `cas` | `[from, to]`; the same as a write with `if` | |
 //! | `delete` | | |
