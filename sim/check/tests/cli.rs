@@ -173,6 +173,27 @@ fn analyses_of_jepsen_and_their_exit_statuses() {
 }
 
 #[test]
+fn weaker_properties_stay_within_the_memory() {
+    let place = Place::new();
+    place.generate("h.jsonl", "register --operations 20000 --keys 10");
+    let at = |property: &str, budget: &str, status: i32| {
+        place.told(&format!("h.jsonl --check {property} --budget {budget}"), status)
+    };
+    for property in ["sequential", "staleness"] {
+        let told = at(property, "7MB", 3);
+        assert!(
+            told.contains("the limit of memory was reached: to judge 20000 operations on 10 keys takes about"),
+            "{told}"
+        );
+        assert!(told.contains("hint: give it more"), "{told}");
+        at(property, "40MB", 0);
+    }
+    for property in ["causal", "monotonic-reads", "phantom-writes"] {
+        at(property, "7MB", 0);
+    }
+}
+
+#[test]
 fn no_output_destroys_the_history_or_another_output() {
     let place = Place::new();
     place.generate("h.jsonl", "register");

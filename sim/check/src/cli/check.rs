@@ -64,9 +64,11 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
         )));
     }
     let (meant, why) = model(&name, args, history)?;
+    let other = reading.without_nil();
+    let held = history.bytes() + other.as_ref().map_or(0, History::bytes);
     let options = Options {
         steps: u64::MAX,
-        memory: args.budget.memory.saturating_sub(history.bytes()).max(1_000_000),
+        memory: args.budget.memory.saturating_sub(held).max(1_000_000),
         evidence_steps: 0,
         threads: match args.threads {
             0 => std::thread::available_parallelism().map_or(1, Into::into),
@@ -102,7 +104,6 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
     };
     let (mut reports, mut staleness, mut left_out): (Vec<Report>, _, Vec<(&str, String)>) =
         (Vec::new(), None, Vec::new());
-    let other = reading.without_nil();
     let all = args.check.iter().any(|name| name == "all");
     for property in properties {
         if let Some(why) = properties::moot(property, history).filter(|_| all) {

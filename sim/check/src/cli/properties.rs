@@ -2,6 +2,7 @@
 
 use super::Trouble;
 use seaworthy_check::jepsen::{self, Analysis, NOTHING};
+use seaworthy_check::linear::PartReport;
 use seaworthy_check::model::Misfit;
 use seaworthy_check::model::detect::Meant;
 use seaworthy_check::session::{self, Bound, Figures, Guarantee, Unit};
@@ -170,13 +171,16 @@ pub struct Terms {
 }
 
 /// Decides one property.
-pub fn decide(property: &str, meant: Meant, history: &History, terms: &Terms) -> Finding {
+pub fn decide(property: &'static str, meant: Meant, history: &History, terms: &Terms) -> Finding {
     let Terms { options, transactions, accounts, until } = terms;
+    let time = until.map(|until| until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
+    let options = &Options { time, ..*options };
+    if let Some(report) = too_large(property, history, options.memory) {
+        return Finding::Report(report);
+    }
     if let Some(analysis) = Analysis::named(property) {
         return analysis.check(history, accounts).map_or_else(Finding::Misfit, Finding::Report);
     }
-    let time = until.map(|until| until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
-    let options = &Options { time, ..*options };
     if let (Meant::ListAppend | Meant::RwRegister, Some(isolation)) = (meant, Isolation::named(property)) {
         return Finding::Report(txn::check(history, isolation, transactions));
     }
@@ -200,6 +204,44 @@ pub fn decide(property: &str, meant: Meant, history: &History, terms: &Terms) ->
         (_, Meant::Objects(kind)) => check_as(kind, history, options),
         (_, _) => txn::check(history, Isolation::StrictSerializable, transactions),
     })
+}
+
+/// Bytes that a property takes for each operation and each key beside the history, as measured and a half more; `None`: its
+/// procedures look at the limit themselves.
+fn bytes(property: &str) -> Option<(usize, usize)> {
+    match property {
+        "sequential" => Some((450, 200)),
+        STALENESS => Some((320, 200)),
+        _ if WEAKER.contains(&property) => Some((110, 200)),
+        _ if Analysis::named(property).is_some() => Some((160, 200)),
+        _ if Isolation::named(property).is_some() => Some((400, 200)),
+        _ => None,
+    }
+}
+
+/// That a property is not decided, if it takes more memory than there is.
+fn too_large(property: &'static str, history: &History, memory: usize) -> Option<Report> {
+    let (operation, key) = bytes(property)?;
+    let operations = history.operations().len();
+    let needed = operations * operation + history.keys() as usize * key;
+    let mega = |bytes: usize| bytes.div_ceil(1_000_000);
+    let why = format!(
+        "the limit of memory was reached: to judge {operations} operations on {} keys takes about {} MB beside the history, and \
+         {} MB are left",
+        history.keys(),
+        mega(needed),
+        memory / 1_000_000
+    );
+    let part = PartReport {
+        name: "history".to_owned(),
+        operations,
+        verdict: Verdict::Unknown(why),
+        by: "nothing",
+        steps: 0,
+        counts: Vec::new(),
+        figures: Vec::new(),
+    };
+    (needed > memory).then(|| Report { property, parts: vec![part] })
 }
 
 impl Staleness {
