@@ -10,6 +10,7 @@
 //! - [`online`]: linearizability while it happens: the first event that makes a history impossible.
 //! - [`session`]: weaker properties: sequential and causal consistency, session guarantees, staleness, convergence.
 //! - [`txn`]: transactions: isolation levels by cycles of dependencies.
+//! - [`jepsen`]: Jepsen's own accounts of queues, sets, banks and long forks.
 //! - [`evidence`]: the smallest impossible prefix and the few operations in it that clash, in words and drawn.
 //! - [`certificate`]: verdicts written down so that a second, small program can verify them.
 //! - [`generate`]: random histories to measure and to learn with.
@@ -31,6 +32,7 @@ pub mod evidence;
 pub mod format;
 pub mod generate;
 pub mod history;
+pub mod jepsen;
 pub mod linear;
 pub mod model;
 pub mod online;
@@ -50,5 +52,7 @@ pub use history::{
     Call, Condition, Datum, End, Function, History, KeyId, KvOperation, Moment, OpId, Operation, Outcome, Recorder,
     Reply, Request, Value, Version,
 };
-pub use linear::{Count, Options, PartReport, Report, Verdict, check, check_as, check_final, explain_as};
+pub use linear::{
+    Amount, Count, Figure, Options, PartReport, Report, Verdict, check, check_as, check_final, explain_as,
+};
 pub use model::Kind;

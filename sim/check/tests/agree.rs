@@ -144,7 +144,7 @@ impl Agreement {
             Kind::Queue => online(queue::Queue, history),
             Kind::Lock => online(lock::Lock, history),
             Kind::Sequence => online(sequence::Sequence, history),
-            Kind::Append => return None,
+            Kind::Append | Kind::UnorderedQueue => return None,
         })
     }
 
@@ -216,7 +216,11 @@ fn on_every_object() {
             }
             agreement.compare(&objects::record(&raws), lies == 0);
         }
-        agreement.finish(if matches!(kind, Kind::Append | Kind::Lock | Kind::Sequence) { 0 } else { 99 });
+        agreement.finish(if matches!(kind, Kind::Append | Kind::UnorderedQueue | Kind::Lock | Kind::Sequence) {
+            0
+        } else {
+            99
+        });
     }
 }
 
@@ -252,6 +256,7 @@ fn some(rng: &mut Rng) -> Vec<i64> {
 
 #[test]
 fn on_queues() {
+    object(Kind::UnorderedQueue, 0, 104, |rng| Fifo::new(some(rng), [0, 0, 3][rng.below(3) as usize], 55, 0));
     object(Kind::Queue, 99, 103, |rng| Fifo::new(some(rng), [0, 0, 3][rng.below(3) as usize], 55, 5));
 }
 

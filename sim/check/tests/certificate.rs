@@ -39,7 +39,15 @@ fn refusal(core: &[usize]) -> Verdict {
 
 /// A certificate of a verdict on the only part.
 fn certificate(history: &History, kind: Kind, verdict: Verdict, order: &[usize]) -> String {
-    let part = PartReport { name: "o".to_owned(), operations: 0, verdict, by: "test", steps: 0, counts: Vec::new() };
+    let part = PartReport {
+        name: "o".to_owned(),
+        operations: 0,
+        verdict,
+        by: "test",
+        steps: 0,
+        counts: Vec::new(),
+        figures: Vec::new(),
+    };
     let report = Report { property: "linearizable", parts: vec![part] };
     write(history, kind, &report, |_| Some(ids(order))).expect("the parts are those of the history")
 }
@@ -51,6 +59,14 @@ fn orders_verify_exactly_if_they_explain_everything() {
         let (mut accepted, mut refused) = (0, 0);
         for n in 0..histories() {
             let (raws, order) = play(kind, 3 + rng.below(8) as usize, 3, &mut rng);
+            // In a certificate of these it stands right before a reply that there was nothing.
+            let open = |order: &[usize]| {
+                order.iter().any(|&i| raws[i].f == seaworthy_check::Function::Dequeue && raws[i].settled().is_none())
+            };
+            let untidy = |order: &[usize]| kind == Kind::UnorderedQueue && open(order);
+            if untidy(&order) {
+                continue;
+            }
             let history = objects::record(&raws);
             let verified = verify(&history, &certificate(&history, kind, Verdict::Valid, &order));
             assert_eq!(verified, Ok(vec![Verified::Valid]), "{} {n}: {raws:#?} {order:?}", kind.name());
@@ -72,6 +88,9 @@ fn orders_verify_exactly_if_they_explain_everything() {
                         let (a, op) = (at(&mut rng, &other), other.pop().unwrap_or(0));
                         other.insert(a, op);
                     }
+                }
+                if untidy(&other) {
+                    continue;
                 }
                 let expected = explains(kind, &raws, &other);
                 let text = certificate(&history, kind, Verdict::Valid, &other);

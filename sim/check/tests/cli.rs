@@ -133,6 +133,67 @@ fn what_cannot_be_asked_is_told_with_what_can() {
 }
 
 #[test]
+fn analyses_of_jepsen_and_their_exit_statuses() {
+    let place = Place::new();
+    let queue = |rest: &str| {
+        let event =
+            |kind: &str, f: &str, value: &str| format!("{{:process 1, :type :{kind}, :f :{f}, :value {value}}}\n");
+        event("invoke", "enqueue", "1") + &event("ok", "enqueue", "1") + &event("invoke", "drain", "nil") + rest
+    };
+    place.file("whole.edn", queue("{:process 1, :type :ok, :f :drain, :value [1]}"));
+    place.file("lost.edn", queue("{:process 1, :type :ok, :f :drain, :value []}"));
+    place.file("crashed.edn", queue("{:process 1, :type :info, :f :drain}"));
+    assert!(place.told("whole.edn", 0).contains("\nVALID: a total queue\n"));
+    let lost = place.told("lost.edn --html page.html", 1);
+    assert!(lost.contains("\nVALID: linearizable\n") && lost.contains("\n  lost-count           1\n"), "{lost}");
+    assert!(place.read("page.html").contains("An element that was acknowledged never came out of the queue."));
+    place.told("crashed.edn", 3);
+    let json: Json = serde_json::from_str(&place.told("lost.edn --check total-queue --json", 1)).unwrap();
+    let part = &json["reports"][0]["parts"][0];
+    assert_eq!((&part["figures"]["lost"][0], &part["anomalies"]["lost"]), (&"1".into(), &1.into()));
+
+    let bank =
+        "{\"process\":0,\"type\":\"invoke\",\"f\":\"read\"}\n{\"process\":0,\"type\":\"ok\",\"f\":\"read\",\"value\":";
+    place.file("bank.jsonl", format!("{bank}{{\"a\":-1,\"b\":4}}}}\n"));
+    assert!(place.told("bank.jsonl --model bank", 1).contains("not a bank of one total"));
+    place.told("bank.jsonl --model bank --negative-balances --total 3 --accounts a,b", 0);
+    place.told("bank.jsonl --model bank --negative-balances --total -3", 1);
+    place.told("bank.jsonl --model bank --negative-balances --accounts a", 1);
+    place.file("odd.jsonl", format!("{bank}{{\"a\":\"x\"}}}}\n"));
+    assert!(place.refused("odd.jsonl --model bank").starts_with("odd.jsonl:1: expected balances"));
+
+    place.file("set.jsonl", "{\"process\":0,\"type\":\"invoke\",\"f\":\"remove\",\"value\":1}\n");
+    let refused = place.refused("set.jsonl --check set-full");
+    assert_eq!(refused, "set.jsonl:1: set-full is of add and read, and this is remove");
+    assert!(
+        place.told("set.jsonl --check all", 0).contains("left out of all: set-full, as set-full is of add and read")
+    );
+    place.file("fork.edn", "{:process 1, :type :invoke, :f :write, :value [[:w 0 1]]}");
+    place.told("fork.edn --check long-fork", 3);
+}
+
+#[test]
+fn weaker_properties_stay_within_the_memory() {
+    let place = Place::new();
+    place.generate("h.jsonl", "register --operations 20000 --keys 10");
+    let at = |property: &str, budget: &str, status: i32| {
+        place.told(&format!("h.jsonl --check {property} --budget {budget}"), status)
+    };
+    for property in ["sequential", "staleness"] {
+        let told = at(property, "7MB", 3);
+        assert!(
+            told.contains("the limit of memory was reached: to judge 20000 operations on 10 keys takes about"),
+            "{told}"
+        );
+        assert!(told.contains("hint: give it more"), "{told}");
+        at(property, "40MB", 0);
+    }
+    for property in ["causal", "monotonic-reads", "phantom-writes"] {
+        at(property, "7MB", 0);
+    }
+}
+
+#[test]
 fn no_output_destroys_the_history_or_another_output() {
     let place = Place::new();
     place.generate("h.jsonl", "register");

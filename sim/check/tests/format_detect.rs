@@ -55,7 +55,8 @@ fn every_model_is_found() {
             assert_eq!(kind.accepts(&of(calls)), Ok(()));
         }
     }
-    for kind in Kind::ALL {
+    // Whether a queue promises an order no history tells.
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::UnorderedQueue) {
         assert!(cases.iter().any(|(_, name)| *name == kind.name()), "{} is never found", kind.name());
     }
 }

@@ -263,6 +263,7 @@ fn transactions_that_form_a_cycle() {
         by: "cycles",
         steps: 3,
         counts: Vec::new(),
+        figures: Vec::new(),
     };
     let reports = [Report { property: "serializable", parts: vec![part] }];
     let page = page(&history, &reports);
@@ -320,6 +321,7 @@ fn labels_of_arrows_cover_no_bars() {
         by: "cycles",
         steps: 3,
         counts: Vec::new(),
+        figures: Vec::new(),
     };
     let page = page(&history, &[Report { property: "serializable", parts: vec![part] }]);
     assert_sound(&page);
@@ -469,8 +471,15 @@ fn a_large_core_is_cut() {
         diagram: String::new(),
     };
     let verdict = Verdict::Invalid(Box::new(evidence));
-    let part =
-        PartReport { name: "k".to_owned(), operations: 2_000, verdict, by: "test", steps: 1, counts: Vec::new() };
+    let part = PartReport {
+        name: "k".to_owned(),
+        operations: 2_000,
+        verdict,
+        by: "test",
+        steps: 1,
+        counts: Vec::new(),
+        figures: Vec::new(),
+    };
     let reports = [Report { property: "linearizable", parts: vec![part] }];
     let page = page(&history, &reports);
     assert_sound(&page);

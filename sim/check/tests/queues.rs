@@ -122,3 +122,52 @@ fn an_open_dequeue_explains_one_loss() {
     let (history, last) = build(2);
     assert_caught(Kind::Queue, &history, last, &[OpId(1), OpId(2), last]);
 }
+
+/// Few values, many clients: which `enqueue` an element is of shows late, if ever.
+fn crowd(rng: &mut Rng, ops: usize, clients: usize) -> (Val, Vec<common::objects::Raw>) {
+    let size = common::objects::Size { ops, processes: clients, info: 0, fail: 0 };
+    let mut object = Fifo::new(Vec::new(), 3, 50 + rng.below(15), 0);
+    let raws = common::objects::generate(size, &mut object, rng);
+    (Val::Nil, raws)
+}
+
+fn decided(history: &seaworthy_check::History) -> (bool, u64) {
+    let options = seaworthy_check::Options { steps: 50_000_000, evidence_steps: 0, ..Default::default() };
+    let report = seaworthy_check::check_as(Kind::Queue, history, &options);
+    assert_eq!(report.unknowns().count(), 0, "{report}");
+    (report.is_valid(), report.parts[0].steps)
+}
+
+#[test]
+fn twenty_clients_and_three_values_are_decided() {
+    let mut rng = Rng(20);
+    let (mut refuted, mut most) = (0, 0);
+    for n in 0..40 {
+        let (initial, mut raws) = crowd(&mut rng, 1_000, 20);
+        let (valid, steps) = decided(&common::objects::record(&initial, &raws));
+        assert!(valid, "history {n}");
+        most = most.max(steps);
+        // An answer of the second half says something else.
+        let taken = |i: &usize| matches!(raws[*i].reply, Val::Int(_));
+        let answers: Vec<usize> = (500..raws.len()).filter(taken).collect();
+        let at = answers[rng.below(answers.len() as u64) as usize];
+        let Val::Int(value) = raws[at].reply else { unreachable!() };
+        raws[at].reply = Val::Int((value + 1) % 3);
+        let (valid, steps) = decided(&common::objects::record(&initial, &raws));
+        refuted += u64::from(!valid);
+        most = most.max(steps);
+    }
+    println!("{refuted} of 40 changed histories refuted, with at most {most} steps");
+    assert!(refuted >= 30, "{refuted} of 40");
+}
+
+#[test]
+fn repeated_values_agree_with_trying_every_order() {
+    let values = |rng: &mut Rng| {
+        let first: Vec<i64> = (0..rng.below(3)).map(|_| rng.below(2) as i64).collect();
+        Fifo::new(first, 2, [40, 55, 70][rng.below(3) as usize], 0)
+    };
+    let tally = sweep(Kind::Queue, &Queue, 31, values);
+    let all = tally.valid + tally.invalid;
+    assert!(tally.valid > all / 4 && tally.invalid > all / 8, "{tally:?}");
+}

@@ -3,7 +3,7 @@
 
 use crate::history::{Condition, Datum, End, Function as F, History, OpId, Operation, UNTOLD_REVISION, Value};
 use crate::model::Kind;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Takes operations in an order, and shows each state that this leads to with its place; for pages. `None`: some operation
 /// cannot give its reply there.
@@ -30,6 +30,8 @@ pub(crate) enum State {
     Set(BTreeSet<Value>),
     /// A queue, its head in front.
     Queue(VecDeque<Value>),
+    /// A queue without an order, and how many of its elements were taken, which is not known of which.
+    Bag(BTreeMap<Value, usize>, usize),
     /// A lock: who holds it, and the last token given.
     Lock(Option<u32>, Option<i128>),
     /// A sequence: the last number that is known, and how many unknown ones were given since.
@@ -85,6 +87,13 @@ impl State {
             Kind::Counter => State::Sum(number(history, initial).unwrap_or(0)),
             Kind::Set => State::Set(elements(history, initial).unwrap_or_default().iter().copied().collect()),
             Kind::Queue => State::Queue(elements(history, initial).unwrap_or_default().iter().copied().collect()),
+            Kind::UnorderedQueue => {
+                let mut held = BTreeMap::new();
+                for &element in elements(history, initial).unwrap_or_default() {
+                    *held.entry(element).or_default() += 1;
+                }
+                State::Bag(held, 0)
+            }
             Kind::Lock => State::Lock(None, number(history, initial)),
             Kind::Sequence => State::Last(number(history, initial), 0),
         }
@@ -148,6 +157,7 @@ impl State {
                 }
                 (_, answer) => queue.pop_front() == answer,
             },
+            State::Bag(held, taken) => bag(held, taken, op, answer, refused),
             State::Lock(holder, last) => {
                 let refused = refused || answer == Some(Value::FALSE);
                 let mine = *holder == Some(op.process);
@@ -184,6 +194,42 @@ impl State {
                 (*last, *unknown) = (number, 0);
                 fits
             }
+        }
+    }
+}
+
+/// A queue without an order. Who took what nobody was told does so right before a reply that there was nothing, if at all.
+fn bag(
+    held: &mut BTreeMap<Value, usize>,
+    taken: &mut usize,
+    op: &Operation,
+    answer: Option<Value>,
+    refused: bool,
+) -> bool {
+    let count: usize = held.values().sum();
+    match (op.f, answer) {
+        (F::Enqueue, _) if refused => true,
+        (F::Dequeue, None) if !refused => {
+            *taken = count.min(*taken + 1);
+            true
+        }
+        (F::Dequeue, answer) if refused || answer == Some(Value::NIL) => {
+            let nothing = count == std::mem::take(taken);
+            held.clear();
+            nothing
+        }
+        _ if *taken > 0 => false,
+        (F::Enqueue, _) => {
+            *held.entry(op.arg).or_default() += 1;
+            true
+        }
+        (_, answer) => {
+            let Some(count) = answer.and_then(|element| held.get_mut(&element)).filter(|count| **count > 0) else {
+                return false;
+            };
+            *count -= 1;
+            held.retain(|_, count| *count > 0);
+            true
         }
     }
 }

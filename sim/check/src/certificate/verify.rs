@@ -293,7 +293,9 @@ impl<'a> Search<'a> {
             let mut op = *op;
             op.process = if kind == Kind::Lock { op.process } else { 0 };
             match kind {
-                Kind::Set | Kind::Queue if op.arg.told().is_some_and(|arg| !named.contains(&arg)) => {
+                Kind::Set | Kind::Queue | Kind::UnorderedQueue
+                    if op.arg.told().is_some_and(|arg| !named.contains(&arg)) =>
+                {
                     // Elements that the core does not name can only be in the way.
                     continue;
                 }

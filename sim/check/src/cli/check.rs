@@ -4,9 +4,10 @@ use super::properties::{self, Finding, LINEARIZABLE, Terms};
 use super::{Assumption, CheckArgs, INVALID, ReadingArgs, Trouble, UNKNOWN, VALID, Written, output, progress};
 use seaworthy_check::evidence::page::{self, PageInput};
 use seaworthy_check::format::{self, Reading, export, jsonl};
+use seaworthy_check::model::Misfit;
 use seaworthy_check::model::detect::{Meant, detect};
 use seaworthy_check::{Function, History, Options, Report, Verdict, explain_as};
-use seaworthy_check::{certificate, session, txn};
+use seaworthy_check::{certificate, jepsen, session, txn};
 use serde_json::json;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write};
@@ -41,8 +42,9 @@ pub fn read(file: &Path, args: &ReadingArgs, memory: usize) -> Result<Reading, T
     format::read(input, &args.options(memory / 2)).map_err(located)
 }
 
-/// Steps to look for smaller evidence against a key.
-const EVIDENCE_STEPS: u64 = 200_000_000;
+/// Steps to look for smaller evidence, shared among the keys that are refuted; and for each of them at least and at most.
+const EVIDENCE_STEPS: u64 = 50_000_000;
+const EVIDENCE_STEPS_OF_A_KEY: [u64; 2] = [2_000_000, 20_000_000];
 
 /// Does all that the arguments ask for, and tells the exit status.
 pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
@@ -62,9 +64,11 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
         )));
     }
     let (meant, why) = model(&name, args, history)?;
+    let other = reading.without_nil();
+    let held = history.bytes() + other.as_ref().map_or(0, History::bytes);
     let options = Options {
         steps: u64::MAX,
-        memory: args.budget.memory.saturating_sub(history.bytes()).max(1_000_000),
+        memory: args.budget.memory.saturating_sub(held).max(1_000_000),
         evidence_steps: 0,
         threads: match args.threads {
             0 => std::thread::available_parallelism().map_or(1, Into::into),
@@ -72,9 +76,10 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
         },
         time: None,
     };
-    let properties = properties::asked(&args.check, meant)?;
-    let certified = |property: &&str| [LINEARIZABLE, "sequential"].contains(property);
-    if args.certificate.is_some() && matches!(meant, Meant::Objects(_)) && !properties.iter().any(certified) {
+    let properties = properties::asked(&args.check, meant, history)?;
+    let certified = |property: &str| [LINEARIZABLE, "sequential"].contains(&property);
+    let levels = |property: &str| txn::Isolation::named(property).is_some();
+    if args.certificate.is_some() && !properties.iter().any(|property| certified(property) || levels(property)) {
         return Err(Trouble::new(
             "--certificate: there are certificates of linearizable, of sequential where it holds, and of transactions; \
              --check one of these"
@@ -87,15 +92,24 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
         transactions: txn::Options {
             linearizable_keys: args.assume.contains(&Assumption::LinearizableKeys),
             sequential_keys: args.assume.contains(&Assumption::SequentialKeys),
+            memory: options.memory,
             ..txn::Options::default()
+        },
+        accounts: jepsen::Terms {
+            total: args.total.map(i128::from),
+            accounts: args.accounts.clone(),
+            negative_balances: args.negative_balances,
         },
         until: args.budget.time.and_then(|time| start.checked_add(time)),
     };
     let (mut reports, mut staleness, mut left_out): (Vec<Report>, _, Vec<(&str, String)>) =
         (Vec::new(), None, Vec::new());
-    let other = reading.without_nil();
     let all = args.check.iter().any(|name| name == "all");
     for property in properties {
+        if let Some(why) = properties::moot(property, history).filter(|_| all) {
+            left_out.push((property, why.to_owned()));
+            continue;
+        }
         let _line = progress::Line::new(&format!("checking: {property}"));
         match properties::decide(property, meant, history, &terms) {
             Finding::Report(mut report) => {
@@ -116,14 +130,18 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
                 }
             }
             Finding::Staleness(figures) => staleness = Some(figures),
+            Finding::Misfit(misfit) if all => left_out.push((property, misfit.what)),
+            Finding::Misfit(misfit) => return Err(located(&name, history, &misfit)),
         }
     }
     let judged = other.as_ref().unwrap_or(history);
     if let (Meant::Objects(kind), false) = (meant, args.no_evidence) {
         let _line = progress::Line::new("looking for the operations that clash");
         let time = terms.until.map(|until| until.saturating_duration_since(Instant::now()));
-        let options = Options { evidence_steps: EVIDENCE_STEPS, time, ..options };
         for report in reports.iter_mut().filter(|report| report.property == LINEARIZABLE) {
+            let each = EVIDENCE_STEPS / report.violations().count().max(1) as u64;
+            let [least, most] = EVIDENCE_STEPS_OF_A_KEY;
+            let options = Options { evidence_steps: each.clamp(least, most), time, ..options };
             explain_as(kind, judged, report, &options);
         }
     }
@@ -223,16 +241,22 @@ fn model(file: &str, args: &CheckArgs, history: &History) -> Result<(Meant, Stri
     if let Meant::Objects(kind) = meant
         && let Err(misfit) = kind.accepts(history)
     {
-        let line = history.line(history.operation(misfit.op).called);
-        let place = line.map_or(String::new(), |line| format!(":{line}"));
-        return Err(Trouble::new(format!("{file}{place}: {}; the models: {}", misfit.what, models())));
+        let what = format!("{}; the models: {}", misfit.what, models());
+        return Err(located(file, history, &Misfit { what, ..misfit }));
     }
     Ok((meant, why))
 }
 
+/// An operation that cannot be judged, with its place.
+fn located(file: &str, history: &History, misfit: &Misfit) -> Trouble {
+    let line = history.line(history.operation(misfit.op).called);
+    let place = line.map_or(String::new(), |line| format!(":{line}"));
+    Trouble::new(format!("{file}{place}: {}", misfit.what))
+}
+
 fn models() -> String {
     let mut names: Vec<&str> = seaworthy_check::Kind::ALL.iter().map(|kind| kind.name()).collect();
-    names.extend([Meant::ListAppend.name(), Meant::RwRegister.name()]);
+    names.extend([Meant::ListAppend, Meant::RwRegister, Meant::Bank].map(Meant::name));
     names.join(", ")
 }
 
@@ -306,6 +330,7 @@ fn certificate(history: &History, meant: Meant, reports: &[Report], options: &Op
     let limits = session::Options { memory: options.memory, ..session::Options::default() };
     let offered = reports.iter().map(|report| match meant {
         Meant::ListAppend | Meant::RwRegister => certificate::transactions(history, report),
+        Meant::Bank => Err(certificate::NotOffered("there are no certificates of banks".to_owned())),
         Meant::Objects(kind) if report.property == LINEARIZABLE => certificate::certify(history, kind, report, options),
         Meant::Objects(kind) => certificate::sequential(history, kind, report, &limits),
     });

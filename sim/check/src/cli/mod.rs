@@ -32,6 +32,7 @@ Examples:
   seaworthy-check history.edn                       a Jepsen history: is it linearizable?
   seaworthy-check history.jsonl --html report.html  and draw what is wrong
   seaworthy-check etcd.log.gz --check all           every property that fits the model
+  seaworthy-check queue.edn --check total-queue     what went in came out: also set-full, bank, long-fork
   seaworthy-check history.edn --certificate proof   a proof that `verify` checks in one pass
   seaworthy-check verify history.edn proof
   seaworthy-check generate cas-register --plant > broken.jsonl
@@ -91,6 +92,15 @@ struct CheckArgs {
     /// What to take for granted of transactions on registers, to order the versions of each
     #[arg(long, value_enum, value_delimiter = ',')]
     assume: Vec<Assumption>,
+    /// The sum of all balances of a bank; else that of --initial, else that of the first read
+    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true)]
+    total: Option<i64>,
+    /// The accounts of a bank, separated by commas; else those of --initial, else those of the first read
+    #[arg(long, value_name = "ACCOUNT", value_delimiter = ',')]
+    accounts: Vec<String>,
+    /// Balances of a bank may be negative
+    #[arg(long)]
+    negative_balances: bool,
     /// What to spend at most: a time, a memory size, or both: 60s,1GB
     #[arg(long, value_name = "BUDGET", default_value = "60s,1GB", value_parser = budget::parse)]
     budget: budget::Budget,

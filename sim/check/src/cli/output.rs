@@ -1,7 +1,7 @@
 //! Reports for people and for programs.
 
 use seaworthy_check::format::Reading;
-use seaworthy_check::{End, Evidence, Function, History, OpId, Report, Verdict};
+use seaworthy_check::{Amount, End, Evidence, Figure, Function, History, OpId, Report, Value, Verdict};
 use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
 
@@ -53,6 +53,7 @@ pub fn text(history: &History, report: &Report, colours: bool) -> String {
     };
     let mut text = format!("{headline}\n");
     let _ = writeln!(text, "  decided by {}", procedures(report).join(", "));
+    text += &figures(report);
     for (part, why) in report.unknowns().take(TOLD) {
         let _ = writeln!(text, "  {part}: unknown, {why}");
     }
@@ -68,9 +69,48 @@ pub fn text(history: &History, report: &Report, colours: bool) -> String {
     text
 }
 
+/// The figures of the first parts, a line each; lists that are empty are left out.
+fn figures(report: &Report) -> String {
+    let mut text = String::new();
+    let parts = report.parts.iter().filter(|part| !part.figures.is_empty());
+    for part in parts.clone().take(TOLD) {
+        let of = if report.parts.len() > 1 { format!("{}: ", part.name) } else { String::new() };
+        for Figure { name, amount } in &part.figures {
+            let amount = match amount {
+                Amount::Count(n) => n.to_string(),
+                Amount::Sum(n) => n.to_string(),
+                Amount::Elements(all) if all.is_empty() => continue,
+                Amount::Elements(all) => shortened(all),
+                Amount::Quantiles(of) => {
+                    let each = of.iter().map(|(part, most)| format!("{part}: {most} ms"));
+                    each.collect::<Vec<_>>().join(", ")
+                }
+            };
+            let _ = writeln!(text, "  {of}{name:<20} {amount}");
+        }
+    }
+    let more = parts.count().saturating_sub(TOLD);
+    if more > 0 {
+        let _ = writeln!(text, "  … and {more} more keys; --json has them all");
+    }
+    text
+}
+
+/// The first of many.
+fn shortened(all: &[String]) -> String {
+    const SHOWN: usize = 16;
+    match all.len().saturating_sub(SHOWN) {
+        0 => all.join(" "),
+        more => format!("{} … and {more} more", all[..SHOWN].join(" ")),
+    }
+}
+
 /// What to do where a limit ended the check, or where a verdict hangs on what a word means.
 fn hint(history: &History, report: &Report) -> Option<&'static str> {
     let unknown = |what: &str| report.unknowns().any(|(_, why)| why.contains(what));
+    // What may hang on what registers hold at first.
+    let in_doubt =
+        |evidence: &Evidence| evidence.anomaly == "phantom value" || evidence.anomaly.starts_with("no serial order");
     let found = |op: &OpId| {
         let op = history.operation(*op);
         (op.f, op.end) == (Function::Delete, End::Ok) && op.told_revision().is_none()
@@ -83,6 +123,12 @@ fn hint(history: &History, report: &Report) -> Option<&'static str> {
         Some(
             "give it more, as --budget 10m,4GB; or record a history in which each written value is different, which needs no search",
         )
+    } else if history.initial() == Value::NIL && report.violations().any(in_doubt) {
+        Some("registers are taken to hold nil at first; --initial says what else they hold, as --initial 0")
+    } else if report.violations().any(|evidence| ["reordered", "lost element"].contains(&&*evidence.anomaly))
+        && history.operations().iter().any(|op| op.f == Function::Enqueue)
+    {
+        Some("the model queue is first in, first out; say --model unordered-queue where no order is promised")
     } else if report.violations().any(|evidence| evidence.core.iter().any(found)) {
         Some("an ok delete is taken to have found the key; say --delete any if it may have found nothing")
     } else {
@@ -108,11 +154,24 @@ pub fn json(history: &History, report: &Report) -> Json {
         };
         json!({
             "part": part.name, "operations": part.operations, "verdict": verdict, "why": why,
-            "by": part.by, "steps": part.steps, "evidence": evidence,
+            "by": part.by, "steps": part.steps, "evidence": evidence, "figures": figures_json(&part.figures),
             "anomalies": part.counts.iter().map(|count| (count.name.replace(' ', "-"), json!(count.times))).collect::<serde_json::Map<_, _>>(),
         })
     });
     json!({ "property": report.property, "verdict": word(report), "hint": hint(history, report), "parts": parts.collect::<Vec<_>>() })
+}
+
+fn figures_json(figures: &[Figure]) -> Json {
+    let one = |figure: &Figure| {
+        let amount = match &figure.amount {
+            Amount::Count(n) => json!(n),
+            Amount::Sum(n) => i64::try_from(*n).map_or_else(|_| json!(n.to_string()), |n| json!(n)),
+            Amount::Elements(all) => json!(all),
+            Amount::Quantiles(of) => of.iter().map(|(part, most)| ((*part).to_owned(), json!(most))).collect(),
+        };
+        (figure.name.to_owned(), amount)
+    };
+    Json::Object(figures.iter().map(one).collect())
 }
 
 fn evidence_json(history: &History, evidence: &Evidence) -> Json {

@@ -1,6 +1,9 @@
 //! What can be checked of which model, by name, and who decides it.
 
 use super::Trouble;
+use seaworthy_check::jepsen::{self, Analysis, NOTHING};
+use seaworthy_check::linear::PartReport;
+use seaworthy_check::model::Misfit;
 use seaworthy_check::model::detect::Meant;
 use seaworthy_check::session::{self, Bound, Figures, Guarantee, Unit};
 use seaworthy_check::txn::{self, Isolation};
@@ -33,20 +36,44 @@ const STALENESS: &str = "staleness";
 /// All names that mean something for a model.
 fn known(meant: Meant) -> Vec<&'static str> {
     match meant {
-        Meant::ListAppend | Meant::RwRegister => Isolation::ALL.iter().map(|level| level.name()).collect(),
+        Meant::ListAppend => Isolation::ALL.iter().map(|level| level.name()).collect(),
+        Meant::RwRegister => {
+            let levels = Isolation::ALL.iter().map(|level| level.name());
+            levels.chain([Analysis::LongFork.name()]).collect()
+        }
+        Meant::Bank => vec![Analysis::Bank.name()],
         Meant::Objects(Kind::Register | Kind::CasRegister | Kind::Kv) => {
             [LINEARIZABLE].into_iter().chain(WEAKER).chain([STALENESS]).collect()
+        }
+        Meant::Objects(Kind::Queue | Kind::UnorderedQueue) => vec![LINEARIZABLE, Analysis::TotalQueue.name()],
+        Meant::Objects(Kind::Set) => {
+            vec![LINEARIZABLE, Analysis::SetFull.name(), Analysis::SetFullLinearizable.name()]
         }
         Meant::Objects(_) => vec![LINEARIZABLE],
     }
 }
 
-/// The properties that were asked for; else the strictest.
-pub fn asked(names: &[String], meant: Meant) -> Result<Vec<&'static str>, Trouble> {
+/// Whether the queue was drained in the end, so that everything should have come out.
+fn drained(history: &History) -> bool {
+    history.names().iter().any(|name| name == "drain")
+}
+
+/// Why a property should not be asked of a history, unless somebody knows better.
+pub fn moot(property: &str, history: &History) -> Option<&'static str> {
+    (property == Analysis::TotalQueue.name() && !drained(history)).then_some("nothing drains the queue in the end")
+}
+
+/// The properties that were asked for; else the strictest, and of a queue that was drained that all came out.
+pub fn asked(names: &[String], meant: Meant, history: &History) -> Result<Vec<&'static str>, Trouble> {
     let known = known(meant);
     if names.is_empty() {
-        let objects = matches!(meant, Meant::Objects(_));
-        return Ok(vec![if objects { LINEARIZABLE } else { Isolation::StrictSerializable.name() }]);
+        let total = known.contains(&Analysis::TotalQueue.name()) && drained(history);
+        return Ok(match meant {
+            Meant::Objects(_) if total => vec![LINEARIZABLE, Analysis::TotalQueue.name()],
+            Meant::Objects(_) => vec![LINEARIZABLE],
+            Meant::Bank => known,
+            Meant::ListAppend | Meant::RwRegister => vec![Isolation::StrictSerializable.name()],
+        });
     }
     if names.iter().any(|name| name == "all") {
         return Ok(known);
@@ -105,9 +132,12 @@ pub fn both(report: &mut Report, other: Report) {
 
 /// Why a report that refutes nothing is not decided either, if all that is missing is what the property speaks of.
 pub fn idle(report: &Report) -> Option<String> {
-    let idle = report.unknowns().filter(|(_, why)| why.starts_with("no final reads")).count();
-    let decided = report.violations().next().is_none() && report.unknowns().count() == idle;
-    (decided && idle > 0).then(|| format!("{idle} of {} parts have no final reads", report.parts.len()))
+    let idle = |missing: &str| {
+        let idle = report.unknowns().filter(|(_, why)| why.starts_with(missing)).count();
+        let decided = report.violations().next().is_none() && report.unknowns().count() == idle;
+        (decided && idle > 0).then(|| format!("{idle} of {} parts have {missing}", report.parts.len()))
+    };
+    idle("no final reads").or_else(|| idle(NOTHING))
 }
 
 /// What was found.
@@ -116,6 +146,8 @@ pub enum Finding {
     Report(Report),
     /// Figures.
     Staleness(Staleness),
+    /// An operation that the property says nothing of.
+    Misfit(Misfit),
 }
 
 /// How stale reads were.
@@ -132,15 +164,23 @@ pub struct Terms {
     pub options: Options,
     /// Of transactions.
     pub transactions: txn::Options,
+    /// Of a bank.
+    pub accounts: jepsen::Terms,
     /// When the time for all properties ends.
     pub until: Option<Instant>,
 }
 
 /// Decides one property.
-pub fn decide(property: &str, meant: Meant, history: &History, terms: &Terms) -> Finding {
-    let Terms { options, transactions, until } = terms;
+pub fn decide(property: &'static str, meant: Meant, history: &History, terms: &Terms) -> Finding {
+    let Terms { options, transactions, accounts, until } = terms;
     let time = until.map(|until| until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
     let options = &Options { time, ..*options };
+    if let Some(report) = too_large(property, history, options.memory) {
+        return Finding::Report(report);
+    }
+    if let Some(analysis) = Analysis::named(property) {
+        return analysis.check(history, accounts).map_or_else(Finding::Misfit, Finding::Report);
+    }
     if let (Meant::ListAppend | Meant::RwRegister, Some(isolation)) = (meant, Isolation::named(property)) {
         return Finding::Report(txn::check(history, isolation, transactions));
     }
@@ -162,8 +202,46 @@ pub fn decide(property: &str, meant: Meant, history: &History, terms: &Terms) ->
         ("phantom-writes", _) => session::check_phantom_writes(history),
         (STALENESS, _) => return Finding::Staleness(Staleness::new(history, options)),
         (_, Meant::Objects(kind)) => check_as(kind, history, options),
-        (_, Meant::ListAppend | Meant::RwRegister) => txn::check(history, Isolation::StrictSerializable, transactions),
+        (_, _) => txn::check(history, Isolation::StrictSerializable, transactions),
     })
+}
+
+/// Bytes that a property takes for each operation and each key beside the history, as measured and a half more; `None`: its
+/// procedures look at the limit themselves.
+fn bytes(property: &str) -> Option<(usize, usize)> {
+    match property {
+        "sequential" => Some((450, 200)),
+        STALENESS => Some((320, 200)),
+        _ if WEAKER.contains(&property) => Some((110, 200)),
+        _ if Analysis::named(property).is_some() => Some((160, 200)),
+        _ if Isolation::named(property).is_some() => Some((400, 200)),
+        _ => None,
+    }
+}
+
+/// That a property is not decided, if it takes more memory than there is.
+fn too_large(property: &'static str, history: &History, memory: usize) -> Option<Report> {
+    let (operation, key) = bytes(property)?;
+    let operations = history.operations().len();
+    let needed = operations * operation + history.keys() as usize * key;
+    let mega = |bytes: usize| bytes.div_ceil(1_000_000);
+    let why = format!(
+        "the limit of memory was reached: to judge {operations} operations on {} keys takes about {} MB beside the history, and \
+         {} MB are left",
+        history.keys(),
+        mega(needed),
+        memory / 1_000_000
+    );
+    let part = PartReport {
+        name: "history".to_owned(),
+        operations,
+        verdict: Verdict::Unknown(why),
+        by: "nothing",
+        steps: 0,
+        counts: Vec::new(),
+        figures: Vec::new(),
+    };
+    (needed > memory).then(|| Report { property, parts: vec![part] })
 }
 
 impl Staleness {

@@ -25,26 +25,27 @@ const SHOWN: usize = 40;
 type Found = (&'static str, String);
 
 /// The anomaly's short name (empty: none is known) and the reason in words. `prefix`: the operations of the part that were
-/// called before it became impossible; `minimal`: whether the core is known to be the smallest; with it comes what is given.
+/// called before it became impossible; `known`: the model, if their functions do not tell it; `minimal`: whether the core is known to be the smallest; with it comes what is given.
 pub fn words(
     history: &History,
+    known: Option<Kind>,
     breaks: OpId,
     (core, given): (&[OpId], &[OpId]),
     prefix: &[OpId],
     minimal: bool,
 ) -> (String, String) {
     let last = history.operation(breaks);
-    let focus = focus(breaks, core);
+    let focus = focus(Some(breaks), core);
     let key = history.key(last.key);
     let found = match last.f {
         Function::Read | Function::Write | Function::Delete if is_register(history, prefix) => {
             kv::find(history, prefix, &focus)
         }
         Function::Enqueue | Function::Dequeue | Function::Remove | Function::Contains => {
-            collections::find(history, prefix, &focus)
+            collections::find(history, known, prefix, &focus)
         }
         Function::Add | Function::Read => {
-            collections::find(history, prefix, &focus).or_else(|| objects::find(history, prefix, &focus))
+            collections::find(history, known, prefix, &focus).or_else(|| objects::find(history, prefix, &focus))
         }
         _ => objects::find(history, prefix, &focus),
     };
@@ -74,25 +75,26 @@ pub fn words(
 }
 
 /// A text with a capital.
-fn capital(text: &str) -> String {
+pub(crate) fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 /// Where an order of all operations but the one that breaks the history leads, and that this one cannot come then; `None`:
 /// its state is not known.
-pub fn stuck(history: &History, breaks: OpId, prefix: &[OpId], order: &[OpId]) -> Option<String> {
+pub fn stuck(history: &History, known: Option<Kind>, breaks: OpId, prefix: &[OpId], order: &[OpId]) -> Option<String> {
     let has = |wanted: Function| prefix.iter().any(|&op| history.operation(op).f == wanted);
     let list = |&op: &OpId| matches!(history.datum(history.operation(op).reply), Datum::List(_));
-    let kind = match () {
-        () if is_register(history, prefix) => Kind::Kv,
-        () if has(Function::Append) => Kind::Append,
-        () if has(Function::Enqueue) => Kind::Queue,
-        () if has(Function::Acquire) => Kind::Lock,
-        () if has(Function::Next) => Kind::Sequence,
-        () if has(Function::Add) && (has(Function::Contains) || prefix.iter().any(list)) => Kind::Set,
-        () if has(Function::Add) => Kind::Counter,
-        () => return None,
+    let kind = match known {
+        Some(kind) => kind,
+        None if is_register(history, prefix) => Kind::Kv,
+        None if has(Function::Append) => Kind::Append,
+        None if has(Function::Enqueue) => Kind::Queue,
+        None if has(Function::Acquire) => Kind::Lock,
+        None if has(Function::Next) => Kind::Sequence,
+        None if has(Function::Add) && (has(Function::Contains) || prefix.iter().any(list)) => Kind::Set,
+        None if has(Function::Add) => Kind::Counter,
+        None => return None,
     };
     let mut state = None;
     let last = order.len().checked_sub(1).filter(|_| !order.contains(&breaks))?;
@@ -130,10 +132,8 @@ pub(super) fn is_register(history: &History, prefix: &[OpId]) -> bool {
 }
 
 /// The operations to look at: the whole core, or the end of a large one; in the order of calls.
-fn focus(breaks: OpId, core: &[OpId]) -> Vec<OpId> {
-    let mut shown = core[core.len().saturating_sub(SHOWN)..].to_vec();
-    if !shown.contains(&breaks) {
-        shown.insert(0, breaks);
-    }
-    shown
+fn focus(breaks: Option<OpId>, core: &[OpId]) -> Vec<OpId> {
+    let shown = &core[core.len().saturating_sub(SHOWN)..];
+    let missing = breaks.filter(|breaks| !shown.contains(breaks));
+    missing.into_iter().chain(shown.iter().copied()).collect()
 }

@@ -7,7 +7,8 @@
 //!   out, and a write's outcome is forgotten, so that it may have happened at any time after its call or never. Both only
 //!   make the history easier to explain, so what is impossible then was impossible before. What remains are the
 //!   operations that clash; the others may do what they like and cannot help. The procedure that refuted the history may
-//!   name a few suspects; then only these are tried.
+//!   name a few suspects; then only these are tried. Most clashes are of two operations, one of which is the last to return:
+//!   so each of few is tried with it first.
 //! - **Order.** The longest sequence of operations of the prefix that respects real time and replies.
 //!
 //! Each smaller history is checked by the exact search again. When [`Options::evidence_steps`] or the time run out the evidence is
@@ -17,6 +18,7 @@ mod explain;
 mod headline;
 pub mod page;
 
+pub(crate) use explain::{capital, show};
 pub use explain::{diagram, words};
 pub use headline::headline;
 
@@ -28,6 +30,10 @@ use std::time::Instant;
 
 /// How often the first clash that comes to mind is tried as the end of the shortest prefix, before it is found by bisection.
 const GUESSES: usize = 8;
+/// With so many operations at most the one that breaks the history is tried in pairs; steps for each pair, and for each that
+/// took more.
+const PAIRS: usize = 256;
+const PAIR_STEPS: [u64; 2] = [10_000, 80_000];
 /// Steps to look for a long order.
 const ORDER_STEPS: u64 = 1_000_000;
 
@@ -122,10 +128,13 @@ pub(crate) fn gather(
     let gone = search.gone(&prefix).filter(|gone| gone.misses == breaks);
     let (core, given) = match gone.filter(|gone| search.needs_both(gone, &prefix)) {
         Some(Gone { shows, misses, deletes }) => (vec![shows, misses], deletes),
-        None => (search.smallest_core(few.unwrap_or_else(|| prefix.clone())), Vec::new()),
+        None => {
+            let items = few.unwrap_or_else(|| prefix.clone());
+            (search.pair(&items, breaks).unwrap_or_else(|| search.smallest_core(items)), Vec::new())
+        }
     };
     let minimal = search.sure;
-    let (anomaly, mut explanation) = explain::words(history, breaks, (&core, &given), &all, minimal);
+    let (anomaly, mut explanation) = explain::words(history, judge.kind(), breaks, (&core, &given), &all, minimal);
     let limits = Limits { steps: ORDER_STEPS, memory, until };
     // All but what breaks it can be ordered.
     let witness = judge.witness(history, &cut(history, items, event.saturating_sub(1)), limits);
@@ -134,7 +143,7 @@ pub(crate) fn gather(
     if whole
         && anomaly.is_empty()
         && core.len() > 1
-        && let Some(stuck) = explain::stuck(history, breaks, &all, &order)
+        && let Some(stuck) = explain::stuck(history, judge.kind(), breaks, &all, &order)
     {
         explanation = format!("{explanation}\n{stuck}");
     }
@@ -283,6 +292,49 @@ impl Minimizer<'_> {
         }
         let event = returns.get(high).copied().unwrap_or(0);
         (event, self.narrowed(&cut(self.history, items, event)))
+    }
+
+    /// The operation that breaks the history alone, or with one other, if these are impossible and that is seen quickly.
+    /// Without it nothing is impossible, so such a core is the smallest.
+    fn pair(&mut self, items: &[Item], breaks: OpId) -> Option<Vec<OpId>> {
+        let others = items.iter().rev().filter(|item| !item.open && item.op != breaks).map(|item| item.op);
+        let others: Vec<OpId> = others.collect();
+        if others.len() > PAIRS {
+            return None;
+        }
+        let before = self.sure;
+        // Whether it is impossible, if that is seen.
+        let mut clash = |other: OpId, steps: u64| {
+            self.sure = true;
+            let items = Minimizer::forgetting(items, |op| op == breaks || op == other);
+            let impossible = self.impossible(&items, steps);
+            self.sure.then_some(impossible)
+        };
+        let mut core = None;
+        match clash(breaks, PAIR_STEPS[1]) {
+            Some(true) => core = Some(vec![breaks]),
+            Some(false) => {
+                let mut left = others;
+                for steps in PAIR_STEPS {
+                    let mut unseen = Vec::new();
+                    // The latest first: the clash is close to where it shows.
+                    for other in left {
+                        match clash(other, steps) {
+                            Some(true) if core.is_none() => core = Some(vec![other.min(breaks), other.max(breaks)]),
+                            Some(_) => {}
+                            None => unseen.push(other),
+                        }
+                        if core.is_some() {
+                            break;
+                        }
+                    }
+                    left = if core.is_some() { Vec::new() } else { unseen };
+                }
+            }
+            None => {}
+        }
+        self.sure = before;
+        core
     }
 
     /// Drops constraints while the rest stays impossible: those whose loss is seen through quickly, and then what is left

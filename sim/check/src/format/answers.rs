@@ -1,5 +1,6 @@
 //! What the returns of operations say, but for transactions.
 
+use super::drains;
 use super::intake::{Call, fault};
 use super::tree::{Fault, What};
 use super::words::{Asked, Type, named};
@@ -112,6 +113,10 @@ impl Call<'_> {
                 Some(What::Bool(yes)) => Ok((End::Ok, if yes { Value::TRUE } else { Value::FALSE })),
                 _ => fault(self.place(value), "expected true or false, whether the set contains it"),
             },
+            Function::Other(_) if self.intake.recorder.history().function(call.f) == drains::NAME => {
+                drains::answer(self.tree, value)?;
+                Ok((End::Ok, value.map_or(Value::NIL, |node| self.value(node))))
+            }
             // Jepsen's clients repeat what was asked.
             _ => match value.filter(|_| !nil) {
                 Some(node) if !self.names(node, call) => self.other_answer(op, call, node),
@@ -158,6 +163,7 @@ impl Call<'_> {
         let Some(name) = self.name()? else { return Ok(()) };
         let same = match named(name) {
             Some(Asked::Plain(Function::Write)) if self.yes(self.event.delete)? => f == Function::Delete,
+            Some(Asked::Plain(Function::Read | Function::Write)) if f == Function::Txn => true,
             Some(Asked::Plain(g)) => g == f,
             Some(Asked::Cas) => matches!(f, Function::Write | Function::Delete) && compares,
             Some(Asked::Subtract) => f == Function::Add,

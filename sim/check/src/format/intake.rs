@@ -89,7 +89,9 @@ impl Intake {
         if self.settings.delete == Delete::Any {
             self.deletes_of_any();
         }
-        (self.recorder.finish(), self.settings, self.understood)
+        let history = std::mem::take(&mut self.recorder).finish();
+        let history = self.drained(history);
+        (history, self.settings, self.understood)
     }
 
     /// An ok delete that need not have found the key leaves it missing: it is a write of nil. Not where revisions are told,
@@ -255,6 +257,10 @@ impl Call<'_> {
             None if self.looks_like_txn() => Asked::Plain(Function::Txn),
             None => return fault(self.place(self.event.f), "expected \"f\", what is called: read, write, cas, …"),
             Some(name) => match named(name) {
+                Some(Asked::Plain(Function::Read | Function::Write)) if self.is_steps() => {
+                    self.intake.remark("reads and writes of steps: taken for transactions");
+                    Asked::Plain(Function::Txn)
+                }
                 Some(asked) => asked,
                 None => {
                     let name = name.to_owned();
@@ -282,11 +288,17 @@ impl Call<'_> {
     /// Decides at the first call what nobody told. Whether keys are in values: if it has no key and its value is a pair
     /// (of a cas: of a key and a pair).
     fn find_out_keys(&mut self, asked: Asked) {
-        if !self.intake.told.initial && self.intake.format == Format::Edn && self.event.key.is_some() {
-            // Porcupine's key-value log.
-            if let Ok(Some("get" | "put" | "append")) = self.name() {
-                let empty = self.intake.recorder.value(Datum::Text(""));
-                self.intake.initial(empty);
+        if !self.intake.told.initial && self.intake.format == Format::Edn {
+            let first = match (self.name(), self.event.key) {
+                // Porcupine's key-value log.
+                (Ok(Some("get" | "put" | "append")), Some(_)) => Some(Datum::Text("")),
+                // Jepsen's causal register.
+                (Ok(Some("read-init")), _) => Some(Datum::Int(0)),
+                _ => None,
+            };
+            if let Some(first) = first {
+                let first = self.intake.recorder.value(first);
+                self.intake.initial(first);
             }
             self.intake.told.initial = true;
         }

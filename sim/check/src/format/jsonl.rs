@@ -25,7 +25,7 @@
 //!
 //! | functions | called with | answer |
 //! |---|---|---|
-//! | `read`, `get` | | what was read |
+//! | `read`, `get`, `read-init` | | what was read |
 //! | `write`, `put` | what to write | |
 //! | `cas` | `[from, to]`; the same as a write with `if` | |
 //! | `delete` | | |
@@ -34,9 +34,11 @@
 //! | `remove`, `contains` | the element | of `contains`: true or false |
 //! | `enqueue`, `push` | the element | |
 //! | `dequeue`, `pop` | | the element, `null` for an empty queue |
+//! | `drain` | | the list of the elements that were taken out of a queue |
 //! | `acquire`, `lock`; `release`, `unlock` | | of `acquire`: the fencing token, if there is one |
 //! | `next`, `generate` | | the number |
 //! | `txn` | steps: `[["append","x",1],["r","x",null],["w","y",2]]` | the steps with what was read: `["r","x",[1,2]]` |
+//! | `transfer` | anything | anything; of a bank, whose reads answer balances |
 //! | any other | anything | anything; for a model of your own |
 //!
 //! Values are any JSON. `{"symbol":"…"}` is for what other formats know beside it. A first line `{"initial":0}` says what every

@@ -29,6 +29,7 @@
 //! [`MAX_FORM_BYTES`] and nests at most 64 deep. A history has at most 2^32 - 2 events.
 
 mod answers;
+mod drains;
 mod edn;
 pub mod export;
 mod forms;
@@ -36,6 +37,7 @@ mod intake;
 mod json;
 pub mod jsonl;
 mod lines;
+pub(crate) mod maps;
 mod settings;
 pub(crate) mod source;
 mod steps;

@@ -136,7 +136,7 @@ impl Settings {
     /// | a read of nil | nothing there | either | nothing there | nothing there |
     /// | a failed compare-and-set | did not happen | did not happen | refused | refused |
     /// | an ok delete | found the key | any | any | any |
-    /// | at first | nil | nil; `""` where the first call has a `:key` and is get, put or append | nil | 0 |
+    /// | at first | nil | nil; `""` where the first call has a `:key` and is get, put or append; 0 where it is read-init | nil | 0 |
     /// | keys | field | by the first call | by the first call | field |
     ///
     /// The value of a refused operation is what was there, and where an ok names other values than its call the call counts,

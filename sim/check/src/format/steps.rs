@@ -29,6 +29,21 @@ impl Call<'_> {
         })
     }
 
+    /// Whether the value is steps that read or write, as that of reads and writes in Jepsen's long-fork test.
+    pub fn is_steps(&self) -> bool {
+        let Some(value) = self.event.value.filter(|&value| matches!(self.tree.node(value).what, What::List(_))) else {
+            return false;
+        };
+        let step = |node: usize| {
+            let parts: Vec<usize> = self.tree.content(node).take(4).collect();
+            let name = parts.first().and_then(|&first| self.tree.name(first, self.text)).and_then(named);
+            let known = matches!(name, Some(Asked::Plain(Function::Read | Function::Write)));
+            matches!(self.tree.node(node).what, What::List(_)) && parts.len() == 3 && known
+        };
+        let mut steps = self.tree.content(value).peekable();
+        steps.peek().is_some() && steps.all(step)
+    }
+
     /// Ends a transaction.
     pub fn complete_txn(mut self, op: OpId, kind: Type) -> Result<(), Fault> {
         let end = match kind {

@@ -38,7 +38,7 @@ pub enum Asked {
 /// What a function's name asks for.
 pub fn named(name: &str) -> Option<Asked> {
     Some(Asked::Plain(match name {
-        "read" | "get" | "r" => Function::Read,
+        "read" | "get" | "r" | "read-init" => Function::Read,
         "write" | "put" | "w" => Function::Write,
         "cas" | "compare-and-set" | "compare_and_set" => return Some(Asked::Cas),
         "delete" | "del" => Function::Delete,

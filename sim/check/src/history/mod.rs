@@ -12,6 +12,7 @@
 
 mod call;
 pub mod recorder;
+mod replace;
 pub mod value;
 
 pub use call::{Call, Condition, KvOperation, Moment, Outcome, Reply, Version};

@@ -6,7 +6,7 @@
 use super::general::General;
 use super::{Answer, Decision, Item, Judge, Limits};
 use crate::history::{End, History, NEVER, OpId, Operation};
-use crate::model::Model;
+use crate::model::{Kind, Model};
 
 /// What a procedure found.
 pub struct Finding {
@@ -32,6 +32,8 @@ impl Finding {
 pub trait Procedure {
     /// The specification that it decides.
     type Model: Model;
+    /// Its kind, where the functions in a history do not tell it.
+    const KIND: Option<Kind> = None;
 
     /// The answer; `None`: the history has not the form that this procedure decides.
     fn find(&mut self, history: &History, items: &[Item], limits: Limits) -> Option<Finding>;
@@ -78,6 +80,10 @@ impl<P: Procedure> Judge for Direct<P> {
         clash.dedup();
         let clash = self.procedure.spare(history, items, clash);
         (!clash.is_empty()).then_some(clash)
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        P::KIND
     }
 
     /// The order of the longest possible prefix, found by bisection.

@@ -113,6 +113,11 @@ pub trait Judge {
 
     /// The longest order of some of the operations that is found within the limits, whatever is still to be explained.
     fn longest(&mut self, history: &History, items: &[Item], limits: Limits) -> Vec<OpId>;
+
+    /// The kind of the objects, where the functions in a history do not tell it.
+    fn kind(&self) -> Option<Kind> {
+        None
+    }
 }
 
 impl Judge for Box<dyn Judge> {
@@ -130,6 +135,10 @@ impl Judge for Box<dyn Judge> {
 
     fn longest(&mut self, history: &History, items: &[Item], limits: Limits) -> Vec<OpId> {
         self.as_mut().longest(history, items, limits)
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        self.as_ref().kind()
     }
 }
 
@@ -182,6 +191,30 @@ pub struct PartReport {
     pub steps: u64,
     /// How often each anomaly was found, worst first, also those that the property allows; of procedures that tell them apart.
     pub counts: Vec<Count>,
+    /// Figures that come with the verdict, of analyses that have some.
+    pub figures: Vec<Figure>,
+}
+
+/// A figure that comes with a verdict.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Figure {
+    /// What it is of: `lost-count`.
+    pub name: &'static str,
+    /// The figure.
+    pub amount: Amount,
+}
+
+/// What a figure can be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Amount {
+    /// How many, or how much.
+    Count(u64),
+    /// Such a sum.
+    Sum(i128),
+    /// Elements, as people see them.
+    Elements(Vec<String>),
+    /// Parts of all (0 to 1), and what they do not exceed.
+    Quantiles(Vec<(&'static str, u64)>),
 }
 
 /// How often an anomaly of a name was found.

@@ -16,7 +16,11 @@
 //! can only take an element that no other takes. Such elements may be taken in the order of their f (exchange any two
 //! that are not), so the i-th takes the i-th open call; those without one stay for ever.
 //!
-//! A value enqueued twice, and a `dequeue` that returned without telling what, go to the search.
+//! Values that repeat are for [`pairs`]. A `dequeue` that returned without telling what goes to the search of any model. Without
+//! the condition on pairs all of this holds of a queue without an order: [`unordered`].
+
+mod pairs;
+pub mod unordered;
 
 use super::direct::{Entry, Finding, Procedure, entries};
 use super::{Item, Limits};
@@ -234,33 +238,58 @@ impl Stay {
     }
 }
 
-/// Adds the refused enqueues of the values that clash: had they been successful, there would have been more of these.
-fn with_refusals(history: &History, items: &[Item], clash: &mut Vec<OpId>) {
-    let mut values: Vec<Value> =
-        clash.iter().map(|&op| history.operation(op)).flat_map(|op| [op.arg, op.reply]).collect();
-    values.sort_unstable();
-    let refused = |e: &Entry<'_>| e.op.f == Function::Enqueue && e.told() && e.op.end == End::Refused;
-    let same = entries(history, items).filter(refused).filter(|e| values.binary_search(&e.op.arg).is_ok());
-    clash.extend(same.map(|e| e.id));
-}
-
 impl Procedure for Queues {
     type Model = Queue;
 
-    fn find(&mut self, history: &History, items: &[Item], _: Limits) -> Option<Finding> {
-        let mut result = Problem::new(history, items)?.and_then(|problem| problem.check());
-        if let Err(clash) = &mut result {
-            with_refusals(history, items, clash);
-        }
-        Some(Finding::new("order of distinct elements", items, result))
+    fn find(&mut self, history: &History, items: &[Item], limits: Limits) -> Option<Finding> {
+        let result = match Problem::new(history, items) {
+            Some(problem) => problem.and_then(|problem| problem.check()),
+            None => match unordered::count(history, items)? {
+                Ok(()) => {
+                    let pairs::Found { answer, steps, .. } = pairs::find(history, items, limits)?;
+                    return Some(Finding { answer, by: "search for pairs", steps, clash: Vec::new() });
+                }
+                clash => {
+                    let clash = refused_too(history, items, clash);
+                    return Some(Finding::new("counts of each element", items, clash));
+                }
+            },
+        };
+        Some(Finding::new("order of distinct elements", items, refused_too(history, items, result)))
     }
 
-    fn order(&mut self, history: &History, items: &[Item], _: Limits) -> Option<Vec<OpId>> {
-        let problem = Problem::new(history, items)?.ok()?;
-        let line = problem.line()?;
-        Some(problem.schedule(&line))
+    fn order(&mut self, history: &History, items: &[Item], limits: Limits) -> Option<Vec<OpId>> {
+        let (problem, line) = match Problem::new(history, items) {
+            Some(problem) => {
+                let problem = problem.ok()?;
+                let line = problem.line()?;
+                (problem, line)
+            }
+            None => {
+                let problem = pairs::find(history, items, limits)?.problem?;
+                let line = (0..problem.stays.len() as u32).collect();
+                (problem, line)
+            }
+        };
+        Some(problem.plan(&problem.schedule(&line)))
     }
 }
+
+/// The result, with the refused enqueues of the values that clash: had they been successful, there would have been more of these.
+fn refused_too(history: &History, items: &[Item], result: Result<(), Vec<OpId>>) -> Result<(), Vec<OpId>> {
+    result.map_err(|mut clash| {
+        let ops = clash.iter().map(|&op| history.operation(op));
+        let mut values: Vec<Value> = ops.flat_map(|op| [op.arg, op.reply]).collect();
+        values.sort_unstable();
+        let refused = |e: &Entry<'_>| e.op.f == Function::Enqueue && e.told() && e.op.end == End::Refused;
+        let same = entries(history, items).filter(refused).filter(|e| values.binary_search(&e.op.arg).is_ok());
+        clash.extend(same.map(|e| e.id));
+        clash
+    })
+}
+
+/// When an element enters and leaves: its place among the stays, and two moments.
+type Span = (u32, i64, i64);
 
 impl Problem {
     /// The elements in an order that respects what must be before what, and leaves the queue empty whenever it can be.
@@ -295,10 +324,9 @@ impl Problem {
         Some(line)
     }
 
-    /// All operations by the moments at which they take place. Event p is the moment 4p, and nothing takes place on it:
-    /// an `enqueue` does just before an event (4p - 1), anything else just after one (4p + 1), or with its `enqueue`.
-    fn schedule(&self, line: &[u32]) -> Vec<OpId> {
-        let mut plan: Vec<(i64, u32, OpId)> = Vec::new();
+    /// When each element of a line enters and leaves. Event p is the moment 4p, and nothing takes place on it: an `enqueue`
+    /// does just before an event (4p - 1), anything else just after one (4p + 1), or with its `enqueue`.
+    fn schedule(&self, line: &[u32]) -> Vec<Span> {
         // As late as possible: what comes later must not be held up.
         let mut entered = vec![0; line.len()];
         let mut late = 4 * FOR_EVER;
@@ -306,17 +334,25 @@ impl Problem {
             late = late.min(4 * self.stays[x as usize].f - 1);
             entered[i] = late;
         }
+        let mut free = i64::MIN;
+        let leave = |(&x, entered): (&u32, i64)| {
+            free = free.max(4 * self.stays[x as usize].s + 1);
+            (x, entered, free.max(entered))
+        };
+        line.iter().zip(entered).map(leave).collect()
+    }
+
+    /// All operations in the order of their moments; the spans are in the order of their beginnings.
+    fn plan(&self, spans: &[Span]) -> Vec<OpId> {
+        let mut plan: Vec<(i64, u32, OpId)> = Vec::new();
         // When the queue is not empty, joined.
         let mut busy: Vec<(i64, i64)> = Vec::new();
-        let mut free = i64::MIN;
-        for ((i, &x), &entered) in (0u32..).zip(line).zip(&entered) {
+        for (i, &(x, entered, left)) in (0u32..).zip(spans) {
             let stay = &self.stays[x as usize];
-            free = free.max(4 * stay.s + 1);
-            let left = free.max(entered);
             plan.extend(stay.enqueue.map(|id| (entered, i, id)));
             plan.extend(stay.dequeue.map(|id| (left, i, id)));
             match busy.last_mut() {
-                Some((_, end)) if entered <= *end => *end = left,
+                Some((_, end)) if entered <= *end => *end = left.max(*end),
                 _ if entered < left => busy.push((entered, left)),
                 _ => {}
             }

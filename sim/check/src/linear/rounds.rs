@@ -163,6 +163,7 @@ impl<J: Judge, F: Fn() -> J + Sync> Round<'_, F> {
             by,
             steps,
             counts: Vec::new(),
+            figures: Vec::new(),
         }
     }
 }

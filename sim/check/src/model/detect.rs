@@ -1,7 +1,8 @@
 //! Which model a history is meant for, by its functions and the shapes of its replies. A guess, told with its reason.
 
 use super::Kind;
-use crate::history::{Datum, End, Function, History, Value};
+use crate::history::{Datum, End, Function, History, Operation, Value};
+use crate::jepsen::TRANSFER;
 use std::fmt;
 
 /// What a history can be checked as.
@@ -13,6 +14,8 @@ pub enum Meant {
     ListAppend,
     /// Transactions that write registers and read them.
     RwRegister,
+    /// Accounts: transfers, and reads of all balances.
+    Bank,
 }
 
 impl Meant {
@@ -23,14 +26,15 @@ impl Meant {
             Meant::Objects(kind) => kind.name(),
             Meant::ListAppend => "list-append",
             Meant::RwRegister => "rw-register",
+            Meant::Bank => "bank",
         }
     }
 
     /// What has this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Meant> {
-        let transactions = [Meant::ListAppend, Meant::RwRegister];
-        transactions.into_iter().chain(Kind::ALL.map(Meant::Objects)).find(|meant| meant.name() == name)
+        let others = [Meant::ListAppend, Meant::RwRegister, Meant::Bank];
+        others.into_iter().chain(Kind::ALL.map(Meant::Objects)).find(|meant| meant.name() == name)
     }
 }
 
@@ -120,11 +124,11 @@ pub fn detect(history: &History) -> Detected {
     let (model, why) = guess(history, seen);
     let misfit = match model {
         Some(Meant::Objects(kind)) => kind.accepts(history).err().map(|misfit| misfit.what),
-        Some(_) => {
+        Some(Meant::Bank) | None => None,
+        Some(Meant::ListAppend | Meant::RwRegister) => {
             let other = history.operations().iter().find(|op| op.f != Function::Txn);
             other.map(|op| format!("a transaction cannot be checked with {}", history.function(op.f)))
         }
-        None => None,
     };
     match misfit {
         None => Detected { model, why },
@@ -135,6 +139,10 @@ pub fn detect(history: &History) -> Detected {
 fn guess(history: &History, seen: &Seen) -> (Option<Meant>, String) {
     use Function::{Acquire, Add, Append, Contains, Delete, Dequeue, Enqueue, Next, Read, Release, Remove, Txn, Write};
     let objects = |kind, why: &str| (Some(Meant::Objects(kind)), why.to_owned());
+    let bank = |op: &Operation| op.f == Read || history.function(op.f) == TRANSFER;
+    if seen.other.is_some() && history.operations().iter().all(bank) {
+        return (Some(Meant::Bank), "there is transfer".to_owned());
+    }
     if let Some(name) = seen.other {
         return (None, format!("no model has a function {}", history.function(Function::Other(name))));
     }

@@ -144,6 +144,8 @@ pub enum Kind {
     Set,
     /// First in, first out: enqueue and dequeue.
     Queue,
+    /// Enqueue and dequeue in whatever order.
+    UnorderedQueue,
     /// Mutual exclusion, with fencing tokens where replies carry them: acquire and release.
     Lock,
     /// Ever larger numbers: next, and read of the last one given.
@@ -161,7 +163,7 @@ pub struct Misfit {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Register,
         Kind::CasRegister,
         Kind::Kv,
@@ -169,6 +171,7 @@ impl Kind {
         Kind::Counter,
         Kind::Set,
         Kind::Queue,
+        Kind::UnorderedQueue,
         Kind::Lock,
         Kind::Sequence,
     ];
@@ -184,6 +187,7 @@ impl Kind {
             Kind::Counter => "counter",
             Kind::Set => "set",
             Kind::Queue => "queue",
+            Kind::UnorderedQueue => "unordered-queue",
             Kind::Lock => "lock",
             Kind::Sequence => "sequence",
         }
@@ -203,7 +207,7 @@ impl Kind {
             Kind::Append => append::judge(),
             Kind::Counter => counter::judge(),
             Kind::Set => set::judge(),
-            Kind::Queue => queue::judge(),
+            Kind::Queue | Kind::UnorderedQueue => queue::judge(self),
             Kind::Lock => lock::judge(),
             Kind::Sequence => sequence::judge(),
         }
@@ -218,7 +222,7 @@ impl Kind {
             Kind::Append => matches!(f, Read | Write | Append),
             Kind::Counter => matches!(f, Read | Add),
             Kind::Set => matches!(f, Read | Add | Remove | Contains),
-            Kind::Queue => matches!(f, Enqueue | Dequeue),
+            Kind::Queue | Kind::UnorderedQueue => matches!(f, Enqueue | Dequeue),
             Kind::Lock => matches!(f, Acquire | Release),
             Kind::Sequence => matches!(f, Next | Read),
         }
@@ -237,6 +241,7 @@ impl Kind {
             let odd = match self {
                 Kind::Append => append::odd(history, op),
                 Kind::Counter => counter::odd(history, op),
+                Kind::UnorderedQueue => queue::odd(op),
                 _ => None,
             }?;
             Some(format!("the model {name} cannot {} {}", history.function(op.f), history.show(odd)))

@@ -1,20 +1,29 @@
-//! First in, first out.
+//! Queues: first in, first out; or without a promise of order.
 //!
-//! `enqueue` puts its value at the end; `dequeue` takes what is at the head and replies with it, or with nil where the queue
-//! was empty. At first the queue holds the history's initial list, head first, or nothing.
+//! `enqueue` puts its value at the end; `dequeue` takes what is at the head, or where no order is promised any element, and
+//! replies with it, or with nil where the queue was empty. At first the queue holds the history's initial list, head first, or
+//! nothing.
 //!
 //! A refused `dequeue` found the queue empty; a refused `enqueue` did nothing (why is not modelled: the queue has no bound).
 //! A `dequeue` whose reply is not known took what was there, if anything. Nil is no element: it cannot be told from nothing.
 
-use super::Model;
+use super::{Kind, Model};
 use crate::history::{Datum, End, Function, History, Operation, Value};
 use crate::linear::Judge;
 use crate::linear::direct::Direct;
 use crate::linear::queues::Queues;
+use crate::linear::queues::unordered::Bags;
 use std::sync::Arc;
 
-/// The specification.
+/// The specification of a queue that keeps its order.
 pub struct Queue;
+
+/// The specification of one that does not.
+///
+/// A `dequeue` whose reply is not known shows only where another one found nothing. So it takes its turn right before such a
+/// one, which says what it took: all that was left. So this is not for [`online`](crate::online), where what an open `dequeue`
+/// took is told later.
+pub struct Unordered;
 
 /// An operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,15 +55,7 @@ impl Model for Queue {
     }
 
     fn compile(&self, _: &History, op: &Operation, told: bool) -> Option<Step> {
-        let refused = told && op.end == End::Refused;
-        match (op.f, op.reply.told().filter(|_| told)) {
-            (Function::Enqueue, _) => (!refused).then_some(Step::Put(op.arg)),
-            (Function::Dequeue, _) if refused => Some(Step::Empty),
-            (Function::Dequeue, None) => Some(Step::TakeAny),
-            (Function::Dequeue, Some(Value::NIL)) => Some(Step::Empty),
-            (Function::Dequeue, Some(value)) => Some(Step::Take(value)),
-            _ => None,
-        }
+        compile(op, told)
     }
 
     fn apply(&self, state: &Arc<[Value]>, op: &Step) -> Option<Arc<[Value]>> {
@@ -70,10 +71,98 @@ impl Model for Queue {
     fn reads(&self, op: &Step) -> bool {
         *op == Step::Empty
     }
+
+    fn class(&self, op: &Step) -> Option<u64> {
+        class(*op)
+    }
 }
 
-/// Its procedures.
+fn compile(op: &Operation, told: bool) -> Option<Step> {
+    let refused = told && op.end == End::Refused;
+    match (op.f, op.reply.told().filter(|_| told)) {
+        (Function::Enqueue, _) => (!refused).then_some(Step::Put(op.arg)),
+        (Function::Dequeue, _) if refused => Some(Step::Empty),
+        (Function::Dequeue, None) => Some(Step::TakeAny),
+        (Function::Dequeue, Some(Value::NIL)) => Some(Step::Empty),
+        (Function::Dequeue, Some(value)) => Some(Step::Take(value)),
+        _ => None,
+    }
+}
+
+fn class(op: Step) -> Option<u64> {
+    match op {
+        Step::Put(value) => Some(u64::from(value.bits())),
+        Step::Take(value) => Some(1 << 32 | u64::from(value.bits())),
+        Step::TakeAny => Some(1 << 33),
+        Step::Empty => None,
+    }
+}
+
+/// What a queue without an order holds, and how many of that were taken, which is not known of which.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Content {
+    held: Arc<[Value]>,
+    taken: usize,
+}
+
+impl Model for Unordered {
+    type State = Content;
+    type Op = Step;
+
+    fn initial(&self, history: &History) -> Content {
+        let mut held = initial(history).to_vec();
+        held.sort_unstable();
+        Content { held: held.into(), taken: 0 }
+    }
+
+    fn compile(&self, _: &History, op: &Operation, told: bool) -> Option<Step> {
+        compile(op, told)
+    }
+
+    fn apply(&self, Content { held, taken }: &Content, op: &Step) -> Option<Content> {
+        let with = |held: Vec<Value>| Some(Content { held: held.into(), taken: 0 });
+        match *op {
+            Step::TakeAny => Some(Content { held: held.clone(), taken: held.len().min(taken + 1) }),
+            Step::Empty => (held.len() == *taken).then(|| Content { held: [].into(), taken: 0 }),
+            _ if *taken > 0 => None,
+            Step::Put(value) => {
+                let mut held = held.to_vec();
+                held.insert(held.partition_point(|&other| other < value), value);
+                with(held)
+            }
+            Step::Take(value) => {
+                let at = held.binary_search(&value).ok()?;
+                let mut held = held.to_vec();
+                held.remove(at);
+                with(held)
+            }
+        }
+    }
+
+    /// Even one that found nothing changes what is known.
+    fn reads(&self, _: &Step) -> bool {
+        false
+    }
+
+    fn class(&self, op: &Step) -> Option<u64> {
+        class(*op)
+    }
+
+    fn weight(&self, state: &Content) -> usize {
+        4 * state.held.len() + 16
+    }
+}
+
+/// An answer that the specification without an order cannot tell anything of: an element that was taken and not told.
+pub(super) fn odd(op: &Operation) -> Option<Value> {
+    ((op.f, op.end) == (Function::Dequeue, End::Ok)).then_some(op.reply).filter(|&reply| reply == Value::UNTOLD)
+}
+
+/// The procedures of one of the two.
 #[must_use]
-pub fn judge() -> Box<dyn Judge> {
-    Box::new(Direct::new(Queues, Queue))
+pub fn judge(kind: Kind) -> Box<dyn Judge> {
+    match kind {
+        Kind::UnorderedQueue => Box::new(Direct::new(Bags, Unordered)),
+        _ => Box::new(Direct::new(Queues, Queue)),
+    }
 }

@@ -175,7 +175,15 @@ fn per_key(
     }
     let parts = (0u32..).zip(operations).map(|(key, operations)| {
         let name = history.key(KeyId(key)).into_owned();
-        PartReport { verdict: decide(key, &name), name, operations, by, steps: operations as u64, counts: Vec::new() }
+        PartReport {
+            verdict: decide(key, &name),
+            name,
+            operations,
+            by,
+            steps: operations as u64,
+            counts: Vec::new(),
+            figures: Vec::new(),
+        }
     });
     Report { property, parts: parts.collect() }
 }

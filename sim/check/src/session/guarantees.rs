@@ -117,6 +117,7 @@ pub fn check_guarantee(history: &History, guarantee: Guarantee, options: &Option
         by: "order of versions",
         steps: if key == 0 { steps } else { 0 },
         counts: Vec::new(),
+        figures: Vec::new(),
     });
     Report { property, parts: parts.collect() }
 }

@@ -76,7 +76,15 @@ fn whole(property: &'static str, history: &History, verdict: Verdict, by: &'stat
     let operations = history.operations().len();
     Report {
         property,
-        parts: vec![PartReport { name: "history".to_owned(), operations, verdict, by, steps, counts: Vec::new() }],
+        parts: vec![PartReport {
+            name: "history".to_owned(),
+            operations,
+            verdict,
+            by,
+            steps,
+            counts: Vec::new(),
+            figures: Vec::new(),
+        }],
     }
 }
 

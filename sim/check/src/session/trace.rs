@@ -215,6 +215,8 @@ impl Trace {
     fn collect(&mut self, history: &History, sources: &[u32], happened: &[bool]) {
         let operations = history.operations();
         let mut places = vec![NONE; operations.len()];
+        // Growing by doubling it would take three times as much for a moment.
+        self.accesses.reserve_exact(operations.len());
         let mut sessions: HashMap<u32, u32> = HashMap::new();
         let mut open: Vec<u32> = Vec::new();
         self.writes = vec![Vec::new(); history.keys() as usize];

@@ -64,7 +64,7 @@ pub struct Index<'h> {
     tables: Vec<(u32, u32)>,
     /// Places in `writes`.
     slots: Vec<u32>,
-    /// The first value that was written to its key more than once.
+    /// The first value that was written to its key more than once, or that a register held already at first.
     pub unclear: Option<String>,
 }
 
@@ -202,6 +202,11 @@ impl<'h> Index<'h> {
             let slots = &mut self.slots[start..];
             for at in range {
                 let value = self.writes[at].value;
+                if value == self.history.initial() && self.uses[key as usize] == Use::Register && self.unclear.is_none()
+                {
+                    let (key, value) = (self.history.key(KeyId(key)), self.history.show(value));
+                    self.unclear = Some(format!("{value} was written to {key}, which holds it at first"));
+                }
                 let mut slot = if dense { (value.bits() - least) as usize } else { hash(value, size) };
                 let same = |slot: u32| self.writes[(slot & !TWICE) as usize].value == value;
                 while slots[slot] != NONE && !same(slots[slot]) {

@@ -13,8 +13,9 @@
 //! was read; else it says what Elle's verdict says: there is no anomaly in the dependencies that the replies show.
 //! [`PartReport::by`] says which. Of registers the replies seldom tell the order of writes. Then *valid* means that an order
 //! of all transactions was found that explains every reply (`serial`), which is looked for after anomalies. *Unknown*: no
-//! such order was found, and no anomaly either; or the history is none of transactions, or values were written more than
-//! once to a key, so that reads do not tell by whom.
+//! such order was found, and no anomaly either; or the history is none of transactions. Where values were written more than
+//! once to a key reads do not tell by whom: of registers an order within real time is then looked for (`repeated`), which
+//! decides strict serializability, and all other levels if there is one.
 //!
 //! A transaction of unknown outcome counts from the moment that a committed one read what it wrote, else not at all: it may
 //! never have happened.
@@ -28,6 +29,7 @@ mod graph;
 mod index;
 mod levels;
 mod register;
+mod repeated;
 mod serial;
 
 pub use found::Anomaly;
@@ -36,7 +38,7 @@ pub use serial::serial_order;
 
 use crate::evidence::Evidence;
 use crate::history::History;
-use crate::linear::{Count, PartReport, Report, Verdict};
+use crate::linear::{Count, Limits, PartReport, Report, Verdict};
 use append::Lists;
 use explain::Why;
 use found::Found;
@@ -56,11 +58,13 @@ pub struct Options {
     pub examples: usize,
     /// Edges to look at for shorter cycles. At most two millions of as many steps may go into an order of all transactions.
     pub steps: u64,
+    /// Bytes for what a search for such an order remembers.
+    pub memory: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { linearizable_keys: false, sequential_keys: false, examples: 4, steps: 50_000_000 }
+        Options { linearizable_keys: false, sequential_keys: false, examples: 4, steps: 50_000_000, memory: 256 << 20 }
     }
 }
 
@@ -149,9 +153,17 @@ pub fn find(history: &History, options: &Options) -> Result<Findings, String> {
     let graph = graph.finish().ok_or("the history is too large: it has more than 2^29 dependencies")?;
     let why = Why { index: &index, lists: &lists, registers: &registers };
     atomic::find(&index, &lists, &registers, &mut found);
-    let (steps, missed) = cycles::find(&index, &why, &graph, options.steps, &mut found);
+    let (mut steps, missed) = cycles::find(&index, &why, &graph, options.steps, &mut found);
     let loose = registers.loose(&index);
-    let ordered = if loose.is_empty() { None } else { order(&index, &graph, options.steps, &mut found) };
+    let ordered = if repeated::fits(&index) && !found.rules_out(Isolation::StrictSerializable) {
+        let (ordered, spent) = repeated::order(&index, Limits::new(options.steps, options.memory), &mut found);
+        steps += spent;
+        ordered
+    } else if loose.is_empty() {
+        None
+    } else {
+        order(&index, &graph, options.steps, &mut found)
+    };
     let Found { mut anomalies, mut counts, .. } = found;
     anomalies.sort_by_key(|anomaly| (severity(anomaly.name), anomaly.ops.len()));
     counts.sort_by_key(|count| severity(count.name));
@@ -213,7 +225,10 @@ pub fn check(history: &History, isolation: Isolation, options: &Options) -> Repo
     };
     let (verdict, by, steps, counts) = part;
     let (name, operations) = ("transactions".to_owned(), history.operations().len());
-    Report { property: isolation.property(), parts: vec![PartReport { name, operations, verdict, by, steps, counts }] }
+    Report {
+        property: isolation.property(),
+        parts: vec![PartReport { name, operations, verdict, by, steps, counts, figures: Vec::new() }],
+    }
 }
 
 impl Findings {
@@ -224,11 +239,11 @@ impl Findings {
         if let Some(anomaly) = self.anomalies.iter().find(forbidden) {
             return Verdict::Invalid(Box::new(self.evidence(anomaly)));
         }
-        if let Some(why) = &self.unclear {
-            return Verdict::Unknown(format!("{why}, so reads of it do not tell whom they read from"));
-        }
         if self.ordered.is_some_and(|level| level.implies(isolation)) {
             return Verdict::Valid;
+        }
+        if let Some(why) = &self.unclear {
+            return Verdict::Unknown(format!("{why}, so reads of it do not tell whom they read from"));
         }
         if !self.loose.is_empty() && !isolation.needs_no_order() {
             let (keys, more) =
@@ -253,6 +268,9 @@ impl Findings {
                 [] => "an order of all transactions that explains every reply: exact",
                 _ => "an order of all transactions that explains every reply and fits what is assumed of keys",
             };
+        }
+        if self.unclear.is_some() && isolation == Isolation::StrictSerializable {
+            return "a search for an order of all transactions within real time: exact where it ends";
         }
         match (self.lists, open, &self.assumed[..]) {
             (true, false, _) => "dependencies between transactions, from the order of appends that reads show: exact",

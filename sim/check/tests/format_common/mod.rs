@@ -69,6 +69,32 @@ pub fn show(history: &History) -> String {
 /// Small files of every shape, with names.
 pub const FILES: &[(&str, &str)] = &[
     (
+        "edn, a queue that is drained",
+        "{:process 0, :type :invoke, :f :enqueue, :value 1}\n{:process 0, :type :ok, :f :enqueue, :value 1}\n\
+         {:process 0, :type :invoke, :f :enqueue, :value 2}\n{:process 1, :type :invoke, :f :drain, :value nil}\n\
+         {:process 0, :type :ok, :f :enqueue, :value 2}\n{:process 1, :type :ok, :f :drain, :value [1 2]}\n\
+         {:process 0, :type :invoke, :f :enqueue, :value 3}\n{:process 2, :type :invoke, :f :drain}\n\
+         {:process 2, :type :info, :f :drain}\n{:process 3, :type :invoke, :f :dequeue}",
+    ),
+    (
+        "edn, a bank",
+        "{:process 0, :type :invoke, :f :transfer, :value {:from 0, :to 1, :amount 3}}\n\
+         {:process 0, :type :ok, :f :transfer, :value {:from 0, :to 1, :amount 3}}\n\
+         {:process 1, :type :invoke, :f :read}\n{:process 1, :type :ok, :f :read, :value {0 2, 1 13}}\n\
+         {:process 1, :type :invoke, :f :read}\n{:process 1, :type :ok, :f :read, :value [2 nil]}",
+    ),
+    (
+        "edn, reads and writes of steps",
+        "{:process 0, :type :invoke, :f :write, :value [[:w 0 1]]}\n{:process 0, :type :ok, :f :write, :value [[:w 0 1]]}\n\
+         {:process 1, :type :invoke, :f :read, :value [[:r 0 nil] [:r 1 nil]]}\n\
+         {:process 1, :type :ok, :f :read, :value [[:r 0 1] [:r 1 nil]]}",
+    ),
+    (
+        "json, a set",
+        "{\"process\":0,\"type\":\"invoke\",\"f\":\"add\",\"value\":1}\n{\"process\":1,\"type\":\"invoke\",\"f\":\"read\"}\n\
+         {\"process\":0,\"type\":\"ok\",\"f\":\"add\",\"value\":1}\n{\"process\":1,\"type\":\"ok\",\"f\":\"read\",\"value\":[1,1]}",
+    ),
+    (
         "jsonl: long names, no positions, no keys",
         r#"{"process":0,"type":"invoke","f":"write","value":1}
 {"process":1,"type":"invoke","f":"read"}

@@ -45,6 +45,8 @@ pub enum Object {
     Sum(i64),
     Set(BTreeSet<i64>),
     Queue(VecDeque<i64>),
+    /// Sorted.
+    Bag(Vec<i64>),
     Lock(Option<u32>, i64),
     Sequence(i64),
 }
@@ -57,6 +59,7 @@ impl Object {
             Kind::Counter => Object::Sum(0),
             Kind::Set => Object::Set(BTreeSet::new()),
             Kind::Queue => Object::Queue(VecDeque::new()),
+            Kind::UnorderedQueue => Object::Bag(Vec::new()),
             Kind::Lock => Object::Lock(None, NONE),
             Kind::Sequence => Object::Sequence(NONE),
         }
@@ -103,6 +106,13 @@ impl Object {
                 (End::Ok, Val::Untold)
             }
             (Object::Queue(queue), _) => (End::Ok, queue.pop_front().map_or(Val::Nil, Val::Int)),
+            (Object::Bag(held), F::Enqueue) => {
+                held.push(int(&raw.arg));
+                held.sort_unstable();
+                (End::Ok, Val::Untold)
+            }
+            (Object::Bag(held), _) if held.is_empty() => (End::Ok, Val::Nil),
+            (Object::Bag(held), _) => (End::Ok, Val::Int(held.remove(step as usize % held.len()))),
             (Object::Lock(holder @ None, token), F::Acquire) => {
                 *holder = Some(raw.process);
                 *token += step;
@@ -123,6 +133,13 @@ impl Object {
 
     /// The objects that an operation can leave behind, given how it ended; none: it cannot have ended so.
     fn after(&self, raw: &Raw, told: bool, top: i64) -> Vec<Object> {
+        if let (Object::Bag(held), F::Dequeue) = (self, raw.f) {
+            let told = |reply: Val| !told || raw.reply == reply;
+            let rest = |at: usize| Object::Bag([&held[..at], &held[at + 1..]].concat());
+            let mut found: Vec<Object> = (0..held.len()).filter(|&at| told(Val::Int(held[at]))).map(rest).collect();
+            found.extend((held.is_empty() && told(Val::Nil)).then(|| self.clone()));
+            return found;
+        }
         let numbered = matches!((self, raw.f), (Object::Sequence(_), F::Next) | (Object::Lock(None, _), F::Acquire));
         let untold_token = matches!(self, Object::Lock(..)) && (!told || raw.reply == Val::Untold);
         // Room for eight numbers that nobody was told, before and after those that somebody was.
@@ -197,13 +214,14 @@ fn extend(raws: &[Raw], core: &[usize], done: &mut [bool], object: &Object, top:
 }
 
 /// What there is a generator for.
-pub const KINDS: [Kind; 8] = [
+pub const KINDS: [Kind; 9] = [
     Kind::Register,
     Kind::CasRegister,
     Kind::Append,
     Kind::Counter,
     Kind::Set,
     Kind::Queue,
+    Kind::UnorderedQueue,
     Kind::Lock,
     Kind::Sequence,
 ];
@@ -282,8 +300,8 @@ fn ask(kind: Kind, process: u32, event: usize, n: i64, rng: &mut Rng) -> Raw {
     let (f, arg) = match (kind, rng.below(5)) {
         (Kind::Lock, 0..3) => (F::Acquire, Val::Untold),
         (Kind::Lock, _) => (F::Release, Val::Untold),
-        (Kind::Queue, 0..3) => (F::Enqueue, value),
-        (Kind::Queue, _) => (F::Dequeue, Val::Untold),
+        (Kind::Queue | Kind::UnorderedQueue, 0..3) => (F::Enqueue, value),
+        (Kind::Queue | Kind::UnorderedQueue, _) => (F::Dequeue, Val::Untold),
         (Kind::Sequence, 0..3) => (F::Next, Val::Untold),
         (Kind::Set, 0..2) => (F::Add, few),
         (Kind::Set, 2) => (F::Remove, few),

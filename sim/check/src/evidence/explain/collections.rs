@@ -6,17 +6,19 @@
 use super::Found;
 use super::show::{at, during, quoted, reply, request, subject, whose};
 use crate::history::{Datum, End, Function, History, NEVER, OpId, Operation, Value};
+use crate::model::Kind;
 
 /// The first rule that matches.
-pub(super) fn find(history: &History, prefix: &[OpId], focus: &[OpId]) -> Option<Found> {
+pub(super) fn find(history: &History, known: Option<Kind>, prefix: &[OpId], focus: &[OpId]) -> Option<Found> {
     let get = |ops: &[OpId]| ops.iter().map(|&op| *history.operation(op)).collect::<Vec<_>>();
     let case = Case { history, prefix: get(prefix), focus: get(focus) };
     if case.prefix.iter().any(|op| matches!(op.f, Function::Enqueue | Function::Dequeue)) {
+        let ordered = known != Some(Kind::UnorderedQueue);
         return case
             .each(Case::phantom_dequeue)
             .or_else(|| case.each(Case::dequeued_twice))
-            .or_else(|| case.each(Case::out_of_order))
-            .or_else(|| case.each(Case::lost_in_queue))
+            .or_else(|| case.each(Case::out_of_order).filter(|_| ordered))
+            .or_else(|| case.each(Case::lost_in_queue).filter(|_| ordered))
             .or_else(|| case.each(Case::wrong_empty));
     }
     let is_set = |op: &Operation| {

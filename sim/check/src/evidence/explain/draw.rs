@@ -4,8 +4,9 @@ use super::show::{reply, request};
 use crate::history::{History, OpId, Operation};
 use std::fmt::Write;
 
-/// The core over time.
-pub fn diagram(history: &History, breaks: OpId, core: &[OpId]) -> String {
+/// The core over time; `breaks` is marked, if some operation's answer is what cannot be.
+pub fn diagram(history: &History, breaks: impl Into<Option<OpId>>, core: &[OpId]) -> String {
+    let breaks = breaks.into();
     let shown = super::focus(breaks, core);
     let ops: Vec<&Operation> = shown.iter().map(|&op| history.operation(op)).collect();
     let mut moments: Vec<u32> = ops.iter().flat_map(|op| [Some(op.called), op.settled()]).flatten().collect();
@@ -31,7 +32,7 @@ pub fn diagram(history: &History, breaks: OpId, core: &[OpId]) -> String {
             Some(ret) => format!("├{}┤", "─".repeat(column(ret).saturating_sub(start + 1))),
             None => format!("├{}╌", "╌".repeat((moments.len() * step).saturating_sub(start + 1))),
         };
-        let mark = if id == breaks { " ✗" } else { "" };
+        let mark = if Some(id) == breaks { " ✗" } else { "" };
         let _ = writeln!(text, "  {process:<a$}  {what:<b$}  {when:<c$}  {:start$}{bar}{mark}", "");
     }
     if core.len() > shown.len() {

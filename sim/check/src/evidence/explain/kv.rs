@@ -163,6 +163,22 @@ impl Case<'_> {
             .or_else(|| ops.iter().find_map(|op| self.overwritten(op)))
             .or_else(|| ops.iter().find_map(|op| self.outnumbered(op)))
             .or_else(|| ordered().find_map(|(a, b)| self.backwards(a, b)))
+            .or_else(|| ordered().find_map(|(a, b)| self.first_again(a, b)))
+    }
+
+    /// `b` was called after `a` had seen another value, and saw the one that was there at first, which nobody wrote.
+    fn first_again(&self, a: &KvOperation, b: &KvOperation) -> Option<Found> {
+        let (new, first) = (seen(a)?.map(|v| v.value), seen(b)?.map(|v| v.value));
+        let gone = first == self.initial() && first != new && self.writers(first).next().is_none();
+        let ret = a.settled().filter(|&ret| gone && ret < b.called.index)?;
+        let text = format!(
+            "{}, which was there at first and was never written, but {} had seen {} by {}: reads go backwards",
+            self.fact(b),
+            subject(a),
+            version(self.history, seen(a)?),
+            self.at(ret)
+        );
+        Some(("reads go backwards", text))
     }
 
     /// Two writes, or two values, at one revision.

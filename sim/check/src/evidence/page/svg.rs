@@ -283,6 +283,10 @@ pub(in crate::evidence) fn describe(history: &History, state: &State) -> String 
         State::Sum(sum) => format!("the sum is {sum}"),
         State::Set(set) => format!("holds {}", some(&mut set.iter().copied(), set.len())),
         State::Queue(queue) => format!("holds {}", some(&mut queue.iter().copied(), queue.len())),
+        State::Bag(held, _) => {
+            let mut each = held.iter().flat_map(|(&element, &count)| std::iter::repeat_n(element, count));
+            format!("holds {}", some(&mut each, held.values().sum()))
+        }
         State::Lock(None, _) => "the lock is free".to_owned(),
         State::Lock(Some(holder), _) => format!("process {holder} holds the lock"),
         State::Last(None, _) => "no number was given".to_owned(),
