@@ -469,7 +469,16 @@ struct Tried {
 
 impl Tried {
     fn new(first: u64, end: Time) -> Tried {
-        Tried { first, tries: 0, maybe: false, end, may_send: false, returns: false, pause: Duration::ZERO, moved: false }
+        Tried {
+            first,
+            tries: 0,
+            maybe: false,
+            end,
+            may_send: false,
+            returns: false,
+            pause: Duration::ZERO,
+            moved: false,
+        }
     }
 
     /// There is room for it: the try that asked for that does not count.

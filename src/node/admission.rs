@@ -68,9 +68,9 @@ const LATE: Duration = Duration::from_millis(500);
 impl Admission {
     pub(super) fn new(most: usize, target: Duration, now: Time, mutant: Mutant) -> Admission {
         Admission {
-            least: most / 256,
+            least: most / 64,
             most,
-            limit: most / 256,
+            limit: most / 64,
             starts: true,
             open: 0,
             target,
@@ -204,7 +204,7 @@ impl Admission {
             self.limit = fits.clamp(self.limit / 4, self.limit / 4 * 3).max(self.least);
             self.starts = false;
         } else if self.peak > self.limit / 4 * 3 {
-            let more = if self.starts { self.limit } else { self.most / 64 };
+            let more = if self.starts { self.limit } else { self.most / 16 };
             self.limit = (self.limit + more).min(self.most);
         }
     }

@@ -146,7 +146,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             let rng = if lone { rng.clone() } else { Rng::new(rng.next(), "raft") };
             let max_pinned_bytes = config.raft.max_pinned_bytes / hosted_groups;
             let quiesce = config.layout.groups > 1;
-            let raft = raft::Config { voters, quiesce, max_pinned_bytes, ..config.raft.clone() };
+            let max_append_bytes = config.raft.max_append_bytes.min(Memory(config.memory_bytes).packet());
+            let raft = raft::Config { voters, quiesce, max_pinned_bytes, max_append_bytes, ..config.raft.clone() };
             groups.push(Group::new(id, Raft::new(raft, recovered, clock.now(), rng), kv, clock.now()));
         }
         Ok(Driver::new(config, (groups, dynamo), identity, (transport, clock), observer, first_ticket))
@@ -162,15 +163,16 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     ) -> Self {
         let now = clock.now();
         let peers: Vec<NodeId> = config.layout.nodes().filter(|node| *node != config.raft.id).collect();
+        let packet = Memory(config.memory_bytes).packet();
         let mail = match config.watches() {
-            true => Mail::with_beats(peers.iter().copied(), config.beat, config.mutant),
-            false => Mail::silent(config.mutant),
+            true => Mail::with_beats(peers.iter().copied(), config.beat, (packet, config.mutant)),
+            false => Mail::silent(packet, config.mutant),
         };
         let detector = config.watches().then(|| {
             let detector: Box<dyn Detector> = Box::new(Adaptive::new(peers.iter().copied(), config.down_after, now));
             detector
         });
-        let most = Memory(config.memory_bytes).requests() / 2;
+        let most = Memory(config.memory_bytes).admitted(peers.len() + 1);
         let admission = || Admission::new(most, config.raft.election_timeout / 2, now, config.mutant);
         let answers = Answers::new(config.max_open_requests, first_ticket, (admission(), admission()));
         let groups = groups.into_iter().map(|group| (group.id, group)).collect();

@@ -14,9 +14,6 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
 
-/// Payload bytes after which a packet to a peer is closed and another begun; well below the frame limit.
-const PACKET_BYTES: usize = 1 << 20;
-
 /// Messages for which a letter keeps room.
 const KEPT: usize = 1024;
 
@@ -30,6 +27,8 @@ pub(super) struct Mail {
     /// Greetings, which leave first.
     greetings: Vec<(NodeId, Greeting)>,
     mutant: Mutant,
+    /// Payload bytes after which a packet is closed and another begun.
+    packet_bytes: usize,
     /// Pause after which a peer gets a sign of life; `None`: never.
     beat: Option<Duration>,
     /// When the next sign of life is due, or a little before.
@@ -56,10 +55,14 @@ struct Letter {
 
 impl Mail {
     /// With signs of life to `peers` from `now` on, at every `beat`.
-    pub(super) fn with_beats(peers: impl Iterator<Item = NodeId>, beat: Duration, mutant: Mutant) -> Mail {
+    pub(super) fn with_beats(
+        peers: impl Iterator<Item = NodeId>,
+        beat: Duration,
+        (packet_bytes, mutant): (usize, Mutant),
+    ) -> Mail {
         let peers: BTreeMap<_, _> = peers.map(|peer| (peer, Peer::default())).collect();
         let next_beat = (!peers.is_empty()).then_some(Time(0) + beat);
-        Mail { peers, mutant, beat: Some(beat), next_beat, ..Mail::default() }
+        Mail { peers, mutant, packet_bytes, beat: Some(beat), next_beat, ..Mail::default() }
     }
 
     pub(super) fn greet(&mut self, to: NodeId, greeting: Greeting) {
@@ -68,8 +71,8 @@ impl Mail {
     }
 
     /// Without signs of life.
-    pub(super) fn silent(mutant: Mutant) -> Mail {
-        Mail { mutant, ..Mail::default() }
+    pub(super) fn silent(packet_bytes: usize, mutant: Mutant) -> Mail {
+        Mail { mutant, packet_bytes, ..Mail::default() }
     }
 
     pub(super) fn raft(&mut self, (to, lane): To, group: GroupId, message: Message) {
@@ -108,14 +111,15 @@ impl Mail {
         for (peer, greeting) in self.greetings.drain(..) {
             transport.send(Addr::Node(peer), &Packet::Greeting(greeting));
         }
+        let most = self.packet_bytes;
         for (&to, peer) in &mut self.peers {
             let due = self.beat.is_some_and(|beat| peer.sent + beat <= now);
             if due || !peer.control.is_empty() {
                 peer.sent = now;
-                peer.control.send((to, Lane::Control, origin), transport, observer);
+                peer.control.send((to, Lane::Control, origin), most, transport, observer);
             }
             if !peer.bulk.is_empty() {
-                peer.bulk.send((to, Lane::Bulk, origin), transport, observer);
+                peer.bulk.send((to, Lane::Bulk, origin), most, transport, observer);
             }
         }
         if beats && let Some(beat) = self.beat {
@@ -133,11 +137,12 @@ impl Letter {
     fn send(
         &mut self,
         (to, lane, origin): (NodeId, Lane, Origin),
+        most: usize,
         transport: &mut impl Transport,
         observer: &mut impl Observer,
     ) {
         loop {
-            let (raft, ap) = self.packet();
+            let (raft, ap) = self.packet(most);
             raft.iter().for_each(|(group, message)| observer.sending(to, *group, message));
             let packet = Packet::Peer { origin, lane, raft, ap };
             transport.send(Addr::Node(to), &packet);
@@ -154,23 +159,23 @@ impl Letter {
         }
     }
 
-    /// Takes as much as goes into one packet: at least one message, if there is any.
-    fn packet(&mut self) -> (Vec<(GroupId, Message)>, Vec<dynamo::Message>) {
+    /// Takes as much as goes into one packet of so many bytes: at least one message, if there is any.
+    fn packet(&mut self, most: usize) -> (Vec<(GroupId, Message)>, Vec<dynamo::Message>) {
         let mut bytes = 0;
-        let raft = take(&mut self.raft, &mut bytes, |(_, message)| raft_bytes(message));
-        let ap = take(&mut self.ap, &mut bytes, ap_bytes);
+        let raft = take(&mut self.raft, (&mut bytes, most), |(_, message)| raft_bytes(message));
+        let ap = take(&mut self.ap, (&mut bytes, most), ap_bytes);
         (raft, ap)
     }
 }
 
 /// Takes messages from the front until `bytes` exceeds what a packet holds.
-fn take<M>(messages: &mut Vec<M>, bytes: &mut usize, size: impl Fn(&M) -> usize) -> Vec<M> {
-    if *bytes > PACKET_BYTES {
+fn take<M>(messages: &mut Vec<M>, (bytes, most): (&mut usize, usize), size: impl Fn(&M) -> usize) -> Vec<M> {
+    if *bytes > most {
         return Vec::new();
     }
     let closes = |message: &M| {
         *bytes += size(message);
-        *bytes > PACKET_BYTES
+        *bytes > most
     };
     let end = messages.iter().position(closes).map_or(messages.len(), |last| last + 1);
     let rest = messages.split_off(end);

@@ -38,6 +38,14 @@ impl Memory {
         self.parts(16)
     }
 
+    /// Messages after which a packet to a peer is closed and another begun: a large packet would find no room in a queue that
+    /// small ones keep full, and is well below the frame limit.
+    #[must_use]
+    pub const fn packet(self) -> usize {
+        let part = self.to_peers() / 64;
+        if part < 1 << 20 { part } else { 1 << 20 }
+    }
+
     /// Answers that wait to be written to clients, all together.
     #[must_use]
     pub const fn to_clients(self) -> usize {
@@ -48,6 +56,20 @@ impl Memory {
     #[must_use]
     pub const fn requests(self) -> usize {
         self.parts(16)
+    }
+
+    /// Frames that wait to be written to one peer of a cluster of so many nodes, in the control and in the bulk lane. Half of the
+    /// share, since what is being written is held besides.
+    #[must_use]
+    pub const fn to_peer(self, nodes: usize) -> [usize; 2] {
+        let share = self.to_peers() / 2 / if nodes < 2 { 2 } else { nodes };
+        [share / 4, share / 4 * 3]
+    }
+
+    /// Open requests of one mode: what the node takes on must find room in the queue to each peer.
+    #[must_use]
+    pub fn admitted(self, nodes: usize) -> usize {
+        (self.requests() / 2).min(self.to_peer(nodes)[1] / 2)
     }
 
     /// Records that wait for the disk or are with it.

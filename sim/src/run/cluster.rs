@@ -58,8 +58,8 @@ impl Cluster {
         let bug = Planted::in_world(mutant);
         let carriage = if plan.network.is_ordered() { Carriage::Ordered } else { Carriage::Datagrams };
         // As the deployed transport divides what may wait for peers.
-        let share = Memory(memory_bytes(plan)).to_peers() / 2 / plan.cluster.nodes.max(2) as usize;
-        let queue = plan.network.carriage.queue.min(share as u64 / 4 * 3);
+        let [_, bulk] = Memory(memory_bytes(plan)).to_peer(plan.cluster.nodes as usize);
+        let queue = plan.network.carriage.queue.min(bulk as u64);
         let links = link_settings(&plan.network.link);
         let settings = WorldSettings {
             seed: plan.seed,

@@ -118,7 +118,8 @@ fn overload(evidence: &Evidence<'_>) -> Option<Verdict> {
     }
     let (storm, best) = goodput(evidence.plan, evidence.history);
     (storm < expect.goodput.0 * best).then(|| {
-        let detail = format!("{storm:.1} operations a second succeeded in the storm, {best:.0} in the best five seconds");
+        let detail =
+            format!("{storm:.1} operations a second succeeded in the storm, {best:.0} in the best five seconds");
         fail("goodput", detail)
     })
 }

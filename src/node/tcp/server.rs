@@ -148,10 +148,9 @@ impl TcpTransport {
             config,
         });
         let mut peers = BTreeMap::new();
-        // Half of it, since what is being written is held besides; and of that a quarter is for the control lane.
-        let share = memory.to_peers() / 2 / shared.config.nodes.len().max(2);
+        let limits = memory.to_peer(shared.config.nodes.len());
         for (peer, address) in shared.config.nodes.iter().filter(|(id, _)| **id != shared.config.id) {
-            for (lane, limit) in Lane::ALL.into_iter().zip([share / 4, share / 4 * 3]) {
+            for (lane, limit) in Lane::ALL.into_iter().zip(limits) {
                 let outbound = Arc::new(Outbound::new(limit, Pool::new(limit)));
                 peers.insert((*peer, lane), outbound.clone());
                 let (rng, shared, address) = (Rng::new(rng.next(), "dial"), shared.clone(), address.clone());

@@ -164,5 +164,4 @@ mod tests {
         client.breaks(7 * MS);
         assert_eq!(client.departs(9 * MS, 8 * MS, &mut rng), 9 * MS, "a client does not wait");
     }
-
 }
