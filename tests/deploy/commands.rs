@@ -204,6 +204,11 @@ async fn a_local_cluster_starts_serves_and_stops() {
         finished(&seaworthy().args(["local-cluster", "--nodes", "5", "--dir", &shown]).output().expect("runs"));
     assert_eq!(status, 2, "{err}");
     assert!(err.contains("holds a cluster with other settings"), "{err}");
+    let other = dir.path().join("other").display().to_string();
+    let second = seaworthy().args(["local-cluster", "--dir", &other, "--base-port", &base]).output().expect("runs");
+    let (status, out, err) = finished(&second);
+    assert_eq!((status, out.as_str()), (1, ""), "another cluster's nodes are not taken for its own: {err}");
+    assert!(err.contains("Choose another --base-port"), "{err}");
 
     signal(&local, "INT");
     assert_eq!(local.wait().expect("ends").code(), Some(0));
