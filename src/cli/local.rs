@@ -125,7 +125,9 @@ fn start(node: NodeId, config: &Path) -> std::io::Result<Child> {
 fn ports_are_free(servers: &Servers) -> Result<(), Failure> {
     for address in servers.nodes.values() {
         TcpListener::bind(address).map_err(|e| {
-            let message = format!("cannot listen on {address}: {e}; is another cluster running there? Choose another --base-port");
+            let message = format!(
+                "cannot listen on {address}: {e}; is another cluster running there? Choose another --base-port"
+            );
             Failure::new(Exit::Failed, message)
         })?;
     }

@@ -90,9 +90,8 @@ fn open_files() -> u64 {
 }
 
 async fn serve(config: &Config, stop: oneshot::Receiver<()>) -> Result<Exit, Failure> {
-    let located = |error: StorageError| {
-        Failure::new(Exit::Storage, format!("in {}: {error}", config.data_dir.display()))
-    };
+    let located =
+        |error: StorageError| Failure::new(Exit::Storage, format!("in {}: {error}", config.data_dir.display()));
     let mut rng = Rng::new(entropy(), "node");
     let disk = match RealDisk::open(&config.data_dir) {
         Ok(disk) => disk,

@@ -52,7 +52,7 @@ fn remedy(error: &DiskError) -> &'static str {
         DiskFault::Missing => {
             "if the data directory was moved or removed, put it back (with an empty one in its place the node has lost its data)"
         }
-        _ => "mend the disk",
+        _ => "mend the disk or its permissions",
     }
 }
 

@@ -239,7 +239,9 @@ async fn a_client_says_why_no_server_takes_it() {
     assert!(status == 1 && out.contains("n1 is not reached: the server belongs to another cluster"), "{out}");
 
     // All three at each other's addresses.
-    let turned = |line: &str| line.replace("n1 =", "n0 =").replace("n2 =", "n1 =").replace("n3 =", "n2 =").replace("n0 =", "n3 =");
+    let turned = |line: &str| {
+        line.replace("n1 =", "n0 =").replace("n2 =", "n1 =").replace("n3 =", "n2 =").replace("n0 =", "n3 =")
+    };
     std::fs::write(theirs, text.lines().map(turned).collect::<Vec<_>>().join("\n")).expect("written");
     let (status, _, err) = run(&["put", "k", "v", "--cluster", theirs, "--timeout", "300"]);
     assert!(status == 1 && err.contains("n2 answers there: compare the addresses in [nodes]"), "{status}: {err}");

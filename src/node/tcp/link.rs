@@ -45,7 +45,8 @@ impl Closed {
     /// Whether the other side sent something that it never should.
     pub(super) fn is_bad_frame(&self) -> bool {
         let forged = |error: &io::Error| error.kind() == io::ErrorKind::InvalidData;
-        matches!(self, Closed::Frame(_) | Closed::Truncated(_) | Closed::Slow) || matches!(self, Closed::Io(error) if forged(error))
+        matches!(self, Closed::Frame(_) | Closed::Truncated(_) | Closed::Slow)
+            || matches!(self, Closed::Io(error) if forged(error))
     }
 }
 
