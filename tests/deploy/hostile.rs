@@ -211,7 +211,7 @@ async fn large_frames_take_no_more_than_their_share_of_memory() {
     put(&mut known, "k", "before".into()).await;
     let before = resident(&mut cluster, 1);
     let address = cluster.servers().nodes.into_values().next().expect("one node");
-    let request = |body| frame::encode(&Packet::from(Request { id: 1, forwarded: false, body })).expect("fits");
+    let request = |body| frame::encode(&Packet::from(Request::new(1, body))).expect("fits");
     let open = || {
         let mut stream = TcpStream::connect(&address).expect("connects");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
@@ -231,9 +231,7 @@ async fn large_frames_take_no_more_than_their_share_of_memory() {
     let kept = resident(&mut cluster, 1).saturating_sub(before);
     assert!(kept < 25, "60 connections keep {kept} MiB when they are served");
 
-    let mut unfinished = frame::encode(&Packet::from(Request { id: 2, forwarded: false, body: RequestBody::Status }))
-        .expect("small")
-        .to_vec();
+    let mut unfinished = frame::encode(&Packet::from(Request::new(2, RequestBody::Status))).expect("small").to_vec();
     let mut endless = large[..frame::HEADER_BYTES].to_vec();
     endless[12..16].copy_from_slice(&((frame::MAX_FRAME_BYTES - frame::HEADER_BYTES) as u32).to_le_bytes());
     unfinished.extend(endless);
