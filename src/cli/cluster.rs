@@ -1,7 +1,7 @@
 //! The commands about the cluster itself: `status` and `transfer`.
 
 use super::client::{ms, print_rows};
-use super::connect::{Target, TcpClient, block_on, client};
+use super::connect::{Target, TcpClient, block_on, client, why_not};
 use super::output::{Exit, Failure, Paint, millis, paint, say};
 use crate::client::ClientError;
 use crate::identity::Standing;
@@ -49,6 +49,13 @@ pub(super) fn status(target: &Target, json: bool) -> Result<Exit, Failure> {
             print_table(&rows, &answered);
             for line in divergences(&answered) {
                 say(&format!("{} {line}", paint(Paint::Bad, "ALARM:", &stdout())));
+            }
+            for (node, ..) in rows.iter().filter(|(.., status)| status.is_none()) {
+                if let Some(node) = node
+                    && let Some(why) = why_not(&servers, *node, target.patience().attempt).await
+                {
+                    say(&format!("{node} is not reached: {why}."));
+                }
             }
             for status in &answered {
                 if let Some(why) = &status.idle {

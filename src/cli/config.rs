@@ -12,6 +12,7 @@ use crate::storage::StoreConfig;
 use crate::types::NodeId;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,8 +68,11 @@ impl Config {
         match &self.secret {
             SecretFrom::File(path) => {
                 let shown = path.display();
-                let missing = |e| {
-                    format!("{shown}: {e}; `seaworthy secret {shown}` makes a secret, which every server must have")
+                let missing = |e: std::io::Error| match e.kind() {
+                    ErrorKind::NotFound => {
+                        format!("{shown}: {e}; `seaworthy secret {shown}` makes a secret, which every server must have")
+                    }
+                    _ => format!("{shown}: {e}"),
                 };
                 let text = std::fs::read(path).map_err(missing)?;
                 Secret::new(&text).map_err(|what| format!("{shown}: {what}"))

@@ -54,7 +54,7 @@ impl Target {
             given => given.to_vec(),
         };
         let attempt = self.patience().attempt;
-        let ask = |a: String| tokio::spawn(async move { (tokio::time::timeout(attempt, identify(&a)).await, a) });
+        let ask = |a: String| tokio::spawn(async move { (tokio::time::timeout(attempt, identify(&a, None)).await, a) });
         let asked: Vec<_> = addresses.into_iter().map(ask).collect();
         let (mut nodes, mut silent, mut first) = (BTreeMap::new(), Vec::new(), None::<(u64, String)>);
         for answer in asked {
@@ -78,38 +78,61 @@ impl Target {
         Ok((Servers { cluster: None, nodes }, silent))
     }
 
-    /// Leaves out servers of a file that do not answer, unless none does: what was sent to one of them may always have
-    /// happened, and a command could not say what the others told it.
-    async fn reachable(&self, servers: Servers) -> Servers {
+    /// Leaves out servers of a file that do not answer: what was sent to one of them may always have happened, and a command could
+    /// not say what the others told it.
+    async fn reachable(&self, servers: Servers) -> Result<Servers, Failure> {
         if self.cluster.is_none() {
-            return servers;
+            return Ok(servers);
         }
-        let attempt = self.patience().attempt;
-        let ask = |(node, a): (&NodeId, &String)| {
-            let (node, a) = (*node, a.clone());
-            tokio::spawn(async move {
-                matches!(tokio::time::timeout(attempt, identify(&a)).await, Ok(Ok(_))).then_some(node)
+        let asked: Vec<_> = servers
+            .nodes
+            .iter()
+            .map(|(node, address)| {
+                let (servers, node, attempt) = (servers.clone(), *node, self.patience().attempt);
+                (node, address, tokio::spawn(async move { why_not(&servers, node, attempt).await }))
             })
-        };
-        let asked: Vec<_> = servers.nodes.iter().map(ask).collect();
-        let mut up = Vec::new();
-        for answer in asked {
-            up.extend(answer.await.ok().flatten());
+            .collect();
+        let (mut nodes, mut reasons) = (BTreeMap::new(), Vec::new());
+        for (node, address, answer) in asked {
+            match answer.await {
+                Ok(None) => drop(nodes.insert(node, address.clone())),
+                Ok(Some(why)) => reasons.push(format!("{node} at {address}: {why}")),
+                Err(_) => {}
+            }
         }
-        let nodes = servers.nodes.iter().filter(|(node, _)| up.is_empty() || up.contains(node));
-        Servers { nodes: nodes.map(|(node, address)| (*node, address.clone())).collect(), ..servers.clone() }
+        if nodes.is_empty() {
+            let message = format!("no server answers: {}", reasons.join("; "));
+            return Err(Failure::new(Exit::Failed, message));
+        }
+        Ok(Servers { nodes, ..servers.clone() })
     }
 
     /// A client of the cluster, once any of its servers answers.
     pub(super) async fn connect(&self) -> Result<TcpClient, Failure> {
         let begun = Instant::now();
         loop {
-            match self.servers().await {
-                Ok((servers, _)) => return Ok(client(&self.reachable(servers).await, self.patience())),
+            let reached = match self.servers().await {
+                Ok((servers, _)) => self.reachable(servers).await,
+                Err(failure) => Err(failure),
+            };
+            match reached {
+                Ok(servers) => return Ok(client(&servers, self.patience())),
                 Err(failure) if failure.exit != Exit::Failed => return Err(failure),
                 Err(failure) if begun.elapsed() + LOOK > self.patience().operation => return Err(failure),
                 Err(_) => tokio::time::sleep(LOOK).await,
             }
+        }
+    }
+}
+
+/// Why a server of the cluster is not reached at its address, if it is not.
+pub(super) async fn why_not(servers: &Servers, node: NodeId, attempt: Duration) -> Option<String> {
+    let address = servers.nodes.get(&node)?;
+    match tokio::time::timeout(attempt, identify(address, servers.cluster.clone())).await {
+        Err(_) => Some("no answer".to_owned()),
+        Ok(Err(error)) => Some(error.to_string()),
+        Ok(Ok((other, _))) => {
+            (other != node).then(|| format!("{other} answers there: compare the addresses in [nodes]"))
         }
     }
 }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write as _, stderr, stdout};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -120,9 +121,23 @@ fn start(node: NodeId, config: &Path) -> std::io::Result<Child> {
     Ok(child)
 }
 
+/// Whoever listens where a node is to listen would be taken for it.
+fn ports_are_free(servers: &Servers) -> Result<(), Failure> {
+    for address in servers.nodes.values() {
+        TcpListener::bind(address).map_err(|e| {
+            let message = format!(
+                "cannot listen on {address}: {e}; is another cluster running there? Choose another --base-port"
+            );
+            Failure::new(Exit::Failed, message)
+        })?;
+    }
+    Ok(())
+}
+
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let servers = options.servers();
     let configs = prepare(options)?;
+    ports_are_free(&servers)?;
     let mut nodes = BTreeMap::new();
     for (node, path) in &configs {
         let child = start(*node, path).map_err(|e| Failure::new(Exit::Failed, format!("cannot start {node}: {e}")))?;

@@ -90,19 +90,14 @@ fn open_files() -> u64 {
 }
 
 async fn serve(config: &Config, stop: oneshot::Receiver<()>) -> Result<Exit, Failure> {
-    let located = |error: StorageError| {
-        let why = match error {
-            // Its own words suffice: nothing is wrong with the disk.
-            StorageError::Disk(in_use) if in_use.op == "lock" => in_use.to_string(),
-            other => other.to_string(),
-        };
-        Failure::new(Exit::Storage, format!("in {}: {why}", config.data_dir.display()))
-    };
+    let located =
+        |error: StorageError| Failure::new(Exit::Storage, format!("in {}: {error}", config.data_dir.display()));
     let mut rng = Rng::new(entropy(), "node");
-    let (store, recovery) = match RealDisk::open(&config.data_dir)
-        .map_err(StorageError::from)
-        .and_then(|disk| Store::open(disk, &config.store, &mut rng))
-    {
+    let disk = match RealDisk::open(&config.data_dir) {
+        Ok(disk) => disk,
+        Err(error) => return Err(Failure::new(Exit::Storage, format!("cannot use data_dir: {error}"))),
+    };
+    let (store, recovery) = match Store::open(disk, &config.store, &mut rng) {
         Ok(opened) => opened,
         Err(error) => return Err(located(error)),
     };

@@ -1,7 +1,7 @@
 //! The memory budget of a node's queues.
 //!
 //! [`Memory`] divides one budget among all queues, so that they hold no more than it together, whatever happens: frames that
-//! wait to be taken, requests that are open, records and messages that wait for the disk, pieces of snapshots, frames that wait
+//! arrive or wait to be taken, requests that are open, records and messages that wait for the disk, pieces of snapshots, frames that wait
 //! to be written. What a queue cannot hold is refused or dropped there. The data itself, the log since the last snapshot and
 //! hints have limits of their own. A queue that is empty takes one frame of any size, so that nothing is stuck for ever.
 
@@ -23,6 +23,12 @@ impl Memory {
     /// Frames from clients that wait to be taken: few, for what waits long is of no use any more.
     #[must_use]
     pub const fn from_clients(self) -> usize {
+        self.parts(1)
+    }
+
+    /// Large frames from clients that are still arriving.
+    #[must_use]
+    pub const fn arriving(self) -> usize {
         self.parts(1)
     }
 
@@ -142,7 +148,7 @@ mod tests {
     fn shares_do_not_exceed_the_budget() {
         for budget in [MIN_MEMORY_BYTES, 256 << 20, (1 << 40) - 1] {
             let of = Memory(budget);
-            let shares = of.from_clients() + 2 * of.from_peers() + of.to_peers() + of.to_clients();
+            let shares = of.from_clients() + of.arriving() + 2 * of.from_peers() + of.to_peers() + of.to_clients();
             let shares = shares + of.requests() + of.records() + of.held() + of.snapshots();
             assert!(shares <= budget && shares > budget / 8 * 7, "{shares} of {budget}");
         }

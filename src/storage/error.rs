@@ -1,6 +1,6 @@
 //! Why storage refuses.
 
-use super::DiskError;
+use super::{DiskError, DiskFault};
 use crate::identity::Contradiction;
 
 /// What went wrong in a node's data directory.
@@ -20,23 +20,21 @@ pub enum StorageError {
         what: String,
     },
     /// The disk refused an operation.
-    #[error("{0}; mend the disk or free space on it, then restart the node")]
+    #[error("{0}; {remedy}, then restart the node", remedy = remedy(.0))]
     Disk(#[from] DiskError),
     /// An earlier write or sync failed, so what is durable is not known (see [`super::Disk::sync`]).
     #[error("an earlier write to the data directory failed; restart the node, which then finds out what is durable")]
     Poisoned,
     /// The directory is another's, or was made under another configuration.
     #[error(
-        "identity: the data directory is of {fact} {found}, the configuration says {fact} {configured}: give each node its own \
+        "identity: the data directory is of {found}, the configuration says {configured}: give each node its own \
          directory, and the settings its data was written with (the cluster's name, nodes, places, buckets, groups and \
          voters cannot be changed where there is data)"
     )]
     Foreign {
-        /// What differs.
-        fact: String,
-        /// What the directory says.
+        /// What the directory says: a fact and its value.
         found: String,
-        /// What the configuration says.
+        /// What the configuration says of the same fact.
         configured: String,
     },
     /// A leader's log and what is committed here exclude each other.
@@ -45,6 +43,17 @@ pub enum StorageError {
          stopped; find out which of them was started on a wrong directory, and keep both as they are for inspection"
     )]
     Contradicted(Contradiction),
+}
+
+/// What helps against a fault of the disk.
+fn remedy(error: &DiskError) -> &'static str {
+    match error.what {
+        DiskFault::Full => "free space on the disk",
+        DiskFault::Missing => {
+            "if the data directory was moved or removed, put it back (with an empty one in its place the node has lost its data)"
+        }
+        _ => "mend the disk or its permissions",
+    }
 }
 
 impl StorageError {

@@ -84,20 +84,15 @@ impl Identity {
 
     /// Compares what the file says with what the configuration says.
     pub(super) fn check(&self, configured: &[Fact]) -> Result<(), StorageError> {
-        let said = |facts: &[Fact], name: &str| {
-            facts
-                .iter()
-                .find(|(other, _)| other == name)
-                .map_or_else(|| "nothing".to_owned(), |(_, value)| value.clone())
+        let said = |facts: &[Fact], name: &str| match facts.iter().find(|(other, _)| other == name) {
+            Some((_, value)) => format!("{name} {value}"),
+            None => format!("no {name}"),
         };
-        let mut names = self.facts.iter().chain(configured).map(|(name, _)| name);
-        match names.find(|name| said(&self.facts, name) != said(configured, name)) {
+        let names = self.facts.iter().chain(configured).map(|(name, _)| name);
+        let mut said = names.map(|name| (said(&self.facts, name), said(configured, name)));
+        match said.find(|(found, configured)| found != configured) {
             None => Ok(()),
-            Some(name) => Err(StorageError::Foreign {
-                fact: name.clone(),
-                found: said(&self.facts, name),
-                configured: said(configured, name),
-            }),
+            Some((found, configured)) => Err(StorageError::Foreign { found, configured }),
         }
     }
 }

@@ -4,13 +4,14 @@ use super::{Disk, DiskError, DiskFault, FileId};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The file whose lock says that a process has the directory.
 const LOCK: &str = "lock";
 
-/// A directory of real files. `sync` is `fdatasync`; `allocate` writes its zeros, so that later syncs move no metadata.
+/// A directory of real files. `sync` is `fdatasync`, and fails when the file has no name any more: what it holds would be gone with
+/// the process. `allocate` writes its zeros, so that later syncs move no metadata.
 #[derive(Debug)]
 pub struct RealDisk {
     path: PathBuf,
@@ -68,6 +69,9 @@ impl RealDisk {
 fn create_durably(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
+    }
+    if path.exists() {
+        return Err(Error::other("it is not a directory"));
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_durably(parent)?;
@@ -128,7 +132,10 @@ impl Disk for RealDisk {
     }
 
     fn sync(&mut self, file: FileId) -> Result<(), DiskError> {
-        self.with("sync", file, File::sync_data)
+        self.with("sync", file, |f| {
+            f.sync_data()?;
+            if f.metadata()?.nlink() == 0 { Err(ErrorKind::NotFound.into()) } else { Ok(()) }
+        })
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {

@@ -204,9 +204,47 @@ async fn a_local_cluster_starts_serves_and_stops() {
         finished(&seaworthy().args(["local-cluster", "--nodes", "5", "--dir", &shown]).output().expect("runs"));
     assert_eq!(status, 2, "{err}");
     assert!(err.contains("holds a cluster with other settings"), "{err}");
+    let other = dir.path().join("other").display().to_string();
+    let second = seaworthy().args(["local-cluster", "--dir", &other, "--base-port", &base]).output().expect("runs");
+    let (status, out, err) = finished(&second);
+    assert_eq!((status, out.as_str()), (1, ""), "another cluster's nodes are not taken for its own: {err}");
+    assert!(err.contains("Choose another --base-port"), "{err}");
 
     signal(&local, "INT");
     assert_eq!(local.wait().expect("ends").code(), Some(0));
     let port: u16 = base.parse().expect("a port");
     assert!((0..3).all(|i| std::net::TcpListener::bind(("127.0.0.1", port + i)).is_ok()), "no node is left");
+}
+
+/// A configuration that leads a client to the wrong servers: the command says what answers there.
+#[tokio::test]
+async fn a_client_says_why_no_server_takes_it() {
+    let cluster = Cluster::started(3, "");
+    cluster.leader().await;
+    let (mine, theirs) = (cluster.config(), cluster.path("theirs.toml"));
+    let theirs = theirs.to_str().expect("a path");
+    let text = std::fs::read_to_string(&mine).expect("read");
+    let wrong = |from: &str, to: &str| {
+        assert!(text.contains(from), "{text}");
+        std::fs::write(theirs, text.replace(from, to)).expect("written");
+    };
+    wrong("cluster = \"test\"", "cluster = \"elsewhere\"");
+    let (status, out, err) = run(&["get", "k", "--cluster", theirs, "--timeout", "300"]);
+    assert_eq!((status, out.as_str()), (1, ""), "{err}");
+    for n in 1..=3 {
+        let address = &cluster.servers().nodes[&NodeId(n)];
+        assert!(err.contains(&format!("n{n} at {address}: the server belongs to another cluster")), "{err}");
+    }
+    let (status, out, _) = run(&["status", "--cluster", theirs]);
+    assert!(status == 1 && out.contains("n1 is not reached: the server belongs to another cluster"), "{out}");
+
+    // All three at each other's addresses.
+    let turned = |line: &str| {
+        line.replace("n1 =", "n0 =").replace("n2 =", "n1 =").replace("n3 =", "n2 =").replace("n0 =", "n3 =")
+    };
+    std::fs::write(theirs, text.lines().map(turned).collect::<Vec<_>>().join("\n")).expect("written");
+    let (status, _, err) = run(&["put", "k", "v", "--cluster", theirs, "--timeout", "300"]);
+    assert!(status == 1 && err.contains("n2 answers there: compare the addresses in [nodes]"), "{status}: {err}");
+    let (status, out, _) = run(&["status", "--cluster", theirs]);
+    assert!(status == 1 && out.contains("n1 is not reached: n2 answers there"), "{out}");
 }

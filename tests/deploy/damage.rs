@@ -71,6 +71,26 @@ async fn a_directory_has_one_process_and_one_node() {
     assert!(err.contains("the data directory is of node n1, the configuration says node n2"), "{err}");
 }
 
+/// What is written to a file without a name is lost with the process: that used to be acknowledged until the log's file was full.
+#[tokio::test]
+async fn a_node_whose_directory_is_removed_stops_and_says_so() {
+    let mut cluster = Cluster::started(1, "");
+    put(&cluster, "a").await;
+    std::fs::remove_dir_all(cluster.path("n1")).expect("removed");
+    let patience = Patience { operation: std::time::Duration::from_secs(1), ..Patience::default() };
+    let reply = cluster.client(patience).put("b".into(), Bytes::new(), Condition::ALWAYS, None).await;
+    assert!(reply.is_err(), "{reply:?}");
+    let status = eventually("it stops", async || cluster.child(1).try_wait().expect("a process")).await;
+    let log = cluster.log(1);
+    assert_eq!(status.code(), Some(4), "{log}");
+    assert!(log.contains("no such file; if the data directory was moved or removed, put it back"), "{log}");
+
+    // A file in the directory's place, and a directory that cannot be made.
+    std::fs::write(cluster.path("n1"), "no directory").expect("written");
+    let (status, _, err) = finished(&cluster.serve(1).output().expect("runs"));
+    assert!(status == 4 && err.contains("n1: it is not a directory"), "{status}: {err}");
+}
+
 /// A client's hello that names no cluster (docs/formats.md).
 fn hello() -> Vec<u8> {
     crate::hostile::hello(2, 0, 0, [0; 32])

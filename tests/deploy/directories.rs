@@ -1,12 +1,13 @@
 //! Data directories that are not what a node needs: another node's, another cluster's, of another layout, empty, or old.
 
-use crate::cluster::{Cluster, PATIENCE, eventually, finished, run};
+use crate::cluster::{Cluster, PATIENCE, eventually, finished, run, seaworthy};
 use seaworthy::client::Patience;
 use seaworthy::identity::Standing;
 use seaworthy::kv::{Condition, Reply};
 use seaworthy::types::{Bytes, Key, NodeId};
 use std::fs;
 use std::path::Path;
+use std::process::{Child, Stdio};
 
 async fn put(cluster: &Cluster, key: &'static str) {
     let patience = Patience { operation: PATIENCE, ..Patience::default() };
@@ -144,6 +145,38 @@ async fn a_node_that_returns_with_an_old_copy_takes_no_part() {
     let log = fs::read_to_string(cluster.path("n3.log")).expect("a log");
     assert!(log.contains("knows that its log was durable up to batch"), "{log}");
     put(&cluster, "c").await;
+}
+
+/// A second process that claims to be n1 harms nothing, and the others say that there are two.
+#[tokio::test]
+async fn two_processes_that_claim_to_be_one_node_are_told_of() {
+    let mut cluster = Cluster::started(3, "");
+    put(&cluster, "a").await;
+    let text = fs::read_to_string(cluster.config()).expect("read");
+    let text = text.replace("data_dir = \"n1\"", "data_dir = \"twin\"");
+    let twin = cluster.path("twin.toml");
+    fs::write(&twin, text.replace("[nodes]", "listen = \"127.0.0.1:0\"\n[nodes]")).expect("written");
+    let mut command = seaworthy();
+    command.args(["serve", "--config"]).arg(twin).stderr(Stdio::null());
+    struct Twin(Child);
+    impl Drop for Twin {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+    let twin = Twin(command.spawn().expect("starts"));
+    for n in [2, 3] {
+        eventually("the others notice", async || cluster.log(n).contains("two processes dial as n1").then_some(()))
+            .await;
+    }
+    put(&cluster, "b").await;
+    drop(twin);
+    for node in 1..=3 {
+        stands(&cluster, node, Standing::Member).await;
+    }
+    cluster.kill(3);
+    holds(&cluster, "b").await;
 }
 
 #[tokio::test]

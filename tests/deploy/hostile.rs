@@ -9,7 +9,7 @@ use seaworthy::node::Transport;
 use seaworthy::node::tcp::{Limits, Secret, TcpConfig, TcpTransport};
 use seaworthy::raft::{Body, Entry, Message};
 use seaworthy::types::{Addr, Bytes, GroupId, Lane, NodeId, Rng};
-use seaworthy::wire::{Packet, frame};
+use seaworthy::wire::{Packet, Request, RequestBody, frame};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -191,6 +191,68 @@ async fn idle_connections_neither_stop_a_node_nor_shut_clients_out() {
         assert!(begun.elapsed() < PATIENCE, "n{follower} does not get through to n{leader}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The memory that process `i` has resident, in MiB.
+fn resident(cluster: &mut Cluster, i: usize) -> u64 {
+    let path = format!("/proc/{}/status", cluster.child(i).id());
+    let text = std::fs::read_to_string(path).expect("runs");
+    let line = text.lines().find(|line| line.starts_with("VmRSS:")).expect("a figure");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") >> 10
+}
+
+/// 60 connections used to take 480 MiB of a server by sending all but the end of a frame, and 60 MiB for good by one request of 1 MiB
+/// each.
+#[tokio::test]
+async fn large_frames_take_no_more_than_their_share_of_memory() {
+    let mut cluster = Cluster::started(1, "memory_mib = 32\n");
+    let patience = Patience { operation: PATIENCE, ..Patience::default() };
+    let mut known = cluster.client(patience);
+    put(&mut known, "k", "before".into()).await;
+    let before = resident(&mut cluster, 1);
+    let address = cluster.servers().nodes.into_values().next().expect("one node");
+    let request = |body| frame::encode(&Packet::from(Request::new(1, body))).expect("fits");
+    let open = || {
+        let mut stream = TcpStream::connect(&address).expect("connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream.write_all(&hello(2, 0, 0, [0; 32])).expect("written");
+        stream
+    };
+
+    // A key that is much too long is refused, but it is a whole frame.
+    let large = request(RequestBody::Get { key: vec![b'k'; 1 << 20].into() });
+    let mut served = Vec::new();
+    for _ in 0..60 {
+        let mut stream = open();
+        stream.write_all(&large).expect("written");
+        stream.read_exact(&mut [0; 80]).expect("a welcome and an answer");
+        served.push(stream);
+    }
+    let kept = resident(&mut cluster, 1).saturating_sub(before);
+    assert!(kept < 25, "60 connections keep {kept} MiB when they are served");
+
+    let mut unfinished = frame::encode(&Packet::from(Request::new(2, RequestBody::Status))).expect("small").to_vec();
+    let mut endless = large[..frame::HEADER_BYTES].to_vec();
+    endless[12..16].copy_from_slice(&((frame::MAX_FRAME_BYTES - frame::HEADER_BYTES) as u32).to_le_bytes());
+    unfinished.extend(endless);
+    unfinished.resize(unfinished.len() + frame::MAX_FRAME_BYTES - frame::HEADER_BYTES - 1, b'x');
+    let mut slow = Vec::new();
+    for _ in 0..60 {
+        let mut stream = open();
+        stream.set_write_timeout(Some(Duration::from_millis(20))).expect("a time-out");
+        // As much of it as the server takes in.
+        let _ = stream.write_all(&unfinished);
+        slow.push(stream);
+    }
+    let taken = resident(&mut cluster, 1).saturating_sub(before);
+    assert!(taken < 40, "60 unfinished frames take {taken} MiB");
+
+    // Others are served meanwhile: at once if they ask for little, and soon if not.
+    let begun = Instant::now();
+    put(&mut known, "k", "small".into()).await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "a small request took {:?}", begun.elapsed());
+    put(&mut known, "k", vec![1; 1 << 20].into()).await;
+    assert!(begun.elapsed() < Duration::from_secs(8), "a large request took {:?}", begun.elapsed());
 }
 
 #[tokio::test]

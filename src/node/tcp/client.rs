@@ -143,7 +143,7 @@ async fn greet(address: &str, cluster: Option<ClusterName>) -> Result<(TcpStream
 /// Asks whoever listens at `address` which server it is; with it comes a tag that is equal on all servers of a cluster.
 ///
 /// # Errors
-/// Nobody answers there, or not a server of ours.
-pub async fn identify(address: &str) -> Result<(NodeId, u64), HelloError> {
-    in_time(greet(address, None)).await.map(|(_, found)| found)
+/// Nobody answers there, or not a server of ours, or of another cluster than this.
+pub async fn identify(address: &str, cluster: Option<ClusterName>) -> Result<(NodeId, u64), HelloError> {
+    in_time(greet(address, cluster)).await.map(|(_, found)| found)
 }

@@ -1,5 +1,6 @@
 //! The two directions of one connection: frames read into the inbox, frames queued for writing. Both are bounded in bytes.
 
+use super::arrivals::{ARRIVES_WITHIN, Arrivals, Room};
 use crate::types::{Addr, Bytes};
 use crate::wire::Packet;
 use crate::wire::frame::{self, FrameError};
@@ -16,7 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 pub(super) const WRITE_STALL: Duration = Duration::from_secs(5);
 /// Room made for each read.
 const READ_BYTES: usize = 16 << 10;
-/// A write buffer larger than this is given back to the allocator once written.
+/// A write buffer larger than this is given back to the allocator once written, and a read buffer once its frame is taken.
 const KEEP_BYTES: usize = 256 << 10;
 
 /// Why a connection ended.
@@ -32,6 +33,8 @@ pub(super) enum Closed {
     Truncated(usize),
     #[error("takes nothing for {WRITE_STALL:?}")]
     Stalled,
+    #[error("bad frame: it did not arrive within {ARRIVES_WITHIN:?}")]
+    Slow,
     #[error("does not read its answers: the queue is full")]
     Overflow,
     #[error("{0}")]
@@ -42,7 +45,8 @@ impl Closed {
     /// Whether the other side sent something that it never should.
     pub(super) fn is_bad_frame(&self) -> bool {
         let forged = |error: &io::Error| error.kind() == io::ErrorKind::InvalidData;
-        matches!(self, Closed::Frame(_) | Closed::Truncated(_)) || matches!(self, Closed::Io(error) if forged(error))
+        matches!(self, Closed::Frame(_) | Closed::Truncated(_) | Closed::Slow)
+            || matches!(self, Closed::Io(error) if forged(error))
     }
 }
 
@@ -72,11 +76,24 @@ pub(super) struct Inbox {
     sender: mpsc::UnboundedSender<Delivery>,
     budget: Arc<Semaphore>,
     bytes: usize,
+    arrivals: Option<Arc<Arrivals>>,
 }
 
 impl Inbox {
     pub(super) fn new(sender: mpsc::UnboundedSender<Delivery>, bytes: usize) -> Inbox {
-        Inbox { sender, budget: Arc::new(Semaphore::new(bytes)), bytes }
+        Inbox { sender, budget: Arc::new(Semaphore::new(bytes)), bytes, arrivals: None }
+    }
+
+    /// The same for senders that prove nothing: of what is still arriving no more than so many bytes are held either, besides what
+    /// one read of each brings.
+    pub(super) fn of_strangers(sender: mpsc::UnboundedSender<Delivery>, bytes: usize, arriving: usize) -> Inbox {
+        Inbox { arrivals: Some(Arrivals::new(arriving)), ..Inbox::new(sender, bytes) }
+    }
+
+    /// Room for a frame of so many bytes while it arrives, if it needs any.
+    async fn room(&self, bytes: usize) -> Option<Room> {
+        let arrivals = self.arrivals.as_ref().filter(|_| bytes > READ_BYTES)?;
+        Some(arrivals.enter(bytes).await)
     }
 
     async fn deliver(&self, from: Addr, packet: Packet, bytes: usize) -> Result<(), Closed> {
@@ -96,21 +113,36 @@ pub(super) async fn read_frames(
     heard: &AtomicU64,
 ) -> Closed {
     let mut buffer = BytesMut::new();
+    let mut room: Option<Room> = None;
     loop {
         match next_frame(&mut buffer) {
             Err(error) => return error.into(),
-            Ok(Some((packet, bytes))) => {
+            Ok((Some(packet), bytes)) => {
                 heard.fetch_add(1, Relaxed);
+                if bytes > KEEP_BYTES {
+                    buffer = BytesMut::from(&buffer[..]);
+                }
                 if let Err(closed) = inbox.deliver(from, packet, bytes).await {
                     return closed;
                 }
+                room = None;
                 continue;
             }
-            Ok(None) => {}
+            Ok((None, bytes)) if room.is_none() => room = inbox.room(bytes).await,
+            Ok((None, _)) => {}
         }
-        // Room grows with what was received, never with what a header claims.
+        // The buffer grows with what was received, never with what a header claims.
         buffer.reserve(READ_BYTES);
-        match reader.read_buf(&mut buffer).await {
+        let read = reader.read_buf(&mut buffer);
+        let read = match &room {
+            None => read.await,
+            Some(room) => {
+                let left = room.until.saturating_duration_since(Instant::now());
+                let Ok(read) = tokio::time::timeout(left, read).await else { return Closed::Slow };
+                read
+            }
+        };
+        match read {
             Ok(0) if buffer.is_empty() => return Closed::Eof,
             Ok(0) => return Closed::Truncated(buffer.len()),
             Ok(_) => {}
@@ -119,15 +151,15 @@ pub(super) async fn read_frames(
     }
 }
 
-/// Takes the first frame off `buffer` if it is there whole: its packet and its size.
-fn next_frame(buffer: &mut BytesMut) -> Result<Option<(Packet, usize)>, FrameError> {
-    let Some(head) = buffer.first_chunk() else { return Ok(None) };
+/// Takes the first frame off `buffer` if it is there whole: its packet and its size, if they are known.
+fn next_frame(buffer: &mut BytesMut) -> Result<(Option<Packet>, usize), FrameError> {
+    let Some(head) = buffer.first_chunk() else { return Ok((None, 0)) };
     let header = frame::Header::parse(head)?;
     let bytes = frame::HEADER_BYTES + header.body_bytes;
-    let Some(frame) = buffer.get(..bytes) else { return Ok(None) };
+    let Some(frame) = buffer.get(..bytes) else { return Ok((None, bytes)) };
     let packet = header.open(frame)?;
     let _ = buffer.split_to(bytes);
-    Ok(Some((packet, bytes)))
+    Ok((Some(packet), bytes))
 }
 
 /// Frames on their way out: one growing buffer, so that whatever gathered while a write was under way goes out in the

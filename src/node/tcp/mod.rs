@@ -10,13 +10,14 @@
 //!   the sender's address; nothing in it is acted on.
 //! - **Who has proved nothing can ask, and nothing else.** Frames count as a server's only after its proof; others are taken for a
 //!   client's, from which the driver takes requests only.
-//! - **Every queue is bounded in bytes** ([`Memory`](super::Memory)) and so is the number of connections (`door`). A full inbox stops
-//!   reading; a full queue to a peer drops the newest frame; a client that does not read its answers is disconnected.
+//! - **Every queue is bounded in bytes** ([`Memory`](super::Memory)) and so is the number of connections (`door`), and so are
+//!   frames that arrive slowly (`arrivals`). A full inbox stops reading; a full queue to a peer drops the newest frame; a client that does not read its answers is disconnected.
 //!   Servers always get in: who says nothing gives way to them, and their links are not counted.
 //! - **Order within a connection** is kept; across a reconnection frames are lost, and never repeated by us.
 //!
 //! Caveats: clients prove nothing; whoever reaches the port can read and write. Nothing is encrypted.
 
+mod arrivals;
 mod auth;
 mod client;
 mod door;

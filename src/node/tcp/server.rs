@@ -110,8 +110,8 @@ struct Shared {
     complaints: LogLimit,
     /// For each peer a bell that rings when it dials: it is up, so there is no reason to wait before dialling it.
     up: BTreeMap<(NodeId, Lane), Notify>,
-    /// For each peer and lane the connection it last opened to us; dropping the sender closes it.
-    links_in: Mutex<BTreeMap<(NodeId, Lane), oneshot::Sender<()>>>,
+    /// For each peer and lane the connection it last opened to us.
+    links_in: Mutex<BTreeMap<(NodeId, Lane), LinkIn>>,
     next_client: AtomicU64,
     bad_frames: AtomicU64,
     dropped: AtomicU64,
@@ -133,7 +133,7 @@ impl TcpTransport {
         let (running, stop) = watch::channel(());
         let shared = Arc::new(Shared {
             from_peers: [first, second].map(|sender| Inbox::new(sender, memory.from_peers())),
-            from_clients: Inbox::new(third, memory.from_clients()),
+            from_clients: Inbox::of_strangers(third, memory.from_clients(), memory.arriving()),
             to_clients: Pool::new(memory.to_clients() / 2),
             clients: Mutex::default(),
             seats: Door::new(config.limits.clients, config.limits.per_address),
@@ -248,7 +248,7 @@ impl Shared {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn links_in(&self) -> MutexGuard<'_, BTreeMap<(NodeId, Lane), oneshot::Sender<()>>> {
+    fn links_in(&self) -> MutexGuard<'_, BTreeMap<(NodeId, Lane), LinkIn>> {
         self.links_in.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -285,6 +285,20 @@ impl Shared {
         }
         let known = node != self.config.id && self.config.nodes.contains_key(&node);
         known.then_some(()).ok_or(Turned::Unknown)
+    }
+}
+
+/// A connection that a peer has opened to us. Dropping it closes it.
+struct LinkIn {
+    close: oneshot::Sender<()>,
+    from: SocketAddr,
+    since: Instant,
+}
+
+impl LinkIn {
+    /// Whether its peer cannot have given it up yet, so that whoever opens another is another process.
+    fn is_held(&self) -> bool {
+        !self.close.is_closed() && self.since.elapsed() < SILENCE
     }
 }
 
@@ -385,9 +399,14 @@ async fn serve_peer(
     address: SocketAddr,
     shared: &Shared,
 ) {
-    let (mine, replaced) = oneshot::channel();
-    shared.links_in().insert(link, mine);
+    let (close, replaced) = oneshot::channel();
     let (peer, lane) = link;
+    let before = shared.links_in().insert(link, LinkIn { close, from: address, since: Instant::now() });
+    if let Some(other) = before.filter(LinkIn::is_held)
+        && let Some(others) = shared.complaints.pass(Instant::now())
+    {
+        warn!(%address, others, "two processes dial as {peer}, the other one from {}: stop the one that is not {peer}", other.from);
+    }
     for bell in Lane::ALL.iter().filter_map(|lane| shared.up.get(&(peer, *lane))) {
         bell.notify_one();
     }
@@ -479,13 +498,14 @@ impl Dialler {
         let mut told = String::new();
         let born = Instant::now();
         let (peer, address) = (self.peer, self.address.clone());
+        let (link, bulk) = if self.lane == Lane::Bulk { ("bulk link", true) } else { ("link", false) };
         loop {
             match self.dial().await {
                 Ok((stream, key)) => {
-                    info!("link to {peer} at {address} is up");
+                    info!("{link} to {peer} at {address} is up");
                     let since = Instant::now();
                     let closed = self.speak(stream, key).await;
-                    warn!("link to {peer} at {address} is down: {closed}");
+                    warn!("{link} to {peer} at {address} is down: {closed}");
                     told.clear();
                     if since.elapsed() > BACKOFF_MOST {
                         backoff = BACKOFF_LEAST;
@@ -494,7 +514,8 @@ impl Dialler {
                 Err(HelloError::Io(error)) if born.elapsed() < YOUTH => {
                     debug!("cannot reach {peer} at {address}: {error}");
                 }
-                Err(error) if told == error.to_string() => debug!("cannot reach {peer} at {address}: {error}"),
+                // The other lane says the same.
+                Err(error) if bulk || told == error.to_string() => debug!("cannot reach {peer} at {address}: {error}"),
                 Err(error) => {
                     warn!("cannot reach {peer} at {address}, trying on: {error}");
                     told = error.to_string();

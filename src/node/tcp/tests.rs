@@ -435,8 +435,8 @@ async fn the_inbox_pushes_back_instead_of_growing() {
 async fn a_server_says_who_it_is() {
     let server = server("127.0.0.1:1").await;
     let other = bind(TcpConfig { cluster: "bay".parse().expect("valid"), ..config(2, "127.0.0.1:0", &[]) }).await;
-    let (node, tag) = identify(&server.local_addr().to_string()).await.expect("answers");
+    let (node, tag) = identify(&server.local_addr().to_string(), None).await.expect("answers");
     assert_eq!(node, NodeId(1));
-    assert_eq!(identify(&server.local_addr().to_string()).await.expect("answers").1, tag);
-    assert_ne!(identify(&other.local_addr().to_string()).await.expect("answers").1, tag);
+    assert_eq!(identify(&server.local_addr().to_string(), None).await.expect("answers").1, tag);
+    assert_ne!(identify(&other.local_addr().to_string(), None).await.expect("answers").1, tag);
 }

@@ -155,16 +155,16 @@ fn a_directory_of_another_node_cluster_or_layout_is_refused() {
     let disk = MemDisk::default();
     drop(Store::open(disk.clone(), &cluster(1, "here", 3, 1), &mut rng()).expect("a new directory"));
     let before = disk.changes();
-    for (other, fact, found, configured) in [
-        (cluster(2, "here", 3, 1), "node", "n1", "n2"),
-        (cluster(1, "there", 3, 1), "cluster", "here", "there"),
-        (cluster(1, "here", 3, 4), "groups", "1", "4"),
-        (cluster(1, "here", 4, 1), "n4", "nothing", "capacity 1, zone \"\", region \"\""),
-        (StoreConfig::new(NodeId(1)), "cluster", "here", "nothing"),
+    for (other, found, configured) in [
+        (cluster(2, "here", 3, 1), "node n1", "node n2"),
+        (cluster(1, "there", 3, 1), "cluster here", "cluster there"),
+        (cluster(1, "here", 3, 4), "groups 1", "groups 4"),
+        (cluster(1, "here", 4, 1), "no n4", "n4 capacity 1, zone \"\", region \"\""),
+        (StoreConfig::new(NodeId(1)), "cluster here", "no cluster"),
     ] {
         let error = Store::open(disk.clone(), &other, &mut rng()).err();
-        let (fact, found, configured) = (fact.to_owned(), found.to_owned(), configured.to_owned());
-        assert_eq!(error, Some(StorageError::Foreign { fact, found, configured }));
+        let (found, configured) = (found.to_owned(), configured.to_owned());
+        assert_eq!(error, Some(StorageError::Foreign { found, configured }));
     }
     assert_eq!(disk.changes(), before, "nothing was written");
     assert!(Store::open(disk, &cluster(1, "here", 3, 1), &mut rng()).is_ok());
