@@ -5,24 +5,26 @@
 //! which only the simulator's build switches on, a `Mutant` cannot be made to hold a bug and every question is the
 //! constant `false`.
 
-/// Defines [`Bug`]: a bug is one entry, its description, its name in code and its name on the command line.
+/// Defines an enum of bugs that can be planted by name: a bug is one entry, its description, its name in code and its name on
+/// the command line.
+#[macro_export]
 macro_rules! bugs {
-    ($($(#[doc = $what:literal])+ $bug:ident = $name:literal,)*) => {
-        /// A mistake that can be planted by name.
+    ($(#[$meta:meta])* pub enum $bugs:ident; $($(#[doc = $what:literal])+ $bug:ident = $name:literal,)*) => {
+        $(#[$meta])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum Bug {
+        pub enum $bugs {
             $($(#[doc = $what])+ $bug,)*
         }
 
-        impl Bug {
+        impl $bugs {
             /// Every bug there is.
-            pub const ALL: &[Bug] = &[$(Bug::$bug),*];
+            pub const ALL: &[$bugs] = &[$($bugs::$bug),*];
 
             /// The name used on the command line.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
-                    $(Bug::$bug => $name,)*
+                    $($bugs::$bug => $name,)*
                 }
             }
 
@@ -30,7 +32,7 @@ macro_rules! bugs {
             #[must_use]
             pub fn what(self) -> &'static str {
                 match self {
-                    $(Bug::$bug => concat!($($what),+).trim_ascii(),)*
+                    $($bugs::$bug => concat!($($what),+).trim_ascii(),)*
                 }
             }
         }
@@ -38,6 +40,9 @@ macro_rules! bugs {
 }
 
 bugs! {
+    /// A mistake that can be planted by name.
+    pub enum Bug;
+
     /// A node sends what promises durability before its fsync has returned (node/gate.rs).
     AckBeforeFsync = "ack-before-fsync",
     /// A vote is not persisted, so a restarted node votes twice in one term (raft/).
@@ -152,6 +157,33 @@ bugs! {
     BudgetIgnored = "budget-ignored",
     /// A sweep reads whole values of all keys instead of comparing digests (dynamo/).
     SweepOfValues = "sweep-of-values",
+    /// Answers of an older term count as if they were of the present one (raft/).
+    StaleAnswersCount = "stale-answers-count",
+    /// A leader counts its lease from when a round is answered, not from when it began (raft/).
+    LeaseFromAnswer = "lease-from-answer",
+    /// A reordered append sends its follower back to probing, and what is under way is sent again (raft/).
+    ProbeOnReorder = "probe-on-reorder",
+    /// A follower puts the pieces of a snapshot together in the order in which they come, and believes the file (raft/, storage/).
+    PiecesAsTheyCome = "pieces-as-they-come",
+    /// A node takes pieces of all groups' snapshots at once, and a piece for which it has no room sends its transfer back to the
+    /// first (node/shared.rs, raft/).
+    BusyStartsOver = "busy-starts-over",
+    /// A server stops over a piece of a snapshot that it cannot read for a follower (node/jobs.rs).
+    UnreadablePieceStops = "unreadable-piece-stops",
+    /// Recovery takes noise for the torn end of the log (storage/).
+    NoiseIsTorn = "noise-is-torn",
+    /// A node that knows that it has lost data counts in Raft groups all the same (node/standing.rs, identity/).
+    AmnesiacCounts = "amnesiac-counts",
+    /// Members do not compare the digests of their states (node/group.rs).
+    DigestUnchecked = "digest-unchecked",
+    /// A key whose tombstone is gone begins with revision 0 again (kv/).
+    RevisionsReused = "revisions-reused",
+    /// A state machine keeps every tombstone (kv/).
+    KvTombstonesKept = "kv-tombstones-kept",
+    /// A tombstone goes as soon as all replicas hold it, whatever is still under way (dynamo/graves.rs).
+    ForgottenAtOnce = "forgotten-at-once",
+    /// Replicas keep every tombstone (dynamo/graves.rs).
+    TombstonesKept = "tombstones-kept",
 }
 
 /// At most one planted bug; none by default, and none possible without the feature `mutants`.

@@ -87,6 +87,9 @@ impl Store {
     /// A round of housekeeping.
     pub(super) fn collect(&mut self, out: &mut Outbox<Dynamo>) {
         self.graves.now += 1;
+        if self.config.mutant.is(Bug::TombstonesKept) {
+            return;
+        }
         if !self.down.is_empty() && !self.config.mutant.is(Bug::TombstoneByTimer) {
             return;
         }
@@ -126,7 +129,8 @@ impl Store {
         self.count(key);
         let others = self.others(key);
         let Some(round) = self.graves.rounds.get_mut(key) else { return };
-        let settled = round.since.is_some_and(|since| self.epoch.at() >= since + SETTLED);
+        let wait = if self.config.mutant.is(Bug::ForgottenAtOnce) { 0 } else { SETTLED };
+        let settled = round.since.is_some_and(|since| self.epoch.at() >= since + wait);
         if round.since.is_none() {
             round.tries += 1;
             let (asked, again) = (round.asked.clone(), round.tries > 1);
@@ -158,7 +162,9 @@ impl Store {
         let here = round.ticket.is_none_or(|ticket| ticket <= durable);
         if round.since.is_none() && here && others.iter().all(|node| round.held.contains(node)) {
             round.since = Some(at);
-            self.epoch.want(at + SETTLED);
+            if !self.config.mutant.is(Bug::ForgottenAtOnce) {
+                self.epoch.want(at + SETTLED);
+            }
         }
     }
 

@@ -327,7 +327,8 @@ impl Identity {
         let (now, beat) = (self.now, self.config.beat);
         let Some(peer) = self.peers.get_mut(&from) else { return Accepted::Nothing };
         if peer.lost == Some(origin.incarnation) {
-            return Accepted::Quorums;
+            let counts = self.config.mutant.is(Bug::AmnesiacCounts);
+            return if counts { Accepted::All } else { Accepted::Quorums };
         }
         if let Some(known) = peer.known.as_mut().filter(|known| known.incarnation == origin.incarnation) {
             known.batch = known.batch.max(origin.durable);

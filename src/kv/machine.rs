@@ -366,11 +366,13 @@ impl Kv {
     /// Drops the oldest tombstones beyond the limit. What they knew goes into the floor for keys without a state.
     fn collect(&mut self) {
         while self.graves.len() > self.max_tombstones as usize
+            && !self.mutant.is(Bug::KvTombstonesKept)
             && let Some((_, key)) = self.graves.pop_first()
             && let Some(slot) = self.keys.remove(&key)
         {
             self.sum = self.sum.wrapping_sub(slot.hash);
-            self.first_revision = self.first_revision.max(slot.state.revision().saturating_add(1));
+            let above = slot.state.revision().saturating_add(1);
+            self.first_revision = if self.mutant.is(Bug::RevisionsReused) { 0 } else { self.first_revision.max(above) };
         }
     }
 

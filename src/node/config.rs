@@ -1,6 +1,7 @@
 //! How a node is run.
 
 use crate::dynamo;
+use crate::kv::MAX_TOMBSTONES;
 use crate::mutant::Mutant;
 use crate::placement::Layout;
 use crate::raft;
@@ -22,6 +23,8 @@ pub struct NodeConfig {
     pub snapshot_log_bytes: usize,
     /// Entries a group has applied since its last snapshot after which another is taken.
     pub snapshot_entries: u64,
+    /// Tombstones that a group keeps, at most; all members must be given the same.
+    pub max_tombstones: u32,
     /// Entries after which the members of a group compare their states; at least 1.
     pub digest_entries: u64,
     /// Client requests that may be open at a time; beyond it they are refused as busy.
@@ -50,6 +53,7 @@ impl NodeConfig {
             layout,
             snapshot_log_bytes: 64 << 20,
             snapshot_entries: 100_000,
+            max_tombstones: MAX_TOMBSTONES,
             digest_entries: 1000,
             max_open_requests: 10_000,
             memory_bytes: 256 << 20,

@@ -142,7 +142,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let mut groups = Vec::new();
         for (id, voters) in hosted {
             let recovered = held.remove(&id).unwrap_or_default();
-            let kv = load(storage, id, recovered.snapshot, config.mutant).await?;
+            let kv = load(storage, id, recovered.snapshot, (config.max_tombstones, config.mutant)).await?;
             let rng = if lone { rng.clone() } else { Rng::new(rng.next(), "raft") };
             let max_pinned_bytes = config.raft.max_pinned_bytes / hosted_groups;
             let quiesce = config.layout.groups > 1;
@@ -432,7 +432,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 Halt::Restore(meta) => meta,
                 Halt::Contradicted(found) => return stop_for_good(storage, found).await,
             };
-            let kv = load(storage, id, meta, self.shared.config.mutant).await?;
+            let NodeConfig { max_tombstones, mutant, .. } = self.shared.config;
+            let kv = load(storage, id, meta, (max_tombstones, mutant)).await?;
             at = now(&self.clock);
             group.restored(meta, kv, at.time, &mut self.shared);
             self.checkpoint_due |= lone;

@@ -2,8 +2,8 @@
 
 use super::StorageHost;
 use crate::dynamo::{self, StoreSnapshot};
-use crate::kv::{Kv, KvRestore, KvSnapshot};
-use crate::mutant::Mutant;
+use crate::kv::{Kv, KvRestore, KvSnapshot, MAX_SESSIONS};
+use crate::mutant::{Bug, Mutant};
 use crate::protocol::Ticket;
 use crate::raft::{Loaded, Record, Request, Saved, SnapshotMeta};
 use crate::storage::{AP, Disk, Incoming, LogRecord, StorageError, Store, ap_meta, snapshot_name};
@@ -85,7 +85,10 @@ impl Job {
             },
             Job::LoadChunk { group, to, meta, offset, max } => {
                 // A file that is gone or unreadable is the core's to handle: it starts over with the newest one.
-                let found = store.snapshot_chunk(group, meta, offset, max).unwrap_or(None);
+                let found = match store.snapshot_chunk(group, meta, offset, max) {
+                    Err(error) if store.mutant().is(Bug::UnreadablePieceStops) => return Err(error),
+                    found => found.unwrap_or(None),
+                };
                 let loaded = found.map_or(Loaded::Gone, |(data, last)| Loaded::Piece(data, last));
                 Ok(Done::Answer(group, Request::ChunkLoaded { to, meta, offset, loaded }))
             }
@@ -128,10 +131,10 @@ pub(super) async fn load<H: StorageHost>(
     storage: &H,
     group: GroupId,
     meta: SnapshotMeta,
-    mutant: Mutant,
+    (max_tombstones, mutant): (u32, Mutant),
 ) -> Result<Kv, StorageError> {
     if meta.index == 0 {
-        return Ok(Kv::new(mutant));
+        return Ok(Kv::with_limits(MAX_SESSIONS, max_tombstones, mutant));
     }
     storage
         .run(move |store| {

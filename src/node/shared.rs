@@ -101,7 +101,9 @@ impl Shared {
     /// heartbeat, so all get their turn as others are done.
     pub(super) fn takes_arrival(&mut self, group: GroupId, bytes: usize, now: Time) -> bool {
         self.arrivals.retain(|other, last| *other == group || *last + ARRIVAL_IDLE > now);
-        let room = self.arrivals.contains_key(&group) || self.arrivals.len() < MAX_ARRIVALS;
+        let room = self.arrivals.contains_key(&group)
+            || self.arrivals.len() < MAX_ARRIVALS
+            || self.config.mutant.is(Bug::BusyStartsOver);
         let takes = room && self.takes_job(bytes);
         if takes {
             self.arrivals.insert(group, now);

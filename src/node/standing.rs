@@ -9,6 +9,7 @@ use super::shared::{Now, Shared};
 use super::{Clock, Driver, NodeConfig, Observer, StorageHost, Transport};
 use crate::dynamo;
 use crate::identity::{self, Accepted, Durable, Effect, Greeting, Identity, Origin, Record, Standing};
+use crate::mutant::Bug;
 use crate::protocol::{Input, Outbox, Protocol, Ticket};
 use crate::storage::AP;
 use crate::types::{GroupId, NodeId, Time};
@@ -143,7 +144,12 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                          started on a wrong or old directory, start it on its own; if that is lost, replace the node"
                     );
                     self.standing.lost = Some(format!("{peer} {objection}"));
-                    self.shelf.groups.append(&mut self.groups);
+                    if self.shared.config.mutant.is(Bug::AmnesiacCounts) {
+                        self.groups.append(&mut self.shelf.groups);
+                        self.dirty.extend(self.groups.keys());
+                    } else {
+                        self.shelf.groups.append(&mut self.groups);
+                    }
                     self.snapshots.retain(|core| *core == AP);
                     // What it has lost of AP buckets the others send it.
                     self.ap = self.ap.take().or_else(|| self.shelf.ap.take());

@@ -195,7 +195,7 @@ impl Raft {
             }
             AppendResult::Matched(_) => {}
             AppendResult::Conflict { rejected, hint, hint_term } => {
-                follower.on_conflict(rejected, hint, hint_term, &self.log);
+                follower.on_conflict(rejected, (hint, hint_term), &self.log, self.config.mutant);
             }
         }
         let matched = follower.matched;

@@ -127,6 +127,13 @@ pub enum Body {
     },
 }
 
+impl Body {
+    /// Whether it answers a question, whose term it is then of.
+    pub(super) fn is_answer(&self) -> bool {
+        matches!(self, Body::VoteReply { .. } | Body::AppendReply { .. } | Body::SnapshotReply { .. })
+    }
+}
+
 /// A follower's answer to `Append`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum AppendResult {

@@ -244,9 +244,11 @@ impl Raft {
         if awakened && matches!(body, Body::Vote { pre: true, .. }) {
             return;
         }
-        if term < self.term {
+        let counts = body.is_answer() && self.config.mutant.is(Bug::StaleAnswersCount);
+        if term < self.term && !counts {
             return self.refuse_old_term(from, &body, out);
         }
+        let term = if counts { term.max(self.term) } else { term };
         if term > self.term {
             match &body {
                 // A pre-vote talks about a term that nobody is in yet (thesis §9.6).

@@ -14,6 +14,7 @@
 use super::log::Log;
 use super::snapshot::Sending;
 use super::{Config, Entry, Index, Term, pop_front_if};
+use crate::mutant::{Bug, Mutant};
 use crate::types::{Lane, NodeId, Time};
 use std::collections::VecDeque;
 
@@ -159,10 +160,13 @@ impl Progress {
     /// One that overtook others is no reason to send anything again: the follower keeps it until they arrive. It shows
     /// that something was lost if a later one finds the gap still there, and so does the next heartbeat, which follows all
     /// that was sent.
-    pub fn on_conflict(&mut self, rejected: Index, hint: Index, hint_term: Term, log: &Log) {
+    pub fn on_conflict(&mut self, rejected: Index, (hint, hint_term): (Index, Term), log: &Log, mutant: Mutant) {
         let news = match self.phase {
             Phase::Probe { .. } => rejected == self.next - 1,
-            Phase::Replicate => rejected > self.matched && !self.was_overtaken(rejected, (hint, hint_term), log),
+            Phase::Replicate => {
+                let overtaken = |progress: &mut Progress| progress.was_overtaken(rejected, (hint, hint_term), log);
+                rejected > self.matched && (!overtaken(self) || mutant.is(Bug::ProbeOnReorder))
+            }
             Phase::Snapshot(_) => false,
         };
         if news {

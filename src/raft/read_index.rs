@@ -52,9 +52,9 @@ impl Rounds {
         self.open.push_back((self.current, now));
     }
 
-    fn confirm(&mut self, round: u64) {
-        while let Some(confirmed) = pop_front_if(&mut self.open, |(r, _)| *r <= round) {
-            self.confirmed = confirmed;
+    fn confirm(&mut self, round: u64, answered: Option<Time>) {
+        while let Some((round, began)) = pop_front_if(&mut self.open, |(r, _)| *r <= round) {
+            self.confirmed = (round, answered.unwrap_or(began));
         }
     }
 
@@ -110,7 +110,7 @@ impl Raft {
             return;
         }
         let round = leader.by_majority(leader.rounds.current, |f| f.round);
-        leader.rounds.confirm(round);
+        leader.rounds.confirm(round, self.config.mutant.is(Bug::LeaseFromAnswer).then_some(self.now));
         self.answer_reads(out);
     }
 

@@ -236,12 +236,13 @@ impl Raft {
             receiving.next = 0;
         }
         let (saving, next) = (receiving.saving, receiving.next);
-        if !saving && offset == next {
+        let taken = offset == next || self.config.mutant.is(Bug::PiecesAsTheyCome);
+        if !saving && taken {
             receiving.saving = true;
             out.effect(Effect::SaveChunk { from, meta, offset, data, last });
         }
         self.receiving = Some(receiving);
-        if !saving && offset != next {
+        if !saving && !taken {
             self.answer_chunk(from, meta, next, false, round, out);
         }
     }
@@ -261,6 +262,7 @@ impl Raft {
                 return self.answer_chunk(from, meta, 0, true, round, out);
             }
             Saved::Next(next) => next.min(LIMIT),
+            Saved::Busy if self.config.mutant.is(Bug::BusyStartsOver) => 0,
             Saved::Busy => receiving.next,
             Saved::Refused => 0,
         };

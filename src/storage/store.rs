@@ -176,6 +176,11 @@ impl<D: Disk> Store<D> {
         Ok((Store { disk, wal, writer: None, arrivals: BTreeMap::new(), poisoned: false, mutant }, found))
     }
 
+    /// The planted bug, if any.
+    pub(crate) fn mutant(&self) -> Mutant {
+        self.mutant
+    }
+
     /// The last batch of the log that is durable: batches are counted from 1 on, for ever.
     #[must_use]
     pub fn last_batch(&self) -> u64 {
@@ -280,7 +285,8 @@ impl<D: Disk> Store<D> {
         last: bool,
     ) -> Result<Incoming, StorageError> {
         self.writing(|store| {
-            if offset == 0 {
+            let as_they_come = store.mutant.is(Bug::PiecesAsTheyCome);
+            if offset == 0 || as_they_come && store.arrivals.get(&group).is_none_or(|a| a.meta != meta) {
                 store.give_up_arrival(group)?;
                 let temporary = format!("{}.incoming{TEMPORARY}", snapshot::name(group, meta));
                 let file = store.disk.open(&temporary, true)?;
@@ -289,10 +295,10 @@ impl<D: Disk> Store<D> {
             let Some(arrival) = store.arrivals.get_mut(&group).filter(|a| a.meta == meta) else {
                 return Ok(Incoming::Next(0));
             };
-            if offset != arrival.next {
+            if offset != arrival.next && !as_they_come {
                 return Ok(Incoming::Next(arrival.next));
             }
-            store.disk.write_at(arrival.file, offset, data)?;
+            store.disk.write_at(arrival.file, arrival.next, data)?;
             arrival.next += data.len() as u64;
             if last { store.finish_arrival(group) } else { Ok(Incoming::Next(arrival.next)) }
         })

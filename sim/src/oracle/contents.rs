@@ -27,6 +27,27 @@ impl Picture {
         }
     }
 
+    /// What a state machine holds after an index, of which no key may have a lower revision than after an earlier one.
+    pub(super) fn revisions(&mut self, node: NodeId, kv: &Kv) {
+        let applied = kv.applied();
+        if applied == 0 || !applied.is_multiple_of(LOOKED_INTO) || self.looked_into.get(&node) == Some(&applied) {
+            return;
+        }
+        let mut lower = None;
+        for (key, revision, _) in kv.entries() {
+            let (index, known) = self.revisions.entry(key.clone()).or_insert((applied, revision));
+            if applied > *index && revision < *known {
+                let key = String::from_utf8_lossy(key);
+                lower = Some(format!("{key} has revision {revision} after entry {applied}, had {known} after {index}"));
+            } else if applied > *index {
+                (*index, *known) = (applied, revision);
+            }
+        }
+        if let Some(detail) = lower {
+            self.violated("revisions never go back", detail);
+        }
+    }
+
     /// What a state machine holds after an index.
     pub(super) fn contents(&mut self, node: NodeId, applied: Index, contents: impl FnOnce() -> u64) {
         if applied == 0 || !applied.is_multiple_of(LOOKED_INTO) || self.looked_into.get(&node) == Some(&applied) {

@@ -12,6 +12,7 @@
 //!   no shorter than it has told the leader of that term, unless its disk was made to lie.
 //! - **Only loss is taken for loss**: no node whose disk has kept everything is told that it has lost data.
 //! - **Commits in order**: a node's commits follow each other without gap, from its snapshot on.
+//! - **Revisions never go back**: no key has a lower revision than after an earlier entry, though its tombstone may be gone.
 //! - **Records can be read back**: decoding what is written gives what was to be written, commands of entries included.
 //!
 //! There is a picture for each Raft group. `replicas` has what the quorums' side adds.
@@ -21,6 +22,7 @@
 
 mod contents;
 pub mod expiry;
+mod leaders;
 mod replicas;
 
 pub use replicas::Replica;
@@ -32,9 +34,9 @@ use seaworthy::dynamo::{self, Dynamo};
 use seaworthy::identity::Standing;
 use seaworthy::kv::{self, Kv};
 use seaworthy::node::Observer;
-use seaworthy::raft::{AppendResult, Body, Effect, Entry, Index, Message, Raft, Record, Recovered, Role, Term};
+use seaworthy::raft::{AppendResult, Body, Effect, Entry, Index, Message, Raft, Record, Recovered, Term};
 use seaworthy::storage::LogRecord;
-use seaworthy::types::{GroupId, NodeId};
+use seaworthy::types::{GroupId, Key, NodeId, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use xxhash_rust::xxh3::xxh3_64;
@@ -115,11 +117,19 @@ struct Picture {
     states: BTreeMap<Index, (u64, NodeId)>,
     /// Our own digest of its keys, likewise.
     contents: BTreeMap<Index, (u64, NodeId)>,
+    /// The latest revision of each key, and after which entry.
+    revisions: BTreeMap<Key, (Index, Revision)>,
     /// The index at which each node was last looked into.
     looked_into: BTreeMap<NodeId, Index>,
     logs: BTreeMap<NodeId, Log>,
     /// The latest term each node has spoken in, and up to where it has said in that term that its log is durable.
     promises: BTreeMap<NodeId, (Term, Index)>,
+    /// The term in which each leader last sent entries to each follower, and the last of those.
+    sent: BTreeMap<(NodeId, NodeId), (Term, Index)>,
+    /// Entries sent, and those among them that had been sent to that follower before.
+    entries: (u64, u64),
+    /// Tombstones in each node's state.
+    tombstones: BTreeMap<NodeId, u64>,
     violation: Option<Violation>,
     checks: u64,
 }
@@ -133,6 +143,8 @@ struct Scene {
     distrusted: BTreeSet<NodeId>,
     /// Nodes that know that they have lost data.
     lost: BTreeSet<NodeId>,
+    /// Nodes that were given another state than their log makes.
+    altered: BTreeSet<NodeId>,
     /// A node held more than it may.
     over_budget: Option<Violation>,
 }
@@ -191,10 +203,30 @@ impl Oracle {
         self.lock().distrusted.insert(node);
     }
 
-    /// Whether the node knows that it has lost data, and so takes no part.
+    /// The node's state is made another than its log makes. It is to find that out, and not to serve.
+    pub fn alter(&self, node: NodeId) {
+        self.lock().altered.insert(node);
+    }
+
+    /// Whether the node is to take no part: it knows that it has lost data, or its state was altered.
     #[must_use]
     pub fn is_lost(&self, node: NodeId) -> bool {
-        self.lock().lost.contains(&node)
+        let scene = self.lock();
+        scene.lost.contains(&node) || scene.altered.contains(&node)
+    }
+
+    /// How many log entries leaders have sent, and how many of them to whom they had been sent before.
+    #[must_use]
+    pub fn entries_sent(&self) -> (u64, u64) {
+        self.lock().groups.values().fold((0, 0), |(all, again), p| (all + p.entries.0, again + p.entries.1))
+    }
+
+    /// The most tombstones that a node holds, of one group or for quorums.
+    #[must_use]
+    pub fn tombstones(&self) -> u64 {
+        let scene = self.lock();
+        let of_groups = scene.groups.values().flat_map(|picture| picture.tombstones.values().copied()).max();
+        of_groups.unwrap_or(0).max(scene.replicas.tombstones())
     }
 
     /// The first violation, if any.
@@ -306,6 +338,9 @@ impl Observer for Witness {
             return;
         }
         let picture = scene.group(group);
+        if let Body::Append { prev_index, entries, .. } = &message.body {
+            picture.sends((self.node, to), message.term, *prev_index, entries.len());
+        }
         let index = match message.body {
             // Pre-votes and digests say nothing of the term that must be kept.
             Body::Vote { pre: true, .. } | Body::VoteReply { pre: true, .. } | Body::Digest { .. } => return,
@@ -327,10 +362,15 @@ impl Observer for Witness {
 
     fn turn(&mut self, group: GroupId, raft: &Raft, kv: &Kv) {
         let mut scene = self.oracle.lock();
+        let altered = scene.altered.contains(&self.node);
         let picture = scene.group(group);
         picture.complete(self.node, raft.status().snapshot.index, |index| raft.term_at(index));
-        picture.state(self.node, kv.applied(), || kv.digest());
-        picture.contents(self.node, kv.applied(), || contents(kv));
+        if !altered {
+            picture.state(self.node, kv.applied(), || kv.digest());
+            picture.revisions(self.node, kv);
+            picture.contents(self.node, kv.applied(), || contents(kv));
+        }
+        picture.tombstones.insert(self.node, kv.tombstones());
         let broken = picture.violation.is_some().then(|| scene.violation()).flatten();
         drop(scene);
         self.stop_if(broken);
@@ -419,15 +459,6 @@ impl Picture {
         self.logs.insert(node, log);
         if trusted {
             self.keeps_promises(node, term, last);
-        }
-    }
-
-    fn vote(&mut self, node: NodeId, term: Term, candidate: NodeId) {
-        self.checks += 1;
-        let before = *self.votes.entry((node, term)).or_insert(candidate);
-        if before != candidate {
-            let detail = format!("{node} voted for {before} and for {candidate} in term {term}");
-            self.violated("one vote a term", detail);
         }
     }
 
@@ -554,37 +585,6 @@ impl Picture {
                 new.term, known.by, known.term
             );
             self.violated("state-machine safety", detail);
-        }
-    }
-
-    fn became(&mut self, node: NodeId, role: Role, term: Term) {
-        let log = self.logs.entry(node).or_default();
-        log.term = log.term.max(term);
-        if role != Role::Leader {
-            return;
-        }
-        let before = *self.leaders.entry(term).or_insert(node);
-        if before != node {
-            self.violated("election safety", format!("{before} and {node} both lead term {term}"));
-        }
-        self.logs.entry(node).or_default().new_leader_of = Some(term);
-    }
-
-    /// A new leader's log is looked at when its turn is over, because records on their way to the disk count too.
-    fn complete(&mut self, node: NodeId, snapshot: Index, term_at: impl Fn(Index) -> Option<Term>) {
-        let Some(term) = self.logs.entry(node).or_default().new_leader_of.take() else { return };
-        self.checks += 1;
-        // By log matching it is enough to look at the last entry committed in an earlier term.
-        let earlier = |index: &Index| self.known(*index).is_some_and(|known| known.in_term < term);
-        let last = (0..self.committed.len() as Index).rev().find(earlier);
-        let Some((index, known)) = last.and_then(|index| Some((index, self.known(index)?))) else { return };
-        if index > snapshot && term_at(index) != Some(known.term) {
-            let has = term_at(index).map_or("nothing".to_owned(), |term| format!("{index}@{term}"));
-            let detail = format!(
-                "{node} leads term {term} with {has} where {} committed {index}@{} in term {}",
-                known.by, known.term, known.in_term
-            );
-            self.violated("leader completeness", detail);
         }
     }
 }

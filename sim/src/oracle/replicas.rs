@@ -99,6 +99,12 @@ pub(super) struct Replicas {
 }
 
 impl Replicas {
+    /// The most keys that a node holds of which nothing is left but that they were deleted.
+    pub(super) fn tombstones(&self) -> u64 {
+        let deleted = |replica: &Replica| replica.keys.values().filter(|entry| entry.siblings.is_deleted()).count();
+        self.durable.values().map(deleted).max().unwrap_or(0) as u64
+    }
+
     /// A node begins (again) with what it found on its disk.
     pub(super) fn starts(&mut self, node: NodeId, replica: Replica) {
         self.unsynced.remove(&node);

@@ -4,7 +4,7 @@ use super::contents::LOOKED_INTO;
 use super::*;
 use bytes::Bytes;
 use seaworthy::node::GROUP;
-use seaworthy::raft::SoftState;
+use seaworthy::raft::{Role, SoftState};
 use seaworthy::types::Wall;
 
 const A: NodeId = NodeId(1);

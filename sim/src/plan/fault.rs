@@ -148,6 +148,8 @@ words! {
         Another = "another",
         /// That of the server of this name in another cluster, which is of a later term and has a longer log.
         Foreign = "foreign",
+        /// Its own, with an empty state in place of the one in its snapshots.
+        Altered = "altered",
     }
 }
 
@@ -221,8 +223,9 @@ pub const KINDS: [(&str, &str, &str); 23] = [
         "directory",
         "with=empty age=3s",
         "The process dies and is started again at the end, on another data directory: `empty`, `old` (its own as it was \
-         `age` before), `another` (a copy of the next server's) or `foreign` (of the same server in another cluster, of a \
-         later term and with a longer log). For good: under Raft the server counts as lost from then on.",
+         `age` before), `another` (a copy of the next server's), `foreign` (of the same server in another cluster, of a \
+         later term and with a longer log) or `altered` (its own, with an empty state in place of the one in its snapshots, \
+         checksums and all). For good: under Raft the server counts as lost from then on.",
     ),
     ("pause", "", "The process stands still and then goes on, as if nothing had been."),
     ("disk-slow", "times=20", "Every operation takes so many times as long."),

@@ -105,6 +105,8 @@ pub(super) fn judge(
         heal: plan.expect.heal,
         ledger,
         elections: 0,
+        entries: (0, 0),
+        tombstones: 0,
         refusals: &[],
     };
     let verdict = match verdict::judge(&evidence).0 {

@@ -39,7 +39,7 @@ pub(super) const REGIONS: &str = "regions";
 pub(super) type Refusals = Arc<Mutex<Vec<(NodeId, StorageError)>>>;
 
 /// What the cluster is called.
-const CLUSTER: &str = "sim";
+pub(super) const CLUSTER: &str = "sim";
 
 /// The servers of a run and their world.
 pub(super) struct Cluster {
@@ -291,6 +291,7 @@ fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Plan
     NodeConfig {
         ap,
         snapshot_entries: cluster.snapshot_entries,
+        max_tombstones: cluster.max_tombstones,
         digest_entries: 50,
         memory_bytes,
         ..NodeConfig::new(raft, layout)

@@ -1,11 +1,12 @@
-//! The data directory of a server in another cluster, for faults that give it to one of this cluster.
+//! Data directories that faults give to servers: that of a server in another cluster, and its own with another state.
 
-use super::cluster::{Cluster, store_config};
+use super::cluster::{CLUSTER, Cluster, store_config};
 use crate::plan::Plan;
 use crate::world::disk::{DirectoryCopy, DiskHandle, DiskSettings};
 use crate::world::ledger::Ledger;
 use crate::world::trace::Trace;
-use seaworthy::kv::{self, Command, Condition, GroupTime, Op};
+use seaworthy::kv::{self, Command, Condition, GroupTime, Kv, Op};
+use seaworthy::mutant::Mutant;
 use seaworthy::raft::{Entry, Record};
 use seaworthy::storage::{LogRecord, Store};
 use seaworthy::types::{Bytes, Key, NodeId, Rng, Wall};
@@ -17,9 +18,7 @@ const ENTRIES: u64 = 20_000;
 
 /// The directory of `node` in another cluster, written by the node's own code: of a later term, with a longer log.
 pub(super) fn of_another_cluster(plan: &Plan, node: NodeId, cluster: &Cluster) -> DirectoryCopy {
-    let settings = DiskSettings { capacity: u64::MAX, ..cluster.disk_settings };
-    let time = cluster.world.time_source();
-    let disk = DiskHandle::new(plan.seed, node, settings, time, Trace::new(), Ledger::default());
+    let disk = aside(plan, node, cluster);
     let config = store_config(plan, node, ("another", &cluster.layout), None);
     let mut rng = Rng::new(plan.seed, &format!("another cluster {node}"));
     let (mut store, _) = Store::open(disk.attach(), &config, &mut rng).expect("a new directory");
@@ -33,6 +32,32 @@ pub(super) fn of_another_cluster(plan: &Plan, node: NodeId, cluster: &Cluster) -
         store.append(&records).expect("a disk in order");
     }
     disk.copy()
+}
+
+/// The directory of `node` as it is, but for its snapshots of Raft groups: they hold an empty state, as sound as any.
+pub(super) fn with_another_state(plan: &Plan, node: NodeId, cluster: &Cluster) -> DirectoryCopy {
+    let disk = aside(plan, node, cluster);
+    disk.restore(&cluster.world.disk(node).copy());
+    let config = store_config(plan, node, (CLUSTER, &cluster.layout), None);
+    let mut rng = Rng::new(plan.seed, &format!("another state {node}"));
+    let (mut store, found) = Store::open(disk.attach(), &config, &mut rng).expect("a directory in order");
+    for (group, recovered) in found.groups.iter().filter(|(_, recovered)| recovered.snapshot.index > 0) {
+        let mut kv = Kv::new(Mutant::default());
+        (1..=recovered.snapshot.index).for_each(|index| drop(kv.apply(index, &Bytes::new())));
+        let mut blocks = kv.snapshot();
+        store.snapshot_begin(*group, recovered.snapshot).expect("a disk in order");
+        while let Some(block) = blocks.next_block(64 << 10) {
+            store.snapshot_write(&block).expect("a disk in order");
+        }
+        store.snapshot_finish().expect("a disk in order");
+    }
+    disk.copy()
+}
+
+/// A disk to prepare a directory on, outside the run.
+fn aside(plan: &Plan, node: NodeId, cluster: &Cluster) -> DiskHandle {
+    let settings = DiskSettings { capacity: u64::MAX, ..cluster.disk_settings };
+    DiskHandle::new(plan.seed, node, settings, cluster.world.time_source(), Trace::new(), Ledger::default())
 }
 
 /// A write of that cluster to one of the keys that clients of this one use.

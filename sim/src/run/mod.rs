@@ -171,6 +171,9 @@ struct Ending {
     final_from: Option<u64>,
     heal_ns: Option<u64>,
     elections: u64,
+    /// Log entries sent, and sent again.
+    entries: (u64, u64),
+    tombstones: u64,
 }
 
 fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
@@ -233,6 +236,8 @@ fn finish(
         divergence: ending.divergence,
         refusals: &refusals,
         elections: ending.elections,
+        entries: ending.entries,
+        tombstones: ending.tombstones,
     };
     let (verdict, findings) = verdict::judge(&evidence);
     let beside = (mode == Mode::Ap && plan.bucket.beside).then(|| std::mem::take(&mut *lock(&traces.beside)));
@@ -371,7 +376,9 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces
         let heal_ns = ending.heal_ns;
         let elections = cluster.oracle.elections() - before;
         let (sim_ns, messages, bytes, dumps) = (world.now(), net.sent, net.bytes, cluster.dumps());
-        *ending = Ending { sim_ns, messages, bytes, divergence, dumps, final_from, heal_ns, elections };
+        let (entries, tombstones) = (cluster.oracle.entries_sent(), cluster.oracle.tombstones());
+        *ending =
+            Ending { sim_ns, messages, bytes, divergence, dumps, final_from, heal_ns, elections, entries, tombstones };
     }
     world.shutdown().await;
 }

@@ -143,6 +143,7 @@ impl Nemesis {
                 self.cluster.world.disk(nodes[next]).copy()
             }
             Directory::Foreign => directories::of_another_cluster(&self.plan, node, &self.cluster),
+            Directory::Altered => directories::with_another_state(&self.plan, node, &self.cluster),
         }
     }
 
@@ -204,6 +205,9 @@ impl Nemesis {
             Kind::Directory { with, .. } => {
                 world.kill(node, Death::Process, Some(entry));
                 self.cluster.oracle.distrust(node);
+                if *with == Directory::Altered {
+                    self.cluster.oracle.alter(node);
+                }
                 disk.replace(entry, &self.directory(id, *with, node));
             }
             Kind::Pause => {

@@ -9,6 +9,7 @@
 //!    Where it is asked for, no time is longer than so long without any answer.
 //! 5. Convergence: at the end all servers that can run have the same state.
 //! 6. Catch-up, where it is asked for: what was there when the storm ended reaches all living servers in time, under load.
+//!    Likewise that log entries are sent once, and that tombstones are collected.
 //! 7. Enough was done, and every kind of fault that was asked for had an effect; otherwise the run proves nothing
 //!    (`inert`).
 
@@ -53,6 +54,10 @@ pub struct Evidence<'a> {
     pub refusals: &'a [(NodeId, StorageError)],
     /// Elections won after the warm-up.
     pub elections: u64,
+    /// Log entries that leaders sent, and those among them that they had sent to the same follower before.
+    pub entries: (u64, u64),
+    /// The most tombstones that a server holds at the end.
+    pub tombstones: u64,
 }
 
 /// The verdict, by the list at the top of this file, and what was found on the way.
@@ -97,6 +102,16 @@ fn judge_liveness(evidence: &Evidence<'_>, findings: &Findings) -> Verdict {
             "catch-up",
             format!("the servers had what was there at the end of the storm {took}, not within {most:?}"),
         );
+    }
+    let (all, again) = evidence.entries;
+    if expect.resent.is_some_and(|most| again as f64 > most.0 * all as f64) {
+        return fail(
+            "entries sent once",
+            format!("{again} of {all} entries were sent to a follower that was sent them before"),
+        );
+    }
+    if expect.tombstones.is_some_and(|most| evidence.tombstones > most) {
+        return fail("tombstones collected", format!("a server holds {} tombstones at the end", evidence.tombstones));
     }
     let ok = evidence.history.operations().iter().filter(|op| op.settled().is_some()).count() as u64;
     if ok < expect.min_ok {

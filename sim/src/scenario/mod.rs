@@ -119,6 +119,10 @@ impl Scenario {
             let cluster = Cluster::read(f, Cluster::default())?;
             cluster.check(f).map(|()| cluster)
         })?;
+        let network = section(source, &document, "network", |f| {
+            let network = Network::read(f, Network::default())?;
+            network.check(f).map(|()| network)
+        })?;
         let workload = section(source, &document, "workload", |f| {
             let workload = Workload::read(f, Workload::default())?;
             workload.check(f).map(|()| workload)
@@ -131,10 +135,11 @@ impl Scenario {
         if workload.rate == 0 && workload.think.is_none() && script.is_empty() {
             return Err(source.problem(0, "the workload's rate is 0 and there is no [[op]]: nothing would be asked"));
         }
+        let faults = read_faults(source, &document, (&cluster, &time), Some(&network))?;
         Ok(Scenario {
             name,
             description: read_text(source, &document, "description")?,
-            network: section(source, &document, "network", |f| Network::read(f, Network::default()))?,
+            network,
             disk: section(source, &document, "disk", |f| Disk::read(f, Disk::default()))?,
             cpu: section(source, &document, "cpu", |f| Cpu::read(f, Cpu::default()))?,
             bucket: section(source, &document, "bucket", |f| {
@@ -142,7 +147,7 @@ impl Scenario {
                 bucket.check(f).map(|()| bucket)
             })?,
             expect: section(source, &document, "expect", |f| Expect::read(f, Expect::default()))?,
-            faults: read_faults(source, &document, &cluster, &time, false)?,
+            faults,
             script,
             cluster,
             workload,
@@ -153,7 +158,7 @@ impl Scenario {
 
 /// The faults of a text that holds nothing else, for a swarm to choose from.
 pub(crate) fn parse_catalogue(source: Source<'_>, cluster: &Cluster, time: &Times) -> Result<Vec<FaultSpec>, Problem> {
-    read_faults(source, &parse_toml(source)?, cluster, time, true)
+    read_faults(source, &parse_toml(source)?, (cluster, time), None)
 }
 
 fn parse_toml(source: Source<'_>) -> Result<DeTable<'_>, Problem> {
@@ -197,12 +202,12 @@ fn read_text(source: Source<'_>, document: &DeTable<'_>, part: &str) -> Result<S
     Ok(text)
 }
 
+/// The faults of a scenario; without a network those of a swarm's catalogue, for which the seed chooses what carries frames.
 fn read_faults(
     source: Source<'_>,
     document: &DeTable<'_>,
-    cluster: &Cluster,
-    time: &Times,
-    in_catalogue: bool,
+    (cluster, time): (&Cluster, &Times),
+    network: Option<&Network>,
 ) -> Result<Vec<FaultSpec>, Problem> {
     let Some(list) = document.get("fault") else { return Ok(Vec::new()) };
     let DeValue::Array(list) = list.get_ref() else {
@@ -215,7 +220,7 @@ fn read_faults(
             return Err(source.problem(start, "expected [[fault]]"));
         };
         let mut fields = Fields::of_table(source, "[[fault]]", start, table)?;
-        let is_swarm = !in_catalogue && table.get("kind").and_then(|k| k.get_ref().as_str()) == Some("swarm");
+        let is_swarm = network.is_some() && table.get("kind").and_then(|k| k.get_ref().as_str()) == Some("swarm");
         let swarm = match is_swarm {
             true => Some(catalogue(cluster, time).map_err(|p| {
                 let what = format!("this storm is too short for a swarm: {}", p.what);
@@ -224,7 +229,7 @@ fn read_faults(
             false => None,
         };
         let lost = time.lost_nodes.high + faults.iter().filter_map(|f| f.lost(cluster)).sum::<u32>();
-        let context = spec::Context { cluster, time, earlier: &faults, lost, swarm: swarm.as_deref() };
+        let context = spec::Context { cluster, network, time, earlier: &faults, lost, swarm: swarm.as_deref() };
         let fault = FaultSpec::read(&mut fields, &context)?;
         fields.finish()?;
         faults.push(fault);

@@ -77,6 +77,8 @@ section! {
         max_append_bytes: u64 = 256 << 10,
         /// Entries applied between two snapshots.
         snapshot_entries: u64 = 1000,
+        /// Raft: tombstones that a group keeps; beyond it the oldest go.
+        max_tombstones: u32 = 4096,
         /// Entries kept behind a snapshot for followers that lag.
         keep_entries: u64 = 100,
         /// Bytes in one piece of a snapshot on its way to a follower.
@@ -203,6 +205,26 @@ impl Network {
     pub(crate) fn read(fields: &mut Fields<'_>, base: Network) -> Result<Network, Problem> {
         let link = Link::read(fields, base.link)?;
         Ok(Network { link, carriage: Carriage::read(fields, base.carriage)? })
+    }
+
+    /// That it asks for nothing of links that what carries frames does not have.
+    pub(crate) fn check(&self, fields: &Fields<'_>) -> Result<(), Problem> {
+        self.suits(&self.link, fields)
+    }
+
+    /// That a link, as it is or as a fault makes it, does nothing that ordered connections do not.
+    pub(crate) fn suits(&self, link: &Link, fields: &Fields<'_>) -> Result<(), Problem> {
+        let of_datagrams = [("duplicate", link.duplicate), ("reorder", link.reorder)];
+        match of_datagrams.iter().find(|(_, chance)| self.is_ordered() && chance.0 > 0.0) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let what = format!(
+                    "`{name}` over ordered connections, which neither repeat frames nor change their order: leave it out, or \
+                     say connections = \"datagrams\" in [network]; what comes late and out of order there is a `delay`"
+                );
+                Err(fields.problem(name, what))
+            }
+        }
     }
 
     /// Name and text of each field.
@@ -411,6 +433,10 @@ section! {
         /// Operations that succeed in a second of the storm, its first left out, as a share of those in the best five seconds of
         /// the run, at least; 0 does not ask.
         goodput: Probability = Probability(0.0),
+        /// Raft: log entries that are sent to a follower again, as a share of all that are sent, at most; none does not ask.
+        resent: Option<Probability> = None,
+        /// Tombstones that a server holds at the end, of one Raft group or for quorums, at most; none does not ask.
+        tombstones: Option<u64> = None,
         /// Kinds of fault that must have had an effect at least once: `all` of the plan, `any` of it (at least one), `none`,
         /// or those listed.
         must_fire: MustFire = MustFire::All,

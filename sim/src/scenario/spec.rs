@@ -2,7 +2,7 @@
 
 use super::fields::{Fields, Problem};
 use super::setting::{Between, Setting};
-use super::{Cluster, Times, Transport};
+use super::{Cluster, Network, Times, Transport};
 use crate::plan::{Fault, KINDS, Kind, Lie, Selector, Shape, Unsynced};
 use std::time::Duration;
 
@@ -92,6 +92,8 @@ impl Setting for Instants {
 /// What is known when a fault is read.
 pub(super) struct Context<'a> {
     pub cluster: &'a Cluster,
+    /// `None` inside a swarm, whose seed chooses.
+    pub network: Option<&'a Network>,
     pub time: &'a Times,
     /// The faults before this one.
     pub earlier: &'a [FaultSpec],
@@ -216,6 +218,9 @@ fn read_fault(kind: &str, fields: &mut Fields<'_>, context: &Context<'_>) -> Res
     if context.cluster.transport == Transport::Tcp && !kind.suits_tcp() {
         let what = format!("a `{}` needs the simulator's own network; expected transport = \"model\"", kind.name());
         return Err(fields.problem("kind", what));
+    }
+    if let (Kind::Link { add, .. }, Some(network)) = (&kind, context.network) {
+        network.suits(add, fields)?;
     }
     if context.cluster.transport == Transport::Model && kind == (Kind::Forge { lie: Lie::Entries }) {
         let what = "whoever is believed can overwrite anything; expected transport = \"tcp\", where servers prove who they are";

@@ -91,6 +91,14 @@ const WRONG: &[(&str, &str)] = &[
         "name = \"x\"\ndescription = \"y\"\n[bucket]\nmode = \"ap\"\nresolve = \"counter\"\ncontext = \"seen\"\n",
     ),
     ("Raft beside Raft", "name = \"x\"\ndescription = \"y\"\n[bucket]\nbeside = true\n"),
+    (
+        "copies over connections",
+        "name = \"x\"\ndescription = \"y\"\n[network]\nconnections = \"ordered\"\nduplicate = 0.1\n",
+    ),
+    (
+        "fault out of order over connections",
+        "name = \"x\"\ndescription = \"y\"\n[network]\nconnections = \"ordered\"\n[[fault]]\nkind = \"link\"\nloss = 0.1\nreorder = 0.1\nevery = \"4s\"\n",
+    ),
     ("misspelt expectation", "name = \"x\"\ndescription = \"y\"\n[expect]\nmust_fire = \"kill,pauses\"\n"),
 ];
 

@@ -1,39 +1,10 @@
 //! Bugs that can be planted in the world itself: the proof that a world kinder than it claims is noticed, by the
 //! conformance suite (sim/tests/conformance), by the fault ledger or by the checkers.
 
-/// Defines [`WorldBug`]: a bug is one entry, its description, its name in code and its name on the command line.
-macro_rules! bugs {
-    ($($(#[doc = $what:literal])+ $bug:ident = $name:literal,)*) => {
-        /// A mistake of the simulated world that can be planted by name.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum WorldBug {
-            $($(#[doc = $what])+ $bug,)*
-        }
+seaworthy::bugs! {
+    /// A mistake of the simulated world that can be planted by name.
+    pub enum WorldBug;
 
-        impl WorldBug {
-            /// Every bug there is.
-            pub const ALL: &[WorldBug] = &[$(WorldBug::$bug),*];
-
-            /// The name used on the command line.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(WorldBug::$bug => $name,)*
-                }
-            }
-
-            /// What it does, and where.
-            #[must_use]
-            pub fn what(self) -> &'static str {
-                match self {
-                    $(WorldBug::$bug => concat!($($what),+).trim_ascii(),)*
-                }
-            }
-        }
-    };
-}
-
-bugs! {
     /// A cut of one direction only is ignored (world/net).
     OneWayIgnored = "one-way-ignored",
     /// Frames are never lost by chance (world/net).

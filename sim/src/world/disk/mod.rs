@@ -199,6 +199,11 @@ impl DiskHandle {
     /// The disk is lost and replaced by one that holds a copy. The node's process should be dead.
     pub fn replace(&self, id: FaultId, copy: &DirectoryCopy) {
         self.wipe(id);
+        self.restore(copy);
+    }
+
+    /// Puts the files of a copy on an empty disk.
+    pub fn restore(&self, copy: &DirectoryCopy) {
         let mut state = lock(&self.0);
         for (name, contents) in &copy.0 {
             let inode = state.next_inode;

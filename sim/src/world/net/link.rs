@@ -352,11 +352,12 @@ impl Link {
 
     /// How late a reordered frame or a copy is: 1 ns to the widest `reorder_by` on the link.
     fn late_by(&mut self) -> Nanos {
-        let widest = self.faults.iter().filter_map(|(_, fault)| match fault {
-            LinkFault::Degrade(settings) => Some(settings.reorder_by),
+        let added = self.faults.iter().filter_map(|(_, fault)| match fault {
+            LinkFault::Degrade(settings) => Some(settings),
             _ => None,
         });
-        let widest = widest.fold(self.base.reorder_by, Duration::max);
+        let late = added.chain([&self.base]).filter(|settings| settings.reorder > 0.0 || settings.duplicate > 0.0);
+        let widest = late.map(|settings| settings.reorder_by).max().unwrap_or_default();
         self.rng.between(1, nanos(widest).max(1))
     }
 }

@@ -1,0 +1,58 @@
+//! What is looked at of leaders: that a node gives one vote a term, that there is one leader, that its log is complete, and how
+//! often it sends what.
+
+use super::Picture;
+use seaworthy::raft::{Index, Role, Term};
+use seaworthy::types::NodeId;
+
+impl Picture {
+    pub(super) fn vote(&mut self, node: NodeId, term: Term, candidate: NodeId) {
+        self.checks += 1;
+        let before = *self.votes.entry((node, term)).or_insert(candidate);
+        if before != candidate {
+            let detail = format!("{node} voted for {before} and for {candidate} in term {term}");
+            self.violated("one vote a term", detail);
+        }
+    }
+
+    pub(super) fn became(&mut self, node: NodeId, role: Role, term: Term) {
+        let log = self.logs.entry(node).or_default();
+        log.term = log.term.max(term);
+        if role != Role::Leader {
+            return;
+        }
+        let before = *self.leaders.entry(term).or_insert(node);
+        if before != node {
+            self.violated("election safety", format!("{before} and {node} both lead term {term}"));
+        }
+        self.logs.entry(node).or_default().new_leader_of = Some(term);
+    }
+
+    /// A new leader's log is looked at when its turn is over, because records on their way to the disk count too.
+    pub(super) fn complete(&mut self, node: NodeId, snapshot: Index, term_at: impl Fn(Index) -> Option<Term>) {
+        let Some(term) = self.logs.entry(node).or_default().new_leader_of.take() else { return };
+        self.checks += 1;
+        // By log matching it is enough to look at the last entry committed in an earlier term.
+        let earlier = |index: &Index| self.known(*index).is_some_and(|known| known.in_term < term);
+        let last = (0..self.committed.len() as Index).rev().find(earlier);
+        let Some((index, known)) = last.and_then(|index| Some((index, self.known(index)?))) else { return };
+        if index > snapshot && term_at(index) != Some(known.term) {
+            let has = term_at(index).map_or("nothing".to_owned(), |term| format!("{index}@{term}"));
+            let detail = format!(
+                "{node} leads term {term} with {has} where {} committed {index}@{} in term {}",
+                known.by, known.term, known.in_term
+            );
+            self.violated("leader completeness", detail);
+        }
+    }
+
+    /// A leader sends entries to a follower. Within a term each need be sent once.
+    pub(super) fn sends(&mut self, ends: (NodeId, NodeId), term: Term, before: Index, entries: usize) {
+        let last = before + entries as Index;
+        let sent = self.sent.entry(ends).or_default();
+        let known = if sent.0 == term { sent.1 } else { before };
+        *sent = (term, known.max(last));
+        self.entries.0 += entries as u64;
+        self.entries.1 += known.min(last).saturating_sub(before);
+    }
+}
