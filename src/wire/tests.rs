@@ -78,8 +78,13 @@ fn request() -> impl Strategy<Value = Request> {
         any::<u32>().prop_map(|n| RequestBody::Transfer { to: NodeId(n) }),
         (key(), any::<u32>(), any::<bool>()).prop_map(|(key, bytes, ap)| RequestBody::Expect { key, bytes, ap }),
     ];
-    (any::<u64>(), any::<(bool, u32, bool)>(), body)
-        .prop_map(|(id, (forwarded, patience_ms, again), body)| Request { id, forwarded, patience_ms, again, body })
+    (any::<u64>(), any::<(bool, u32, bool)>(), body).prop_map(|(id, (forwarded, patience_ms, again), body)| Request {
+        id,
+        forwarded,
+        patience_ms,
+        again,
+        body,
+    })
 }
 
 fn response() -> impl Strategy<Value = Response> {

@@ -247,8 +247,7 @@ impl Nemesis {
                 for &server in &self.cluster.nodes {
                     self.orders += 1;
                     let body = RequestBody::Transfer { to: node };
-                    self.operator
-                        .send(Addr::Node(server), &Packet::from(Request::new(self.orders, body)));
+                    self.operator.send(Addr::Node(server), &Packet::from(Request::new(self.orders, body)));
                 }
                 world.ledger().affected(entry, Effect::LeadersAsked, 1);
             }

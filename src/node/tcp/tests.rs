@@ -416,8 +416,7 @@ async fn the_inbox_pushes_back_instead_of_growing() {
     let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
     Hello::Client { cluster: None }.write(&mut stream).await.expect("written");
     let key = vec![7; 1 << 20].into();
-    let frame = frame::encode(&Packet::from(Request::new(1, RequestBody::Get { key })))
-        .expect("fits");
+    let frame = frame::encode(&Packet::from(Request::new(1, RequestBody::Get { key }))).expect("fits");
     // Nobody takes anything out: before long, nothing more goes in.
     let mut sent = 0;
     while timeout(Duration::from_millis(300), stream.write_all(&frame)).await.is_ok() {
