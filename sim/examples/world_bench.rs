@@ -60,6 +60,7 @@ mod bench {
             client_links: links,
             carriage: Carriage::Datagrams,
             queue: 64 << 20,
+            to_clients: 64 << 20,
             link_limit: 100_000,
             mailbox_limit: 100_000,
             mailbox_bytes: 1 << 30,

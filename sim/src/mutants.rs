@@ -264,6 +264,13 @@ pub const MADE_FOR: &[MadeFor] = &[
     of_world(WorldBug::SyncErrorsHidden, "fsync-fails", &[INERT, "promises outlive crashes", "recovery", "assertion"]),
     of_world(WorldBug::JumpsIgnored, "clock-jumps-and-drift", &[INERT]),
     of_world(WorldBug::UnknownAsFailed, "leader-isolated", &["linearizable"]),
+    MadeFor {
+        bug: Planted::World(WorldBug::QueuesUnbounded),
+        scenario: "narrow-link",
+        mode: Mode::Ap,
+        // What waits for n3 may also take longer than the run.
+        breaks: &["memory budget", NONE_RESURRECTED, "convergence"],
+    },
     made(Bug::ControlBehindBulk, Mode::Cp, "overload-groups", &["no elections", "goodput"]),
     made(Bug::NoRetryAfter, Mode::Cp, "overload", &["goodput", "progress"]),
     made(Bug::DeadWork, Mode::Cp, "overload", &["goodput", "progress"]),

@@ -1,20 +1,10 @@
-//! What is looked at of leaders: that a node gives one vote a term, that there is one leader, that its log is complete, and how
-//! often it sends what.
+//! What is looked at of leaders: that there is one a term, that its log is complete, and how often it sends what.
 
 use super::Picture;
 use seaworthy::raft::{Index, Role, Term};
 use seaworthy::types::NodeId;
 
 impl Picture {
-    pub(super) fn vote(&mut self, node: NodeId, term: Term, candidate: NodeId) {
-        self.checks += 1;
-        let before = *self.votes.entry((node, term)).or_insert(candidate);
-        if before != candidate {
-            let detail = format!("{node} voted for {before} and for {candidate} in term {term}");
-            self.violated("one vote a term", detail);
-        }
-    }
-
     pub(super) fn became(&mut self, node: NodeId, role: Role, term: Term) {
         let log = self.logs.entry(node).or_default();
         log.term = log.term.max(term);

@@ -23,11 +23,13 @@
 mod contents;
 pub mod expiry;
 mod leaders;
+mod promises;
 mod replicas;
 
 pub use replicas::Replica;
 
 use crate::report::ApCounts;
+use crate::world::runtime::Queues;
 use contents::contents;
 use replicas::Replicas;
 use seaworthy::dynamo::{self, Dynamo};
@@ -177,6 +179,8 @@ pub struct Witness {
     node: NodeId,
     /// The node's budget for its queues.
     memory: usize,
+    /// Those of its queues that are in the network.
+    network: Option<Queues>,
     oracle: Oracle,
 }
 
@@ -194,7 +198,7 @@ impl Oracle {
             scene.group(group).starts(node, recovered, trusted);
         }
         drop(scene);
-        Witness { node, memory, oracle: self.clone() }
+        Witness { node, memory, network: None, oracle: self.clone() }
     }
 
     /// The node's disk loses what it has confirmed; what the node forgets is not its own fault: it may go back on promises
@@ -292,6 +296,12 @@ impl Oracle {
 }
 
 impl Witness {
+    /// Counts what waits in the network too.
+    #[must_use]
+    pub fn minds(self, queues: Queues) -> Witness {
+        Witness { network: Some(queues), ..self }
+    }
+
     /// Unwinds out of the node, whose run ends with it, if a property was seen broken.
     fn stop_if(&self, broken: Option<Violation>) {
         if let Some(Violation { property, detail }) = broken {
@@ -400,6 +410,7 @@ impl Observer for Witness {
     }
 
     fn queued(&mut self, bytes: usize) {
+        let bytes = bytes + self.network.as_ref().map_or(0, Queues::bytes);
         if bytes > self.memory {
             let detail = format!("the queues of {} hold {bytes} bytes, its budget is {}", self.node, self.memory);
             let violation = Violation { property: "memory budget", detail };
@@ -459,24 +470,6 @@ impl Picture {
         self.logs.insert(node, log);
         if trusted {
             self.keeps_promises(node, term, last);
-        }
-    }
-
-    fn promise(&mut self, node: NodeId, term: Term, index: Index) {
-        let promise = self.promises.entry(node).or_default();
-        // Within a term a log only grows: it follows one leader.
-        *promise = (*promise).max((term, index));
-    }
-
-    fn keeps_promises(&mut self, node: NodeId, term: Term, last: Index) {
-        self.checks += 1;
-        let Some(&(said, index)) = self.promises.get(&node) else { return };
-        if term < said || (term == said && last < index) {
-            let detail = format!(
-                "{node} starts again in term {term} with entries up to {last}; it had spoken in term {said} and said it \
-                 holds entries up to {index}"
-            );
-            self.violated("promises outlive crashes", detail);
         }
     }
 

@@ -58,7 +58,8 @@ impl Cluster {
         let bug = Planted::in_world(mutant);
         let carriage = if plan.network.is_ordered() { Carriage::Ordered } else { Carriage::Datagrams };
         // As the deployed transport divides what may wait for peers.
-        let [_, bulk] = Memory(memory_bytes(plan)).to_peer(plan.cluster.nodes as usize);
+        let memory = Memory(memory_bytes(plan));
+        let [_, bulk] = memory.to_peer(plan.cluster.nodes as usize);
         let queue = plan.network.carriage.queue.min(bulk as u64);
         let links = link_settings(&plan.network.link);
         let settings = WorldSettings {
@@ -69,9 +70,10 @@ impl Cluster {
                 carriage,
                 link_limit: 10_000,
                 queue,
+                to_clients: memory.to_clients() as u64,
                 mailbox_limit: 100_000,
                 bug,
-                mailbox_bytes: Memory(memory_bytes(plan)).from_peers(),
+                mailbox_bytes: memory.from_peers(),
             },
             disk: DiskSettings {
                 per_operation: plan.disk.operation,
@@ -232,7 +234,7 @@ impl Boot {
         let layout = &self.config.layout;
         let hosted = layout.all_groups().filter(|group| layout.voters_of(*group).contains(&env.id));
         let groups = hosted.map(|group| (group, recovery.groups.get(&group).unwrap_or(&fresh)));
-        let witness = self.oracle.witness((env.id, self.config.memory_bytes), groups);
+        let witness = self.oracle.witness((env.id, self.config.memory_bytes), groups).minds(env.transport.queues());
         let witness = Teller::new(witness, self.watch.clone(), (env.id, self.time.clone()));
         let rng = Rng::new(self.seed, &format!("raft {} {}", env.id, env.restarts));
         let stop = env.stopped();

@@ -13,6 +13,8 @@ seaworthy::bugs! {
     LatencyIgnored = "latency-ignored",
     /// Frames overtake each other though nothing reorders them (world/net).
     OvertakenUnasked = "overtaken-unasked",
+    /// What waits to be sent on a link has no limit (world/net).
+    QueuesUnbounded = "queues-unbounded",
     /// What a dead process had not read is given to the next one (world/net).
     MailOutlives = "mail-outlives",
     /// A power failure loses nothing (world/disk).

@@ -111,6 +111,7 @@ fn at_sea<F: Future<Output = ()>>(bug: Option<WorldBug>, test: impl FnOnce(Sea) 
                         carriage: Carriage::Datagrams,
                         queue: 64 << 20,
                         link_limit: 1_000,
+                        to_clients: 64 << 20,
                         mailbox_limit: 1_000,
                         mailbox_bytes: 1 << 30,
                         bug,

@@ -10,9 +10,10 @@
 use super::super::bug::WorldBug;
 use super::super::ledger::{Effect, FaultId, Ledger};
 use super::super::{Latency, Nanos, nanos};
-use super::stream::{Stream, backlog};
+use super::stream::Stream;
 use bytes::Bytes;
 use seaworthy::types::Rng;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How a link treats frames.
@@ -109,7 +110,10 @@ pub(super) struct Link {
     /// Of an ordered connection.
     pub(super) stream: Option<Stream>,
     /// Bytes of the frames held.
-    pub(super) held_bytes: u64,
+    held_bytes: u64,
+    /// When frames leave that were sent and have not left, each with its bytes, and all those.
+    leaving: VecDeque<(Nanos, u64)>,
+    leaving_bytes: u64,
     /// Frames under way; those of an older epoch are lost and no longer counted.
     pub(super) in_flight: u32,
     pub(super) epoch: u32,
@@ -131,6 +135,8 @@ impl Link {
             last_delayed: 0,
             stream,
             held_bytes: 0,
+            leaving: VecDeque::new(),
+            leaving_bytes: 0,
             in_flight: 0,
             epoch: 0,
             newest: 0,
@@ -164,7 +170,8 @@ impl Link {
     /// Loses everything under way: how many frames.
     pub(super) fn cut(&mut self) -> u32 {
         self.epoch += 1;
-        self.held_bytes = 0;
+        (self.held_bytes, self.leaving_bytes) = (0, 0);
+        self.leaving.clear();
         let held = std::mem::take(&mut self.held).len() as u32;
         std::mem::take(&mut self.in_flight) + held
     }
@@ -194,11 +201,17 @@ impl Link {
     }
 
     /// Whether so many bytes may wait to be sent, and there is no room among them for a frame. An empty queue takes any.
-    fn is_full(&self, now: Nanos, bytes: usize, queue: u64) -> bool {
-        let busy = self.sending_until.saturating_sub(now);
-        let sending = if busy == 0 { 0 } else { backlog(busy, self.narrowest().map_or(0, |(bandwidth, _)| bandwidth)) };
-        let queued = self.held_bytes + sending;
-        queued > 0 && queued + bytes as u64 > queue
+    fn is_full(&mut self, now: Nanos, bytes: usize, queue: u64) -> bool {
+        let queued = self.queued(now);
+        queued > 0 && queued + bytes as u64 > queue && self.bug != Some(WorldBug::QueuesUnbounded)
+    }
+
+    /// Bytes that wait to be sent: held, or for the connection to be dialled, for their turn, or to be sent again.
+    pub(super) fn queued(&mut self, now: Nanos) -> u64 {
+        while let Some((_, bytes)) = self.leaving.pop_front_if(|(leaves, _)| *leaves <= now) {
+            self.leaving_bytes -= bytes;
+        }
+        self.held_bytes + self.leaving_bytes
     }
 
     /// Decides over a frame sent now. A receiver can be reached since `reachable`.
@@ -227,7 +240,7 @@ impl Link {
             ledger.affected(*id, Effect::MessagesHeld, 1);
             return Route::Hold;
         }
-        self.arrival(now, bytes, ledger)
+        self.arrival((now, now), bytes, ledger)
     }
 
     fn route_in_order(&mut self, now: Nanos, (bytes, queue): (usize, u64), reachable: Nanos, ledger: &Ledger) -> Route {
@@ -256,12 +269,18 @@ impl Link {
             None => now,
         };
         let leaves = if leaves > now { leaves + self.handshake() } else { now };
-        self.arrival(leaves + late, bytes, ledger)
+        self.arrival((now, leaves + late), bytes, ledger)
     }
 
-    /// Decides when a frame that is not lost arrives, and how, if it leaves at `now`.
-    pub(super) fn arrival(&mut self, now: Nanos, bytes: usize, ledger: &Ledger) -> Route {
-        let mut at = self.depart(now, bytes, ledger) + self.base.latency.sample(&mut self.rng);
+    /// Decides when a frame that was `sent` and is not lost arrives, and how, if it can leave at `now`.
+    pub(super) fn arrival(&mut self, (sent, now): (Nanos, Nanos), bytes: usize, ledger: &Ledger) -> Route {
+        let leaves = self.depart(now, bytes, ledger);
+        if leaves > sent {
+            let after = self.leaving.back().map_or(0, |(leaves, _)| *leaves);
+            self.leaving.push_back((leaves.max(after), bytes as u64));
+            self.leaving_bytes += bytes as u64;
+        }
+        let mut at = leaves + self.base.latency.sample(&mut self.rng);
         for (id, fault) in &self.faults {
             if let LinkFault::Degrade(settings) = fault
                 && settings.latency != Latency::ZERO

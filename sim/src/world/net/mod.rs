@@ -8,7 +8,8 @@
 //! Servers have two links each way, one a lane, as they have two connections when deployed: bulk data is no obstacle to heartbeats.
 //! A mailbox has two lanes as well, and one for what clients ask; the control lane is emptied first, and clients' last.
 //!
-//! Limits: frames in flight on a link, frames in a mailbox. What overflows is dropped and counted in [`NetStats`].
+//! Limits: frames in flight on a link that carries datagrams, bytes that wait to be sent on a link and from a server to all clients,
+//! frames and bytes in a mailbox. What overflows is dropped and counted in [`NetStats`].
 //!
 //! A link carries datagrams, or is an ordered connection like those of the deployed transport ([`Carriage`], `stream`).
 //!
@@ -50,6 +51,8 @@ pub struct NetSettings {
     pub link_limit: u32,
     /// Most bytes that wait to be sent on a link; an empty queue takes a frame of any size.
     pub queue: u64,
+    /// Most bytes that wait to be sent from a server to all clients.
+    pub to_clients: u64,
     /// Most frames in a mailbox.
     pub mailbox_limit: usize,
     /// The bug planted in it.
@@ -291,6 +294,11 @@ impl Net {
             // Dialled in vain: what is in the queue goes.
             return self.dropped(now, sender, to, number, DropCause::Unbound);
         }
+        let to_client = matches!((sender, to), (Addr::Node(_), Addr::Client(_)));
+        if to_client && link.queued(now) > 0 && !self.has_room(now, from, frame.len()) {
+            return self.dropped(now, sender, to, number, DropCause::LinkFull);
+        }
+        let link = self.link(from, to_endpoint, lane);
         match link.route(now, (frame.len(), limit, queue), since, &ledger) {
             Route::Drop(cause) => self.dropped(now, sender, to, number, cause),
             Route::Hold => link.hold(number, frame),
@@ -302,6 +310,28 @@ impl Net {
             }
             arrive => self.launch(now, (from, to_endpoint, lane), number, frame, &arrive, schedule),
         }
+    }
+
+    /// Whether a server's queues to clients have room for a frame together.
+    fn has_room(&mut self, now: Nanos, from: Endpoint, bytes: usize) -> bool {
+        self.queued(now, from).1 + bytes as u64 <= self.settings.to_clients
+    }
+
+    /// Bytes that wait to be sent from an endpoint: to servers, and to clients.
+    fn queued(&mut self, now: Nanos, from: Endpoint) -> (u64, u64) {
+        let (mut peers, mut clients) = (0, 0);
+        for place in 0..self.ports[from.0 as usize].links.len() {
+            let sum = if matches!(self.ports[place / LANES].addr, Addr::Node(_)) { &mut peers } else { &mut clients };
+            *sum += self.ports[from.0 as usize].links[place].as_mut().map_or(0, |link| link.queued(now));
+        }
+        (peers, clients)
+    }
+
+    /// Bytes of a server's frames that wait to be taken, or to be sent. What its clients have sent waits on their side.
+    pub fn waiting_bytes(&mut self, now: Nanos, endpoint: Endpoint) -> usize {
+        let (peers, clients) = self.queued(now, endpoint);
+        let mail: usize = self.ports[endpoint.0 as usize].mailbox[..FROM_CLIENTS].iter().map(|lane| lane.bytes).sum();
+        mail + usize::try_from(peers + clients).unwrap_or(usize::MAX)
     }
 
     /// The frame in `slot` of the flight table arrives.
@@ -435,7 +465,7 @@ impl Net {
         };
         for (number, frame) in link.release() {
             let ledger = self.ledger.clone();
-            let arrive = self.link(from, to, lane).arrival(goes_on, frame.len(), &ledger);
+            let arrive = self.link(from, to, lane).arrival((now, goes_on), frame.len(), &ledger);
             self.launch(now, (from, to, lane), number, frame, &arrive, schedule);
         }
     }

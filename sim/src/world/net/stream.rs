@@ -3,8 +3,7 @@
 //! One stream for each direction, dialled by the sender. A frame that is lost is sent again after a time-out and holds up all
 //! behind it (head-of-line blocking). A cut does not lose what is sent into it: that arrives, late, when TCP tries again
 //! after the cut, unless the cut outlasts the sender's patience. A connection that breaks loses all that is under way, and is
-//! dialled again after a pause that grows with each failure; what is sent meanwhile waits. The queue is bounded in bytes;
-//! what finds no room is dropped.
+//! dialled again after a pause that grows with each failure; what is sent meanwhile waits.
 //!
 //! Caveat: what a blocked or narrow link delays is the frames alone; acknowledgements on their way back are not modelled.
 
@@ -97,11 +96,6 @@ impl Stream {
         }
         (0..).map(|tries| since + RETRANSMIT * ((2 << tries) - 1)).find(|again| *again >= now)
     }
-}
-
-/// How many bytes wait on a link of this bandwidth that is busy for so long.
-pub(super) fn backlog(busy: Nanos, bandwidth: u64) -> u64 {
-    (u128::from(busy) * u128::from(bandwidth) / 1_000_000_000) as u64
 }
 
 impl Link {

@@ -41,6 +41,7 @@ impl Bench {
             client_links: link,
             carriage: Carriage::Datagrams,
             queue: 64 << 20,
+            to_clients: 64 << 20,
             link_limit: 100_000,
             mailbox_limit: 1 << 20,
             bug: None,
@@ -386,9 +387,30 @@ fn queues_are_bounded_in_bytes() {
             bench.send(0, n(1), number);
         }
         assert_eq!(bench.net.stats().link_full, 20, "room for ten frames of four bytes");
+        assert_eq!(bench.net.waiting_bytes(bench.now, bench.ends[0].endpoint), 40);
+        bench.run(9 * MS);
+        assert_eq!(bench.net.waiting_bytes(bench.now, bench.ends[0].endpoint), 32, "a byte a millisecond");
         bench.drain();
         assert_eq!(bench.received(1), (0..10).collect::<Vec<_>>());
+        assert_eq!(bench.net.waiting_bytes(bench.now, bench.ends[0].endpoint), 0);
     }
+}
+
+#[test]
+fn all_that_waits_for_clients_shares_a_limit() {
+    let full = |bug| {
+        let mut bench = Bench::new(7, LinkSettings { bandwidth: Some(1_000), ..plain() });
+        let settings = &mut bench.net.settings;
+        (settings.queue, settings.to_clients, settings.bug) = (12, 20, bug);
+        for number in 0..8 {
+            bench.send(0, n(1), number);
+            bench.send(0, Addr::Client(0), number);
+            bench.send(0, Addr::Client(1), number);
+        }
+        (bench.net.stats().link_full, bench.net.waiting_bytes(bench.now, bench.ends[0].endpoint))
+    };
+    assert_eq!(full(None), (16, 32), "three frames to the peer, three to one client and two to the other");
+    assert_eq!(full(Some(WorldBug::QueuesUnbounded)).1, 32 + 20, "and eight to the peer");
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn settings(seed: u64) -> WorldSettings {
             carriage: Carriage::Datagrams,
             queue: 64 << 20,
             link_limit: 1000,
+            to_clients: 64 << 20,
             mailbox_limit: 1000,
             bug: None,
             mailbox_bytes: 1 << 30,
