@@ -145,14 +145,10 @@ bugs! {
     ControlBehindBulk = "control-behind-bulk",
     /// A node takes in all that it is asked for, and takes all of it in one turn (node/admission.rs, node/driver.rs).
     BusyNever = "busy-never",
-    /// What a client has asked for and given up is done all the same (node/requests.rs).
-    DeadWork = "dead-work",
     /// Who is refused as busy is told to come again at once, and comes at its own pace (node/admission.rs).
     NoRetryAfter = "no-retry-after",
-    /// A mode that has much under way leaves nothing to the other (node/admission.rs).
-    UnfairShare = "unfair-share",
-    /// Whatever is not answered soon is asked again, however much that is (dynamo/coordinator/pace.rs).
-    RetriesUnbounded = "retries-unbounded",
+    /// A node takes on more than the queue to a peer holds: what is sent is dropped and sent again (node/memory.rs).
+    QueueOverrun = "queue-overrun",
     /// What piles up before a disk is not held against the memory budget (node/memory.rs).
     BudgetIgnored = "budget-ignored",
     /// A sweep reads whole values of all keys instead of comparing digests (dynamo/).

@@ -9,9 +9,6 @@
 //! Who is refused is told when to come again: one after another, at twice the pace at which requests are done, since to refuse one
 //! more is cheaper than to idle, and within half a second, so that the end of the load is noticed. Who comes when told goes
 //! before newcomers, who get at most half of the limit meanwhile.
-//!
-//! What the modes have in common, processor, links and disk, they share: while the one that has less open waits too long, it is the
-//! other that gives way.
 
 use crate::mutant::{Bug, Mutant};
 use crate::types::{Addr, Time};
@@ -20,15 +17,6 @@ use std::time::Duration;
 
 /// Requests are counted with so many bytes besides their payload.
 const REQUEST: usize = 256;
-
-/// How a mode fared in an interval.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Use {
-    /// Most bytes that were open.
-    bytes: usize,
-    /// Answers took longer than they should.
-    slow: bool,
-}
 
 /// How many bytes of requests of a mode may be open.
 #[derive(Debug)]
@@ -48,8 +36,6 @@ pub(super) struct Admission {
     starts: bool,
     /// Bytes done a second, as far as is known.
     pace: u64,
-    /// How it was in the last interval.
-    last: Use,
     /// When the next one that is refused is to come again.
     next: Time,
     /// Bytes that were told to come, by who asked, and until when they are expected.
@@ -79,7 +65,6 @@ impl Admission {
             waited: 0,
             peak: 0,
             pace: 0,
-            last: Use::default(),
             next: now,
             promised: BTreeMap::new(),
             coming: 0,
@@ -166,27 +151,21 @@ impl Admission {
         wait
     }
 
-    /// A request has ended; `took`: after how long it was answered, if that was by this node itself; `other`: how the other mode
-    /// fares.
-    pub(super) fn end(&mut self, bytes: usize, took: Option<Duration>, now: Time, other: Use) {
+    /// A request has ended; `took`: after how long it was answered, if that was by this node itself.
+    pub(super) fn end(&mut self, bytes: usize, took: Option<Duration>, now: Time) {
         self.open -= bytes;
         if let Some(took) = took {
             self.answered += bytes as u128;
             self.waited += bytes as u128 * took.as_nanos();
         }
         if now >= self.until {
-            self.adapt(other);
+            self.adapt();
             self.until = now + self.target;
             (self.answered, self.waited, self.peak) = (0, 0, self.open);
         }
     }
 
-    /// How it fares, if it is in use at all.
-    pub(super) fn fares(&self, now: Time) -> Use {
-        if now > self.until + self.target { Use::default() } else { self.last }
-    }
-
-    fn adapt(&mut self, other: Use) {
+    fn adapt(&mut self) {
         if self.answered == 0 {
             return;
         }
@@ -194,13 +173,10 @@ impl Admission {
         let done = self.answered * 1_000_000_000 / self.target.as_nanos().max(1);
         self.pace = u64::try_from(done).unwrap_or(u64::MAX).max(self.pace - self.pace / 8);
         let target = u64::try_from(self.target.as_nanos()).unwrap_or(u64::MAX);
-        self.last = Use { bytes: self.peak, slow: mean > target };
-        let gives_way = other.slow && self.peak > other.bytes;
-        let alone = self.mutant.is(Bug::UnfairShare);
-        if self.last.slow && (alone || self.peak >= other.bytes) || gives_way && !alone {
+        if mean > target {
             // As many as are done within the target at this pace, but not all of the change at once.
             let open = self.limit.min(self.peak) as u128;
-            let fits = usize::try_from(open * u128::from(target) / u128::from(mean.max(1))).unwrap_or(usize::MAX);
+            let fits = usize::try_from(open * u128::from(target) / u128::from(mean)).unwrap_or(usize::MAX);
             self.limit = fits.clamp(self.limit / 4, self.limit / 4 * 3).max(self.least);
             self.starts = false;
         } else if self.peak > self.limit / 4 * 3 {
@@ -229,20 +205,20 @@ mod tests {
             }
             now = now + ms(101);
             let count = open.len();
-            open.into_iter().for_each(|bytes| admission.end(bytes, Some(took), now, Use::default()));
+            open.into_iter().for_each(|bytes| admission.end(bytes, Some(took), now));
             count
         };
-        assert_eq!(interval(&mut admission, ms(10)), 4, "the least to begin with");
+        assert_eq!(interval(&mut admission, ms(10)), 1, "the least to begin with");
         for _ in 0..40 {
             interval(&mut admission, ms(10));
         }
         assert_eq!((interval(&mut admission, ms(10)), admission.open()), (64, 0), "the most");
-        let counts = [300, 200, 200].map(|took| interval(&mut admission, ms(took)));
+        let counts = [200, 200, 200].map(|took| interval(&mut admission, ms(took)));
         assert_eq!(counts[1..], [64, 32], "as many as are done in time");
         for _ in 0..20 {
             interval(&mut admission, ms(300));
         }
-        assert_eq!(interval(&mut admission, ms(300)), 4, "the least");
+        assert_eq!(interval(&mut admission, ms(300)), 1, "the least");
         assert!(admission.admit((ANN, 1 << 30), true, now).is_some(), "one of any size, if there is no other");
         assert!(admission.admit((ANN, 0), true, now).is_none());
     }
@@ -252,43 +228,20 @@ mod tests {
         let ms = Duration::from_millis;
         let now = Time(0) + ms(1000);
         let mut admission = Admission::new(1 << 20, ms(100), now, Mutant::default());
+        (admission.limit, admission.pace) = (1 << 16, 1 << 20);
         let payload = (1 << 14) - REQUEST;
         assert!((0..4).all(|_| admission.admit((ANN, payload), false, now).is_some()));
         assert!(!admission.promises((ANN, payload), false, now));
-        let mut told = |patience| admission.comes_again(payload, patience, now);
-        assert_eq!([told(ms(500)), told(ms(500)), told(ms(500))], [ms(10), ms(35), ms(60)], "four in 100 ms");
-        assert_eq!([told(ms(80)), told(ms(80))], [ms(85), ms(85)], "too late for this one: no place for it");
-        (0..3).for_each(|_| admission.end(1 << 14, Some(ms(100)), now, Use::default()));
+        let mut told = |patience| admission.comes_again(payload, patience, now).as_micros();
+        assert_eq!([told(ms(500)), told(ms(500))], [10_000, 17_812], "twice the pace of a mebibyte a second");
+        assert_eq!([told(ms(20)), told(ms(20))], [25_625, 25_625], "too late for this one: no place for it");
+        (0..100).for_each(|_| assert!(told(ms(900)) <= 500_000));
+        admission.next = now + ms(50);
+        (0..3).for_each(|_| admission.end(1 << 14, Some(ms(100)), now));
         assert!(admission.admit((ANN, payload), false, now).is_some());
         assert!(admission.admit((ANN, payload), false, now).is_none(), "newcomers get half while others are to come");
         assert!(admission.admit((ANN, payload), true, now).is_some());
         let later = now + ms(100);
         assert!(admission.admit((ANN, payload), false, later).is_some(), "all that were told have had their turn");
-    }
-
-    #[test]
-    fn the_mode_that_has_more_open_gives_way() {
-        let ms = Duration::from_millis;
-        let mut now = Time(0);
-        let mut modes = [1 << 18, 1 << 20].map(|limit| {
-            let mut admission = Admission::new(1 << 20, ms(100), now, Mutant::default());
-            (admission.limit, admission.starts) = (limit, false);
-            admission
-        });
-        for _ in 0..30 {
-            let mut open = Vec::new();
-            for (mode, admission) in modes.iter_mut().enumerate() {
-                while let Some(bytes) = admission.admit((ANN, 1 << 12), true, now) {
-                    open.push((mode, bytes));
-                }
-            }
-            now = now + ms(101);
-            for (mode, bytes) in open {
-                let other = modes[1 - mode].fares(now);
-                modes[mode].end(bytes, Some(ms(if mode == 0 { 150 } else { 90 })), now, other);
-            }
-        }
-        let [small, large] = modes.map(|admission| admission.limit);
-        assert!(small > large / 2 && large > small / 2, "{small} and {large}");
     }
 }

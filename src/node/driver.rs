@@ -172,7 +172,11 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             let detector: Box<dyn Detector> = Box::new(Adaptive::new(peers.iter().copied(), config.down_after, now));
             detector
         });
-        let most = Memory(config.memory_bytes).admitted(peers.len() + 1);
+        let memory = Memory(config.memory_bytes);
+        let most = match config.mutant.is(Bug::QueueOverrun) {
+            true => memory.requests() / 2,
+            false => memory.admitted(peers.len() + 1),
+        };
         let admission = || Admission::new(most, config.raft.election_timeout / 2, now, config.mutant);
         let answers = Answers::new(config.max_open_requests, first_ticket, (admission(), admission()));
         let groups = groups.into_iter().map(|group| (group.id, group)).collect();

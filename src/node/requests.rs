@@ -16,7 +16,6 @@ use super::shared::{Now, Shared};
 use super::{Clock, NodeConfig, Observer, StorageHost, Transport};
 use crate::dynamo::{self, ClientRequest};
 use crate::kv::{Op, SessionId};
-use crate::mutant::Bug;
 use crate::protocol::Input;
 use crate::storage::AP;
 use crate::types::{Addr, GroupId, Key, Mode, NodeId, Time};
@@ -169,8 +168,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     pub(super) fn on_request(&mut self, client: Addr, request: wire::Request, at: Now) {
         let wire::Request { id, body, forwarded, patience_ms, again } = request;
         // Whoever asked has given up.
-        let late = patience_ms == 0 && !self.shared.config.mutant.is(Bug::DeadWork);
-        if late || self.shared.answers.repeated(client, id) {
+        if patience_ms == 0 || self.shared.answers.repeated(client, id) {
             return;
         }
         let patience = Duration::from_millis(u64::from(patience_ms));

@@ -273,7 +273,7 @@ impl Coordinator {
 
     /// Some have not answered for a while: a further one is asked, or, if there is none, the same again.
     pub(super) fn get_is_slow(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) {
-        let spends = self.asks_again();
+        let spends = self.pace.spends(self.now);
         let more = spends && op.caller.is_some() && self.ask_next(id, op, turn);
         let (me, key) = (self.config.id, op.key.clone());
         let Work::Get(get) = &mut op.work else { return };

@@ -266,11 +266,6 @@ impl Coordinator {
         };
     }
 
-    /// Whether something may be asked again now.
-    fn asks_again(&mut self) -> bool {
-        self.pace.spends(self.now) || self.config.mutant.is(Bug::RetriesUnbounded)
-    }
-
     /// Takes a reply to a write or a repair.
     pub fn put_reply(&mut self, from: NodeId, id: OpId, result: PutResult, turn: &mut Turn<'_>) {
         self.resume(id, turn, |this, op, turn| match op.work {

@@ -9,7 +9,7 @@ use crate::types::Time;
 use std::time::Duration;
 
 /// Mean time of answers and mean deviation from it, in nanoseconds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pace {
     mean: u64,
     deviation: u64,
@@ -22,6 +22,12 @@ pub(super) struct Pace {
 const MOST: u64 = 20_000;
 const A_SECOND: u64 = 20_000;
 const AN_ANSWER: u64 = 100;
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { mean: 0, deviation: 0, budget: MOST, since: Time(0) }
+    }
+}
 
 impl Pace {
     /// A replica has answered.

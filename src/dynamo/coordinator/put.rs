@@ -289,7 +289,7 @@ impl Coordinator {
         self.pace.silent(self.now.since(op.begun), put.pause);
         put.pause *= 2;
         put.again = self.now + put.pause;
-        if self.asks_again() {
+        if self.pace.spends(self.now) {
             self.send_put(id, &op.key, put, turn);
             self.find_stand_ins(id, &op.key, put, true, turn);
         }

@@ -361,6 +361,34 @@ fn what_an_operator_moved_stays_until_the_named_leader_has_been_away() {
     assert_eq!([1, 2, 3].map(|node| led(&mut town, node)), [0, 4, 2], "what n3 should lead has gone back to it");
 }
 
+/// What waited in a queue until its client has given up is not carried out; what is passed on says how long its client still waits.
+#[test]
+fn what_comes_too_late_is_dropped() {
+    let mut town = Town::new(layout(3, Buckets::default(), 6, 1));
+    town.pass(2000);
+    let layout = town.nodes[0].driver.shared.config.layout.clone();
+    let of_n2 = (0..).map(key).find(|key| layout.voters_of(layout.group_of(key)) == [NodeId(2)]).unwrap();
+    let asked = |id, patience_ms| {
+        let mut request = Ask::new(id, RequestBody::Get { key: of_n2.clone() });
+        request.patience_ms = patience_ms;
+        request.ages(250);
+        Packet::from(request)
+    };
+    let node = &mut town.nodes[0];
+    node.hears(Addr::Client(CLIENT), asked(77, 250));
+    assert_eq!(node.driver.shared.answers.open_count(), 0);
+    node.hears(Addr::Client(CLIENT), asked(78, 700));
+    assert_eq!(node.driver.relays.open_count(), 1);
+    let passed = town.post.lock().unwrap().iter().find_map(|(_, _, packet)| match packet {
+        Packet::Request(request) if request.forwarded => Some(request.patience_ms),
+        _ => None,
+    });
+    assert_eq!(passed, Some(450));
+    town.time.fetch_add(450_000_000, Ordering::Relaxed);
+    town.nodes[0].turn();
+    assert_eq!(town.nodes[0].driver.relays.open_count(), 0, "given up when its client does");
+}
+
 /// A copy that comes while the first is under way gets the one answer there is; one that comes later gets it again.
 #[test]
 fn a_request_that_is_sent_again_joins_the_first() {
