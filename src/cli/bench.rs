@@ -1,4 +1,4 @@
-//! `seaworthy bench`: a closed loop of writers against a running cluster.
+//! `seaworthy bench`: a closed loop of writers against a running cluster, in a bucket of either mode.
 //!
 //! Every client has connections and a session of its own and writes again as soon as it is answered, each time a new
 //! value under one of its own keys. The figures are the load's, not the store's best: they hold for these clients, this
@@ -6,8 +6,11 @@
 
 use super::connect::{Target, block_on, client};
 use super::output::{Exit, Failure, say};
+use crate::client::{ApWrite, Client, ClientError};
+use crate::dynamo::Update;
 use crate::kv::Condition;
-use crate::types::{Bytes, Key};
+use crate::node::{Clock, Transport};
+use crate::types::{Bytes, Key, Value};
 use clap::Args;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -26,6 +29,9 @@ pub(super) struct Options {
     /// Bytes in a value
     #[arg(long, default_value = "100", value_parser = clap::value_parser!(u64).range(8..=1_048_576))]
     value_bytes: u64,
+    /// The bucket to write to; of AP buckets one in which the last writer wins, since writes carry no context
+    #[arg(long, default_value = "bench")]
+    bucket: String,
     #[command(flatten)]
     target: Target,
 }
@@ -34,7 +40,9 @@ pub(super) struct Options {
 #[derive(Default)]
 struct Seen {
     micros: Vec<u64>,
-    errors: u64,
+    /// Writes that certainly did not happen, and those that may have.
+    refused: u64,
+    unknown: u64,
 }
 
 pub(super) fn run(options: &Options, json: bool) -> Result<Exit, Failure> {
@@ -50,26 +58,27 @@ pub(super) fn run(options: &Options, json: bool) -> Result<Exit, Failure> {
     let Options { clients, value_bytes, .. } = options;
     if json {
         let object = json!({
-            "clients": clients, "value_bytes": value_bytes, "seconds": seconds, "puts": done, "errors": seen.errors,
-            "puts_per_second": rate, "p50_ms": p50, "p99_ms": p99, "max_ms": most,
+            "clients": clients, "value_bytes": value_bytes, "seconds": seconds, "puts": done, "refused": seen.refused,
+            "unknown": seen.unknown, "puts_per_second": rate, "p50_ms": p50, "p99_ms": p99, "max_ms": most,
         });
         say(&object.to_string());
     } else {
         say(&format!(
-            "{clients} clients, {value_bytes}-byte values, {seconds:.1} s: {done} puts, {} errors\n\
+            "{clients} clients, {value_bytes}-byte values, {seconds:.1} s: {done} puts, {} refused, {} of unknown outcome\n\
              {rate:.0} puts/s, p50 {p50:.1} ms, p99 {p99:.1} ms, max {most:.1} ms",
-            seen.errors
+            seen.refused, seen.unknown
         ));
     }
-    Ok(if seen.errors == 0 && done > 0 { Exit::Done } else { Exit::Failed })
+    Ok(if seen.refused + seen.unknown == 0 && done > 0 { Exit::Done } else { Exit::Failed })
 }
 
 async fn load(options: &Options) -> Result<(Duration, Seen), Failure> {
     let (servers, _) = options.target.servers().await?;
     let mut clients: Vec<_> = (0..options.clients).map(|_| client(&servers, options.target.patience())).collect();
+    let mut ap = false;
     // Sessions and connections first, so that they are not measured.
     for (i, client) in clients.iter_mut().enumerate() {
-        client.put(key(i as u64, 0), Bytes::from_static(b"warm"), Condition::ALWAYS, None).await?;
+        put(client, key(&options.bucket, i as u64, 0), Bytes::from_static(b"warm"), &mut ap).await?;
     }
     let begun = Instant::now();
     let end = begun + Duration::from_secs(options.seconds);
@@ -77,6 +86,7 @@ async fn load(options: &Options) -> Result<(Duration, Seen), Failure> {
     let running: Vec<_> = (0..)
         .zip(clients)
         .map(|(i, mut client)| {
+            let (bucket, mut ap) = (options.bucket.clone(), ap);
             tokio::spawn(async move {
                 let mut seen = Seen::default();
                 for number in 0u64.. {
@@ -86,9 +96,10 @@ async fn load(options: &Options) -> Result<(Duration, Seen), Failure> {
                     }
                     let mut value = number.to_le_bytes().to_vec();
                     value.resize(value_bytes, b'.');
-                    match client.put(key(i, number), value.into(), Condition::ALWAYS, None).await {
-                        Ok(_) => seen.micros.push(at.elapsed().as_micros() as u64),
-                        Err(_) => seen.errors += 1,
+                    match put(&mut client, key(&bucket, i, number), value.into(), &mut ap).await {
+                        Ok(()) => seen.micros.push(at.elapsed().as_micros() as u64),
+                        Err(error) if error.happened() => seen.unknown += 1,
+                        Err(_) => seen.refused += 1,
                     }
                 }
                 seen
@@ -99,11 +110,28 @@ async fn load(options: &Options) -> Result<(Duration, Seen), Failure> {
     for client in running {
         let seen = client.await.map_err(|e| Failure::new(Exit::Failed, format!("a client failed: {e}")))?;
         all.micros.extend(seen.micros);
-        all.errors += seen.errors;
+        all.refused += seen.refused;
+        all.unknown += seen.unknown;
     }
     Ok((begun.elapsed(), all))
 }
 
-fn key(client: u64, number: u64) -> Key {
-    format!("bench/{client}/{}", number % KEYS).into()
+fn key(bucket: &str, client: u64, number: u64) -> Key {
+    format!("{bucket}/{client}/{}", number % KEYS).into()
+}
+
+/// Writes by quorums if the key's bucket is found to be an AP one.
+async fn put<T: Transport, C: Clock>(
+    client: &mut Client<T, C>,
+    key: Key,
+    value: Value,
+    ap: &mut bool,
+) -> Result<(), ClientError> {
+    if !*ap {
+        match client.put(key.clone(), value.clone(), Condition::ALWAYS, None).await {
+            Err(ClientError::OtherMode(true)) => *ap = true,
+            put => return put.map(drop),
+        }
+    }
+    client.ap_put(key, Update::Set(value), Bytes::new(), ApWrite::default()).await.map(drop)
 }
