@@ -96,6 +96,29 @@ fn what_a_read_found_later_ones_that_meet_it_find_too() {
     assert!(back(&[]).is_empty());
 }
 
+/// With r = 1 and w = 3 of 3 each read meets each acknowledged write, and no other read: a write is here and not yet there.
+#[test]
+fn reads_that_meet_all_writes_need_not_meet_each_other() {
+    let judged = |operations| {
+        let options = Options { policy: Policy::Siblings, strict: true, forward: true, ..Options::default() };
+        let observed = Observed { operations, dumps: Vec::new() };
+        replicas::check(&observed, &options).counts.into_keys().collect::<Vec<_>>()
+    };
+    let under_way = unknown(put((0, 1), "a", &[], 3));
+    let found = |first, second| judged(vec![under_way.clone(), get((2, 3), &["a"], first), get((4, 5), &[], second)]);
+    let delete = unknown(op((2, 3), Call::Delete { saw: vec!["a".to_owned()] }, None, 3));
+    let gone = |first, second| {
+        let reads = [get((4, 5), &[], first), get((6, 7), &["a"], second)];
+        judged([vec![put((0, 1), "a", &[], 3), delete.clone()], reads.to_vec()].concat())
+    };
+    for (first, second) in [(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (3, 1)] {
+        let expected = if first + second > 3 { vec![FORWARD] } else { Vec::new() };
+        assert_eq!(found(first, second), expected, "found by {first}, missed by {second}");
+        assert_eq!(gone(first, second), expected, "gone for {first}, back for {second}");
+    }
+    assert_eq!(judged(vec![put((0, 1), "a", &[], 3), get((2, 3), &[], 1)]), [LATEST], "reads meet writes");
+}
+
 #[test]
 fn a_register_holds_what_was_written_last() {
     let register = |operations, dumps| broken(Policy::Register, operations, dumps);

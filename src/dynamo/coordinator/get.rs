@@ -1,9 +1,10 @@
 //! Reads: R replicas are asked, a further one when they are slow, and what they say is merged (§4.5).
 //!
 //! **Read repair.** Of the R that answer, those that are behind are brought up to date before the answer is given: whoever
-//! reads after that meets, with R + W > N, a replica that holds it, so two reads in a row do not go back in time. Replies that
-//! come later, and those of all replicas for a sample of reads, serve to repair in the background. A stand-in's hints are
-//! read, and never repaired: what it lacks others hold for the same owner.
+//! reads after that meets, with R + R > N, a replica that holds it, so two reads in a row do not go back in time. Reads of one
+//! replica may, even where writes reach all: a write under way is here and not yet there. Replies that come later, and those of
+//! all replicas for a sample of reads, serve to repair in the background. A stand-in's hints are read, and never repaired: what
+//! it lacks others hold for the same owner.
 //!
 //! What is merged is as old as the oldest part of it: a repair bears the least epoch of the replies.
 

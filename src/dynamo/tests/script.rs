@@ -158,6 +158,35 @@ fn read_repair() {
     insta::assert_snapshot!(s.end());
 }
 
+/// R=1 and W=3: a write under way is found by a read of n2 and missed by one of n3, for these two do not meet, R + R ≤ N. Reads
+/// of two do: what the first has found, the second finds. An acknowledged write none misses.
+#[test]
+fn reads_of_one_need_not_meet() {
+    let policy = Policy { r: Level::One, w: Level::All, sloppy: false, ..three() };
+    let mut s = Script::new(3, policy, |_| {});
+    let k = s.cluster.key("k", &[1, 2, 3]);
+    let write = s.put(1, &k, "x");
+    s.says("n2 has the write, and n3 not yet");
+    s.cluster.deliver_unless(|p: &Packet| p.to == id(3));
+    let read = |s: &mut Script, r, n| {
+        let read = s.get_at(r, n, &k);
+        s.deliver();
+        s.values(read)
+    };
+    assert_eq!(read(&mut s, None, 2), ["x"]);
+    assert!(read(&mut s, None, 3).is_empty(), "it was never acknowledged");
+    assert!(!s.cluster.replies.contains_key(&write));
+    s.says("a read of two finds it, and brings n3 up to date before it answers");
+    assert_eq!(read(&mut s, Some(Level::Quorum), 3), ["x"]);
+    s.says("so does one of n3 alone from then on; the write is acknowledged when n3 has answered it too");
+    assert_eq!(read(&mut s, None, 3), ["x"]);
+    s.cluster.run(1000, |_| false);
+    let achieved = Achieved { wanted: 3, replicas: 3, hints: 0 };
+    assert_eq!(s.cluster.replies[&write], ClientReply::Done { achieved });
+    assert!((1..=3).all(|n| read(&mut s, None, n) == ["x"]));
+    insta::assert_snapshot!(s.end());
+}
+
 /// A client without an answer asks another server to pass the same request on: it is carried out once. With that server down
 /// nobody knows; once it is back it does not know either, and says so.
 #[test]

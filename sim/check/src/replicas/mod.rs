@@ -73,9 +73,10 @@ pub struct Options {
     /// How concurrent writes are resolved.
     pub policy: Policy,
     /// Reads and writes met strict quorums, R + W > N, and no disk was lost: a stale read is a violation. Without it only
-    /// those pairs are judged that meet by their own quorums ([`Operation::quorum`]).
+    /// those pairs are judged that meet by their own quorums ([`Operation::quorum`]), as pairs of reads always are.
     pub strict: bool,
-    /// A read brings as many replicas up to date as it waited for before it returns: reads that meet never go back.
+    /// A read brings as many replicas up to date as it waited for before it returns: reads that meet by their own quorums,
+    /// R + R > N, never go back.
     pub forward: bool,
     /// How far the dates that servers give to writes of registers may be from true time, in nanoseconds; `None`: any.
     pub skew: Option<u64>,
@@ -249,9 +250,9 @@ impl Quorum {
 }
 
 impl Options {
-    /// Whether what one of these did, the other met.
-    fn meet(&self, one: &Operation, other: &Operation) -> bool {
-        self.strict || one.quorum.zip(other.quorum).is_some_and(|(one, other)| one.meets(other))
+    /// Whether a read met a write.
+    fn meet(&self, read: &Operation, write: &Operation) -> bool {
+        self.strict || read.quorum.zip(write.quorum).is_some_and(|(read, write)| read.meets(write))
     }
 }
 

@@ -20,7 +20,8 @@
 //!
 //! **Pairs.** A stale read is a violation if its quorum met that of a write that it misses. Where reads bring those that they asked
 //! up to date before they return, a read does not go back either: it misses nothing that an earlier read it met has found, be
-//! that acknowledged or not, and finds nothing that such a read, which had to, no longer found.
+//! that acknowledged or not, and finds nothing that such a read, which had to, no longer found. Two reads meet by their own
+//! quorums only, R + R > N: that reads meet all writes, as those of one replica meet writes of all, says nothing of two reads.
 
 use super::closure::Closure;
 use super::history::{Keyed, NEVER};
@@ -209,12 +210,12 @@ impl Reads<'_> {
 
     /// What an earlier read that this one meets has found is not missed, and what it did not find any more is not back.
     fn forward(&mut self, at: u32, found: &Found, findings: &mut Findings) {
-        let Past { keyed, options, .. } = self.past;
+        let keyed = self.past.keyed;
         let op = keyed.op(at);
         let Some(quorum) = op.quorum else { return };
         let before = |&earlier: &u32| keyed.op(earlier).returned.is_some_and(|returned| returned < op.called);
         let mut back: Option<(u32, u32)> = None;
-        for (_, known, first) in self.known.iter_mut().filter(|(by, ..)| options.strict || by.meets(quorum)) {
+        for (_, known, first) in self.known.iter_mut().filter(|(by, ..)| by.meets(quorum)) {
             let mut from = 0;
             while let Some(write) = known.first_not_in(&found.covered, from) {
                 if keyed.writes[write as usize].deleted <= found.returned {
@@ -234,7 +235,8 @@ impl Reads<'_> {
         let gone =
             |&write: &u32| self.gone.get(&write).filter(|earlier| before(earlier)).map(|&earlier| (write, earlier));
         let returns = found.writes.iter().find_map(gone);
-        if let Some((write, earlier)) = returns.filter(|&(_, earlier)| options.meet(op, keyed.op(earlier))) {
+        let met = |&(_, earlier): &(u32, u32)| keyed.op(earlier).quorum.is_some_and(|by| by.meets(quorum));
+        if let Some((write, earlier)) = returns.filter(met) {
             findings.violated(FORWARD, keyed.name, &[at, earlier], || {
                 let (late, early, value) = (words::op(op), words::op(keyed.op(earlier)), keyed.value(write));
                 format!("{late} found {value:?}, which an earlier read that it meets had found deleted: {early}")
