@@ -29,7 +29,6 @@ mod replicas;
 pub use replicas::Replica;
 
 use crate::report::ApCounts;
-use crate::world::runtime::Queues;
 use contents::contents;
 use replicas::Replicas;
 use seaworthy::dynamo::{self, Dynamo};
@@ -184,6 +183,15 @@ pub struct Witness {
     oracle: Oracle,
 }
 
+/// How many bytes wait in the network.
+struct Queues(Box<dyn Fn() -> usize + Send>);
+
+impl std::fmt::Debug for Queues {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", (self.0)())
+    }
+}
+
 impl Oracle {
     /// An observer for `node`, which starts (again) from what its disk held for its groups.
     #[must_use]
@@ -298,8 +306,8 @@ impl Oracle {
 impl Witness {
     /// Counts what waits in the network too.
     #[must_use]
-    pub fn minds(self, queues: Queues) -> Witness {
-        Witness { network: Some(queues), ..self }
+    pub fn minds(self, queues: impl Fn() -> usize + Send + 'static) -> Witness {
+        Witness { network: Some(Queues(Box::new(queues))), ..self }
     }
 
     /// Unwinds out of the node, whose run ends with it, if a property was seen broken.
@@ -410,7 +418,7 @@ impl Observer for Witness {
     }
 
     fn queued(&mut self, bytes: usize) {
-        let bytes = bytes + self.network.as_ref().map_or(0, Queues::bytes);
+        let bytes = bytes + self.network.as_ref().map_or(0, |queues| (queues.0)());
         if bytes > self.memory {
             let detail = format!("the queues of {} hold {bytes} bytes, its budget is {}", self.node, self.memory);
             let violation = Violation { property: "memory budget", detail };

@@ -234,7 +234,7 @@ impl Boot {
         let layout = &self.config.layout;
         let hosted = layout.all_groups().filter(|group| layout.voters_of(*group).contains(&env.id));
         let groups = hosted.map(|group| (group, recovery.groups.get(&group).unwrap_or(&fresh)));
-        let witness = self.oracle.witness((env.id, self.config.memory_bytes), groups).minds(env.transport.queues());
+        let witness = self.oracle.witness((env.id, self.config.memory_bytes), groups).minds(env.transport.queued());
         let witness = Teller::new(witness, self.watch.clone(), (env.id, self.time.clone()));
         let rng = Rng::new(self.seed, &format!("raft {} {}", env.id, env.restarts));
         let stop = env.stopped();

@@ -19,7 +19,7 @@ mod tests;
 
 pub use cpu::CpuSettings;
 pub use hub::TrueSleep;
-pub use seams::{Queues, SimClock, SimStorage, SimTransport};
+pub use seams::{SimClock, SimStorage, SimTransport};
 
 use super::clock::{ClockModel, ClockSettings};
 use super::disk::{DiskHandle, DiskSettings, DiskStats, SimDisk};

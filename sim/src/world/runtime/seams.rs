@@ -4,7 +4,7 @@ use super::super::clock::{ClockFault, ClockModel};
 use super::super::disk::{DiskHandle, SimDisk};
 use super::super::ledger::{Effect, FaultId, Ledger};
 use super::super::lock;
-use super::super::net::{Binding, Endpoint, Mail};
+use super::super::net::{Binding, Mail};
 use super::super::schedule::TimerKey;
 use super::super::trace::{Kind, Trace};
 use super::cpu::Cpu;
@@ -13,7 +13,6 @@ use seaworthy::node::{Clock, StorageHost, Transport};
 use seaworthy::storage::Store;
 use seaworthy::types::{Addr, Bytes, Time, Wall};
 use seaworthy::wire::{Packet, frame};
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -47,10 +46,13 @@ impl SimTransport {
         SimTransport { hub, binding, waiting, waker: None, asleep: false, bad_frames: 0, frame: Vec::new(), cpu, free }
     }
 
-    /// What of its frames waits.
-    #[must_use]
-    pub fn queues(&self) -> Queues {
-        Queues { hub: self.hub.clone(), endpoint: self.binding.endpoint }
+    /// Tells how many bytes of its frames wait to be taken, or to be sent.
+    pub fn queued(&self) -> impl Fn() -> usize + Send + use<> {
+        let (hub, endpoint) = (self.hub.clone(), self.binding.endpoint);
+        move || {
+            let now = hub.now();
+            hub.look(|core| core.net.waiting_bytes(now, endpoint))
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -88,27 +90,6 @@ impl SimTransport {
                 }
             }
         }
-    }
-}
-
-/// The queues of an endpoint in the network: frames that wait to be taken, or to be sent.
-pub struct Queues {
-    hub: Arc<Hub>,
-    endpoint: Endpoint,
-}
-
-impl Queues {
-    /// How many bytes they hold.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let now = self.hub.now();
-        self.hub.look(|core| core.net.waiting_bytes(now, self.endpoint))
-    }
-}
-
-impl fmt::Debug for Queues {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.bytes())
     }
 }
 
