@@ -112,7 +112,7 @@ mod bench {
         let begun = Cpu::now();
         for i in 0..count as usize {
             let (from, to) = (i % 5, (i + 1 + i / 5 % 4) % 5);
-            net.send(now, ends[from].endpoint, (addrs[to], Lane::Control), frame.clone(), &mut schedule);
+            net.send(now, ends[from].endpoint, (addrs[to], Lane::Control), (frame.clone(), None), &mut schedule);
             now += 3_000;
             while let Some((at, Due::Frame(slot))) = schedule.take() {
                 under_way.push(Reverse((at, slot)));

@@ -183,12 +183,12 @@ pub struct Witness {
     oracle: Oracle,
 }
 
-/// How many bytes wait in the network.
-struct Queues(Box<dyn Fn() -> usize + Send>);
+/// How many bytes wait in the network, if more than so many.
+struct Queues(Box<dyn Fn(usize) -> usize + Send>);
 
 impl std::fmt::Debug for Queues {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", (self.0)())
+        write!(f, "{} bytes", (self.0)(0))
     }
 }
 
@@ -306,7 +306,7 @@ impl Oracle {
 impl Witness {
     /// Counts what waits in the network too.
     #[must_use]
-    pub fn minds(self, queues: impl Fn() -> usize + Send + 'static) -> Witness {
+    pub fn minds(self, queues: impl Fn(usize) -> usize + Send + 'static) -> Witness {
         Witness { network: Some(Queues(Box::new(queues))), ..self }
     }
 
@@ -418,7 +418,7 @@ impl Observer for Witness {
     }
 
     fn queued(&mut self, bytes: usize) {
-        let bytes = bytes + self.network.as_ref().map_or(0, |queues| (queues.0)());
+        let bytes = bytes + self.network.as_ref().map_or(0, |queues| (queues.0)(self.memory.saturating_sub(bytes)));
         if bytes > self.memory {
             let detail = format!("the queues of {} hold {bytes} bytes, its budget is {}", self.node, self.memory);
             let violation = Violation { property: "memory budget", detail };

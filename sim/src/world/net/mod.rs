@@ -31,6 +31,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use link::{Late, Link, Route};
 use seaworthy::types::{Addr, Lane, Rng};
+use seaworthy::wire::Packet;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -119,8 +120,8 @@ pub struct Binding {
 /// What a mailbox has for its owner.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Mail {
-    /// A frame, its sender, and when it arrived.
-    Frame(Addr, Bytes, Nanos),
+    /// A frame, its sender, and when it arrived; and what it says, if the sender told and it arrived as it was sent.
+    Frame(Addr, Bytes, Nanos, Option<Packet>),
     /// Nothing yet; the waker will be woken.
     Empty,
     /// The binding is void: the process it belonged to is dead.
@@ -138,6 +139,9 @@ struct Port {
     /// How many frames are in the mailbox; of each binding its own.
     waiting: Arc<AtomicUsize>,
     waker: Option<Waker>,
+    /// Bytes of its frames that are under way, and whether any were ever held back.
+    flying: usize,
+    holds: bool,
     /// Links by receiver and lane.
     links: Vec<Option<Box<Link>>>,
 }
@@ -148,7 +152,7 @@ const FROM_CLIENTS: usize = LANES;
 /// One lane of a mailbox.
 #[derive(Default)]
 struct Lodged {
-    frames: VecDeque<(Addr, Bytes, Nanos)>,
+    frames: VecDeque<(Addr, Bytes, Nanos, Option<Packet>)>,
     bytes: usize,
 }
 
@@ -158,11 +162,11 @@ impl Port {
     }
 
     /// The oldest frame of the first lane that has one.
-    fn pop(&mut self) -> Option<(Addr, Bytes, Nanos)> {
+    fn pop(&mut self) -> Option<(Addr, Bytes, Nanos, Option<Packet>)> {
         let lane = self.mailbox.iter_mut().find(|lane| !lane.frames.is_empty())?;
-        let (from, frame, at) = lane.frames.pop_front()?;
-        lane.bytes -= frame.len();
-        Some((from, frame, at))
+        let mail = lane.frames.pop_front()?;
+        lane.bytes -= mail.1.len();
+        Some(mail)
     }
 }
 
@@ -175,6 +179,7 @@ struct Flight {
     copy: bool,
     late: Option<Late>,
     frame: Bytes,
+    packet: Option<Packet>,
 }
 
 /// The network of one run.
@@ -270,13 +275,13 @@ impl Net {
         }
     }
 
-    /// Sends a frame in a lane. Never waits; the frame may be dropped.
+    /// Sends a frame in a lane, with what it says if that is known. Never waits; the frame may be dropped.
     pub fn send(
         &mut self,
         now: Nanos,
         from: Endpoint,
         (to, lane): (Addr, Lane),
-        frame: Bytes,
+        (frame, packet): (Bytes, Option<Packet>),
         schedule: &mut Schedule,
     ) {
         let number = self.frames;
@@ -301,14 +306,17 @@ impl Net {
         let link = self.link(from, to_endpoint, lane);
         match link.route(now, (frame.len(), limit, queue), since, &ledger) {
             Route::Drop(cause) => self.dropped(now, sender, to, number, cause),
-            Route::Hold => link.hold(number, frame),
+            Route::Hold => {
+                link.hold(number, frame);
+                self.ports[from.0 as usize].holds = true;
+            }
             Route::Break(id) => {
                 let cut = link.breaks(now);
                 ledger.charge(id, Effect::ConnectionsBroken, 1);
                 self.note_cut(now, sender, to, cut, id);
                 self.dropped(now, sender, to, number, DropCause::Broken);
             }
-            arrive => self.launch(now, (from, to_endpoint, lane), number, frame, &arrive, schedule),
+            arrive => self.launch(now, (from, to_endpoint, lane), (number, frame, packet), &arrive, schedule),
         }
     }
 
@@ -330,14 +338,26 @@ impl Net {
     /// Bytes of a server's frames that wait to be taken, or to be sent. What its clients have sent waits on their side.
     pub fn waiting_bytes(&mut self, now: Nanos, endpoint: Endpoint) -> usize {
         let (peers, clients) = self.queued(now, endpoint);
-        let mail: usize = self.ports[endpoint.0 as usize].mailbox[..FROM_CLIENTS].iter().map(|lane| lane.bytes).sum();
-        mail + usize::try_from(peers + clients).unwrap_or(usize::MAX)
+        self.mail_bytes(endpoint) + usize::try_from(peers + clients).unwrap_or(usize::MAX)
+    }
+
+    fn mail_bytes(&self, endpoint: Endpoint) -> usize {
+        self.ports[endpoint.0 as usize].mailbox[..FROM_CLIENTS].iter().map(|lane| lane.bytes).sum()
+    }
+
+    /// More than [`Net::waiting_bytes`] cannot be, and is quicker told; `None`: it is not known.
+    pub fn most_waiting(&self, endpoint: Endpoint) -> Option<usize> {
+        let port = &self.ports[endpoint.0 as usize];
+        (!port.holds).then(|| self.mail_bytes(endpoint) + port.flying)
     }
 
     /// The frame in `slot` of the flight table arrives.
     pub fn deliver(&mut self, now: Nanos, slot: u32) {
         let flight = self.flights[slot as usize].take().expect("a frame arrives once");
         self.free.push(slot);
+        if !flight.copy {
+            self.ports[flight.from.0 as usize].flying -= flight.frame.len();
+        }
         let sender = self.ports[flight.from.0 as usize].addr;
         let link = self.link(flight.from, flight.to, flight.lane);
         if link.epoch != flight.epoch {
@@ -346,6 +366,7 @@ impl Net {
         link.in_flight -= 1;
         if let (Some(id), true) = (link.holds(), link.stream.is_some()) {
             link.hold(flight.number, flight.frame);
+            self.ports[flight.from.0 as usize].holds = true;
             return self.ledger.affected(id, Effect::MessagesHeld, 1);
         }
         let overtaken = !flight.copy && flight.number < link.newest;
@@ -368,7 +389,7 @@ impl Net {
             return self.dropped(now, sender, receiver, flight.number, DropCause::MailboxFull);
         }
         lodged.bytes += flight.frame.len();
-        lodged.frames.push_back((sender, flight.frame, now));
+        lodged.frames.push_back((sender, flight.frame, now, flight.packet));
         port.waiting.fetch_add(1, Relaxed);
         if let Some(waker) = port.waker.take() {
             waker.wake();
@@ -384,9 +405,9 @@ impl Net {
             return Mail::Void;
         }
         match (port.pop(), waker) {
-            (Some((from, frame, at)), _) => {
+            (Some((from, frame, at, packet)), _) => {
                 port.waiting.fetch_sub(1, Relaxed);
-                Mail::Frame(from, frame, at)
+                Mail::Frame(from, frame, at, packet)
             }
             (None, Some(waker)) => {
                 match &mut port.waker {
@@ -466,7 +487,7 @@ impl Net {
         for (number, frame) in link.release() {
             let ledger = self.ledger.clone();
             let arrive = self.link(from, to, lane).arrival((now, goes_on), frame.len(), &ledger);
-            self.launch(now, (from, to, lane), number, frame, &arrive, schedule);
+            self.launch(now, (from, to, lane), (number, frame, None), &arrive, schedule);
         }
     }
 
@@ -474,8 +495,7 @@ impl Net {
         &mut self,
         now: Nanos,
         (from, to, lane): (Endpoint, Endpoint, Lane),
-        number: u64,
-        mut frame: Bytes,
+        (number, mut frame, mut packet): (u64, Bytes, Option<Packet>),
         route: &Route,
         schedule: &mut Schedule,
     ) {
@@ -487,18 +507,19 @@ impl Net {
             self.stats.duplicated += 1;
             self.trace.event(now, Kind::Duplicate, addrs.0, addrs.1, [number, 0, 0]);
             let epoch = self.board(from, to, lane);
-            let flight = Flight { from, to, lane, epoch, number, copy: true, late: None, frame: frame.clone() };
-            self.fly(at, flight, schedule);
+            let (late, frame, packet) = (None, frame.clone(), packet.clone());
+            self.fly(at, Flight { from, to, lane, epoch, number, copy: true, late, frame, packet }, schedule);
         }
         if let Some(bit) = flip {
             self.stats.corrupted += 1;
             self.trace.event(now, Kind::Corrupt, addrs.0, addrs.1, [number, bit, 0]);
             let mut bytes = frame.to_vec();
             bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
-            frame = bytes.into();
+            (frame, packet) = (bytes.into(), None);
         }
         let epoch = self.board(from, to, lane);
-        self.fly(at, Flight { from, to, lane, epoch, number, copy: false, late, frame }, schedule);
+        self.ports[from.0 as usize].flying += frame.len();
+        self.fly(at, Flight { from, to, lane, epoch, number, copy: false, late, frame, packet }, schedule);
     }
 
     fn board(&mut self, from: Endpoint, to: Endpoint, lane: Lane) -> u32 {
@@ -548,7 +569,18 @@ impl Net {
         }
         let endpoint = Endpoint(u16::try_from(self.ports.len()).expect("fewer than 65536 endpoints"));
         let (mailbox, waiting, links) = (Default::default(), Arc::default(), Vec::new());
-        self.ports.push(Port { addr, generation: 0, bound: false, since: 0, mailbox, waiting, waker: None, links });
+        self.ports.push(Port {
+            addr,
+            generation: 0,
+            bound: false,
+            since: 0,
+            mailbox,
+            waiting,
+            waker: None,
+            flying: 0,
+            holds: false,
+            links,
+        });
         self.index.insert(addr, endpoint);
         endpoint
     }

@@ -54,7 +54,7 @@ impl Bench {
 
     fn send(&mut self, from: usize, to: Addr, number: u32) {
         let frame = Bytes::copy_from_slice(&number.to_le_bytes());
-        self.net.send(self.now, self.ends[from].endpoint, (to, Lane::Control), frame, &mut self.schedule);
+        self.net.send(self.now, self.ends[from].endpoint, (to, Lane::Control), (frame, None), &mut self.schedule);
     }
 
     /// Sends `count` numbered frames from n0 to n1, one each 100 µs, delivering as time passes.
@@ -85,7 +85,7 @@ impl Bench {
 
     fn received(&mut self, at: usize) -> Vec<u32> {
         std::iter::from_fn(|| match self.net.take(self.ends[at], None) {
-            Mail::Frame(_, frame, _) => Some(u32::from_le_bytes(frame[..].try_into().unwrap())),
+            Mail::Frame(_, frame, ..) => Some(u32::from_le_bytes(frame[..].try_into().unwrap())),
             _ => None,
         })
         .collect()
@@ -388,11 +388,13 @@ fn queues_are_bounded_in_bytes() {
         }
         assert_eq!(bench.net.stats().link_full, 20, "room for ten frames of four bytes");
         assert_eq!(bench.net.waiting_bytes(bench.now, bench.ends[0].endpoint), 40);
+        assert!(bench.net.most_waiting(bench.ends[0].endpoint).is_some_and(|most| most >= 40));
         bench.run(9 * MS);
         assert_eq!(bench.net.waiting_bytes(bench.now, bench.ends[0].endpoint), 32, "a byte a millisecond");
         bench.drain();
         assert_eq!(bench.received(1), (0..10).collect::<Vec<_>>());
         assert_eq!(bench.net.waiting_bytes(bench.now, bench.ends[0].endpoint), 0);
+        assert_eq!(bench.net.most_waiting(bench.ends[0].endpoint), Some(0));
     }
 }
 

@@ -334,7 +334,7 @@ impl World {
         let frame = frame::encode(packet).expect("a forged packet is small");
         self.hub.with(|core, now| {
             let from = core.net.endpoint(from);
-            core.net.send(now, from, (to, packet.lane()), frame, &mut core.schedule);
+            core.net.send(now, from, (to, packet.lane()), (frame, None), &mut core.schedule);
         });
         self.ledger.fired(fault);
         self.ledger.affected(fault, Effect::MessagesForged, 1);

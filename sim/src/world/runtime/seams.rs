@@ -46,12 +46,15 @@ impl SimTransport {
         SimTransport { hub, binding, waiting, waker: None, asleep: false, bad_frames: 0, frame: Vec::new(), cpu, free }
     }
 
-    /// Tells how many bytes of its frames wait to be taken, or to be sent.
-    pub fn queued(&self) -> impl Fn() -> usize + Send + use<> {
+    /// Tells how many bytes of its frames wait to be taken, or to be sent, if they are more than so many.
+    pub fn queued(&self) -> impl Fn(usize) -> usize + Send + use<> {
         let (hub, endpoint) = (self.hub.clone(), self.binding.endpoint);
-        move || {
-            let now = hub.now();
-            hub.look(|core| core.net.waiting_bytes(now, endpoint))
+        move |enough| {
+            let most = hub.look(|core| core.net.most_waiting(endpoint));
+            most.filter(|most| *most <= enough).unwrap_or_else(|| {
+                let now = hub.now();
+                hub.look(|core| core.net.waiting_bytes(now, endpoint))
+            })
         }
     }
 
@@ -74,11 +77,11 @@ impl SimTransport {
         loop {
             match self.hub.look(|core| core.net.take(self.binding, waker)) {
                 Mail::Empty | Mail::Void => return None,
-                Mail::Frame(from, bytes, arrived) => {
+                Mail::Frame(from, bytes, arrived, packet) => {
                     self.asleep = false;
                     let now = self.hub.now();
                     self.cpu.frame(now, bytes.len());
-                    match frame::decode(&bytes) {
+                    match packet.map_or_else(|| frame::decode(&bytes), Ok) {
                         Ok(mut packet) => {
                             if let Packet::Request(request) = &mut packet {
                                 request.ages((now - arrived) / 1_000_000);
@@ -103,12 +106,13 @@ impl Transport for SimTransport {
     fn send(&mut self, to: Addr, packet: &Packet) {
         match frame::encode_into(packet, &mut self.frame) {
             Ok(()) => {
+                // What is read back here is what arrives there.
                 let read = frame::decode(&self.frame);
                 assert!(read.as_ref() == Ok(packet), "a packet that cannot be read back: {packet:?}");
                 let (from, bytes) = (self.binding.endpoint, Bytes::copy_from_slice(&self.frame));
                 self.cpu.frame(self.hub.now(), bytes.len());
                 let to = (to, packet.lane());
-                self.hub.with(|core, now| core.net.send(now, from, to, bytes, &mut core.schedule));
+                self.hub.with(|core, now| core.net.send(now, from, to, (bytes, read.ok()), &mut core.schedule));
             }
             Err(_) => self.bad_frames += 1,
         }
