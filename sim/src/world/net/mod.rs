@@ -294,16 +294,20 @@ impl Net {
         let (limit, queue) = (self.settings.link_limit, self.settings.queue);
         let ledger = self.ledger.clone();
         let (listens, since) = (self.ports[to_endpoint.0 as usize].bound, self.ports[to_endpoint.0 as usize].since);
+        let port = &self.ports[from.0 as usize];
+        let to_client = matches!((sender, to), (Addr::Node(_), Addr::Client(_)));
+        // There may be no room for more that waits for clients.
+        let crowded = to_client && (port.holds || (port.flying + frame.len()) as u64 > self.settings.to_clients);
+        let full =
+            crowded && self.link(from, to_endpoint, lane).queued(now) > 0 && !self.has_room(now, from, frame.len());
         let link = self.link(from, to_endpoint, lane);
         if link.stream.is_some() && !listens {
             // Dialled in vain: what is in the queue goes.
             return self.dropped(now, sender, to, number, DropCause::Unbound);
         }
-        let to_client = matches!((sender, to), (Addr::Node(_), Addr::Client(_)));
-        if to_client && link.queued(now) > 0 && !self.has_room(now, from, frame.len()) {
+        if full {
             return self.dropped(now, sender, to, number, DropCause::LinkFull);
         }
-        let link = self.link(from, to_endpoint, lane);
         match link.route(now, (frame.len(), limit, queue), since, &ledger) {
             Route::Drop(cause) => self.dropped(now, sender, to, number, cause),
             Route::Hold => {
