@@ -383,3 +383,47 @@ async fn a_coordinator_gives_up_before_its_client_does() {
         .collect();
     assert!(deadlines[0] == 900 && (1..450).contains(&deadlines[1]) && deadlines.len() == 2, "{deadlines:?}");
 }
+
+/// Who is refused as busy comes again when it is told to, later each time, and asks first whether there is room for what is large.
+#[tokio::test]
+async fn a_busy_server_is_asked_before_it_is_sent_much() {
+    let (mut client, world) = client(|number, _, body| match (number, body) {
+        (_, RequestBody::OpenSession { key }) => Some(session(key, 1)),
+        (1 | 2, _) => Some(ResponseBody::Refused(Refused::Busy { retry_ms: 300 })),
+        (_, RequestBody::Expect { .. }) => Some(ResponseBody::Continue),
+        _ => Some(done()),
+    });
+    let large = || {
+        let value = Bytes::from(vec![0; LARGE]);
+        Write::Put { key: key(0), value, when: Condition::default(), ttl_ms: None }
+    };
+    client.write(large()).await.unwrap();
+    let waited = world.now().since(Time(0));
+    assert!((800..900).contains(&waited.as_millis()), "300 ms, then half an attempt: {waited:?}");
+    client.write(put(key(0))).await.unwrap();
+    client.write(large()).await.unwrap();
+    world.sleep_until(world.now() + WARY).await;
+    client.write(large()).await.unwrap();
+    let kind = |(_, body): (NodeId, RequestBody)| match body {
+        RequestBody::OpenSession { .. } => "open",
+        RequestBody::Expect { .. } => "expect",
+        _ => "write",
+    };
+    let kinds: Vec<&str> = world.sent().into_iter().map(kind).collect();
+    assert_eq!(kinds, ["open", "write", "expect", "expect", "write", "write", "expect", "write", "write"]);
+}
+
+/// To come again only after its time is over is of no use: it ends at once, and says so.
+#[tokio::test]
+async fn a_busy_server_that_has_time_too_late_is_not_waited_for() {
+    let refused = |retry_ms| Some(ResponseBody::Refused(Refused::Busy { retry_ms }));
+    let (mut reader, world) = client(move |_, _, _| refused(6_000));
+    assert_eq!(reader.get(key(0)).await, Err(ClientError::Busy(Duration::from_secs(6))));
+    assert_eq!(world.now(), Time(0));
+    let (mut writer, _) = client(move |number, _, body| match (number, body) {
+        (_, RequestBody::OpenSession { key }) => Some(session(key, 1)),
+        (1, _) => None,
+        _ => refused(6_000),
+    });
+    assert!(writer.write(put(key(0))).await.unwrap_err().happened(), "the first attempt may have been taken");
+}

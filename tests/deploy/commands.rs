@@ -121,7 +121,7 @@ async fn the_load_tool_counts_what_was_acknowledged() {
     let shell = Shell(Cluster::started(3, ""));
     let (status, found) = shell.json(&["bench", "--clients", "3", "--seconds", "1"]);
     let puts = found["puts"].as_u64().expect("a count");
-    assert_eq!((status, &found["errors"], &found["clients"]), (0, &0.into(), &3.into()), "{found}");
+    assert_eq!((status, &found["refused"], &found["clients"]), (0, &0.into(), &3.into()), "{found}");
     // Each stands in the log, as do three sessions, three writes to warm up and the leader's no-op.
     let commit = shell.0.statuses().await.into_iter().flatten().map(|s| s.raft.commit).max().expect("answers");
     assert!(puts > 0 && commit >= puts + 7, "{puts} puts, commit index {commit}");

@@ -16,7 +16,7 @@
 //! can only take an element that no other takes. Such elements may be taken in the order of their f (exchange any two
 //! that are not), so the i-th takes the i-th open call; those without one stay for ever.
 //!
-//! Values that repeat are for [`pairs`]. A `dequeue` that returned without telling what goes to the search of any model. Without
+//! Values that repeat are for `pairs`. A `dequeue` that returned without telling what goes to the search of any model. Without
 //! the condition on pairs all of this holds of a queue without an order: [`unordered`].
 
 mod pairs;

@@ -16,11 +16,13 @@
 //! Caveat: no network tells of failures; a receiver learns nothing of a sender's death, which is the harsher world.
 
 mod link;
+mod stats;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 pub use link::{DropCause, LinkFault, LinkSettings};
+pub use stats::NetStats;
 
 use super::Nanos;
 use super::bug::WorldBug;
@@ -32,7 +34,6 @@ use hashbrown::HashMap;
 use link::{Late, Link, Route};
 use seaworthy::types::{Addr, Lane, Rng};
 use seaworthy::wire::Packet;
-use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -73,37 +74,6 @@ pub enum Carriage {
 
 /// Streams from one to another, each ordered by itself.
 const LANES: usize = Lane::ALL.len();
-
-/// What the network did, in frames unless said otherwise.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
-pub struct NetStats {
-    /// Handed over by senders.
-    pub sent: u64,
-    /// Bytes handed over by senders.
-    pub bytes: u64,
-    /// Put into mailboxes, copies included.
-    pub delivered: u64,
-    /// Second copies put under way.
-    pub duplicated: u64,
-    /// Delivered after a later frame of the same link.
-    pub reordered: u64,
-    /// With a bit flipped.
-    pub corrupted: u64,
-    /// Lost by chance.
-    pub lost: u64,
-    /// Sent into a blocked link.
-    pub blocked: u64,
-    /// In flight when their link was cut, or their receiver died.
-    pub cut: u64,
-    /// Refused by a full link.
-    pub link_full: u64,
-    /// Refused by a full mailbox.
-    pub mailbox_full: u64,
-    /// Arrived where nobody listens.
-    pub unbound: u64,
-    /// Sent at the moment when their connection broke.
-    pub broken: u64,
-}
 
 /// An endpoint's place in the network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
