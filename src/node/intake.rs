@@ -9,7 +9,7 @@ use super::{Clock, Observer, StorageHost, Transport};
 use crate::dynamo::{self, ClientRequest};
 use crate::protocol::Input;
 use crate::raft::{Body, Message};
-use crate::types::{Addr, Key, NodeId};
+use crate::types::{Addr, Key, MAX_KEY_BYTES, MAX_VALUE_BYTES, NodeId};
 use crate::wire::{Refused, RequestBody, ap_bytes, raft_bytes};
 use std::time::Duration;
 
@@ -45,9 +45,13 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let ap = matches!(body, RequestBody::Ap(_) | RequestBody::Expect { ap: true, .. });
         let load = Load { ap, payload, again, patience };
         let announced = match body {
-            RequestBody::Expect { key, bytes, ap } if *ap || self.takes_writes_of(key) => Some(*bytes as usize),
-            // It will be told who leads.
-            RequestBody::Expect { .. } => return Ok(self.shared.answers.asks(client, id, ap)),
+            RequestBody::Expect { key, bytes, ap } if *ap || self.takes_writes_of(key) => {
+                Some((*bytes as usize).min(MAX_KEY_BYTES + MAX_VALUE_BYTES))
+            }
+            // It will be told who leads; and how a busy node is must be told too.
+            RequestBody::Expect { .. } | RequestBody::Status | RequestBody::Why { .. } => {
+                return Ok(self.shared.answers.asks(client, id, ap));
+            }
             _ => None,
         };
         if (payload.is_some() || announced.is_some()) && self.shared.writes_pile_up() {

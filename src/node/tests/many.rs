@@ -389,6 +389,30 @@ fn what_comes_too_late_is_dropped() {
     assert_eq!(town.nodes[0].driver.relays.open_count(), 0, "given up when its client does");
 }
 
+/// A node that takes on nothing more still says how it is; and what is announced is at most what may be written.
+#[test]
+fn a_busy_node_tells_how_it_is() {
+    let mut town = Town::new(layout(1, carts(), 1, 1));
+    town.pass(1500);
+    let expect = |bytes| RequestBody::Expect { key: "cart/1".into(), bytes, ap: true };
+    assert_eq!(town.ask_once(1, expect(u32::MAX)), Some(ResponseBody::Continue));
+    let busy = |answer| matches!(answer, Some(ResponseBody::Refused(Refused::Busy { retry_ms: 1.. })));
+    let node = &mut town.nodes[0];
+    for id in 1..=3 {
+        node.hears(Addr::Client(CLIENT + id), Packet::from(Ask::new(id, expect(1 << 20))));
+    }
+    town.deliver();
+    let refused = town.answers.drain(..).filter(|(.., response)| busy(Some(response.body.clone()))).count();
+    assert_eq!(refused, 3, "the room is promised to another");
+    assert!(matches!(town.ask_once(1, RequestBody::Status), Some(ResponseBody::Status(_))));
+    town.pass(2000);
+    assert_eq!(
+        town.ask_once(1, expect(4096)),
+        Some(ResponseBody::Continue),
+        "who did not come keeps it for a while only"
+    );
+}
+
 /// A copy that comes while the first is under way gets the one answer there is; one that comes later gets it again.
 #[test]
 fn a_request_that_is_sent_again_joins_the_first() {
