@@ -97,7 +97,7 @@ bugs! {
     SiblingDropped = "sibling-dropped",
     /// A coordinator gives two writes the same dot (dynamo/).
     DotNotAdvanced = "dot-not-advanced",
-    /// A tombstone goes after a while, whoever has not heard of it yet (dynamo/).
+    /// A tombstone is dropped after a fixed time, also when a replica has not heard of it (dynamo/).
     TombstoneByTimer = "tombstone-by-timer",
     /// Read repair writes what a replica said, not what all of them together say (dynamo/).
     RepairOlder = "repair-older",
@@ -117,7 +117,7 @@ bugs! {
     ReadGoesBackwards = "read-goes-backwards",
     /// A write to a mergeable value takes one of several concurrent versions for the whole (dynamo/).
     MergeTakesFirst = "merge-takes-first",
-    /// What is assigned to a register bears no date, so that names decide which assignment holds (dynamo/).
+    /// Assignments to a register have no date, so their names decide which one wins (dynamo/).
     RegisterUndated = "register-undated",
     /// Idle clock entries are pruned whether or not all know that they are settled (dynamo/).
     PruneLiveClock = "prune-live-clock",

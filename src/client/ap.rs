@@ -13,7 +13,7 @@ use crate::dynamo::siblings::WriteId;
 use crate::dynamo::{self, Achieved, ClientReply, ClientRequest, Place, Refusal, Sibling, Update};
 use crate::node::{Clock, Transport};
 use crate::types::{Bytes, Key, Level, NodeId, Time};
-use crate::wire::{Refused, RequestBody, ResponseBody};
+use crate::wire::{Refused, RequestBody, ResponseBody, ap_request_bytes};
 use std::time::Duration;
 
 /// What a read found.
@@ -139,8 +139,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
             }
             let node = self.nodes[self.favourite];
             let until = end.min(now + self.patience.attempt);
-            let mut body = RequestBody::Ap(request.clone());
-            if let Some(expect) = self.expect(&body, &tried, now) {
+            if let Some(expect) = self.expect((request.key(), ap_request_bytes(&request), true), &tried, now) {
                 match self.attempt(node, expect, &tried, until).await.map(took) {
                     Some(Took::Room) => tried.may_send(),
                     Some(Took::Busy(retry_ms)) if self.stays(retry_ms, &mut tried) => {
@@ -159,8 +158,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
             request.stand_at(place);
             // Who took it sees to it for as long as the client waits.
             request.set_deadline(end.since(now));
-            body = RequestBody::Ap(request.clone());
-            match self.attempt(node, body, &tried, until).await.map(took) {
+            match self.attempt(node, RequestBody::Ap(request.clone()), &tried, until).await.map(took) {
                 Some(Took::Done(achieved, found)) => return Ok((achieved, found, place.server)),
                 Some(Took::Busy(retry_ms)) if self.stays(retry_ms, &mut tried) => {
                     self.wait_in_line(retry_ms, &mut tried).await?;

@@ -16,7 +16,7 @@ mod tests;
 
 pub use ap::{ApWrite, Found, Wrote};
 
-use crate::dynamo::{self, ClientReply, ClientRequest, Holding};
+use crate::dynamo::{self, ClientReply, Holding};
 use crate::kv::{Condition, Reply, SessionId, Versioned};
 use crate::node::{Alarm, Clock, Transport};
 use crate::placement::{SLOTS, group_of};
@@ -306,7 +306,10 @@ impl<T: Transport, C: Clock> Client<T, C> {
             }
             let at = self.leaders.get(&group).copied().unwrap_or(self.favourite);
             let (node, next) = (self.nodes[at], (at + 1) % self.nodes.len());
-            let expect = self.expect(&body, &tried, now);
+            let expect = match &body {
+                RequestBody::Write { write, .. } => self.expect((write.key(), body.bytes(), false), &tried, now),
+                _ => None,
+            };
             let asks = expect.is_some();
             let request = expect.unwrap_or_else(|| body.clone());
             let hint = match self.attempt(node, request, &tried, end.min(now + self.patience.attempt)).await {
@@ -365,14 +368,8 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    /// What to ask before `body` is sent: whether there is room for it, if it is large and there was none lately.
-    fn expect(&self, body: &RequestBody, tried: &Tried, now: Time) -> Option<RequestBody> {
-        let (key, ap) = match body {
-            RequestBody::Write { write, .. } => (write.key(), false),
-            RequestBody::Ap(request @ ClientRequest::Put { .. }) => (request.key(), true),
-            _ => return None,
-        };
-        let bytes = body.bytes();
+    /// What to ask before a write of so many bytes is sent: whether there is room for it, if it is large and there was none lately.
+    fn expect(&self, (key, bytes, ap): (&Key, usize, bool), tried: &Tried, now: Time) -> Option<RequestBody> {
         let asks = bytes >= LARGE && now < self.wary && !tried.may_send;
         asks.then(|| RequestBody::Expect { key: key.clone(), bytes: u32::try_from(bytes).unwrap_or(u32::MAX), ap })
     }

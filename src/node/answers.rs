@@ -103,12 +103,9 @@ impl Answers {
     /// # Errors
     /// Too much is open: after how long it is to come again.
     pub(super) fn open(&mut self, client: Addr, id: u64, load: Load) -> Result<u64, Duration> {
-        let (payload, now) = (self.payload(load), self.now);
-        let room = self.open.len() < self.limit;
-        let admission = if load.ap { &mut self.ap } else { &mut self.cp };
-        let Some(bytes) = room.then(|| admission.admit((client, payload), load.again, now)).flatten() else {
-            return Err(admission.comes_again(payload, load.patience, now));
-        };
+        let (payload, now, room) = (self.payload(load), self.now, self.open.len() < self.limit);
+        let admitted = room.then(|| self.mode(load.ap).admit((client, payload), load.again, now)).flatten();
+        let Some(bytes) = admitted else { return Err(self.comes_again(load)) };
         let ticket = self.next;
         self.next += 1;
         self.open.insert(ticket, Open { client, id, write: None, ap: load.ap, bytes, since: Some(now) });
@@ -120,13 +117,9 @@ impl Answers {
     /// # Errors
     /// After how long it is to come again.
     pub(super) fn promise(&mut self, client: Addr, load: Load) -> Result<(), Duration> {
-        let (payload, now) = (self.payload(load), self.now);
-        let room = self.open.len() < self.limit;
-        let admission = if load.ap { &mut self.ap } else { &mut self.cp };
-        match room && admission.promises((client, payload), load.again, now) {
-            true => Ok(()),
-            false => Err(admission.comes_again(payload, load.patience, now)),
-        }
+        let (payload, now, room) = (self.payload(load), self.now, self.open.len() < self.limit);
+        let promised = room && self.mode(load.ap).promises((client, payload), load.again, now);
+        if promised { Ok(()) } else { Err(self.comes_again(load)) }
     }
 
     /// Takes in a question that costs nothing.
@@ -140,7 +133,11 @@ impl Answers {
     /// After how long a request is to come again for which there is no room elsewhere in the node.
     pub(super) fn comes_again(&mut self, load: Load) -> Duration {
         let (payload, now) = (self.payload(load), self.now);
-        if load.ap { &mut self.ap } else { &mut self.cp }.comes_again(payload, load.patience, now)
+        self.mode(load.ap).comes_again(payload, load.patience, now)
+    }
+
+    fn mode(&mut self, ap: bool) -> &mut Admission {
+        if ap { &mut self.ap } else { &mut self.cp }
     }
 
     fn payload(&self, load: Load) -> usize {
@@ -167,8 +164,8 @@ impl Answers {
         {
             self.underway.remove(&write);
         }
-        let took = open.since.map(|since| self.now.since(since));
-        if open.ap { &mut self.ap } else { &mut self.cp }.end(open.bytes, took, self.now);
+        let (took, now) = (open.since.map(|since| self.now.since(since)), self.now);
+        self.mode(open.ap).end(open.bytes, took, now);
         Some((open.client, open.id))
     }
 

@@ -41,9 +41,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         body: &RequestBody,
         (again, patience): (bool, Duration),
     ) -> Result<u64, Duration> {
-        let payload = if writes(body) { Some(body.bytes()) } else { None };
         let ap = matches!(body, RequestBody::Ap(_) | RequestBody::Expect { ap: true, .. });
-        let load = Load { ap, payload, again, patience };
         let announced = match body {
             RequestBody::Expect { key, bytes, ap } if *ap || self.takes_writes_of(key) => {
                 Some((*bytes as usize).min(MAX_KEY_BYTES + MAX_VALUE_BYTES))
@@ -54,16 +52,16 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             }
             _ => None,
         };
-        if (payload.is_some() || announced.is_some()) && self.shared.writes_pile_up() {
+        let payload = announced.or_else(|| writes(body).then(|| body.bytes()));
+        let load = Load { ap, payload, again, patience };
+        if payload.is_some() && self.shared.writes_pile_up() {
             return Err(self.shared.answers.comes_again(load));
         }
-        match announced {
-            Some(_) => {
-                self.shared.answers.promise(client, Load { payload: announced, ..load })?;
-                Ok(self.shared.answers.asks(client, id, ap))
-            }
-            None => self.shared.answers.open(client, id, load),
+        if announced.is_none() {
+            return self.shared.answers.open(client, id, load);
         }
+        self.shared.answers.promise(client, load)?;
+        Ok(self.shared.answers.asks(client, id, ap))
     }
 
     /// Whether there is room for the records of what a leader sends; if not, it is as good as lost on its way.

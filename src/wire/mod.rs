@@ -12,6 +12,7 @@ use crate::kv::{Condition, Op, Reply, SessionId};
 use crate::raft;
 use crate::types::{GroupId, Key, Lane, NodeId, Value};
 use serde::{Deserialize, Serialize};
+pub(crate) use size::ap_request_bytes;
 pub use size::{ap_bytes, raft_bytes};
 
 /// The body of a frame.

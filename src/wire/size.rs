@@ -63,13 +63,18 @@ fn client_reply_bytes(reply: &ClientReply) -> usize {
     }
 }
 
+/// About how many bytes a request for an AP bucket has.
+pub(crate) fn ap_request_bytes(request: &ClientRequest) -> usize {
+    MESSAGE + client_request_bytes(request)
+}
+
 impl RequestBody {
     /// About how many bytes it has.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
             RequestBody::Write { write: Write::Put { key, value, .. }, .. } => MESSAGE + key.len() + value.len(),
-            RequestBody::Ap(request) => MESSAGE + client_request_bytes(request),
+            RequestBody::Ap(request) => ap_request_bytes(request),
             _ => MESSAGE,
         }
     }

@@ -3,7 +3,9 @@
 mod common;
 
 use common::Rng;
-use common::objects::{Script, Val, assert_caught, assert_valid, histories, sweep, sweep_longer};
+use common::objects::{
+    Script, Val, assert_caught, assert_valid, enqueued_and_dequeued as run, histories, sweep, sweep_longer,
+};
 use common::workloads::Fifo;
 use seaworthy_check::model::queue::Queue;
 use seaworthy_check::{End, Function, Kind, OpId};
@@ -30,18 +32,6 @@ fn agrees_with_the_search_on_longer_histories() {
 }
 
 use Function::{Dequeue, Enqueue};
-
-/// Enqueues some values one after another, and then dequeues.
-fn run(values: &[i64], replies: &[Val]) -> seaworthy_check::History {
-    let mut script = Script::default();
-    for &value in values {
-        script.ok(1, Enqueue, Val::Int(value), Val::Untold);
-    }
-    for reply in replies {
-        script.ok(2, Dequeue, Val::Untold, reply.clone());
-    }
-    script.finish()
-}
 
 #[test]
 fn lost() {

@@ -4,12 +4,12 @@ mod common;
 mod objects;
 
 use common::Rng;
-use common::objects::{Script, Val, assert_caught, assert_valid, sweep_longer};
+use common::objects::{Script, Val, assert_caught, assert_valid, enqueued_and_dequeued as run, sweep_longer};
 use common::workloads::Fifo;
 use objects::{mutate, play, possible, record};
 use seaworthy_check::Function::{Dequeue, Enqueue};
 use seaworthy_check::model::queue::Unordered;
-use seaworthy_check::{End, History, Kind, OpId, Options, check_as};
+use seaworthy_check::{End, Kind, OpId, Options, check_as};
 
 #[test]
 fn agrees_with_trying_every_order() {
@@ -39,18 +39,6 @@ fn agrees_with_the_search_on_longer_histories() {
     let fifo = |rng: &mut Rng| Fifo::new(vec![7], if rng.percent(40) { 3 } else { 0 }, 55, 0);
     let (valid, invalid) = sweep_longer(Kind::UnorderedQueue, Unordered, 12, fifo);
     assert!(valid > 100 && invalid > 100, "{valid} valid, {invalid} invalid");
-}
-
-/// Enqueues some values one after another, and then dequeues.
-fn run(values: &[i64], replies: &[Val]) -> History {
-    let mut script = Script::default();
-    for &value in values {
-        script.ok(1, Enqueue, Val::Int(value), Val::Untold);
-    }
-    for reply in replies {
-        script.ok(2, Dequeue, Val::Untold, reply.clone());
-    }
-    script.finish()
 }
 
 #[test]

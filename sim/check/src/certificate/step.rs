@@ -198,7 +198,7 @@ impl State {
     }
 }
 
-/// A queue without an order. Who took what nobody was told does so right before a reply that there was nothing, if at all.
+/// A queue without an order. A dequeue of unknown outcome takes its element right before an "empty" reply, or never.
 fn bag(
     held: &mut BTreeMap<Value, usize>,
     taken: &mut usize,

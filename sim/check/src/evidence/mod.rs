@@ -65,6 +65,20 @@ pub struct Evidence {
     pub diagram: String,
 }
 
+impl Evidence {
+    /// Of operations that clash, all of which are needed, without an order or edges.
+    pub(crate) fn of_clash(
+        (part, anomaly): (&str, &str),
+        (core, breaks): (Vec<OpId>, Option<OpId>),
+        diagram: String,
+        explanation: String,
+    ) -> Evidence {
+        let (part, anomaly) = (part.to_owned(), anomaly.to_owned());
+        let (given, edges, order) = (Vec::new(), Vec::new(), Vec::new());
+        Evidence { part, anomaly, breaks, event: None, core, given, edges, minimal: true, order, explanation, diagram }
+    }
+}
+
 /// One operation must be before another.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Edge {

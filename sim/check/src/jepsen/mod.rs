@@ -140,19 +140,8 @@ fn evidence(
 ) -> Verdict {
     core.sort_unstable();
     core.dedup();
-    Verdict::Invalid(Box::new(Evidence {
-        part: part.to_owned(),
-        anomaly: anomaly.to_owned(),
-        breaks,
-        event: None,
-        diagram: evidence::diagram(history, breaks, &core),
-        core,
-        given: Vec::new(),
-        edges: Vec::new(),
-        minimal: true,
-        order: Vec::new(),
-        explanation,
-    }))
+    let diagram = evidence::diagram(history, breaks, &core);
+    Verdict::Invalid(Box::new(Evidence::of_clash((part, anomaly), (core, breaks), diagram, explanation)))
 }
 
 /// Where an operation was called, for errors and unknown verdicts.

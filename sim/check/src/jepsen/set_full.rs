@@ -6,8 +6,8 @@
 //! counts it only if that read came a millisecond later. Latencies are the times from when an element was known to just after the last
 //! such call, in milliseconds.
 //!
-//! Not valid: an element is lost; or is in one read twice; or in a read although nobody can have added it, which Jepsen's
-//! analysis does not look for; or, if the set is to be linearizable, stale. Unknown: no element was ever stable.
+//! Not valid: an element is lost; it is in one read twice; a read shows it before any client called its `add` (Jepsen's analysis
+//! does not look for that); or it is stale, if the set is to be linearizable. Unknown: no element was ever stable.
 
 use super::{Judged, NOTHING, counts, elements, evidence, figure};
 use crate::evidence::capital;

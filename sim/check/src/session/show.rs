@@ -72,19 +72,8 @@ pub fn diagram(history: &History, ops: &[OpId]) -> String {
 
 /// Evidence from operations that clash, without edges.
 pub fn plain(history: &History, part: &str, anomaly: &str, core: Vec<OpId>, explanation: String) -> Box<Evidence> {
-    Box::new(Evidence {
-        part: part.to_owned(),
-        anomaly: anomaly.to_owned(),
-        breaks: None,
-        event: None,
-        diagram: diagram(history, &core),
-        core,
-        given: Vec::new(),
-        edges: Vec::new(),
-        minimal: true,
-        order: Vec::new(),
-        explanation,
-    })
+    let diagram = diagram(history, &core);
+    Box::new(Evidence::of_clash((part, anomaly), (core, None), diagram, explanation))
 }
 
 /// Evidence from a cycle.

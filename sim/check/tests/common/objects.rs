@@ -348,6 +348,18 @@ impl Script {
     }
 }
 
+/// Enqueues some values one after another, and then dequeues.
+pub fn enqueued_and_dequeued(values: &[i64], replies: &[Val]) -> History {
+    let mut script = Script::default();
+    for &value in values {
+        script.ok(1, Function::Enqueue, Val::Int(value), Val::Untold);
+    }
+    for reply in replies {
+        script.ok(2, Function::Dequeue, Val::Untold, reply.clone());
+    }
+    script.finish()
+}
+
 /// Asserts that a history is impossible, from the return of `breaks` on, and because of `core`.
 pub fn assert_caught(kind: Kind, history: &History, breaks: OpId, core: &[OpId]) {
     let report = seaworthy_check::check_as(kind, history, &seaworthy_check::Options::default());

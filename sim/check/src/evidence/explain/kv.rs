@@ -166,7 +166,7 @@ impl Case<'_> {
             .or_else(|| ordered().find_map(|(a, b)| self.first_again(a, b)))
     }
 
-    /// `b` was called after `a` had seen another value, and saw the one that was there at first, which nobody wrote.
+    /// `b` was called after `a` had seen another value, and saw the initial value, which no client wrote.
     fn first_again(&self, a: &KvOperation, b: &KvOperation) -> Option<Found> {
         let (new, first) = (seen(a)?.map(|v| v.value), seen(b)?.map(|v| v.value));
         let gone = first == self.initial() && first != new && self.writers(first).next().is_none();
