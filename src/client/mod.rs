@@ -195,15 +195,16 @@ impl<T: Transport, C: Clock> Client<T, C> {
     /// # Errors
     /// See [`ClientError`]. After [`ClientError::SessionExpired`] the next write to a key of that group opens a new session.
     pub async fn write(&mut self, write: Write) -> Result<Reply, ClientError> {
+        let end = self.clock.now() + self.patience.operation;
         let known = self.groups.and_then(|groups| self.sessions.get_key_value(&group_of(write.key(), groups)));
         let (group, mut session) = match known {
             Some((group, session)) => (*group, *session),
-            None => self.open_session(write.key().clone()).await?,
+            None => self.open_session(write.key().clone(), end).await?,
         };
         session.number += 1;
         self.sessions.insert(group, session);
         let Session { id, number } = session;
-        match self.call(group, RequestBody::Write { session: id, number, write }).await {
+        match self.call_until(end, group, RequestBody::Write { session: id, number, write }).await {
             Ok(ResponseBody::Reply(reply @ (Reply::Done { .. } | Reply::Refused(_)))) => Ok(reply),
             Ok(ResponseBody::Reply(Reply::SessionExpired)) => {
                 self.sessions.remove(&group);
@@ -218,9 +219,9 @@ impl<T: Transport, C: Clock> Client<T, C> {
         group_of(key, self.groups.unwrap_or(1))
     }
 
-    async fn open_session(&mut self, key: Key) -> Result<(GroupId, Session), ClientError> {
+    async fn open_session(&mut self, key: Key, end: Time) -> Result<(GroupId, Session), ClientError> {
         let asked = self.group(&key);
-        match self.call(asked, RequestBody::OpenSession { key: key.clone() }).await {
+        match self.call_until(end, asked, RequestBody::OpenSession { key: key.clone() }).await {
             Ok(ResponseBody::Session { id, group, groups }) => {
                 let possible = (1..=SLOTS).contains(&groups) && group_of(&key, groups) == group;
                 if !possible || self.groups.is_some_and(|known| known != groups) {
@@ -296,7 +297,10 @@ impl<T: Transport, C: Clock> Client<T, C> {
 
     /// Asks one server after another until one answers or patience ends, first the one that leads `group`.
     async fn call(&mut self, group: GroupId, body: RequestBody) -> Result<ResponseBody, ClientError> {
-        let end = self.clock.now() + self.patience.operation;
+        self.call_until(self.clock.now() + self.patience.operation, group, body).await
+    }
+
+    async fn call_until(&mut self, end: Time, group: GroupId, body: RequestBody) -> Result<ResponseBody, ClientError> {
         let mut backoff = self.patience.backoff;
         let mut tried = Tried::new(self.next_id, end);
         loop {

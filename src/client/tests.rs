@@ -427,3 +427,15 @@ async fn a_busy_server_that_has_time_too_late_is_not_waited_for() {
     });
     assert!(writer.write(put(key(0))).await.unwrap_err().happened(), "the first attempt may have been taken");
 }
+
+#[tokio::test]
+async fn the_opening_of_a_session_takes_of_the_time_of_its_write() {
+    let (mut client, world) = client(|number, _, body| match body {
+        RequestBody::OpenSession { key } => (number == 3).then(|| session(key, 1)),
+        _ => None,
+    });
+    assert!(matches!(client.write(put(key(1))).await, Err(ClientError::Unknown(_))));
+    let took = world.now().since(Time(0));
+    let Patience { operation, attempt, .. } = Patience::default();
+    assert!(took >= attempt * 4 && took <= operation, "{took:?}");
+}
