@@ -3,7 +3,8 @@
 //! A write or extension with a time to live, called at `c` and answered at `r`, sets a deadline: its effect lies between `c`
 //! and `r`, so the deadline lies between `c + ttl` and `r + ttl` in true time. The servers may be wrong by a stated bound.
 //! So the key must vanish between `c + ttl - bound` and `r + ttl + bound`, unless something was written over it or it was
-//! extended meanwhile. That is one more operation of the history, called and answered at those times by a process of its
+//! extended meanwhile. While nobody can commit anything nobody can commit that a key has expired: the bound counts from the first
+//! answer to a change that was asked for after `r + ttl`, if that is later. That is one more operation of the history, called and answered at those times by a process of its
 //! own: an **expiry** deletes the key if the deadline that it belongs to is still the key's, and does nothing otherwise. With
 //! these, the history must be linearizable under [`Expiring`]: exactly then each key can have vanished at one instant
 //! within its window. An operation of unknown outcome may take effect late, so that its expiry has no latest time.
@@ -74,6 +75,7 @@ fn with_expiries(history: &History, lives: &BTreeMap<OpId, Duration>, bound: Opt
         .in_order()
         .map(|(at, op, ended)| ((history.time(at), 1, at), if ended { Event::Ended(op) } else { Event::Called(op) }))
         .collect();
+    let changes = Changes::of(history);
     for (&op, &ttl) in lives {
         let operation = history.operation(op);
         if matches!(operation.end, End::Fail | End::Refused) {
@@ -83,7 +85,8 @@ fn with_expiries(history: &History, lives: &BTreeMap<OpId, Duration>, bound: Opt
         let from = history.time(operation.called).saturating_add(ttl.saturating_sub(slack.unwrap_or(ttl)));
         events.push(((from, 0, op.0), Event::May(op)));
         if let (Some(returned), Some(slack)) = (operation.settled(), slack) {
-            let until = history.time(returned).saturating_add(ttl).saturating_add(slack);
+            let deadline = history.time(returned).saturating_add(ttl);
+            let until = changes.first_after(deadline).max(deadline).saturating_add(slack);
             events.push(((until, 2, op.0), Event::Must(op)));
         }
     }
@@ -113,6 +116,30 @@ fn with_expiries(history: &History, lives: &BTreeMap<OpId, Duration>, bound: Opt
         }
     }
     to.finish()
+}
+
+/// When changes were asked for, each with the first answer to it or to a later one.
+struct Changes(Vec<(u64, u64)>);
+
+impl Changes {
+    fn of(history: &History) -> Changes {
+        let done = history.operations().iter().filter(|op| op.f != Function::Read && op.end == End::Ok);
+        let times = done.filter_map(|op| Some((history.time(op.called), history.time(op.settled()?))));
+        let mut changes: Vec<(u64, u64)> = times.collect();
+        changes.sort_unstable();
+        let mut first = u64::MAX;
+        for (_, answered) in changes.iter_mut().rev() {
+            first = first.min(*answered);
+            *answered = first;
+        }
+        Changes(changes)
+    }
+
+    /// When a change that was asked for at this time or later was first answered; 0 if none was.
+    fn first_after(&self, time: u64) -> u64 {
+        let at = self.0.partition_point(|(called, _)| *called < time);
+        self.0.get(at).map_or(0, |(_, answered)| *answered)
+    }
 }
 
 fn call(to: &mut Recorder, history: &History, op: OpId, time: u64) -> OpId {
@@ -323,8 +350,30 @@ mod tests {
         let mut log = Log::default();
         log.extend(11, None);
         log.put(12, "a", 0);
+        let op = log.recorder.invoke(3, 15 * S, "other", seaworthy_check::Call::put("b"));
+        log.recorder.ok(op, 15 * S + 1, Reply::Done { revision: Some(0) });
         log.extend(20, Some(0));
         assert!(!log.holds(), "nothing was left to be extended");
+    }
+
+    #[test]
+    fn while_nothing_is_committed_nothing_expires() {
+        let found = |at: u64| {
+            let mut log = Log::default();
+            log.put(10, "a", 0);
+            let op = log.recorder.invoke(3, 13 * S, "other", seaworthy_check::Call::put("b"));
+            let late = log.recorder.invoke(4, 13 * S, "other", seaworthy_check::Call::put("c"));
+            if at < 20 {
+                log.get(at, Some(("a", 0)));
+            }
+            log.recorder.ok(op, 20 * S, Reply::Done { revision: Some(0) });
+            if at >= 20 {
+                log.get(at, Some(("a", 0)));
+            }
+            log.recorder.info(late, 60 * S);
+            log.holds()
+        };
+        assert_eq!([13, 19, 20, 21, 30].map(found), [true, true, true, false, false]);
     }
 
     #[test]
