@@ -22,6 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// How long after the storm what was begun in it may still stop a server.
+const LATE: Duration = Duration::from_secs(1);
+
 /// A fault that has begun and not ended.
 struct Active {
     kind: Kind,
@@ -102,6 +105,9 @@ pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>, met_of: Arc<Mu
     if !calm {
         nemesis.calm_at(plan.time.storm_ends()).await;
     }
+    // What a disk was asked for in the storm may fail after it, and stop its server then.
+    world.sleep_until(nanos((plan.time.storm_ends() + LATE).min(plan.time.ends()))).await;
+    nodes(&plan).into_iter().for_each(|node| nemesis.raise(node));
 }
 
 /// What the nemesis does at one instant.
