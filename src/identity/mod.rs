@@ -22,7 +22,7 @@
 //! # Caveats
 //! What no reachable peer knows cannot be noticed. A node that lost its disk, and peers that start for the first time or were
 //! cut off since the node's directory was made, look like a new cluster being born. Of how far a log had come, a peer knows
-//! what it was told last: with every packet, and at least every second. A node that went on after its patience had ended, and
+//! what it was told last: with every packet, and within three seconds. A node that went on after its patience had ended, and
 //! started again before it met who knew better, has a log that grew meanwhile, and may pass.
 //! Peers are believed; that they are peers is the transport's affair.
 
@@ -40,6 +40,8 @@ use std::time::Duration;
 
 /// Pause between claims to peers, and between records of what peers claim.
 const CLAIMS: Duration = Duration::from_secs(1);
+/// Pause after which a claim is repeated that says nothing new, in case it was lost.
+const REPEATED: Duration = Duration::from_secs(10);
 
 /// How a node takes part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -255,6 +257,21 @@ struct Peer {
     answered: bool,
     /// When it was last asked who it is.
     asked: Option<Time>,
+    /// When it was last sent anything, which had a claim with it.
+    sent: Option<Time>,
+    /// What the last greeting claimed, and when.
+    greeted: Option<(Time, u64)>,
+}
+
+impl Peer {
+    /// Whether it is to be greeted, for it has not been sent any claim for a while, and what was claimed is no longer all or may
+    /// not have arrived.
+    fn is_due(&self, now: Time, durable: u64) -> bool {
+        let long_ago = |at: Time, pause| at + pause <= now;
+        let sent = self.sent.is_some_and(|at| !long_ago(at, CLAIMS));
+        let knows = |(at, claimed)| claimed == durable && !long_ago(at, REPEATED);
+        !sent && !self.greeted.is_some_and(knows)
+    }
 }
 
 /// The standing of one node, and what it knows of its peers.
@@ -375,11 +392,20 @@ impl Identity {
         ticket
     }
 
-    fn greet(&self, to: NodeId, asks: bool, out: &mut Outbox<Identity>) {
-        let Some(peer) = self.peers.get(&to) else { return };
+    /// A packet was sent to a peer at that time.
+    pub fn sent(&mut self, to: NodeId, at: Time) {
+        if let Some(peer) = self.peers.get_mut(&to) {
+            peer.sent = peer.sent.max(Some(at));
+        }
+    }
+
+    fn greet(&mut self, to: NodeId, asks: bool, out: &mut Outbox<Identity>) {
+        let origin = self.origin();
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        peer.greeted = Some((self.now, origin.durable));
         let greeting = Greeting {
             directory: self.directory,
-            origin: self.origin(),
+            origin,
             found: self.found,
             standing: self.standing,
             asks,
@@ -471,13 +497,18 @@ impl Identity {
         if self.round > self.now {
             return;
         }
-        let starting = self.standing == Standing::Starting;
-        self.round = self.now + if starting { self.config.beat } else { CLAIMS };
-        for node in self.peers.keys().copied().collect::<Vec<_>>() {
-            let answered = self.peers[&node].answered;
-            if !starting || !answered {
-                self.greet(node, !answered, out);
-            }
+        let (now, standing, durable) = (self.now, self.standing, self.origin().durable);
+        self.round = now + if standing == Standing::Starting { self.config.beat } else { CLAIMS };
+        let due = |(node, peer): (&NodeId, &Peer)| {
+            let due = match standing {
+                Standing::Starting => false,
+                Standing::Member => peer.is_due(now, durable),
+                Standing::Lost => true,
+            };
+            (due || !peer.answered).then_some((*node, !peer.answered))
+        };
+        for (node, asks) in self.peers.iter().filter_map(due).collect::<Vec<_>>() {
+            self.greet(node, asks, out);
         }
     }
 }

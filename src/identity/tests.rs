@@ -297,6 +297,42 @@ fn peers_remember_over_a_restart() {
     assert_eq!(town.standing(N2), Standing::Lost);
 }
 
+/// How many greetings leave a node in so many milliseconds, in which it sends `busy` a packet every 50.
+fn greetings(town: &mut Town, from: NodeId, busy: Option<NodeId>, millis: u64) -> Vec<NodeId> {
+    let mut greeted = Vec::new();
+    for _ in 0..millis / 50 {
+        town.now = town.now + Duration::from_millis(50);
+        let now = town.now;
+        if let (Some(to), Some(node)) = (busy, town.nodes.get_mut(&from)) {
+            node.core.sent(to, now);
+        }
+        town.step(from, Input::Tick);
+        greeted.extend(std::mem::take(&mut town.mail).into_iter().map(|(_, to, _)| to));
+    }
+    greeted
+}
+
+#[test]
+fn greetings_say_what_no_packet_has_said() {
+    let mut town = Town::of_three();
+    town.write(N1, true);
+    assert_eq!(greetings(&mut town, N1, None, 2_000), [N2, N3]);
+    assert_eq!(greetings(&mut town, N1, None, 8_000), [], "all is said");
+    assert_eq!(greetings(&mut town, N1, None, 3_000), [N2, N3], "but it may not have arrived");
+    town.write(N1, true);
+    assert_eq!(greetings(&mut town, N1, Some(N2), 2_000), [N3], "packets say it too");
+    town.write(N1, true);
+    let mut greeted = greetings(&mut town, N1, None, 3_000);
+    greeted.sort_unstable();
+    assert_eq!(greeted, [N2, N3], "when it is due for each");
+    town.stop(N2);
+    town.start(N2, Directory::default());
+    town.pass(200);
+    assert_eq!(town.standing(N2), Standing::Lost);
+    town.pass(0);
+    assert_eq!(greetings(&mut town, N2, Some(N1), 3_000).len(), 6, "who has lost data says so every second");
+}
+
 #[test]
 fn state_records_restate() {
     let town = Town::of_three();

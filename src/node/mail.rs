@@ -97,6 +97,11 @@ impl Mail {
         self.next_beat
     }
 
+    /// When each peer was last sent a packet in the control lane.
+    pub(super) fn sent(&self) -> impl Iterator<Item = (NodeId, Time)> {
+        self.peers.iter().map(|(to, peer)| (*to, peer.sent))
+    }
+
     /// Sends all of it, as from `origin`.
     pub(super) fn flush(
         &mut self,

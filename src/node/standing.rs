@@ -15,7 +15,11 @@ use crate::storage::AP;
 use crate::types::{GroupId, NodeId, Time};
 use std::collections::BTreeMap;
 use std::mem;
+use std::time::Duration;
 use tracing::{error, info, warn};
+
+/// How long a member's greetings may be late.
+const UNHURRIED: Duration = Duration::from_secs(1);
 
 /// The core and what belongs to it alone.
 pub(super) struct StandingHost {
@@ -51,8 +55,10 @@ impl StandingHost {
         self.identity.origin()
     }
 
+    /// What a member tells its peers can wait a while for a turn that comes anyway.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.identity.deadline()
+        let waits = if self.standing() == Standing::Member { UNHURRIED } else { Duration::ZERO };
+        self.identity.deadline().map(|at| at + waits)
     }
 
     /// What of a peer's process is to be taken in.
@@ -89,7 +95,8 @@ impl StandingHost {
 
     /// Carries out what it asked for, except what it has the driver do.
     fn settle(&mut self, at: Now, shared: &mut Shared) -> Vec<Effect> {
-        if self.deadline().is_some_and(|deadline| deadline <= at.time) {
+        if self.identity.deadline().is_some_and(|deadline| deadline <= at.time) {
+            shared.mail.sent().for_each(|(peer, time)| self.identity.sent(peer, time));
             self.step(Input::Tick, at);
         }
         for outgoing in self.outbox.sends.drain(..) {
