@@ -6,7 +6,7 @@
 #![cfg(all(madsim, feature = "mutants"))]
 
 use seaworthy::mutant::Bug;
-use seaworthy_check::replicas::{COUNTED, NONE_INVENTED};
+use seaworthy_check::replicas::{COUNTED, LATEST, NONE_INVENTED};
 use seaworthy_sim::mutants::{FOUND_BY_CORE_TESTS, Found, MADE_FOR, MadeFor, Planted, SEEDS, verdict};
 use seaworthy_sim::plan::Plan;
 use seaworthy_sim::report::{Mode, Verdict};
@@ -39,7 +39,7 @@ fn an_addition_carried_out_twice_is_found_by_the_sum() {
         bug: Planted::Code(Bug::ForwardedTwice),
         scenario: "counters",
         mode: Mode::Ap,
-        breaks: &[COUNTED, NONE_INVENTED],
+        breaks: &[COUNTED, NONE_INVENTED, LATEST],
     };
     is_found(&sum);
 }

@@ -49,10 +49,13 @@ impl Raft {
     /// Whether nothing is left to do for anyone.
     fn is_idle(&self) -> bool {
         let State::Leader(leader) = &self.state else { return false };
+        if !self.config.quiesce {
+            return false;
+        }
         let last = self.log.last();
         let matched = |f: &super::progress::Progress| matches!(f.phase, Phase::Replicate) && f.matched == last;
         let settled = self.log.commit() == last && self.log.durable() == last && leader.followers.iter().all(matched);
-        self.config.quiesce && settled && !leader.busy && leader.transfer.is_none() && !leader.rounds.any_reads()
+        settled && !leader.busy && leader.transfer.is_none() && !leader.rounds.any_reads()
     }
 
     /// If a heartbeat is due and the group is idle, asks all to sleep instead. Says whether it did.

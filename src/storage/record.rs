@@ -37,7 +37,7 @@ impl LogRecord {
     /// Whether what the log would hold of it can be read back. If not, the node that wrote it could not start again.
     #[must_use]
     pub fn reads_back(&self) -> bool {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(512);
         write(self, &mut |some| bytes.extend_from_slice(some));
         let mut rest = &bytes[..];
         decode(&mut rest).as_ref() == Some(self) && rest.is_empty()

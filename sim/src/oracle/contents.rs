@@ -5,18 +5,21 @@ use super::Picture;
 use seaworthy::kv::Kv;
 use seaworthy::raft::Index;
 use seaworthy::types::NodeId;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// One in so many states is looked into.
 pub(super) const LOOKED_INTO: Index = 16;
 
 impl Picture {
+    /// Whether a node has applied entries since its state machine was last looked at.
+    pub(super) fn has_applied(&mut self, node: NodeId, applied: Index) -> bool {
+        let log = self.logs.entry(node).or_default();
+        let before = std::mem::replace(&mut log.checked_state, applied);
+        applied > 0 && before != applied
+    }
+
     /// The digest that a state machine keeps of itself.
     pub(super) fn state(&mut self, node: NodeId, applied: Index, digest: impl FnOnce() -> u64) {
-        let log = self.logs.entry(node).or_default();
-        if applied == 0 || log.checked_state == applied {
-            return;
-        }
-        log.checked_state = applied;
         self.checks += 1;
         let digest = digest();
         let (known, by) = *self.states.entry(applied).or_insert((digest, node));
@@ -28,14 +31,17 @@ impl Picture {
     }
 
     /// What a state machine holds after an index, of which no key may have a lower revision than after an earlier one.
-    pub(super) fn revisions(&mut self, node: NodeId, kv: &Kv) {
+    pub(super) fn revisions(&mut self, kv: &Kv) {
         let applied = kv.applied();
-        if applied == 0 || !applied.is_multiple_of(LOOKED_INTO) || self.looked_into.get(&node) == Some(&applied) {
+        if !applied.is_multiple_of(LOOKED_INTO) {
             return;
         }
         let mut lower = None;
         for (key, revision, _) in kv.entries() {
-            let (index, known) = self.revisions.entry(key.clone()).or_insert((applied, revision));
+            let Some((index, known)) = self.revisions.get_mut(key) else {
+                self.revisions.insert(key.clone(), (applied, revision));
+                continue;
+            };
             if applied > *index && revision < *known {
                 let key = String::from_utf8_lossy(key);
                 lower = Some(format!("{key} has revision {revision} after entry {applied}, had {known} after {index}"));
@@ -50,10 +56,9 @@ impl Picture {
 
     /// What a state machine holds after an index.
     pub(super) fn contents(&mut self, node: NodeId, applied: Index, contents: impl FnOnce() -> u64) {
-        if applied == 0 || !applied.is_multiple_of(LOOKED_INTO) || self.looked_into.get(&node) == Some(&applied) {
+        if !applied.is_multiple_of(LOOKED_INTO) {
             return;
         }
-        self.looked_into.insert(node, applied);
         self.checks += 1;
         let digest = contents();
         let (known, by) = *self.contents.entry(applied).or_insert((digest, node));
@@ -64,24 +69,20 @@ impl Picture {
     }
 }
 
-/// A digest of all keys with what they hold (FNV-1a, 64 bits).
+/// A digest of all keys with what they hold (xxHash, 64 bits), of the whole state at once.
 pub(super) fn contents(kv: &Kv) -> u64 {
-    let mut digest = Digest(0xcbf2_9ce4_8422_2325);
+    let mut bytes = Vec::with_capacity(8 << 10);
     for (key, revision, held) in kv.entries() {
-        digest.add(&(key.len() as u64).to_le_bytes()).add(key).add(&revision.to_le_bytes());
+        bytes.extend_from_slice(&(key.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(key);
+        bytes.extend_from_slice(&revision.to_le_bytes());
         if let Some(held) = held {
             let deadline = held.deadline.map_or(u64::MAX, |at| at.0);
-            digest.add(&held.commit.0.to_le_bytes()).add(&deadline.to_le_bytes()).add(held.value);
+            [held.commit.0, deadline, held.value.len() as u64]
+                .iter()
+                .for_each(|n| bytes.extend_from_slice(&n.to_le_bytes()));
+            bytes.extend_from_slice(held.value);
         }
     }
-    digest.0
-}
-
-struct Digest(u64);
-
-impl Digest {
-    fn add(&mut self, bytes: &[u8]) -> &mut Digest {
-        self.0 = bytes.iter().fold(self.0, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-        self
-    }
+    xxh3_64(&bytes)
 }

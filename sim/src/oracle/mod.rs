@@ -120,8 +120,6 @@ struct Picture {
     contents: BTreeMap<Index, (u64, NodeId)>,
     /// The latest revision of each key, and after which entry.
     revisions: BTreeMap<Key, (Index, Revision)>,
-    /// The index at which each node was last looked into.
-    looked_into: BTreeMap<NodeId, Index>,
     logs: BTreeMap<NodeId, Log>,
     /// The latest term each node has spoken in, and up to where it has said in that term that its log is durable.
     promises: BTreeMap<NodeId, (Term, Index)>,
@@ -356,7 +354,9 @@ impl Observer for Witness {
             return;
         }
         let picture = scene.group(group);
-        if let Body::Append { prev_index, entries, .. } = &message.body {
+        if let Body::Append { prev_index, entries, .. } = &message.body
+            && !entries.is_empty()
+        {
             picture.sends((self.node, to), message.term, *prev_index, entries.len());
         }
         let index = match message.body {
@@ -383,12 +383,12 @@ impl Observer for Witness {
         let altered = scene.altered.contains(&self.node);
         let picture = scene.group(group);
         picture.complete(self.node, raft.status().snapshot.index, |index| raft.term_at(index));
-        if !altered {
+        if !altered && picture.has_applied(self.node, kv.applied()) {
             picture.state(self.node, kv.applied(), || kv.digest());
-            picture.revisions(self.node, kv);
+            picture.revisions(kv);
             picture.contents(self.node, kv.applied(), || contents(kv));
+            picture.tombstones.insert(self.node, kv.tombstones());
         }
-        picture.tombstones.insert(self.node, kv.tombstones());
         let broken = picture.violation.is_some().then(|| scene.violation()).flatten();
         drop(scene);
         self.stop_if(broken);
@@ -448,13 +448,9 @@ fn is_command(entry: &Entry) -> bool {
 }
 
 impl Picture {
-    /// What is written can be read back, down to the commands of entries.
+    /// What is written can be read back; of the commands of entries [`Picture::append`] sees to that.
     fn reads_back(&mut self, node: NodeId, group: GroupId, record: &Record) {
-        let commands = match record {
-            Record::Append { entries, .. } => entries.iter().all(is_command),
-            Record::HardState { .. } | Record::Snapshot(_) => true,
-        };
-        if !commands || !LogRecord::Raft(group, record.clone()).reads_back() {
+        if !LogRecord::Raft(group, record.clone()).reads_back() {
             self.violated(READS_BACK, format!("{node} writes what its log cannot give back: {record:?}"));
         }
     }
@@ -517,19 +513,27 @@ impl Picture {
         for (index, entry) in (first..).zip(entries) {
             let seen = Seen { term: entry.term, digest: xxh3_64(&entry.command), before };
             before = entry.term;
-            self.matches(node, index, seen);
+            let is_new = self.matches(node, index, seen);
+            // One that equals an earlier one reads back as that did.
+            if is_new && !is_command(entry) {
+                self.violated(READS_BACK, format!("{node} writes a command that its log cannot give back: {entry:?}"));
+            }
         }
     }
 
-    fn matches(&mut self, node: NodeId, index: Index, seen: Seen) {
+    /// Compares an entry with what is known of others; true if none of its index and term was seen before.
+    fn matches(&mut self, node: NodeId, index: Index, seen: Seen) -> bool {
         self.checks += 1;
         let slot = usize::try_from(index).unwrap_or(usize::MAX);
         if self.seen.len() <= slot {
             self.seen.resize_with(slot + 1, Vec::new);
         }
         match self.seen[slot].iter().find(|other| other.term == seen.term) {
-            None => self.seen[slot].push(seen),
-            Some(other) if *other == seen => {}
+            None => {
+                self.seen[slot].push(seen);
+                true
+            }
+            Some(other) if *other == seen => false,
             Some(other) => {
                 let detail = format!(
                     "{node} holds an entry {index}@{} that differs from another node's (digest {:016x} after term {}, there \
@@ -537,6 +541,7 @@ impl Picture {
                     seen.term, seen.digest, seen.before, other.digest, other.before
                 );
                 self.violated("log matching", detail);
+                false
             }
         }
     }

@@ -91,6 +91,8 @@ pub(super) enum Route {
         late: Option<Late>,
         copy: Option<Nanos>,
         flip: Option<u64>,
+        /// Of the link.
+        epoch: u32,
     },
 }
 
@@ -272,7 +274,7 @@ impl Link {
         self.arrival((now, leaves + late), bytes, ledger)
     }
 
-    /// Decides when a frame that was `sent` and is not lost arrives, and how, if it can leave at `now`.
+    /// Puts a frame under way that was `sent` and is not lost: when it arrives, and how, if it can leave at `now`.
     pub(super) fn arrival(&mut self, (sent, now): (Nanos, Nanos), bytes: usize, ledger: &Ledger) -> Route {
         let leaves = self.depart(now, bytes, ledger);
         if leaves > sent {
@@ -290,6 +292,8 @@ impl Link {
                 at += added;
             }
         }
+        self.in_flight += 1;
+        let epoch = self.epoch;
         match self.bug {
             Some(WorldBug::LatencyIgnored) => at = now + 1,
             Some(WorldBug::OvertakenUnasked) => self.last_arrival = 0,
@@ -298,13 +302,13 @@ impl Link {
         if let Some((id, by)) = self.delays() {
             ledger.affected(id, Effect::MessagesDelayed, 1);
             self.last_delayed = (at + nanos(by)).max(self.last_delayed + 1);
-            return Route::Arrive { at: self.last_delayed, late: Some(Late(Some(id))), copy: None, flip: None };
+            return Route::Arrive { at: self.last_delayed, late: Some(Late(Some(id))), copy: None, flip: None, epoch };
         }
         // Never in the same instant as the one before, so that the order is kept.
         at = at.max(self.last_arrival + 1).max(now + 1);
         if self.stream.is_some() {
             self.last_arrival = at;
-            return Route::Arrive { at, late: None, copy: None, flip: None };
+            return Route::Arrive { at, late: None, copy: None, flip: None, epoch };
         }
         let late = self.strikes(|s| s.reorder).map(Late);
         if late.is_some() {
@@ -316,11 +320,12 @@ impl Link {
             ledger.charge(id, Effect::MessagesDuplicated, 1);
             at + self.late_by()
         });
+        self.in_flight += u32::from(copy.is_some());
         let flip = self.strikes(|s| s.corrupt).filter(|_| bytes > 0).map(|id| {
             ledger.charge(id, Effect::MessagesCorrupted, 1);
             self.rng.below(bytes as u64 * 8)
         });
-        Route::Arrive { at, late, copy, flip }
+        Route::Arrive { at, late, copy, flip, epoch }
     }
 
     /// The fault that delays what is sent, and by how much.

@@ -91,7 +91,7 @@ pub struct Binding {
 #[derive(PartialEq, Eq, Debug)]
 pub enum Mail {
     /// A frame, its sender, and when it arrived; and what it says, if the sender told and it arrived as it was sent.
-    Frame(Addr, Bytes, Nanos, Option<Packet>),
+    Frame(Addr, Bytes, Nanos, Option<Box<Packet>>),
     /// Nothing yet; the waker will be woken.
     Empty,
     /// The binding is void: the process it belonged to is dead.
@@ -106,8 +106,8 @@ struct Port {
     since: Nanos,
     /// Frames that have arrived: by their lane, and apart from these a server's from clients.
     mailbox: [Lodged; 3],
-    /// How many frames are in the mailbox; of each binding its own.
-    waiting: Arc<AtomicUsize>,
+    /// Of each binding its own.
+    waiting: Arc<Waiting>,
     waker: Option<Waker>,
     /// Bytes of its frames that are under way, and whether any were ever held back.
     flying: usize,
@@ -116,13 +116,34 @@ struct Port {
     links: Vec<Option<Box<Link>>>,
 }
 
+/// What waits at a port, for its present owner to look at without asking the network.
+#[derive(Default)]
+pub struct Waiting {
+    frames: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Waiting {
+    /// Whether no frame is in the mailbox.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.load(Relaxed) == 0
+    }
+
+    /// More than [`Net::waiting_bytes`] cannot be.
+    #[must_use]
+    pub fn most_bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+}
+
 /// The place of clients' frames in a mailbox.
 const FROM_CLIENTS: usize = LANES;
 
 /// One lane of a mailbox.
 #[derive(Default)]
 struct Lodged {
-    frames: VecDeque<(Addr, Bytes, Nanos, Option<Packet>)>,
+    frames: VecDeque<(Addr, Bytes, Nanos, Option<Box<Packet>>)>,
     bytes: usize,
 }
 
@@ -132,11 +153,30 @@ impl Port {
     }
 
     /// The oldest frame of the first lane that has one.
-    fn pop(&mut self) -> Option<(Addr, Bytes, Nanos, Option<Packet>)> {
+    fn pop(&mut self) -> Option<(Addr, Bytes, Nanos, Option<Box<Packet>>)> {
         let lane = self.mailbox.iter_mut().find(|lane| !lane.frames.is_empty())?;
         let mail = lane.frames.pop_front()?;
         lane.bytes -= mail.1.len();
+        self.tell();
         Some(mail)
+    }
+
+    /// Bytes in the mailbox, without those from clients.
+    fn mail_bytes(&self) -> usize {
+        self.mailbox[..FROM_CLIENTS].iter().map(|lane| lane.bytes).sum()
+    }
+
+    /// Tells its owner what waits.
+    fn tell(&self) {
+        let bytes = if self.holds { usize::MAX } else { self.mail_bytes() + self.flying };
+        self.waiting.frames.store(self.mail(), Relaxed);
+        self.waiting.bytes.store(bytes, Relaxed);
+    }
+
+    /// Frames are held back on one of its links.
+    fn holds(&mut self) {
+        self.holds = true;
+        self.tell();
     }
 }
 
@@ -149,7 +189,7 @@ struct Flight {
     copy: bool,
     late: Option<Late>,
     frame: Bytes,
-    packet: Option<Packet>,
+    packet: Option<Box<Packet>>,
 }
 
 /// The network of one run.
@@ -200,14 +240,15 @@ impl Net {
         if self.settings.bug != Some(WorldBug::MailOutlives) {
             port.mailbox = Default::default();
         }
-        port.waiting = Arc::new(port.mail().into());
+        port.waiting = Arc::default();
+        port.tell();
         port.waker = None;
         Binding { endpoint, generation: port.generation }
     }
 
-    /// How many frames are in the mailbox, for its present owner to look at without asking the network.
+    /// What waits at a port, for its present owner.
     #[must_use]
-    pub fn waiting(&self, binding: Binding) -> Arc<AtomicUsize> {
+    pub fn waiting(&self, binding: Binding) -> Arc<Waiting> {
         self.ports[binding.endpoint.0 as usize].waiting.clone()
     }
 
@@ -231,7 +272,7 @@ impl Net {
         }
         self.stats.cut += port.mail() as u64;
         port.mailbox = Default::default();
-        port.waiting.store(0, Relaxed);
+        port.tell();
         port.waker = None;
         for link in port.links.iter_mut().flatten() {
             link.release();
@@ -251,7 +292,7 @@ impl Net {
         now: Nanos,
         from: Endpoint,
         (to, lane): (Addr, Lane),
-        (frame, packet): (Bytes, Option<Packet>),
+        (frame, packet): (Bytes, Option<Box<Packet>>),
         schedule: &mut Schedule,
     ) {
         let number = self.frames;
@@ -262,7 +303,6 @@ impl Net {
         self.trace.event(now, Kind::Send, sender, to, [number, frame.len() as u64, payload(&frame)]);
         let to_endpoint = self.endpoint(to);
         let (limit, queue) = (self.settings.link_limit, self.settings.queue);
-        let ledger = self.ledger.clone();
         let (listens, since) = (self.ports[to_endpoint.0 as usize].bound, self.ports[to_endpoint.0 as usize].since);
         let port = &self.ports[from.0 as usize];
         let to_client = matches!((sender, to), (Addr::Node(_), Addr::Client(_)));
@@ -270,7 +310,7 @@ impl Net {
         let crowded = to_client && (port.holds || (port.flying + frame.len()) as u64 > self.settings.to_clients);
         let full =
             crowded && self.link(from, to_endpoint, lane).queued(now) > 0 && !self.has_room(now, from, frame.len());
-        let link = self.link(from, to_endpoint, lane);
+        let link = link_of(&mut self.ports, (&self.settings, self.seed), (from, to_endpoint, lane));
         if link.stream.is_some() && !listens {
             // Dialled in vain: what is in the queue goes.
             return self.dropped(now, sender, to, number, DropCause::Unbound);
@@ -278,15 +318,15 @@ impl Net {
         if full {
             return self.dropped(now, sender, to, number, DropCause::LinkFull);
         }
-        match link.route(now, (frame.len(), limit, queue), since, &ledger) {
+        match link.route(now, (frame.len(), limit, queue), since, &self.ledger) {
             Route::Drop(cause) => self.dropped(now, sender, to, number, cause),
             Route::Hold => {
                 link.hold(number, frame);
-                self.ports[from.0 as usize].holds = true;
+                self.ports[from.0 as usize].holds();
             }
             Route::Break(id) => {
                 let cut = link.breaks(now);
-                ledger.charge(id, Effect::ConnectionsBroken, 1);
+                self.ledger.charge(id, Effect::ConnectionsBroken, 1);
                 self.note_cut(now, sender, to, cut, id);
                 self.dropped(now, sender, to, number, DropCause::Broken);
             }
@@ -312,17 +352,7 @@ impl Net {
     /// Bytes of a server's frames that wait to be taken, or to be sent. What its clients have sent waits on their side.
     pub fn waiting_bytes(&mut self, now: Nanos, endpoint: Endpoint) -> usize {
         let (peers, clients) = self.queued(now, endpoint);
-        self.mail_bytes(endpoint) + usize::try_from(peers + clients).unwrap_or(usize::MAX)
-    }
-
-    fn mail_bytes(&self, endpoint: Endpoint) -> usize {
-        self.ports[endpoint.0 as usize].mailbox[..FROM_CLIENTS].iter().map(|lane| lane.bytes).sum()
-    }
-
-    /// More than [`Net::waiting_bytes`] cannot be, and is quicker told; `None`: it is not known.
-    pub fn most_waiting(&self, endpoint: Endpoint) -> Option<usize> {
-        let port = &self.ports[endpoint.0 as usize];
-        (!port.holds).then(|| self.mail_bytes(endpoint) + port.flying)
+        self.ports[endpoint.0 as usize].mail_bytes() + usize::try_from(peers + clients).unwrap_or(usize::MAX)
     }
 
     /// The frame in `slot` of the flight table arrives.
@@ -330,7 +360,9 @@ impl Net {
         let flight = self.flights[slot as usize].take().expect("a frame arrives once");
         self.free.push(slot);
         if !flight.copy {
-            self.ports[flight.from.0 as usize].flying -= flight.frame.len();
+            let port = &mut self.ports[flight.from.0 as usize];
+            port.flying -= flight.frame.len();
+            port.tell();
         }
         let sender = self.ports[flight.from.0 as usize].addr;
         let link = self.link(flight.from, flight.to, flight.lane);
@@ -340,7 +372,7 @@ impl Net {
         link.in_flight -= 1;
         if let (Some(id), true) = (link.holds(), link.stream.is_some()) {
             link.hold(flight.number, flight.frame);
-            self.ports[flight.from.0 as usize].holds = true;
+            self.ports[flight.from.0 as usize].holds();
             return self.ledger.affected(id, Effect::MessagesHeld, 1);
         }
         let overtaken = !flight.copy && flight.number < link.newest;
@@ -364,7 +396,7 @@ impl Net {
         }
         lodged.bytes += flight.frame.len();
         lodged.frames.push_back((sender, flight.frame, now, flight.packet));
-        port.waiting.fetch_add(1, Relaxed);
+        port.tell();
         if let Some(waker) = port.waker.take() {
             waker.wake();
         }
@@ -379,10 +411,7 @@ impl Net {
             return Mail::Void;
         }
         match (port.pop(), waker) {
-            (Some((from, frame, at, packet)), _) => {
-                port.waiting.fetch_sub(1, Relaxed);
-                Mail::Frame(from, frame, at, packet)
-            }
+            (Some((from, frame, at, packet)), _) => Mail::Frame(from, frame, at, packet),
             (None, Some(waker)) => {
                 match &mut port.waker {
                     Some(old) => old.clone_from(waker),
@@ -459,8 +488,8 @@ impl Net {
             return self.note_cut(now, self.ports[from.0 as usize].addr, self.ports[to.0 as usize].addr, cut, None);
         };
         for (number, frame) in link.release() {
-            let ledger = self.ledger.clone();
-            let arrive = self.link(from, to, lane).arrival((now, goes_on), frame.len(), &ledger);
+            let link = link_of(&mut self.ports, (&self.settings, self.seed), (from, to, lane));
+            let arrive = link.arrival((now, goes_on), frame.len(), &self.ledger);
             self.launch(now, (from, to, lane), (number, frame, None), &arrive, schedule);
         }
     }
@@ -469,18 +498,17 @@ impl Net {
         &mut self,
         now: Nanos,
         (from, to, lane): (Endpoint, Endpoint, Lane),
-        (number, mut frame, mut packet): (u64, Bytes, Option<Packet>),
+        (number, mut frame, mut packet): (u64, Bytes, Option<Box<Packet>>),
         route: &Route,
         schedule: &mut Schedule,
     ) {
-        let Route::Arrive { at, late, copy, flip } = *route else {
+        let Route::Arrive { at, late, copy, flip, epoch } = *route else {
             unreachable!("only frames that arrive are launched")
         };
         let addrs = (self.ports[from.0 as usize].addr, self.ports[to.0 as usize].addr);
         if let Some(at) = copy {
             self.stats.duplicated += 1;
             self.trace.event(now, Kind::Duplicate, addrs.0, addrs.1, [number, 0, 0]);
-            let epoch = self.board(from, to, lane);
             let (late, frame, packet) = (None, frame.clone(), packet.clone());
             self.fly(at, Flight { from, to, lane, epoch, number, copy: true, late, frame, packet }, schedule);
         }
@@ -491,15 +519,10 @@ impl Net {
             bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
             (frame, packet) = (bytes.into(), None);
         }
-        let epoch = self.board(from, to, lane);
-        self.ports[from.0 as usize].flying += frame.len();
+        let port = &mut self.ports[from.0 as usize];
+        port.flying += frame.len();
+        port.tell();
         self.fly(at, Flight { from, to, lane, epoch, number, copy: false, late, frame, packet }, schedule);
-    }
-
-    fn board(&mut self, from: Endpoint, to: Endpoint, lane: Lane) -> u32 {
-        let link = self.link(from, to, lane);
-        link.in_flight += 1;
-        link.epoch
     }
 
     fn fly(&mut self, at: Nanos, flight: Flight, schedule: &mut Schedule) {
@@ -561,26 +584,35 @@ impl Net {
 
     /// The link of a lane; between a client and a server there is one for both.
     fn link(&mut self, from: Endpoint, to: Endpoint, lane: Lane) -> &mut Link {
-        let receiver = self.ports[to.0 as usize].addr;
-        let port = &mut self.ports[from.0 as usize];
-        let sender = port.addr;
-        let lane = if lanes(sender, receiver).contains(&lane) { lane } else { Lane::Control };
-        let place = to.0 as usize * LANES + lane as usize;
-        if port.links.len() <= place {
-            port.links.resize_with((to.0 as usize + 1) * LANES, || None);
-        }
-        port.links[place].get_or_insert_with(|| {
-            let between_servers = matches!((sender, receiver), (Addr::Node(_), Addr::Node(_)));
-            let base = if between_servers { &self.settings.server_links } else { &self.settings.client_links };
-            let bulk = if lane == Lane::Bulk { " bulk" } else { "" };
-            let rng = Rng::new(self.seed, &format!("link {sender}→{receiver}{bulk}"));
-            let stream = match self.settings.carriage {
-                Carriage::Datagrams => None,
-                Carriage::Ordered => Some(Stream::new(between_servers)),
-            };
-            Box::new(Link::new(base.clone(), rng, self.settings.bug, stream))
-        })
+        link_of(&mut self.ports, (&self.settings, self.seed), (from, to, lane))
     }
+}
+
+/// The link from one to another, made when it is first used.
+fn link_of<'a>(
+    ports: &'a mut [Port],
+    (settings, seed): (&NetSettings, u64),
+    (from, to, lane): (Endpoint, Endpoint, Lane),
+) -> &'a mut Link {
+    let receiver = ports[to.0 as usize].addr;
+    let port = &mut ports[from.0 as usize];
+    let sender = port.addr;
+    let lane = if lanes(sender, receiver).contains(&lane) { lane } else { Lane::Control };
+    let place = to.0 as usize * LANES + lane as usize;
+    if port.links.len() <= place {
+        port.links.resize_with((to.0 as usize + 1) * LANES, || None);
+    }
+    port.links[place].get_or_insert_with(|| {
+        let between_servers = matches!((sender, receiver), (Addr::Node(_), Addr::Node(_)));
+        let base = if between_servers { &settings.server_links } else { &settings.client_links };
+        let bulk = if lane == Lane::Bulk { " bulk" } else { "" };
+        let rng = Rng::new(seed, &format!("link {sender}→{receiver}{bulk}"));
+        let stream = match settings.carriage {
+            Carriage::Datagrams => None,
+            Carriage::Ordered => Some(Stream::new(between_servers)),
+        };
+        Box::new(Link::new(base.clone(), rng, settings.bug, stream))
+    })
 }
 
 /// The lanes that have links of their own.

@@ -36,11 +36,11 @@ impl Cpu {
     }
 
     /// Takes or sends a frame of so many bytes.
-    pub fn frame(&self, now: Nanos, bytes: usize) {
+    pub fn frame(&self, now: impl FnOnce() -> Nanos, bytes: usize) {
         let CpuSettings { per_frame, per_kib } = self.settings;
         let cost = nanos(per_frame) + nanos(per_kib) * bytes as u64 / 1024;
         if cost > 0 {
-            self.busy_until.store(self.busy_until.load(Relaxed).max(now) + cost, Relaxed);
+            self.busy_until.store(self.busy_until.load(Relaxed).max(now()) + cost, Relaxed);
         }
     }
 
@@ -57,15 +57,15 @@ mod tests {
     #[test]
     fn work_adds_up_and_none_is_free() {
         let cpu = Cpu::new(CpuSettings { per_frame: Duration::from_nanos(10), per_kib: Duration::from_nanos(4) });
-        cpu.frame(100, 0);
-        cpu.frame(100, 512);
+        cpu.frame(|| 100, 0);
+        cpu.frame(|| 100, 512);
         assert_eq!(cpu.busy_until(), 122);
-        cpu.frame(500, 2048);
+        cpu.frame(|| 500, 2048);
         assert_eq!(cpu.busy_until(), 518);
         cpu.reset();
         assert_eq!(cpu.busy_until(), 0);
         let free = Cpu::default();
-        free.frame(100, 1 << 20);
+        free.frame(|| 100, 1 << 20);
         assert_eq!(free.busy_until(), 0);
     }
 }

@@ -4,7 +4,7 @@ use super::super::clock::{ClockFault, ClockModel};
 use super::super::disk::{DiskHandle, SimDisk};
 use super::super::ledger::{Effect, FaultId, Ledger};
 use super::super::lock;
-use super::super::net::{Binding, Mail};
+use super::super::net::{Binding, Mail, Waiting};
 use super::super::schedule::TimerKey;
 use super::super::trace::{Kind, Trace};
 use super::cpu::Cpu;
@@ -15,7 +15,6 @@ use seaworthy::types::{Addr, Bytes, Time, Wall};
 use seaworthy::wire::{Packet, frame};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -23,8 +22,8 @@ use std::task::{Context, Poll, Waker};
 pub struct SimTransport {
     hub: Arc<Hub>,
     binding: Binding,
-    /// Frames that have arrived.
-    waiting: Arc<AtomicUsize>,
+    /// What waits there.
+    waiting: Arc<Waiting>,
     /// Whom the network was told to wake when one arrives, and whether it is still to do so.
     waker: Option<Waker>,
     asleep: bool,
@@ -48,18 +47,15 @@ impl SimTransport {
 
     /// Tells how many bytes of its frames wait to be taken, or to be sent, if they are more than so many.
     pub fn queued(&self) -> impl Fn(usize) -> usize + Send + use<> {
-        let (hub, endpoint) = (self.hub.clone(), self.binding.endpoint);
+        let (hub, endpoint, waiting) = (self.hub.clone(), self.binding.endpoint, self.waiting.clone());
         move |enough| {
-            let most = hub.look(|core| core.net.most_waiting(endpoint));
-            most.filter(|most| *most <= enough).unwrap_or_else(|| {
-                let now = hub.now();
-                hub.look(|core| core.net.waiting_bytes(now, endpoint))
-            })
+            let most = waiting.most_bytes();
+            if most <= enough {
+                return most;
+            }
+            let now = hub.now();
+            hub.look(|core| core.net.waiting_bytes(now, endpoint))
         }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.waiting.load(Relaxed) == 0
     }
 
     /// Whether the processor is; then the waker will be woken.
@@ -79,12 +75,11 @@ impl SimTransport {
                 Mail::Empty | Mail::Void => return None,
                 Mail::Frame(from, bytes, arrived, packet) => {
                     self.asleep = false;
-                    let now = self.hub.now();
-                    self.cpu.frame(now, bytes.len());
-                    match packet.map_or_else(|| frame::decode(&bytes), Ok) {
+                    self.cpu.frame(|| self.hub.now(), bytes.len());
+                    match packet.map_or_else(|| frame::decode(&bytes), |packet| Ok(*packet)) {
                         Ok(mut packet) => {
                             if let Packet::Request(request) = &mut packet {
-                                request.ages((now - arrived) / 1_000_000);
+                                request.ages((self.hub.now() - arrived) / 1_000_000);
                             }
                             return Some((from, packet));
                         }
@@ -110,9 +105,9 @@ impl Transport for SimTransport {
                 let read = frame::decode(&self.frame);
                 assert!(read.as_ref() == Ok(packet), "a packet that cannot be read back: {packet:?}");
                 let (from, bytes) = (self.binding.endpoint, Bytes::copy_from_slice(&self.frame));
-                self.cpu.frame(self.hub.now(), bytes.len());
-                let to = (to, packet.lane());
-                self.hub.with(|core, now| core.net.send(now, from, to, (bytes, read.ok()), &mut core.schedule));
+                self.cpu.frame(|| self.hub.now(), bytes.len());
+                let (to, read) = ((to, packet.lane()), read.ok().map(Box::new));
+                self.hub.with(|core, now| core.net.send(now, from, to, (bytes, read), &mut core.schedule));
             }
             Err(_) => self.bad_frames += 1,
         }
@@ -125,7 +120,7 @@ impl Transport for SimTransport {
                 return Poll::Pending;
             }
             let known = self.waker.as_ref().is_some_and(|known| known.will_wake(waker));
-            if self.asleep && known && self.is_empty() {
+            if self.asleep && known && self.waiting.is_empty() {
                 return Poll::Pending;
             }
             let packet = self.take(Some(waker));
@@ -138,7 +133,7 @@ impl Transport for SimTransport {
     }
 
     fn try_recv(&mut self) -> Option<(Addr, Packet)> {
-        if self.is_empty() { None } else { self.take(None) }
+        if self.waiting.is_empty() { None } else { self.take(None) }
     }
 
     fn bad_frames(&self) -> u64 {
@@ -148,10 +143,12 @@ impl Transport for SimTransport {
 
 /// A node's clocks. Clones are the same clocks.
 #[derive(Clone)]
-pub struct SimClock {
+pub struct SimClock(Arc<Clocks>);
+
+struct Clocks {
     hub: Arc<Hub>,
     cpu: Cpu,
-    state: Arc<Mutex<ClockState>>,
+    state: Mutex<ClockState>,
 }
 
 struct ClockState {
@@ -193,7 +190,7 @@ impl SimClock {
         ledger: Ledger,
     ) -> SimClock {
         let state = ClockState { addr, model, faults: Vec::new(), sleepers: Vec::new(), trace, ledger };
-        SimClock { hub, cpu, state: Arc::new(Mutex::new(state)) }
+        SimClock(Arc::new(Clocks { hub, cpu, state: Mutex::new(state) }))
     }
 
     /// Does `fault` to the clocks.
@@ -209,7 +206,7 @@ impl SimClock {
     /// Ends what lasts of a fault, if it is on these clocks. A wall clock that jumped stays jumped, and goes on being
     /// charged for it.
     pub fn lift(&self, id: FaultId) {
-        if lock(&self.state).faults.iter().any(|(other, fault)| *other == id && lasts(*fault)) {
+        if lock(&self.0.state).faults.iter().any(|(other, fault)| *other == id && lasts(*fault)) {
             self.change(|state, now| {
                 let ended = state.faults.iter().filter(|(other, _)| *other == id);
                 ended.for_each(|(_, fault)| state.model.settle(now, *fault));
@@ -223,18 +220,18 @@ impl SimClock {
 
     /// Ends what lasts of every fault.
     pub fn heal(&self) {
-        let ids: Vec<FaultId> = lock(&self.state).faults.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<FaultId> = lock(&self.0.state).faults.iter().map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.lift(id));
     }
 
     /// Changes the clocks and wakes all who sleep by them, to look again.
     fn change(&self, work: impl FnOnce(&mut ClockState, u64)) {
         let sleepers = {
-            let mut state = lock(&self.state);
-            work(&mut state, self.hub.now());
+            let mut state = lock(&self.0.state);
+            work(&mut state, self.0.hub.now());
             std::mem::take(&mut state.sleepers)
         };
-        self.hub.with(|core, _| sleepers.into_iter().for_each(|key| core.schedule.fire(key)));
+        self.0.hub.with(|core, _| sleepers.into_iter().for_each(|key| core.schedule.fire(key)));
     }
 }
 
@@ -252,26 +249,26 @@ impl ClockState {
 
 impl Clock for SimClock {
     fn now(&self) -> Time {
-        let (state, now) = (lock(&self.state), self.hub.now());
+        let (state, now) = (lock(&self.0.state), self.0.hub.now());
         state.charge(now, false);
         state.model.monotonic(now)
     }
 
     fn wall(&self) -> Wall {
-        let (state, now) = (lock(&self.state), self.hub.now());
+        let (state, now) = (lock(&self.0.state), self.0.hub.now());
         state.charge(now, true);
         state.model.wall(now)
     }
 
     fn read(&self) -> (Time, Wall) {
-        let (state, now) = (lock(&self.state), self.hub.now());
+        let (state, now) = (lock(&self.0.state), self.0.hub.now());
         state.charge(now, true);
         (state.model.monotonic(now), state.model.wall(now))
     }
 
     fn sleep_until(&self, deadline: Time) -> impl Future<Output = ()> + Send {
-        let deadline = Time(deadline.0.saturating_sub(lock(&self.state).model.impatience()));
-        ClockSleep { clock: self.clone(), deadline, alarm: Alarm::new(self.hub.clone()) }
+        let deadline = Time(deadline.0.saturating_sub(lock(&self.0.state).model.impatience()));
+        ClockSleep { clock: self.clone(), deadline, alarm: Alarm::new(self.0.hub.clone()) }
     }
 }
 
@@ -291,8 +288,8 @@ impl Future for ClockSleep {
         if this.alarm.is_set(context.waker()) {
             return Poll::Pending;
         }
-        let mut state = lock(&this.clock.state);
-        let (now, busy_until) = (this.clock.hub.now(), this.clock.cpu.busy_until());
+        let mut state = lock(&this.clock.0.state);
+        let (now, busy_until) = (this.clock.0.hub.now(), this.clock.0.cpu.busy_until());
         let rings = state.model.monotonic(now) >= this.deadline;
         if rings && now >= busy_until {
             return Poll::Ready(());
@@ -308,7 +305,7 @@ impl Future for ClockSleep {
 impl Drop for ClockSleep {
     fn drop(&mut self) {
         if let Some(own) = self.alarm.key() {
-            lock(&self.clock.state).sleepers.retain(|key| *key != own);
+            lock(&self.clock.0.state).sleepers.retain(|key| *key != own);
         }
     }
 }
