@@ -16,12 +16,14 @@
 //! Caveat: no network tells of failures; a receiver learns nothing of a sender's death, which is the harsher world.
 
 mod link;
+mod port;
 mod stats;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 pub use link::{DropCause, LinkFault, LinkSettings};
+pub use port::Waiting;
 pub use stats::NetStats;
 
 use super::Nanos;
@@ -32,11 +34,10 @@ use super::trace::{Kind, Trace, payload};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use link::{Late, Link, Route};
+use port::{FROM_CLIENTS, Port};
 use seaworthy::types::{Addr, Lane, Rng};
 use seaworthy::wire::Packet;
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
 use stream::Stream;
 
@@ -96,88 +97,6 @@ pub enum Mail {
     Empty,
     /// The binding is void: the process it belonged to is dead.
     Void,
-}
-
-struct Port {
-    addr: Addr,
-    generation: u64,
-    bound: bool,
-    /// Since when somebody listens.
-    since: Nanos,
-    /// Frames that have arrived: by their lane, and apart from these a server's from clients.
-    mailbox: [Lodged; 3],
-    /// Of each binding its own.
-    waiting: Arc<Waiting>,
-    waker: Option<Waker>,
-    /// Bytes of its frames that are under way, and whether any were ever held back.
-    flying: usize,
-    holds: bool,
-    /// Links by receiver and lane.
-    links: Vec<Option<Box<Link>>>,
-}
-
-/// What waits at a port, for its present owner to look at without asking the network.
-#[derive(Default)]
-pub struct Waiting {
-    frames: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-impl Waiting {
-    /// Whether no frame is in the mailbox.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.frames.load(Relaxed) == 0
-    }
-
-    /// More than [`Net::waiting_bytes`] cannot be.
-    #[must_use]
-    pub fn most_bytes(&self) -> usize {
-        self.bytes.load(Relaxed)
-    }
-}
-
-/// The place of clients' frames in a mailbox.
-const FROM_CLIENTS: usize = LANES;
-
-/// One lane of a mailbox.
-#[derive(Default)]
-struct Lodged {
-    frames: VecDeque<(Addr, Bytes, Nanos, Option<Box<Packet>>)>,
-    bytes: usize,
-}
-
-impl Port {
-    fn mail(&self) -> usize {
-        self.mailbox.iter().map(|lane| lane.frames.len()).sum()
-    }
-
-    /// The oldest frame of the first lane that has one.
-    fn pop(&mut self) -> Option<(Addr, Bytes, Nanos, Option<Box<Packet>>)> {
-        let lane = self.mailbox.iter_mut().find(|lane| !lane.frames.is_empty())?;
-        let mail = lane.frames.pop_front()?;
-        lane.bytes -= mail.1.len();
-        self.tell();
-        Some(mail)
-    }
-
-    /// Bytes in the mailbox, without those from clients.
-    fn mail_bytes(&self) -> usize {
-        self.mailbox[..FROM_CLIENTS].iter().map(|lane| lane.bytes).sum()
-    }
-
-    /// Tells its owner what waits.
-    fn tell(&self) {
-        let bytes = if self.holds { usize::MAX } else { self.mail_bytes() + self.flying };
-        self.waiting.frames.store(self.mail(), Relaxed);
-        self.waiting.bytes.store(bytes, Relaxed);
-    }
-
-    /// Frames are held back on one of its links.
-    fn holds(&mut self) {
-        self.holds = true;
-        self.tell();
-    }
 }
 
 struct Flight {
