@@ -61,6 +61,10 @@ bugs! {
     ForgetSessions = "forget-sessions",
     /// A follower commits up to the leader's commit index entries of its own log that the leader has not confirmed (raft/).
     CommitBeyondMatch = "commit-beyond-match",
+    /// A follower answers no heartbeat before its disk has written what it was sent (raft/).
+    HeartbeatBehindDisk = "heartbeat-behind-disk",
+    /// A follower whose disk is busy answers a heartbeat with what it will have written (raft/).
+    HeartbeatAcksUndurable = "heartbeat-acks-undurable",
     /// A leader compacts the log that a follower still needs after the snapshot it is sent (raft/).
     CompactPastPin = "compact-past-pin",
     /// A piece of a snapshot that is lost or put off sends the transfer back to its first byte (raft/).

@@ -279,6 +279,13 @@ pub const MADE_FOR: &[MadeFor] = &[
     made(Bug::SweepOfValues, Mode::Ap, "flaps", &["goodput", "progress"]),
     made(Bug::StaleAnswersCount, Mode::Cp, "late-replies", FORGOTTEN),
     made(Bug::PiecesAsTheyCome, Mode::Cp, "late-chunks", &["recovery", "equal states", "assertion"]),
+    made(Bug::HeartbeatBehindDisk, Mode::Cp, "stalled-disks", &["no elections"]),
+    made(
+        Bug::HeartbeatAcksUndurable,
+        Mode::Cp,
+        "acked-is-durable",
+        &["promises outlive crashes", "leader completeness", "linearizable"],
+    ),
     made(Bug::UnreadablePieceStops, Mode::Cp, "latent-errors", &["no elections"]),
     made(Bug::NoiseIsTorn, Mode::Cp, "garbled-blocks", &["promises outlive crashes", "leader completeness"]),
     made(Bug::BusyStartsOver, Mode::Cp, "many-transfers", &["catch-up", "convergence"]),

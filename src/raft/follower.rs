@@ -1,6 +1,6 @@
 //! Followers (§5.2, §5.3): they answer, and they wait.
 
-use super::{AppendResult, Effect, Entry, Index, Raft, Record, State, Term};
+use super::{AppendResult, Body, Effect, Entry, Index, Message, Raft, Record, State, Term};
 use crate::mutant::Bug;
 use crate::protocol::Outbox;
 use crate::types::NodeId;
@@ -93,6 +93,27 @@ impl Raft {
             Some(Effect::Contradicted { from, index, committed, sent })
         });
         found.map(|effect| out.effect(effect)).is_some()
+    }
+
+    /// Answers a heartbeat while the disk is busy, with what is durable so far: a slow disk is no reason for the leader to
+    /// step down, or for reads to wait. False if there is more to say once the disk is done.
+    pub(super) fn answer_at_once(
+        &self,
+        from: NodeId,
+        result: AppendResult,
+        round: u64,
+        out: &mut Outbox<Raft>,
+    ) -> bool {
+        let AppendResult::Matched(matched) = result else { return false };
+        let mutant = self.config.mutant;
+        let unspoken = self.hard_state_changed || self.hard_state.is_some() || mutant.is(Bug::HeartbeatBehindDisk);
+        if self.undurable.is_none() || unspoken {
+            return false;
+        }
+        let durable = if mutant.is(Bug::HeartbeatAcksUndurable) { matched } else { self.log.durable() };
+        let durable = AppendResult::Matched(matched.min(durable));
+        out.send(from, Message { term: self.term, body: Body::AppendReply { result: durable, round } });
+        durable == result
     }
 
     /// Takes in an `Append`, and those that had overtaken it.

@@ -72,8 +72,9 @@ pub struct Raft {
     /// It stands, or was elected, because the leader handed over to it.
     handed_over: bool,
     log: Log,
-    /// The latest ticket that is not durable yet.
+    /// The latest ticket that is not durable yet, and that of term and vote.
     undurable: Option<Ticket>,
+    hard_state: Option<Ticket>,
     /// When to stand for election unless something happens before; a follower that sleeps does not (see `quiesce`).
     election_at: Option<Time>,
     /// Until when candidates are ignored out of loyalty to the leader last heard from (thesis §4.2.3, §6.4.1).
@@ -132,6 +133,7 @@ impl Raft {
             handed_over: false,
             log,
             undurable: None,
+            hard_state: None,
             election_at: None,
             loyal_until,
             receiving: None,
@@ -219,6 +221,7 @@ impl Raft {
         if std::mem::take(&mut self.hard_state_changed) {
             let vote = self.vote.filter(|_| !self.config.mutant.is(Bug::VoteTwice));
             self.persist(Record::HardState { term: self.term, vote }, out);
+            self.hard_state = self.undurable;
         }
     }
 
@@ -265,8 +268,11 @@ impl Raft {
             Body::Append { prev_index, prev_term, entries, commit, round } => {
                 let append = Append { prev_index, prev_term, entries, commit };
                 if self.follow(from, out) && !self.is_contradicted(from, &append, out) {
+                    let beats = append.entries.is_empty();
                     let result = self.on_append(append, out);
-                    self.say(from, self.term, Body::AppendReply { result, round }, out);
+                    if !beats || !self.answer_at_once(from, result, round, out) {
+                        self.say(from, self.term, Body::AppendReply { result, round }, out);
+                    }
                 }
             }
             Body::AppendReply { result, round } => self.on_append_reply(from, result, round, out),
@@ -320,6 +326,7 @@ impl Raft {
 
     fn persisted(&mut self, ticket: Ticket, out: &mut Outbox<Raft>) {
         self.undurable = self.undurable.filter(|&t| t > ticket);
+        self.hard_state = self.hard_state.filter(|&t| t > ticket);
         self.log.persisted(ticket);
         match &self.state {
             State::Candidate(_, own) if *own <= ticket => self.count_vote(self.config.id, out),

@@ -140,7 +140,9 @@ impl Progress {
         while pop_front_if(&mut self.in_flight, |last| *last <= index).is_some() {}
         match &mut self.phase {
             Phase::Replicate => self.next = self.next.max(self.matched + 1),
-            Phase::Probe { .. } => self.replicate(),
+            // An answer to what was probed; one that says less comes from a follower whose disk is busy.
+            Phase::Probe { .. } if index + 1 >= self.next => self.replicate(),
+            Phase::Probe { .. } => {}
             Phase::Snapshot(_) if log.term_at(self.matched).is_some() => self.replicate(),
             Phase::Snapshot(sending) => sending.on_matched(self.matched),
         }

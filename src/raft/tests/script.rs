@@ -117,6 +117,29 @@ fn split_vote() {
     insta::assert_snapshot!(s.end());
 }
 
+/// A follower whose disk stands still is no follower lost.
+#[test]
+fn a_heartbeat_is_answered_while_the_disk_is_busy() {
+    let mut s = Script::new(3, |_| {});
+    s.elect(1);
+    s.0.instant_disk = false;
+    s.says("all disks stand still; what is proposed waits for them");
+    s.propose(1, "a");
+    s.deliver();
+    for _ in 0..8 {
+        s.pass(300, &[1]);
+        s.deliver();
+    }
+    assert_eq!(s.0.raft(1).status().soft, SoftState { role: Role::Leader, term: 1, leader: Some(id(1)) });
+    assert_eq!(s.0.raft(1).status().commit, 1);
+    s.says("the disk of n2 goes on, and that of n1");
+    s.0.sync(id(2));
+    s.0.sync(id(1));
+    s.deliver();
+    assert_eq!(s.0.raft(1).status().commit, 2);
+    insta::assert_snapshot!(s.end());
+}
+
 /// Figure 7: a new leader and the six kinds of follower it may find.
 #[test]
 fn figure_7() {
