@@ -33,9 +33,6 @@ impl Picture {
     /// What a state machine holds after an index, of which no key may have a lower revision than after an earlier one.
     pub(super) fn revisions(&mut self, kv: &Kv) {
         let applied = kv.applied();
-        if !applied.is_multiple_of(LOOKED_INTO) {
-            return;
-        }
         let mut lower = None;
         for (key, revision, _) in kv.entries() {
             let Some((index, known)) = self.revisions.get_mut(key) else {
@@ -54,18 +51,22 @@ impl Picture {
         }
     }
 
-    /// What a state machine holds after an index.
-    pub(super) fn contents(&mut self, node: NodeId, applied: Index, contents: impl FnOnce() -> u64) {
+    /// What a state machine holds after an index; whether no other was seen after it.
+    pub(super) fn contents(&mut self, node: NodeId, applied: Index, contents: impl FnOnce() -> u64) -> bool {
         if !applied.is_multiple_of(LOOKED_INTO) {
-            return;
+            return false;
         }
         self.checks += 1;
         let digest = contents();
-        let (known, by) = *self.contents.entry(applied).or_insert((digest, node));
-        if known != digest {
+        let Some((known, by)) = self.contents.get(&applied) else {
+            self.contents.insert(applied, (digest, node));
+            return true;
+        };
+        if *known != digest {
             let detail = format!("after entry {applied} the keys of {node} are not those of {by}");
             self.violated("equal states", detail);
         }
+        false
     }
 }
 

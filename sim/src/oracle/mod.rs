@@ -36,7 +36,7 @@ use seaworthy::identity::Standing;
 use seaworthy::kv::{self, Kv};
 use seaworthy::node::Observer;
 use seaworthy::raft::{AppendResult, Body, Effect, Entry, Index, Message, Raft, Record, Recovered, Term};
-use seaworthy::storage::LogRecord;
+use seaworthy::storage::raft_reads_back;
 use seaworthy::types::{GroupId, Key, NodeId, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -385,8 +385,10 @@ impl Observer for Witness {
         picture.complete(self.node, raft.status().snapshot.index, |index| raft.term_at(index));
         if !altered && picture.has_applied(self.node, kv.applied()) {
             picture.state(self.node, kv.applied(), || kv.digest());
-            picture.revisions(kv);
-            picture.contents(self.node, kv.applied(), || contents(kv));
+            // Others that hold the same need not be looked into again.
+            if picture.contents(self.node, kv.applied(), || contents(kv)) {
+                picture.revisions(kv);
+            }
             picture.tombstones.insert(self.node, kv.tombstones());
         }
         let broken = picture.violation.is_some().then(|| scene.violation()).flatten();
@@ -450,7 +452,7 @@ fn is_command(entry: &Entry) -> bool {
 impl Picture {
     /// What is written can be read back; of the commands of entries [`Picture::append`] sees to that.
     fn reads_back(&mut self, node: NodeId, group: GroupId, record: &Record) {
-        if !LogRecord::Raft(group, record.clone()).reads_back() {
+        if !raft_reads_back(group, record) {
             self.violated(READS_BACK, format!("{node} writes what its log cannot give back: {record:?}"));
         }
     }
