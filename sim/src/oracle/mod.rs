@@ -16,7 +16,6 @@
 //! - **Records can be read back**: decoding what is written gives what was to be written, commands of entries included.
 //!
 //! There is a picture for each Raft group. `replicas` has what the quorums' side adds.
-//!
 //! It sees only what nodes do, never what they should have done; it shares no code with the core. Its memory is one
 //! small record per log entry of the run.
 
