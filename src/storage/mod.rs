@@ -40,7 +40,7 @@ pub use error::StorageError;
 pub use host::ThreadHost;
 pub use identity::Fact;
 pub use real_disk::RealDisk;
-pub use record::{LogRecord, raft_reads_back};
+pub use record::LogRecord;
 pub use snapshot::{MAX_BLOCK_BYTES, SnapshotBlocks, name as snapshot_name};
 pub use store::{Incoming, Recovery, Store, StoreConfig};
 

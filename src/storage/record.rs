@@ -44,17 +44,6 @@ impl LogRecord {
     }
 }
 
-/// The same of a Raft group's record.
-#[must_use]
-pub fn raft_reads_back(group: GroupId, record: &Record) -> bool {
-    let mut bytes = Vec::with_capacity(512);
-    write_raft(group, record, &mut |some| bytes.extend_from_slice(some));
-    let mut rest = &bytes[..];
-    let read = decode(&mut rest);
-    rest.is_empty()
-        && read.is_some_and(|read| matches!(read, LogRecord::Raft(of, read) if of == group && read == *record))
-}
-
 fn write(record: &LogRecord, put: &mut impl FnMut(&[u8])) {
     match record {
         LogRecord::Raft(group, record) => write_raft(*group, record, put),

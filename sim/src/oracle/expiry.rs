@@ -3,8 +3,8 @@
 //! A write or extension with a time to live, called at `c` and answered at `r`, sets a deadline: its effect lies between `c`
 //! and `r`, so the deadline lies between `c + ttl` and `r + ttl` in true time. The servers may be wrong by a stated bound.
 //! So the key must vanish between `c + ttl - bound` and `r + ttl + bound`, unless something was written over it or it was
-//! extended meanwhile. While nobody can commit anything nobody can commit that a key has expired: the bound counts from the first
-//! answer to a change that was asked for after `r + ttl`, if that is later. That is one more operation of the history, called and answered at those times by a process of its
+//! extended meanwhile. An expiry is committed like any change, so it waits for a leader: the bound counts from the first answer to
+//! a change that was asked for after `r + ttl`, if that is later. That is one more operation of the history, called and answered at those times by a process of its
 //! own: an **expiry** deletes the key if the deadline that it belongs to is still the key's, and does nothing otherwise. With
 //! these, the history must be linearizable under [`Expiring`]: exactly then each key can have vanished at one instant
 //! within its window. An operation of unknown outcome may take effect late, so that its expiry has no latest time.

@@ -35,7 +35,7 @@ use seaworthy::identity::Standing;
 use seaworthy::kv::{self, Kv};
 use seaworthy::node::Observer;
 use seaworthy::raft::{AppendResult, Body, Effect, Entry, Index, Message, Raft, Record, Recovered, Term};
-use seaworthy::storage::raft_reads_back;
+use seaworthy::storage::LogRecord;
 use seaworthy::types::{GroupId, Key, NodeId, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -451,7 +451,7 @@ fn is_command(entry: &Entry) -> bool {
 impl Picture {
     /// What is written can be read back; of the commands of entries [`Picture::append`] sees to that.
     fn reads_back(&mut self, node: NodeId, group: GroupId, record: &Record) {
-        if !raft_reads_back(group, record) {
+        if !LogRecord::Raft(group, record.clone()).reads_back() {
             self.violated(READS_BACK, format!("{node} writes what its log cannot give back: {record:?}"));
         }
     }

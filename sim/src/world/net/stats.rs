@@ -27,7 +27,7 @@ pub struct NetStats {
     pub link_full: u64,
     /// Refused by a full mailbox.
     pub mailbox_full: u64,
-    /// Arrived where nobody listens.
+    /// Arrived at an address without a listener.
     pub unbound: u64,
     /// Sent at the moment when their connection broke.
     pub broken: u64,
