@@ -103,7 +103,7 @@ impl Answers {
     /// # Errors
     /// Too much is open: after how long it is to come again.
     pub(super) fn open(&mut self, client: Addr, id: u64, load: Load) -> Result<u64, Duration> {
-        let (payload, now, room) = (self.payload(load), self.now, self.open.len() < self.limit);
+        let (payload, now, room) = (self.payload(load), self.now, self.has_place());
         let admitted = room.then(|| self.mode(load.ap).admit((client, payload), load.again, now)).flatten();
         let Some(bytes) = admitted else { return Err(self.comes_again(load)) };
         let ticket = self.next;
@@ -117,7 +117,7 @@ impl Answers {
     /// # Errors
     /// After how long it is to come again.
     pub(super) fn promise(&mut self, client: Addr, load: Load) -> Result<(), Duration> {
-        let (payload, now, room) = (self.payload(load), self.now, self.open.len() < self.limit);
+        let (payload, now, room) = (self.payload(load), self.now, self.has_place());
         let promised = room && self.mode(load.ap).promises((client, payload), load.again, now);
         if promised { Ok(()) } else { Err(self.comes_again(load)) }
     }
@@ -149,6 +149,11 @@ impl Answers {
         if let Some(open) = self.open.get_mut(&ticket) {
             open.since = None;
         }
+    }
+
+    /// Whether one more may be open.
+    pub(super) fn has_place(&self) -> bool {
+        self.open.len() < self.limit
     }
 
     /// How many are open.

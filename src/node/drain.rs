@@ -7,6 +7,7 @@
 
 use super::driver::Driver;
 use super::group::Group;
+use super::requests::group_key;
 use super::shared::Now;
 use super::{Clock, Observer, StorageHost, Transport};
 use crate::mutant::Bug;
@@ -105,10 +106,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     /// Takes on nothing new.
     pub(super) fn turn_away(&mut self, ticket: u64, body: &RequestBody) {
-        let key = match body {
-            RequestBody::OpenSession { key } | RequestBody::Get { key } => key,
-            RequestBody::Write { write, .. } => write.key(),
-            _ => return self.shared.refuse(ticket, Refused::Busy { retry_ms: 0 }),
+        let Some(key) = group_key(body) else {
+            return self.shared.refuse(ticket, Refused::Busy { retry_ms: 0 });
         };
         // Parked, it is looked at when this turn ends, and refused there if the leader is known already.
         let id = self.shared.config.layout.group_of(key);

@@ -4,6 +4,7 @@
 use super::answers::Load;
 use super::driver::Driver;
 use super::group::Group;
+use super::requests::Route;
 use super::shared::Now;
 use super::{Clock, Observer, StorageHost, Transport};
 use crate::dynamo::{self, ClientRequest};
@@ -24,13 +25,8 @@ pub(super) fn busy(retry: Duration) -> Refused {
 }
 
 impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
-    /// Whether a write of a Raft group may be sent here: it is carried out or passed on.
-    fn takes_writes_of(&self, key: &Key) -> bool {
-        let layout = &self.shared.config.layout;
-        layout.groups > 1 || self.groups.get(&layout.group_of(key)).is_some_and(Group::leads)
-    }
-
-    /// Takes in a client's request, if there is room for it.
+    /// Takes in a client's request, if there is room for it. What is passed on is admitted by the node that carries it out: here
+    /// it only needs room among what waits for that node.
     ///
     /// # Errors
     /// After how long it is to come again.
@@ -39,14 +35,19 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         client: Addr,
         id: u64,
         body: &RequestBody,
+        route: Route,
         (again, patience): (bool, Duration),
     ) -> Result<u64, Duration> {
         let ap = matches!(body, RequestBody::Ap(_) | RequestBody::Expect { ap: true, .. });
+        if let Route::Pass(to) = route {
+            let room = self.shared.answers.has_place() && self.relays.has_room(to, body.bytes(), &self.shared.config);
+            return if room { Ok(self.shared.answers.asks(client, id, ap)) } else { Err(Duration::ZERO) };
+        }
         let announced = match body {
-            RequestBody::Expect { key, bytes, ap } if *ap || self.takes_writes_of(key) => {
+            RequestBody::Expect { key, bytes, ap } if *ap || self.leads(key) => {
                 Some((*bytes as usize).min(MAX_KEY_BYTES + MAX_VALUE_BYTES))
             }
-            // It will be told who leads; and how a busy node is must be told too.
+            // It will be told who leads; and how busy a node is must be told too.
             RequestBody::Expect { .. } | RequestBody::Status | RequestBody::Why { .. } => {
                 return Ok(self.shared.answers.asks(client, id, ap));
             }
@@ -62,6 +63,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
         self.shared.answers.promise(client, load)?;
         Ok(self.shared.answers.asks(client, id, ap))
+    }
+
+    fn leads(&self, key: &Key) -> bool {
+        self.groups.get(&self.shared.config.layout.group_of(key)).is_some_and(Group::leads)
     }
 
     /// Whether there is room for the records of what a leader sends; if not, it is as good as lost on its way.

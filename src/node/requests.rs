@@ -86,9 +86,9 @@ pub(super) struct Relays {
 
 impl Relays {
     /// Whether one more with so many bytes may wait for `to`.
-    fn has_room(&self, to: NodeId, bytes: usize, config: &NodeConfig) -> bool {
+    pub(super) fn has_room(&self, to: NodeId, bytes: usize, config: &NodeConfig) -> bool {
         let (count, waiting) = self.waiting.get(&to).copied().unwrap_or_default();
-        let most = Memory(config.memory_bytes).requests() / 2 / OF_ALL;
+        let most = Memory(config.memory_bytes).admitted(config.layout.nodes().count());
         count < (config.max_open_requests / OF_ALL).max(1) && (count == 0 || waiting + bytes <= most)
     }
 
@@ -157,8 +157,20 @@ impl Relays {
     }
 }
 
-/// Who is to carry out a request of a Raft group.
-enum Route {
+/// The key of a request that a Raft group carries out.
+pub(super) fn group_key(body: &RequestBody) -> Option<&Key> {
+    match body {
+        RequestBody::OpenSession { key } | RequestBody::Get { key } | RequestBody::Expect { key, ap: false, .. } => {
+            Some(key)
+        }
+        RequestBody::Write { write, .. } => Some(write.key()),
+        _ => None,
+    }
+}
+
+/// Who is to carry out a request; one that is of no Raft group: this node.
+#[derive(Clone, Copy)]
+pub(super) enum Route {
     Here,
     Pass(NodeId),
     Nobody,
@@ -190,7 +202,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             return;
         }
         let bytes = if writes(&body) { body.bytes() } else { 0 };
-        let ticket = match self.admits(client, id, &body, (again, patience)) {
+        let group = group_key(&body).map(|key| self.shared.config.layout.group_of(key));
+        let route = group.map_or(Route::Here, |group| self.route(group, forwarded));
+        let ticket = match self.admits(client, id, &body, route, (again, patience)) {
             Ok(ticket) => ticket,
             Err(retry) => {
                 let body = ResponseBody::Refused(busy(retry));
@@ -240,15 +254,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     self.shared.respond(ticket, ResponseBody::Continue);
                 }
             }
-            RequestBody::OpenSession { ref key }
-            | RequestBody::Get { ref key }
-            | RequestBody::Expect { ref key, ap: false, .. } => {
-                let key = key.clone();
-                self.on_group_request(ticket, &key, (body, passed), forwarded, at);
-            }
-            RequestBody::Write { ref write, .. } => {
-                let key = write.key().clone();
-                self.on_group_request(ticket, &key, (body, passed), forwarded, at);
+            body => {
+                if let Some(group) = group {
+                    self.on_group_request(ticket, (group, route), (body, passed), at);
+                }
             }
         }
     }
@@ -265,28 +274,24 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     fn on_group_request(
         &mut self,
         ticket: u64,
-        key: &Key,
+        (id, route): (GroupId, Route),
         (body, passed): (RequestBody, Passed),
-        forwarded: bool,
         at: Now,
     ) {
-        if !self.is_mode(ticket, key, false) {
+        if let Some(key) = group_key(&body)
+            && !self.is_mode(ticket, &key.clone(), false)
+        {
             return;
         }
-        let id = self.shared.config.layout.group_of(key);
-        match (self.route(id, forwarded), self.groups.get_mut(&id)) {
+        match (route, self.groups.get_mut(&id)) {
             (Route::Here, Some(group)) => {
                 self.dirty.push(id);
                 ask(group, ticket, body, at, &mut self.shared);
-            }
-            (Route::Pass(to), _) if !self.relays.has_room(to, body.bytes(), &self.shared.config) => {
-                self.shared.refuse(ticket, Refused::Busy { retry_ms: 0 });
             }
             (Route::Pass(to), _) => {
                 let Passed { until, returns } = passed;
                 let (again, bytes) = (Some(body.clone()), body.bytes());
                 self.relays.insert(ticket, Relayed { group: id, to, again, bytes, until, returns });
-                self.shared.answers.untimed(ticket);
                 self.pass_on(ticket, to, (body, passed), at);
             }
             _ => self.shared.refuse(ticket, Refused::NotLeader(None)),

@@ -413,6 +413,24 @@ fn a_busy_node_tells_how_it_is() {
     );
 }
 
+/// Who leads its group admits a request that is passed on: what the others can take on themselves does not matter.
+#[test]
+fn what_is_passed_on_is_admitted_where_it_is_carried_out() {
+    let mut town = Town::new(layout(3, Buckets::default(), 6, 1));
+    town.pass(2000);
+    let layout = town.nodes[0].driver.shared.config.layout.clone();
+    let of = |node| (0..100).map(key).find(|key| layout.voters_of(layout.group_of(key)) == [NodeId(node)]).unwrap();
+    let expect = |node| RequestBody::Expect { key: of(node), bytes: 1 << 20, ap: false };
+    let is_busy = |answer: &Option<_>| matches!(answer, Some(ResponseBody::Refused(Refused::Busy { .. })));
+    assert_eq!(town.ask_once(3, expect(3)), Some(ResponseBody::Continue));
+    assert!(is_busy(&town.ask_once(3, expect(3))), "its room is promised");
+    assert_eq!(town.ask_once(3, expect(2)), Some(ResponseBody::Continue));
+    let refused = town.ask_once(3, expect(2));
+    assert!(is_busy(&refused), "n2 has promised its own: {refused:?}");
+    let open = &town.node(NodeId(3)).driver.shared.answers;
+    assert_eq!((open.open_count(), open.bytes()), (0, 0));
+}
+
 /// A copy that comes while the first is under way gets the one answer there is; one that comes later gets it again.
 #[test]
 fn a_request_that_is_sent_again_joins_the_first() {
