@@ -2,11 +2,11 @@
 //! `cargo bench --bench dynamo`.
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use seaworthy::dynamo::clock::{Actor, Clock};
 use seaworthy::dynamo::context::Seen;
 use seaworthy::dynamo::siblings::{Content, Siblings, WriteId};
+use seaworthy::dynamo::version_vector::{Actor, VersionVector};
 use seaworthy::dynamo::{
-    ClientReply, ClientRequest, Config, Dynamo, Effect, Lane, Place, Recovered, Request, Update, context,
+    ClientReply, ClientRequest, Config, Dynamo, Effect, Recovered, Request, Slot, Update, WindowId, context,
 };
 use seaworthy::mutant::Mutant;
 use seaworthy::placement::{Buckets, Layout};
@@ -24,7 +24,13 @@ fn rules() -> (Resolve, Mutant) {
 
 fn write(siblings: &mut Siblings, node: u32, number: u64, seen: &Seen) {
     let name = (Hlc(number), WriteId { client: 0x5eed, number });
-    siblings.write(seen, Actor { node: NodeId(node), birth: 7 }, name, Content::Value(vec![7; 100].into()), rules());
+    siblings.write(
+        seen,
+        Actor { node: NodeId(node), incarnation: 7 },
+        name,
+        Content::Value(vec![7; 100].into()),
+        rules(),
+    );
 }
 
 /// A key with so many concurrent versions.
@@ -57,7 +63,8 @@ fn merge(c: &mut Criterion) {
 fn contexts(c: &mut Criterion) {
     let mut group = c.benchmark_group("context");
     for actors in [3, 32] {
-        let clock = Clock::of((0..actors).map(|n| (Actor { node: NodeId(n), birth: u64::from(n) * 77 }, 5)));
+        let clock =
+            VersionVector::of((0..actors).map(|n| (Actor { node: NodeId(n), incarnation: u64::from(n) * 77 }, 5)));
         let seen = Seen::from(clock);
         let bytes = context::encode(&KEY, &seen);
         group.bench_function(BenchmarkId::new("encode", actors), |b| {
@@ -75,7 +82,7 @@ struct Cluster {
     nodes: Vec<(Dynamo, Outbox<Dynamo>)>,
     first: usize,
     asked: u64,
-    lane: Lane,
+    window: WindowId,
 }
 
 impl Cluster {
@@ -89,9 +96,9 @@ impl Cluster {
             let rng = Rng::new(u64::from(id.0), "bench");
             (Dynamo::new(config, layout.clone(), Recovered::default(), Time(0), rng), Outbox::default())
         };
-        let mut cluster = Cluster { nodes: ids.into_iter().map(start).collect(), first, asked: 0, lane: 0 };
-        if let Some(ClientReply::NoLane { granted, .. }) = cluster.put(Bytes::new()) {
-            cluster.lane = granted;
+        let mut cluster = Cluster { nodes: ids.into_iter().map(start).collect(), first, asked: 0, window: 0 };
+        if let Some(ClientReply::UnknownWindow { granted, .. }) = cluster.put(Bytes::new()) {
+            cluster.window = granted;
         }
         cluster
     }
@@ -122,10 +129,10 @@ impl Cluster {
 
     fn put(&mut self, context: Bytes) -> Option<ClientReply> {
         let write = WriteId { client: 0x5eed, number: self.asked };
-        let place = Place { server: NodeId(self.first as u32 + 1), lane: self.lane, number: self.asked + 1 };
+        let slot = Slot { server: NodeId(self.first as u32 + 1), window: self.window, number: self.asked + 1 };
         let update = Update::Set(Bytes::from_static(&[7; 100]));
         let (w, sloppy, read_back, deadline_ms) = (None, None, true, 1000);
-        self.ask(ClientRequest::Put { place, key: KEY, update, context, write, w, sloppy, read_back, deadline_ms })
+        self.ask(ClientRequest::Put { slot, key: KEY, update, context, write, w, sloppy, read_back, deadline_ms })
     }
 
     fn get(&mut self) -> Option<ClientReply> {

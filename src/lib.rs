@@ -7,7 +7,8 @@
 //! - [`placement`]: where a key lives. [`dynamo`]: the AP core, pure: quorums, versions, hand-off.
 //! - [`storage`]: the disk seam, the write-ahead log, snapshot files.
 //! - [`wire`]: messages and frames. [`codec`]: bincode, kept in one place.
-//! - [`node`]: the driver, the only place that awaits, and the seams it sees the world through.
+//! - [`env`]: network, clocks and storage as traits; simulation and deployment implement them.
+//! - [`node`]: the driver, the only place that awaits.
 //! - [`client`]: the retrying client. [`cli`]: commands of the `seaworthy` binary.
 //! - [`mutant`]: bugs planted on purpose.
 
@@ -15,6 +16,7 @@ pub mod cli;
 pub mod client;
 pub mod codec;
 pub mod dynamo;
+pub mod env;
 pub mod identity;
 pub mod kv;
 pub mod mutant;

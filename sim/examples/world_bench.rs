@@ -14,7 +14,7 @@ fn main() {
 
 #[cfg(madsim)]
 mod bench {
-    use seaworthy::node::{Clock, Transport};
+    use seaworthy::env::{Clock, Transport};
     use seaworthy::storage::Disk;
     use seaworthy::types::{Addr, Lane, NodeId};
     use seaworthy::wire::{Packet, Request, RequestBody};

@@ -7,7 +7,7 @@ use crate::oracle::{IDLE, READS_BACK};
 use crate::plan::Plan;
 use crate::pool;
 use crate::report::{Mode, Verdict};
-use crate::run::{Met, Options, met_under_raft, run};
+use crate::run::{FaultTargets, Options, run, targets_under_raft};
 use crate::scenario::Scenario;
 use crate::world::bug::WorldBug;
 use seaworthy::mutant::Bug;
@@ -142,7 +142,7 @@ impl MadeFor {
 /// The verdict on one run of a plan. Against quorums, faults that aim at leaders meet the servers that they meet under Raft.
 #[must_use]
 pub fn verdict(plan: &Arc<Plan>, mode: Mode, mutant: Option<Planted>) -> Verdict {
-    let met = if mode == Mode::Ap { met_under_raft(plan) } else { Met::new() };
+    let met = if mode == Mode::Ap { targets_under_raft(plan) } else { FaultTargets::new() };
     run(plan, Options { mode, mutant, met, ..Options::default() }).record.outcome.verdict
 }
 

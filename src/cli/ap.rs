@@ -4,7 +4,7 @@ use super::client::{bytes, ms, print_rows};
 use super::connect::{Target, TcpClient, block_on, client};
 use super::output::{Exit, Failure, Paint, bytes_json, date, from_hex, millis, paint, say, show, to_hex};
 use crate::client::{ApWrite, ClientError, Found, Wrote};
-use crate::dynamo::merge::{self, FieldOp};
+use crate::dynamo::crdt::{self, FieldOp};
 use crate::dynamo::siblings::{Content, Version, WriteId};
 use crate::dynamo::{Achieved, Cause, Holding, Sibling, Update};
 use crate::kv::{Condition, Op};
@@ -139,7 +139,7 @@ const CHANGES: &str = "add N, assign VALUE, insert ELEMENT, remove ELEMENT, fiel
                        or remove-field NAME";
 
 /// A change of a mergeable value, in words.
-fn change(words: &[&str], hex: bool) -> Result<merge::Op, Failure> {
+fn change(words: &[&str], hex: bool) -> Result<crdt::Op, Failure> {
     Ok(match words {
         ["field", name, kind, change @ ..] => {
             let known = MergeKind::ALL.iter().find(|(word, k)| word == kind && *k != MergeKind::Map);
@@ -147,9 +147,9 @@ fn change(words: &[&str], hex: bool) -> Result<merge::Op, Failure> {
                 let types = "counter, pn-counter, register or set";
                 return Err(Failure::bad_input(format!("expected a field's type, {types}, found {kind:?}")));
             };
-            merge::Op::Field { name: (*name).to_owned(), kind: *kind, op: field_change(change, hex)? }
+            crdt::Op::Field { name: (*name).to_owned(), kind: *kind, op: field_change(change, hex)? }
         }
-        ["remove-field", name] => merge::Op::RemoveField { name: (*name).to_owned() },
+        ["remove-field", name] => crdt::Op::RemoveField { name: (*name).to_owned() },
         _ => field_change(words, hex)?.into(),
     })
 }
@@ -334,7 +334,7 @@ fn answer_json((node, address, holdings): &Answer) -> Value {
 fn holding_json(holding: &Holding) -> Value {
     let versions = holding.versions.iter().map(|version| {
         let mut object = json!({ "dot": version.dot.to_string(), "stamp": version.stamp.0 });
-        object["birth"] = json!(format!("{:016x}", version.dot.actor.birth));
+        object["incarnation"] = json!(format!("{:016x}", version.dot.actor.incarnation));
         object["write"] = json!(writer(version.write));
         object["deleted"] = json!(version.content == Content::Tombstone);
         match &version.content {

@@ -3,8 +3,8 @@
 use super::config;
 use super::output::{Exit, Failure};
 use crate::client::{Client, Patience};
+use crate::env::{SystemClock, entropy};
 use crate::node::tcp::{Servers, TcpClientTransport, identify};
-use crate::node::{SystemClock, entropy};
 use crate::types::{NodeId, Rng};
 use clap::Args;
 use std::collections::BTreeMap;

@@ -3,9 +3,11 @@
 use super::config::{Config, SecretFrom, load};
 use super::connect::block_on;
 use super::output::{Exit, Failure};
+use crate::env::ThreadHost;
+use crate::env::{SystemClock, entropy};
 use crate::node::tcp::{Limits, TcpTransport};
-use crate::node::{Driver, LogRoles, SystemClock, entropy};
-use crate::storage::{RealDisk, StorageError, Store, ThreadHost};
+use crate::node::{Driver, LogRoles};
+use crate::storage::{RealDisk, StorageError, Store};
 use crate::types::{NodeId, Rng};
 use host_tokio::signal::unix::{Signal, SignalKind, signal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -2,7 +2,7 @@
 //!
 //! Any server can coordinate, so a client has no leader to look for: it asks its favourite, and the next one when that does not
 //! answer or cannot reach enough others. That goes for reads as it stands. A write is carried out by one server only
-//! (`dynamo/coordinator/lanes.rs`): while it may have been taken by the server that was asked first, others are asked just to
+//! (`dynamo/coordinator/windows.rs`): while it may have been taken by the server that was asked first, others are asked just to
 //! pass the same request on to that one. If that server is down for them too, what became of the write is not known.
 //!
 //! So that few writes end like that, a server that has not been heard for the time of an attempt is asked for a new lane
@@ -10,8 +10,8 @@
 
 use super::{Client, ClientError, Tried};
 use crate::dynamo::siblings::WriteId;
-use crate::dynamo::{self, Achieved, ClientReply, ClientRequest, Place, Refusal, Sibling, Update};
-use crate::node::{Clock, Transport};
+use crate::dynamo::{self, Achieved, ClientReply, ClientRequest, Refusal, Sibling, Slot, Update};
+use crate::env::{Clock, Transport};
 use crate::types::{Bytes, Key, Level, NodeId, Time};
 use crate::wire::{Refused, RequestBody, ResponseBody, ap_request_bytes};
 use std::time::Duration;
@@ -51,8 +51,8 @@ pub struct ApWrite {
 
 /// A lane that a server has given this client, the number of its latest request there, and when that server last answered.
 #[derive(Clone, Copy)]
-pub(super) struct Lane {
-    id: dynamo::Lane,
+pub(super) struct Window {
+    id: dynamo::WindowId,
     number: u64,
     pub(super) heard: Time,
 }
@@ -86,8 +86,8 @@ impl<T: Transport, C: Clock> Client<T, C> {
         self.ap_number += 1;
         let write = WriteId { client: self.ap_name, number: self.ap_number };
         let ApWrite { w, sloppy, read_back } = how;
-        let place = Place { server: self.nodes[self.favourite], lane: 0, number: 0 };
-        let request = ClientRequest::Put { place, write, key, update, context, w, sloppy, deadline_ms: 0, read_back };
+        let slot = Slot { server: self.nodes[self.favourite], window: 0, number: 0 };
+        let request = ClientRequest::Put { slot, write, key, update, context, w, sloppy, deadline_ms: 0, read_back };
         let (achieved, found, through) = self.ap_write(request).await?;
         Ok(Wrote { achieved, found, through })
     }
@@ -116,7 +116,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 Some(Took::Refused(why) | Took::NotTaken(why)) if passes(&why) => refused = Some(why),
                 Some(Took::Refused(why) | Took::NotTaken(why)) => return Err(error_of(why)),
                 Some(Took::Fails(error)) => return Err(error),
-                Some(Took::Maybe | Took::NoLane(_) | Took::Busy(_) | Took::Room) | None => {}
+                Some(Took::Maybe | Took::UnknownWindow(_) | Took::Busy(_) | Took::Room) | None => {}
             }
             self.favourite = (self.favourite + 1) % self.nodes.len();
             backoff = self.pause(backoff, end).await;
@@ -130,7 +130,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
         let mut tried = Tried::new(self.next_id, end);
         let mut refused = None;
         // The request's place, and how often it was sent with that, while some server may have taken it there.
-        let mut at: Option<(Place, u32)> = None;
+        let mut at: Option<(Slot, u32)> = None;
         loop {
             let now = self.clock.now();
             if now >= end || !tried.again(self.patience.tries) {
@@ -154,20 +154,20 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 }
                 continue;
             }
-            let (place, sent) = at.unwrap_or_else(|| (self.place(node, now), 0));
-            request.stand_at(place);
+            let (slot, sent) = at.unwrap_or_else(|| (self.slot(node, now), 0));
+            request.stand_at(slot);
             // Who took it sees to it for as long as the client waits.
             request.set_deadline(end.since(now));
             match self.attempt(node, RequestBody::Ap(request.clone()), &tried, until).await.map(took) {
-                Some(Took::Done(achieved, found)) => return Ok((achieved, found, place.server)),
+                Some(Took::Done(achieved, found)) => return Ok((achieved, found, slot.server)),
                 Some(Took::Busy(retry_ms)) if self.stays(retry_ms, &mut tried) => {
                     self.wait_in_line(retry_ms, &mut tried).await?;
                     continue;
                 }
                 Some(Took::Busy(_) | Took::Room) => refused = Some(Refusal::Busy),
-                Some(Took::NoLane(granted)) => {
+                Some(Took::UnknownWindow(granted)) => {
                     let heard = self.clock.now();
-                    self.lanes.insert(place.server, Lane { id: granted, number: 0, heard });
+                    self.windows.insert(slot.server, Window { id: granted, number: 0, heard });
                     if sent > 0 {
                         return Err(ClientError::Unknown(patience));
                     }
@@ -188,10 +188,10 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 Some(Took::Fails(error)) => return Err(error),
                 Some(Took::Maybe) => return Err(ClientError::Unknown(patience)),
                 // In no lane nothing is carried out.
-                None if place.lane == 0 => self.is_wary(&mut tried),
+                None if slot.window == 0 => self.is_wary(&mut tried),
                 None => {
                     self.is_wary(&mut tried);
-                    (tried.maybe, at) = (true, Some((place, sent + 1)));
+                    (tried.maybe, at) = (true, Some((slot, sent + 1)));
                 }
             }
             self.favourite = (self.favourite + 1) % self.nodes.len();
@@ -206,13 +206,13 @@ impl<T: Transport, C: Clock> Client<T, C> {
     }
 
     /// The next place in the lane that a server has given, or in none: nothing is carried out there.
-    fn place(&mut self, server: NodeId, now: Time) -> Place {
-        match self.lanes.get_mut(&server).filter(|lane| now <= lane.heard + self.patience.attempt) {
-            Some(lane) => {
-                lane.number += 1;
-                Place { server, lane: lane.id, number: lane.number }
+    fn slot(&mut self, server: NodeId, now: Time) -> Slot {
+        match self.windows.get_mut(&server).filter(|window| now <= window.heard + self.patience.attempt) {
+            Some(window) => {
+                window.number += 1;
+                Slot { server, window: window.id, number: window.number }
             }
-            None => Place { server, lane: 0, number: 0 },
+            None => Slot { server, window: 0, number: 0 },
         }
     }
 }
@@ -225,7 +225,7 @@ enum Took {
     /// This copy of it was not carried out.
     NotTaken(Refusal),
     /// Nor was this one, for want of a lane: here is one.
-    NoLane(dynamo::Lane),
+    UnknownWindow(dynamo::WindowId),
     Maybe,
     /// This copy was not carried out for want of room, which there is likely to be in so many milliseconds.
     Busy(u32),
@@ -241,7 +241,7 @@ fn took(answer: ResponseBody) -> Took {
         }
         ResponseBody::Ap(ClientReply::Done { achieved }) => Took::Done(achieved, None),
         ResponseBody::Ap(ClientReply::Refused(why)) => Took::Refused(why),
-        ResponseBody::Ap(ClientReply::NoLane { granted, .. }) => Took::NoLane(granted),
+        ResponseBody::Ap(ClientReply::UnknownWindow { granted, .. }) => Took::UnknownWindow(granted),
         ResponseBody::Ap(ClientReply::Unfinished { .. }) => Took::Maybe,
         ResponseBody::Refused(Refused::Busy { retry_ms }) if retry_ms > 0 => Took::Busy(retry_ms),
         ResponseBody::Refused(Refused::Busy { .. } | Refused::NotServing(_)) => Took::NotTaken(Refusal::Busy),
@@ -272,9 +272,9 @@ impl ClientRequest {
         *deadline_ms = u32::try_from(left.as_millis() * 9 / 10).unwrap_or(u32::MAX).max(1);
     }
 
-    fn stand_at(&mut self, at: Place) {
-        if let ClientRequest::Put { place, .. } = self {
-            *place = at;
+    fn stand_at(&mut self, at: Slot) {
+        if let ClientRequest::Put { slot, .. } = self {
+            *slot = at;
         }
     }
 }

@@ -17,8 +17,8 @@ mod tests;
 pub use ap::{ApWrite, Found, Wrote};
 
 use crate::dynamo::{self, ClientReply, Holding};
+use crate::env::{Clock, Timer, Transport};
 use crate::kv::{Condition, Reply, SessionId, Versioned};
-use crate::node::{Alarm, Clock, Transport};
 use crate::placement::{SLOTS, group_of};
 use crate::types::{Addr, GroupId, Key, NodeId, Rng, Time, Value};
 use crate::wire::{NodeStatus, Packet, Refused, Request, RequestBody, Response, ResponseBody, Write};
@@ -105,7 +105,7 @@ pub struct Client<T, C> {
     transport: T,
     clock: C,
     /// For when a server has not answered.
-    alarm: Alarm<C>,
+    timer: Timer<C>,
     rng: Rng,
     nodes: Vec<NodeId>,
     /// Index into `nodes` of the server to ask first, unless it is known better.
@@ -121,7 +121,7 @@ pub struct Client<T, C> {
     ap_name: u64,
     ap_number: u64,
     /// What lets it ask each server for writes of AP buckets.
-    lanes: BTreeMap<NodeId, ap::Lane>,
+    windows: BTreeMap<NodeId, ap::Window>,
     /// Until when to ask whether there is room for what is large.
     wary: Time,
 }
@@ -137,7 +137,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
         let (groups, sessions, leaders, ap_number) = (None, BTreeMap::new(), BTreeMap::new(), 0);
         Client {
             transport,
-            alarm: Alarm::new(clock.clone()),
+            timer: Timer::new(clock.clone()),
             clock,
             rng,
             nodes,
@@ -149,7 +149,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
             next_id,
             ap_name,
             ap_number,
-            lanes: BTreeMap::new(),
+            windows: BTreeMap::new(),
             wary: Time(0),
         }
     }
@@ -424,13 +424,13 @@ impl<T: Transport, C: Clock> Client<T, C> {
         let request = Request { id, forwarded: false, patience_ms, again: tried.returns, body };
         self.transport.send(Addr::Node(node), &Packet::from(request));
         loop {
-            self.alarm.set(Some(deadline));
+            self.timer.set(Some(deadline));
             tokio::select! {
                 biased;
                 (_, packet) = self.transport.recv() => match packet {
                     Packet::Response(Response { id: of, body }) if of == id => {
-                        if let Some(lane) = self.lanes.get_mut(&node) {
-                            lane.heard = self.clock.now();
+                        if let Some(window) = self.windows.get_mut(&node) {
+                            window.heard = self.clock.now();
                         }
                         return Some(body);
                     }
@@ -441,7 +441,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
                     }
                     _ => {} // Too late: of another operation, or a refusal.
                 },
-                () = self.alarm.rings() => if self.clock.now() >= deadline {
+                () = self.timer.fires() => if self.clock.now() >= deadline {
                     return None;
                 },
             }
@@ -510,7 +510,9 @@ fn succeeded(body: &ResponseBody) -> bool {
         body,
         ResponseBody::Refused(_)
             | ResponseBody::Continue
-            | ResponseBody::Ap(ClientReply::Refused(_) | ClientReply::NoLane { .. } | ClientReply::Unfinished { .. })
+            | ResponseBody::Ap(
+                ClientReply::Refused(_) | ClientReply::UnknownWindow { .. } | ClientReply::Unfinished { .. }
+            )
     )
 }
 

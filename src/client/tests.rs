@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dynamo::siblings::WriteId;
-use crate::dynamo::{Achieved, ClientRequest, Place, Refusal, Update, merge};
+use crate::dynamo::{Achieved, ClientRequest, Refusal, Slot, Update, crdt};
 use crate::types::{Bytes, Wall};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -209,16 +209,16 @@ fn ap_done() -> ResponseBody {
     ap(ClientReply::Done { achieved: Achieved { wanted: 2, replicas: 2, hints: 0 } })
 }
 
-fn place_of(body: &RequestBody) -> Place {
+fn slot_of(body: &RequestBody) -> Slot {
     match body {
-        RequestBody::Ap(ClientRequest::Put { place, .. }) => *place,
+        RequestBody::Ap(ClientRequest::Put { slot, .. }) => *slot,
         other => panic!("{other:?}"),
     }
 }
 
 /// What a server says to a write in no lane.
-fn lane(granted: u64) -> ResponseBody {
-    ap(ClientReply::NoLane { refused: 0, granted })
+fn window(granted: u64) -> ResponseBody {
+    ap(ClientReply::UnknownWindow { refused: 0, granted })
 }
 
 fn write_of(body: &RequestBody) -> WriteId {
@@ -237,11 +237,11 @@ async fn ap_set(client: &mut Client<World, World>) -> Result<Wrote, ClientError>
 #[tokio::test]
 async fn a_write_is_for_one_server_until_that_has_refused_it() {
     let (mut client, world) = client(move |number, _, _| match number {
-        0 => Some(lane(7)),
+        0 => Some(window(7)),
         1 => None,
         2 => Some(ResponseBody::Refused(Refused::Busy { retry_ms: 0 })),
         3 => Some(ap(ClientReply::Refused(Refusal::Unavailable { wanted: 2, reachable: 1 }))),
-        4 => Some(lane(9)),
+        4 => Some(window(9)),
         _ => Some(ap_done()),
     });
     ap_set(&mut client).await.unwrap();
@@ -250,39 +250,39 @@ async fn a_write_is_for_one_server_until_that_has_refused_it() {
     let names: Vec<u64> = sent.iter().map(|(_, body)| write_of(body).number).collect();
     assert_eq!(names, [1, 1, 1, 1, 1, 1, 2]);
     let asked: Vec<NodeId> = sent.iter().map(|(node, _)| *node).collect();
-    let places: Vec<Place> = sent.iter().map(|(_, body)| place_of(body)).collect();
+    let places: Vec<Slot> = sent.iter().map(|(_, body)| slot_of(body)).collect();
     let (first, next) = (asked[0], asked[4]);
     assert!(asked[1] == first && asked[2] != first && asked[3] != asked[2] && next == first, "{asked:?}");
-    let in_lane = |server, lane, number| Place { server, lane, number };
-    assert_eq!(places[..2], [in_lane(first, 0, 0), in_lane(first, 7, 1)]);
+    let in_window = |server, window, number| Slot { server, window, number };
+    assert_eq!(places[..2], [in_window(first, 0, 0), in_window(first, 7, 1)]);
     assert_eq!(places[1..4], [places[1]; 3], "the same request, whoever passes it on");
-    assert_eq!(places[4..], [in_lane(next, 0, 0), in_lane(next, 9, 1), in_lane(next, 9, 2)]);
+    assert_eq!(places[4..], [in_window(next, 0, 0), in_window(next, 9, 1), in_window(next, 9, 2)]);
 }
 
 /// A server that has started anew has not taken what was sent once; of what was sent more often nobody knows.
 #[tokio::test]
 async fn a_lane_that_is_gone() {
-    let gone = || ap(ClientReply::NoLane { refused: 7, granted: 8 });
+    let gone = || ap(ClientReply::UnknownWindow { refused: 7, granted: 8 });
     let (mut once, world) = client(move |number, _, _| match number {
-        0 => Some(lane(7)),
+        0 => Some(window(7)),
         2 => Some(gone()),
         _ => Some(ap_done()),
     });
     ap_set(&mut once).await.unwrap();
     ap_set(&mut once).await.unwrap();
-    assert_eq!(world.sent().iter().map(|(_, body)| place_of(body).lane).collect::<Vec<_>>(), [0, 7, 7, 8]);
+    assert_eq!(world.sent().iter().map(|(_, body)| slot_of(body).window).collect::<Vec<_>>(), [0, 7, 7, 8]);
     let (mut twice, _) = client(move |number, _, _| match number {
-        0 => Some(lane(7)),
+        0 => Some(window(7)),
         1 => None,
         _ => Some(gone()),
     });
     assert!(ap_set(&mut twice).await.unwrap_err().happened());
-    let (mut idle, world) = client(move |number, _, _| Some(if number % 2 == 0 { lane(7) } else { ap_done() }));
+    let (mut idle, world) = client(move |number, _, _| Some(if number % 2 == 0 { window(7) } else { ap_done() }));
     ap_set(&mut idle).await.unwrap();
     world.0.lock().unwrap().now = Time(2_000_000_000);
     ap_set(&mut idle).await.unwrap();
-    let lanes: Vec<u64> = world.sent().iter().map(|(_, body)| place_of(body).lane).collect();
-    assert_eq!(lanes, [0, 7, 0, 7], "who has not been heard for long is asked for a lane first");
+    let windows: Vec<u64> = world.sent().iter().map(|(_, body)| slot_of(body).window).collect();
+    assert_eq!(windows, [0, 7, 0, 7], "who has not been heard for long is asked for a lane first");
     let (mut never, _) = client(|_, _, _| None);
     assert!(!ap_set(&mut never).await.unwrap_err().happened(), "nobody takes anything in no lane");
 }
@@ -307,7 +307,7 @@ async fn whose_refusal_says_what() {
         assert_eq!((&error, error.happened()), (&expected, false));
         let body = answer.clone();
         let mut later = client(move |n, _, _| match n {
-            0 => Some(lane(7)),
+            0 => Some(window(7)),
             1 => None,
             _ => Some(body.clone()),
         });
@@ -341,12 +341,12 @@ async fn the_other_mode_is_certain() {
 #[tokio::test]
 async fn an_addition_may_be_sent_again_as_the_same_request() {
     let (mut client, world) = client(|n, _, _| match n {
-        0 => Some(lane(7)),
+        0 => Some(window(7)),
         1 => None,
         _ => Some(ap_done()),
     });
-    client.ap_put(key(0), Update::Merge(merge::Op::Add(5)), Bytes::new(), ApWrite::default()).await.unwrap();
-    let places: Vec<Place> = world.sent()[1..].iter().map(|(_, body)| place_of(body)).collect();
+    client.ap_put(key(0), Update::Merge(crdt::Op::Add(5)), Bytes::new(), ApWrite::default()).await.unwrap();
+    let places: Vec<Slot> = world.sent()[1..].iter().map(|(_, body)| slot_of(body)).collect();
     assert_eq!(places, [places[0]; 2]);
     let unfinished = ap(ClientReply::Unfinished { achieved: Achieved::default() });
     let mut unsure = self::client(move |_, _, _| Some(unfinished.clone())).0;
@@ -357,7 +357,7 @@ async fn an_addition_may_be_sent_again_as_the_same_request() {
 async fn a_late_success_counts_and_a_late_refusal_does_not() {
     let (mut client, world) = client(|_, _, _| None);
     world.answers(|number, _, _| match number {
-        0 => vec![(0, lane(7))],
+        0 => vec![(0, window(7))],
         2 => vec![(1, ResponseBody::Refused(Refused::Invalid("late".into())))],
         3 => vec![(2, ap_done())],
         _ => vec![],

@@ -15,9 +15,9 @@
 //! The actors are the clock of what was read. The stamp makes the next write a later one even where a coordinator with a slow
 //! clock lacks what was read.
 
-use super::clock::{Clock, Dot};
-use super::layout::{Reader, put_dot};
+use super::encoding::{Reader, put_dot};
 use super::siblings::{MAX_STAMP, Siblings};
+use super::version_vector::{Dot, VersionVector};
 use crate::mutant::{Bug, Mutant};
 use crate::types::{Bytes, Hlc};
 use xxhash_rust::xxh3::xxh3_64;
@@ -38,7 +38,7 @@ const CHECK: usize = 4;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Seen {
     /// The dots.
-    pub clock: Clock,
+    pub clock: VersionVector,
     /// The latest stamp of the versions.
     pub stamp: Hlc,
 }
@@ -52,8 +52,8 @@ impl Seen {
     }
 }
 
-impl From<Clock> for Seen {
-    fn from(clock: Clock) -> Seen {
+impl From<VersionVector> for Seen {
+    fn from(clock: VersionVector) -> Seen {
         Seen { clock, stamp: Hlc(0) }
     }
 }
@@ -129,19 +129,21 @@ pub fn decode(key: &[u8], context: &[u8], mutant: Mutant) -> Result<Seen, BadCon
     }
     let dot = |entry| Reader::new(entry).dot().map(|dot| (dot.actor, dot.count));
     let bounded = (1..=MAX_HELD_ACTORS).contains(&actors) && stamp <= MAX_STAMP;
-    let clock = Clock::in_order(clock.chunks_exact(ACTOR).filter_map(dot).collect()).filter(|_| bounded);
+    let clock = VersionVector::in_order(clock.chunks_exact(ACTOR).filter_map(dot).collect()).filter(|_| bounded);
     Ok(Seen { clock: clock.ok_or(BadContext::Nonsense)?, stamp })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dynamo::clock::Actor;
+    use crate::dynamo::version_vector::Actor;
     use crate::types::NodeId;
     use proptest::prelude::*;
 
-    fn clock() -> Clock {
-        Clock::of((1..4).map(|n| (Actor { node: NodeId(n), birth: u64::from(n) << 40 }, 7 + u64::from(n))))
+    fn clock() -> VersionVector {
+        VersionVector::of(
+            (1..4).map(|n| (Actor { node: NodeId(n), incarnation: u64::from(n) << 40 }, 7 + u64::from(n))),
+        )
     }
 
     fn seen() -> Seen {
@@ -173,12 +175,12 @@ mod tests {
     #[test]
     fn what_is_out_of_bounds_is_refused() {
         let refused = |seen: &Seen| decode(b"k", &encode(b"k", seen), Mutant::default()).unwrap_err();
-        let actor = |birth| Actor { node: NodeId(1), birth };
-        let large = Clock::of((0..=MAX_HELD_ACTORS as u64).map(|birth| (actor(birth), 1)));
+        let actor = |incarnation| Actor { node: NodeId(1), incarnation };
+        let large = VersionVector::of((0..=MAX_HELD_ACTORS as u64).map(|incarnation| (actor(incarnation), 1)));
         assert_eq!(refused(&large.into()), BadContext::Length(MAX_CONTEXT_BYTES + ACTOR));
-        assert_eq!(refused(&Clock::of([(actor(1), u64::MAX)]).into()), BadContext::Nonsense);
+        assert_eq!(refused(&VersionVector::of([(actor(1), u64::MAX)]).into()), BadContext::Nonsense);
         assert_eq!(refused(&Seen { stamp: Hlc(u64::MAX), ..seen() }), BadContext::Nonsense);
-        let most = Clock::of((0..MAX_HELD_ACTORS as u64).map(|birth| (actor(birth), 1)));
+        let most = VersionVector::of((0..MAX_HELD_ACTORS as u64).map(|incarnation| (actor(incarnation), 1)));
         let context = encode(b"k", &most.clone().into());
         assert_eq!((context.len(), decode(b"k", &context, Mutant::default())), (MAX_CONTEXT_BYTES, Ok(most.into())));
     }

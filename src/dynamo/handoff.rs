@@ -160,7 +160,7 @@ impl Store {
     pub(super) fn drop_hint(&mut self, owner: NodeId, key: &Key, note: Note, out: &mut Outbox<Dynamo>) {
         self.hints.set(owner, key, None);
         self.snapshots.since.hints.insert((owner, key.clone()));
-        self.lives.remove(&(Some(owner), key.clone()));
+        self.incarnations.remove(&(Some(owner), key.clone()));
         self.unsure = Some(self.persist(Record::Hint(owner, key.clone(), None), out));
         out.effect(Effect::Note(note));
     }

@@ -3,7 +3,7 @@
 //! Their bytes, counted as they are in the log, have a limit: what does not fit is refused and does not count toward a quorum.
 
 use super::siblings::Siblings;
-use super::{Epoch, Hint, Record, layout};
+use super::{Epoch, Hint, Record, encoding};
 use crate::types::{Key, NodeId, Wall};
 use im::OrdMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,7 +94,7 @@ fn less<K: Ord>(counts: &mut BTreeMap<K, usize>, of: &K) {
 
 fn size(owner: NodeId, key: &Key, hint: &Hint) -> usize {
     let mut bytes = Vec::new();
-    layout::encode(&Record::Hint(owner, key.clone(), Some(hint.clone())), &mut bytes);
+    encoding::encode(&Record::Hint(owner, key.clone(), Some(hint.clone())), &mut bytes);
     bytes.len()
 }
 

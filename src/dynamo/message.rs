@@ -1,8 +1,8 @@
 //! What the AP core says, keeps and asks for: the vocabulary, without behaviour.
 
-use super::clock::{Clock, Dot};
-use super::merge;
+use super::crdt;
 use super::siblings::{Siblings, Version, WriteId};
+use super::version_vector::{Dot, VersionVector};
 use crate::mutant::Mutant;
 use crate::types::{Bytes, Hlc, Key, Level, NodeId, Value, Wall};
 use serde::{Deserialize, Serialize};
@@ -16,16 +16,16 @@ pub type OpId = u64;
 /// Counts the rounds in which all nodes have seen off what was under way (see `epoch`).
 pub type Epoch = u64;
 
-/// A server's permission to ask it for writes, drawn by it; 0: none yet (see `coordinator/lanes.rs`).
-pub type Lane = u64;
+/// A server's permission to ask it for writes, drawn by it; 0: none yet (see `coordinator/windows.rs`).
+pub type WindowId = u64;
 
 /// Which request for a write this is: what bears the same place is the same request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub struct Place {
+pub struct Slot {
     /// The server that is to see to the write, and no other.
     pub server: NodeId,
     /// A lane that it has given.
-    pub lane: Lane,
+    pub window: WindowId,
     /// Which in the lane; later requests have greater numbers.
     pub number: u64,
 }
@@ -45,7 +45,7 @@ pub enum ClientRequest {
     /// A write.
     Put {
         /// Who is to see to it. A repeated request has the same place, and is answered as the first was.
-        place: Place,
+        slot: Slot,
         /// Its name; no other write has the same.
         write: WriteId,
         /// Where.
@@ -95,7 +95,7 @@ pub enum Update {
     /// Deletes the key.
     Delete,
     /// Changes a mergeable value.
-    Merge(merge::Op),
+    Merge(crdt::Op),
 }
 
 /// How many replicas took part.
@@ -153,11 +153,11 @@ pub enum ClientReply {
     Refused(Refusal),
     /// The server knows no such lane, so this copy of the request was not carried out; whether an earlier one was is not known. Here
     /// is a lane that it does know.
-    NoLane {
+    UnknownWindow {
         /// The one that was asked for.
-        refused: Lane,
+        refused: WindowId,
         /// The one to use.
-        granted: Lane,
+        granted: WindowId,
     },
     /// Not as many as asked for took part in time. A read has no effect; a write may have happened or may yet.
     Unfinished {
@@ -275,13 +275,13 @@ pub enum Message {
         want: Epoch,
     },
     /// "Do you hold nothing of these keys but what these clocks know?"
-    Ask(Vec<(Key, Clock)>),
+    Ask(Vec<(Key, VersionVector)>),
     /// Of those asked about: so it is, durably.
-    Held(Vec<(Key, Clock)>),
+    Held(Vec<(Key, VersionVector)>),
     /// "Nothing that these clocks know is left anywhere: forget it, if deletes are all you have."
-    Forget(Vec<(Key, Clock)>),
+    Forget(Vec<(Key, VersionVector)>),
     /// Of those: forgotten, or not forgotten because there is something newer.
-    Forgotten(Vec<(Key, Clock)>),
+    Forgotten(Vec<(Key, VersionVector)>),
     /// "I have lost what I held: tell me your epoch, and send me what you hold of my keys."
     Rejoin {
         /// Which attempt this is; answers to earlier ones mean nothing.
@@ -547,7 +547,7 @@ pub struct Holding {
     /// For whom it is held, if for another.
     pub owner: Option<NodeId>,
     /// What is known.
-    pub clock: Clock,
+    pub clock: VersionVector,
     /// The versions.
     pub versions: Vec<Version>,
     /// How each came here, as far as it is remembered.

@@ -5,21 +5,21 @@
 //! vocabulary), this file (dispatch), `coordinator` (what clients' requests set going), `store` (what a replica holds) and `rejoin`
 //! (what becomes of one that has lost it).
 
-pub mod clock;
 pub mod context;
 mod coordinator;
+pub mod crdt;
+pub mod encoding;
 mod epoch;
-mod graves;
 mod handoff;
 mod hints;
-pub mod layout;
-pub mod merge;
 mod message;
 mod recovery;
 mod rejoin;
 pub mod siblings;
 mod snapshot;
 mod store;
+mod tombstone_gc;
+pub mod version_vector;
 mod write;
 
 pub use message::*;
@@ -51,8 +51,8 @@ impl Dynamo {
         for pause in [&mut config.hint_after, &mut config.hedge_after, &mut config.housekeeping] {
             *pause = MIN_PAUSE.max(*pause);
         }
-        let births = Rng::new(rng.next(), "births");
-        let store = Store::new(&config, layout.clone(), recovered, now, births);
+        let incarnations = Rng::new(rng.next(), "births");
+        let store = Store::new(&config, layout.clone(), recovered, now, incarnations);
         let mut coordinator = Coordinator::new(config, layout, now, rng);
         if !store.keys.is_empty() {
             coordinator.starts_again();
@@ -80,7 +80,7 @@ impl Dynamo {
             }
             Message::GetReply { .. } => out.effect(Effect::Note(Note::Nonsense { from })),
             Message::Forward { op, request } => {
-                coordinator.request(Caller::Node { node: from, op, place: None }, *request, turn);
+                coordinator.request(Caller::Node { node: from, op, slot: None }, *request, turn);
             }
             Message::ForwardReply { op, reply } => coordinator.forward_reply(from, op, reply, turn),
             Message::Rejoin { round, at, refill } => {
@@ -131,7 +131,7 @@ impl Dynamo {
             Input::Message(from, message) if self.coordinator.knows(from) => self.message(from, message, out),
             Input::Message(..) => {}
             Input::Request(Request::Client { id, request }) => {
-                self.coordinator.request(Caller::Client { id, place: None }, request, turn);
+                self.coordinator.request(Caller::Client { id, slot: None }, request, turn);
             }
             Input::Request(Request::Date(wall)) => self.store.date(wall),
             Input::Request(Request::Rejoin) => self.store.begin_rejoin(out),

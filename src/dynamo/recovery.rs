@@ -4,7 +4,7 @@
 //! replaces all before it, and what changed while the snapshot was being written stands after it once more. So what the log
 //! says of a key or a hint after that record is newer than what the snapshot says.
 
-use super::{Dynamo, Entry, Epoch, Hint, Holding, Record, layout};
+use super::{Dynamo, Entry, Epoch, Hint, Holding, Record, encoding};
 use crate::types::{Key, NodeId};
 use im::{OrdMap, OrdSet};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl Recovered {
         let mut rest = block;
         while !rest.is_empty() {
             let at = block.len() - rest.len();
-            match layout::decode(&mut rest) {
+            match encoding::decode(&mut rest) {
                 Some(Record::Key(key, Some(entry))) if !self.since.keys.contains(&key) => {
                     self.keys.insert(key, entry);
                 }

@@ -224,7 +224,7 @@ impl Store {
     fn drop_all(&mut self, out: &mut Outbox<Dynamo>) {
         let keys: Vec<Key> = std::mem::take(&mut self.keys).into_iter().map(|(key, _)| key).collect();
         self.snapshots.since.keys.extend(keys.iter().cloned());
-        self.lives.clear();
+        self.incarnations.clear();
         let hints: Vec<(NodeId, Key)> = self.hints.all().keys().cloned().collect();
         for (owner, key) in hints {
             self.drop_hint(owner, &key, Note::HintExpired { owner, key: key.clone() }, out);

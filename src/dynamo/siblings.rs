@@ -1,13 +1,13 @@
 //! The versions of a key that are not superseded, and what is known to be: a dotted version vector set.
 //!
 //! Follows "Scalable and Accurate Causality Tracking for Eventually Consistent Stores" (Almeida, Baquero, Gonçalves, Preguiça,
-//! Fonte 2014). Each version has its own [`Dot`]; one [`Clock`] over all of them says which writes are known. A version that one
+//! Fonte 2014). Each version has its own [`Dot`]; one [`VersionVector`] over all of them says which writes are known. A version that one
 //! side knows and does not hold has been superseded, so a merge drops it; one that it does not know is news, and is kept. Two
 //! clients that write at the same time through one server give two dots of one actor, and neither covers the other: a version
 //! vector without dots would either lose one or invent conflicts.
 //!
 //! **One write, one dot.** No two versions are copies of one write, for no two coordinators ever carry the same write out (see
-//! `coordinator/lanes.rs`): only so does "known and not held" always mean superseded, however late a message comes.
+//! `coordinator/windows.rs`): only so does "known and not held" always mean superseded, however late a message comes.
 //!
 //! **Last writer wins** is a lattice of its own: of all versions the one with the greatest stamp and dot is kept, whatever the
 //! clocks say, for a rule by causes and a rule by stamps together would make the outcome depend on the order of merges. Causes
@@ -16,9 +16,9 @@
 //! Invariants, checked in release builds where a state is made: versions are in the order of their dots, each known to the
 //! clock. A state that knows a write also knows what that write had seen.
 
-use super::clock::{Actor, Clock, Dot};
 use super::context::Seen;
-use super::merge;
+use super::crdt;
+use super::version_vector::{Actor, Dot, VersionVector};
 use crate::codec;
 use crate::mutant::{Bug, Mutant};
 use crate::types::{Hlc, MAX_VALUE_BYTES, Resolve, Value};
@@ -50,7 +50,7 @@ pub enum Content {
     /// Nothing: the key was deleted.
     Tombstone,
     /// A mergeable value.
-    Merge(merge::State),
+    Merge(crdt::State),
 }
 
 /// One version of a key.
@@ -74,7 +74,7 @@ pub struct Siblings(Arc<Known>);
 /// What clones of [`Siblings`] share.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Known {
-    clock: Clock,
+    clock: VersionVector,
     versions: Vec<Version>,
 }
 
@@ -120,7 +120,7 @@ impl<'de> Deserialize<'de> for Siblings {
 impl Siblings {
     /// What is known.
     #[must_use]
-    pub fn clock(&self) -> &Clock {
+    pub fn clock(&self) -> &VersionVector {
         &self.clock
     }
 
@@ -242,13 +242,13 @@ impl Siblings {
 
     /// The part of the clock that is of actors of which no version is left.
     #[must_use]
-    pub fn idle(&self) -> Clock {
-        Clock::of(self.clock.entries().iter().copied().filter(|(actor, _)| !self.wrote(*actor)))
+    pub fn idle(&self) -> VersionVector {
+        VersionVector::of(self.clock.entries().iter().copied().filter(|(actor, _)| !self.wrote(*actor)))
     }
 
     /// Forgets actors of which no version is left and nothing is known beyond `settled`; how many that were. Only right when
     /// nothing that any of those wrote is left anywhere (see `epoch`).
-    pub fn prune(&mut self, settled: &Clock) -> usize {
+    pub fn prune(&mut self, settled: &VersionVector) -> usize {
         let Known { clock, versions, .. } = &mut **self;
         let known = clock.clone();
         clock.retain(|actor| known.count(actor) > settled.count(actor) || versions.iter().any(|v| v.dot.actor == actor))
@@ -263,7 +263,7 @@ impl Siblings {
     }
 
     /// The state made of these parts, if they are one.
-    pub(super) fn from_parts(clock: Clock, versions: Vec<Version>) -> Option<Siblings> {
+    pub(super) fn from_parts(clock: VersionVector, versions: Vec<Version>) -> Option<Siblings> {
         Some(Siblings(Arc::new(Known { clock, versions }))).filter(Siblings::is_sane)
     }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn actor(node: u32) -> Actor {
-    Actor { node: NodeId(node), birth: 1 }
+    Actor { node: NodeId(node), incarnation: 1 }
 }
 
 fn put(state: &mut Siblings, seen: &Seen, node: u32, id: u64, value: &str) -> Dot {

@@ -4,7 +4,7 @@
 //! know whether all are there. Until a snapshot is durable, what the one before it lacks stays remembered, so that the log can
 //! restate it; then, what has changed since the new one was begun.
 
-use super::layout;
+use super::encoding;
 use super::recovery::Changed;
 use super::store::Store;
 use super::{Dynamo, Entry, Hint, Record};
@@ -71,7 +71,7 @@ impl StoreSnapshot {
 /// Adds a record; if it does not fit any more, leaves it out and says so.
 fn push(block: &mut Vec<u8>, max: usize, record: &Record) -> bool {
     let before = block.len();
-    layout::encode(record, block);
+    encoding::encode(record, block);
     let fits = before == 0 || block.len() <= max;
     if !fits {
         block.truncate(before);

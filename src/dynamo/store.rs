@@ -7,16 +7,16 @@
 //! What waits for the disk has a limit in bytes: beyond it writes are refused and peers' are not taken in.
 //!
 //! A `Put` for a node that is none of the key's replicas by this node's layout is ignored: what such a node held would escape
-//! the rounds in which replicas agree to forget (`graves`). Keys of Raft buckets have no replicas here.
+//! the rounds in which replicas agree to forget (`tombstone_gc`). Keys of Raft buckets have no replicas here.
 
 use super::context::MAX_HELD_ACTORS;
 use super::epoch::Epochs;
-use super::graves::{Graves, needs};
 use super::handoff::Handoff;
 use super::hints::{Hints, together};
 use super::rejoin::{Refill, Rejoin};
 use super::siblings::{MAX_STAMP, Siblings};
 use super::snapshot::Snapshots;
+use super::tombstone_gc::{TombstoneGc, needs};
 use super::{Arrival, Cause, Config, Dynamo, Effect, Entry, Epoch, Hint, Holding};
 use super::{Message, Note, PutResult, Record, Recovered};
 use crate::mutant::{Bug, Mutant};
@@ -50,7 +50,7 @@ pub(super) struct Store {
     pub(super) hints: Hints,
     pub(super) handoff: Handoff,
     pub(super) epoch: Epochs,
-    pub(super) graves: Graves,
+    pub(super) tombstone_gc: TombstoneGc,
     pub(super) snapshots: Snapshots,
     /// Who seems to be down.
     pub(super) down: BTreeSet<NodeId>,
@@ -65,7 +65,7 @@ pub(super) struct Store {
     unsynced: VecDeque<(Ticket, usize)>,
     unsynced_bytes: usize,
     /// Under which birth this process writes each key, for itself or for another.
-    pub(super) lives: BTreeMap<(Option<NodeId>, Key), u64>,
+    pub(super) incarnations: BTreeMap<(Option<NodeId>, Key), u64>,
     /// The others have not been told yet that this node has started.
     greets: bool,
     pub(super) rejoin: Option<Rejoin>,
@@ -88,7 +88,7 @@ impl Store {
             last: Hlc(0),
             hints: Hints::new(hints),
             handoff: Handoff::new(rng.next()),
-            graves: Graves::default(),
+            tombstone_gc: TombstoneGc::default(),
             snapshots: Snapshots::new(snapshot, since),
             down: BTreeSet::new(),
             due: now,
@@ -97,7 +97,7 @@ impl Store {
             fresh: BTreeMap::new(),
             unsynced: VecDeque::new(),
             unsynced_bytes: 0,
-            lives: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
             greets: true,
             rejoin: None,
             refills: BTreeMap::new(),
@@ -106,10 +106,11 @@ impl Store {
         };
         store.rejoin = rejoining.then(|| Rejoin::new(store.rng.next()));
         if store.config.mutant.is(Bug::DotReused) {
-            store.resume_lives();
+            store.resume_incarnations();
         }
-        let graves: Vec<Key> = store.keys.iter().filter(|(_, held)| needs(held)).map(|(key, _)| key.clone()).collect();
-        graves.iter().for_each(|key| store.bury(key));
+        let tombstone_gc: Vec<Key> =
+            store.keys.iter().filter(|(_, held)| needs(held)).map(|(key, _)| key.clone()).collect();
+        tombstone_gc.iter().for_each(|key| store.schedule_gc(key));
         store
     }
 
@@ -276,7 +277,7 @@ impl Store {
         self.keys.insert(key.clone(), entry.clone());
         self.snapshots.since.keys.insert(key.clone());
         if fresh {
-            self.bury(key);
+            self.schedule_gc(key);
         }
         let ticket = self.persist(Record::Key(key.clone(), Some(entry)), out);
         self.unsure = Some(ticket);
@@ -392,7 +393,7 @@ impl Store {
 
     /// When housekeeping is next, if there is anything to be done.
     fn housekeeping(&self) -> Option<Time> {
-        let quiet = self.hints.is_empty() && self.graves.is_empty() && !self.epoch.wanted() && self.is_refilled();
+        let quiet = self.hints.is_empty() && self.tombstone_gc.is_empty() && !self.epoch.wanted() && self.is_refilled();
         (!quiet).then_some(self.due)
     }
 
@@ -461,8 +462,8 @@ pub(super) fn arrived(entry: &mut Entry, cause: Cause, at: Wall) {
     let versions = entry.siblings.versions();
     entry.arrivals.retain(|arrival| versions.binary_search_by_key(&arrival.dot, |v| v.dot).is_ok());
     for version in versions {
-        if let Err(place) = entry.arrivals.binary_search_by_key(&version.dot, |arrival| arrival.dot) {
-            entry.arrivals.insert(place, Arrival { dot: version.dot, cause, at });
+        if let Err(position) = entry.arrivals.binary_search_by_key(&version.dot, |arrival| arrival.dot) {
+            entry.arrivals.insert(position, Arrival { dot: version.dot, cause, at });
         }
     }
 }

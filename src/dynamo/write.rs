@@ -6,11 +6,11 @@
 //! A life goes on after a delete, of mergeable values too: what the delete took away is in no version that is held, so the next
 //! write begins with nothing, and rightly claims to know what is gone.
 
-use super::clock::{Actor, MAX_COUNT};
 use super::context::{MAX_ACTORS, Seen};
-use super::merge::State;
+use super::crdt::State;
 use super::siblings::{Content, Siblings, WriteId};
 use super::store::{MAX_WRITTEN_BYTES, Store, arrived, exceeds, stamps};
+use super::version_vector::{Actor, MAX_COUNT};
 use super::{Cause, Dynamo, Effect, Entry, Epoch, Hint, Note, Refusal, Update};
 use crate::mutant::{Bug, Mutant};
 use crate::protocol::{Outbox, Ticket};
@@ -61,9 +61,9 @@ impl Store {
         self.saw(stamps(&entry.siblings).chain([seen.stamp]));
         let stamp = self.stamp();
         let life = (owner, key.clone());
-        let birth = self.lives.get(&life).copied();
-        let birth = match self.write_into((&mut entry, birth), seen, (stamp, write), update, policy) {
-            Ok(birth) => birth,
+        let incarnation = self.incarnations.get(&life).copied();
+        let incarnation = match self.write_into((&mut entry, incarnation), seen, (stamp, write), update, policy) {
+            Ok(incarnation) => incarnation,
             Err(refusal) => {
                 if !matches!(refusal, Refusal::Invalid(_)) {
                     out.effect(Effect::Note(Note::Full { key: key.clone() }));
@@ -78,14 +78,14 @@ impl Store {
                 self.put_hint(owner, key, Hint { entry: Arc::new(entry), epoch, since }, out).ok_or(Refusal::Busy)?
             }
         };
-        self.lives.insert(life, birth);
+        self.incarnations.insert(life, incarnation);
         Ok(Written { siblings, epoch, ticket: Some(ticket) })
     }
 
     /// Writes into an entry, within the limits, as the life of this birth if that goes on; the birth of the one that did.
     fn write_into(
         &mut self,
-        (entry, birth): (&mut Entry, Option<u64>),
+        (entry, incarnation): (&mut Entry, Option<u64>),
         seen: &Seen,
         (stamp, write): (Hlc, WriteId),
         update: &Update,
@@ -95,11 +95,11 @@ impl Store {
         let merging = matches!(update, Update::Merge(_));
         let mut clock = held.clock().clone();
         let seen = if merging { &Seen::from(clock.clone()) } else { seen };
-        let actor = Actor { node: self.config.id, birth: birth.unwrap_or_default() };
+        let actor = Actor { node: self.config.id, incarnation: incarnation.unwrap_or_default() };
         let known = clock.count(actor);
         // Who has seen more of this life than is held here has seen what was lost: that life is over.
-        let lives = birth.is_some() && seen.clock.count(actor) <= known && known < MAX_COUNT;
-        let actor = Actor { birth: if lives { actor.birth } else { self.rng.next() }, ..actor };
+        let continues = incarnation.is_some() && seen.clock.count(actor) <= known && known < MAX_COUNT;
+        let actor = Actor { incarnation: if continues { actor.incarnation } else { self.rng.next() }, ..actor };
         let content = content(held, actor, stamp, update, policy.resolve, self.config.mutant)?;
 
         let left = held.versions().iter().filter(|v| !seen.clock.contains(v.dot)).count();
@@ -118,17 +118,17 @@ impl Store {
             return Err(Refusal::TooManyBytes(before as u64));
         }
         arrived(entry, Cause::Write(self.config.id), self.wall);
-        Ok(actor.birth)
+        Ok(actor.incarnation)
     }
 
     /// Resumes the life under which each key was written last: wrong if the directory has lost anything.
-    pub(super) fn resume_lives(&mut self) {
+    pub(super) fn resume_incarnations(&mut self) {
         let me = self.config.id;
         let last = |entry: &Entry| {
             entry.siblings.clock().entries().iter().rev().map(|(actor, _)| *actor).find(|a| a.node == me)
         };
-        let own = self.keys.iter().filter_map(|(key, entry)| Some(((None, key.clone()), last(entry)?.birth)));
-        self.lives = own.collect();
+        let own = self.keys.iter().filter_map(|(key, entry)| Some(((None, key.clone()), last(entry)?.incarnation)));
+        self.incarnations = own.collect();
     }
 }
 

@@ -13,7 +13,7 @@
 //! - **The digest** is a wrapping sum of one hash for each record of the snapshot, so it does not depend on the path to
 //!   the state, costs one hash a change, and checks a snapshot's contents too. It is no defence against forgery.
 
-use super::layout::{self, Header};
+use super::encoding::{self, Header};
 use super::sessions::{MAX_SESSIONS, Seen, Sessions};
 use super::{Command, Condition, GroupTime, Op, Reply, Versioned};
 use crate::mutant::{Bug, Mutant};
@@ -189,7 +189,7 @@ impl Kv {
         if entry.is_empty() {
             return Reply::Nothing;
         }
-        match layout::decode(entry) {
+        match encoding::decode(entry) {
             Ok(command) => self.execute(command),
             Err(_) => {
                 self.skipped += 1;
@@ -331,7 +331,7 @@ impl Kv {
     /// Gives `key` a new state and keeps count, expiry index, tombstones and digest in step.
     pub(super) fn set(&mut self, key: &Key, state: State) {
         self.scratch.clear();
-        layout::put_state(&mut self.scratch, key, &state);
+        encoding::put_state(&mut self.scratch, key, &state);
         let hash = xxh3_64(&self.scratch);
         let (deadline, deleted_at) = (state.deadline(), state.deleted_at());
         self.sum = self.sum.wrapping_add(hash);

@@ -24,7 +24,7 @@
 //! - Stamps end at 2⁶⁴ - 1 ns (the year 2554).
 
 mod command;
-mod layout;
+mod encoding;
 mod machine;
 mod sessions;
 mod snapshot;
@@ -32,7 +32,7 @@ mod snapshot;
 mod tests;
 
 pub use command::*;
-pub use layout::{Malformed, decode, encode};
+pub use encoding::{Malformed, decode, encode};
 pub use machine::{EXPIRE_BATCH, Kv, MAX_STEP, MAX_TOMBSTONES, Present};
 pub use sessions::{MAX_REPLY_BYTES, MAX_SESSIONS};
 pub use snapshot::{KvRestore, KvSnapshot, RestoreError};

@@ -9,7 +9,7 @@
 //! learns [`Reply::SessionExpired`] and must treat a write in doubt as neither done nor not done. In memory such a value
 //! is mostly shared with the store; a snapshot writes it out, at most [`MAX_REPLY_BYTES`] in all.
 
-use super::{Reply, SessionId, layout};
+use super::{Reply, SessionId, encoding};
 use im::OrdMap;
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
@@ -143,6 +143,6 @@ impl Sessions {
 /// Hash of the session's snapshot record.
 fn hash(scratch: &mut Vec<u8>, id: SessionId, session: &Session) -> u64 {
     scratch.clear();
-    layout::put_session(scratch, id, session);
+    encoding::put_session(scratch, id, session);
     xxh3_64(scratch)
 }

@@ -7,7 +7,7 @@
 //! on every replica. A block holds whole records and stands for nothing else. Each block is expected to be checksummed by
 //! the file or message it travels in; the counts and the digest in the header are what proves that nothing is missing.
 
-use super::layout::{self, Header, Malformed, Reader, Record};
+use super::encoding::{self, Header, Malformed, Reader, Record};
 use super::machine::Slot;
 use super::sessions::{Session, Sessions};
 use super::{Kv, SessionId};
@@ -70,13 +70,13 @@ impl KvSnapshot {
     pub fn next_block(&mut self, max_bytes: usize) -> Option<Vec<u8>> {
         let mut block = Block { bytes: Vec::new(), max_bytes };
         if let Cursor::Nothing = self.at {
-            block.push(|out| layout::put_header(out, &self.header));
+            block.push(|out| encoding::put_header(out, &self.header));
             self.at = Cursor::Keys(Bound::Unbounded);
         }
         if let Cursor::Keys(from) = &self.at {
             let mut last = None;
             for (key, slot) in self.keys.range((from.clone(), Bound::Unbounded)) {
-                if !block.push(|out| layout::put_state(out, key, &slot.state)) {
+                if !block.push(|out| encoding::put_state(out, key, &slot.state)) {
                     self.at = Cursor::Keys(last.map_or(from.clone(), |key: &Key| Bound::Excluded(key.clone())));
                     return Some(block.bytes);
                 }
@@ -87,7 +87,7 @@ impl KvSnapshot {
         if let Cursor::Sessions(from) = self.at {
             let mut last = from;
             for (&id, session) in self.sessions.range((from, Bound::Unbounded)) {
-                if !block.push(|out| layout::put_session(out, id, session)) {
+                if !block.push(|out| encoding::put_session(out, id, session)) {
                     break;
                 }
                 last = Bound::Excluded(id);

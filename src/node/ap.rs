@@ -2,7 +2,7 @@
 
 use super::Observer;
 use super::gate::Gate;
-use super::shared::{Now, Shared};
+use super::turn::{Now, TurnContext};
 use crate::dynamo::{Dynamo, Effect, Message, Record, Request};
 use crate::mutant::Bug;
 use crate::protocol::{Input, Outbox, Protocol, Ticket};
@@ -46,17 +46,17 @@ impl ApHost {
     }
 
     /// A batch with records of it is durable.
-    pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, shared: &mut Shared, observer: &mut impl Observer) {
+    pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, turn: &mut TurnContext, observer: &mut impl Observer) {
         observer.ap_durable(std::mem::take(&mut self.writing));
         self.gate.durable(ticket);
         self.step(Input::Persisted(ticket), at);
-        while let Some((to, lane, message)) = self.gate.next(&mut shared.held) {
-            shared.mail.ap((to, lane), message);
+        while let Some((to, lane, message)) = self.gate.next(&mut turn.held) {
+            turn.outbound.ap((to, lane), message);
         }
     }
 
     /// Carries out what it asked for.
-    pub(super) fn settle(&mut self, at: Now, shared: &mut Shared, observer: &mut impl Observer) {
+    pub(super) fn settle(&mut self, at: Now, turn: &mut TurnContext, observer: &mut impl Observer) {
         if self.active {
             self.deadline = self.dynamo.deadline();
         }
@@ -69,16 +69,16 @@ impl ApHost {
             observer.ap_changes(&records[self.shown..]);
             self.shown = records.len();
         }
-        let early = shared.config.mutant.is(Bug::AckBeforeFsync);
+        let early = turn.config.mutant.is(Bug::AckBeforeFsync);
         for outgoing in self.outbox.sends.drain(..) {
-            if let Some((to, lane, message)) = self.gate.pass(outgoing, early, ap_bytes, &mut shared.held) {
-                shared.mail.ap((to, lane), message);
+            if let Some((to, lane, message)) = self.gate.pass(outgoing, early, ap_bytes, &mut turn.held) {
+                turn.outbound.ap((to, lane), message);
             }
         }
         for effect in self.outbox.effects.drain(..) {
             observer.ap_effect(&effect);
             match effect {
-                Effect::Reply { id, reply } => shared.respond(id, ResponseBody::Ap(reply)),
+                Effect::Reply { id, reply } => turn.respond(id, ResponseBody::Ap(reply)),
                 Effect::Note(_) => {}
             }
         }

@@ -5,11 +5,12 @@
 //! that another could lead, owes no answer and was asked nothing for [`QUIET`] (who has just been answered asks again, and is to hear
 //! where the leader is now), or after [`patience`].
 
+use super::Observer;
 use super::driver::Driver;
 use super::group::Group;
 use super::requests::group_key;
-use super::shared::Now;
-use super::{Clock, Observer, StorageHost, Transport};
+use super::turn::Now;
+use crate::env::{Clock, StorageHost, Transport};
 use crate::mutant::Bug;
 use crate::types::{GroupId, NodeId, Time};
 use crate::wire::{Packet, Refused, RequestBody};
@@ -46,7 +47,7 @@ impl Drain {
 
 impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     pub(super) fn begin_drain(&mut self, at: Now) {
-        let until = at.time + patience(self.shared.config.raft.election_timeout);
+        let until = at.time + patience(self.turn.config.raft.election_timeout);
         self.drain = Some(Drain { until, busy: at.time, given: BTreeSet::new(), parked: Vec::new() });
     }
 
@@ -57,7 +58,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         drain.parked.retain(|(id, ticket)| {
             let leader = self.elsewhere(*id);
             if over || leader.is_some() || !drain.given.contains(id) {
-                self.shared.refuse(*ticket, Refused::NotLeader(leader));
+                self.turn.refuse(*ticket, Refused::NotLeader(leader));
                 return false;
             }
             true
@@ -66,8 +67,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             let leads = group.leads() && group.raft.best_successor().is_some();
             leads || drain.given.contains(id) && self.elsewhere(*id).is_none()
         };
-        let busy = !self.skips_drain() && self.groups.iter().any(mine) || self.shared.answers.open_count() > 0;
-        if busy || !self.shared.responses.is_empty() {
+        let busy = !self.skips_drain() && self.groups.iter().any(mine) || self.turn.pending.open_count() > 0;
+        if busy || !self.turn.responses.is_empty() {
             drain.busy = at.time;
         }
         let quiet = drain.busy + QUIET <= at.time;
@@ -95,31 +96,31 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     /// The planted bug.
     fn skips_drain(&self) -> bool {
-        self.shared.config.mutant.is(Bug::DrainSkipped)
+        self.turn.config.mutant.is(Bug::DrainSkipped)
     }
 
     /// Who leads a group, if that is another node.
     fn elsewhere(&self, id: GroupId) -> Option<NodeId> {
         let leader = self.groups.get(&id)?.status().soft.leader;
-        leader.filter(|leader| *leader != self.shared.config.raft.id)
+        leader.filter(|leader| *leader != self.turn.config.raft.id)
     }
 
     /// Takes on nothing new.
     pub(super) fn turn_away(&mut self, ticket: u64, body: &RequestBody) {
         let Some(key) = group_key(body) else {
-            return self.shared.refuse(ticket, Refused::Busy { retry_ms: 0 });
+            return self.turn.refuse(ticket, Refused::Busy { retry_ms: 0 });
         };
         // Parked, it is looked at when this turn ends, and refused there if the leader is known already.
-        let id = self.shared.config.layout.group_of(key);
+        let id = self.turn.config.layout.group_of(key);
         match &mut self.drain {
             Some(drain) if self.groups.contains_key(&id) => drain.parked.push((id, ticket)),
-            _ => self.shared.refuse(ticket, Refused::NotLeader(None)),
+            _ => self.turn.refuse(ticket, Refused::NotLeader(None)),
         }
     }
 
     /// Sends the answers that have come together.
     pub(super) fn send_responses(&mut self) {
-        for (client, response) in self.shared.responses.drain(..) {
+        for (client, response) in self.turn.responses.drain(..) {
             self.transport.send(client, &Packet::Response(response));
         }
     }

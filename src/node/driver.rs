@@ -16,20 +16,21 @@
 //! - **A node that is told to stop hands over first** ([`drain`](super::drain)).
 
 use super::admission::Admission;
-use super::alarm::Alarm;
-use super::answers::Answers;
 use super::ap::ApHost;
 use super::detector::{Adaptive, Detector};
 use super::drain::Drain;
 use super::group::{Group, Halt};
 use super::jobs::{Done, Job, load, load_ap};
-use super::mail::Mail;
 use super::memory::Memory;
+use super::outbound::Outbound;
+use super::pending::PendingRequests;
 use super::requests::Relays;
-use super::shared::{Now, Shared};
 use super::standing::{Shelf, StandingHost};
-use super::{Clock, NodeConfig, Observer, StorageHost, Transport};
+use super::turn::{Now, TurnContext};
+use super::{NodeConfig, Observer};
 use crate::dynamo::{self, Dynamo};
+use crate::env::Timer;
+use crate::env::{Clock, StorageHost, Transport};
 use crate::identity::{self, Accepted, Contradiction, Standing};
 use crate::mutant::Bug;
 use crate::protocol::Input;
@@ -61,7 +62,7 @@ type Running<'a> = Pin<Box<dyn Future<Output = Result<Done, StorageError>> + Sen
 
 /// One node: its cores, their state, and the world it lives in.
 pub struct Driver<T, C, H, O> {
-    pub(super) shared: Shared,
+    pub(super) turn: TurnContext,
     pub(super) transport: T,
     clock: C,
     pub(super) observer: O,
@@ -165,8 +166,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let peers: Vec<NodeId> = config.layout.nodes().filter(|node| *node != config.raft.id).collect();
         let packet = Memory(config.memory_bytes).packet();
         let mail = match config.watches() {
-            true => Mail::with_beats(peers.iter().copied(), config.beat, (packet, config.mutant)),
-            false => Mail::silent(packet, config.mutant),
+            true => Outbound::with_beats(peers.iter().copied(), config.beat, (packet, config.mutant)),
+            false => Outbound::silent(packet, config.mutant),
         };
         let detector = config.watches().then(|| {
             let detector: Box<dyn Detector> = Box::new(Adaptive::new(peers.iter().copied(), config.down_after, now));
@@ -178,7 +179,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             false => memory.admitted(peers.len() + 1),
         };
         let admission = || Admission::new(most, config.raft.election_timeout / 2, now, config.mutant);
-        let answers = Answers::new(config.max_open_requests, first_ticket, (admission(), admission()));
+        let answers = PendingRequests::new(config.max_open_requests, first_ticket, (admission(), admission()));
         let groups = groups.into_iter().map(|group| (group.id, group)).collect();
         let standing = StandingHost::new(&config, identity, now);
         let mut shelf = Shelf { groups, ap: ap.map(ApHost::new) };
@@ -188,7 +189,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             shelf,
             groups: BTreeMap::new(),
             ap,
-            shared: Shared::new(config, answers, mail),
+            turn: TurnContext::new(config, answers, mail),
             transport,
             clock,
             observer,
@@ -210,7 +211,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     async fn turns(&mut self, storage: &H, stop: impl Future<Output = ()> + Send) -> Result<(), StorageError> {
         let mut stop = pin!(stop);
         let mut running: Option<Running<'_>> = None;
-        let mut alarm = Alarm::new(self.clock.clone());
+        let mut timer = Timer::new(self.clock.clone());
         let mut at = self.now();
         loop {
             if self.drain.is_some() {
@@ -229,7 +230,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             }
 
             let due = self.deadline(at.time);
-            alarm.set(due);
+            timer.set(due);
             let mut left = MAX_BYTES_PER_TURN;
             // `biased`: without it `select!` picks by chance, and no run could be repeated.
             tokio::select! {
@@ -249,12 +250,12 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     self.was_late(due, at);
                     self.on_packet(from, packet, at);
                 }
-                () = alarm.rings() => {
+                () = timer.fires() => {
                     at = self.now(); // The tick comes with the turn.
                     self.was_late(due, at);
                 }
             }
-            let endless = self.shared.config.mutant.is(Bug::BusyNever);
+            let endless = self.turn.config.mutant.is(Bug::BusyNever);
             for _ in 1..MAX_PACKETS_PER_TURN {
                 if left == 0 && !endless {
                     break;
@@ -269,7 +270,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     /// A turn that was due long ago means that this node itself was busy, or stood still.
     fn was_late(&mut self, due: Option<Time>, at: Now) {
         let late = due.map_or(Duration::ZERO, |due| at.time.since(due));
-        if late > self.shared.config.beat / 2
+        if late > self.turn.config.beat / 2
             && let Some(detector) = &mut self.detector
         {
             detector.was_late(late);
@@ -287,18 +288,18 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let ap = self.ap.as_ref().and_then(ApHost::deadline);
         let standing = self.standing.deadline();
         let opinion = self.detector.as_ref().and_then(|detector| detector.next_change());
-        let balance = (self.shared.config.layout.groups > 1).then_some(self.balance.0);
+        let balance = (self.turn.config.layout.groups > 1).then_some(self.balance.0);
         let sooner = |one: Option<Time>, other: Option<Time>| match (one, other) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
         let drain = self.drain.as_ref().map(|drain| drain.deadline(now));
         let cores = sooner(sooner(groups, drain), sooner(ap, standing));
-        sooner(cores, sooner(opinion, sooner(balance, self.shared.mail.next_beat())))
+        sooner(cores, sooner(opinion, sooner(balance, self.turn.outbound.next_beat())))
     }
 
     fn on_packet(&mut self, from: Addr, packet: Packet, at: Now) {
-        self.shared.answers.pass(at.time);
+        self.turn.pending.pass(at.time);
         if let (Addr::Node(peer), Some(detector)) = (from, &mut self.detector) {
             detector.heard(peer, at.time);
         }
@@ -330,7 +331,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             return;
         }
         match (message.body, self.groups.get_mut(&id)) {
-            (Body::Digest { index, digest }, Some(group)) => group.hear_digest(peer, (index, digest), &mut self.shared),
+            (Body::Digest { index, digest }, Some(group)) => group.hear_digest(peer, (index, digest), &mut self.turn),
             (body, _) => self.step(id, Input::Message(peer, Message { term: message.term, body }), at),
         }
     }
@@ -346,15 +347,15 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         match done {
             Done::Batch(tickets, log_is_long, batch) => {
                 self.standing.durable(batch, at);
-                self.shared.records.durable();
+                self.turn.records.durable();
                 for (id, ticket) in tickets {
                     if id == NODE {
-                        self.standing.persisted(ticket, at, &mut self.shared);
+                        self.standing.persisted(ticket, at, &mut self.turn);
                     } else if let Some(group) = self.groups.get_mut(&id) {
-                        group.persisted(ticket, at, &mut self.shared);
+                        group.persisted(ticket, at, &mut self.turn);
                         self.dirty.push(id);
                     } else if let Some(ap) = self.ap.as_mut().filter(|_| id == AP) {
-                        ap.persisted(ticket, at, &mut self.shared, &mut self.observer);
+                        ap.persisted(ticket, at, &mut self.turn, &mut self.observer);
                     }
                 }
                 match &mut self.ap {
@@ -367,7 +368,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     None => self.checkpoint_due |= log_is_long,
                 }
             }
-            Done::SnapshotBlock(id, meta, blocks) => self.shared.jobs.push_back(Job::WriteSnapshot(id, meta, blocks)),
+            Done::SnapshotBlock(id, meta, blocks) => self.turn.jobs.push_back(Job::WriteSnapshot(id, meta, blocks)),
             Done::SnapshotFinished(id, meta) => {
                 self.snapshotting = false;
                 if let Some(group) = self.groups.get_mut(&id) {
@@ -382,7 +383,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             }
             Done::Answer(id, request) => {
                 if matches!(request, Request::ChunkSaved { saved: Saved::Complete | Saved::Refused, .. }) {
-                    self.shared.arrived(id);
+                    self.turn.arrived(id);
                 }
                 self.step(id, Input::Request(request), at);
             }
@@ -417,7 +418,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
         self.dirty = dirty;
         if let Some(ap) = &mut self.ap {
-            ap.settle(at, &mut self.shared, &mut self.observer);
+            ap.settle(at, &mut self.turn, &mut self.observer);
         }
         if !self.snapshots.is_empty() {
             self.begin_snapshot();
@@ -428,28 +429,28 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     async fn settle_group(&mut self, id: GroupId, mut at: Now, storage: &H) -> Result<(), StorageError> {
         let lone = self.is_lone();
-        let share = self.shared.config.snapshot_log_bytes / self.groups.len().max(1);
+        let share = self.turn.config.snapshot_log_bytes / self.groups.len().max(1);
         let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
-        group.tick(at, &mut self.shared);
-        while let Some(halt) = group.settle(at, &mut self.shared, &mut self.observer) {
+        group.tick(at, &mut self.turn);
+        while let Some(halt) = group.settle(at, &mut self.turn, &mut self.observer) {
             let meta = match halt {
                 Halt::Restore(meta) => meta,
                 Halt::Contradicted(found) => return stop_for_good(storage, found).await,
             };
-            let NodeConfig { max_tombstones, mutant, .. } = self.shared.config;
+            let NodeConfig { max_tombstones, mutant, .. } = self.turn.config;
             let kv = load(storage, id, meta, (max_tombstones, mutant)).await?;
             at = now(&self.clock);
-            group.restored(meta, kv, at.time, &mut self.shared);
+            group.restored(meta, kv, at.time, &mut self.turn);
             self.checkpoint_due |= lone;
         }
         if group.has_records() {
             self.writing.insert(id);
         }
-        if group.wants_snapshot(self.shared.config.snapshot_entries, share) {
+        if group.wants_snapshot(self.turn.config.snapshot_entries, share) {
             group.snapshotting = true;
             self.snapshots.push_back(id);
         }
-        let deadline = group.deadline(at, self.shared.config.mutant);
+        let deadline = group.deadline(at, self.turn.config.mutant);
         if deadline != group.noted {
             let before = mem::replace(&mut group.noted, deadline);
             before.map(|time| self.deadlines.remove(&(time, id)));
@@ -460,8 +461,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     /// Takes in whose state has changed, gives up what was passed on too long ago, and sees to it that leaders are spread.
     fn notice(&mut self, at: Now) {
-        self.shared.answers.pass(at.time);
-        self.relays.expire(at.time, &mut self.shared);
+        self.turn.pending.pass(at.time);
+        self.relays.expire(at.time, &mut self.turn);
         let changes = self.detector.as_mut().map_or(Vec::new(), |detector| detector.changes(at.time));
         for (node, up) in changes {
             if let Some(ap) = &mut self.ap {
@@ -471,7 +472,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 self.wake(node, at);
             }
         }
-        if self.shared.config.layout.groups > 1 && self.balance.0 <= at.time {
+        if self.turn.config.layout.groups > 1 && self.balance.0 <= at.time {
             self.spread_leaders(at);
         }
     }
@@ -494,14 +495,14 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     fn spread_leaders(&mut self, at: Now) {
         let (every, most) = BALANCE;
         let Some(detector) = &self.detector else { return };
-        let me = self.shared.config.raft.id;
+        let me = self.turn.config.raft.id;
         let long_ago = |time: Option<Time>| time.is_none_or(|time| time + STEADY <= at.time);
         let from = self.balance.1;
         let (before, after): (Vec<_>, Vec<_>) = self.groups.iter_mut().partition(|(id, _)| **id < from);
         let mut left = most;
         let mut next = GROUP;
         for (id, group) in after.into_iter().chain(before) {
-            let Some(&first) = self.shared.config.layout.voters_of(*id).first() else { continue };
+            let Some(&first) = self.turn.config.layout.voters_of(*id).first() else { continue };
             let since = detector.since(first);
             let steady = first != me && detector.is_up(first) && long_ago(since);
             let stays = group.given_at().is_some_and(|given| since.is_none_or(|since| since < given));
@@ -522,11 +523,11 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     fn flush(&mut self, at: Now) {
         let from = (at.time, self.standing.origin());
-        self.shared.mail.flush(from, &mut self.transport, &mut self.observer);
+        self.turn.outbound.flush(from, &mut self.transport, &mut self.observer);
     }
 
     fn end_turn(&mut self) {
-        self.observer.queued(self.shared.queued());
+        self.observer.queued(self.turn.queued());
         for id in self.dirty.drain(..) {
             if let Some(group) = self.groups.get(&id) {
                 self.observer.turn(id, &group.raft, &group.kv);

@@ -12,12 +12,12 @@
 //! Caveat: restoring the state machine from a received snapshot blocks the node until it is done.
 
 use super::Observer;
-use super::answers::Waiting;
 use super::digests::{Digests, Found};
 use super::gate::Gate;
 use super::jobs::{Blocks, Job};
+use super::pending::Waiting;
 use super::requests::session_name;
-use super::shared::{Now, Shared};
+use super::turn::{Now, TurnContext};
 use crate::identity::Contradiction;
 use crate::kv::{self, Command, GroupTime, Kv, Op, SessionId};
 use crate::mutant::{Bug, Mutant};
@@ -168,10 +168,17 @@ impl Group {
         self.step(Input::Request(Request::Read { id: ticket }), at);
     }
 
-    pub(super) fn propose(&mut self, id: u64, session: Option<(SessionId, u64)>, op: Op, at: Now, shared: &mut Shared) {
-        let time = self.time(at, shared.config.mutant);
+    pub(super) fn propose(
+        &mut self,
+        id: u64,
+        session: Option<(SessionId, u64)>,
+        op: Op,
+        at: Now,
+        turn: &mut TurnContext,
+    ) {
+        let time = self.time(at, turn.config.mutant);
         let command = kv::encode(&Command { stamp: at.wall, time, session, op });
-        shared.records.add(command.len());
+        turn.records.add(command.len());
         self.step(Input::Request(Request::Propose { id, command }), at);
     }
 
@@ -181,17 +188,17 @@ impl Group {
     }
 
     /// A batch with records of it is durable.
-    pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, shared: &mut Shared) {
+    pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, turn: &mut TurnContext) {
         self.gate.durable(ticket);
         self.step(Input::Persisted(ticket), at);
-        while let Some((to, lane, message)) = self.gate.next(&mut shared.held) {
-            shared.mail.raft((to, lane), self.id, message);
+        while let Some((to, lane, message)) = self.gate.next(&mut turn.held) {
+            turn.outbound.raft((to, lane), self.id, message);
         }
     }
 
     /// What time has brought.
-    pub(super) fn tick(&mut self, at: Now, shared: &mut Shared) {
-        self.expire(at, shared);
+    pub(super) fn tick(&mut self, at: Now, turn: &mut TurnContext) {
+        self.expire(at, turn);
         // What proposals, reads and replies of this turn make the core say, it says once, at this tick.
         if self.raft.deadline().is_some_and(|deadline| deadline <= at.time) {
             self.step(Input::Tick, at);
@@ -200,8 +207,8 @@ impl Group {
 
     /// Carries out what the core asked for until it asks for nothing more, or until something is left to the driver: if the
     /// state must be restored from a snapshot, then [`Group::restored`] is to be called, and this again.
-    pub(super) fn settle(&mut self, at: Now, shared: &mut Shared, observer: &mut impl Observer) -> Option<Halt> {
-        let early = shared.config.mutant.is(Bug::AckBeforeFsync);
+    pub(super) fn settle(&mut self, at: Now, turn: &mut TurnContext, observer: &mut impl Observer) -> Option<Halt> {
+        let early = turn.config.mutant.is(Bug::AckBeforeFsync);
         loop {
             if let Some(effect) = self.effects.pop_front() {
                 observer.effect(self.id, &effect);
@@ -213,12 +220,12 @@ impl Group {
                     }
                     _ => {}
                 }
-                self.carry_out(effect, at, shared);
+                self.carry_out(effect, at, turn);
                 continue;
             }
             for outgoing in self.outbox.sends.drain(..) {
-                if let Some((to, lane, message)) = self.gate.pass(outgoing, early, raft_bytes, &mut shared.held) {
-                    shared.mail.raft((to, lane), self.id, message);
+                if let Some((to, lane, message)) = self.gate.pass(outgoing, early, raft_bytes, &mut turn.held) {
+                    turn.outbound.raft((to, lane), self.id, message);
                 }
             }
             if self.outbox.effects.is_empty() {
@@ -228,7 +235,7 @@ impl Group {
         }
     }
 
-    fn carry_out(&mut self, effect: Effect, at: Now, shared: &mut Shared) {
+    fn carry_out(&mut self, effect: Effect, at: Now, turn: &mut TurnContext) {
         match effect {
             Effect::Accepted { id, index, term } => self.waiting.accepted(id, index, term),
             Effect::Refused { id, why } => {
@@ -239,30 +246,30 @@ impl Group {
                     raft::Refusal::Busy => wire::Refused::Busy { retry_ms: 0 },
                     raft::Refusal::NoSuchNode => wire::Refused::Invalid("no such node in this cluster".to_owned()),
                 };
-                shared.refuse(id, why);
+                turn.refuse(id, why);
             }
-            Effect::TransferStarted { id } => shared.respond(id, ResponseBody::TransferStarted),
+            Effect::TransferStarted { id } => turn.respond(id, ResponseBody::TransferStarted),
             Effect::ReadAt { id, index } => {
                 self.waiting.read_at(id, index);
-                self.answer_reads(shared);
+                self.answer_reads(turn);
             }
             Effect::Commit { first, entries } => {
                 for (index, entry) in (first..).zip(entries) {
-                    self.apply(index, &entry, at, shared);
+                    self.apply(index, &entry, at, turn);
                 }
-                self.answer_reads(shared);
+                self.answer_reads(turn);
             }
-            Effect::LoadChunk { to, meta, offset } if shared.takes_job(0) => {
-                let max = shared.config.raft.snapshot_chunk;
-                shared.jobs.push_back(Job::LoadChunk { group: self.id, to, meta, offset, max });
+            Effect::LoadChunk { to, meta, offset } if turn.takes_job(0) => {
+                let max = turn.config.raft.snapshot_chunk;
+                turn.jobs.push_back(Job::LoadChunk { group: self.id, to, meta, offset, max });
             }
             Effect::LoadChunk { to, meta, offset } => {
                 self.step(Input::Request(Request::ChunkLoaded { to, meta, offset, loaded: Loaded::Busy }), at);
             }
             Effect::SaveChunk { from, meta, offset, data, last }
-                if shared.takes_arrival(self.id, data.len(), at.time) =>
+                if turn.takes_arrival(self.id, data.len(), at.time) =>
             {
-                shared.jobs.push_back(Job::SaveChunk { group: self.id, from, meta, offset, data, last });
+                turn.jobs.push_back(Job::SaveChunk { group: self.id, from, meta, offset, data, last });
             }
             Effect::SaveChunk { from, meta, .. } => {
                 self.step(Input::Request(Request::ChunkSaved { from, meta, saved: Saved::Busy }), at);
@@ -277,30 +284,30 @@ impl Group {
     }
 
     /// The state machine is what the snapshot at `meta` holds.
-    pub(super) fn restored(&mut self, meta: SnapshotMeta, kv: Kv, now: Time, shared: &mut Shared) {
+    pub(super) fn restored(&mut self, meta: SnapshotMeta, kv: Kv, now: Time, turn: &mut TurnContext) {
         self.kv = kv;
         self.counted = (self.kv.time(), now);
         for ticket in self.waiting.forget_through(meta.index) {
-            shared.answers.close(ticket);
+            turn.pending.close(ticket);
         }
         self.kept_bytes = self.status().log_bytes;
-        self.answer_reads(shared);
+        self.answer_reads(turn);
     }
 
-    fn apply(&mut self, index: u64, entry: &raft::Entry, at: Now, shared: &mut Shared) {
-        let mutant = shared.config.mutant;
+    fn apply(&mut self, index: u64, entry: &raft::Entry, at: Now, turn: &mut TurnContext) {
+        let mutant = turn.config.mutant;
         let before = self.kv.time();
         let last = self.raft.config().voters.last() == Some(&self.raft.config().id);
         let differs = mutant.is(Bug::ApplyDiffers) && last && index.is_multiple_of(50);
         let command = if differs { Bytes::new() } else { entry.command.clone() };
         let reply = self.kv.apply(index, &command);
         self.hear_time(before, at, mutant);
-        if index.is_multiple_of(shared.config.digest_entries) {
-            self.tell_digest(index, shared);
+        if index.is_multiple_of(turn.config.digest_entries) {
+            self.tell_digest(index, turn);
         }
         while let Some((ticket, displaced)) = self.waiting.committed(index, entry.term) {
             self.expiring &= ticket != EXPIRE;
-            let groups = shared.config.layout.groups;
+            let groups = turn.config.layout.groups;
             let body = match reply {
                 _ if displaced => ResponseBody::Refused(wire::Refused::Displaced),
                 kv::Reply::Session(id) => {
@@ -308,25 +315,25 @@ impl Group {
                 }
                 _ => ResponseBody::Reply(reply.clone()),
             };
-            shared.respond(ticket, body);
+            turn.respond(ticket, body);
         }
     }
 
     /// Tells the other members this one's state at `index`, which has just been applied.
-    fn tell_digest(&mut self, index: Index, shared: &mut Shared) {
+    fn tell_digest(&mut self, index: Index, turn: &mut TurnContext) {
         let digest = self.kv.digest();
         let raft::Config { id: me, voters, .. } = self.raft.config();
         let (me, term) = (*me, self.status().soft.term);
         for to in voters.iter().filter(|voter| **voter != me) {
-            shared.mail.raft((*to, None), self.id, Message { term, body: Body::Digest { index, digest } });
+            turn.outbound.raft((*to, None), self.id, Message { term, body: Body::Digest { index, digest } });
         }
-        self.hear_digest(me, (index, digest), shared);
+        self.hear_digest(me, (index, digest), turn);
     }
 
     /// A member has said what its state was at an index.
-    pub(super) fn hear_digest(&mut self, from: NodeId, told: (Index, u64), shared: &mut Shared) {
+    pub(super) fn hear_digest(&mut self, from: NodeId, told: (Index, u64), turn: &mut TurnContext) {
         let raft::Config { id: me, voters, .. } = self.raft.config();
-        let unchecked = shared.config.mutant.is(Bug::DigestUnchecked);
+        let unchecked = turn.config.mutant.is(Bug::DigestUnchecked);
         if self.stopped.is_some() || !voters.contains(&from) || unchecked {
             return;
         }
@@ -339,28 +346,28 @@ impl Group {
         error!(group, index, "ALARM: this node's state differs from that of most members: it stops serving the group");
         self.stopped = Some(*index);
         for ticket in self.waiting.forget_all() {
-            shared.answers.close(ticket);
+            turn.pending.close(ticket);
         }
     }
 
-    fn answer_reads(&mut self, shared: &mut Shared) {
+    fn answer_reads(&mut self, turn: &mut TurnContext) {
         while let Some((ticket, key)) = self.waiting.next_read(self.kv.applied()) {
-            shared.respond(ticket, ResponseBody::Reply(kv::Reply::Value(self.kv.get(&key))));
+            turn.respond(ticket, ResponseBody::Reply(kv::Reply::Value(self.kv.get(&key))));
         }
     }
 
     /// A leader that has counted up to the next deadline proposes the expiry as an entry of the log. It looks at every turn
     /// of its own, and has one at least every heartbeat, or, when it sleeps, when something expires. The same entry tells
     /// the group's time when nothing has for long.
-    fn expire(&mut self, at: Now, shared: &mut Shared) {
-        if !self.leads() || self.expiring || shared.writes_pile_up() {
+    fn expire(&mut self, at: Now, turn: &mut TurnContext) {
+        if !self.leads() || self.expiring || turn.writes_pile_up() {
             return;
         }
-        let time = self.time(at, shared.config.mutant);
+        let time = self.time(at, turn.config.mutant);
         let untold = time.0.saturating_sub(self.kv.time().0);
         if self.kv.next_expiry().is_some_and(|due| due <= time || untold >= TELL.as_nanos() as u64) {
             self.expiring = true;
-            self.propose(EXPIRE, None, Op::Expire, at, shared);
+            self.propose(EXPIRE, None, Op::Expire, at, turn);
         }
     }
 

@@ -1,13 +1,14 @@
 //! What is taken in: of clients' requests as many as are admitted ([`admission`](super::admission)), and what would have to be written
 //! only while there is room for it before the disk.
 
-use super::answers::Load;
+use super::Observer;
 use super::driver::Driver;
 use super::group::Group;
+use super::pending::Load;
 use super::requests::Route;
-use super::shared::Now;
-use super::{Clock, Observer, StorageHost, Transport};
+use super::turn::Now;
 use crate::dynamo::{self, ClientRequest};
+use crate::env::{Clock, StorageHost, Transport};
 use crate::protocol::Input;
 use crate::raft::{Body, Message};
 use crate::types::{Addr, Key, MAX_KEY_BYTES, MAX_VALUE_BYTES, NodeId};
@@ -40,8 +41,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     ) -> Result<u64, Duration> {
         let ap = matches!(body, RequestBody::Ap(_) | RequestBody::Expect { ap: true, .. });
         if let Route::Pass(to) = route {
-            let room = self.shared.answers.has_place() && self.relays.has_room(to, body.bytes(), &self.shared.config);
-            return if room { Ok(self.shared.answers.asks(client, id, ap)) } else { Err(Duration::ZERO) };
+            let room = self.turn.pending.has_place() && self.relays.has_room(to, body.bytes(), &self.turn.config);
+            return if room { Ok(self.turn.pending.asks(client, id, ap)) } else { Err(Duration::ZERO) };
         }
         let announced = match body {
             RequestBody::Expect { key, bytes, ap } if *ap || self.leads(key) => {
@@ -49,33 +50,33 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             }
             // It will be told who leads; and how busy a node is must be told too.
             RequestBody::Expect { .. } | RequestBody::Status | RequestBody::Why { .. } => {
-                return Ok(self.shared.answers.asks(client, id, ap));
+                return Ok(self.turn.pending.asks(client, id, ap));
             }
             _ => None,
         };
         let payload = announced.or_else(|| writes(body).then(|| body.bytes()));
         let load = Load { ap, payload, again, patience };
-        if payload.is_some() && self.shared.writes_pile_up() {
-            return Err(self.shared.answers.comes_again(load));
+        if payload.is_some() && self.turn.writes_pile_up() {
+            return Err(self.turn.pending.comes_again(load));
         }
         if announced.is_none() {
-            return self.shared.answers.open(client, id, load);
+            return self.turn.pending.open(client, id, load);
         }
-        self.shared.answers.promise(client, load)?;
-        Ok(self.shared.answers.asks(client, id, ap))
+        self.turn.pending.promise(client, load)?;
+        Ok(self.turn.pending.asks(client, id, ap))
     }
 
     fn leads(&self, key: &Key) -> bool {
-        self.groups.get(&self.shared.config.layout.group_of(key)).is_some_and(Group::leads)
+        self.groups.get(&self.turn.config.layout.group_of(key)).is_some_and(Group::leads)
     }
 
     /// Whether there is room for the records of what a leader sends; if not, it is as good as lost on its way.
     pub(super) fn takes_append(&mut self, message: &Message) -> bool {
         let writes = matches!(&message.body, Body::Append { entries, .. } if !entries.is_empty());
-        if writes && self.shared.writes_pile_up() {
+        if writes && self.turn.writes_pile_up() {
             return false;
         }
-        self.shared.records.add(if writes { raft_bytes(message) } else { 0 });
+        self.turn.records.add(if writes { raft_bytes(message) } else { 0 });
         true
     }
 
@@ -88,14 +89,14 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             _ => None,
         };
         match put {
-            Some(op) if self.shared.writes_pile_up() => {
+            Some(op) if self.turn.writes_pile_up() => {
                 if let Some(op) = op {
                     let refused = dynamo::Message::PutReply { op, result: dynamo::PutResult::NoRoom };
-                    self.shared.mail.ap((peer, None), refused);
+                    self.turn.outbound.ap((peer, None), refused);
                 }
             }
             _ => {
-                self.shared.records.add(if put.is_some() { ap_bytes(&message) } else { 0 });
+                self.turn.records.add(if put.is_some() { ap_bytes(&message) } else { 0 });
                 core.step(Input::Message(peer, message), at);
             }
         }

@@ -1,7 +1,7 @@
 //! What the driver asks of the storage: batches of the log; writing, sending, receiving and loading snapshots.
 
-use super::StorageHost;
 use crate::dynamo::{self, StoreSnapshot};
+use crate::env::StorageHost;
 use crate::kv::{Kv, KvRestore, KvSnapshot, MAX_SESSIONS};
 use crate::mutant::{Bug, Mutant};
 use crate::protocol::Ticket;

@@ -4,8 +4,6 @@
 //! [`Driver`]: turns the pure cores of all Raft groups and of the AP side, and that of the node's standing among its peers; [`Detector`]: who seems to be up. [`Memory`]: what its queues may hold. [`Observer`]: looks on. In deployment: [`tcp`] and [`SystemClock`].
 
 mod admission;
-mod alarm;
-mod answers;
 mod ap;
 mod config;
 mod detector;
@@ -16,23 +14,19 @@ mod gate;
 mod group;
 mod intake;
 mod jobs;
-mod mail;
 mod memory;
 mod observer;
+mod outbound;
+mod pending;
 mod requests;
-mod seams;
-mod shared;
 mod standing;
-mod system;
 pub mod tcp;
+mod turn;
 mod work;
 
-pub(crate) use alarm::Alarm;
 pub use config::NodeConfig;
 pub use detector::{Adaptive, Detector};
 pub use drain::patience as stop_patience;
 pub use driver::{Driver, GROUP};
 pub use memory::{MIN_MEMORY_BYTES, Memory};
 pub use observer::{LogRoles, Observer};
-pub use seams::*;
-pub use system::{SystemClock, entropy};

@@ -12,9 +12,10 @@ use super::driver::Driver;
 use super::group::Group;
 use super::intake::{busy, writes};
 use super::memory::Memory;
-use super::shared::{Now, Shared};
-use super::{Clock, NodeConfig, Observer, StorageHost, Transport};
+use super::turn::{Now, TurnContext};
+use super::{NodeConfig, Observer};
 use crate::dynamo::{self, ClientRequest};
+use crate::env::{Clock, StorageHost, Transport};
 use crate::kv::{Op, SessionId};
 use crate::protocol::Input;
 use crate::storage::AP;
@@ -115,12 +116,12 @@ impl Relays {
     }
 
     /// Gives up what was not answered in time.
-    pub(super) fn expire(&mut self, now: Time, shared: &mut Shared) {
+    pub(super) fn expire(&mut self, now: Time, turn: &mut TurnContext) {
         while self.until.first().is_some_and(|(until, _)| *until <= now) {
             let Some((_, ticket)) = self.until.pop_first() else { return };
             if let Some(relayed) = self.remove(ticket) {
                 self.leaders.remove(&relayed.group);
-                shared.answers.close(ticket);
+                turn.pending.close(ticket);
             }
         }
     }
@@ -180,35 +181,35 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     pub(super) fn on_request(&mut self, client: Addr, request: wire::Request, at: Now) {
         let wire::Request { id, body, forwarded, patience_ms, again } = request;
         // Whoever asked has given up.
-        if patience_ms == 0 || self.shared.answers.repeated(client, id) {
+        if patience_ms == 0 || self.turn.pending.repeated(client, id) {
             return;
         }
         let patience = Duration::from_millis(u64::from(patience_ms));
         if let RequestBody::Write { session, number, write } = &body {
-            let group = self.shared.config.layout.group_of(write.key());
+            let group = self.turn.config.layout.group_of(write.key());
             let leads = self.groups.get(&group).is_some_and(Group::leads);
-            if leads && self.shared.answers.join((group, *session, *number), client, id) {
+            if leads && self.turn.pending.join((group, *session, *number), client, id) {
                 return;
             }
         }
         // The same request for a write of an AP bucket, while the first copy of it is under way.
-        let place = match &body {
-            RequestBody::Ap(ClientRequest::Put { place, .. }) if place.lane != 0 => {
-                Some((AP, place.lane, place.number))
+        let slot = match &body {
+            RequestBody::Ap(ClientRequest::Put { slot, .. }) if slot.window != 0 => {
+                Some((AP, slot.window, slot.number))
             }
             _ => None,
         };
-        if place.is_some_and(|place| self.shared.answers.join(place, client, id)) {
+        if slot.is_some_and(|slot| self.turn.pending.join(slot, client, id)) {
             return;
         }
         let bytes = if writes(&body) { body.bytes() } else { 0 };
-        let group = group_key(&body).map(|key| self.shared.config.layout.group_of(key));
+        let group = group_key(&body).map(|key| self.turn.config.layout.group_of(key));
         let route = group.map_or(Route::Here, |group| self.route(group, forwarded));
         let ticket = match self.admits(client, id, &body, route, (again, patience)) {
             Ok(ticket) => ticket,
             Err(retry) => {
                 let body = ResponseBody::Refused(busy(retry));
-                return self.shared.responses.push((client, wire::Response { id, body }));
+                return self.turn.responses.push((client, wire::Response { id, body }));
             }
         };
         if self.drain.is_some() && !matches!(body, RequestBody::Status | RequestBody::Why { .. }) {
@@ -221,23 +222,23 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             _ => false,
         };
         if let Some(why) = self.standing.refusal().filter(|_| !answered) {
-            return self.shared.refuse(ticket, Refused::NotServing(why));
+            return self.turn.refuse(ticket, Refused::NotServing(why));
         }
         let passed = Passed { until: at.time + patience.min(PATIENCE), returns: again };
         match body {
             RequestBody::Status => {
                 let status = self.status();
-                self.shared.respond(ticket, ResponseBody::Status(Box::new(status)));
+                self.turn.respond(ticket, ResponseBody::Status(Box::new(status)));
             }
             RequestBody::Transfer { to } => self.transfer(ticket, to, at),
             RequestBody::Ap(request) => {
                 if self.is_mode(ticket, request.key(), true)
                     && let Some(ap) = &mut self.ap
                 {
-                    if let Some(place) = place {
-                        self.shared.answers.underway(ticket, place);
+                    if let Some(slot) = slot {
+                        self.turn.pending.underway(ticket, slot);
                     }
-                    self.shared.records.add(bytes);
+                    self.turn.records.add(bytes);
                     ap.step(Input::Request(dynamo::Request::Client { id: ticket, request }), at);
                 }
             }
@@ -246,12 +247,12 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     && let Some(ap) = &self.ap
                 {
                     let holdings = ap.dynamo.why(&key);
-                    self.shared.respond(ticket, ResponseBody::Why(holdings));
+                    self.turn.respond(ticket, ResponseBody::Why(holdings));
                 }
             }
             RequestBody::Expect { ap: true, key, .. } => {
                 if self.is_mode(ticket, &key, true) {
-                    self.shared.respond(ticket, ResponseBody::Continue);
+                    self.turn.respond(ticket, ResponseBody::Continue);
                 }
             }
             body => {
@@ -264,9 +265,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     /// Whether the key's bucket is of the mode the request is for; if not, it is refused.
     fn is_mode(&mut self, ticket: u64, key: &Key, ap: bool) -> bool {
-        let is_ap = matches!(self.shared.config.layout.buckets.mode(key), Mode::Ap(_));
+        let is_ap = matches!(self.turn.config.layout.buckets.mode(key), Mode::Ap(_));
         if is_ap != ap {
-            self.shared.refuse(ticket, Refused::OtherMode(is_ap));
+            self.turn.refuse(ticket, Refused::OtherMode(is_ap));
         }
         is_ap == ap
     }
@@ -286,7 +287,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         match (route, self.groups.get_mut(&id)) {
             (Route::Here, Some(group)) => {
                 self.dirty.push(id);
-                ask(group, ticket, body, at, &mut self.shared);
+                ask(group, ticket, body, at, &mut self.turn);
             }
             (Route::Pass(to), _) => {
                 let Passed { until, returns } = passed;
@@ -294,7 +295,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 self.relays.insert(ticket, Relayed { group: id, to, again, bytes, until, returns });
                 self.pass_on(ticket, to, (body, passed), at);
             }
-            _ => self.shared.refuse(ticket, Refused::NotLeader(None)),
+            _ => self.turn.refuse(ticket, Refused::NotLeader(None)),
         }
     }
 
@@ -307,16 +308,16 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     /// Another node answered.
     pub(super) fn on_response(&mut self, from: NodeId, response: wire::Response, at: Now) {
         match self.relays.answered(from, response.id, response.body) {
-            Relay::Give(body) => self.shared.respond(response.id, body),
+            Relay::Give(body) => self.turn.respond(response.id, body),
             // This node itself was elected meanwhile.
-            Relay::Ask(to, body, _) if to == self.shared.config.raft.id => {
+            Relay::Ask(to, body, _) if to == self.turn.config.raft.id => {
                 let Some(relayed) = self.relays.remove(response.id) else { return };
                 match self.groups.get_mut(&relayed.group) {
                     Some(group) => {
                         self.dirty.push(relayed.group);
-                        ask(group, response.id, body, at, &mut self.shared);
+                        ask(group, response.id, body, at, &mut self.turn);
                     }
-                    None => self.shared.refuse(response.id, Refused::NotLeader(None)),
+                    None => self.turn.refuse(response.id, Refused::NotLeader(None)),
                 }
             }
             Relay::Ask(to, body, passed) => self.pass_on(response.id, to, (body, passed), at),
@@ -325,10 +326,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 
     fn route(&self, id: GroupId, forwarded: bool) -> Route {
-        let layout = &self.shared.config.layout;
+        let layout = &self.turn.config.layout;
         let up = |node: &NodeId| self.detector.as_ref().is_none_or(|detector| detector.is_up(*node));
         let Some(group) = self.groups.get(&id).filter(|group| group.serves()) else {
-            let me = self.shared.config.raft.id;
+            let me = self.turn.config.raft.id;
             let known = self.relays.leaders.get(&id).copied().filter(|node| up(node) && *node != me);
             let any = || layout.voters_of(id).into_iter().find(|node| up(node) && *node != me);
             return match known.or_else(any) {
@@ -336,7 +337,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 _ => Route::Nobody,
             };
         };
-        match group.status().soft.leader.filter(|leader| *leader != self.shared.config.raft.id) {
+        match group.status().soft.leader.filter(|leader| *leader != self.turn.config.raft.id) {
             // It would only name one that does not answer; another is about to be elected.
             Some(leader) if !up(&leader) => Route::Nobody,
             Some(leader) if !forwarded && layout.groups > 1 => Route::Pass(leader),
@@ -346,15 +347,15 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 
     /// Hands over every group that this node leads and that `to` is a member of.
     fn transfer(&mut self, ticket: u64, to: NodeId, at: Now) {
-        if self.shared.config.layout.groups == 1
+        if self.turn.config.layout.groups == 1
             && let Some((id, group)) =
                 self.groups.first_key_value().map(|(id, _)| *id).zip(self.groups.values_mut().next())
         {
             self.dirty.push(id);
             return group.transfer(Some(ticket), to, at);
         }
-        if self.shared.config.layout.nodes().all(|node| node != to) {
-            return self.shared.refuse(ticket, Refused::Invalid("no such node in this cluster".to_owned()));
+        if self.turn.config.layout.nodes().all(|node| node != to) {
+            return self.turn.refuse(ticket, Refused::Invalid("no such node in this cluster".to_owned()));
         }
         let mut begun = false;
         for (id, group) in &mut self.groups {
@@ -365,11 +366,11 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             }
         }
         let body = if begun { ResponseBody::TransferStarted } else { ResponseBody::Refused(Refused::NotLeader(None)) };
-        self.shared.respond(ticket, body);
+        self.turn.respond(ticket, body);
     }
 
     fn status(&self) -> wire::NodeStatus {
-        let config = &self.shared.config;
+        let config = &self.turn.config;
         let first = self.groups.values().next();
         let sum = |of: fn(&Group) -> u64| self.groups.values().map(of).sum();
         let down = |detector: &dyn super::Detector| config.layout.nodes().filter(|n| !detector.is_up(*n)).collect();
@@ -399,25 +400,25 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
 }
 
 /// Has a group carry out a request.
-fn ask(group: &mut Group, ticket: u64, body: RequestBody, at: Now, shared: &mut Shared) {
+fn ask(group: &mut Group, ticket: u64, body: RequestBody, at: Now, turn: &mut TurnContext) {
     match body {
         RequestBody::Get { key } => group.read(ticket, key, at),
-        RequestBody::OpenSession { .. } | RequestBody::Write { .. } if shared.writes_pile_up() => {
-            shared.refuse(ticket, Refused::Busy { retry_ms: 0 });
+        RequestBody::OpenSession { .. } | RequestBody::Write { .. } if turn.writes_pile_up() => {
+            turn.refuse(ticket, Refused::Busy { retry_ms: 0 });
         }
-        RequestBody::Expect { .. } if group.leads() => shared.respond(ticket, ResponseBody::Continue),
-        RequestBody::Expect { .. } => shared.refuse(ticket, Refused::NotLeader(group.status().soft.leader)),
-        RequestBody::OpenSession { .. } => group.propose(ticket, None, Op::OpenSession, at, shared),
+        RequestBody::Expect { .. } if group.leads() => turn.respond(ticket, ResponseBody::Continue),
+        RequestBody::Expect { .. } => turn.refuse(ticket, Refused::NotLeader(group.status().soft.leader)),
+        RequestBody::OpenSession { .. } => group.propose(ticket, None, Op::OpenSession, at, turn),
         RequestBody::Write { session: name, number, write } => {
-            let (session, of) = session_of(name, shared.config.layout.groups);
+            let (session, of) = session_of(name, turn.config.layout.groups);
             let op = Op::from(write);
             let wrong = op.check_limits().err();
             let elsewhere = (of != group.id).then(|| "the session is of another group than the key".to_owned());
             if let Some(why) = wrong.or(elsewhere) {
-                return shared.refuse(ticket, Refused::Invalid(why));
+                return turn.refuse(ticket, Refused::Invalid(why));
             }
-            shared.answers.underway(ticket, (group.id, name, number));
-            group.propose(ticket, Some((session, number)), op, at, shared);
+            turn.pending.underway(ticket, (group.id, name, number));
+            group.propose(ticket, Some((session, number)), op, at, turn);
         }
         _ => {}
     }

@@ -5,9 +5,10 @@
 use super::ap::ApHost;
 use super::gate::Gate;
 use super::group::Group;
-use super::shared::{Now, Shared};
-use super::{Clock, Driver, NodeConfig, Observer, StorageHost, Transport};
+use super::turn::{Now, TurnContext};
+use super::{Driver, NodeConfig, Observer};
 use crate::dynamo;
+use crate::env::{Clock, StorageHost, Transport};
 use crate::identity::{self, Accepted, Durable, Effect, Greeting, Identity, Origin, Record, Standing};
 use crate::mutant::Bug;
 use crate::protocol::{Input, Outbox, Protocol, Ticket};
@@ -85,25 +86,24 @@ impl StandingHost {
         self.step(Input::Request(Durable(batch)), at);
     }
 
-    pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, shared: &mut Shared) {
+    pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, turn: &mut TurnContext) {
         self.gate.durable(ticket);
         self.step(Input::Persisted(ticket), at);
-        while let Some((to, _, greeting)) = self.gate.next(&mut shared.held) {
-            shared.mail.greet(to, greeting);
+        while let Some((to, _, greeting)) = self.gate.next(&mut turn.held) {
+            turn.outbound.greet(to, greeting);
         }
     }
 
     /// Carries out what it asked for, except what it has the driver do.
-    fn settle(&mut self, at: Now, shared: &mut Shared) -> Vec<Effect> {
+    fn settle(&mut self, at: Now, turn: &mut TurnContext) -> Vec<Effect> {
         if self.identity.deadline().is_some_and(|deadline| deadline <= at.time) {
-            shared.mail.sent().for_each(|(peer, time)| self.identity.sent(peer, time));
+            turn.outbound.sent().for_each(|(peer, time)| self.identity.sent(peer, time));
             self.step(Input::Tick, at);
         }
         for outgoing in self.outbox.sends.drain(..) {
-            if let Some((to, _, greeting)) =
-                self.gate.pass(outgoing, false, |_| size_of::<Greeting>(), &mut shared.held)
+            if let Some((to, _, greeting)) = self.gate.pass(outgoing, false, |_| size_of::<Greeting>(), &mut turn.held)
             {
-                shared.mail.greet(to, greeting);
+                turn.outbound.greet(to, greeting);
             }
         }
         mem::take(&mut self.outbox.effects)
@@ -133,7 +133,7 @@ pub(super) struct Shelf {
 impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     /// Takes the other cores up or puts them away, as the node's standing changes.
     pub(super) fn settle_standing(&mut self, at: Now) {
-        for effect in self.standing.settle(at, &mut self.shared) {
+        for effect in self.standing.settle(at, &mut self.turn) {
             self.observer.stands(self.standing.standing());
             match effect {
                 Effect::Member(confirmed) => {
@@ -151,7 +151,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                          started on a wrong or old directory, start it on its own; if that is lost, replace the node"
                     );
                     self.standing.lost = Some(format!("{peer} {objection}"));
-                    if self.shared.config.mutant.is(Bug::AmnesiacCounts) {
+                    if self.turn.config.mutant.is(Bug::AmnesiacCounts) {
                         self.groups.append(&mut self.shelf.groups);
                         self.dirty.extend(self.groups.keys());
                     } else {

@@ -1,10 +1,11 @@
 //! What the driver gives the disk to do: batches of the log, and in turn with them snapshots and their pieces.
 
+use super::Observer;
 use super::ap::ApHost;
 use super::driver::Driver;
 use super::group::Group;
 use super::jobs::{Batch, Blocks, Job};
-use super::{Clock, Observer, StorageHost, Transport};
+use crate::env::{Clock, StorageHost, Transport};
 use crate::storage::{AP, LogRecord, NODE, ap_meta};
 use crate::types::GroupId;
 use std::mem;
@@ -30,7 +31,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             };
             if let Some((meta, blocks)) = begun {
                 self.snapshotting = true;
-                self.shared.jobs.push_back(Job::BeginSnapshot(id, meta, blocks));
+                self.turn.jobs.push_back(Job::BeginSnapshot(id, meta, blocks));
             }
         }
     }
@@ -39,7 +40,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     /// never lets up neither waits for ever.
     pub(super) fn next_job(&mut self) -> Option<Job> {
         if mem::take(&mut self.jobs_next)
-            && let Some(job) = self.shared.jobs.pop_front()
+            && let Some(job) = self.turn.jobs.pop_front()
         {
             return Some(job);
         }
@@ -61,12 +62,12 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             }
         }
         if batch.tickets.is_empty() {
-            self.shared.records.none();
-            return self.shared.jobs.pop_front();
+            self.turn.records.none();
+            return self.turn.jobs.pop_front();
         }
         batch.records.extend(self.standing.claims().into_iter().map(LogRecord::Node));
         self.jobs_next = true;
-        self.shared.records.written();
+        self.turn.records.written();
         batch.checkpoint = mem::take(&mut self.checkpoint_due);
         if batch.checkpoint {
             batch.records = self.restated();

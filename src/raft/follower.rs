@@ -78,7 +78,7 @@ impl Raft {
             State::Follower => self.leader = Some(from),
             _ => self.become_follower(self.term, Some(from), out),
         }
-        self.loyal_until = self.now + self.config.election_timeout;
+        self.sticky_until = self.now + self.config.election_timeout;
         self.restart_election_timer();
         true
     }

@@ -21,7 +21,7 @@ pub(super) struct Leader {
     /// Whoever handed over owes answers for what is not committed yet: all are to be told of the first commit at once.
     pub announce: bool,
     /// The round in which all were first asked to sleep, if nothing else was said since (see `quiesce`).
-    pub drowsy: Option<u64>,
+    pub quiescing_since: Option<u64>,
     /// All have answered that round: no more heartbeats, until `busy`.
     pub asleep: bool,
     /// Reused by [`Leader::by_majority`].
@@ -75,7 +75,7 @@ impl Raft {
             heartbeat_at: self.now,
             busy: true,
             announce: self.handed_over,
-            drowsy: None,
+            quiescing_since: None,
             asleep: false,
             scratch: Vec::with_capacity(self.config.voters.len()),
         };
@@ -121,7 +121,7 @@ impl Raft {
         leader.busy = false;
         if beat {
             leader.heartbeat_at = self.now + self.config.heartbeat;
-            if !self.keep_office(out) {
+            if !self.check_quorum(out) {
                 return;
             }
         }
@@ -137,7 +137,7 @@ impl Raft {
 
     /// What is looked after once per heartbeat. False if this node leads no more: no majority has answered for an
     /// election timeout, so another leader may well be at work (thesis §6.2).
-    fn keep_office(&mut self, out: &mut Outbox<Raft>) -> bool {
+    fn check_quorum(&mut self, out: &mut Outbox<Raft>) -> bool {
         let State::Leader(leader) = &mut self.state else { return false };
         let heard = Time(leader.by_majority(self.now.0, |f| f.heard.0));
         if self.now >= heard + self.config.election_timeout {
@@ -201,7 +201,7 @@ impl Raft {
         let matched = follower.matched;
         leader.busy |= follower.wants(self.log.last(), &self.config);
         if matches!(result, AppendResult::Conflict { .. }) {
-            leader.drowsy = None;
+            leader.quiescing_since = None;
         }
         leader.busy |= leader.transfer.as_ref().is_some_and(|t| t.is_due(from, matched, self.log.last()));
         if matched > self.log.commit() {

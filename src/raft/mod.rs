@@ -78,7 +78,7 @@ pub struct Raft {
     /// When to stand for election unless something happens before; a follower that sleeps does not (see `quiesce`).
     election_at: Option<Time>,
     /// Until when candidates are ignored out of loyalty to the leader last heard from (thesis §4.2.3, §6.4.1).
-    loyal_until: Time,
+    sticky_until: Time,
     receiving: Option<Receiving>,
     early: Early,
     /// What `Effect::Became` said last.
@@ -120,7 +120,7 @@ impl Raft {
         let (term, vote) = (recovered.term, recovered.vote);
         let log = Log::new(recovered);
         assert!(log.last_term() <= term, "the log is of a later term than the recovered one");
-        let loyal_until = if config.lease_ppm.is_some() { now + config.election_timeout } else { now };
+        let sticky_until = if config.lease_ppm.is_some() { now + config.election_timeout } else { now };
         let mut raft = Raft {
             config,
             rng,
@@ -135,7 +135,7 @@ impl Raft {
             undurable: None,
             hard_state: None,
             election_at: None,
-            loyal_until,
+            sticky_until,
             receiving: None,
             early: Early::default(),
             told: SoftState { role: Role::Follower, term, leader: None },
@@ -197,8 +197,8 @@ impl Raft {
 
     /// Whether candidates are to be ignored (thesis §4.2.3). A leader counts on its own followers: if it had lost their
     /// majority it would have stepped down.
-    fn is_loyal(&self) -> bool {
-        matches!(self.state, State::Leader(_)) || self.now < self.loyal_until
+    fn is_sticky(&self) -> bool {
+        matches!(self.state, State::Leader(_)) || self.now < self.sticky_until
     }
 
     /// Draws the next wait between one and two election timeouts, so that candidates seldom collide (§5.2).
@@ -241,7 +241,7 @@ impl Raft {
         }
         let Message { term, body } = message;
         let awakened = self.wake_for_message(from, &body, out);
-        if matches!(body, Body::Vote { transfer: false, .. }) && self.is_loyal() {
+        if matches!(body, Body::Vote { transfer: false, .. }) && self.is_sticky() {
             return;
         }
         if awakened && matches!(body, Body::Vote { pre: true, .. }) {

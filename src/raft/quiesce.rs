@@ -63,12 +63,12 @@ impl Raft {
         let idle = beat && self.is_idle();
         let State::Leader(leader) = &mut self.state else { return false };
         if !idle {
-            leader.drowsy = None;
+            leader.quiescing_since = None;
             return false;
         }
         let round = leader.rounds.current();
         // The first round counts, for an answer may take longer than a heartbeat.
-        leader.drowsy.get_or_insert(round);
+        leader.quiescing_since.get_or_insert(round);
         let last = self.log.last();
         for follower in &leader.followers {
             out.send(follower.id, Message { term: self.term, body: Body::Quiesce { last, round } });
@@ -80,7 +80,7 @@ impl Raft {
     pub(super) fn fall_asleep(&mut self) {
         let idle = self.is_idle();
         let State::Leader(leader) = &mut self.state else { return };
-        if idle && leader.drowsy.is_some_and(|round| leader.followers.iter().all(|f| f.round >= round)) {
+        if idle && leader.quiescing_since.is_some_and(|round| leader.followers.iter().all(|f| f.round >= round)) {
             leader.asleep = true;
         }
     }
@@ -120,7 +120,7 @@ impl Raft {
     /// All had answered that they sleep, and then one answers what was said before: bulk data that came late has woken it.
     fn woke_late(&self, round: u64) -> bool {
         let State::Leader(leader) = &self.state else { return false };
-        leader.asleep && leader.drowsy.is_some_and(|drowsy| round < drowsy)
+        leader.asleep && leader.quiescing_since.is_some_and(|quiescing_since| round < quiescing_since)
     }
 
     /// A request wakes whoever is asked.

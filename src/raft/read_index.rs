@@ -33,7 +33,7 @@ pub(super) struct Rounds {
     /// The round each read waits for, in order.
     reads: VecDeque<(u64, RequestId)>,
     /// No leases any more in this term.
-    pub disloyal: bool,
+    pub overrides_stickiness: bool,
 }
 
 impl Rounds {
@@ -139,7 +139,7 @@ impl Raft {
             true => timeout * 2,
             false => timeout.saturating_sub(timeout / 1_000_000 * ppm),
         };
-        let trusted = round > 0 && !leader.rounds.disloyal && leader.transfer.is_none();
+        let trusted = round > 0 && !leader.rounds.overrides_stickiness && leader.transfer.is_none();
         trusted && self.own_commit().is_some() && self.now.since(began) < lease
     }
 }

@@ -74,7 +74,7 @@ impl Raft {
         let matched = leader.follower(to).map_or(0, |f| f.matched);
         if let Some(transfer) = leader.transfer.as_mut().filter(|t| t.is_due(to, matched, self.log.last())) {
             transfer.told = true;
-            leader.rounds.disloyal = true;
+            leader.rounds.overrides_stickiness = true;
             out.send(to, Message { term: self.term, body: Body::TimeoutNow });
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! In the order it is read: `store` is what the node uses; `identity` says whose directory it is; `wal` the write-ahead log, made of segments (`segment`) of
 //! batches of checked sectors (`sector`) of records (`record`), whose meaning each core gives (`replay` of [`raft`](crate::raft::Recovered) and of [`dynamo`](crate::dynamo::Recovered)); `snapshot` the files that
-//! let the log be cut; `host` the thread it all runs on. Below is the [`Disk`] seam, in deployment [`RealDisk`].
+//! let the log be cut. Below is the [`Disk`] seam, in deployment [`RealDisk`].
 //!
 //! Invariants:
 //! - What was acknowledged is found again, in order, or the node refuses with file and offset (`wal` and `snapshot`
@@ -17,7 +17,6 @@
 
 mod disk;
 mod error;
-mod host;
 mod identity;
 mod real_disk;
 mod record;
@@ -37,7 +36,6 @@ use crate::types::GroupId;
 
 pub use disk::*;
 pub use error::StorageError;
-pub use host::ThreadHost;
 pub use identity::Fact;
 pub use real_disk::RealDisk;
 pub use record::LogRecord;

@@ -50,7 +50,7 @@ fn write(record: &LogRecord, put: &mut impl FnMut(&[u8])) {
         LogRecord::Ap(record) => {
             let mut bytes = Vec::with_capacity(1024);
             bytes.push(DYNAMO);
-            dynamo::layout::encode(record, &mut bytes);
+            dynamo::encoding::encode(record, &mut bytes);
             put(&bytes);
         }
         LogRecord::Node(record) => write_node(record, put),
@@ -133,7 +133,7 @@ fn len32(n: usize) -> [u8; 4] {
 pub(super) fn decode(payload: &mut &[u8]) -> Option<LogRecord> {
     let tag = u8(payload)?;
     if tag == DYNAMO {
-        return dynamo::layout::decode(payload).map(LogRecord::Ap);
+        return dynamo::encoding::decode(payload).map(LogRecord::Ap);
     }
     if tag == NODE {
         return decode_node(payload).map(LogRecord::Node);

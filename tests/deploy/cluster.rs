@@ -2,8 +2,8 @@
 
 use seaworthy::cli;
 use seaworthy::client::{Client, Patience};
+use seaworthy::env::{SystemClock, entropy};
 use seaworthy::node::tcp::{Servers, TcpClientTransport};
-use seaworthy::node::{SystemClock, entropy};
 use seaworthy::raft::Role;
 use seaworthy::types::{NodeId, Rng};
 use seaworthy::wire::NodeStatus;

@@ -1,8 +1,8 @@
 //! The command line against a running cluster: what it prints and what its exit status says.
 
 use crate::cluster::{Cluster, PATIENCE, eventually, finished, free_ports, run, seaworthy, signal};
+use seaworthy::env::Transport;
 use seaworthy::mutant::Mutant;
-use seaworthy::node::Transport;
 use seaworthy::node::tcp::{Limits, Secret, TcpConfig, TcpTransport};
 use seaworthy::types::{NodeId, Rng};
 use seaworthy::wire::{Packet, Request, RequestBody, Response, ResponseBody};

@@ -2,10 +2,10 @@
 
 use crate::cluster::{Cluster, PATIENCE, finished, run, seaworthy};
 use seaworthy::client::{Client, Patience};
+use seaworthy::env::Transport;
 use seaworthy::identity::Origin;
 use seaworthy::kv::{Condition, Reply};
 use seaworthy::mutant::Mutant;
-use seaworthy::node::Transport;
 use seaworthy::node::tcp::{Limits, Secret, TcpConfig, TcpTransport};
 use seaworthy::raft::{Body, Entry, Message};
 use seaworthy::types::{Addr, Bytes, GroupId, Lane, NodeId, Rng};
@@ -54,7 +54,7 @@ fn say(address: &str, bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-async fn put(client: &mut Client<impl Transport, impl seaworthy::node::Clock>, key: &str, value: Bytes) {
+async fn put(client: &mut Client<impl Transport, impl seaworthy::env::Clock>, key: &str, value: Bytes) {
     let reply = client.put(key.to_owned().into(), value, Condition::ALWAYS, None).await;
     assert!(matches!(reply, Ok(Reply::Done { .. })), "{key}: {reply:?}");
 }

@@ -1,13 +1,13 @@
 //! The commands on keys of AP buckets: against servers that answer as they are told to, and a hint between real processes.
 
 use crate::cluster::{Cluster, PATIENCE, eventually, run};
-use seaworthy::dynamo::clock::{Actor, Clock, Dot};
 use seaworthy::dynamo::siblings::{Content, Version, WriteId};
+use seaworthy::dynamo::version_vector::{Actor, Dot, VersionVector};
 use seaworthy::dynamo::{
-    Achieved, Arrival, Cause, ClientReply, ClientRequest, Holding, Refusal, Sibling, Update, merge,
+    Achieved, Arrival, Cause, ClientReply, ClientRequest, Holding, Refusal, Sibling, Update, crdt,
 };
+use seaworthy::env::Transport;
 use seaworthy::mutant::Mutant;
-use seaworthy::node::Transport;
 use seaworthy::node::tcp::{Limits, Secret, TcpConfig, TcpTransport};
 use seaworthy::types::{Bytes, Hlc, Level, MergeKind, NodeId, Rng, Wall};
 use seaworthy::wire::{Packet, Refused, Request, RequestBody, Response, ResponseBody};
@@ -75,7 +75,7 @@ async fn against(
 }
 
 fn actor(n: u32) -> Actor {
-    Actor { node: NodeId(n), birth: 0xb0 + u64::from(n) }
+    Actor { node: NodeId(n), incarnation: 0xb0 + u64::from(n) }
 }
 
 fn dot(n: u32, count: u64) -> Dot {
@@ -189,12 +189,12 @@ async fn writes_say_who_holds_them() {
     let [ClientRequest::Put { update: Update::Merge(op), .. }] = puts(&asked)[..] else { panic!("{asked:?}") };
     let said: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((status, &said["done"], &said["achieved"]["strict"]), (0, &json!("updated"), &json!(false)));
-    assert_eq!(*op, merge::Op::Add(-5));
+    assert_eq!(*op, crdt::Op::Add(-5));
     let arguments = ["update", "users/7", "field", "mails", "set", "insert", "a@b.org"];
     let (_, asked) = against(1, &arguments, red_and_blue).await;
     let [ClientRequest::Put { update: Update::Merge(op), .. }] = puts(&asked)[..] else { panic!("{asked:?}") };
-    let field = merge::FieldOp::Insert(Bytes::from_static(b"a@b.org"));
-    assert_eq!(*op, merge::Op::Field { name: "mails".to_owned(), kind: MergeKind::Set, op: field });
+    let field = crdt::FieldOp::Insert(Bytes::from_static(b"a@b.org"));
+    assert_eq!(*op, crdt::Op::Field { name: "mails".to_owned(), kind: MergeKind::Set, op: field });
 }
 
 #[tokio::test]
@@ -255,7 +255,7 @@ async fn why_tells_what_brought_each_version() {
             node,
             place,
             owner,
-            clock: Clock::of([(actor(1), 1), (actor(2), 1)]),
+            clock: VersionVector::of([(actor(1), 1), (actor(2), 1)]),
             versions,
             arrivals,
         };

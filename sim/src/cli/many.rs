@@ -11,7 +11,7 @@ use crate::mutants::Planted;
 use crate::plan::{Plan, Target, What};
 use crate::pool;
 use crate::report::{self, Mode, Outcome, Progress, Report, RunInfo, RunRecord, Style, Verdict, write_folder};
-use crate::run::{self, Finished, Met};
+use crate::run::{self, FaultTargets, Finished};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -121,9 +121,9 @@ fn in_every_mode(plan: &Arc<Plan>, modes: &[Mode], mutant: Option<Planted>) -> V
     let mut made: Vec<Made> = Vec::new();
     for &mode in modes {
         let met = match (mode, made.last()) {
-            (Mode::Cp, _) => Met::new(),
+            (Mode::Cp, _) => FaultTargets::new(),
             (Mode::Ap, Some((_, raft))) if mutant.is_none() => raft.met.clone(),
-            (Mode::Ap, _) => run::met_under_raft(plan),
+            (Mode::Ap, _) => run::targets_under_raft(plan),
         };
         let shown = if plan.aims_at_leaders() && !met.is_empty() { Arc::new(pinned(plan, &met)) } else { plan.clone() };
         made.push((shown, run::run(plan, run::Options { mutant, mode, met, ..run::Options::default() })));
@@ -132,7 +132,7 @@ fn in_every_mode(plan: &Arc<Plan>, modes: &[Mode], mutant: Option<Planted>) -> V
 }
 
 /// The plan with its faults upon the servers they met, so that a kept failure needs no other run to be made again.
-fn pinned(plan: &Plan, met: &Met) -> Plan {
+fn pinned(plan: &Plan, met: &FaultTargets) -> Plan {
     let mut plan = plan.clone();
     for event in &mut plan.events {
         if let What::Begin { id, fault, .. } = &mut event.what

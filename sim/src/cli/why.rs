@@ -21,7 +21,7 @@ pub(super) fn say(plan: &Plan, finished: &Finished, key: &str, json: bool) -> Re
     }
     let order: Vec<String> = layout.order(&name).iter().take(n).map(ToString::to_string).collect();
     say!("");
-    for (at, step) in &finished.story {
+    for (at, step) in &finished.key_timeline {
         say!("  {:>10.6} s  {step}", *at as f64 / 1e9);
     }
     say!("\n{key} is to be on {}", order.join(", "));

@@ -1,7 +1,7 @@
 //! What state machines hold, compared by a digest that is not theirs: that of a state machine is kept up change by change, and may
 //! be wrong in the same way as the state.
 
-use super::Picture;
+use super::GroupChecker;
 use seaworthy::kv::Kv;
 use seaworthy::raft::Index;
 use seaworthy::types::NodeId;
@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// One in so many states is looked into.
 pub(super) const LOOKED_INTO: Index = 16;
 
-impl Picture {
+impl GroupChecker {
     /// Whether a node has applied entries since its state machine was last looked at.
     pub(super) fn has_applied(&mut self, node: NodeId, applied: Index) -> bool {
         let log = self.logs.entry(node).or_default();

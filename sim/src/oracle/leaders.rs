@@ -1,10 +1,10 @@
 //! What is looked at of leaders: that there is one a term, that its log is complete, and how often it sends what.
 
-use super::Picture;
+use super::GroupChecker;
 use seaworthy::raft::{Index, Role, Term};
 use seaworthy::types::NodeId;
 
-impl Picture {
+impl GroupChecker {
     pub(super) fn became(&mut self, node: NodeId, role: Role, term: Term) {
         let log = self.logs.entry(node).or_default();
         log.term = log.term.max(term);

@@ -106,7 +106,7 @@ impl Log {
 }
 
 #[derive(Debug, Default)]
-struct Picture {
+struct GroupChecker {
     leaders: BTreeMap<Term, NodeId>,
     votes: BTreeMap<(NodeId, Term), NodeId>,
     /// By index.
@@ -134,8 +134,8 @@ struct Picture {
 
 /// All there is to be seen.
 #[derive(Debug, Default)]
-struct Scene {
-    groups: BTreeMap<GroupId, Picture>,
+struct ClusterChecker {
+    groups: BTreeMap<GroupId, GroupChecker>,
     replicas: Replicas,
     /// Nodes whose disks write elsewhere than told, so that their promises are worth nothing.
     distrusted: BTreeSet<NodeId>,
@@ -147,15 +147,15 @@ struct Scene {
     over_budget: Option<Violation>,
 }
 
-impl Scene {
-    fn group(&mut self, group: GroupId) -> &mut Picture {
+impl ClusterChecker {
+    fn group(&mut self, group: GroupId) -> &mut GroupChecker {
         self.groups.entry(group).or_default()
     }
 
     fn violation(&self) -> Option<Violation> {
         let several = self.groups.len() > 1;
-        let of_group = self.groups.iter().find_map(|(group, picture)| {
-            let Violation { property, detail } = picture.violation.clone()?;
+        let of_group = self.groups.iter().find_map(|(group, checker)| {
+            let Violation { property, detail } = checker.violation.clone()?;
             Some(Violation {
                 property,
                 detail: if several { format!("in group {}: {detail}", group.0) } else { detail },
@@ -167,11 +167,11 @@ impl Scene {
 
 /// The picture of one run, shared by all its nodes.
 #[derive(Clone, Debug, Default)]
-pub struct Oracle(Arc<Mutex<Scene>>);
+pub struct Oracle(Arc<Mutex<ClusterChecker>>);
 
 /// One node's report line to the oracle.
 #[derive(Debug)]
-pub struct Witness {
+pub struct CheckerHandle {
     node: NodeId,
     /// The node's budget for its queues.
     memory: usize,
@@ -192,18 +192,18 @@ impl std::fmt::Debug for Queues {
 impl Oracle {
     /// An observer for `node`, which starts (again) from what its disk held for its groups.
     #[must_use]
-    pub fn witness<'a>(
+    pub fn handle<'a>(
         &self,
         (node, memory): (NodeId, usize),
         groups: impl IntoIterator<Item = (GroupId, &'a Recovered)>,
-    ) -> Witness {
-        let mut scene = self.lock();
-        let trusted = !scene.distrusted.contains(&node);
+    ) -> CheckerHandle {
+        let mut cluster = self.lock();
+        let trusted = !cluster.distrusted.contains(&node);
         for (group, recovered) in groups {
-            scene.group(group).starts(node, recovered, trusted);
+            cluster.group(group).starts(node, recovered, trusted);
         }
-        drop(scene);
-        Witness { node, memory, network: None, oracle: self.clone() }
+        drop(cluster);
+        CheckerHandle { node, memory, network: None, oracle: self.clone() }
     }
 
     /// The node's disk loses what it has confirmed; what the node forgets is not its own fault: it may go back on promises
@@ -220,8 +220,8 @@ impl Oracle {
     /// Whether the node is to take no part: it knows that it has lost data, or its state was altered.
     #[must_use]
     pub fn is_lost(&self, node: NodeId) -> bool {
-        let scene = self.lock();
-        scene.lost.contains(&node) || scene.altered.contains(&node)
+        let cluster = self.lock();
+        cluster.lost.contains(&node) || cluster.altered.contains(&node)
     }
 
     /// How many log entries leaders have sent, and how many of them to whom they had been sent before.
@@ -233,9 +233,9 @@ impl Oracle {
     /// The most tombstones that a node holds, of one group or for quorums.
     #[must_use]
     pub fn tombstones(&self) -> u64 {
-        let scene = self.lock();
-        let of_groups = scene.groups.values().flat_map(|picture| picture.tombstones.values().copied()).max();
-        of_groups.unwrap_or(0).max(scene.replicas.tombstones())
+        let cluster = self.lock();
+        let of_groups = cluster.groups.values().flat_map(|checker| checker.tombstones.values().copied()).max();
+        of_groups.unwrap_or(0).max(cluster.replicas.tombstones())
     }
 
     /// The first violation, if any.
@@ -247,30 +247,30 @@ impl Oracle {
     /// How many comparisons were made; a run with none has checked nothing.
     #[must_use]
     pub fn checks(&self) -> u64 {
-        let scene = self.lock();
-        scene.groups.values().map(|picture| picture.checks).sum::<u64>() + scene.replicas.checks
+        let cluster = self.lock();
+        cluster.groups.values().map(|checker| checker.checks).sum::<u64>() + cluster.replicas.checks
     }
 
     /// The last index of each group known committed.
     #[must_use]
     pub fn committed(&self) -> BTreeMap<GroupId, Index> {
-        let last = |picture: &Picture| (picture.committed.len() as Index).saturating_sub(1);
-        self.lock().groups.iter().map(|(group, picture)| (*group, last(picture))).collect()
+        let last = |checker: &GroupChecker| (checker.committed.len() as Index).saturating_sub(1);
+        self.lock().groups.iter().map(|(group, checker)| (*group, last(checker))).collect()
     }
 
     /// The last index of a group whose effect the node's state machine was seen to have.
     #[must_use]
     pub fn applied(&self, group: GroupId, node: NodeId) -> Index {
-        let scene = self.lock();
-        scene.groups.get(&group).and_then(|picture| picture.logs.get(&node)).map_or(0, |log| log.checked_state)
+        let cluster = self.lock();
+        cluster.groups.get(&group).and_then(|checker| checker.logs.get(&node)).map_or(0, |log| log.checked_state)
     }
 
     /// Who leads most groups: was elected in the latest term of each that had a leader. Of equals the first.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         let mut groups: BTreeMap<NodeId, usize> = BTreeMap::new();
-        for picture in self.lock().groups.values() {
-            if let Some((_, node)) = picture.leaders.last_key_value() {
+        for checker in self.lock().groups.values() {
+            if let Some((_, node)) = checker.leaders.last_key_value() {
                 *groups.entry(*node).or_default() += 1;
             }
         }
@@ -280,7 +280,7 @@ impl Oracle {
     /// How many elections were won, in all groups.
     #[must_use]
     pub fn elections(&self) -> u64 {
-        self.lock().groups.values().map(|picture| picture.leaders.len() as u64).sum()
+        self.lock().groups.values().map(|checker| checker.leaders.len() as u64).sum()
     }
 
     /// What each node holds for quorums: what it would find if it lost power now and its disk does not lie.
@@ -295,16 +295,16 @@ impl Oracle {
         self.lock().replicas.counts
     }
 
-    fn lock(&self) -> MutexGuard<'_, Scene> {
+    fn lock(&self) -> MutexGuard<'_, ClusterChecker> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Witness {
+impl CheckerHandle {
     /// Counts what waits in the network too.
     #[must_use]
-    pub fn minds(self, queues: impl Fn(usize) -> usize + Send + 'static) -> Witness {
-        Witness { network: Some(Queues(Box::new(queues))), ..self }
+    pub fn minds(self, queues: impl Fn(usize) -> usize + Send + 'static) -> CheckerHandle {
+        CheckerHandle { network: Some(Queues(Box::new(queues))), ..self }
     }
 
     /// Unwinds out of the node, whose run ends with it, if a property was seen broken.
@@ -315,32 +315,32 @@ impl Witness {
     }
 }
 
-impl Observer for Witness {
+impl Observer for CheckerHandle {
     fn persisting(&mut self, group: GroupId, records: &[Record]) {
-        let mut scene = self.oracle.lock();
-        let picture = scene.group(group);
+        let mut cluster = self.oracle.lock();
+        let checker = cluster.group(group);
         for record in records {
-            picture.persisting(self.node, record);
-            picture.reads_back(self.node, group, record);
+            checker.persisting(self.node, record);
+            checker.reads_back(self.node, group, record);
         }
         let first = |record: &Record| if let Record::Append { first, .. } = record { Some(*first) } else { None };
         if let Some(first) = records.iter().filter_map(first).min() {
-            picture.keeps_committed(self.node, first);
+            checker.keeps_committed(self.node, first);
         }
     }
 
     fn effect(&mut self, group: GroupId, effect: &Effect) {
-        let mut scene = self.oracle.lock();
-        let picture = scene.group(group);
+        let mut cluster = self.oracle.lock();
+        let checker = cluster.group(group);
         match effect {
-            Effect::Became(soft) => picture.became(self.node, soft.role, soft.term),
+            Effect::Became(soft) => checker.became(self.node, soft.role, soft.term),
             Effect::Commit { first, entries } => {
                 for (index, entry) in (*first..).zip(entries) {
-                    picture.commit(self.node, index, entry);
+                    checker.commit(self.node, index, entry);
                 }
             }
             Effect::Restore { meta } => {
-                let log = picture.logs.entry(self.node).or_default();
+                let log = checker.logs.entry(self.node).or_default();
                 log.committed = log.committed.max(meta.index);
             }
             _ => {}
@@ -348,62 +348,62 @@ impl Observer for Witness {
     }
 
     fn sending(&mut self, to: NodeId, group: GroupId, message: &Message) {
-        let mut scene = self.oracle.lock();
-        if scene.distrusted.contains(&self.node) {
+        let mut cluster = self.oracle.lock();
+        if cluster.distrusted.contains(&self.node) {
             return;
         }
-        let picture = scene.group(group);
+        let checker = cluster.group(group);
         if let Body::Append { prev_index, entries, .. } = &message.body
             && !entries.is_empty()
         {
-            picture.sends((self.node, to), message.term, *prev_index, entries.len());
+            checker.sends((self.node, to), message.term, *prev_index, entries.len());
         }
         let index = match message.body {
             // Pre-votes and digests say nothing of the term that must be kept.
             Body::Vote { pre: true, .. } | Body::VoteReply { pre: true, .. } | Body::Digest { .. } => return,
             Body::VoteReply { granted: true, .. } => {
-                picture.vote(self.node, message.term, to);
+                checker.vote(self.node, message.term, to);
                 0
             }
             // Who asks for votes has voted for itself.
             Body::Vote { .. } => {
-                picture.vote(self.node, message.term, self.node);
+                checker.vote(self.node, message.term, self.node);
                 0
             }
             Body::AppendReply { result: AppendResult::Matched(index), .. } => index,
             Body::SnapshotReply { installed: true, meta, .. } => meta.index,
             _ => 0,
         };
-        picture.promise(self.node, message.term, index);
+        checker.promise(self.node, message.term, index);
     }
 
     fn turn(&mut self, group: GroupId, raft: &Raft, kv: &Kv) {
-        let mut scene = self.oracle.lock();
-        let altered = scene.altered.contains(&self.node);
-        let picture = scene.group(group);
-        picture.complete(self.node, raft.status().snapshot.index, |index| raft.term_at(index));
-        if !altered && picture.has_applied(self.node, kv.applied()) {
-            picture.state(self.node, kv.applied(), || kv.digest());
+        let mut cluster = self.oracle.lock();
+        let altered = cluster.altered.contains(&self.node);
+        let checker = cluster.group(group);
+        checker.complete(self.node, raft.status().snapshot.index, |index| raft.term_at(index));
+        if !altered && checker.has_applied(self.node, kv.applied()) {
+            checker.state(self.node, kv.applied(), || kv.digest());
             // Others that hold the same need not be looked into again.
-            if picture.contents(self.node, kv.applied(), || contents(kv)) {
-                picture.revisions(kv);
+            if checker.contents(self.node, kv.applied(), || contents(kv)) {
+                checker.revisions(kv);
             }
-            picture.tombstones.insert(self.node, kv.tombstones());
+            checker.tombstones.insert(self.node, kv.tombstones());
         }
-        let broken = picture.violation.is_some().then(|| scene.violation()).flatten();
-        drop(scene);
+        let broken = checker.violation.is_some().then(|| cluster.violation()).flatten();
+        drop(cluster);
         self.stop_if(broken);
     }
 
     fn stands(&mut self, standing: Standing) {
-        let mut scene = self.oracle.lock();
+        let mut cluster = self.oracle.lock();
         if standing != Standing::Lost {
-            scene.lost.remove(&self.node);
+            cluster.lost.remove(&self.node);
             return;
         }
-        scene.lost.insert(self.node);
-        let trusted = !scene.distrusted.contains(&self.node);
-        drop(scene);
+        cluster.lost.insert(self.node);
+        let trusted = !cluster.distrusted.contains(&self.node);
+        drop(cluster);
         let detail = format!("{} is taken for one that has lost data, though its disk has kept all of it", self.node);
         self.stop_if(trusted.then_some(Violation { property: "only loss is taken for loss", detail }));
     }
@@ -434,11 +434,11 @@ impl Observer for Witness {
     }
 
     fn ap_changes(&mut self, records: &[dynamo::Record]) {
-        let mut scene = self.oracle.lock();
-        let trusted = !scene.distrusted.contains(&self.node);
-        records.iter().for_each(|record| scene.replicas.changes(self.node, record, trusted));
-        let broken = scene.replicas.violation.clone();
-        drop(scene);
+        let mut cluster = self.oracle.lock();
+        let trusted = !cluster.distrusted.contains(&self.node);
+        records.iter().for_each(|record| cluster.replicas.changes(self.node, record, trusted));
+        let broken = cluster.replicas.violation.clone();
+        drop(cluster);
         self.stop_if(broken);
     }
 }
@@ -448,8 +448,8 @@ fn is_command(entry: &Entry) -> bool {
     entry.command.is_empty() || kv::decode(&entry.command).is_ok_and(|command| kv::encode(&command) == entry.command)
 }
 
-impl Picture {
-    /// What is written can be read back; of the commands of entries [`Picture::append`] sees to that.
+impl GroupChecker {
+    /// What is written can be read back; of the commands of entries [`GroupChecker::append`] sees to that.
     fn reads_back(&mut self, node: NodeId, group: GroupId, record: &Record) {
         if !LogRecord::Raft(group, record.clone()).reads_back() {
             self.violated(READS_BACK, format!("{node} writes what its log cannot give back: {record:?}"));

@@ -1,10 +1,10 @@
 //! What nodes have said and must not go back on: votes, terms, and how far their logs are durable.
 
-use super::Picture;
+use super::GroupChecker;
 use seaworthy::raft::{Index, Term};
 use seaworthy::types::NodeId;
 
-impl Picture {
+impl GroupChecker {
     pub(super) fn vote(&mut self, node: NodeId, term: Term, candidate: NodeId) {
         self.checks += 1;
         let before = *self.votes.entry((node, term)).or_insert(candidate);

@@ -15,8 +15,8 @@ use super::{IDLE, READS_BACK, Violation};
 use crate::report::ApCounts;
 use hashbrown::HashMap;
 use im::OrdMap;
-use seaworthy::dynamo::clock::Dot;
 use seaworthy::dynamo::siblings::WriteId;
+use seaworthy::dynamo::version_vector::Dot;
 use seaworthy::dynamo::{Entry, Hint, Holding, Note, Record};
 use seaworthy::placement::Layout;
 use seaworthy::storage::LogRecord;
@@ -199,16 +199,16 @@ impl Replicas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seaworthy::dynamo::clock::Actor;
     use seaworthy::dynamo::context::Seen;
     use seaworthy::dynamo::siblings::{Content, Siblings};
+    use seaworthy::dynamo::version_vector::Actor;
     use seaworthy::mutant::Mutant;
     use seaworthy::types::{Hlc, Resolve};
 
     const KEY: Key = Key::from_static(b"k");
 
     fn held(maker: u32, write: u64) -> Record {
-        let actor = Actor { node: NodeId(maker), birth: 1 };
+        let actor = Actor { node: NodeId(maker), incarnation: 1 };
         let mut siblings = Siblings::default();
         let id = WriteId { client: 9, number: write };
         let how = (Resolve::Siblings, Mutant::default());
@@ -283,7 +283,7 @@ mod tests {
         let mut all = Replicas::default();
         let mut merged = siblings(1);
         let mut other = Siblings::default();
-        let (actor, id) = (Actor { node: NodeId(2), birth: 1 }, WriteId { client: 9, number: 2 });
+        let (actor, id) = (Actor { node: NodeId(2), incarnation: 1 }, WriteId { client: 9, number: 2 });
         other.write(&Seen::default(), actor, (Hlc(1), id), Content::Tombstone, (Resolve::Siblings, Mutant::default()));
         merged.merge(&other, Resolve::Siblings, Mutant::planted(Bug::VersionsOutOfOrder));
         all.changes(NodeId(1), &held(1, 1), true);

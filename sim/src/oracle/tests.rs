@@ -17,19 +17,19 @@ fn entry(term: Term, command: &'static str) -> Entry {
     Entry { term, command }
 }
 
-fn append(witness: &mut Witness, first: Index, entries: Vec<Entry>) {
-    witness.persisting(GROUP, &[Record::Append { first, entries }]);
+fn append(handle: &mut CheckerHandle, first: Index, entries: Vec<Entry>) {
+    handle.persisting(GROUP, &[Record::Append { first, entries }]);
 }
 
-fn lead(witness: &mut Witness, term: Term) {
-    witness.effect(GROUP, &Effect::Became(SoftState { role: Role::Leader, term, leader: Some(witness.node) }));
+fn lead(handle: &mut CheckerHandle, term: Term) {
+    handle.effect(GROUP, &Effect::Became(SoftState { role: Role::Leader, term, leader: Some(handle.node) }));
 }
 
-fn starts(oracle: &Oracle, node: NodeId, recovered: &Recovered) -> Witness {
-    oracle.witness((node, usize::MAX), [(GROUP, recovered)])
+fn starts(oracle: &Oracle, node: NodeId, recovered: &Recovered) -> CheckerHandle {
+    oracle.handle((node, usize::MAX), [(GROUP, recovered)])
 }
 
-fn pair() -> (Oracle, Witness, Witness) {
+fn pair() -> (Oracle, CheckerHandle, CheckerHandle) {
     let oracle = Oracle::default();
     let (a, b) = (starts(&oracle, A, &Recovered::default()), starts(&oracle, B, &Recovered::default()));
     (oracle, a, b)
@@ -43,9 +43,9 @@ fn broken(oracle: &Oracle) -> Option<&'static str> {
 fn equal_logs_pass() {
     let (oracle, mut a, mut b) = pair();
     lead(&mut a, 1);
-    for witness in [&mut a, &mut b] {
-        append(witness, 1, vec![entry(1, "x"), entry(1, "y")]);
-        witness.effect(GROUP, &Effect::Commit { first: 1, entries: vec![entry(1, "x"), entry(1, "y")] });
+    for handle in [&mut a, &mut b] {
+        append(handle, 1, vec![entry(1, "x"), entry(1, "y")]);
+        handle.effect(GROUP, &Effect::Commit { first: 1, entries: vec![entry(1, "x"), entry(1, "y")] });
     }
     lead(&mut b, 2);
     assert_eq!(oracle.violation(), None);
@@ -57,8 +57,8 @@ fn equal_logs_pass() {
 #[test]
 fn other_contents_at_one_index_are_seen() {
     let (oracle, a, b) = pair();
-    let look = |witness: &Witness, contents: u64| {
-        witness.oracle.lock().group(GROUP).contents(witness.node, LOOKED_INTO, || contents);
+    let look = |handle: &CheckerHandle, contents: u64| {
+        handle.oracle.lock().group(GROUP).contents(handle.node, LOOKED_INTO, || contents);
     };
     look(&a, 1);
     look(&b, 1);

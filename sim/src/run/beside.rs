@@ -6,7 +6,7 @@
 use super::cluster::{BESIDE, Cluster};
 use super::verdict::{self, Evidence};
 use super::workload::{Log, Record};
-use super::{Traces, keys, operations, patron};
+use super::{Traces, keys, operations, workload_client};
 use crate::plan::{Call, How, Plan, What};
 use crate::report::{FaultTally, Mode, Verdict};
 use crate::world::bug::WorldBug;
@@ -37,7 +37,7 @@ impl Beside {
         bug: Option<WorldBug>,
     ) -> Beside {
         let time = cluster.world.time_source();
-        let log = Log { record: traces.beside.clone(), time, wreck: traces.wreck.clone(), bug };
+        let log = Log { record: traces.beside.clone(), time, abort: traces.abort.clone(), bug };
         Beside { plan: Arc::new(moved(plan)), cluster: cluster.clone(), values: values.clone(), log }
     }
 
@@ -46,8 +46,9 @@ impl Beside {
         let work = |(number, operations): (u32, Vec<usize>)| {
             let (plan, world) = (self.plan.clone(), &self.cluster.world);
             let at = (FIRST + number, Mode::Cp);
-            let mut patron = patron(world, (&plan, &self.cluster.layout), at, self.values.clone(), &self.log);
-            madsim::task::spawn(async move { patron.work(&plan, &operations).await })
+            let mut workload_client =
+                workload_client(world, (&plan, &self.cluster.layout), at, self.values.clone(), &self.log);
+            madsim::task::spawn(async move { workload_client.work(&plan, &operations).await })
         };
         operations(&self.plan).into_iter().map(work).collect()
     }
@@ -56,7 +57,7 @@ impl Beside {
     pub(super) async fn read_all(&self) {
         let at = (FIRST + self.plan.workload.all_clients() + 1, Mode::Cp);
         let (world, layout) = (&self.cluster.world, &self.cluster.layout);
-        let mut last = patron(world, (&self.plan, layout), at, self.values.clone(), &self.log);
+        let mut last = workload_client(world, (&self.plan, layout), at, self.values.clone(), &self.log);
         for key in keys(&self.plan) {
             last.perform(&Call::Get { key: named(&key) }, How::default(), None).await;
         }

@@ -2,9 +2,9 @@
 //!
 //! Under quorums all keys are in the default bucket, with the plan's policy; under Raft likewise.
 
-use super::story::{Teller, Watch};
+use super::abort::Abort;
+use super::key_timeline::{TimelineObserver, Watch};
 use super::tcp::{self, Way};
-use super::wreck::Wreck;
 use super::{EPOCH, Traces, lock, nodes};
 use crate::mutants::Planted;
 use crate::oracle::Oracle;
@@ -101,7 +101,7 @@ impl Cluster {
                 tcp: tcp::config(plan, id, layout.digest(), planted(mutant)),
                 oracle: traces.oracle.clone(),
                 refusals: traces.refusals.clone(),
-                wreck: traces.wreck.clone(),
+                abort: traces.abort.clone(),
                 watch: traces.watch.clone(),
                 time: world.time_source(),
                 incarnations: incarnations.clone(),
@@ -205,7 +205,7 @@ struct Boot {
     tcp: Option<TcpConfig>,
     oracle: Oracle,
     refusals: Refusals,
-    wreck: Wreck,
+    abort: Abort,
     watch: Option<Watch>,
     time: TimeSource,
     incarnations: Incarnations,
@@ -217,7 +217,7 @@ type Incarnations = Arc<Mutex<BTreeMap<NodeId, u64>>>;
 impl Boot {
     async fn run(self: Arc<Self>, env: NodeEnv) {
         let id = env.id;
-        match self.wreck.catch(self.serve(env)).await {
+        match self.abort.catch(self.serve(env)).await {
             Some(Ok(())) => {}
             Some(Err(error)) => lock(&self.refusals).push((id, error)),
             // The run is over. The process neither goes on nor ends.
@@ -234,8 +234,8 @@ impl Boot {
         let layout = &self.config.layout;
         let hosted = layout.all_groups().filter(|group| layout.voters_of(*group).contains(&env.id));
         let groups = hosted.map(|group| (group, recovery.groups.get(&group).unwrap_or(&fresh)));
-        let witness = self.oracle.witness((env.id, self.config.memory_bytes), groups).minds(env.transport.queued());
-        let witness = Teller::new(witness, self.watch.clone(), (env.id, self.time.clone()));
+        let handle = self.oracle.handle((env.id, self.config.memory_bytes), groups).minds(env.transport.queued());
+        let handle = TimelineObserver::new(handle, self.watch.clone(), (env.id, self.time.clone()));
         let rng = Rng::new(self.seed, &format!("raft {} {}", env.id, env.restarts));
         let stop = env.stopped();
         let transport = match &self.tcp {
@@ -246,7 +246,7 @@ impl Boot {
             }
         };
         let world = (transport, env.clock, host);
-        let ended = Driver::run(self.config.clone(), recovery, world, witness, rng, stop).await?;
+        let ended = Driver::run(self.config.clone(), recovery, world, handle, rng, stop).await?;
         if let Way::Tcp(transport) = ended {
             transport.answered(self.config.raft.election_timeout).await;
         }

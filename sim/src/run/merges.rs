@@ -12,7 +12,7 @@
 
 use super::workload::word_of;
 use crate::plan::{Call, Tag};
-use seaworthy::dynamo::merge::{FieldOp, Op};
+use seaworthy::dynamo::crdt::{FieldOp, Op};
 use seaworthy::types::{MergeKind, Resolve, Rng};
 use seaworthy_check::replicas::{self, Dump, End, Observed, Operation};
 use serde_json::Value as Json;

@@ -9,27 +9,27 @@
 //! faults meet the same servers if the second run is told whom they met in the first ([`Options::met`]).
 //!
 //! - [`cluster`](self): nodes booted on the simulated world. `nemesis`: the plan's faults. `workload`: its clients, `quorums`:
-//!   what they do otherwise there, `merges`: and what where keys are of a mergeable type. `story`: how one key fared. `ends`: what
+//!   what they do otherwise there, `merges`: and what where keys are of a mergeable type. `key_timeline`: how one key fared. `ends`: what
 //!   replicas hold and whether it is the same.
 //! - `beside`: a CP bucket that other clients load meanwhile on the same servers.
-//! - `wreck`: panics of nodes. `verdict`: the judgement, from recorded facts only.
+//! - `abort`: panics of nodes. `verdict`: the judgement, from recorded facts only.
 
+mod abort;
 mod beside;
 mod cluster;
+mod convergence;
+mod data_checks;
 mod directories;
-mod ends;
-mod findings;
+mod key_timeline;
 mod merges;
 mod nemesis;
 mod quorums;
-mod story;
 mod tcp;
 mod verdict;
 mod workload;
-mod wreck;
 
-pub use nemesis::Met;
-pub use story::Story;
+pub use key_timeline::KeyTimeline;
+pub use nemesis::FaultTargets;
 
 use crate::mutants::Planted;
 use crate::oracle::{Oracle, Replica, Violation};
@@ -41,8 +41,10 @@ use crate::world::ledger::{self, Ledger};
 use crate::world::runtime::{SimClock, SimTransport, World};
 use crate::world::trace::Trace;
 use crate::world::{lock, nanos};
+use abort::Abort;
 use bytes::Bytes;
 use cluster::{Cluster, Refusals};
+use key_timeline::Watch;
 use quorums::Quorums;
 use seaworthy::client::{Client, Patience};
 use seaworthy::node::tcp::TcpClientTransport;
@@ -61,10 +63,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use story::Watch;
 use tcp::Way;
-use workload::{Log, Patron, Record};
-use wreck::Wreck;
+use workload::{Log, Record, WorkloadClient};
 
 /// How a plan is run.
 pub struct Options {
@@ -76,14 +76,14 @@ pub struct Options {
     pub mode: Mode,
     /// Whom faults shall meet: whom they met in a run of the same plan ([`Finished::met`]). Without it, who leads is asked,
     /// and where nobody does the first server stands in.
-    pub met: Met,
+    pub met: FaultTargets,
     /// The key whose story is to be told, in a run against quorums.
     pub watch: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { mutant: None, trace: None, mode: Mode::Cp, met: Met::new(), watch: None }
+        Options { mutant: None, trace: None, mode: Mode::Cp, met: FaultTargets::new(), watch: None }
     }
 }
 
@@ -100,9 +100,9 @@ pub struct Finished {
     /// What each node held for quorums at the end.
     pub replicas: BTreeMap<NodeId, Replica>,
     /// How the key fared that was watched ([`Options::watch`]).
-    pub story: Story,
+    pub key_timeline: KeyTimeline,
     /// Whom each fault met.
-    pub met: Met,
+    pub met: FaultTargets,
     /// The fault ledger.
     pub ledger: Vec<ledger::Entry>,
     /// Nodes that stopped over their storage, and why.
@@ -111,10 +111,10 @@ pub struct Finished {
 
 /// Whom the faults of a plan that suits both databases meet under Raft, so that they meet the same under quorums.
 #[must_use]
-pub fn met_under_raft(plan: &Arc<Plan>) -> Met {
+pub fn targets_under_raft(plan: &Arc<Plan>) -> FaultTargets {
     match plan.bucket.mode == Suits::Both && plan.aims_at_leaders() {
         true => run(plan, Options::default()).met,
-        false => Met::new(),
+        false => FaultTargets::new(),
     }
 }
 
@@ -145,8 +145,8 @@ struct Traces {
     /// What the clients of the CP bucket beside did and saw.
     beside: Arc<Mutex<Record>>,
     refusals: Refusals,
-    wreck: Wreck,
-    met: Arc<Mutex<Met>>,
+    abort: Abort,
+    met: Arc<Mutex<FaultTargets>>,
     ending: Arc<Mutex<Ending>>,
     watch: Option<Watch>,
 }
@@ -185,16 +185,16 @@ fn on_this_thread(plan: &Arc<Plan>, options: Options) -> Finished {
     let how = (options.mode, options.mutant);
     let unwound = panic::catch_unwind(AssertUnwindSafe(|| {
         let runtime = madsim::runtime::Runtime::with_seed_and_config(plan.seed, madsim::Config::default());
-        let sunk = inside.wreck.clone();
+        let aborted = inside.abort.clone();
         runtime.block_on(async move {
             tokio::select! {
                 biased;
-                () = sunk.sunk() => {}
-                () = voyage(plan.clone(), how, inside) => {}
+                () = aborted.aborted() => {}
+                () = simulate(plan.clone(), how, inside) => {}
             }
         });
     }));
-    let panic = traces.wreck.take().or(unwound.err());
+    let panic = traces.abort.take().or(unwound.err());
     let violation = traces.oracle.violation().or_else(|| panic.map(|payload| assertion(&*payload)));
     let violation = violation
         .map(|Violation { property, detail }| Violation { property, detail: format!("{detail}\n{}", traces.when()) });
@@ -217,7 +217,7 @@ fn finish(
     let faults = verdict::tally(&ledger);
     let ending = std::mem::take(&mut *lock(&traces.ending));
     let refusals = lock(&traces.refusals).clone();
-    let promised = findings::promised(plan, verdict::spoils_disks(plan), ending.final_from);
+    let promised = data_checks::promised(plan, verdict::spoils_disks(plan), ending.final_from);
     let observed = Observed { dumps: ending.dumps, ..observed };
     let maps = merges::are_kept(plan.bucket.resolve) == Some(MergeKind::Map);
     let observed = if maps { merges::apart(observed) } else { observed };
@@ -239,7 +239,7 @@ fn finish(
         entries: ending.entries,
         tombstones: ending.tombstones,
     };
-    let (verdict, findings) = verdict::judge(&evidence);
+    let (verdict, data_checks) = verdict::judge(&evidence);
     let beside = (mode == Mode::Ap && plan.bucket.beside).then(|| std::mem::take(&mut *lock(&traces.beside)));
     let (verdict, beside) = match beside {
         Some(record) => {
@@ -269,34 +269,34 @@ fn finish(
         events: traces.trace.events(),
         messages: ending.messages,
         bytes: ending.bytes,
-        linearizable: findings.linearizable,
-        stale: findings.stale,
-        staleness: findings.staleness,
-        conflicts: findings.conflicts,
-        acknowledged: findings.acknowledged,
-        lost: findings.lost,
-        lost_to_policy: findings.lost_to_policy,
+        linearizable: data_checks.linearizable,
+        stale: data_checks.stale,
+        staleness: data_checks.staleness,
+        conflicts: data_checks.conflicts,
+        acknowledged: data_checks.acknowledged,
+        lost: data_checks.lost,
+        lost_to_policy: data_checks.lost_to_policy,
         heal_ms: ending.heal_ns.map(|ns| ns / 1_000_000),
-        sessions: findings.sessions,
+        sessions: data_checks.sessions,
         ap: (mode == Mode::Ap).then(|| traces.oracle.counts()),
     };
     let record = RunRecord { outcome, wall_ns: nanos(start.elapsed()) };
     let (replicas, met) = (traces.oracle.replicas(), lock(&traces.met).clone());
     let watched = traces.watch.as_ref().zip(observed.as_ref());
-    let story = watched.map(|(watch, (observed, _))| watch.told(plan, observed, &ledger)).unwrap_or_default();
-    Finished { record, history, observed, beside, replicas, story, met, ledger, refusals }
+    let key_timeline = watched.map(|(watch, (observed, _))| watch.told(plan, observed, &ledger)).unwrap_or_default();
+    Finished { record, history, observed, beside, replicas, key_timeline, met, ledger, refusals }
 }
 
 /// Client 0 gives the nemesis' orders; it is never cut off.
 const OPERATOR: u64 = 0;
 
 /// The run itself, inside the runtime.
-async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces: Traces) {
+async fn simulate(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces: Traces) {
     let cluster = Arc::new(Cluster::start(&plan, (mode, mutant), &traces));
     let world = cluster.world.clone();
     let values = Arc::new(words(&plan));
     let bug = Planted::in_world(mutant);
-    let log = Log { record: traces.record.clone(), time: world.time_source(), wreck: traces.wreck.clone(), bug };
+    let log = Log { record: traces.record.clone(), time: world.time_source(), abort: traces.abort.clone(), bug };
     let online = mode == Mode::Cp && plan.expect.linearizable && !plan.expires();
     {
         let mut record = lock(&log.record);
@@ -309,13 +309,14 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces
     let clients = plan.workload.all_clients();
     let mut work = Vec::new();
     for (number, operations) in operations(&plan) {
-        let mut patron = patron(&world, (&plan, &cluster.layout), (number, mode), values.clone(), &log);
+        let mut workload_client =
+            workload_client(&world, (&plan, &cluster.layout), (number, mode), values.clone(), &log);
         let spawner = (plan.cluster.transport == Transport::Tcp).then(|| world.host(Addr::Client(u64::from(number))));
         let plan = plan.clone();
-        let patron = async move { patron.work(&plan, &operations).await };
+        let workload_client = async move { workload_client.work(&plan, &operations).await };
         work.push(match spawner {
-            None => madsim::task::spawn(patron),
-            Some(host) => host.spawn(patron),
+            None => madsim::task::spawn(workload_client),
+            Some(host) => host.spawn(workload_client),
         });
     }
     let shares = mode == Mode::Ap && plan.bucket.beside;
@@ -347,7 +348,7 @@ async fn voyage(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), traces
     };
     storm.await.expect("the nemesis' task ends by itself");
     world.sleep_until(nanos(plan.time.ends())).await;
-    let mut last = patron(&world, (&plan, &cluster.layout), (clients + 1, mode), values, &log);
+    let mut last = workload_client(&world, (&plan, &cluster.layout), (clients + 1, mode), values, &log);
     let mut divergence = cluster.converge(mode, plan.time.grace).await;
     if shares {
         divergence = divergence.or(cluster.converge(Mode::Cp, plan.time.grace).await);
@@ -397,13 +398,13 @@ fn keys(plan: &Plan) -> Vec<String> {
     keys
 }
 
-fn patron(
+fn workload_client(
     world: &World,
     (plan, layout): (&Plan, &Arc<Layout>),
     (number, mode): (u32, Mode),
     values: Arc<BTreeMap<String, Bytes>>,
     log: &Log,
-) -> Patron<Way<SimTransport, TcpClientTransport>, SimClock> {
+) -> WorkloadClient<Way<SimTransport, TcpClientTransport>, SimClock> {
     let settings = ClockSettings { start: 0, epoch: EPOCH, drift_ppm: 0, bug: None };
     let clock = world.new_clock(Addr::Client(u64::from(number)), settings);
     let workload = &plan.workload;
@@ -424,7 +425,7 @@ fn patron(
     let client = Client::new(transport, clock.clone(), nodes(plan), patience, rng);
     let confusion = Rng::new(plan.seed, &format!("contexts of client {number}"));
     let quorums = (mode == Mode::Ap).then(|| Quorums::new((plan.bucket.clone(), layout.clone()), number, confusion));
-    Patron::new(client, clock, (number, workload.all_clients() + 1), quorums, values, log.clone())
+    WorkloadClient::new(client, clock, (number, workload.all_clients() + 1), quorums, values, log.clone())
 }
 
 /// When simulated time begins, on every wall clock: 2026-01-01 00:00:00 UTC.

@@ -15,7 +15,7 @@ use crate::world::disk::{Damage, DirectoryCopy, DiskHandle, DiskTrouble, Scope};
 use crate::world::ledger::{self, Effect};
 use crate::world::net::LinkFault;
 use crate::world::runtime::Death;
-use seaworthy::node::Transport;
+use seaworthy::env::Transport;
 use seaworthy::types::{Addr, NodeId};
 use seaworthy::wire::{Packet, Request, RequestBody};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,7 @@ struct Active {
 }
 
 /// Whom each fault met.
-pub type Met = BTreeMap<FaultId, Vec<NodeId>>;
+pub type FaultTargets = BTreeMap<FaultId, Vec<NodeId>>;
 
 struct Nemesis {
     plan: Arc<Plan>,
@@ -43,9 +43,9 @@ struct Nemesis {
     ends: BTreeMap<FaultId, Duration>,
     active: BTreeMap<FaultId, Active>,
     /// Whom each fault met.
-    met: Met,
+    met: FaultTargets,
     /// Whom it met in an earlier run of the same plan, which it shall meet again.
-    as_before: Met,
+    as_before: FaultTargets,
     /// Every server's directory as it was when it was copied for a fault to come.
     copies: BTreeMap<(FaultId, NodeId), DirectoryCopy>,
     operator: crate::world::runtime::SimTransport,
@@ -54,7 +54,7 @@ struct Nemesis {
 
 /// Carries out the plan's faults, from its beginning to the end of the storm. Whom they met is noted in `met` as they begin;
 /// what is there already is whom they shall meet.
-pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>, met_of: Arc<Mutex<Met>>) {
+pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>, met_of: Arc<Mutex<FaultTargets>>) {
     let world = cluster.world.clone();
     let mut ends = BTreeMap::new();
     let mut entries = BTreeMap::new();

@@ -11,13 +11,13 @@
 //! [`replicas::Operation`]s, which say all.
 
 use super::merges::{self, Change};
-use super::workload::{Patron, Record, word_of};
+use super::workload::{Record, WorkloadClient, word_of};
 use crate::plan::{Call, How, Tag, When};
 use crate::scenario::{Bucket, Contexts};
 use bytes::Bytes;
 use seaworthy::client::{ApWrite, ClientError, Found, Wrote};
 use seaworthy::dynamo::{Achieved, Refusal, Update};
-use seaworthy::node::{Clock, Transport};
+use seaworthy::env::{Clock, Transport};
 use seaworthy::placement::Layout;
 use seaworthy::types::{Level, MergeKind, NodeId, Resolve, Rng};
 use seaworthy_check as check;
@@ -169,7 +169,7 @@ fn words(resolve: Resolve, found: &Found) -> Vec<String> {
     }
 }
 
-impl<T: Transport, C: Clock> Patron<T, C> {
+impl<T: Transport, C: Clock> WorkloadClient<T, C> {
     /// Does one operation, which was due then or else is now, and records it.
     pub(super) async fn perform_by_quorums(&mut self, call: &Call, how: How, due: Option<u64>) {
         let Some(quorums) = &mut self.quorums else { return };

@@ -13,7 +13,7 @@
 //! 7. Enough was done, and every kind of fault that was asked for had an effect; otherwise the run proves nothing
 //!    (`inert`).
 
-use super::findings::{Findings, by_quorums, by_raft};
+use super::data_checks::{DataChecks, by_quorums, by_raft};
 use crate::oracle::Violation;
 use crate::plan::{Kind, Plan, What, unmet, waits_for};
 use crate::report::{Availability, FaultTally, Histogram, Ops, Share, Verdict};
@@ -62,20 +62,20 @@ pub struct Evidence<'a> {
 
 /// The verdict, by the list at the top of this file, and what was found on the way.
 #[must_use]
-pub fn judge(evidence: &Evidence<'_>) -> (Verdict, Findings) {
-    let (promises, findings) = match evidence.observed {
+pub fn judge(evidence: &Evidence<'_>) -> (Verdict, DataChecks) {
+    let (promises, data_checks) = match evidence.observed {
         None => by_raft(evidence.plan, (evidence.history, evidence.lives), evidence.impossible.as_deref()),
         Some(observed) => by_quorums(evidence.history, observed),
     };
     if let Some(Violation { property, detail }) = &evidence.violation {
-        return (fail(property, detail.clone()), findings);
+        return (fail(property, detail.clone()), data_checks);
     }
-    let verdict = promises.unwrap_or_else(|| judge_liveness(evidence, &findings));
-    (verdict, findings)
+    let verdict = promises.unwrap_or_else(|| judge_liveness(evidence, &data_checks));
+    (verdict, data_checks)
 }
 
 /// The properties after those of what was promised about data.
-fn judge_liveness(evidence: &Evidence<'_>, findings: &Findings) -> Verdict {
+fn judge_liveness(evidence: &Evidence<'_>, data_checks: &DataChecks) -> Verdict {
     let expect = &evidence.plan.expect;
     let wrongly = |(_, why): &&(NodeId, StorageError)| !may_stop(evidence.plan, why);
     if let Some((node, why)) = evidence.refusals.iter().find(wrongly) {
@@ -93,7 +93,7 @@ fn judge_liveness(evidence: &Evidence<'_>, findings: &Findings) -> Verdict {
     if let Some(overload) = overload(evidence) {
         return overload;
     }
-    if let Some(divergence) = evidence.divergence.as_ref().or(findings.diverged.as_ref()) {
+    if let Some(divergence) = evidence.divergence.as_ref().or(data_checks.diverged.as_ref()) {
         return fail("convergence", divergence.clone());
     }
     if let Some(most) = expect.heal.filter(|most| evidence.heal.is_none_or(|took| took > *most)) {

@@ -3,16 +3,16 @@
 //! A client is a process of the history while it knows the fate of what it did. After an operation of unknown outcome it
 //! goes on as a new process, because the old one is, as far as the history can tell, still waiting.
 
+use super::abort::Abort;
 use super::quorums::Quorums;
-use super::wreck::Wreck;
 use crate::oracle::expiry;
 use crate::plan::{Call, Event, How, Plan, What, When};
 use crate::world::bug::WorldBug;
 use crate::world::{TimeSource, lock, nanos};
 use bytes::Bytes;
 use seaworthy::client::{Client, ClientError};
+use seaworthy::env::{Clock, Transport};
 use seaworthy::kv;
-use seaworthy::node::{Clock, Transport};
 use seaworthy::wire::Write;
 use seaworthy_check as check;
 use seaworthy_check::model::kv::Kv;
@@ -70,13 +70,13 @@ pub struct Log {
     /// True simulated time.
     pub time: TimeSource,
     /// Ends the run.
-    pub wreck: Wreck,
+    pub abort: Abort,
     /// The bug planted in the world.
     pub bug: Option<WorldBug>,
 }
 
 /// One client and what it has seen.
-pub struct Patron<T, C> {
+pub struct WorkloadClient<T, C> {
     pub(super) client: Client<T, C>,
     clock: C,
     pub(super) process: u32,
@@ -101,7 +101,7 @@ pub(super) fn word_of(value: &[u8]) -> String {
     String::from_utf8_lossy(&value[..end]).into_owned()
 }
 
-impl<T: Transport, C: Clock> Patron<T, C> {
+impl<T: Transport, C: Clock> WorkloadClient<T, C> {
     /// Client number `process` of `stride` clients.
     pub fn new(
         client: Client<T, C>,
@@ -110,8 +110,8 @@ impl<T: Transport, C: Clock> Patron<T, C> {
         quorums: Option<Quorums>,
         values: Arc<BTreeMap<String, Bytes>>,
         log: Log,
-    ) -> Patron<T, C> {
-        Patron { client, clock, process, stride, saw: BTreeMap::new(), quorums, values, log }
+    ) -> WorkloadClient<T, C> {
+        WorkloadClient { client, clock, process, stride, saw: BTreeMap::new(), quorums, values, log }
     }
 
     /// Does the operations of `plan` at these positions among its events, each at its instant or as soon after as the one
@@ -242,7 +242,7 @@ impl<T: Transport, C: Clock> Patron<T, C> {
             record.ended(op)
         });
         if !possible {
-            self.log.wreck.sink();
+            self.log.abort.abort();
         }
         if unknown {
             self.process += self.stride;

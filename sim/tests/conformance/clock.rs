@@ -1,6 +1,6 @@
 //! What every clock does.
 
-use seaworthy::node::Clock;
+use seaworthy::env::Clock;
 use seaworthy::types::Time;
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! The suite on this machine: files, TCP and the system's clock.
 
 use super::{assert_all, clock, disk, outcome, transport};
+use seaworthy::env::SystemClock;
 use seaworthy::mutant::Mutant;
+use seaworthy::node::Memory;
 use seaworthy::node::tcp::{ClusterName, Limits, Secret, TcpConfig, TcpTransport};
-use seaworthy::node::{Memory, SystemClock};
 use seaworthy::storage::RealDisk;
 use seaworthy::types::{NodeId, Rng};
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! What every transport does. Frames may be lost on the way, so each check sends until enough has come.
 
-use seaworthy::node::{Clock, Transport};
+use seaworthy::env::{Clock, Transport};
 use seaworthy::types::{Addr, NodeId};
 use seaworthy::wire::{Packet, Request, RequestBody};
 use std::future::Future;

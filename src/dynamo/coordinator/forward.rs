@@ -1,12 +1,12 @@
 //! Requests that another node has to coordinate: what this node cannot, and what was asked of that one and got no answer.
 //!
-//! Only writes are passed on. The node that passes one on asks again until it is answered; copies do no harm (`lanes`). What
+//! Only writes are passed on. The node that passes one on asks again until it is answered; copies do no harm (`windows`). What
 //! this node itself picked a coordinator for goes in a lane that it has there; what names another server goes with the place
 //! that it came with.
 
-use super::lanes::{Arrival, OF_CLIENT, OF_NODE};
+use super::dedup::{Arrival, OF_CLIENT, OF_NODE};
 use super::{Caller, Coordinator, Op, Turn, Work, small};
-use crate::dynamo::{Achieved, ClientReply, ClientRequest, Lane, Message, OpId, Place, Refusal};
+use crate::dynamo::{Achieved, ClientReply, ClientRequest, Message, OpId, Refusal, Slot, WindowId};
 use crate::mutant::Bug;
 use crate::types::{NodeId, Policy, Time};
 use std::time::Duration;
@@ -36,11 +36,11 @@ impl Forwarded {
 
     /// The receiver does not know the lane. Whether the request can be sent in the one given instead: not if another copy of it
     /// may have been carried out.
-    fn goes_to(&mut self, (refused, granted): (Lane, Lane)) -> bool {
-        let ClientRequest::Put { place, .. } = &mut self.request else { return false };
-        let first = place.lane == refused && (refused == 0 || self.sent == 1);
+    fn goes_to(&mut self, (refused, granted): (WindowId, WindowId)) -> bool {
+        let ClientRequest::Put { slot, .. } = &mut self.request else { return false };
+        let first = slot.window == refused && (refused == 0 || self.sent == 1);
         if first {
-            (place.lane, self.sent) = (granted, 0);
+            (slot.window, self.sent) = (granted, 0);
         }
         first
     }
@@ -50,8 +50,8 @@ impl Forwarded {
         self.request.bytes()
     }
 
-    fn lane(&self) -> Lane {
-        if let ClientRequest::Put { place, .. } = &self.request { place.lane } else { 0 }
+    fn window(&self) -> WindowId {
+        if let ClientRequest::Put { slot, .. } = &self.request { slot.window } else { 0 }
     }
 }
 
@@ -63,18 +63,18 @@ impl Coordinator {
         mut request: ClientRequest,
         turn: &mut Turn<'_>,
     ) -> Option<(Caller, ClientRequest)> {
-        let ClientRequest::Put { place, write, .. } = &mut request else { return Some((caller, request)) };
-        if place.server != self.config.id {
+        let ClientRequest::Put { slot, write, .. } = &mut request else { return Some((caller, request)) };
+        if slot.server != self.config.id {
             return Some((caller, request)); // It is to be passed on.
         }
         let room = if matches!(caller, Caller::Client { .. }) { OF_CLIENT } else { OF_NODE };
-        match self.lanes.arrives(*place, room) {
+        match self.windows.arrives(*slot, room) {
             Arrival::New => {}
             Arrival::Copy(_) if self.config.mutant.is(Bug::ForwardedTwice) && room == OF_NODE => {
                 write.client = self.rng.next();
             }
-            Arrival::NoLane(granted) => {
-                self.tell(caller, ClientReply::NoLane { refused: place.lane, granted }, turn);
+            Arrival::UnknownWindow(granted) => {
+                self.tell(caller, ClientReply::UnknownWindow { refused: slot.window, granted }, turn);
                 return None;
             }
             Arrival::Copy(Some(reply)) => {
@@ -89,10 +89,10 @@ impl Coordinator {
                 return None;
             }
         }
-        let place = Some(*place);
+        let slot = Some(*slot);
         let caller = match caller {
-            Caller::Client { id, .. } => Caller::Client { id, place },
-            Caller::Node { node, op, .. } => Caller::Node { node, op, place },
+            Caller::Client { id, .. } => Caller::Client { id, slot },
+            Caller::Node { node, op, .. } => Caller::Node { node, op, slot },
         };
         Some((caller, request))
     }
@@ -104,7 +104,7 @@ impl Coordinator {
         (request, policy): (ClientRequest, Policy),
         turn: &mut Turn<'_>,
     ) -> Result<(), Refusal> {
-        let ClientRequest::Put { place: Place { server, .. }, deadline_ms, .. } = request else { return Ok(()) };
+        let ClientRequest::Put { slot: Slot { server, .. }, deadline_ms, .. } = request else { return Ok(()) };
         if !self.knows(server) || !matches!(caller, Caller::Client { .. }) {
             return Err(Refusal::Invalid(format!("the write is for {server}, which cannot be asked from here")));
         }
@@ -125,9 +125,9 @@ impl Coordinator {
         (mut request, policy): (ClientRequest, Policy),
         turn: &mut Turn<'_>,
     ) {
-        let lane = self.given.get(&to).copied().unwrap_or(0);
-        let ClientRequest::Put { place, deadline_ms, .. } = &mut request else { return };
-        *place = Place { server: to, lane, number: 0 };
+        let window = self.given.get(&to).copied().unwrap_or(0);
+        let ClientRequest::Put { slot, deadline_ms, .. } = &mut request else { return };
+        *slot = Slot { server: to, window, number: 0 };
         let deadline_ms = *deadline_ms;
         self.forward(caller, (to, small(wanted), true), (request, policy, deadline_ms), turn);
     }
@@ -140,10 +140,10 @@ impl Coordinator {
         turn: &mut Turn<'_>,
     ) {
         let id = self.number();
-        if let ClientRequest::Put { place, .. } = &mut request
+        if let ClientRequest::Put { slot, .. } = &mut request
             && own
         {
-            place.number = id;
+            slot.number = id;
         }
         let pause = self.pace.patience(self.config.hint_after, self.end(deadline_ms).since(self.now));
         let key = request.key().clone();
@@ -173,11 +173,13 @@ impl Coordinator {
             if forwarded.to != from {
                 return;
             }
-            let ClientReply::NoLane { refused, granted } = reply else { return this.end_forward(op, reply, turn) };
+            let ClientReply::UnknownWindow { refused, granted } = reply else {
+                return this.end_forward(op, reply, turn);
+            };
             if !forwarded.own {
                 return this.end_forward(op, reply, turn);
             }
-            if refused != forwarded.lane() {
+            if refused != forwarded.window() {
                 return; // It is about an earlier copy.
             }
             this.given.insert(from, granted);

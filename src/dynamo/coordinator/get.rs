@@ -9,10 +9,10 @@
 //! What is merged is as old as the oldest part of it: a repair bears the least epoch of the replies.
 
 use super::{Caller, Coordinator, Op, Turn, Work, reply, small};
-use crate::dynamo::clock::Actor;
 use crate::dynamo::context::Seen;
 use crate::dynamo::siblings::{Siblings, WriteId};
 use crate::dynamo::store::Store;
+use crate::dynamo::version_vector::Actor;
 use crate::dynamo::{Achieved, Cause, Effect, Epoch, Message, Note, OpId, PutResult, Refusal};
 use crate::mutant::{Bug, Mutant};
 use crate::types::{Key, Level, NodeId, Policy, Resolve, Time};
@@ -34,7 +34,7 @@ pub(super) struct Get {
     again: Time,
     pause: Duration,
     /// Nobody waits for what is found; all are to hold it.
-    sweeping: bool,
+    anti_entropy: bool,
     mutant: Mutant,
 }
 
@@ -77,7 +77,7 @@ impl Get {
             achieved: Achieved::default(),
             again: now + pause,
             pause,
-            sweeping: true,
+            anti_entropy: true,
             mutant,
         }
     }
@@ -90,7 +90,7 @@ impl Get {
     }
 
     fn replied(&self) -> Achieved {
-        let says = |r: &&Replica| r.says.is_some() && (r.counts || self.sweeping);
+        let says = |r: &&Replica| r.says.is_some() && (r.counts || self.anti_entropy);
         let count = |stands_in: bool| self.replicas.iter().filter(says).filter(|r| r.stands_in == stands_in).count();
         Achieved { wanted: small(self.wanted), replicas: small(count(false)), hints: small(count(true)) }
     }
@@ -105,7 +105,8 @@ impl Get {
     fn merged(&self, resolve: Resolve) -> (Siblings, Epoch) {
         let mut all = Siblings::default();
         let mut since = Epoch::MAX;
-        for (held, epoch) in self.replicas.iter().filter(|r| r.counts || self.sweeping).filter_map(|r| r.says.as_ref())
+        for (held, epoch) in
+            self.replicas.iter().filter(|r| r.counts || self.anti_entropy).filter_map(|r| r.says.as_ref())
         {
             all.merge(held, resolve, self.mutant);
             since = since.min(*epoch);
@@ -115,7 +116,7 @@ impl Get {
 
     /// How many of those that replied hold what was found.
     fn holders(&self) -> usize {
-        self.replicas.iter().filter(|r| r.says.is_some() && (r.counts || self.sweeping) && !r.behind).count()
+        self.replicas.iter().filter(|r| r.says.is_some() && (r.counts || self.anti_entropy) && !r.behind).count()
     }
 
     /// What waited for this node's own disk is durable: what it read, or what it repaired.
@@ -160,7 +161,7 @@ impl Get {
                 let again = WriteId { client: (client ^ u64::from(me.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15), number };
                 stale.write(
                     &Seen::of(found),
-                    Actor { node: me, birth: client ^ number.rotate_left(32) },
+                    Actor { node: me, incarnation: client ^ number.rotate_left(32) },
                     (version.stamp, again),
                     version.content,
                     (resolve, self.mutant),
@@ -216,7 +217,7 @@ impl Coordinator {
             achieved: Achieved::default(),
             again: self.now + pause,
             pause,
-            sweeping: false,
+            anti_entropy: false,
             mutant: self.config.mutant,
         };
         let (id, deadline) = (self.number(), self.end(deadline_ms));
@@ -264,7 +265,7 @@ impl Coordinator {
     ) {
         self.resume(id, turn, |this, op, _| {
             if let Work::Get(get) = &mut op.work {
-                if !get.sweeping {
+                if !get.anti_entropy {
                     this.pace.answered(this.now.since(op.begun));
                 }
                 get.says(from, siblings, epoch, member);
@@ -278,7 +279,7 @@ impl Coordinator {
         let more = spends && op.caller.is_some() && self.ask_next(id, op, turn);
         let (me, key) = (self.config.id, op.key.clone());
         let Work::Get(get) = &mut op.work else { return };
-        if !get.sweeping {
+        if !get.anti_entropy {
             self.pace.silent(self.now.since(op.begun), get.pause);
         }
         get.pause *= 2;
@@ -288,7 +289,7 @@ impl Coordinator {
                 turn.out.send(silent.node, Message::Get { op: id, key: key.clone() });
             }
         }
-        if spends && (op.caller.is_some() || get.sweeping) {
+        if spends && (op.caller.is_some() || get.anti_entropy) {
             self.repair(id, (&key, op.policy.resolve), get, turn);
         }
     }
@@ -348,8 +349,8 @@ impl Coordinator {
         if op.caller.is_some() {
             return Some(get.again);
         }
-        if get.replicas[..get.asked].iter().any(|r| r.says.is_none() || get.sweeping && r.behind) {
-            return Some(if get.sweeping { get.again } else { op.deadline });
+        if get.replicas[..get.asked].iter().any(|r| r.says.is_none() || get.anti_entropy && r.behind) {
+            return Some(if get.anti_entropy { get.again } else { op.deadline });
         }
         let same = get.replied() == get.achieved && get.replicas.iter().all(|r| !r.behind);
         if get.found.is_none() || !same {

@@ -12,28 +12,30 @@
 //! Bounds: at most `max_open` operations that keep about `open_bytes` together, those in the background included; each ends at its
 //! deadline, at most [`MAX_DEADLINE`] away.
 
+mod anti_entropy;
+mod dedup;
 mod forward;
 mod get;
-mod lanes;
 mod limits;
 mod pace;
 mod put;
 mod reply;
-mod sweep;
 
 use super::store::Store;
 use super::{
-    Achieved, ClientReply, ClientRequest, Config, Dynamo, Effect, Lane, Message, OpId, Place, PutResult, Refusal,
-    RequestId,
+    Achieved, ClientReply, ClientRequest, Config, Dynamo, Effect, Message, OpId, PutResult, Refusal, RequestId, Slot,
+    WindowId,
 };
 use crate::mutant::Bug;
 use crate::placement::Layout;
 use crate::protocol::{Outbox, Ticket};
 use crate::types::{Key, Level, NodeId, Policy, Rng, Time};
+use anti_entropy::AntiEntropy;
+pub(super) use anti_entropy::differing;
+use dedup::DedupWindows;
 use forward::Forwarded;
 use get::Get;
 pub(super) use get::reads;
-use lanes::Lanes;
 use pace::Pace;
 use put::Put;
 #[cfg(test)]
@@ -41,8 +43,6 @@ pub(super) use reply::value as shown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use sweep::Sweep;
-pub(super) use sweep::differing;
 
 /// Longest time a coordinator works on a request, whatever its client asks for.
 const MAX_DEADLINE: Duration = Duration::from_secs(60);
@@ -51,9 +51,9 @@ const MAX_DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Caller {
     /// A client of this node; its write stands in that place.
-    Client { id: RequestId, place: Option<Place> },
+    Client { id: RequestId, slot: Option<Slot> },
     /// The node that passed the request on.
-    Node { node: NodeId, op: OpId, place: Option<Place> },
+    Node { node: NodeId, op: OpId, slot: Option<Slot> },
 }
 
 /// What a step works on beside the coordinator itself.
@@ -123,9 +123,9 @@ pub(super) struct Coordinator {
     syncing: BTreeSet<(Ticket, OpId)>,
     next: OpId,
     /// The lanes that this node has given, and those it has been given by others.
-    lanes: Lanes,
-    given: BTreeMap<NodeId, Lane>,
-    sweep: Sweep,
+    windows: DedupWindows,
+    given: BTreeMap<NodeId, WindowId>,
+    anti_entropy: AntiEntropy,
     pace: Pace,
 }
 
@@ -136,7 +136,7 @@ impl Coordinator {
         Coordinator {
             // Replies to an earlier process of this node may be under way still. Numbers are even, and never wrap.
             next: rng.next() >> 2 << 1,
-            lanes: Lanes::new(Rng::new(rng.next(), "lanes")),
+            windows: DedupWindows::new(Rng::new(rng.next(), "lanes")),
             config,
             rng,
             now,
@@ -148,7 +148,7 @@ impl Coordinator {
             timers: BTreeSet::new(),
             syncing: BTreeSet::new(),
             given: BTreeMap::new(),
-            sweep: Sweep::default(),
+            anti_entropy: AntiEntropy::default(),
             pace: Pace::default(),
             layout,
         }
@@ -158,12 +158,12 @@ impl Coordinator {
     pub fn starts_again(&mut self) {
         let layout = self.layout.clone();
         let me = self.config.id;
-        layout.nodes().filter(|node| *node != me).for_each(|node| self.sweep_for(node));
+        layout.nodes().filter(|node| *node != me).for_each(|node| self.compare_with(node));
     }
 
     pub fn deadline(&self) -> Option<Time> {
         let first = self.timers.first().map(|(due, _)| *due);
-        first.into_iter().chain(self.sweep.deadline()).min()
+        first.into_iter().chain(self.anti_entropy.deadline()).min()
     }
 
     /// The coordinator's time goes on; it never goes back.
@@ -174,7 +174,7 @@ impl Coordinator {
     pub fn peer(&mut self, node: NodeId, up: bool) {
         if up {
             if self.down.remove(&node) {
-                self.sweep_for(node);
+                self.compare_with(node);
             }
         } else if node != self.config.id {
             self.down.insert(node);
@@ -201,7 +201,7 @@ impl Coordinator {
 
     fn begin(&mut self, caller: Caller, request: ClientRequest, turn: &mut Turn<'_>) -> Result<(), Refusal> {
         // What another server is to see to is passed on all the same: to refuse it would mean that no server has carried it out.
-        let passes = matches!(request, ClientRequest::Put { place, .. } if place.server != self.config.id);
+        let passes = matches!(request, ClientRequest::Put { slot, .. } if slot.server != self.config.id);
         if turn.store.rejoins() && !passes && !self.config.mutant.is(Bug::AmnesiacCoordinates) {
             return Err(Refusal::Rejoining);
         }
@@ -294,7 +294,7 @@ impl Coordinator {
 
     /// Does what is due: asks others, asks again, gives up.
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
-        self.sweep(turn);
+        self.anti_entropy(turn);
         while let Some(&(due, id)) = self.timers.first()
             && due <= self.now
         {
@@ -329,7 +329,7 @@ impl Coordinator {
             self.answer(caller, ClientReply::Unfinished { achieved }, turn);
         }
         match &mut op.work {
-            Work::Put(put) => put.keep_hints(&op.key, turn).into_iter().for_each(|owner| self.sweep_for(owner)),
+            Work::Put(put) => put.keep_hints(&op.key, turn).into_iter().for_each(|owner| self.compare_with(owner)),
             Work::Get(get) => self.repair_rest(id, (&op.key, op.policy.resolve), get, turn),
             Work::Forward(_) => {}
         }
@@ -337,8 +337,8 @@ impl Coordinator {
 
     /// Tells the answer to who waits for it, and remembers it for copies of the request.
     fn answer(&mut self, caller: Caller, reply: ClientReply, turn: &mut Turn<'_>) {
-        if let Caller::Client { place: Some(place), .. } | Caller::Node { place: Some(place), .. } = caller {
-            self.lanes.answered(place, &reply);
+        if let Caller::Client { slot: Some(slot), .. } | Caller::Node { slot: Some(slot), .. } = caller {
+            self.windows.answered(slot, &reply);
         }
         self.tell(caller, reply, turn);
     }

@@ -129,12 +129,12 @@ impl Coordinator {
         policy: Policy,
         turn: &mut Turn<'_>,
     ) -> Result<(), Refusal> {
-        let ClientRequest::Put { place, write, key, update, context, w, sloppy, deadline_ms, read_back } = &request
+        let ClientRequest::Put { slot, write, key, update, context, w, sloppy, deadline_ms, read_back } = &request
         else {
             return Ok(());
         };
         let me = self.config.id;
-        if place.server != me {
+        if slot.server != me {
             return self.pass_on(caller, (request, policy), turn);
         }
         let sloppy = sloppy.unwrap_or(policy.sloppy);
@@ -247,7 +247,7 @@ impl Coordinator {
             put.slots[at].kept = true;
             let (result, _) = turn.store.keep_hint(owner, key, &put.siblings, put.epoch, turn.out);
             if result != PutResult::Stored {
-                self.sweep_for(owner);
+                self.compare_with(owner);
             }
         }
     }

@@ -28,7 +28,7 @@ pub(in crate::dynamo) fn value(key: &[u8], siblings: &Siblings, achieved: Achiev
 
 fn shown(versions: &[Version]) -> Vec<Sibling> {
     let mut shown = Vec::new();
-    let mut merged: Option<(crate::dynamo::merge::State, &Version)> = None;
+    let mut merged: Option<(crate::dynamo::crdt::State, &Version)> = None;
     for version in versions {
         match (&version.content, &mut merged) {
             (Content::Value(value), _) => shown.push(sibling(version, Some(value.clone()))),

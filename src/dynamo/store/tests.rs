@@ -1,11 +1,11 @@
 //! A few stores in one process, with a network that delivers, delays or doubles at will and disks that forget nothing.
 
 use super::*;
-use crate::dynamo::clock::{Actor, Clock, MAX_COUNT};
 use crate::dynamo::context::Seen;
 use crate::dynamo::siblings::{Content, Version, WriteId};
+use crate::dynamo::version_vector::{Actor, MAX_COUNT, VersionVector};
 use crate::dynamo::write::Written;
-use crate::dynamo::{Refusal, StoreSnapshot, Update, layout as bytes};
+use crate::dynamo::{Refusal, StoreSnapshot, Update, encoding as bytes};
 use crate::placement::{Buckets, Layout};
 use crate::types::{Bytes, Level, Policy, Rng};
 use proptest::prelude::*;
@@ -139,7 +139,7 @@ impl Cluster {
     /// Of each replica.
     fn all_values(&self) -> [Vec<String>; 3] {
         let order = self.order();
-        [0, 1, 2].map(|place| self.values(order[place]))
+        [0, 1, 2].map(|slot| self.values(order[slot]))
     }
 
     fn hints(&self, n: usize) -> usize {
@@ -351,9 +351,9 @@ fn full_keys_refuse_writes_that_add_to_them() {
     assert_eq!(c.put(first, None, &none(), &set("y")).unwrap_err(), Refusal::TooManySiblings(3));
     let seen = c.nodes[first].store.holds(&KEY).unwrap().siblings.clock().clone();
     assert_eq!(text(c.put(first, None, &seen.into(), &set("y")).unwrap().siblings.versions()), ["y"]);
-    let wide = Clock::of((1..=256).map(|birth| (Actor { node: NodeId(7), birth }, 1)));
+    let wide = VersionVector::of((1..=256).map(|incarnation| (Actor { node: NodeId(7), incarnation }, 1)));
     assert_eq!(c.put(first, None, &wide.into(), &set("z")).unwrap_err(), Refusal::TooManyActors(257));
-    let add = Update::Merge(crate::dynamo::merge::Op::Add(1));
+    let add = Update::Merge(crate::dynamo::crdt::Op::Add(1));
     assert!(matches!(c.put(first, None, &none(), &add), Err(Refusal::Invalid(_))));
 }
 
@@ -398,12 +398,12 @@ fn counts_are_bounded_and_no_dot_is_given_twice() {
     let first = c.order()[0];
     let actor = |s: &Siblings| s.versions().last().unwrap().dot.actor;
     let before = actor(&c.put(first, None, &none(), &set("x")).unwrap().siblings);
-    let lost = Clock::of([(before, 5)]);
+    let lost = VersionVector::of([(before, 5)]);
     let after = c.put(first, None, &lost.into(), &set("y")).unwrap().siblings;
     assert_eq!(text(after.versions()), ["y"]);
     assert_ne!(after.versions()[0].dot.actor, before);
     assert!(after.is_sane());
-    let all = Clock::of([(after.versions()[0].dot.actor, MAX_COUNT)]);
+    let all = VersionVector::of([(after.versions()[0].dot.actor, MAX_COUNT)]);
     let last = c.put(first, None, &all.into(), &set("z")).unwrap().siblings;
     assert!(last.is_sane() && last.versions()[0].dot.count == 1);
     let next = c.put(first, None, &Seen::of(&last), &set("zz")).unwrap().siblings;

@@ -208,8 +208,8 @@ fn a_node_that_rejoins_passes_on() {
     let mut s = quiet(3);
     let k = s.cluster.key("k", &[1, 2, 3]);
     let mut request = s.set(&k, "x");
-    if let ClientRequest::Put { place, .. } = &mut request {
-        *place = s.cluster.place(id(1));
+    if let ClientRequest::Put { slot, .. } = &mut request {
+        *slot = s.cluster.slot(id(1));
     }
     s.cluster.crash(id(2), 0);
     s.cluster.restart_from(id(2), Recovered::default(), true);

@@ -18,9 +18,9 @@ fn across(some: &'static [u32]) -> impl Fn(&Packet) -> bool {
 fn local_quorums() {
     const EAST: &[u32] = &[1, 3, 5];
     let region = |n: u32| if EAST.contains(&n) { "east" } else { "west" };
-    let place = |n: u32| Member { region: region(n).to_owned(), ..Member::plain(id(n)) };
+    let slot = |n: u32| Member { region: region(n).to_owned(), ..Member::plain(id(n)) };
     let policy = Policy { n: 4, ..three() };
-    let mut s = Script::of(Cluster::of((1..=6).map(place).collect(), 1, policy, |_| {}));
+    let mut s = Script::of(Cluster::of((1..=6).map(slot).collect(), 1, policy, |_| {}));
     let k = s.cluster.key("k", &[1, 2, 3, 4, 5, 6]);
     s.says("the west is cut off from the east, and both have noticed");
     s.cluster.believe_apart(EAST, false);

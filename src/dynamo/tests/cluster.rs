@@ -59,7 +59,7 @@ pub struct Cluster {
     seed: u64,
     next_request: RequestId,
     /// The lane of the clients at each node, and its latest number.
-    lanes: BTreeMap<NodeId, (Lane, u64)>,
+    windows: BTreeMap<NodeId, (WindowId, u64)>,
 }
 
 impl Cluster {
@@ -86,7 +86,7 @@ impl Cluster {
             names: BTreeMap::new(),
             seed,
             next_request: 1,
-            lanes: BTreeMap::new(),
+            windows: BTreeMap::new(),
         };
         for id in ids {
             let mut config = Config { repair_permille: 0, ..Config::new(id) };
@@ -217,31 +217,32 @@ impl Cluster {
     }
 
     /// The next place in a lane that `server` has given the clients.
-    pub fn place(&mut self, server: NodeId) -> Place {
-        if !self.lanes.contains_key(&server) {
-            let place = Place { server, lane: 0, number: 1 };
+    pub fn slot(&mut self, server: NodeId) -> Slot {
+        if !self.windows.contains_key(&server) {
+            let slot = Slot { server, window: 0, number: 1 };
             let key = self.names.keys().next().cloned().unwrap_or_else(|| Key::from_static(b"k"));
             let write = super::super::siblings::WriteId { client: 0, number: 0 };
             let (update, context) = (Update::Delete, Bytes::new());
             let (w, sloppy, deadline_ms, read_back) = (None, None, 1, false);
-            let ask = ClientRequest::Put { place, write, key, update, context, w, sloppy, deadline_ms, read_back };
+            let ask = ClientRequest::Put { slot, write, key, update, context, w, sloppy, deadline_ms, read_back };
             let node = self.nodes.get_mut(&server).unwrap();
             let mut out = Outbox::default();
             node.dynamo.step(self.now, Input::Request(Request::Client { id: 0, request: ask }), &mut out);
-            let [Effect::Reply { reply: ClientReply::NoLane { refused: 0, granted }, .. }] = out.effects[..] else {
+            let [Effect::Reply { reply: ClientReply::UnknownWindow { refused: 0, granted }, .. }] = out.effects[..]
+            else {
                 panic!("{:?}", out.effects)
             };
-            self.lanes.insert(server, (granted, 0));
+            self.windows.insert(server, (granted, 0));
         }
-        let (lane, number) = self.lanes.get_mut(&server).unwrap();
+        let (window, number) = self.windows.get_mut(&server).unwrap();
         *number += 1;
-        Place { server, lane: *lane, number: *number }
+        Slot { server, window: *window, number: *number }
     }
 
     /// A client asks a node; for a write, that node to see to it.
     pub fn request(&mut self, to: NodeId, mut request: ClientRequest) -> RequestId {
-        if let ClientRequest::Put { place, .. } = &mut request {
-            *place = self.place(to);
+        if let ClientRequest::Put { slot, .. } = &mut request {
+            *slot = self.slot(to);
         }
         self.send(to, request)
     }
@@ -322,7 +323,7 @@ impl Cluster {
         let node = self.nodes.get_mut(&id).unwrap();
         let mut recovered = node.disk.clone();
         recovered.rejoining |= told;
-        self.lanes.remove(&id);
+        self.windows.remove(&id);
         let config = node.config.clone();
         let dynamo = self.start(&config, recovered);
         let node = self.nodes.get_mut(&id).unwrap();

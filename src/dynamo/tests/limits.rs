@@ -3,10 +3,10 @@
 use super::cluster::Packet;
 use super::scribe::{Script, three};
 use super::*;
-use crate::dynamo::clock::Actor;
 use crate::dynamo::context::Seen;
-use crate::dynamo::merge::Op;
+use crate::dynamo::crdt::Op;
 use crate::dynamo::siblings::{Content, Siblings, WriteId};
+use crate::dynamo::version_vector::Actor;
 use crate::types::{Hlc, MAX_KEY_BYTES, MAX_VALUE_BYTES, MergeKind, Policy, Resolve};
 
 fn none(_: &Packet) -> bool {
@@ -20,9 +20,9 @@ fn quiet(size: u32, policy: Policy) -> Script {
 }
 
 /// As another node would send it.
-fn one(birth: u64, content: Content) -> Siblings {
+fn one(incarnation: u64, content: Content) -> Siblings {
     let mut siblings = Siblings::default();
-    let (actor, write) = (Actor { node: id(2), birth }, WriteId { client: 1, number: birth });
+    let (actor, write) = (Actor { node: id(2), incarnation }, WriteId { client: 1, number: incarnation });
     siblings.write(&Seen::default(), actor, (Hlc(1), write), content, (Resolve::Siblings, Mutant::default()));
     siblings
 }
@@ -33,8 +33,8 @@ fn put(key: &Key, siblings: Siblings) -> Message {
 
 fn can_be_read_back(record: &Record) -> bool {
     let mut bytes = Vec::new();
-    layout::encode(record, &mut bytes);
-    layout::decode(&mut &bytes[..]).as_ref() == Some(record)
+    encoding::encode(record, &mut bytes);
+    encoding::decode(&mut &bytes[..]).as_ref() == Some(record)
 }
 
 /// Two clients assign to a register at the same time, then a third assigns more than a value may have.
@@ -75,8 +75,8 @@ fn too_long_from_a_peer() {
         assert_eq!(s.cluster.notes.pop(), Some((id(1), Note::Nonsense { from: id(2) })));
     }
     let mut wide = one(1, value(1));
-    for birth in 2..=context::MAX_HELD_ACTORS as u64 + 1 {
-        wide.merge(&one(birth, Content::Tombstone), Resolve::LastWriter, Mutant::default());
+    for incarnation in 2..=context::MAX_HELD_ACTORS as u64 + 1 {
+        wide.merge(&one(incarnation, Content::Tombstone), Resolve::LastWriter, Mutant::default());
     }
     s.cluster.step(id(1), Input::Message(id(2), put(&k, wide)));
     assert!(s.cluster.held(id(1), &k).is_empty());

@@ -1,8 +1,8 @@
 //! What must hold of every conversation, judged from what clients asked and were told and from what nodes wrote to disk.
 
-use super::super::clock::{Clock, Dot};
 use super::super::context;
 use super::super::siblings::{Siblings, WriteId};
+use super::super::version_vector::{Dot, VersionVector};
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +49,7 @@ impl Oracle {
     }
 
     /// The writes that a clock knows.
-    fn covered(&self, key: &Key, clock: &Clock) -> Writes {
+    fn covered(&self, key: &Key, clock: &VersionVector) -> Writes {
         let dots = self.dots.get(key).into_iter().flatten();
         dots.filter(|(dot, _)| clock.contains(**dot)).map(|(_, write)| *write).collect()
     }

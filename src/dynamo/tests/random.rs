@@ -187,7 +187,7 @@ impl Storm {
         self.send(
             client,
             ClientRequest::Put {
-                place: Place { server: NodeId(0), lane: 0, number: 0 },
+                slot: Slot { server: NodeId(0), window: 0, number: 0 },
                 write,
                 key,
                 update,
@@ -215,8 +215,8 @@ impl Storm {
     fn send(&mut self, client: u64, mut request: ClientRequest) {
         let node = self.someone();
         if self.cluster.nodes[&node].up {
-            if let ClientRequest::Put { place, .. } = &mut request {
-                *place = self.cluster.place(node);
+            if let ClientRequest::Put { slot, .. } = &mut request {
+                *slot = self.cluster.slot(node);
                 self.unsure.push((client, request.clone()));
                 self.unsure.drain(..self.unsure.len().saturating_sub(4));
             }
@@ -254,7 +254,7 @@ impl Storm {
                 (ClientReply::Unfinished { .. }, _) => self.tally.unfinished += 1,
                 _ => {}
             }
-            if let (ClientReply::NoLane { .. }, ClientRequest::Put { write, .. }) = (&reply, &request) {
+            if let (ClientReply::UnknownWindow { .. }, ClientRequest::Put { write, .. }) = (&reply, &request) {
                 self.unsure.retain(|(_, r)| !matches!(r, ClientRequest::Put { write: w, .. } if w == write));
             }
             if let (ClientReply::Value { .. } | ClientReply::Done { .. }, ClientRequest::Put { write, .. }) =

@@ -1,11 +1,11 @@
 //! Whatever is kept or sent can be read back, at every limit: records through the log's bytes, messages through frames.
 
 use super::*;
-use crate::dynamo::clock::{Actor, Clock, Dot};
 use crate::dynamo::context::{MAX_ACTORS, MAX_HELD_ACTORS, Seen};
-use crate::dynamo::merge::{FieldOp, Op, State};
+use crate::dynamo::crdt::{FieldOp, Op, State};
 use crate::dynamo::siblings::{Content, MAX_STAMP, Siblings, WriteId};
 use crate::dynamo::store::MAX_HELD_BYTES;
+use crate::dynamo::version_vector::{Actor, Dot, VersionVector};
 use crate::identity::Origin;
 use crate::storage::{LogRecord, MAX_BLOCK_BYTES};
 use crate::types::{Hlc, Lane, Level, MAX_KEY_BYTES, MAX_VALUE_BYTES, MergeKind, Resolve, Wall};
@@ -32,7 +32,8 @@ fn number() -> impl Strategy<Value = u64> {
 }
 
 fn actor() -> impl Strategy<Value = Actor> {
-    (select(vec![0, 1, 2, u32::MAX]), number()).prop_map(|(node, birth)| Actor { node: NodeId(node), birth })
+    (select(vec![0, 1, 2, u32::MAX]), number())
+        .prop_map(|(node, incarnation)| Actor { node: NodeId(node), incarnation })
 }
 
 fn op() -> impl Strategy<Value = (MergeKind, Op)> {
@@ -53,19 +54,23 @@ fn op() -> impl Strategy<Value = (MergeKind, Op)> {
 
 /// What one write makes; of a mergeable value what `op` makes of nothing.
 fn content() -> impl Strategy<Value = Content> {
-    let state = (op(), actor(), 1..=clock::MAX_COUNT, 0..=MAX_STAMP.0).prop_map(|((kind, op), actor, count, stamp)| {
-        let mut state = State::new(kind);
-        // What is beyond the limits is refused and leaves nothing.
-        let _ = state.apply(&op, Dot { actor, count }, Hlc(stamp));
-        Content::Merge(state)
-    });
+    let state = (op(), actor(), 1..=version_vector::MAX_COUNT, 0..=MAX_STAMP.0).prop_map(
+        |((kind, op), actor, count, stamp)| {
+            let mut state = State::new(kind);
+            // What is beyond the limits is refused and leaves nothing.
+            let _ = state.apply(&op, Dot { actor, count }, Hlc(stamp));
+            Content::Merge(state)
+        },
+    );
     prop_oneof![3 => bytes(MAX_VALUE_BYTES).prop_map(Content::Value), 1 => Just(Content::Tombstone), 3 => state]
 }
 
-fn clock() -> impl Strategy<Value = Clock> {
-    let wide = |len: usize| Clock::of((0..len as u64).map(|birth| (Actor { node: NodeId(7), birth }, birth + 1)));
+fn clock() -> impl Strategy<Value = VersionVector> {
+    let wide = |len: usize| {
+        VersionVector::of((0..len as u64).map(|incarnation| (Actor { node: NodeId(7), incarnation }, incarnation + 1)))
+    };
     prop_oneof![
-        4 => vec((actor(), 1..=clock::MAX_COUNT), 0..6).prop_map(Clock::of),
+        4 => vec((actor(), 1..=version_vector::MAX_COUNT), 0..6).prop_map(VersionVector::of),
         1 => select(vec![MAX_ACTORS, MAX_HELD_ACTORS]).prop_map(wide),
     ]
 }
@@ -76,7 +81,8 @@ fn siblings() -> impl Strategy<Value = Siblings> {
     vec(write, 0..4).prop_map(|writes| {
         let mut held = Siblings::default();
         for (clock, actor, stamp, (client, number), content) in writes {
-            let full = clock.count(actor) >= clock::MAX_COUNT || held.clock().count(actor) >= clock::MAX_COUNT;
+            let full = clock.count(actor) >= version_vector::MAX_COUNT
+                || held.clock().count(actor) >= version_vector::MAX_COUNT;
             if !full {
                 let (seen, write) = (Seen { clock, stamp: Hlc(0) }, WriteId { client, number });
                 held.write(&seen, actor, (Hlc(stamp), write), content, (Resolve::Siblings, Mutant::default()));
@@ -122,7 +128,7 @@ fn request() -> impl Strategy<Value = ClientRequest> {
     let context = (clock(), 0..=MAX_STAMP.0).prop_map(|(clock, stamp)| Seen { clock, stamp: Hlc(stamp) });
     let put = (key(), update, context, level.clone(), (number(), any::<u32>(), any::<bool>())).prop_map(
         |(key, update, seen, w, (n, deadline_ms, yes))| ClientRequest::Put {
-            place: Place { server: NodeId(deadline_ms), lane: n, number: n },
+            slot: Slot { server: NodeId(deadline_ms), window: n, number: n },
             write: WriteId { client: n, number: n },
             context: context::encode(&key, &seen),
             key,
@@ -144,7 +150,7 @@ fn reply() -> impl Strategy<Value = ClientReply> {
             .prop_map(|(key, siblings, achieved)| { coordinator::shown(&key, &siblings, achieved) }),
         achieved.clone().prop_map(|achieved| ClientReply::Done { achieved }),
         achieved.prop_map(|achieved| ClientReply::Unfinished { achieved }),
-        (number(), number()).prop_map(|(refused, granted)| ClientReply::NoLane { refused, granted }),
+        (number(), number()).prop_map(|(refused, granted)| ClientReply::UnknownWindow { refused, granted }),
         select(vec![Refusal::Busy, Refusal::Rejoining, Refusal::TooManyBytes(u64::MAX)]).prop_map(ClientReply::Refused),
     ]
 }
@@ -214,15 +220,16 @@ fn the_largest_entry() {
     let key = Key::from(&[0xff; MAX_KEY_BYTES][..]);
     let mut siblings = Siblings::default();
     let actors = MAX_HELD_ACTORS as u64;
-    for birth in 0..actors {
-        let actor = Actor { node: NodeId(u32::MAX), birth: u64::MAX - birth };
-        if birth < 6 {
+    for incarnation in 0..actors {
+        let actor = Actor { node: NodeId(u32::MAX), incarnation: u64::MAX - incarnation };
+        if incarnation < 6 {
             let size = (MAX_HELD_BYTES - siblings.bytes() - 64).min(MAX_VALUE_BYTES);
-            let (write, content) = (WriteId { client: 1, number: birth }, Content::Value(vec![0xff; size].into()));
+            let (write, content) =
+                (WriteId { client: 1, number: incarnation }, Content::Value(vec![0xff; size].into()));
             let rules = (Resolve::Siblings, Mutant::default());
             siblings.write(&Seen::default(), actor, (MAX_STAMP, write), content, rules);
         } else {
-            let clock = Clock::of([(actor, clock::MAX_COUNT)]);
+            let clock = VersionVector::of([(actor, version_vector::MAX_COUNT)]);
             let known = Siblings::from_parts(clock, Vec::new()).expect("a clock alone");
             siblings.merge(&known, Resolve::Siblings, Mutant::default());
         }
@@ -234,7 +241,7 @@ fn the_largest_entry() {
     let hint = Hint { entry: entry.clone(), epoch: u64::MAX, since: Wall(u64::MAX) };
     for record in [Record::Key(key.clone(), Some(entry)), Record::Hint(id(1), key.clone(), Some(hint))] {
         let mut bytes = Vec::new();
-        layout::encode(&record, &mut bytes);
+        encoding::encode(&record, &mut bytes);
         assert!(bytes.len() <= MAX_BLOCK_BYTES, "{} bytes", bytes.len());
         assert!(LogRecord::Ap(record).reads_back());
     }
@@ -250,8 +257,9 @@ fn the_largest_entry() {
 /// The longest lists that graves send fit a frame.
 #[test]
 fn the_longest_lists() {
-    let wide = Clock::of((0..MAX_HELD_ACTORS as u64).map(|birth| (Actor { node: NodeId(7), birth }, 1)));
-    let list = vec![(Key::from(&[0xff; MAX_KEY_BYTES][..]), wide); graves::MAX_KEYS];
+    let wide =
+        VersionVector::of((0..MAX_HELD_ACTORS as u64).map(|incarnation| (Actor { node: NodeId(7), incarnation }, 1)));
+    let list = vec![(Key::from(&[0xff; MAX_KEY_BYTES][..]), wide); tombstone_gc::MAX_KEYS];
     survives(&Packet::Peer {
         origin: Origin::default(),
         lane: Lane::Control,

@@ -2,7 +2,7 @@
 
 use super::cluster::{Cluster, Packet};
 use super::*;
-use crate::dynamo::merge::Op;
+use crate::dynamo::crdt::Op;
 use crate::dynamo::siblings::WriteId;
 use crate::types::{Level, Policy};
 
@@ -30,7 +30,7 @@ impl Script {
     pub fn set(&mut self, key: &Key, value: &str) -> ClientRequest {
         self.writes += 1;
         ClientRequest::Put {
-            place: Place { server: id(0), lane: 0, number: 0 },
+            slot: Slot { server: id(0), window: 0, number: 0 },
             write: WriteId { client: 1, number: self.writes },
             key: key.clone(),
             update: Update::Set(Bytes::copy_from_slice(value.as_bytes())),

@@ -194,8 +194,8 @@ fn asked_through_another_server() {
     let mut s = Script::new(3, three(), |_| {});
     let k = s.cluster.key("k", &[1, 2, 3]);
     let mut request = s.set(&k, "x");
-    if let ClientRequest::Put { place, .. } = &mut request {
-        *place = s.cluster.place(id(1));
+    if let ClientRequest::Put { slot, .. } = &mut request {
+        *slot = s.cluster.slot(id(1));
     }
     s.cluster.send(id(1), request.clone());
     s.deliver();
@@ -208,7 +208,7 @@ fn asked_through_another_server() {
     s.cluster.restart(id(1));
     let forgotten = s.cluster.send(id(3), request.clone());
     s.deliver();
-    assert!(matches!(s.cluster.replies[&forgotten], ClientReply::NoLane { .. }));
+    assert!(matches!(s.cluster.replies[&forgotten], ClientReply::UnknownWindow { .. }));
     s.cluster.crash(id(1), 0);
     s.cluster.believe(id(1), false);
     let unknown = s.cluster.send(id(3), request);

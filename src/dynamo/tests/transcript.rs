@@ -66,13 +66,13 @@ pub fn reply(reply: &ClientReply) -> String {
         }
         ClientReply::Done { achieved: who } => format!("done, {}", achieved(*who)),
         ClientReply::Refused(why) => format!("refused: {why}"),
-        ClientReply::NoLane { .. } => "no such lane".to_owned(),
+        ClientReply::UnknownWindow { .. } => "unknown window".to_owned(),
         ClientReply::Unfinished { achieved: who } => format!("unfinished, {}", achieved(*who)),
     }
 }
 
 pub fn message(message: &Message, names: &Names) -> String {
-    let keys = |list: &Vec<(Key, clock::Clock)>| {
+    let keys = |list: &Vec<(Key, version_vector::VersionVector)>| {
         let list: Vec<String> = list.iter().map(|(key, clock)| format!("{} {clock}", name(key, names))).collect();
         list.join(", ")
     };

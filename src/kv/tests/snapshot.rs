@@ -1,7 +1,7 @@
 //! Snapshots: what is restored is what was, and damage is refused.
 
 use super::*;
-use crate::kv::layout::Reader;
+use crate::kv::encoding::Reader;
 
 /// How many records are in `bytes`, by where each ends.
 fn record_ends(bytes: &[u8]) -> Vec<usize> {

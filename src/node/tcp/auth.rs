@@ -17,7 +17,7 @@
 //! Caveats: nothing is encrypted. A secret that can be guessed can be guessed offline by whoever listens on the network, or on a
 //! server's address: hence a least length, and `seaworthy secret` to draw one. There is no forward secrecy.
 
-use super::hello::{ClusterName, Hello, HelloError, Turned};
+use super::handshake::{ClusterName, Hello, HelloError, Turned};
 use super::server::TcpConfig;
 use crate::mutant::Bug;
 use crate::types::{Lane, NodeId, Rng};

@@ -1,8 +1,8 @@
 //! A client's transport: a connection to each server it asks, dialled when it is first asked.
 
-use super::hello::{ClusterName, Hello, HelloError, in_time};
-use super::link::{Closed, Delivery, Inbox, Outbound, Pool, read_frames};
-use crate::node::Transport;
+use super::connection::{Closed, Delivery, Inbox, Pool, SendQueue, read_frames};
+use super::handshake::{ClusterName, Hello, HelloError, in_time};
+use crate::env::Transport;
 use crate::types::{Addr, NodeId};
 use crate::wire::{Packet, frame};
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub struct Servers {
 /// lost, as the trait allows; the next packet dials again. Dropping the transport ends all its tasks.
 pub struct TcpClientTransport {
     servers: Servers,
-    links: BTreeMap<NodeId, Weak<Outbound>>,
+    links: BTreeMap<NodeId, Weak<SendQueue>>,
     inbox: Inbox,
     arrived: mpsc::UnboundedReceiver<Delivery>,
     bad_frames: Arc<AtomicU64>,
@@ -49,13 +49,13 @@ impl TcpClientTransport {
     }
 
     /// The open connection to `node`, or a new one; `None` when no address is known.
-    fn link(&mut self, node: NodeId) -> Option<Arc<Outbound>> {
+    fn link(&mut self, node: NodeId) -> Option<Arc<SendQueue>> {
         // The connection's task holds the only lasting reference: once it has ended, so has the queue.
         if let Some(open) = self.links.get(&node).and_then(Weak::upgrade) {
             return Some(open);
         }
         let address = self.servers.nodes.get(&node)?.clone();
-        let outbound = Arc::new(Outbound::new(QUEUE_BYTES, Pool::new(QUEUE_BYTES)));
+        let outbound = Arc::new(SendQueue::new(QUEUE_BYTES, Pool::new(QUEUE_BYTES)));
         self.links.insert(node, Arc::downgrade(&outbound));
         let (queue, cluster) = (outbound.clone(), self.servers.cluster.clone());
         let (inbox, bad_frames) = (self.inbox.clone(), self.bad_frames.clone());
@@ -107,7 +107,7 @@ async fn converse(
     node: NodeId,
     address: &str,
     cluster: Option<ClusterName>,
-    outbound: &Outbound,
+    outbound: &SendQueue,
     inbox: &Inbox,
     bad_frames: &AtomicU64,
 ) -> Result<Closed, HelloError> {

@@ -20,9 +20,9 @@
 mod arrivals;
 mod auth;
 mod client;
+mod connection;
 mod door;
-mod hello;
-mod link;
+mod handshake;
 mod sealed;
 mod server;
 #[cfg(test)]
@@ -31,5 +31,5 @@ mod tests;
 pub use auth::{LEAST_SECRET_BYTES, Nonce, Secret};
 pub use client::{Servers, TcpClientTransport, identify};
 pub use door::IDLE_GIVES_WAY;
-pub use hello::{ClusterName, HELLO_BYTES, Hello, HelloError, Turned, VERSION};
+pub use handshake::{ClusterName, HELLO_BYTES, Hello, HelloError, Turned, VERSION};
 pub use server::{CLIENT_IDLE, FIRST_REQUEST, Limits, TcpConfig, TcpTransport};

@@ -1,12 +1,13 @@
 //! A server's transport: a listener, one link out to every peer, and the connections that were accepted.
 
 use super::auth::{self, Nonce, Secret, SessionKey};
+use super::connection::{Closed, Delivery, Full, Inbox, Pool, SendQueue, read_frames, write};
 use super::door::{Door, LogLimit, Seat};
-use super::hello::{ClusterName, Hello, HelloError, Turned, in_time};
-use super::link::{Closed, Delivery, Full, Inbox, Outbound, Pool, read_frames, write};
+use super::handshake::{ClusterName, Hello, HelloError, Turned, in_time};
 use super::sealed::{Opening, Sealing};
+use crate::env::Transport;
 use crate::mutant::Mutant;
-use crate::node::{Memory, Transport};
+use crate::node::Memory;
 use crate::types::{Addr, Bytes, Lane, NodeId, Rng};
 use crate::wire::{Packet, frame};
 use std::collections::BTreeMap;
@@ -88,7 +89,7 @@ impl Default for Limits {
 /// ask anew. Dropping the transport ends all its tasks.
 pub struct TcpTransport {
     shared: Arc<Shared>,
-    peers: BTreeMap<(NodeId, Lane), Arc<Outbound>>,
+    peers: BTreeMap<(NodeId, Lane), Arc<SendQueue>>,
     control: mpsc::UnboundedReceiver<Delivery>,
     bulk: mpsc::UnboundedReceiver<Delivery>,
     asked: mpsc::UnboundedReceiver<Delivery>,
@@ -102,7 +103,7 @@ struct Shared {
     from_peers: [Inbox; 2],
     from_clients: Inbox,
     to_clients: Arc<Pool>,
-    clients: Mutex<BTreeMap<u64, Arc<Outbound>>>,
+    clients: Mutex<BTreeMap<u64, Arc<SendQueue>>>,
     /// Seats of clients, and of those who have not said yet what they are.
     seats: Arc<Door>,
     hall: Arc<Door>,
@@ -151,7 +152,7 @@ impl TcpTransport {
         let limits = memory.to_peer(shared.config.nodes.len());
         for (peer, address) in shared.config.nodes.iter().filter(|(id, _)| **id != shared.config.id) {
             for (lane, limit) in Lane::ALL.into_iter().zip(limits) {
-                let outbound = Arc::new(Outbound::new(limit, Pool::new(limit)));
+                let outbound = Arc::new(SendQueue::new(limit, Pool::new(limit)));
                 peers.insert((*peer, lane), outbound.clone());
                 let (rng, shared, address) = (Rng::new(rng.next(), "dial"), shared.clone(), address.clone());
                 let link = Dialler { shared, peer: *peer, lane, address, outbound, rng };
@@ -244,7 +245,7 @@ impl Transport for TcpTransport {
 }
 
 impl Shared {
-    fn clients(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Outbound>>> {
+    fn clients(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<SendQueue>>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -431,7 +432,7 @@ async fn serve_peer(
 
 async fn serve_client(stream: TcpStream, mut seat: Seat, heard: &AtomicU64, address: SocketAddr, shared: &Shared) {
     let client = shared.next_client.fetch_add(1, Relaxed);
-    let outbound = Arc::new(Outbound::new(shared.config.memory.to_clients() / 8, shared.to_clients.clone()));
+    let outbound = Arc::new(SendQueue::new(shared.config.memory.to_clients() / 8, shared.to_clients.clone()));
     let _registered = Registered::new(shared, client, outbound.clone());
     let (reader, writer) = tokio::io::split(stream);
     // Reading and writing take turns in one task; either's end is the connection's.
@@ -469,7 +470,7 @@ async fn idle(seat: &mut Seat, heard: &AtomicU64) -> Closed {
 struct Registered<'a>(&'a Shared, u64);
 
 impl<'a> Registered<'a> {
-    fn new(shared: &'a Shared, client: u64, outbound: Arc<Outbound>) -> Self {
+    fn new(shared: &'a Shared, client: u64, outbound: Arc<SendQueue>) -> Self {
         shared.clients().insert(client, outbound);
         Registered(shared, client)
     }
@@ -487,7 +488,7 @@ struct Dialler {
     peer: NodeId,
     lane: Lane,
     address: String,
-    outbound: Arc<Outbound>,
+    outbound: Arc<SendQueue>,
     rng: Rng,
 }
 

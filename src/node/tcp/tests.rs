@@ -1,9 +1,10 @@
 //! The TCP transport on real loopback connections, with honest and dishonest far ends.
 
 use super::*;
+use crate::env::Transport;
 use crate::identity::Origin;
 use crate::mutant::Mutant;
-use crate::node::{Memory, Transport};
+use crate::node::Memory;
 use crate::raft::{Body, Message};
 use crate::types::{Addr, GroupId, Lane, NodeId, Rng};
 use crate::wire::{Packet, Request, RequestBody, Response, ResponseBody, frame};

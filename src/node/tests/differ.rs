@@ -10,7 +10,7 @@ use crate::wire::{Divergence, NodeStatus, Refused, Write};
 fn town(nodes: u32) -> Town {
     let mut town = Town::new(layout(nodes, Buckets::default(), 1, nodes));
     for node in &mut town.nodes {
-        node.driver.shared.config.digest_entries = 10;
+        node.driver.turn.config.digest_entries = 10;
     }
     town.pass(3000);
     town
@@ -18,7 +18,7 @@ fn town(nodes: u32) -> Town {
 
 fn leader(town: &Town) -> u32 {
     let leads = |node: &&Node| node.driver.groups[&GROUP].leads();
-    town.nodes.iter().find(leads).expect("a leader").driver.shared.config.raft.id.0
+    town.nodes.iter().find(leads).expect("a leader").driver.turn.config.raft.id.0
 }
 
 fn session(town: &mut Town, node: u32) -> u64 {

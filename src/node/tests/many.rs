@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dynamo::siblings::{Siblings, WriteId};
-use crate::dynamo::{Cause, ClientReply, ClientRequest, Message, Place, PutResult, Update};
+use crate::dynamo::{Cause, ClientReply, ClientRequest, Message, PutResult, Slot, Update};
 use crate::kv::{Condition, Reply};
 use crate::types::{Bytes, Key, Lane};
 use crate::wire::{Refused, Write};
@@ -22,7 +22,7 @@ fn ap_put(key: &str, n: u64) -> RequestBody {
 
 pub(super) fn ap_put_of(key: &str, n: u64, bytes: usize) -> RequestBody {
     RequestBody::Ap(ClientRequest::Put {
-        place: Place { server: NodeId(1), lane: 0, number: 1 },
+        slot: Slot { server: NodeId(1), window: 0, number: 1 },
         write: WriteId { client: 5, number: n },
         key: key.into(),
         update: Update::Set(Bytes::from(vec![7; bytes])),
@@ -57,7 +57,7 @@ fn all_cores_of_a_node_share_one_batch_and_one_sync() {
 
     let mut of_cart = ap_put("cart/1", 1);
     let answer = town.ask_once(1, of_cart.clone()).unwrap();
-    assert!(take_lane(&mut of_cart, &answer));
+    assert!(take_window(&mut of_cart, &answer));
     let node = &mut town.nodes[0];
     let bodies = sessions.values().map(|(session, key)| put(*session, 1, key.clone())).chain([of_cart]);
     for (id, body) in (1_000..).zip(bodies) {
@@ -125,7 +125,7 @@ fn what_was_passed_on_and_is_not_answered_is_given_up() {
     let mut town = Town::new(layout(3, Buckets::default(), 6, 1));
     town.pass(2000);
     let of_n3 = (0..).map(key).find(|key| {
-        let layout = &town.nodes[0].driver.shared.config.layout;
+        let layout = &town.nodes[0].driver.turn.config.layout;
         layout.voters_of(layout.group_of(key)) == [NodeId(3)]
     });
     let n3 = town.nodes.pop().unwrap();
@@ -133,14 +133,14 @@ fn what_was_passed_on_and_is_not_answered_is_given_up() {
     let node = &mut town.nodes[0];
     let body = RequestBody::Get { key: of_n3.unwrap() };
     node.hears(Addr::Client(CLIENT), Packet::from(Ask::new(77, body)));
-    assert_eq!((node.driver.relays.open_count(), node.driver.shared.answers.open_count()), (1, 1));
+    assert_eq!((node.driver.relays.open_count(), node.driver.turn.pending.open_count()), (1, 1));
     for _ in 0..60 {
         town.time.fetch_add(100_000_000, Ordering::Relaxed);
         town.nodes[0].disk_works();
         town.nodes[0].turn();
     }
     let driver = &town.nodes[0].driver;
-    assert_eq!((driver.relays.open_count(), driver.shared.answers.open_count()), (0, 0));
+    assert_eq!((driver.relays.open_count(), driver.turn.pending.open_count()), (0, 0));
     let to_client = |(_, to, _): &(NodeId, Addr, Packet)| *to == Addr::Client(CLIENT);
     assert!(!town.post.lock().unwrap().iter().any(to_client), "nothing is known, so nothing is said");
 }
@@ -150,7 +150,7 @@ fn a_session_of_another_group_is_refused() {
     let mut town = Town::new(layout(1, Buckets::default(), 4, 1));
     town.pass(1500);
     let (session, group) = open(&mut town, 1, key(0));
-    let layout = town.nodes[0].driver.shared.config.layout.clone();
+    let layout = town.nodes[0].driver.turn.config.layout.clone();
     let other = (1..).map(key).find(|key| layout.group_of(key) != group).unwrap();
     let answer = town.ask(1, put(session, 1, other));
     assert!(matches!(answer, Some(ResponseBody::Refused(Refused::Invalid(_)))), "{answer:?}");
@@ -207,12 +207,12 @@ fn an_answer_of_the_ap_core_waits_for_the_sync() {
 
 /// What a write leaves behind.
 fn written() -> Siblings {
-    use crate::dynamo::clock::Actor;
     use crate::dynamo::context::Seen;
     use crate::dynamo::siblings::Content;
+    use crate::dynamo::version_vector::Actor;
     use crate::types::Hlc;
     let mut siblings = Siblings::default();
-    let actor = Actor { node: NodeId(2), birth: 3 };
+    let actor = Actor { node: NodeId(2), incarnation: 3 };
     let write = WriteId { client: 1, number: 1 };
     siblings.write(
         &Seen::default(),
@@ -228,7 +228,7 @@ fn written() -> Siblings {
 fn crash_the_only_node(town: &mut Town) {
     let disk = town.nodes[0].disk.clone();
     disk.crash(&mut Rng::new(1, "crash"), 0.0);
-    let layout = town.nodes[0].driver.shared.config.layout.clone();
+    let layout = town.nodes[0].driver.turn.config.layout.clone();
     let world = World { me: NodeId(1), post: town.post.clone(), time: town.time.clone() };
     town.nodes = vec![Node::start(world, &layout, disk)];
     town.pass(1500);
@@ -286,7 +286,7 @@ fn leaders_spread_as_the_layout_says_and_a_dead_leaders_groups_wake() {
     let led = |town: &Town| -> Vec<usize> {
         town.nodes.iter().map(|n| n.driver.groups.values().filter(|g| g.leads()).count()).collect()
     };
-    let layout = town.nodes[0].driver.shared.config.layout.clone();
+    let layout = town.nodes[0].driver.turn.config.layout.clone();
     let named = |node: u32| layout.all_groups().filter(|g| layout.voters_of(*g)[0] == NodeId(node)).count();
     assert_eq!(led(&town), [named(1), named(2), named(3)]);
     assert!(town.nodes.iter().all(|n| n.driver.groups.values().all(|g| g.raft.is_asleep())), "idle groups sleep");
@@ -366,7 +366,7 @@ fn what_an_operator_moved_stays_until_the_named_leader_has_been_away() {
 fn what_comes_too_late_is_dropped() {
     let mut town = Town::new(layout(3, Buckets::default(), 6, 1));
     town.pass(2000);
-    let layout = town.nodes[0].driver.shared.config.layout.clone();
+    let layout = town.nodes[0].driver.turn.config.layout.clone();
     let of_n2 = (0..).map(key).find(|key| layout.voters_of(layout.group_of(key)) == [NodeId(2)]).unwrap();
     let asked = |id, patience_ms| {
         let mut request = Ask::new(id, RequestBody::Get { key: of_n2.clone() });
@@ -376,7 +376,7 @@ fn what_comes_too_late_is_dropped() {
     };
     let node = &mut town.nodes[0];
     node.hears(Addr::Client(CLIENT), asked(77, 250));
-    assert_eq!(node.driver.shared.answers.open_count(), 0);
+    assert_eq!(node.driver.turn.pending.open_count(), 0);
     node.hears(Addr::Client(CLIENT), asked(78, 700));
     assert_eq!(node.driver.relays.open_count(), 1);
     let passed = town.post.lock().unwrap().iter().find_map(|(_, _, packet)| match packet {
@@ -418,7 +418,7 @@ fn a_busy_node_tells_how_it_is() {
 fn what_is_passed_on_is_admitted_where_it_is_carried_out() {
     let mut town = Town::new(layout(3, Buckets::default(), 6, 1));
     town.pass(2000);
-    let layout = town.nodes[0].driver.shared.config.layout.clone();
+    let layout = town.nodes[0].driver.turn.config.layout.clone();
     let of = |node| (0..100).map(key).find(|key| layout.voters_of(layout.group_of(key)) == [NodeId(node)]).unwrap();
     let expect = |node| RequestBody::Expect { key: of(node), bytes: 1 << 20, ap: false };
     let is_busy = |answer: &Option<_>| matches!(answer, Some(ResponseBody::Refused(Refused::Busy { .. })));
@@ -427,7 +427,7 @@ fn what_is_passed_on_is_admitted_where_it_is_carried_out() {
     assert_eq!(town.ask_once(3, expect(2)), Some(ResponseBody::Continue));
     let refused = town.ask_once(3, expect(2));
     assert!(is_busy(&refused), "n2 has promised its own: {refused:?}");
-    let open = &town.node(NodeId(3)).driver.shared.answers;
+    let open = &town.node(NodeId(3)).driver.turn.pending;
     assert_eq!((open.open_count(), open.bytes()), (0, 0));
 }
 
@@ -438,7 +438,7 @@ fn a_request_that_is_sent_again_joins_the_first() {
     town.pass(1500);
     let mut body = ap_put("cart/1", 1);
     let answer = town.ask_once(1, body.clone()).unwrap();
-    assert!(take_lane(&mut body, &answer));
+    assert!(take_window(&mut body, &answer));
     let ask = |town: &mut Town, id| {
         let request = Packet::from(Ask::new(id, body.clone()));
         town.nodes[0].hears(Addr::Client(CLIENT), request);
@@ -446,14 +446,14 @@ fn a_request_that_is_sent_again_joins_the_first() {
     ask(&mut town, 7001);
     town.nodes[0].turn();
     ask(&mut town, 7002);
-    assert_eq!(town.nodes[0].driver.shared.answers.open_count(), 1);
+    assert_eq!(town.nodes[0].driver.turn.pending.open_count(), 1);
     town.deliver();
     ask(&mut town, 7003);
     town.deliver();
     let answered: Vec<u64> = town.answers.iter().map(|(.., response)| response.id).collect();
     assert_eq!(answered, [7002, 7003]);
     assert_eq!(town.answers[0].2.body, town.answers[1].2.body);
-    assert_eq!(town.nodes[0].driver.shared.answers.open_count(), 0);
+    assert_eq!(town.nodes[0].driver.turn.pending.open_count(), 0);
     let ap = town.nodes[0].driver.ap.as_ref().unwrap();
     assert_eq!(ap.dynamo.keys().values().next().unwrap().siblings.clock().to_string(), "{n1:1}");
 }

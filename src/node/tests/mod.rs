@@ -105,7 +105,7 @@ impl Node {
     /// Its peers confirm that it has all its data.
     fn vouch(&mut self) -> Result<(), StorageError> {
         let answer = Some(Answer { to: self.driver.standing.origin().incarnation, objection: None });
-        let config = &self.driver.shared.config;
+        let config = &self.driver.turn.config;
         let peers: Vec<NodeId> = config.layout.nodes().filter(|peer| *peer != config.raft.id).collect();
         for peer in peers {
             let (origin, standing) = (origin_of(peer), Standing::Member);
@@ -197,7 +197,7 @@ impl Town {
     }
 
     fn node(&mut self, id: NodeId) -> &mut Node {
-        self.nodes.iter_mut().find(|node| node.driver.shared.config.raft.id == id).unwrap()
+        self.nodes.iter_mut().find(|node| node.driver.turn.config.raft.id == id).unwrap()
     }
 
     /// Delivers what was sent until there is nothing more to deliver.
@@ -232,7 +232,7 @@ impl Town {
     /// Asks a node and gives its answer, if there is one within a second; for a write of an AP bucket in a lane that it gives.
     fn ask(&mut self, node: u32, mut body: RequestBody) -> Option<ResponseBody> {
         let answer = self.ask_once(node, body.clone())?;
-        if take_lane(&mut body, &answer) { self.ask_once(node, body) } else { Some(answer) }
+        if take_window(&mut body, &answer) { self.ask_once(node, body) } else { Some(answer) }
     }
 
     fn ask_once(&mut self, node: u32, body: RequestBody) -> Option<ResponseBody> {
@@ -251,13 +251,15 @@ impl Town {
 }
 
 /// Puts a write into the lane that was given instead of an answer, if there was.
-fn take_lane(body: &mut RequestBody, answer: &ResponseBody) -> bool {
-    let (RequestBody::Ap(ClientRequest::Put { place, .. }), ResponseBody::Ap(ClientReply::NoLane { granted, .. })) =
-        (body, answer)
+fn take_window(body: &mut RequestBody, answer: &ResponseBody) -> bool {
+    let (
+        RequestBody::Ap(ClientRequest::Put { slot, .. }),
+        ResponseBody::Ap(ClientReply::UnknownWindow { granted, .. }),
+    ) = (body, answer)
     else {
         return false;
     };
-    place.lane = *granted;
+    slot.window = *granted;
     true
 }
 

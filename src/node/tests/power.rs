@@ -3,9 +3,9 @@
 
 use super::many::{ap_put_of, key, put};
 use super::*;
-use crate::dynamo::clock::Actor;
 use crate::dynamo::context::Seen;
 use crate::dynamo::siblings::{Content, Siblings, WriteId};
+use crate::dynamo::version_vector::Actor;
 use crate::dynamo::{Cause, ClientReply, Message, PutResult};
 use crate::kv::Reply;
 use crate::storage::StorageError;
@@ -64,7 +64,7 @@ impl Life {
     fn ask(&mut self, body: &RequestBody) -> Result<ResponseBody, StorageError> {
         let mut body = body.clone();
         let answer = self.ask_as_it_stands(&body)?;
-        if take_lane(&mut body, &answer) { self.ask_as_it_stands(&body) } else { Ok(answer) }
+        if take_window(&mut body, &answer) { self.ask_as_it_stands(&body) } else { Ok(answer) }
     }
 
     fn ask_as_it_stands(&mut self, body: &RequestBody) -> Result<ResponseBody, StorageError> {
@@ -96,7 +96,7 @@ impl Life {
     /// Takes a hint from n2 until it is acknowledged.
     fn keep_hint(&mut self, op: u64, key: &Key, write: WriteId) -> Result<(), StorageError> {
         let mut siblings = Siblings::default();
-        let (actor, policy) = (Actor { node: NodeId(2), birth: op }, (Resolve::Siblings, Mutant::default()));
+        let (actor, policy) = (Actor { node: NodeId(2), incarnation: op }, (Resolve::Siblings, Mutant::default()));
         let content = Content::Value(Bytes::from(vec![3; 700]));
         siblings.write(&Seen::default(), actor, (Hlc(op), write), content, policy);
         let cause = Cause::Write(NodeId(2));

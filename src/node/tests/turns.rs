@@ -25,14 +25,14 @@ fn under_a_load_that_never_lets_up_snapshots_get_their_turn() {
     let mut node = alone();
     for offset in 0..3 {
         let (group, to, meta) = (GROUP, NodeId(2), SnapshotMeta::default());
-        node.driver.shared.jobs.push_back(Job::LoadChunk { group, to, meta, offset, max: 1 });
+        node.driver.turn.jobs.push_back(Job::LoadChunk { group, to, meta, offset, max: 1 });
     }
     let mut left = Vec::new();
     for _ in 0..6 {
         // The log has something to write whenever the disk is free.
         write(&mut node);
         assert!(node.driver.next_job().is_some());
-        left.push((node.driver.shared.jobs.len(), node.driver.groups[&GROUP].has_records()));
+        left.push((node.driver.turn.jobs.len(), node.driver.groups[&GROUP].has_records()));
     }
     assert_eq!(left, [(3, false), (2, true), (2, false), (1, true), (1, false), (0, true)]);
 }
@@ -82,7 +82,7 @@ fn whoever_is_contradicted_by_a_leader_stops_and_does_not_start_again() {
 
     let disk = town.nodes[0].disk.copy();
     disk.crash(&mut Rng::new(1, "crash"), 0.0);
-    let layout = town.nodes[0].driver.shared.config.layout.clone();
+    let layout = town.nodes[0].driver.turn.config.layout.clone();
     let world = World { me: NodeId(1), post: town.post.clone(), time: town.time.clone() };
     let again = Node::try_start(world, &layout, disk, |_, _| {}).err();
     assert_eq!(again, Some(StorageError::Contradicted(found)));

@@ -1,9 +1,9 @@
 //! Records of Raft groups and of the AP core in one log.
 
 use super::*;
-use crate::dynamo::clock::Actor;
 use crate::dynamo::context::Seen;
 use crate::dynamo::siblings::{Content, Siblings, WriteId};
+use crate::dynamo::version_vector::Actor;
 use crate::dynamo::{self, Entry as ApEntry};
 use crate::mutant::Mutant;
 use crate::storage::{AP, Recovery, ap_meta, snapshot};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// A key with one version, the `n`th.
 fn version(key: &str, n: u64) -> dynamo::Record {
     let mut siblings = Siblings::default();
-    let (actor, write) = (Actor { node: NodeId(1), birth: 7 }, WriteId { client: 1, number: n });
+    let (actor, write) = (Actor { node: NodeId(1), incarnation: 7 }, WriteId { client: 1, number: n });
     let policy = (Resolve::Siblings, Mutant::default());
     siblings.write(&Seen::default(), actor, (Hlc(n), write), Content::Value(Bytes::from(n.to_string())), policy);
     let entry = ApEntry { siblings, arrivals: Vec::new() };
@@ -57,8 +57,8 @@ fn checkpointed() -> MemDisk {
     let (mut store, _) = must_open(&disk);
     store.append(&[ap(version("a", 1)), ap(version("b", 1)), Raft(G, hard_state(1))]).unwrap();
     let mut block = Vec::new();
-    dynamo::layout::encode(&version("a", 1), &mut block);
-    dynamo::layout::encode(&version("b", 1), &mut block);
+    dynamo::encoding::encode(&version("a", 1), &mut block);
+    dynamo::encoding::encode(&version("b", 1), &mut block);
     store.append(&[ap(version("b", 2)), Raft(G, entries(1, 3, 10))]).unwrap();
     write_snapshot(&mut store, AP, ap_meta(1), &[&block]);
     let snapshot = ap(dynamo::Record::Snapshot(1));

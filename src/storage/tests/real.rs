@@ -1,8 +1,9 @@
 //! The same on real files, and the thread that storage runs on.
 
 use super::*;
-use crate::node::StorageHost;
-use crate::storage::{DiskFault, RealDisk, ThreadHost};
+use crate::env::StorageHost;
+use crate::env::ThreadHost;
+use crate::storage::{DiskFault, RealDisk};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::time::Duration;

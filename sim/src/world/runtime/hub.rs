@@ -1,6 +1,6 @@
 //! Where simulated time meets the models: one lock over the agenda and the network, and a bell for each event, rung by madsim.
 //!
-//! Every event on the agenda has one timer of madsim's, which wakes its [`Bell`]. That carries the event out on the spot,
+//! Every event on the agenda has one timer of madsim's, which wakes its [`Wakeup`]. That carries the event out on the spot,
 //! without a task: at a thousand operations a second a task of its own would be every second poll of the executor.
 //!
 //! madsim rings with its timers locked and, when it leaps, before its clock shows the new time. So whatever happens at a ring
@@ -35,18 +35,18 @@ pub(super) struct Core {
     timer: Sleep,
     hub: Weak<Hub>,
     /// Bells that have rung, to be used again: as many as events were ever under way at once.
-    bells: Vec<Arc<Bell>>,
+    wakeups: Vec<Arc<Wakeup>>,
     stopped: bool,
 }
 
 /// Woken by madsim's timer when an event is due. It does not hold the world, for madsim's timers hold it.
-struct Bell {
+struct Wakeup {
     hub: Weak<Hub>,
     at: Nanos,
     due: Due,
 }
 
-impl Wake for Bell {
+impl Wake for Wakeup {
     fn wake(self: Arc<Self>) {
         if let Some(hub) = self.hub.upgrade() {
             hub.ring(self);
@@ -65,7 +65,7 @@ impl Hub {
                 net,
                 timer: time.sleep(Duration::ZERO),
                 hub: hub.clone(),
-                bells: Vec::new(),
+                wakeups: Vec::new(),
                 stopped: false,
             }),
             time,
@@ -106,45 +106,45 @@ impl Hub {
     }
 
     /// Carries out a bell's event.
-    fn ring(&self, bell: Arc<Bell>) {
+    fn ring(&self, wakeup: Arc<Wakeup>) {
         let mut core = lock(&self.core);
         if core.stopped {
             return;
         }
-        match bell.due {
-            Due::Frame(slot) => core.net.deliver(self.now().max(bell.at), slot),
+        match wakeup.due {
+            Due::Frame(slot) => core.net.deliver(self.now().max(wakeup.at), slot),
             Due::Timer(key) => core.schedule.fire(key),
         }
-        core.bells.push(bell);
+        core.wakeups.push(wakeup);
     }
 }
 
 impl Core {
     /// Has a bell rung for what is due at a time to come.
     fn arm(&mut self, instant: Instant, at: Nanos, due: Due) {
-        let mut bell =
-            self.bells.pop().unwrap_or_else(|| Arc::new(Bell { hub: self.hub.clone(), at: 0, due: Due::Frame(0) }));
-        let set = Arc::get_mut(&mut bell).expect("nobody keeps a bell that has rung");
+        let mut wakeup =
+            self.wakeups.pop().unwrap_or_else(|| Arc::new(Wakeup { hub: self.hub.clone(), at: 0, due: Due::Frame(0) }));
+        let set = Arc::get_mut(&mut wakeup).expect("nobody keeps a bell that has rung");
         (set.at, set.due) = (at, due);
-        let bell = Waker::from(bell);
+        let wakeup = Waker::from(wakeup);
         let mut timer = Pin::new(&mut self.timer);
         timer.as_mut().reset(instant);
-        let early = timer.poll(&mut Context::from_waker(&bell)).is_ready();
+        let early = timer.poll(&mut Context::from_waker(&wakeup)).is_ready();
         assert!(!early, "the bell was to ring in the past");
     }
 }
 
 /// One timer on the agenda, set while its owner waits and cancelled with it.
-pub(super) struct Alarm {
+pub(super) struct Timer {
     hub: Arc<Hub>,
     /// Its timer, and whom that will wake.
     set: Option<(TimerKey, Waker)>,
     fired: Arc<AtomicBool>,
 }
 
-impl Alarm {
-    pub(super) fn new(hub: Arc<Hub>) -> Alarm {
-        Alarm { hub, set: None, fired: Arc::default() }
+impl Timer {
+    pub(super) fn new(hub: Arc<Hub>) -> Timer {
+        Timer { hub, set: None, fired: Arc::default() }
     }
 
     /// Whether it is set, now for this waker.
@@ -181,7 +181,7 @@ impl Alarm {
     }
 }
 
-impl Drop for Alarm {
+impl Drop for Timer {
     fn drop(&mut self) {
         if let Some(key) = self.key() {
             self.hub.look(|core| core.schedule.cancel(key));
@@ -191,13 +191,13 @@ impl Drop for Alarm {
 
 /// Waits for a point of true time.
 pub struct TrueSleep {
-    alarm: Alarm,
+    timer: Timer,
     at: Nanos,
 }
 
 impl TrueSleep {
     pub(super) fn new(hub: Arc<Hub>, at: Nanos) -> TrueSleep {
-        TrueSleep { alarm: Alarm::new(hub), at }
+        TrueSleep { timer: Timer::new(hub), at }
     }
 }
 
@@ -206,13 +206,13 @@ impl Future for TrueSleep {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        if this.alarm.is_set(context.waker()) {
+        if this.timer.is_set(context.waker()) {
             return Poll::Pending;
         }
-        if this.alarm.hub.now() >= this.at {
+        if this.timer.hub.now() >= this.at {
             return Poll::Ready(());
         }
-        this.alarm.set(Some(this.at), context.waker().clone());
+        this.timer.set(Some(this.at), context.waker().clone());
         Poll::Pending
     }
 }

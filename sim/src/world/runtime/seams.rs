@@ -8,8 +8,8 @@ use super::super::net::{Binding, Mail, Waiting};
 use super::super::schedule::TimerKey;
 use super::super::trace::{Kind, Trace};
 use super::cpu::Cpu;
-use super::hub::{Alarm, Hub, TrueSleep};
-use seaworthy::node::{Clock, StorageHost, Transport};
+use super::hub::{Hub, Timer, TrueSleep};
+use seaworthy::env::{Clock, StorageHost, Transport};
 use seaworthy::storage::Store;
 use seaworthy::types::{Addr, Bytes, Time, Wall};
 use seaworthy::wire::{Packet, frame};
@@ -32,7 +32,7 @@ pub struct SimTransport {
     frame: Vec<u8>,
     cpu: Cpu,
     /// Rings when the processor is free again.
-    free: Alarm,
+    free: Timer,
 }
 
 impl SimTransport {
@@ -41,7 +41,7 @@ impl SimTransport {
             let binding = core.net.bind(now, addr);
             (binding, core.net.waiting(binding))
         });
-        let free = Alarm::new(hub.clone());
+        let free = Timer::new(hub.clone());
         SimTransport { hub, binding, waiting, waker: None, asleep: false, bad_frames: 0, frame: Vec::new(), cpu, free }
     }
 
@@ -268,7 +268,7 @@ impl Clock for SimClock {
 
     fn sleep_until(&self, deadline: Time) -> impl Future<Output = ()> + Send {
         let deadline = Time(deadline.0.saturating_sub(lock(&self.0.state).model.impatience()));
-        ClockSleep { clock: self.clone(), deadline, alarm: Alarm::new(self.0.hub.clone()) }
+        ClockSleep { clock: self.clone(), deadline, timer: Timer::new(self.0.hub.clone()) }
     }
 }
 
@@ -276,7 +276,7 @@ impl Clock for SimClock {
 struct ClockSleep {
     clock: SimClock,
     deadline: Time,
-    alarm: Alarm,
+    timer: Timer,
 }
 
 impl Future for ClockSleep {
@@ -285,7 +285,7 @@ impl Future for ClockSleep {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         // Whatever is done to the clock makes it ring.
-        if this.alarm.is_set(context.waker()) {
+        if this.timer.is_set(context.waker()) {
             return Poll::Pending;
         }
         let mut state = lock(&this.clock.0.state);
@@ -294,17 +294,17 @@ impl Future for ClockSleep {
         if rings && now >= busy_until {
             return Poll::Ready(());
         }
-        let old = this.alarm.key();
+        let old = this.timer.key();
         state.sleepers.retain(|key| Some(*key) != old);
         let at = if rings { Some(busy_until) } else { state.model.true_time_of(this.deadline) };
-        state.sleepers.push(this.alarm.set(at, context.waker().clone()));
+        state.sleepers.push(this.timer.set(at, context.waker().clone()));
         Poll::Pending
     }
 }
 
 impl Drop for ClockSleep {
     fn drop(&mut self) {
-        if let Some(own) = self.alarm.key() {
+        if let Some(own) = self.timer.key() {
             lock(&self.clock.0.state).sleepers.retain(|key| *key != own);
         }
     }

@@ -7,7 +7,7 @@ use super::super::net::{Carriage, LinkSettings};
 use super::super::trace::first_difference;
 use super::super::trace::tests::Memory;
 use super::*;
-use seaworthy::node::{Clock, StorageHost, Transport};
+use seaworthy::env::{Clock, StorageHost, Transport};
 use seaworthy::storage::{LogRecord, StoreConfig};
 use seaworthy::types::{GroupId, Rng, Time};
 use seaworthy::wire::{Packet, Request, RequestBody};

@@ -40,9 +40,9 @@ type Digests = Vec<(Key, u64)>;
 
 /// A walk through the keys.
 #[derive(Debug, Default)]
-pub(super) struct Sweep {
+pub(super) struct AntiEntropy {
     /// The nodes whose keys are looked at.
-    whom: BTreeSet<NodeId>,
+    peers: BTreeSet<NodeId>,
     /// Those for whom another walk is to follow, because this one had begun already.
     then: BTreeSet<NodeId>,
     /// The last key looked at.
@@ -62,7 +62,7 @@ struct Comparison {
     tries: u32,
 }
 
-impl Sweep {
+impl AntiEntropy {
     pub fn deadline(&self) -> Option<Time> {
         self.next
     }
@@ -70,30 +70,30 @@ impl Sweep {
 
 impl Coordinator {
     /// The keys shared with `node` are to be looked at.
-    pub fn sweep_for(&mut self, node: NodeId) {
+    pub fn compare_with(&mut self, node: NodeId) {
         if self.config.mutant.is(Bug::SweepDead) {
             return;
         }
-        if self.sweep.after.is_some() {
-            self.sweep.then.insert(node);
+        if self.anti_entropy.after.is_some() {
+            self.anti_entropy.then.insert(node);
         } else {
-            self.sweep.whom.insert(node);
-            self.sweep.next.get_or_insert(self.now + PAUSE);
+            self.anti_entropy.peers.insert(node);
+            self.anti_entropy.next.get_or_insert(self.now + PAUSE);
         }
     }
 
     /// Reads what differs, asks again for a comparison, or compares some more keys, if it is time to.
-    pub(super) fn sweep(&mut self, turn: &mut Turn<'_>) {
-        if self.sweep.next.is_none_or(|next| next > self.now) {
+    pub(super) fn anti_entropy(&mut self, turn: &mut Turn<'_>) {
+        if self.anti_entropy.next.is_none_or(|next| next > self.now) {
             return;
         }
-        self.sweep.next = Some(self.now + PAUSE);
+        self.anti_entropy.next = Some(self.now + PAUSE);
         if self.ops.len() >= self.config.max_open / 2 || self.bytes >= self.config.open_bytes / 2 {
             return;
         }
-        if !self.sweep.differing.is_empty() {
+        if !self.anti_entropy.differing.is_empty() {
             self.read_differing(turn);
-        } else if self.sweep.comparison.is_some() {
+        } else if self.anti_entropy.comparison.is_some() {
             self.compare_again(turn);
         } else {
             self.compare_more(turn);
@@ -104,57 +104,60 @@ impl Coordinator {
     fn read_differing(&mut self, turn: &mut Turn<'_>) {
         let mut bytes = 0;
         for _ in 0..READS {
-            let Some(key) = self.sweep.differing.pop_first() else { break };
+            let Some(key) = self.anti_entropy.differing.pop_first() else { break };
             bytes += self.read_all(&key, turn) as u64;
         }
         if !self.config.mutant.is(Bug::SweepOfValues) {
             let pause = Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / BYTES_PER_SECOND);
-            self.sweep.next = Some(self.now + pause.max(PAUSE));
+            self.anti_entropy.next = Some(self.now + pause.max(PAUSE));
         }
     }
 
     /// Asks those again that have not answered, but not for ever.
     fn compare_again(&mut self, turn: &mut Turn<'_>) {
         let down = &self.down;
-        let Some(comparison) = &mut self.sweep.comparison else { return };
+        let Some(comparison) = &mut self.anti_entropy.comparison else { return };
         comparison.asked.retain(|node, _| !down.contains(node));
         comparison.tries += 1;
         if comparison.asked.is_empty() || comparison.tries >= TRIES {
-            self.sweep.comparison = None;
+            self.anti_entropy.comparison = None;
             return;
         }
         for (node, keys) in &comparison.asked {
             turn.out.send(*node, Message::Compare { op: comparison.op, keys: keys.clone() });
         }
-        self.sweep.next = Some(self.now + AGAIN);
+        self.anti_entropy.next = Some(self.now + AGAIN);
     }
 
     /// Sends digests of the next keys to the others that hold them.
     fn compare_more(&mut self, turn: &mut Turn<'_>) {
         let mut asked: BTreeMap<NodeId, Digests> = BTreeMap::new();
         for _ in 0..KEYS {
-            let from = self.sweep.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let from = self.anti_entropy.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
             let rest = (from, Bound::<&Key>::Unbounded);
             let next = turn.store.keys.range::<_, Key>(rest).next();
             let Some((key, digest)) = next.map(|(key, entry)| (key.clone(), digest(&entry.siblings))) else {
                 if asked.is_empty() {
-                    let then = std::mem::take(&mut self.sweep.then);
-                    self.sweep =
-                        Sweep { next: (!then.is_empty()).then_some(self.now + PAUSE), whom: then, ..Sweep::default() };
+                    let then = std::mem::take(&mut self.anti_entropy.then);
+                    self.anti_entropy = AntiEntropy {
+                        next: (!then.is_empty()).then_some(self.now + PAUSE),
+                        peers: then,
+                        ..AntiEntropy::default()
+                    };
                     return;
                 }
                 break;
             };
             let others = self.others(&key);
-            if others.iter().any(|node| self.sweep.whom.contains(node)) {
+            if others.iter().any(|node| self.anti_entropy.peers.contains(node)) {
                 if self.config.mutant.is(Bug::SweepOfValues) {
-                    self.sweep.differing.insert(key.clone());
+                    self.anti_entropy.differing.insert(key.clone());
                 }
                 for node in others.into_iter().filter(|node| !self.down.contains(node)) {
                     asked.entry(node).or_default().push((key.clone(), digest));
                 }
             }
-            self.sweep.after = Some(key);
+            self.anti_entropy.after = Some(key);
         }
         if asked.is_empty() {
             return;
@@ -163,19 +166,21 @@ impl Coordinator {
         for (node, keys) in &asked {
             turn.out.send(*node, Message::Compare { op, keys: keys.clone() });
         }
-        self.sweep.comparison = Some(Comparison { op, asked, tries: 1 });
-        self.sweep.next = Some(self.now + AGAIN);
+        self.anti_entropy.comparison = Some(Comparison { op, asked, tries: 1 });
+        self.anti_entropy.next = Some(self.now + AGAIN);
     }
 
     /// Takes a replica's answer: of these keys it holds something else.
     pub fn differs(&mut self, from: NodeId, op: OpId, keys: &[Key]) {
-        let Some(comparison) = self.sweep.comparison.as_mut().filter(|comparison| comparison.op == op) else { return };
+        let Some(comparison) = self.anti_entropy.comparison.as_mut().filter(|comparison| comparison.op == op) else {
+            return;
+        };
         let Some(asked) = comparison.asked.remove(&from) else { return };
         let differing = asked.into_iter().map(|(key, _)| key).filter(|key| keys.contains(key));
-        self.sweep.differing.extend(differing);
+        self.anti_entropy.differing.extend(differing);
         if comparison.asked.is_empty() {
-            self.sweep.comparison = None;
-            self.sweep.next = Some(self.now + PAUSE);
+            self.anti_entropy.comparison = None;
+            self.anti_entropy.next = Some(self.now + PAUSE);
         }
     }
 

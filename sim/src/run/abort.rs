@@ -19,15 +19,15 @@ pub(super) type Payload = Box<dyn Any + Send>;
 
 /// The first panic among the nodes of a run. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Wreck(Arc<Shared>);
+pub(super) struct Abort(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     payload: Mutex<Option<Payload>>,
-    sunk: Notify,
+    aborted: Notify,
 }
 
-impl Wreck {
+impl Abort {
     /// What `process` comes to; `None` if it panicked.
     pub(super) async fn catch<F: Future>(&self, process: F) -> Option<F::Output> {
         let mut process = pin!(process);
@@ -35,7 +35,7 @@ impl Wreck {
             Ok(poll) => poll.map(Some),
             Err(payload) => {
                 lock(&self.0.payload).get_or_insert(payload);
-                self.0.sunk.notify_one();
+                self.0.aborted.notify_one();
                 Poll::Ready(None)
             }
         })
@@ -43,13 +43,13 @@ impl Wreck {
     }
 
     /// Ends the run though no node has panicked.
-    pub(super) fn sink(&self) {
-        self.0.sunk.notify_one();
+    pub(super) fn abort(&self) {
+        self.0.aborted.notify_one();
     }
 
     /// Returns when a node has panicked, or the run is to end for another reason.
-    pub(super) async fn sunk(&self) {
-        self.0.sunk.notified().await;
+    pub(super) async fn aborted(&self) {
+        self.0.aborted.notified().await;
     }
 
     /// What the node panicked with, once.

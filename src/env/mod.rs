@@ -1,4 +1,14 @@
-//! The seams between a node and its world. Simulation and deployment differ only in what stands behind these traits.
+//! The environment of nodes and clients: network, clocks and storage as traits.
+//!
+//! Simulation and deployment differ only in what implements them. [`SystemClock`] and [`entropy`] are those of deployment.
+
+mod storage_thread;
+mod system;
+mod timer;
+
+pub use storage_thread::ThreadHost;
+pub use system::{SystemClock, entropy};
+pub(crate) use timer::Timer;
 
 use crate::storage::{Disk, Store};
 use crate::types::{Addr, Time, Wall};

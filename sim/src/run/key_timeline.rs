@@ -17,13 +17,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 /// What happened, in nanoseconds since the run began, in order.
-pub type Story = Vec<(u64, String)>;
+pub type KeyTimeline = Vec<(u64, String)>;
 
 /// The key whose story is told, and what servers did with it so far. Clones share it.
 #[derive(Clone)]
 pub(super) struct Watch {
     key: Key,
-    steps: Arc<Mutex<Story>>,
+    steps: Arc<Mutex<KeyTimeline>>,
 }
 
 impl Watch {
@@ -32,23 +32,23 @@ impl Watch {
     }
 
     /// The whole story, with what clients did and what was done to servers.
-    pub(super) fn told(&self, plan: &Plan, observed: &Observed, faults: &[ledger::Entry]) -> Story {
-        let mut story = Story::new();
+    pub(super) fn told(&self, plan: &Plan, observed: &Observed, faults: &[ledger::Entry]) -> KeyTimeline {
+        let mut key_timeline = KeyTimeline::new();
         for fault in faults {
-            story.push((fault.from, format!("{} begins", fault.description)));
-            story.extend(fault.until.map(|until| (until, format!("{} is over", fault.description))));
+            key_timeline.push((fault.from, format!("{} begins", fault.description)));
+            key_timeline.extend(fault.until.map(|until| (until, format!("{} is over", fault.description))));
         }
         for op in observed.operations.iter().filter(|op| op.key.as_bytes() == &self.key[..]) {
             let client = match op.client > plan.workload.clients {
                 true => "the last reader".to_owned(),
                 false => format!("c{}", op.client),
             };
-            story.push((op.called, format!("{client} asks to {}", asked(op))));
-            story.extend(op.returned.map(|at| (at, format!("{client} is told: {}", answer(op)))));
+            key_timeline.push((op.called, format!("{client} asks to {}", asked(op))));
+            key_timeline.extend(op.returned.map(|at| (at, format!("{client} is told: {}", answer(op)))));
         }
-        story.extend(lock(&self.steps).iter().cloned());
-        story.sort_by_key(|(at, _)| *at);
-        story
+        key_timeline.extend(lock(&self.steps).iter().cloned());
+        key_timeline.sort_by_key(|(at, _)| *at);
+        key_timeline
     }
 }
 
@@ -76,7 +76,7 @@ fn answer(op: &Operation) -> String {
 }
 
 /// Looks on at a node in the place of another observer, which it tells everything.
-pub(super) struct Teller<O> {
+pub(super) struct TimelineObserver<O> {
     /// The other.
     pub(super) inner: O,
     told: Option<Told>,
@@ -90,11 +90,11 @@ struct Told {
     hints: BTreeMap<NodeId, Arc<Entry>>,
 }
 
-impl<O> Teller<O> {
+impl<O> TimelineObserver<O> {
     /// Tells of `node`, if there is something to be told.
-    pub(super) fn new(inner: O, watch: Option<Watch>, (node, time): (NodeId, TimeSource)) -> Teller<O> {
+    pub(super) fn new(inner: O, watch: Option<Watch>, (node, time): (NodeId, TimeSource)) -> TimelineObserver<O> {
         let told = watch.map(|watch| Told { watch, node, time, own: None, hints: BTreeMap::new() });
-        Teller { inner, told }
+        TimelineObserver { inner, told }
     }
 }
 
@@ -163,7 +163,7 @@ fn shown(siblings: &Siblings) -> String {
     siblings.versions().iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-impl<O: Observer> Observer for Teller<O> {
+impl<O: Observer> Observer for TimelineObserver<O> {
     fn persisting(&mut self, group: GroupId, records: &[Record]) {
         self.inner.persisting(group, records);
     }

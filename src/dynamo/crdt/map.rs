@@ -2,7 +2,7 @@
 
 use super::leaf::Leaf;
 use super::{LEN, MARK, Op, Size, short};
-use crate::dynamo::clock::{Clock, Dot};
+use crate::dynamo::version_vector::{Dot, VersionVector};
 use crate::types::{Hlc, MAX_KEY_BYTES, MergeKind, Resolve};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +40,7 @@ impl Map {
         Ok(())
     }
 
-    pub(super) fn merge(&mut self, mine: &Clock, other: &Map, theirs: &Clock) {
+    pub(super) fn merge(&mut self, mine: &VersionVector, other: &Map, theirs: &VersionVector) {
         let none = Field::new();
         let names: BTreeSet<String> = self.0.keys().chain(other.0.keys()).cloned().collect();
         for name in names {
@@ -63,7 +63,7 @@ impl Map {
         self.0.retain(|_, field| !field.is_empty());
     }
 
-    pub(super) fn is_sane(&self, clock: &Clock) -> bool {
+    pub(super) fn is_sane(&self, clock: &VersionVector) -> bool {
         let value = |(kind, leaf): (&MergeKind, &Leaf)| leaf.kind() == *kind && !leaf.is_empty() && leaf.is_sane(clock);
         self.0.iter().all(|(name, field)| name.len() <= MAX_KEY_BYTES && !field.is_empty() && field.iter().all(value))
     }

@@ -5,7 +5,7 @@
 //!
 //! **One mechanism for all types**: a causal dot store (Almeida, Shoker, Baquero, "Delta State Replicated Data Types", 2018,
 //! §7; for the set alone: "An Optimized Conflict-free Replicated Set", Bieniusa and others, 2012). Each thing in a state bears
-//! the [`Dot`] of the write that put it there; one [`Clock`] over the state says which writes it knows. A dot that one side
+//! the [`Dot`] of the write that put it there; one [`VersionVector`] over the state says which writes it knows. A dot that one side
 //! knows and does not hold was taken away there, so a merge drops it; one that it does not know is news. So nothing that was
 //! removed leaves a tombstone behind, and an add wins over a concurrent remove: its dot is not known to the remover.
 //!
@@ -29,18 +29,18 @@
 //! so equal values have equal states. [`State::is_sane`] asks this of what peers sent.
 //!
 //! Caveats: adding to a counter is not idempotent. That no write is carried out twice, however often it is asked for, is all that
-//! keeps its sum right (`coordinator/lanes.rs`). The limits bound what a write makes; a merge of states that were each within
+//! keeps its sum right (`coordinator/windows.rs`). The limits bound what a write makes; a merge of states that were each within
 //! them may exceed them, and then only what shrinks the value is taken.
 
 mod counter;
 mod dots;
-mod layout;
+mod encoding;
 mod leaf;
 mod map;
 mod register;
 mod set;
 
-use super::clock::{Clock, Dot};
+use super::version_vector::{Dot, VersionVector};
 use crate::types::{Hlc, MAX_KEY_BYTES, MAX_VALUE_BYTES, MergeKind, Value};
 use leaf::Leaf;
 use map::Map;
@@ -115,7 +115,7 @@ impl From<FieldOp> for Op {
 /// A mergeable value.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct State {
-    clock: Clock,
+    clock: VersionVector,
     body: Body,
 }
 
@@ -149,7 +149,7 @@ impl State {
     #[must_use]
     pub fn new(kind: MergeKind) -> State {
         let body = Leaf::new(kind).map_or_else(|| Body::Map(Map::default()), Body::Leaf);
-        State { clock: Clock::default(), body }
+        State { clock: VersionVector::default(), body }
     }
 
     /// Its type.

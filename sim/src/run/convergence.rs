@@ -6,7 +6,7 @@ use super::workload::word_of;
 use crate::oracle::Replica;
 use crate::report::Mode;
 use seaworthy::dynamo::Entry;
-use seaworthy::dynamo::merge::State;
+use seaworthy::dynamo::crdt::State;
 use seaworthy::dynamo::siblings::{Content, Version};
 use seaworthy::raft::Index;
 use seaworthy::types::{GroupId, Key, NodeId};

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Figures about data, as the record of a run has them.
 #[derive(Default)]
-pub struct Findings {
+pub struct DataChecks {
     /// Whether the history is linearizable, if that was decided.
     pub linearizable: Option<bool>,
     /// Stale reads of the reads judged.
@@ -48,7 +48,7 @@ pub fn by_raft(
     plan: &Plan,
     (history, lives): (&check::History, &BTreeMap<check::OpId, Duration>),
     impossible: Option<&str>,
-) -> (Option<Verdict>, Findings) {
+) -> (Option<Verdict>, DataChecks) {
     let judged = plan.expect.linearizable;
     let options = if judged { check::Options::default() } else { FIGURE };
     let expires = !lives.is_empty();
@@ -57,35 +57,35 @@ pub fn by_raft(
         false => check::check(history, &options),
     };
     let linearizable = decided(&report).filter(|yes| !yes || impossible.is_none());
-    let mut findings = Findings { linearizable, ..Findings::default() };
+    let mut data_checks = DataChecks { linearizable, ..DataChecks::default() };
     // What has expired is not stale: of such a history no session measures are taken.
     let measured = if expires { check::session::Figures::default() } else { check::session::measure(history) };
     let count = |name| measured.get(name).map_or(0, |value| value as u64);
-    findings.stale = Share { ok: count("stale reads"), of: count("reads measured") };
-    findings.conflicts.of = findings.stale.of;
+    data_checks.stale = Share { ok: count("stale reads"), of: count("reads measured") };
+    data_checks.conflicts.of = data_checks.stale.of;
     if linearizable == Some(true) {
         // Then no acknowledged write is lost, and every session guarantee is kept.
         let writes = |op: &&check::Operation| op.f != check::Function::Read && op.end == check::End::Ok;
-        findings.acknowledged = history.operations().iter().filter(writes).count() as u64;
-        findings.sessions.insert("linearizable".to_owned(), [findings.stale.of, 0, 0, 0, 0]);
+        data_checks.acknowledged = history.operations().iter().filter(writes).count() as u64;
+        data_checks.sessions.insert("linearizable".to_owned(), [data_checks.stale.of, 0, 0, 0, 0]);
     }
     if !judged {
-        return (None, findings);
+        return (None, data_checks);
     }
     if let Some(violation) = report.violations().next() {
         let when = impossible.unwrap_or("seen in the whole history");
         let detail = format!("{}\n\n{when}", violation.to_string().trim_end());
         // If it were linearizable had keys expired at any time or never, then it is the times that are wrong.
         let timely = !expires || !expiry::check(history, lives, None, &FIGURE).is_valid();
-        return (Some(fail(if timely { "linearizable" } else { "expiry" }, detail)), findings);
+        return (Some(fail(if timely { "linearizable" } else { "expiry" }, detail)), data_checks);
     }
     if let Some(when) = impossible {
         let detail = format!("the history has become impossible, and nothing says why\n{when}");
-        return (Some(fail("linearizable", detail)), findings);
+        return (Some(fail("linearizable", detail)), data_checks);
     }
     let unknown = report.unknowns().next();
     let verdict = unknown.map(|(key, why)| Verdict::Unknown { why: format!("linearizability of {key}: {why}") });
-    (verdict, findings)
+    (verdict, data_checks)
 }
 
 fn decided(report: &check::Report) -> Option<bool> {
@@ -126,13 +126,13 @@ pub fn promised(plan: &Plan, lost_disks: bool, final_from: Option<u64>) -> repli
 pub fn by_quorums(
     history: &check::History,
     (observed, promised): (&Observed, &replicas::Options),
-) -> (Option<Verdict>, Findings) {
+) -> (Option<Verdict>, DataChecks) {
     let found = replicas::check(observed, promised);
     let of = |property| found.counts.get(property).copied().unwrap_or(0);
     let all = found.figures.overall();
     let counting = promised.policy == replicas::Policy::Counter;
     let collects = matches!(promised.policy, replicas::Policy::Set | replicas::Policy::Map);
-    let mut findings = Findings {
+    let mut data_checks = DataChecks {
         linearizable: match (counting, collects) {
             (true, _) => counts(history),
             (_, true) => None,
@@ -144,31 +144,31 @@ pub fn by_quorums(
         acknowledged: if counting || collects { 0 } else { found.figures.acknowledged },
         lost: of(replicas::NONE_LOST),
         lost_to_policy: found.figures.lost_to_policy,
-        ..Findings::default()
+        ..DataChecks::default()
     };
     let spread = |from: &replicas::Histogram, to: &mut Histogram, scale: u64| {
         for (number, count) in from.buckets() {
             (0..count).for_each(|_| to.record(number.saturating_mul(scale)));
         }
     };
-    spread(&all.versions, &mut findings.staleness.versions, 1);
-    spread(&all.micros, &mut findings.staleness.time, 1000);
+    spread(&all.versions, &mut data_checks.staleness.versions, 1);
+    spread(&all.micros, &mut data_checks.staleness.time, 1000);
     // Nor whether a session has seen them.
     for (name, level) in found.figures.levels.iter().filter(|_| !counting && !collects) {
         let broken = [level.read_your_writes, level.monotonic_reads, level.monotonic_writes, level.writes_follow_reads];
         let [a, b, c, d] = broken.map(|tally| tally.violated);
-        findings.sessions.insert(name.clone(), [level.reads, a, b, c, d]);
+        data_checks.sessions.insert(name.clone(), [level.reads, a, b, c, d]);
     }
     let told = |violation: &replicas::Violation| format!("{}: {}", violation.key, violation.words);
     let (diverged, broken): (Vec<_>, Vec<_>) =
         found.violations.iter().partition(|violation| violation.property == replicas::CONVERGED);
-    findings.diverged = diverged.first().map(|violation| told(violation));
+    data_checks.diverged = diverged.first().map(|violation| told(violation));
     let verdict = broken.first().map(|violation| {
         let count = of(violation.property);
         let more = if count > 1 { format!("\n({count} such in all)") } else { String::new() };
         fail(violation.property, format!("{}{more}", told(violation)))
     });
-    (verdict, findings)
+    (verdict, data_checks)
 }
 
 /// Whether every read meets every acknowledged write.

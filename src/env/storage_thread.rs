@@ -1,7 +1,7 @@
 //! The storage task of a deployed node: one thread that owns the [`Store`] and runs jobs on it in order.
 
-use super::{Disk, Store};
-use crate::node::StorageHost;
+use super::StorageHost;
+use crate::storage::{Disk, Store};
 use std::future::Future;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;

@@ -2,7 +2,7 @@
 
 use super::dots::Dots;
 use super::{LEN, Size, text};
-use crate::dynamo::clock::{Clock, Dot};
+use crate::dynamo::version_vector::{Dot, VersionVector};
 use crate::types::{MAX_KEY_BYTES, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ impl Set {
         self.0.remove(element);
     }
 
-    pub(super) fn merge(&mut self, mine: &Clock, other: &Set, theirs: &Clock) {
+    pub(super) fn merge(&mut self, mine: &VersionVector, other: &Set, theirs: &VersionVector) {
         let none = Dots::default();
         for (element, dots) in &mut self.0 {
             dots.merge(mine, other.0.get(element).unwrap_or(&none), theirs);
@@ -40,7 +40,7 @@ impl Set {
         self.0.is_empty()
     }
 
-    pub(super) fn is_sane(&self, clock: &Clock) -> bool {
+    pub(super) fn is_sane(&self, clock: &VersionVector) -> bool {
         let sane = |(element, dots): (&Value, &Dots<()>)| {
             element.len() <= MAX_KEY_BYTES && !dots.0.is_empty() && dots.known_to(clock)
         };

@@ -4,7 +4,7 @@ use super::counter::{self, Counter};
 use super::register::{self, Register};
 use super::set::Set;
 use super::{LEN, MARK, Op, Size, short};
-use crate::dynamo::clock::{Clock, Dot};
+use crate::dynamo::version_vector::{Dot, VersionVector};
 use crate::types::{Hlc, MergeKind};
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +60,7 @@ impl Leaf {
     }
 
     /// Takes in one of the same type; another is ignored.
-    pub(super) fn merge(&mut self, mine: &Clock, other: &Leaf, theirs: &Clock) {
+    pub(super) fn merge(&mut self, mine: &VersionVector, other: &Leaf, theirs: &VersionVector) {
         match (self, other) {
             (Leaf::Counter(a), Leaf::Counter(b)) | (Leaf::PnCounter(a), Leaf::PnCounter(b)) => a.merge(mine, b, theirs),
             (Leaf::Register(a), Leaf::Register(b)) => a.merge(mine, b, theirs),
@@ -77,7 +77,7 @@ impl Leaf {
         }
     }
 
-    pub(super) fn is_sane(&self, clock: &Clock) -> bool {
+    pub(super) fn is_sane(&self, clock: &VersionVector) -> bool {
         match self {
             Leaf::Counter(counter) => counter.known_to(clock) && counter::is_sane(counter, true),
             Leaf::PnCounter(counter) => counter.known_to(clock) && counter::is_sane(counter, false),

@@ -2,15 +2,15 @@
 
 use super::*;
 use crate::codec;
-use crate::dynamo::clock::Actor;
-use crate::dynamo::layout::Reader;
+use crate::dynamo::encoding::Reader;
+use crate::dynamo::version_vector::Actor;
 use crate::types::{Bytes, NodeId, Resolve};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn dot(node: u32, count: u64) -> Dot {
-    Dot { actor: Actor { node: NodeId(node), birth: 7 }, count }
+    Dot { actor: Actor { node: NodeId(node), incarnation: 7 }, count }
 }
 
 fn encode(state: &State) -> Vec<u8> {
@@ -413,7 +413,7 @@ fn refusals_say_why() {
 #[test]
 fn a_state_has_its_limits() {
     let entries = (1..=MAX_PARTS as u32).map(|node| (dot(node, 1).actor, 1));
-    let mut set = State { clock: Clock::of(entries), ..State::new(MergeKind::Set) };
+    let mut set = State { clock: VersionVector::of(entries), ..State::new(MergeKind::Set) };
     let full = apply(&mut set, &Op::Insert(bytes("x")), dot(1, 2)).unwrap_err();
     assert!(full.starts_with("the value would have 16385 parts"), "{full}");
 
@@ -444,7 +444,7 @@ fn what_no_replica_can_hold_is_not_sane() {
     apply(&mut map, &field("f", MergeKind::Counter, FieldOp::Add(1)), dot(1, 1)).unwrap();
     for state in [&set, &counter, &map] {
         assert!(state.is_sane());
-        let unknown = State { clock: Clock::default(), ..state.clone() };
+        let unknown = State { clock: VersionVector::default(), ..state.clone() };
         assert!(!unknown.is_sane(), "{unknown:?}");
     }
     let Body::Leaf(Leaf::PnCounter(tallies)) = &counter.body else { panic!("a counter") };
@@ -453,6 +453,6 @@ fn what_no_replica_can_hold_is_not_sane() {
     let mut twice = tallies.clone();
     counter::add(&mut twice, 1, dot(2, 1)).unwrap();
     twice.0.extend(tallies.0.iter().map(|(held, tally)| (Dot { count: held.count + 1, ..*held }, *tally)));
-    let clock = Clock::of([(dot(1, 1).actor, 2), (dot(2, 1).actor, 1)]);
+    let clock = VersionVector::of([(dot(1, 1).actor, 2), (dot(2, 1).actor, 1)]);
     assert!(!State { clock, body: Body::Leaf(Leaf::PnCounter(twice)) }.is_sane());
 }

@@ -4,7 +4,7 @@
 
 use super::dots::Dots;
 use super::text;
-use crate::dynamo::clock::Dot;
+use crate::dynamo::version_vector::Dot;
 use crate::types::{Hlc, MAX_VALUE_BYTES, Value};
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! The clocks and the entropy of the machine a deployed node runs on.
 
-use super::Clock;
+use crate::env::Clock;
 use crate::types::{Time, Wall};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};

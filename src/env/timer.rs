@@ -7,15 +7,15 @@ use std::pin::Pin;
 
 /// A timer that is re-armed only when it must ring earlier: a follower's election deadline moves back with every
 /// heartbeat, a client's with every request, and an early ring costs less than a new timer each time.
-pub(crate) struct Alarm<C> {
+pub(crate) struct Timer<C> {
     clock: C,
     at: Option<Time>,
     sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-impl<C: Clock> Alarm<C> {
+impl<C: Clock> Timer<C> {
     pub(crate) fn new(clock: C) -> Self {
-        Alarm { clock, at: None, sleep: Box::pin(pending()) }
+        Timer { clock, at: None, sleep: Box::pin(pending()) }
     }
 
     /// Rings at `deadline` at the latest, perhaps earlier.
@@ -30,7 +30,7 @@ impl<C: Clock> Alarm<C> {
     }
 
     /// Waits until it rings. Cancel-safe.
-    pub(crate) async fn rings(&mut self) {
+    pub(crate) async fn fires(&mut self) {
         self.sleep.as_mut().await;
         self.at = None;
         self.sleep = Box::pin(pending());

@@ -1,7 +1,7 @@
 //! Counters: of each actor the sum of its additions and that of its subtractions, under the dot of the latest.
 
 use super::dots::Dots;
-use crate::dynamo::clock::Dot;
+use crate::dynamo::version_vector::Dot;
 use serde::{Deserialize, Serialize};
 
 /// What an actor has added, and what it has taken away.

@@ -3,11 +3,11 @@
 //! A write is named by its [`Dot`]: the n-th of one [`Actor`]. An actor is not just a server but one *life* of a key's state in
 //! one process: when a server that has started again, or has forgotten a key (its hint was handed over, its tombstone collected),
 //! coordinates a write of it, it does so as a new actor, with a birth drawn anew. So an actor's writes are counted without gap by
-//! somebody who remembers them all, whatever the disk has lost, and `actor → n` in a [`Clock`] rightly claims all n of them. A name
+//! somebody who remembers them all, whatever the disk has lost, and `actor → n` in a [`VersionVector`] rightly claims all n of them. A name
 //! used twice would make new writes look like old ones; Riak's epochs of keys answer the same danger.
 //!
 //! Each restart of a server thus adds an actor to the clocks of the keys that it writes. Those of which no version is left are
-//! pruned (`graves`), so a clock has about `IDLE_ACTORS` more than versions while all servers are up.
+//! pruned (`tombstone_gc`), so a clock has about `IDLE_ACTORS` more than versions while all servers are up.
 
 use crate::types::NodeId;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub struct Actor {
     /// The server.
     pub node: NodeId,
     /// Drawn when this life began; no two lives share it.
-    pub birth: u64,
+    pub incarnation: u64,
 }
 
 /// The name of one write of a key: the `count`-th of `actor`, from 1.
@@ -33,7 +33,7 @@ pub struct Dot {
 }
 
 impl fmt::Display for Dot {
-    /// `n2:7`; births are told by [`Clock`]'s alternate form only.
+    /// `n2:7`; births are told by [`VersionVector`]'s alternate form only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.actor.node, self.count)
     }
@@ -44,21 +44,21 @@ pub const MAX_COUNT: u64 = 1 << 62;
 
 /// A version vector: of each actor, how many of its writes are known; they are the first so many.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
-pub struct Clock(Vec<(Actor, u64)>);
+pub struct VersionVector(Vec<(Actor, u64)>);
 
-impl Clock {
+impl VersionVector {
     /// The clock of these entries, in any order; of an actor named twice the higher count holds, zero counts are dropped.
     #[must_use]
-    pub fn of(entries: impl IntoIterator<Item = (Actor, u64)>) -> Clock {
-        let mut clock = Clock::default();
+    pub fn of(entries: impl IntoIterator<Item = (Actor, u64)>) -> VersionVector {
+        let mut clock = VersionVector::default();
         entries.into_iter().for_each(|(actor, count)| clock.raise(actor, count));
         clock
     }
 
     /// The clock of these entries, if they are one: in the order of their actors, each with a count that may be.
     #[must_use]
-    pub fn in_order(entries: Vec<(Actor, u64)>) -> Option<Clock> {
-        Some(Clock(entries)).filter(Clock::is_sane)
+    pub fn in_order(entries: Vec<(Actor, u64)>) -> Option<VersionVector> {
+        Some(VersionVector(entries)).filter(VersionVector::is_sane)
     }
 
     /// Whether actors are in order and counts within bounds. What a peer sent is asked.
@@ -82,7 +82,7 @@ impl Clock {
 
     /// Whether all that `other` knows is known.
     #[must_use]
-    pub fn covers(&self, other: &Clock) -> bool {
+    pub fn covers(&self, other: &VersionVector) -> bool {
         self == other || other.0.iter().all(|(actor, count)| *count <= self.count(*actor))
     }
 
@@ -96,7 +96,7 @@ impl Clock {
     }
 
     /// Makes known what `other` knows.
-    pub fn join(&mut self, other: &Clock) {
+    pub fn join(&mut self, other: &VersionVector) {
         let new = other.0.iter().filter(|(actor, _)| self.count(*actor) == 0).count();
         if new <= 1 {
             return other.0.iter().for_each(|(actor, count)| self.raise(*actor, *count));
@@ -132,14 +132,14 @@ impl Clock {
     }
 }
 
-impl fmt::Display for Clock {
+impl fmt::Display for VersionVector {
     /// `{n1:2, n3:1}`; a server with several lives is named once for each, and with `#` their births are told.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
         for (i, (actor, count)) in self.0.iter().enumerate() {
             let comma = if i > 0 { ", " } else { "" };
             match f.alternate() {
-                true => write!(f, "{comma}{}#{:x}:{count}", actor.node, actor.birth)?,
+                true => write!(f, "{comma}{}#{:x}:{count}", actor.node, actor.incarnation)?,
                 false => write!(f, "{comma}{}:{count}", actor.node)?,
             }
         }

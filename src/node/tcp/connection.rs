@@ -164,7 +164,7 @@ fn next_frame(buffer: &mut BytesMut) -> Result<(Option<Packet>, usize), FrameErr
 
 /// Frames on their way out: one growing buffer, so that whatever gathered while a write was under way goes out in the
 /// next one.
-pub(super) struct Outbound {
+pub(super) struct SendQueue {
     queue: Mutex<Queue>,
     wake: Notify,
     cut: Notify,
@@ -202,11 +202,11 @@ struct Queue {
     writing: bool,
 }
 
-impl Outbound {
+impl SendQueue {
     /// A queue of so many bytes at most, beside others of a pool. What is being written counts no more; it is one queue's worth at
     /// most. An empty queue takes a frame of any size.
-    pub(super) fn new(limit: usize, pool: Arc<Pool>) -> Outbound {
-        Outbound { queue: Mutex::default(), wake: Notify::new(), cut: Notify::new(), limit, pool }
+    pub(super) fn new(limit: usize, pool: Arc<Pool>) -> SendQueue {
+        SendQueue { queue: Mutex::default(), wake: Notify::new(), cut: Notify::new(), limit, pool }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -240,7 +240,7 @@ impl Outbound {
         self.cut.notify_one();
     }
 
-    /// Waits for [`Outbound::cut`].
+    /// Waits for [`SendQueue::cut`].
     pub(super) async fn overflowed(&self) -> Closed {
         self.cut.notified().await;
         Closed::Overflow
@@ -294,7 +294,7 @@ impl Outbound {
     }
 }
 
-impl Drop for Outbound {
+impl Drop for SendQueue {
     fn drop(&mut self) {
         self.clear();
     }

@@ -3,8 +3,9 @@
 //!
 //! What is large goes in the bulk lane, and so does what must not overtake it; a sign of life is what goes in the other.
 
-use super::{Observer, Transport};
+use super::Observer;
 use crate::dynamo;
+use crate::env::Transport;
 use crate::identity::{Greeting, Origin};
 use crate::mutant::{Bug, Mutant};
 use crate::raft::Message;
@@ -22,7 +23,7 @@ pub(super) type To = (NodeId, Option<Lane>);
 
 /// What waits for the end of the turn.
 #[derive(Default)]
-pub(super) struct Mail {
+pub(super) struct Outbound {
     peers: BTreeMap<NodeId, Peer>,
     /// Greetings, which leave first.
     greetings: Vec<(NodeId, Greeting)>,
@@ -53,16 +54,16 @@ struct Letter {
     ap: Vec<dynamo::Message>,
 }
 
-impl Mail {
+impl Outbound {
     /// With signs of life to `peers` from `now` on, at every `beat`.
     pub(super) fn with_beats(
         peers: impl Iterator<Item = NodeId>,
         beat: Duration,
         (packet_bytes, mutant): (usize, Mutant),
-    ) -> Mail {
+    ) -> Outbound {
         let peers: BTreeMap<_, _> = peers.map(|peer| (peer, Peer::default())).collect();
         let next_beat = (!peers.is_empty()).then_some(Time(0) + beat);
-        Mail { peers, mutant, packet_bytes, beat: Some(beat), next_beat, ..Mail::default() }
+        Outbound { peers, mutant, packet_bytes, beat: Some(beat), next_beat, ..Outbound::default() }
     }
 
     pub(super) fn greet(&mut self, to: NodeId, greeting: Greeting) {
@@ -71,8 +72,8 @@ impl Mail {
     }
 
     /// Without signs of life.
-    pub(super) fn silent(packet_bytes: usize, mutant: Mutant) -> Mail {
-        Mail { mutant, packet_bytes, ..Mail::default() }
+    pub(super) fn silent(packet_bytes: usize, mutant: Mutant) -> Outbound {
+        Outbound { mutant, packet_bytes, ..Outbound::default() }
     }
 
     pub(super) fn raft(&mut self, (to, lane): To, group: GroupId, message: Message) {

@@ -1,11 +1,11 @@
 //! What the cores of a node have in common: who waits for answers, what is to leave, what the disk is to do.
 
 use super::NodeConfig;
-use super::answers::Answers;
 use super::gate::Held;
 use super::jobs::Job;
-use super::mail::Mail;
 use super::memory::{Memory, Records};
+use super::outbound::Outbound;
+use super::pending::PendingRequests;
 use crate::dynamo::ClientReply;
 use crate::kv::Reply;
 use crate::mutant::Bug;
@@ -30,12 +30,12 @@ pub(super) struct Now {
 }
 
 /// The common part.
-pub(super) struct Shared {
+pub(super) struct TurnContext {
     pub(super) config: NodeConfig,
-    pub(super) answers: Answers,
+    pub(super) pending: PendingRequests,
     /// Answers of this turn, in order.
     pub(super) responses: Vec<(Addr, wire::Response)>,
-    pub(super) mail: Mail,
+    pub(super) outbound: Outbound,
     pub(super) jobs: VecDeque<Job>,
     /// Groups that are receiving a snapshot, and when the last piece of each came.
     arrivals: BTreeMap<GroupId, Time>,
@@ -45,29 +45,29 @@ pub(super) struct Shared {
     pub(super) records: Records,
 }
 
-impl Shared {
-    pub(super) fn new(config: NodeConfig, answers: Answers, mail: Mail) -> Shared {
+impl TurnContext {
+    pub(super) fn new(config: NodeConfig, pending: PendingRequests, outbound: Outbound) -> TurnContext {
         let memory = Memory(config.memory_bytes);
         let limit = |share: usize| if config.mutant.is(Bug::BudgetIgnored) { usize::MAX } else { share };
         let (held, records) = (Held::new(limit(memory.held())), Records::new(limit(memory.records())));
         let (responses, jobs, arrivals) = (Vec::new(), VecDeque::new(), BTreeMap::new());
-        Shared { config, answers, responses, mail, jobs, arrivals, held, records }
+        TurnContext { config, pending, responses, outbound, jobs, arrivals, held, records }
     }
 
     pub(super) fn respond(&mut self, ticket: u64, body: ResponseBody) {
         match &body {
-            ResponseBody::Reply(Reply::Value(_)) => self.answers.found(false, body.bytes()),
-            ResponseBody::Ap(ClientReply::Value { .. }) => self.answers.found(true, body.bytes()),
+            ResponseBody::Reply(Reply::Value(_)) => self.pending.found(false, body.bytes()),
+            ResponseBody::Ap(ClientReply::Value { .. }) => self.pending.found(true, body.bytes()),
             _ => {}
         }
         let refused = matches!(
             body,
-            ResponseBody::Refused(_) | ResponseBody::Ap(ClientReply::Refused(_) | ClientReply::NoLane { .. })
+            ResponseBody::Refused(_) | ResponseBody::Ap(ClientReply::Refused(_) | ClientReply::UnknownWindow { .. })
         );
         if refused {
-            self.answers.untimed(ticket);
+            self.pending.untimed(ticket);
         }
-        if let Some((client, id)) = self.answers.close(ticket) {
+        if let Some((client, id)) = self.pending.close(ticket) {
             self.responses.push((client, wire::Response { id, body }));
         }
     }
@@ -94,7 +94,7 @@ impl Shared {
 
     /// Bytes in the queues of the node that are bounded by its memory budget.
     pub(super) fn queued(&self) -> usize {
-        self.answers.bytes() + self.held.bytes + self.records.bytes() + self.job_bytes()
+        self.pending.bytes() + self.held.bytes + self.records.bytes() + self.job_bytes()
     }
 
     /// Whether a piece of a snapshot for `group`, of so many bytes, may be written now. Each of the groups that wait is asked again at every
@@ -131,17 +131,17 @@ mod tests {
         let layout = Arc::new(Layout::new(Vec::new(), Buckets::default(), 1, 1));
         let config = NodeConfig::new(raft::Config::new(NodeId(1), Vec::new()), layout);
         let admission = || Admission::new(1 << 20, Duration::from_secs(1), Time(0), config.mutant);
-        let answers = Answers::new(1, 1, (admission(), admission()));
-        let mut shared = Shared::new(config, answers, Mail::default());
+        let pending = PendingRequests::new(1, 1, (admission(), admission()));
+        let mut turn = TurnContext::new(config, pending, Outbound::default());
         let group = |n: usize| GroupId(n as u32);
         let mut now = Time(0);
-        assert!((0..MAX_ARRIVALS).all(|n| shared.takes_arrival(group(n), 1, now)));
-        assert!(!shared.takes_arrival(group(99), 1, now), "it waits");
-        assert!(shared.takes_arrival(group(0), 1, now), "one that has its turn goes on");
-        shared.arrived(group(0));
-        assert!(shared.takes_arrival(group(99), 1, now) && !shared.takes_arrival(group(0), 1, now));
+        assert!((0..MAX_ARRIVALS).all(|n| turn.takes_arrival(group(n), 1, now)));
+        assert!(!turn.takes_arrival(group(99), 1, now), "it waits");
+        assert!(turn.takes_arrival(group(0), 1, now), "one that has its turn goes on");
+        turn.arrived(group(0));
+        assert!(turn.takes_arrival(group(99), 1, now) && !turn.takes_arrival(group(0), 1, now));
         now = now + ARRIVAL_IDLE;
-        assert!(shared.takes_arrival(group(0), 1, now), "the others were sent nothing for long");
-        assert_eq!(shared.arrivals.len(), 1);
+        assert!(turn.takes_arrival(group(0), 1, now), "the others were sent nothing for long");
+        assert_eq!(turn.arrivals.len(), 1);
     }
 }

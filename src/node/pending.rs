@@ -1,6 +1,6 @@
 //! Who is waiting for what: from a client's request to the answer it gets.
 //!
-//! A request is *open* from arrival to answer ([`Answers`], one for a node). What it waits for is known to the core that
+//! A request is *open* from arrival to answer ([`PendingRequests`], one for a node). What it waits for is known to the core that
 //! carries it out; for a Raft group that is [`Waiting`]. A write passes from `Accepted` (it stands at an index, in a term) to
 //! committed (that index was applied, with this or another term); a read passes from `ReadAt` to applied. Nothing is
 //! answered twice: closing a request forgets it.
@@ -45,7 +45,7 @@ struct Open {
 }
 
 /// The open requests of one node, at most `limit`, and of each mode as many bytes as are admitted.
-pub(super) struct Answers {
+pub(super) struct PendingRequests {
     limit: usize,
     next: u64,
     now: Time,
@@ -61,11 +61,11 @@ pub(super) struct Answers {
     order: VecDeque<(Addr, u64)>,
 }
 
-impl Answers {
+impl PendingRequests {
     /// No requests; the first gets the ticket `first`.
-    pub(super) fn new(limit: usize, first: u64, (cp, ap): (Admission, Admission)) -> Answers {
+    pub(super) fn new(limit: usize, first: u64, (cp, ap): (Admission, Admission)) -> PendingRequests {
         let (open, underway, seen, order) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new(), VecDeque::new());
-        Answers { limit, next: first, now: Time(0), cp, ap, found: [0; 2], open, underway, seen, order }
+        PendingRequests { limit, next: first, now: Time(0), cp, ap, found: [0; 2], open, underway, seen, order }
     }
 
     /// It is this late.
@@ -262,50 +262,50 @@ mod tests {
     const G: GroupId = GroupId(1);
     const SMALL: Load = Load { ap: false, payload: Some(10), again: false, patience: Duration::ZERO };
 
-    fn answers(limit: usize) -> Answers {
+    fn pending(limit: usize) -> PendingRequests {
         let admission =
             || Admission::new(1 << 20, std::time::Duration::from_secs(1), Time(0), crate::mutant::Mutant::default());
-        Answers::new(limit, 1, (admission(), admission()))
+        PendingRequests::new(limit, 1, (admission(), admission()))
     }
 
     #[test]
     fn a_write_is_answered_when_its_index_is_committed_with_its_term() {
-        let mut answers = self::answers(10);
-        let ticket = answers.open(ANN, 77, SMALL).unwrap();
+        let mut pending = self::pending(10);
+        let ticket = pending.open(ANN, 77, SMALL).unwrap();
         let mut waiting = Waiting::default();
         waiting.accepted(ticket, 5, 2);
         assert_eq!(waiting.committed(4, 2), None);
         assert_eq!(waiting.committed(5, 2), Some((ticket, false)));
-        assert_eq!(answers.close(ticket), Some((ANN, 77)));
-        assert_eq!(answers.close(ticket), None, "nothing is answered twice");
+        assert_eq!(pending.close(ticket), Some((ANN, 77)));
+        assert_eq!(pending.close(ticket), None, "nothing is answered twice");
     }
 
     #[test]
     fn a_mode_that_is_overloaded_leaves_the_other_its_share() {
-        let mut answers = self::answers(10_000);
+        let mut pending = self::pending(10_000);
         let large = 1380;
-        (0..100).for_each(|_| answers.found(true, large));
+        (0..100).for_each(|_| pending.found(true, large));
         let read = Load { ap: true, payload: None, ..SMALL };
-        let taken = (1..).take_while(|id| answers.open(ANN, *id, read).is_ok()).count();
+        let taken = (1..).take_while(|id| pending.open(ANN, *id, read).is_ok()).count();
         assert_eq!(taken, 10, "16 KiB of what they find");
-        let other = answers.open(BOB, 1, Load { payload: Some(large), ..SMALL }).unwrap();
-        assert!(answers.bytes() > 10 * large);
-        answers.close(other);
-        answers.close(1);
-        assert!(answers.open(ANN, 100, Load { again: true, ..read }).is_ok());
+        let other = pending.open(BOB, 1, Load { payload: Some(large), ..SMALL }).unwrap();
+        assert!(pending.bytes() > 10 * large);
+        pending.close(other);
+        pending.close(1);
+        assert!(pending.open(ANN, 100, Load { again: true, ..read }).is_ok());
     }
 
     #[test]
     fn a_retry_takes_over_the_answer_of_a_write_under_way() {
-        let mut answers = self::answers(10);
-        let ticket = answers.open(ANN, 1, SMALL).unwrap();
-        assert!(!answers.join((G, 7, 1), ANN, 2), "nothing is under way");
-        answers.underway(ticket, (G, 7, 1));
-        assert!(answers.join((G, 7, 1), ANN, 2));
-        assert!(!answers.join((G, 7, 2), ANN, 3), "another number is another write");
-        assert!(!answers.join((GroupId(2), 7, 1), ANN, 3), "so is another group's session of that name");
-        assert_eq!(answers.close(ticket), Some((ANN, 2)));
-        assert!(!answers.join((G, 7, 1), ANN, 4), "it was answered");
+        let mut pending = self::pending(10);
+        let ticket = pending.open(ANN, 1, SMALL).unwrap();
+        assert!(!pending.join((G, 7, 1), ANN, 2), "nothing is under way");
+        pending.underway(ticket, (G, 7, 1));
+        assert!(pending.join((G, 7, 1), ANN, 2));
+        assert!(!pending.join((G, 7, 2), ANN, 3), "another number is another write");
+        assert!(!pending.join((GroupId(2), 7, 1), ANN, 3), "so is another group's session of that name");
+        assert_eq!(pending.close(ticket), Some((ANN, 2)));
+        assert!(!pending.join((G, 7, 1), ANN, 4), "it was answered");
     }
 
     #[test]
@@ -339,25 +339,25 @@ mod tests {
 
     #[test]
     fn a_copy_is_recognised_among_the_latest_requests() {
-        let mut answers = self::answers(1);
-        assert!(!answers.repeated(ANN, 7) && !answers.repeated(BOB, 7));
-        assert!(answers.repeated(ANN, 7) && answers.repeated(BOB, 7));
-        assert!(!answers.repeated(ANN, 8));
-        assert!(answers.repeated(BOB, 7) && answers.repeated(ANN, 8), "two are remembered");
-        assert!(!answers.repeated(ANN, 7), "and no more");
+        let mut pending = self::pending(1);
+        assert!(!pending.repeated(ANN, 7) && !pending.repeated(BOB, 7));
+        assert!(pending.repeated(ANN, 7) && pending.repeated(BOB, 7));
+        assert!(!pending.repeated(ANN, 8));
+        assert!(pending.repeated(BOB, 7) && pending.repeated(ANN, 8), "two are remembered");
+        assert!(!pending.repeated(ANN, 7), "and no more");
     }
 
     #[test]
     fn a_jump_of_the_state_drops_the_writes_before_it() {
-        let mut answers = self::answers(2);
-        let (before, after) = (answers.open(ANN, 1, SMALL).unwrap(), answers.open(BOB, 2, SMALL).unwrap());
+        let mut pending = self::pending(2);
+        let (before, after) = (pending.open(ANN, 1, SMALL).unwrap(), pending.open(BOB, 2, SMALL).unwrap());
         let mut waiting = Waiting::default();
         waiting.accepted(before, 5, 1);
         waiting.accepted(after, 6, 1);
-        assert!(answers.open(ANN, 3, SMALL).is_err(), "the limit holds");
+        assert!(pending.open(ANN, 3, SMALL).is_err(), "the limit holds");
         assert_eq!(waiting.forget_through(5).collect::<Vec<_>>(), [before]);
-        assert_eq!(answers.close(before), Some((ANN, 1)));
-        assert!(answers.open(ANN, 3, SMALL).is_ok());
+        assert_eq!(pending.close(before), Some((ANN, 1)));
+        assert!(pending.open(ANN, 3, SMALL).is_ok());
         assert_eq!(waiting.committed(6, 1), Some((after, false)));
     }
 }

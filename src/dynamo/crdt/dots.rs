@@ -1,7 +1,7 @@
 //! Dot stores: things under the names of the writes that put them there.
 
 use super::{DOT, LEN, Size};
-use crate::dynamo::clock::{Clock, Dot};
+use crate::dynamo::version_vector::{Dot, VersionVector};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ impl<T> Default for Dots<T> {
 impl<T: Clone + Ord> Dots<T> {
     /// Takes in what another side that knows `theirs` holds, while this one knows `mine`: what both hold stays, what only one
     /// holds stays unless the other knows of it. Two things of one name, which no two sane writes have, are settled by order.
-    pub(super) fn merge(&mut self, mine: &Clock, other: &Dots<T>, theirs: &Clock) {
+    pub(super) fn merge(&mut self, mine: &VersionVector, other: &Dots<T>, theirs: &VersionVector) {
         self.0.retain(|dot, _| other.0.contains_key(dot) || !theirs.contains(*dot));
         for (dot, thing) in &other.0 {
             match self.0.get_mut(dot) {
@@ -30,7 +30,7 @@ impl<T: Clone + Ord> Dots<T> {
     }
 
     /// Whether the clock knows all of them.
-    pub(super) fn known_to(&self, clock: &Clock) -> bool {
+    pub(super) fn known_to(&self, clock: &VersionVector) -> bool {
         self.0.keys().all(|dot| dot.count > 0 && clock.contains(*dot))
     }
 

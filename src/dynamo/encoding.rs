@@ -15,9 +15,9 @@
 //! be read back is never written. Whatever the bytes, decoding them neither panics nor
 //! allocates out of proportion; damage is for the checksums of log and snapshot to find.
 
-use super::clock::{Actor, Clock, Dot};
-use super::merge::State;
+use super::crdt::State;
 use super::siblings::{Content, Siblings, Version, WriteId};
+use super::version_vector::{Actor, Dot, VersionVector};
 use super::{Arrival, Cause, Entry, Hint, Record};
 use crate::types::{Bytes, Hlc, Key, MAX_KEY_BYTES, MAX_VALUE_BYTES, NodeId, Wall};
 use std::sync::Arc;
@@ -92,7 +92,7 @@ pub fn decode(bytes: &mut &[u8]) -> Option<Record> {
 
 fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     let versions = entry.siblings.versions();
-    put_clock(out, entry.siblings.clock());
+    put_version_vector(out, entry.siblings.clock());
     put_u32(out, versions.len() as u32);
     for version in versions {
         put_dot(out, version.dot);
@@ -129,7 +129,7 @@ fn put_content(out: &mut Vec<u8>, content: &Content) {
     }
 }
 
-pub(super) fn put_clock(out: &mut Vec<u8>, clock: &Clock) {
+pub(super) fn put_version_vector(out: &mut Vec<u8>, clock: &VersionVector) {
     put_u32(out, clock.len() as u32);
     for (actor, count) in clock.entries() {
         put_dot(out, Dot { actor: *actor, count: *count });
@@ -138,7 +138,7 @@ pub(super) fn put_clock(out: &mut Vec<u8>, clock: &Clock) {
 
 pub(super) fn put_dot(out: &mut Vec<u8>, dot: Dot) {
     put_u32(out, dot.actor.node.0);
-    put_u64(out, dot.actor.birth);
+    put_u64(out, dot.actor.incarnation);
     put_u64(out, dot.count);
 }
 
@@ -226,12 +226,12 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn dot(&mut self) -> Option<Dot> {
-        let actor = Actor { node: NodeId(self.u32()?), birth: self.u64()? };
+        let actor = Actor { node: NodeId(self.u32()?), incarnation: self.u64()? };
         Some(Dot { actor, count: self.u64()? })
     }
 
-    pub(super) fn clock(&mut self) -> Option<Clock> {
-        Clock::in_order(self.many(|from| from.dot().map(|dot| (dot.actor, dot.count)))?)
+    pub(super) fn clock(&mut self) -> Option<VersionVector> {
+        VersionVector::in_order(self.many(|from| from.dot().map(|dot| (dot.actor, dot.count)))?)
     }
 
     fn version(&mut self) -> Option<Version> {

@@ -17,7 +17,7 @@ use super::map::{Field, Map};
 use super::register::Assigned;
 use super::set::Set;
 use super::{Body, State};
-use crate::dynamo::layout::{Reader, put_bytes32, put_clock, put_dot, put_u32, put_u64};
+use crate::dynamo::encoding::{Reader, put_bytes32, put_dot, put_u32, put_u64, put_version_vector};
 use crate::types::{Hlc, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ const MAP: u8 = 5;
 impl State {
     /// Appends the state.
     pub(in crate::dynamo) fn encode(&self, out: &mut Vec<u8>) {
-        put_clock(out, &self.clock);
+        put_version_vector(out, &self.clock);
         match &self.body {
             Body::Leaf(leaf) => put_leaf(out, leaf),
             Body::Map(map) => {

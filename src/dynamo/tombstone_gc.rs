@@ -10,8 +10,8 @@
 //!
 //! While a node is down nothing is asked, for nothing could come of it.
 
-use super::clock::Clock;
 use super::store::Store;
+use super::version_vector::VersionVector;
 use super::{Cause, Dynamo, Effect, Entry, Epoch, Message, Note, Record};
 use crate::mutant::Bug;
 use crate::protocol::{Outbox, Ticket};
@@ -32,7 +32,7 @@ const PRECEDENCE: u64 = 10;
 
 /// Keys with something to forget.
 #[derive(Debug, Default)]
-pub(super) struct Graves {
+pub(super) struct TombstoneGc {
     /// Rounds of housekeeping so far.
     now: u64,
     /// To be asked about, from which round on; each key once, however often it is written and deleted meanwhile.
@@ -43,9 +43,9 @@ pub(super) struct Graves {
 
 #[derive(Debug)]
 struct Round {
-    asked: Clock,
+    asked: VersionVector,
     /// What is to be forgotten.
-    settled: Clock,
+    settled: VersionVector,
     /// By when what was asked about is durable here.
     ticket: Option<Ticket>,
     tries: u32,
@@ -55,9 +55,9 @@ struct Round {
     forgotten: BTreeSet<NodeId>,
 }
 
-type Lists = BTreeMap<NodeId, Vec<(Key, Clock)>>;
+type Lists = BTreeMap<NodeId, Vec<(Key, VersionVector)>>;
 
-impl Graves {
+impl TombstoneGc {
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.rounds.is_empty()
     }
@@ -71,22 +71,22 @@ pub(super) fn needs(entry: &Entry) -> bool {
 
 impl Store {
     /// A key came to have something to forget.
-    pub(super) fn bury(&mut self, key: &Key) {
-        let Some(place) = self.replicas(key).iter().position(|node| *node == self.config.id) else { return };
-        let mut rounds = 1 + PRECEDENCE * place as u64;
+    pub(super) fn schedule_gc(&mut self, key: &Key) {
+        let Some(slot) = self.replicas(key).iter().position(|node| *node == self.config.id) else { return };
+        let mut rounds = 1 + PRECEDENCE * slot as u64;
         if self.config.mutant.is(Bug::TombstoneByTimer) {
             rounds = (Duration::from_secs(2).as_nanos() / self.config.housekeeping.as_nanos().max(1)) as u64;
         }
-        let due = self.graves.now + rounds;
-        if !self.graves.due.contains_key(key) {
-            self.graves.due.insert(key.clone(), due);
-            self.graves.waiting.insert((due, key.clone()));
+        let due = self.tombstone_gc.now + rounds;
+        if !self.tombstone_gc.due.contains_key(key) {
+            self.tombstone_gc.due.insert(key.clone(), due);
+            self.tombstone_gc.waiting.insert((due, key.clone()));
         }
     }
 
     /// A round of housekeeping.
     pub(super) fn collect(&mut self, out: &mut Outbox<Dynamo>) {
-        self.graves.now += 1;
+        self.tombstone_gc.now += 1;
         if self.config.mutant.is(Bug::TombstonesKept) {
             return;
         }
@@ -96,7 +96,7 @@ impl Store {
         self.begin_rounds(out);
         let mut asks = Lists::new();
         let mut forgets = Lists::new();
-        for key in self.graves.rounds.keys().cloned().collect::<Vec<_>>() {
+        for key in self.tombstone_gc.rounds.keys().cloned().collect::<Vec<_>>() {
             self.go_on(&key, &mut asks, &mut forgets, out);
         }
         send_lists(asks, Message::Ask, None, out);
@@ -104,12 +104,12 @@ impl Store {
     }
 
     fn begin_rounds(&mut self, out: &mut Outbox<Dynamo>) {
-        let now = self.graves.now;
-        while self.graves.rounds.len() < MAX_ROUNDS
-            && self.graves.waiting.first().is_some_and(|(at, _)| *at <= now)
-            && let Some((_, key)) = self.graves.waiting.pop_first()
+        let now = self.tombstone_gc.now;
+        while self.tombstone_gc.rounds.len() < MAX_ROUNDS
+            && self.tombstone_gc.waiting.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, key)) = self.tombstone_gc.waiting.pop_first()
         {
-            self.graves.due.remove(&key);
+            self.tombstone_gc.due.remove(&key);
             let Some(entry) = self.keys.get(&key).filter(|entry| needs(entry)) else { continue };
             let asked = entry.siblings.clock().clone();
             if self.config.mutant.is(Bug::TombstoneByTimer) {
@@ -120,7 +120,7 @@ impl Store {
             let ticket = self.unsure;
             let (held, forgotten) = (BTreeSet::new(), BTreeSet::new());
             let round = Round { asked, settled, ticket, tries: 0, held, since: None, forgotten };
-            self.graves.rounds.entry(key).or_insert(round);
+            self.tombstone_gc.rounds.entry(key).or_insert(round);
         }
     }
 
@@ -128,7 +128,7 @@ impl Store {
     fn go_on(&mut self, key: &Key, asks: &mut Lists, forgets: &mut Lists, out: &mut Outbox<Dynamo>) {
         self.count(key);
         let others = self.others(key);
-        let Some(round) = self.graves.rounds.get_mut(key) else { return };
+        let Some(round) = self.tombstone_gc.rounds.get_mut(key) else { return };
         let wait = if self.config.mutant.is(Bug::ForgottenAtOnce) { 0 } else { SETTLED };
         let settled = round.since.is_some_and(|since| self.epoch.at() >= since + wait);
         if round.since.is_none() {
@@ -143,10 +143,10 @@ impl Store {
             }
         } else if settled && others.iter().all(|node| round.forgotten.contains(node)) {
             let dead = round.settled.clone();
-            self.graves.rounds.remove(key);
+            self.tombstone_gc.rounds.remove(key);
             self.forget(key, &dead, out);
             if self.holds(key).is_some_and(needs) {
-                self.bury(key);
+                self.schedule_gc(key);
             }
         } else if settled {
             for node in others.into_iter().filter(|node| !round.forgotten.contains(node)) {
@@ -158,7 +158,7 @@ impl Store {
     /// Notes in which epoch all came to hold what was asked about, and wants the epochs that must pass.
     fn count(&mut self, key: &Key) {
         let (others, durable, at) = (self.others(key), self.durable, self.epoch.at());
-        let Some(round) = self.graves.rounds.get_mut(key) else { return };
+        let Some(round) = self.tombstone_gc.rounds.get_mut(key) else { return };
         let here = round.ticket.is_none_or(|ticket| ticket <= durable);
         if round.since.is_none() && here && others.iter().all(|node| round.held.contains(node)) {
             round.since = Some(at);
@@ -178,16 +178,16 @@ impl Store {
     }
 
     /// "Do you know that?"
-    pub(super) fn asked(&self, from: NodeId, mut list: Vec<(Key, Clock)>, out: &mut Outbox<Dynamo>) {
+    pub(super) fn asked(&self, from: NodeId, mut list: Vec<(Key, VersionVector)>, out: &mut Outbox<Dynamo>) {
         list.truncate(MAX_KEYS);
         list.retain(|(key, clock)| self.keys.get(key).is_some_and(|held| held.siblings.clock().covers(clock)));
         send_lists(Lists::from([(from, list)]), Message::Held, self.unsure, out);
     }
 
     /// "I do."
-    pub(super) fn held(&mut self, from: NodeId, list: Vec<(Key, Clock)>, out: &mut Outbox<Dynamo>) {
+    pub(super) fn held(&mut self, from: NodeId, list: Vec<(Key, VersionVector)>, out: &mut Outbox<Dynamo>) {
         for (key, clock) in list {
-            if let Some(round) = self.graves.rounds.get_mut(&key).filter(|round| round.asked == clock) {
+            if let Some(round) = self.tombstone_gc.rounds.get_mut(&key).filter(|round| round.asked == clock) {
                 round.held.insert(from);
                 self.count(&key);
             }
@@ -196,26 +196,31 @@ impl Store {
     }
 
     /// "Forget it."
-    pub(super) fn told_to_forget(&mut self, from: NodeId, mut list: Vec<(Key, Clock)>, out: &mut Outbox<Dynamo>) {
+    pub(super) fn told_to_forget(
+        &mut self,
+        from: NodeId,
+        mut list: Vec<(Key, VersionVector)>,
+        out: &mut Outbox<Dynamo>,
+    ) {
         list.truncate(MAX_KEYS);
         list.iter().for_each(|(key, clock)| self.forget(key, clock, out));
         send_lists(Lists::from([(from, list)]), Message::Forgotten, self.unsure, out);
     }
 
     /// "I have."
-    pub(super) fn forgotten(&mut self, from: NodeId, list: Vec<(Key, Clock)>) {
+    pub(super) fn forgotten(&mut self, from: NodeId, list: Vec<(Key, VersionVector)>) {
         for (key, clock) in list {
-            if let Some(round) = self.graves.rounds.get_mut(&key).filter(|round| round.settled == clock) {
+            if let Some(round) = self.tombstone_gc.rounds.get_mut(&key).filter(|round| round.settled == clock) {
                 round.forgotten.insert(from);
             }
         }
     }
 
-    fn forget(&mut self, key: &Key, settled: &Clock, out: &mut Outbox<Dynamo>) {
+    fn forget(&mut self, key: &Key, settled: &VersionVector, out: &mut Outbox<Dynamo>) {
         let Some(mut entry) = self.holds(key).cloned() else { return };
         if entry.siblings.is_deleted() && settled.covers(entry.siblings.clock()) {
             self.keys.remove(key);
-            self.lives.remove(&(None, key.clone()));
+            self.incarnations.remove(&(None, key.clone()));
             self.snapshots.since.keys.insert(key.clone());
             self.unsure = Some(self.persist(Record::Key(key.clone(), None), out));
             out.effect(Effect::Note(Note::Collected { key: key.clone() }));
@@ -228,9 +233,10 @@ impl Store {
         if entries > 0 {
             let me = self.config.id;
             let life = (None, key.clone());
-            let known = |birth| entry.siblings.clock().count(super::clock::Actor { node: me, birth }) > 0;
-            if self.lives.get(&life).is_some_and(|birth| !known(*birth)) {
-                self.lives.remove(&life);
+            let known =
+                |incarnation| entry.siblings.clock().count(super::version_vector::Actor { node: me, incarnation }) > 0;
+            if self.incarnations.get(&life).is_some_and(|incarnation| !known(*incarnation)) {
+                self.incarnations.remove(&life);
             }
             self.put(key, entry, out);
             out.effect(Effect::Note(Note::Pruned { key: key.clone(), entries }));
@@ -239,7 +245,7 @@ impl Store {
 
     #[cfg(test)]
     pub(super) fn graves_waiting(&self) -> usize {
-        self.graves.waiting.len()
+        self.tombstone_gc.waiting.len()
     }
 
     fn others(&self, key: &Key) -> Vec<NodeId> {
@@ -249,7 +255,7 @@ impl Store {
 
 fn send_lists(
     lists: Lists,
-    message: impl Fn(Vec<(Key, Clock)>) -> Message,
+    message: impl Fn(Vec<(Key, VersionVector)>) -> Message,
     after: Option<Ticket>,
     out: &mut Outbox<Dynamo>,
 ) {
