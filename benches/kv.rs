@@ -2,11 +2,11 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use seaworthy::identity::Origin;
-use seaworthy::kv::{self, Command, Condition, GroupTime, Kv, Op, Reply};
+use seaworthy::kv::{self, Command, Condition, GroupTime, Kv, Op, Reply, Write};
 use seaworthy::mutant::Mutant;
 use seaworthy::raft::{Body, Entry, Message};
 use seaworthy::types::{GroupId, Key, Lane, Wall};
-use seaworthy::wire::{Packet, Request, RequestBody, Response, ResponseBody, Write, frame};
+use seaworthy::wire::{Packet, Request, RequestBody, Response, ResponseBody, frame};
 use std::hint::black_box;
 
 fn key(n: u64) -> Key {
@@ -14,7 +14,7 @@ fn key(n: u64) -> Key {
 }
 
 fn put(n: u64, session: Option<(u64, u64)>, ttl_ms: Option<u64>) -> Command {
-    let op = Op::Put { key: key(n), value: vec![7; 100].into(), when: Condition::ALWAYS, ttl_ms };
+    let op = Op::Write(Write::Put { key: key(n), value: vec![7; 100].into(), when: Condition::ALWAYS, ttl_ms });
     Command { stamp: Wall(1_700_000_000_000_000_000 + n), time: GroupTime(n), session, op }
 }
 

@@ -7,9 +7,8 @@ use crate::client::{ApWrite, ClientError, Found, Wrote};
 use crate::dynamo::crdt::{self, FieldOp};
 use crate::dynamo::siblings::{Content, Version, WriteId};
 use crate::dynamo::{Achieved, Cause, Holding, Sibling, Update};
-use crate::kv::{Condition, Op};
+use crate::kv::{Condition, Write};
 use crate::types::{Bytes, Key, Level, MergeKind, NodeId};
-use crate::wire::Write;
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::{Write as _, stdout};
@@ -181,7 +180,7 @@ pub(super) fn update(key: &str, words: &[String], how: &Writing, target: &Target
 
 pub(super) fn checked_key(text: &str, target: &Target) -> Result<Key, Failure> {
     let key = Key::from(bytes("key", text, target.hex)?);
-    let limits = Op::from(Write::Delete { key: key.clone(), when: Condition::default() }).check_limits();
+    let limits = Write::Delete { key: key.clone(), when: Condition::default() }.check_limits();
     limits.map_err(Failure::bad_input)?;
     Ok(key)
 }

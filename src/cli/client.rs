@@ -6,9 +6,8 @@ use super::connect::{Target, TcpClient, block_on};
 use super::output::{Exit, Failure, Paint, from_hex, millis, paint, say, show, versioned_json};
 use crate::client::ClientError;
 use crate::dynamo::Update;
-use crate::kv::{Condition, Reply, Versioned};
+use crate::kv::{Condition, Reply, Versioned, Write};
 use crate::types::Bytes;
-use crate::wire::Write;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _, stdout};
 use std::time::{Duration, Instant};
@@ -74,7 +73,7 @@ fn either(
     target: &Target,
     json: bool,
 ) -> Result<Exit, Failure> {
-    crate::kv::Op::from(write.clone()).check_limits().map_err(Failure::bad_input)?;
+    write.check_limits().map_err(Failure::bad_input)?;
     let conditional = match write {
         Write::Put { when, ttl_ms, .. } => *when != Condition::default() || ttl_ms.is_some(),
         Write::Delete { when, .. } => *when != Condition::default(),
@@ -119,7 +118,7 @@ impl From<Cp> for Failure {
 pub(super) fn extend(key: &str, ttl_ms: u64, target: &Target, json: bool) -> Result<Exit, Failure> {
     let key = bytes("key", key, target.hex)?.into();
     let write = Write::Extend { key, ttl_ms };
-    crate::kv::Op::from(write.clone()).check_limits().map_err(Failure::bad_input)?;
+    write.check_limits().map_err(Failure::bad_input)?;
     block_on(async {
         let mut client = target.connect().await?;
         Ok(write_cp(&mut client, write, "extended", target, json).await?)

@@ -18,10 +18,10 @@ pub use ap::{ApWrite, Found, Wrote};
 
 use crate::dynamo::{self, ClientReply, Holding};
 use crate::env::{Clock, Timer, Transport};
-use crate::kv::{Condition, Reply, SessionId, Versioned};
+use crate::kv::{Condition, Reply, SessionId, Versioned, Write};
 use crate::placement::{SLOTS, group_of};
 use crate::types::{Addr, GroupId, Key, NodeId, Rng, Time, Value};
-use crate::wire::{NodeStatus, Packet, Refused, Request, RequestBody, Response, ResponseBody, Write};
+use crate::wire::{NodeStatus, Packet, Refused, Request, RequestBody, Response, ResponseBody};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -31,11 +31,22 @@ pub struct Command {
 pub enum Op {
     /// Open a session; the answer is its id.
     OpenSession,
+    /// A client's write.
+    Write(Write),
+    /// Remove what has expired at this command's time, and tell all replicas that time. Proposed by the leader when a deadline has passed: expiry is an
+    /// event in the log, so that every replica and every reader agrees on its place among the writes.
+    Expire,
+}
+
+/// The writes that a client may ask for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Write {
     /// Write a value if the conditions hold. Without `ttl_ms` an earlier expiry is cleared.
     Put {
         /// Where.
         key: Key,
         /// What.
+        #[serde(deserialize_with = "crate::codec::bytes")]
         value: Value,
         /// When to refuse.
         when: Condition,
@@ -56,9 +67,6 @@ pub enum Op {
         /// Milliseconds from now.
         ttl_ms: u64,
     },
-    /// Remove what has expired at this command's time, and tell all replicas that time. Proposed by the leader when a deadline has passed: expiry is an
-    /// event in the log, so that every replica and every reader agrees on its place among the writes.
-    Expire,
 }
 
 /// Conditions on the present state of the key; all that are set must hold (design §5).
@@ -117,17 +125,21 @@ pub enum Reply {
     Nothing,
 }
 
-impl Op {
+impl Write {
+    /// The key that is written.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Write::Put { key, .. } | Write::Delete { key, .. } | Write::Extend { key, .. } => key,
+        }
+    }
+
     /// Whether the sizes are within bounds; the message says which is not.
     ///
     /// # Errors
     /// A sentence for the user.
     pub fn check_limits(&self) -> Result<(), String> {
-        let (key, value) = match self {
-            Op::Put { key, value, .. } => (key, value.len()),
-            Op::Delete { key, .. } | Op::Extend { key, .. } => (key, 0),
-            Op::OpenSession | Op::Expire => return Ok(()),
-        };
+        let (key, value) = (self.key(), if let Write::Put { value, .. } = self { value.len() } else { 0 });
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
             return Err(format!("a key has 1 to {MAX_KEY_BYTES} bytes, this one has {}", key.len()));
         }

@@ -8,7 +8,7 @@
 
 use super::machine::{Held, State};
 use super::sessions::Session;
-use super::{Command, Condition, GroupTime, Op, Reply, SessionId, Versioned};
+use super::{Command, Condition, GroupTime, Op, Reply, SessionId, Versioned, Write};
 use crate::types::{Bytes, Key, MAX_KEY_BYTES, MAX_VALUE_BYTES, Wall};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -36,14 +36,14 @@ const IF_VALUE: u8 = 1 << 4;
 const HAS_TTL: u8 = 1 << 5;
 const CONDITIONS: u8 = IF_PRESENCE | IF_PRESENT | IF_REVISION | IF_VALUE;
 
-/// The log entry for `command`. Its sizes must have passed [`Op::check_limits`]; otherwise [`decode`] refuses it.
+/// The log entry for `command`. Its sizes must have passed [`Write::check_limits`]; otherwise [`decode`] refuses it.
 #[must_use]
 pub fn encode(command: &Command) -> Bytes {
     let (tag, key, when, ttl, value) = match &command.op {
         Op::OpenSession => (OPEN_SESSION, None, None, None, None),
-        Op::Put { key, value, when, ttl_ms } => (PUT, Some(key), Some(when), *ttl_ms, Some(value)),
-        Op::Delete { key, when } => (DELETE, Some(key), Some(when), None, None),
-        Op::Extend { key, ttl_ms } => (EXTEND, Some(key), None, Some(*ttl_ms), None),
+        Op::Write(Write::Put { key, value, when, ttl_ms }) => (PUT, Some(key), Some(when), *ttl_ms, Some(value)),
+        Op::Write(Write::Delete { key, when }) => (DELETE, Some(key), Some(when), None, None),
+        Op::Write(Write::Extend { key, ttl_ms }) => (EXTEND, Some(key), None, Some(*ttl_ms), None),
         Op::Expire => (EXPIRE, None, None, None, None),
     };
     let expected = when.and_then(|w| w.value.as_ref());
@@ -120,9 +120,9 @@ pub fn decode(entry: &Bytes) -> Result<Command, Malformed> {
             let ttl_ms = if flags & HAS_TTL != 0 { Some(from.u64()?) } else { None };
             let when = condition(entry, &mut from, flags)?;
             match (tag, ttl_ms) {
-                (PUT, ttl_ms) => Op::Put { key, value: entry.slice_ref(from.value()?), when, ttl_ms },
-                (_, Some(ttl_ms)) => Op::Extend { key, ttl_ms },
-                (_, None) => Op::Delete { key, when },
+                (PUT, ttl_ms) => Op::Write(Write::Put { key, value: entry.slice_ref(from.value()?), when, ttl_ms }),
+                (_, Some(ttl_ms)) => Op::Write(Write::Extend { key, ttl_ms }),
+                (_, None) => Op::Write(Write::Delete { key, when }),
             }
         }
     };

@@ -15,7 +15,7 @@
 
 use super::encoding::{self, Header};
 use super::sessions::{MAX_SESSIONS, Seen, Sessions};
-use super::{Command, Condition, GroupTime, Op, Reply, Versioned};
+use super::{Command, Condition, GroupTime, Op, Reply, Versioned, Write};
 use crate::mutant::{Bug, Mutant};
 use crate::types::{Bytes, Key, Revision, Value, Wall};
 use im::{OrdMap, OrdSet};
@@ -236,9 +236,9 @@ impl Kv {
                 self.sessions.open(self.applied);
                 Reply::Session(self.applied)
             }
-            Op::Put { key, value, when, ttl_ms } => self.put(&key, value, &when, ttl_ms),
-            Op::Delete { key, when } => self.delete(&key, &when),
-            Op::Extend { key, ttl_ms } => self.extend(&key, ttl_ms),
+            Op::Write(Write::Put { key, value, when, ttl_ms }) => self.put(&key, value, &when, ttl_ms),
+            Op::Write(Write::Delete { key, when }) => self.delete(&key, &when),
+            Op::Write(Write::Extend { key, ttl_ms }) => self.extend(&key, ttl_ms),
             Op::Expire => Reply::Nothing,
         }
     }

@@ -411,14 +411,13 @@ fn ask(group: &mut Group, ticket: u64, body: RequestBody, at: Now, turn: &mut Tu
         RequestBody::OpenSession { .. } => group.propose(ticket, None, Op::OpenSession, at, turn),
         RequestBody::Write { session: name, number, write } => {
             let (session, of) = session_of(name, turn.config.layout.groups);
-            let op = Op::from(write);
-            let wrong = op.check_limits().err();
+            let wrong = write.check_limits().err();
             let elsewhere = (of != group.id).then(|| "the session is of another group than the key".to_owned());
             if let Some(why) = wrong.or(elsewhere) {
                 return turn.refuse(ticket, Refused::Invalid(why));
             }
             turn.pending.underway(ticket, (group.id, name, number));
-            group.propose(ticket, Some((session, number)), op, at, turn);
+            group.propose(ticket, Some((session, number)), Op::Write(write), at, turn);
         }
         _ => {}
     }

@@ -8,9 +8,9 @@ mod tests;
 
 use crate::dynamo::{self, ClientReply, ClientRequest, Holding};
 use crate::identity::{Greeting, Origin, Standing};
-use crate::kv::{Condition, Op, Reply, SessionId};
+use crate::kv::{Reply, SessionId, Write};
 use crate::raft;
-use crate::types::{GroupId, Key, Lane, NodeId, Value};
+use crate::types::{GroupId, Key, Lane, NodeId};
 use serde::{Deserialize, Serialize};
 pub(crate) use size::ap_request_bytes;
 pub use size::{ap_bytes, raft_bytes};
@@ -113,37 +113,6 @@ pub enum RequestBody {
     Transfer {
         /// The new leader.
         to: NodeId,
-    },
-}
-
-/// The writes a client may ask for.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Write {
-    /// See `kv::Op::Put`.
-    Put {
-        /// Where.
-        key: Key,
-        /// What.
-        #[serde(deserialize_with = "crate::codec::bytes")]
-        value: Value,
-        /// When to refuse.
-        when: Condition,
-        /// Milliseconds until it expires.
-        ttl_ms: Option<u64>,
-    },
-    /// See `kv::Op::Delete`.
-    Delete {
-        /// Which.
-        key: Key,
-        /// When to refuse.
-        when: Condition,
-    },
-    /// See `kv::Op::Extend`.
-    Extend {
-        /// Which.
-        key: Key,
-        /// Milliseconds from now.
-        ttl_ms: u64,
     },
 }
 
@@ -275,28 +244,8 @@ pub const NO_GROUP: raft::Status = raft::Status {
     log_bytes: 0,
 };
 
-impl Write {
-    /// The key it is about.
-    #[must_use]
-    pub fn key(&self) -> &Key {
-        match self {
-            Write::Put { key, .. } | Write::Delete { key, .. } | Write::Extend { key, .. } => key,
-        }
-    }
-}
-
 impl From<Request> for Packet {
     fn from(request: Request) -> Packet {
         Packet::Request(Box::new(request))
-    }
-}
-
-impl From<Write> for Op {
-    fn from(write: Write) -> Op {
-        match write {
-            Write::Put { key, value, when, ttl_ms } => Op::Put { key, value, when, ttl_ms },
-            Write::Delete { key, when } => Op::Delete { key, when },
-            Write::Extend { key, ttl_ms } => Op::Extend { key, ttl_ms },
-        }
     }
 }

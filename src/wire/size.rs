@@ -1,10 +1,10 @@
 //! About how many bytes of payload messages have: what limits on bytes, lanes and packets go by. Only what may be large counts
 //! exactly.
 
-use super::{Packet, RequestBody, ResponseBody, Write};
+use super::{Packet, RequestBody, ResponseBody};
 use crate::dynamo::siblings::Siblings;
 use crate::dynamo::{self, ClientReply, ClientRequest, Update};
-use crate::kv::Reply;
+use crate::kv::{Reply, Write};
 use crate::raft::{self, Body};
 use crate::types::Lane;
 

@@ -3,6 +3,7 @@
 use super::frame::{FrameError, HEADER_BYTES, Header, MAX_FRAME_BYTES, VERSION, decode, encode};
 use super::*;
 use crate::identity::Origin;
+use crate::kv::Condition;
 use crate::kv::Versioned;
 use crate::raft::{AppendResult, Body, Entry, Message, Role, SnapshotMeta, SoftState};
 use crate::types::{Bytes, Wall};

@@ -11,7 +11,10 @@ const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
 
 fn entry(term: Term, command: &'static str) -> Entry {
-    let op = seaworthy::kv::Op::Delete { key: command.into(), when: seaworthy::kv::Condition::ALWAYS };
+    let op = seaworthy::kv::Op::Write(seaworthy::kv::Write::Delete {
+        key: command.into(),
+        when: seaworthy::kv::Condition::ALWAYS,
+    });
     let (stamp, time) = (Wall(1), seaworthy::kv::GroupTime(1));
     let command = seaworthy::kv::encode(&seaworthy::kv::Command { stamp, time, session: None, op });
     Entry { term, command }
@@ -65,12 +68,12 @@ fn other_contents_at_one_index_are_seen() {
     assert_eq!(broken(&oracle), None);
     let mut stores = [Kv::new(seaworthy::mutant::Mutant::default()), Kv::new(seaworthy::mutant::Mutant::default())];
     for (kv, value) in stores.iter_mut().zip(["v", "w"]) {
-        let op = seaworthy::kv::Op::Put {
+        let op = seaworthy::kv::Op::Write(seaworthy::kv::Write::Put {
             key: "k".into(),
             value: Bytes::from_static(value.as_bytes()),
             when: seaworthy::kv::Condition::ALWAYS,
             ttl_ms: None,
-        };
+        });
         kv.apply(
             1,
             &seaworthy::kv::encode(&seaworthy::kv::Command {

@@ -5,7 +5,7 @@ use crate::plan::Plan;
 use crate::world::disk::{DirectoryCopy, DiskHandle, DiskSettings};
 use crate::world::ledger::Ledger;
 use crate::world::trace::Trace;
-use seaworthy::kv::{self, Command, Condition, GroupTime, Kv, Op};
+use seaworthy::kv::{self, Command, Condition, GroupTime, Kv, Op, Write};
 use seaworthy::mutant::Mutant;
 use seaworthy::raft::{Entry, Record};
 use seaworthy::storage::{LogRecord, Store};
@@ -63,6 +63,6 @@ fn aside(plan: &Plan, node: NodeId, cluster: &Cluster) -> DiskHandle {
 /// A write of that cluster to one of the keys that clients of this one use.
 fn put(key: u64) -> Bytes {
     let (key, value) = (Key::from(format!("k{key}")), Bytes::from_static(b"of another cluster"));
-    let op = Op::Put { key, value, when: Condition::ALWAYS, ttl_ms: None };
+    let op = Op::Write(Write::Put { key, value, when: Condition::ALWAYS, ttl_ms: None });
     kv::encode(&Command { stamp: Wall(1), time: GroupTime::default(), session: None, op })
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use seaworthy::client::{Client, ClientError};
 use seaworthy::env::{Clock, Transport};
 use seaworthy::kv;
-use seaworthy::wire::Write;
+use seaworthy::kv::Write;
 use seaworthy_check as check;
 use seaworthy_check::model::kv::Kv;
 use seaworthy_check::online::{Impossible, Online};

@@ -18,15 +18,20 @@ fn kv() -> Kv {
 }
 
 fn put(key: &str, value: impl Into<Bytes>) -> Op {
-    Op::Put { key: key.into(), value: value.into(), when: Condition::ALWAYS, ttl_ms: None }
+    Op::Write(Write::Put { key: key.into(), value: value.into(), when: Condition::ALWAYS, ttl_ms: None })
 }
 
 fn put_for(key: &str, ttl_ms: u64) -> Op {
-    Op::Put { key: key.to_owned().into(), value: "v".into(), when: Condition::ALWAYS, ttl_ms: Some(ttl_ms) }
+    Op::Write(Write::Put {
+        key: key.to_owned().into(),
+        value: "v".into(),
+        when: Condition::ALWAYS,
+        ttl_ms: Some(ttl_ms),
+    })
 }
 
 fn delete(key: &str) -> Op {
-    Op::Delete { key: key.to_owned().into(), when: Condition::ALWAYS }
+    Op::Write(Write::Delete { key: key.to_owned().into(), when: Condition::ALWAYS })
 }
 
 /// Applies `op` as the next log entry, at a stamp and a time in milliseconds.
@@ -73,9 +78,9 @@ fn steps(len: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = V
     let op = prop_oneof![
         2 => Just(Op::OpenSession),
         9 => (key.clone(), value, when.clone(), option(0u64..300, 2))
-            .prop_map(|(key, value, when, ttl_ms)| Op::Put { key, value, when, ttl_ms }),
-        4 => (key.clone(), when).prop_map(|(key, when)| Op::Delete { key, when }),
-        2 => (key, 0u64..300).prop_map(|(key, ttl_ms)| Op::Extend { key, ttl_ms }),
+            .prop_map(|(key, value, when, ttl_ms)| Op::Write(Write::Put { key, value, when, ttl_ms })),
+        4 => (key.clone(), when).prop_map(|(key, when)| Op::Write(Write::Delete { key, when })),
+        2 => (key, 0u64..300).prop_map(|(key, ttl_ms)| Op::Write(Write::Extend { key, ttl_ms })),
         1 => Just(Op::Expire),
     ];
     let command = (0u64..1000, 0u64..1000, option((any::<prop::sample::Index>(), 0u64..4), 2), op).prop_map(
@@ -169,9 +174,10 @@ fn the_documented_bytes_are_the_real_ones() {
 #[test]
 fn a_command_beyond_the_limits_is_refused() {
     let command = |key: usize, value: usize| {
-        let op =
-            Op::Put { key: vec![1; key].into(), value: vec![2; value].into(), when: Condition::ALWAYS, ttl_ms: None };
-        let ok = op.check_limits().is_ok();
+        let (key, value) = (vec![1; key].into(), vec![2; value].into());
+        let write = Write::Put { key, value, when: Condition::ALWAYS, ttl_ms: None };
+        let ok = write.check_limits().is_ok();
+        let op = Op::Write(write);
         (ok, decode(&encode(&Command { stamp: Wall(1), time: GroupTime(1), session: None, op })).is_ok())
     };
     assert_eq!(command(MAX_KEY_BYTES, MAX_VALUE_BYTES), (true, true));
@@ -221,8 +227,9 @@ fn expiry_is_bounded_for_each_command_and_that_does_not_show() {
 fn times_at_the_end_of_the_range_do_not_panic() {
     let mut kv = kv();
     let at_the_end = |op| encode(&Command { stamp: Wall(u64::MAX), time: GroupTime(u64::MAX), session: None, op });
-    for (op, index) in
-        [put_for("k", u64::MAX), Op::Extend { key: "k".into(), ttl_ms: 1 }, Op::Expire].into_iter().zip(1..)
+    for (op, index) in [put_for("k", u64::MAX), Op::Write(Write::Extend { key: "k".into(), ttl_ms: 1 }), Op::Expire]
+        .into_iter()
+        .zip(1..)
     {
         kv.apply(index, &at_the_end(op));
     }
@@ -285,7 +292,7 @@ fn keys_that_are_gone_leave_a_bounded_number_of_tombstones() {
     assert!(bytes < MAX_TOMBSTONES as usize * 60, "{bytes} bytes");
     for n in [0, 7, 10_000, 19_999] {
         let cmprev = Condition { revision: Some(-1), ..Condition::ALWAYS };
-        let op = Op::Put { key: key(n).into(), value: "x".into(), when: cmprev, ttl_ms: None };
+        let op = Op::Write(Write::Put { key: key(n).into(), value: "x".into(), when: cmprev, ttl_ms: None });
         let next = revision(&run(&mut kv, 2_000_000, None, op));
         assert!(next > given[n as usize] + 1, "expiry took {}, the next is {next}", given[n as usize] + 1);
     }
@@ -301,7 +308,7 @@ fn a_small_value_does_not_keep_a_large_entry_alive() {
     let large = Bytes::from(vec![1; MAX_VALUE_BYTES]);
     run(&mut kv, 1, None, put("k", large.clone()));
     let when = Condition { value: Some(large), ..Condition::ALWAYS };
-    let op = Op::Put { key: "k".into(), value: "small".into(), when, ttl_ms: None };
+    let op = Op::Write(Write::Put { key: "k".into(), value: "small".into(), when, ttl_ms: None });
     let entry = encode(&Command { stamp: Wall(2), time: GroupTime(2), session: None, op });
     assert_eq!(revision(&kv.apply(2, &entry)), 1);
     assert!(entry.is_unique(), "neither key nor value share the entry's memory");

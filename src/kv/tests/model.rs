@@ -85,7 +85,7 @@ impl Model {
                 }
                 Reply::Session(self.index)
             }
-            Op::Put { key, value, when, ttl_ms } => {
+            Op::Write(Write::Put { key, value, when, ttl_ms }) => {
                 let held = self.get(&key);
                 if !holds(&when, &held) {
                     return Reply::Refused(held);
@@ -95,14 +95,14 @@ impl Model {
                 self.keys.insert(key, (revision, Ok((value, self.stamp, deadline))));
                 Reply::Done { revision, commit }
             }
-            Op::Delete { key, when } => match self.get(&key) {
+            Op::Write(Write::Delete { key, when }) => match self.get(&key) {
                 Some(held) if holds(&when, &Some(held.clone())) => {
                     self.bury(&key);
                     Reply::Done { revision: held.revision + 1, commit }
                 }
                 held => Reply::Refused(held),
             },
-            Op::Extend { key, ttl_ms } => match self.get(&key) {
+            Op::Write(Write::Extend { key, ttl_ms }) => match self.get(&key) {
                 Some(held) => {
                     let revision = held.revision;
                     let deadline = Some(deadline(ttl_ms));

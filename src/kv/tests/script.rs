@@ -44,10 +44,10 @@ fn answer(kv: &mut Kv, line: &str, clock: &mut u64) -> String {
     }
     let op = match (verb, &arguments[..]) {
         ("get", [key]) => return show(kv.get(key).as_ref(), 0),
-        ("set", [key, value]) => Op::Put { key: key.clone().into(), value: value.clone(), when, ttl_ms },
-        ("del", [key]) => Op::Delete { key: key.clone().into(), when },
+        ("set", [key, value]) => Op::Write(Write::Put { key: key.clone().into(), value: value.clone(), when, ttl_ms }),
+        ("del", [key]) => Op::Write(Write::Delete { key: key.clone().into(), when }),
         ("extend", [key, ms]) => {
-            Op::Extend { key: key.clone().into(), ttl_ms: String::from_utf8_lossy(ms).parse().unwrap() }
+            Op::Write(Write::Extend { key: key.clone().into(), ttl_ms: String::from_utf8_lossy(ms).parse().unwrap() })
         }
         ("open", []) => Op::OpenSession,
         ("expire", []) => Op::Expire,

@@ -22,7 +22,7 @@ fn a_refusal_is_final() {
     run(&mut kv, 1, None, Op::OpenSession);
     run(&mut kv, 2, None, put("lock", "other"));
     let when = Condition { exists: Some(false), ..Condition::ALWAYS };
-    let take = Op::Put { key: "lock".into(), value: "mine".into(), when, ttl_ms: None };
+    let take = Op::Write(Write::Put { key: "lock".into(), value: "mine".into(), when, ttl_ms: None });
     let refused = run(&mut kv, 3, Some((1, 1)), take.clone());
     assert!(matches!(&refused, Reply::Refused(Some(held)) if held.value == "other"));
     run(&mut kv, 4, None, delete("lock"));
@@ -54,7 +54,8 @@ fn remembered_refusals_stay_within_their_bytes() {
             other => panic!("{other:?}"),
         })
         .collect();
-    let refused = Op::Delete { key: "k".into(), when: Condition { revision: Some(5), ..Condition::ALWAYS } };
+    let refused =
+        Op::Write(Write::Delete { key: "k".into(), when: Condition { revision: Some(5), ..Condition::ALWAYS } });
     for id in &opened {
         assert_eq!(kv.sessions(), most + 1);
         assert!(matches!(run(&mut kv, 3, Some((*id, 1)), refused.clone()), Reply::Refused(Some(_))));

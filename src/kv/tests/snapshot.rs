@@ -22,12 +22,12 @@ fn lived_in() -> Kv {
         &mut kv,
         3,
         Some((1, 2)),
-        Op::Put {
+        Op::Write(Write::Put {
             key: "a".into(),
             value: "two".into(),
             when: Condition { exists: Some(false), ..Condition::ALWAYS },
             ttl_ms: None,
-        },
+        }),
     );
     run(&mut kv, 4, None, put_for("b", 500));
     run(&mut kv, 5, None, put("c", "three"));

@@ -3,9 +3,9 @@
 
 use super::many::put;
 use super::*;
-use crate::kv::{Kv, Reply};
+use crate::kv::{Kv, Reply, Write};
 use crate::types::{Bytes, Key};
-use crate::wire::{Divergence, NodeStatus, Refused, Write};
+use crate::wire::{Divergence, NodeStatus, Refused};
 
 fn town(nodes: u32) -> Town {
     let mut town = Town::new(layout(nodes, Buckets::default(), 1, nodes));

@@ -3,9 +3,9 @@
 use super::*;
 use crate::dynamo::siblings::{Siblings, WriteId};
 use crate::dynamo::{Cause, ClientReply, ClientRequest, Message, PutResult, Slot, Update};
-use crate::kv::{Condition, Reply};
+use crate::kv::{Condition, Reply, Write};
 use crate::types::{Bytes, Key, Lane};
-use crate::wire::{Refused, Write};
+use crate::wire::Refused;
 
 pub(super) fn key(n: u32) -> Key {
     Key::from(format!("key {n}"))
