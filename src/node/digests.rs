@@ -12,9 +12,9 @@
 //! is further behind than [`KEPT`] comparisons is not compared until it has caught up. A restart begins from snapshot and
 //! log; if the damage is in the snapshot, the next comparison finds it again.
 
-use crate::raft::Index;
+use crate::raft::{Index, Quorum};
 use crate::types::NodeId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Indexes of which digests are kept.
 const KEPT: usize = 16;
@@ -36,8 +36,8 @@ pub(super) struct Digests {
 }
 
 impl Digests {
-    /// Member `of`, one of `members`, had this digest at `index`. What that shows, if it is news.
-    pub(super) fn tell(&mut self, of: NodeId, (index, digest): (Index, u64), members: usize) -> Option<&Found> {
+    /// Member `of`, had this digest at `index`. What that shows, if it is news.
+    pub(super) fn tell(&mut self, of: NodeId, (index, digest): (Index, u64), members: &Quorum) -> Option<&Found> {
         self.told.entry(index).or_default().entry(of).or_insert(digest);
         while self.told.len() > KEPT {
             self.told.pop_first();
@@ -45,7 +45,7 @@ impl Digests {
         let told = self.told.get(&index)?;
         let Some(minority) = minority(told, members) else {
             let later = self.found.as_ref().is_some_and(|found| found.index < index);
-            if later && told.len() == members {
+            if later && members.voters().all(|node| told.contains_key(&node)) {
                 self.found = None;
             }
             return None;
@@ -60,16 +60,15 @@ impl Digests {
 }
 
 /// The members outside the majority, `None` while there is nothing to find: all alike so far, or too few to tell.
-fn minority(told: &BTreeMap<NodeId, u64>, members: usize) -> Option<Vec<NodeId>> {
-    let mut count: BTreeMap<u64, usize> = BTreeMap::new();
-    told.values().for_each(|digest| *count.entry(*digest).or_default() += 1);
-    if count.len() < 2 {
+fn minority(told: &BTreeMap<NodeId, u64>, members: &Quorum) -> Option<Vec<NodeId>> {
+    let digests: BTreeSet<u64> = told.values().copied().collect();
+    if digests.len() < 2 {
         return None;
     }
-    let most = count.iter().find(|(_, count)| **count > members / 2).map(|(digest, _)| *digest);
+    let most = digests.into_iter().find(|digest| members.is_reached(|node| told.get(&node) == Some(digest)));
     match most {
         Some(most) => Some(told.iter().filter(|(_, digest)| **digest != most).map(|(node, _)| *node).collect()),
-        None => (told.len() == members).then(Vec::new),
+        None => members.voters().all(|node| told.contains_key(&node)).then(Vec::new),
     }
 }
 
@@ -77,8 +76,9 @@ fn minority(told: &BTreeMap<NodeId, u64>, members: usize) -> Option<Vec<NodeId>>
 mod tests {
     use super::*;
 
-    fn tell(digests: &mut Digests, node: u32, index: Index, digest: u64, members: usize) -> Option<Vec<NodeId>> {
-        digests.tell(NodeId(node), (index, digest), members).map(|found| found.minority.clone())
+    fn tell(digests: &mut Digests, node: u32, index: Index, digest: u64, members: u32) -> Option<Vec<NodeId>> {
+        let members = Quorum::simple((1..=members).map(NodeId).collect());
+        digests.tell(NodeId(node), (index, digest), &members).map(|found| found.minority.clone())
     }
 
     #[test]

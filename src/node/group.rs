@@ -322,22 +322,21 @@ impl Group {
     /// Tells the other members this one's state at `index`, which has just been applied.
     fn tell_digest(&mut self, index: Index, turn: &mut TurnContext) {
         let digest = self.kv.digest();
-        let raft::Config { id: me, voters, .. } = self.raft.config();
-        let (me, term) = (*me, self.status().soft.term);
-        for to in voters.iter().filter(|voter| **voter != me) {
-            turn.outbound.raft((*to, None), self.id, Message { term, body: Body::Digest { index, digest } });
+        let (me, term) = (self.raft.config().id, self.status().soft.term);
+        for to in self.raft.quorum().voters().filter(|voter| *voter != me) {
+            turn.outbound.raft((to, None), self.id, Message { term, body: Body::Digest { index, digest } });
         }
         self.hear_digest(me, (index, digest), turn);
     }
 
     /// A member has said what its state was at an index.
     pub(super) fn hear_digest(&mut self, from: NodeId, told: (Index, u64), turn: &mut TurnContext) {
-        let raft::Config { id: me, voters, .. } = self.raft.config();
+        let members = self.raft.quorum();
         let unchecked = turn.config.mutant.is(Bug::DigestUnchecked);
-        if self.stopped.is_some() || !voters.contains(&from) || unchecked {
+        if self.stopped.is_some() || !members.contains(from) || unchecked {
             return;
         }
-        let (me, group, members) = (*me, self.id.0, voters.len());
+        let (me, group) = (self.raft.config().id, self.id.0);
         let Some(Found { index, minority }) = self.digests.tell(from, told, members) else { return };
         if !minority.contains(&me) {
             error!(group, index, ?minority, "ALARM: replicas differ; without a minority, no state is that of most");

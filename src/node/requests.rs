@@ -359,7 +359,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
         let mut begun = false;
         for (id, group) in &mut self.groups {
-            if group.leads() && group.raft.config().voters.contains(&to) {
+            if group.leads() && group.raft.quorum().contains(to) {
                 group.transfer(None, to, at);
                 self.dirty.push(*id);
                 begun = true;
@@ -376,7 +376,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let down = |detector: &dyn super::Detector| config.layout.nodes().filter(|n| !detector.is_up(*n)).collect();
         wire::NodeStatus {
             node: config.raft.id,
-            voters: first.map_or(Vec::new(), |group| group.raft.config().voters.clone()),
+            voters: first.map_or(Vec::new(), |group| group.raft.quorum().voters().collect()),
             raft: first.map_or(wire::NO_GROUP, Group::status),
             applied: first.map_or(0, |group| group.kv.applied()),
             keys: sum(|group| group.kv.len()),

@@ -77,12 +77,11 @@ impl Raft {
     }
 
     pub(super) fn count_vote(&mut self, from: NodeId, out: &mut Outbox<Raft>) {
-        let quorum = self.quorum();
         let (State::PreCandidate(votes) | State::Candidate(votes, _)) = &mut self.state else { return };
         if !votes.contains(&from) {
             votes.push(from);
         }
-        if votes.len() >= quorum {
+        if self.quorum.is_reached(|voter| votes.contains(&voter)) {
             match self.state {
                 State::PreCandidate(_) => self.campaign(false, out),
                 _ => self.become_leader(out),

@@ -3,7 +3,7 @@
 use super::progress::{Phase, Progress};
 use super::read_index::Rounds;
 use super::transfer::Transfer;
-use super::{AppendResult, Body, Effect, Entry, Index, Message, Raft, Record, Refusal, RequestId, State};
+use super::{AppendResult, Body, Effect, Entry, Index, Message, Quorum, Raft, Record, Refusal, RequestId, State};
 use crate::mutant::Bug;
 use crate::protocol::Outbox;
 use crate::types::{Bytes, Lane, NodeId, Time};
@@ -24,7 +24,7 @@ pub(super) struct Leader {
     pub quiescing_since: Option<u64>,
     /// All have answered that round: no more heartbeats, until `busy`.
     pub asleep: bool,
-    /// Reused by [`Leader::by_majority`].
+    /// Reused by [`Leader::reached`].
     scratch: Vec<u64>,
 }
 
@@ -47,13 +47,10 @@ impl Leader {
         self.followers.iter_mut().find(|f| f.id == id)
     }
 
-    /// The greatest value that a majority of the group has reached, the leader itself being at `own`.
-    pub fn by_majority(&mut self, own: u64, value: impl Fn(&Progress) -> u64) -> u64 {
-        self.scratch.clear();
-        self.scratch.push(own);
-        self.scratch.extend(self.followers.iter().map(value));
-        self.scratch.sort_unstable_by(|a, b| b.cmp(a));
-        self.scratch[self.scratch.len() / 2]
+    /// The greatest value that a quorum of the group has reached, the leader itself being at `own`.
+    pub fn reached(&mut self, quorum: &Quorum, own: u64, value: impl Fn(&Progress) -> u64) -> u64 {
+        let Leader { followers, scratch, .. } = self;
+        quorum.reached(scratch, |voter| followers.iter().find(|f| f.id == voter).map_or(own, &value))
     }
 
     /// Tells those who wait for a read that this node leads no more.
@@ -139,7 +136,7 @@ impl Raft {
     /// election timeout, so another leader may well be at work (thesis §6.2).
     fn check_quorum(&mut self, out: &mut Outbox<Raft>) -> bool {
         let State::Leader(leader) = &mut self.state else { return false };
-        let heard = Time(leader.by_majority(self.now.0, |f| f.heard.0));
+        let heard = Time(leader.reached(&self.quorum, self.now.0, |f| f.heard.0));
         if self.now >= heard + self.config.election_timeout {
             self.become_follower(self.term, None, out);
             return false;
@@ -215,7 +212,7 @@ impl Raft {
     /// counting (§5.4.2, figure 8).
     pub(super) fn advance_commit(&mut self, out: &mut Outbox<Raft>) {
         let State::Leader(leader) = &mut self.state else { return };
-        let index: Index = leader.by_majority(self.log.durable(), |f| f.matched);
+        let index: Index = leader.reached(&self.quorum, self.log.durable(), |f| f.matched);
         let own_term = self.log.term_at(index) == Some(self.term);
         if index > self.log.commit() && (own_term || self.config.mutant.is(Bug::CommitOldTerm)) {
             if std::mem::take(&mut leader.announce) {

@@ -37,6 +37,7 @@ mod log;
 mod message;
 mod progress;
 mod quiesce;
+mod quorum;
 mod read_index;
 mod recovery;
 mod snapshot;
@@ -45,6 +46,7 @@ mod tests;
 mod transfer;
 
 pub use message::*;
+pub use quorum::Quorum;
 pub use recovery::BadRecord;
 
 use crate::mutant::Bug;
@@ -61,6 +63,7 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub struct Raft {
     config: Config,
+    quorum: Quorum,
     rng: Rng,
     now: Time,
     term: Term,
@@ -115,6 +118,7 @@ impl Raft {
     pub fn new(mut config: Config, recovered: Recovered, now: Time, rng: Rng) -> Raft {
         config.voters.sort_unstable();
         config.voters.dedup();
+        let quorum = Quorum::simple(config.voters.clone());
         let bad = config.validate().err();
         assert!(bad.is_none(), "a group cannot be run so: {bad:?}");
         let (term, vote) = (recovered.term, recovered.vote);
@@ -123,6 +127,7 @@ impl Raft {
         let sticky_until = if config.lease_ppm.is_some() { now + config.election_timeout } else { now };
         let mut raft = Raft {
             config,
+            quorum,
             rng,
             now,
             term,
@@ -186,13 +191,15 @@ impl Raft {
         SoftState { role, term: self.term, leader: self.leader }
     }
 
-    fn quorum(&self) -> usize {
-        self.config.voters.len() / 2 + 1
+    /// The voters, and how they decide.
+    #[must_use]
+    pub fn quorum(&self) -> &Quorum {
+        &self.quorum
     }
 
     fn peers(&self) -> impl Iterator<Item = NodeId> {
         let me = self.config.id;
-        self.config.voters.iter().copied().filter(move |&id| id != me)
+        self.quorum.voters().filter(move |&id| id != me)
     }
 
     /// Whether candidates are to be ignored (thesis §4.2.3). A leader counts on its own followers: if it had lost their
@@ -233,7 +240,7 @@ impl Raft {
 
     /// Takes a message from a peer: the rules on terms (§5.1), then what is said.
     fn receive(&mut self, from: NodeId, message: Message, out: &mut Outbox<Raft>) {
-        let member = from != self.config.id && self.config.voters.binary_search(&from).is_ok();
+        let member = from != self.config.id && self.quorum.contains(from);
         let absurd = message.term > self.term.saturating_add(self.config.max_term_jump);
         let absurd = absurd && !self.config.mutant.is(Bug::AbsurdTermAccepted);
         if !member || !message.is_sane() || absurd || matches!(message.body, Body::Digest { .. }) {

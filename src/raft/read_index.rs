@@ -109,7 +109,7 @@ impl Raft {
         if leader.rounds.open.is_empty() {
             return;
         }
-        let round = leader.by_majority(leader.rounds.current, |f| f.round);
+        let round = leader.reached(&self.quorum, leader.rounds.current, |f| f.round);
         leader.rounds.confirm(round, self.config.mutant.is(Bug::LeaseFromAnswer).then_some(self.now));
         self.answer_reads(out);
     }

@@ -52,7 +52,7 @@ impl Raft {
 
     pub(super) fn transfer(&mut self, id: RequestId, to: NodeId, out: &mut Outbox<Raft>) {
         let why = match &mut self.state {
-            State::Leader(_) if self.config.voters.binary_search(&to).is_err() => Refusal::NoSuchNode,
+            State::Leader(_) if !self.quorum.contains(to) => Refusal::NoSuchNode,
             State::Leader(leader) if leader.transfer.as_ref().is_some_and(|t| t.to != to) => Refusal::Busy,
             State::Leader(leader) => {
                 if to != self.config.id {
