@@ -35,8 +35,8 @@ use crate::identity::{self, Accepted, Contradiction, Standing};
 use crate::mutant::Bug;
 use crate::protocol::Input;
 use crate::raft::{self, Body, Message, Raft, Request, Saved};
-use crate::storage::{AP, LogRecord, NODE, Recovery, StorageError};
-use crate::types::{Addr, GroupId, NodeId, Rng, Time};
+use crate::storage::{LogRecord, Recovery, StorageError};
+use crate::types::{Addr, CoreId, GroupId, NodeId, Rng, Time};
 use crate::wire::Packet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::{Future, pending};
@@ -80,7 +80,7 @@ pub struct Driver<T, C, H, O> {
     /// Groups with records for the next batch.
     pub(super) writing: BTreeSet<GroupId>,
     /// Cores whose snapshot is to be written, and whether one is being written.
-    pub(super) snapshots: VecDeque<GroupId>,
+    pub(super) snapshots: VecDeque<CoreId>,
     pub(super) snapshotting: bool,
     /// The disk was given a batch of the log last: it is the jobs' turn.
     pub(super) jobs_next: bool,
@@ -349,20 +349,26 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 self.standing.durable(batch, at);
                 self.turn.records.durable();
                 for (id, ticket) in tickets {
-                    if id == NODE {
-                        self.standing.persisted(ticket, at, &mut self.turn);
-                    } else if let Some(group) = self.groups.get_mut(&id) {
-                        group.persisted(ticket, at, &mut self.turn);
-                        self.dirty.push(id);
-                    } else if let Some(ap) = self.ap.as_mut().filter(|_| id == AP) {
-                        ap.persisted(ticket, at, &mut self.turn, &mut self.observer);
+                    match id {
+                        CoreId::Node => self.standing.persisted(ticket, at, &mut self.turn),
+                        CoreId::Ap => {
+                            if let Some(ap) = &mut self.ap {
+                                ap.persisted(ticket, at, &mut self.turn, &mut self.observer);
+                            }
+                        }
+                        CoreId::Group(id) => {
+                            if let Some(group) = self.groups.get_mut(&id) {
+                                group.persisted(ticket, at, &mut self.turn);
+                                self.dirty.push(id);
+                            }
+                        }
                     }
                 }
                 match &mut self.ap {
                     // What its snapshot holds need not be restated.
                     Some(ap) if log_is_long && !ap.snapshotting => {
                         ap.snapshotting = true;
-                        self.snapshots.push_back(AP);
+                        self.snapshots.push_back(CoreId::Ap);
                     }
                     Some(_) => {}
                     None => self.checkpoint_due |= log_is_long,
@@ -371,14 +377,22 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             Done::SnapshotBlock(id, meta, blocks) => self.turn.jobs.push_back(Job::WriteSnapshot(id, meta, blocks)),
             Done::SnapshotFinished(id, meta) => {
                 self.snapshotting = false;
-                if let Some(group) = self.groups.get_mut(&id) {
-                    group.snapshot_finished(meta, at);
-                    self.dirty.push(id);
-                    self.checkpoint_due |= self.is_lone();
-                } else if let Some(ap) = self.ap.as_mut().filter(|_| id == AP) {
-                    ap.dynamo.snapshot_finished();
-                    ap.snapshotting = false;
-                    self.checkpoint_due = true;
+                match id {
+                    CoreId::Group(id) => {
+                        if let Some(group) = self.groups.get_mut(&id) {
+                            group.snapshot_finished(meta, at);
+                            self.dirty.push(id);
+                            self.checkpoint_due |= self.is_lone();
+                        }
+                    }
+                    CoreId::Ap => {
+                        if let Some(ap) = &mut self.ap {
+                            ap.dynamo.snapshot_finished();
+                            ap.snapshotting = false;
+                            self.checkpoint_due = true;
+                        }
+                    }
+                    CoreId::Node => {}
                 }
             }
             Done::Answer(id, request) => {
@@ -448,7 +462,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
         if group.wants_snapshot(self.turn.config.snapshot_entries, share) {
             group.snapshotting = true;
-            self.snapshots.push_back(id);
+            self.snapshots.push_back(CoreId::Group(id));
         }
         let deadline = group.deadline(at, self.turn.config.mutant);
         if deadline != group.noted {

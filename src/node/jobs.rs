@@ -6,8 +6,8 @@ use crate::kv::{Kv, KvRestore, KvSnapshot, MAX_SESSIONS};
 use crate::mutant::{Bug, Mutant};
 use crate::protocol::Ticket;
 use crate::raft::{Loaded, Record, Request, Saved, SnapshotMeta};
-use crate::storage::{AP, Disk, Incoming, LogRecord, StorageError, Store, ap_meta, snapshot_name};
-use crate::types::{Bytes, GroupId, NodeId};
+use crate::storage::{Disk, Incoming, LogRecord, StorageError, Store, ap_meta, snapshot_name};
+use crate::types::{Bytes, CoreId, GroupId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes in one block of a snapshot file.
@@ -17,11 +17,11 @@ const SNAPSHOT_BLOCK: usize = 256 << 10;
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) records: Vec<LogRecord>,
-    pub(super) tickets: Vec<(GroupId, Ticket)>,
+    pub(super) tickets: Vec<(CoreId, Ticket)>,
     /// The records restate all that is live, in a fresh segment, so that older ones can go.
     pub(super) checkpoint: bool,
     /// Snapshots that are on their way to followers: their files stay.
-    pub(super) pinned: BTreeSet<(GroupId, SnapshotMeta)>,
+    pub(super) pinned: BTreeSet<(CoreId, SnapshotMeta)>,
 }
 
 /// A state to be written out block by block.
@@ -39,14 +39,14 @@ impl Blocks {
     }
 }
 
-/// Something to do with the storage; one at a time. The AP core is "group" [`AP`].
+/// Something to do with the storage; one at a time.
 pub(super) enum Job {
     /// Makes records durable.
     Write(Batch),
     /// Begins our own snapshot.
-    BeginSnapshot(GroupId, SnapshotMeta, Blocks),
+    BeginSnapshot(CoreId, SnapshotMeta, Blocks),
     /// Writes the next block of it, or completes it.
-    WriteSnapshot(GroupId, SnapshotMeta, Blocks),
+    WriteSnapshot(CoreId, SnapshotMeta, Blocks),
     /// Reads a piece of a snapshot for a follower.
     LoadChunk { group: GroupId, to: NodeId, meta: SnapshotMeta, offset: u64, max: usize },
     /// Writes a piece of a snapshot that arrives.
@@ -56,11 +56,11 @@ pub(super) enum Job {
 /// What a job gives back to the driver.
 pub(super) enum Done {
     /// A batch is durable: the tickets in it, whether the log has grown enough for a checkpoint, and its number.
-    Batch(Vec<(GroupId, Ticket)>, bool, u64),
+    Batch(Vec<(CoreId, Ticket)>, bool, u64),
     /// A block of our own snapshot is written; more to come.
-    SnapshotBlock(GroupId, SnapshotMeta, Blocks),
+    SnapshotBlock(CoreId, SnapshotMeta, Blocks),
     /// Our own snapshot is complete and durable.
-    SnapshotFinished(GroupId, SnapshotMeta),
+    SnapshotFinished(CoreId, SnapshotMeta),
     /// An answer for a group's core.
     Answer(GroupId, Request),
 }
@@ -69,23 +69,23 @@ impl Job {
     pub(super) fn run<D: Disk>(self, store: &mut Store<D>) -> Result<Done, StorageError> {
         match self {
             Job::Write(batch) => write(store, batch),
-            Job::BeginSnapshot(group, meta, blocks) => {
-                store.snapshot_begin(group, meta)?;
-                Ok(Done::SnapshotBlock(group, meta, blocks))
+            Job::BeginSnapshot(core, meta, blocks) => {
+                store.snapshot_begin(core, meta)?;
+                Ok(Done::SnapshotBlock(core, meta, blocks))
             }
-            Job::WriteSnapshot(group, meta, mut blocks) => match blocks.next() {
+            Job::WriteSnapshot(core, meta, mut blocks) => match blocks.next() {
                 Some(block) => {
                     store.snapshot_write(&block)?;
-                    Ok(Done::SnapshotBlock(group, meta, blocks))
+                    Ok(Done::SnapshotBlock(core, meta, blocks))
                 }
                 None => {
                     store.snapshot_finish()?;
-                    Ok(Done::SnapshotFinished(group, meta))
+                    Ok(Done::SnapshotFinished(core, meta))
                 }
             },
             Job::LoadChunk { group, to, meta, offset, max } => {
                 // A file that is gone or unreadable is the core's to handle: it starts over with the newest one.
-                let found = match store.snapshot_chunk(group, meta, offset, max) {
+                let found = match store.snapshot_chunk(CoreId::Group(group), meta, offset, max) {
                     Err(error) if store.mutant().is(Bug::UnreadablePieceStops) => return Err(error),
                     found => found.unwrap_or(None),
                 };
@@ -93,7 +93,7 @@ impl Job {
                 Ok(Done::Answer(group, Request::ChunkLoaded { to, meta, offset, loaded }))
             }
             Job::SaveChunk { group, from, meta, offset, data, last } => {
-                let saved = match store.incoming_chunk(group, meta, offset, &data, last)? {
+                let saved = match store.incoming_chunk(CoreId::Group(group), meta, offset, &data, last)? {
                     Incoming::Next(next) => Saved::Next(next),
                     Incoming::Complete => Saved::Complete,
                     Incoming::Refused(_) => Saved::Refused,
@@ -111,17 +111,17 @@ fn write<D: Disk>(store: &mut Store<D>, batch: Batch) -> Result<Done, StorageErr
     } else {
         store.append(&batch.records)?;
     }
-    let kept: BTreeMap<GroupId, SnapshotMeta> = batch.records.iter().filter_map(names_snapshot).collect();
+    let kept: BTreeMap<CoreId, SnapshotMeta> = batch.records.iter().filter_map(names_snapshot).collect();
     if !kept.is_empty() {
         store.snapshot_retain(&kept, &batch.pinned)?;
     }
     Ok(Done::Batch(batch.tickets, store.wants_checkpoint(), store.last_batch()))
 }
 
-fn names_snapshot(record: &LogRecord) -> Option<(GroupId, SnapshotMeta)> {
+fn names_snapshot(record: &LogRecord) -> Option<(CoreId, SnapshotMeta)> {
     match record {
-        LogRecord::Raft(group, Record::Snapshot(meta)) => Some((*group, *meta)),
-        LogRecord::Ap(dynamo::Record::Snapshot(number)) => Some((AP, ap_meta(*number))),
+        LogRecord::Raft(group, Record::Snapshot(meta)) => Some((CoreId::Group(*group), *meta)),
+        LogRecord::Ap(dynamo::Record::Snapshot(number)) => Some((CoreId::Ap, ap_meta(*number))),
         _ => None,
     }
 }
@@ -138,11 +138,11 @@ pub(super) async fn load<H: StorageHost>(
     }
     storage
         .run(move |store| {
-            let mut restore = KvRestore::new(mutant);
-            for block in store.snapshot_blocks(group, meta)? {
-                restore.block(&block?).map_err(|why| not_a_state(group, meta, why.to_string()))?;
+            let (mut restore, core) = (KvRestore::new(mutant), CoreId::Group(group));
+            for block in store.snapshot_blocks(core, meta)? {
+                restore.block(&block?).map_err(|why| not_a_state(core, meta, why.to_string()))?;
             }
-            restore.finish(meta.index).map_err(|why| not_a_state(group, meta, why.to_string()))
+            restore.finish(meta.index).map_err(|why| not_a_state(core, meta, why.to_string()))
         })
         .await
 }
@@ -158,8 +158,8 @@ pub(super) async fn load_ap<H: StorageHost>(
     let meta = ap_meta(recovered.snapshot);
     storage
         .run(move |store| {
-            for block in store.snapshot_blocks(AP, meta)? {
-                recovered.block(&block?).map_err(|why| not_a_state(AP, meta, why))?;
+            for block in store.snapshot_blocks(CoreId::Ap, meta)? {
+                recovered.block(&block?).map_err(|why| not_a_state(CoreId::Ap, meta, why))?;
             }
             Ok(recovered)
         })
@@ -167,6 +167,6 @@ pub(super) async fn load_ap<H: StorageHost>(
 }
 
 /// Every block passed its checksum and still they make no state: written by another version, or by a bug.
-fn not_a_state(group: GroupId, meta: SnapshotMeta, what: String) -> StorageError {
-    StorageError::Corrupt { file: snapshot_name(group, meta), offset: 0, what }
+fn not_a_state(core: CoreId, meta: SnapshotMeta, what: String) -> StorageError {
+    StorageError::Corrupt { file: snapshot_name(core, meta), offset: 0, what }
 }

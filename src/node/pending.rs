@@ -13,12 +13,12 @@
 use super::admission::Admission;
 use crate::kv::SessionId;
 use crate::raft::{Index, Term};
-use crate::types::{Addr, GroupId, Key, Time};
+use crate::types::{Addr, CoreId, Key, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// A write, by what a retry of it bears too: of a Raft group session and number, of an AP bucket lane and number.
-pub(super) type WriteName = (GroupId, SessionId, u64);
+pub(super) type WriteName = (CoreId, SessionId, u64);
 
 /// What a request asks of the node.
 #[derive(Clone, Copy, Debug)]
@@ -257,9 +257,11 @@ impl Waiting {
 mod tests {
     use super::*;
 
+    use crate::types::GroupId;
+
     const ANN: Addr = Addr::Client(1);
     const BOB: Addr = Addr::Client(2);
-    const G: GroupId = GroupId(1);
+    const G: CoreId = CoreId::Group(GroupId(1));
     const SMALL: Load = Load { ap: false, payload: Some(10), again: false, patience: Duration::ZERO };
 
     fn pending(limit: usize) -> PendingRequests {
@@ -303,7 +305,7 @@ mod tests {
         pending.underway(ticket, (G, 7, 1));
         assert!(pending.join((G, 7, 1), ANN, 2));
         assert!(!pending.join((G, 7, 2), ANN, 3), "another number is another write");
-        assert!(!pending.join((GroupId(2), 7, 1), ANN, 3), "so is another group's session of that name");
+        assert!(!pending.join((CoreId::Group(GroupId(2)), 7, 1), ANN, 3), "so is another group's session of that name");
         assert_eq!(pending.close(ticket), Some((ANN, 2)));
         assert!(!pending.join((G, 7, 1), ANN, 4), "it was answered");
     }

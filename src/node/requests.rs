@@ -18,8 +18,7 @@ use crate::dynamo::{self, ClientRequest};
 use crate::env::{Clock, StorageHost, Transport};
 use crate::kv::{Op, SessionId};
 use crate::protocol::Input;
-use crate::storage::AP;
-use crate::types::{Addr, GroupId, Key, Mode, NodeId, Time};
+use crate::types::{Addr, CoreId, GroupId, Key, Mode, NodeId, Time};
 use crate::wire::{self, ApStatus, Packet, Refused, RequestBody, ResponseBody};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -188,14 +187,14 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         if let RequestBody::Write { session, number, write } = &body {
             let group = self.turn.config.layout.group_of(write.key());
             let leads = self.groups.get(&group).is_some_and(Group::leads);
-            if leads && self.turn.pending.join((group, *session, *number), client, id) {
+            if leads && self.turn.pending.join((CoreId::Group(group), *session, *number), client, id) {
                 return;
             }
         }
         // The same request for a write of an AP bucket, while the first copy of it is under way.
         let slot = match &body {
             RequestBody::Ap(ClientRequest::Put { slot, .. }) if slot.window != 0 => {
-                Some((AP, slot.window, slot.number))
+                Some((CoreId::Ap, slot.window, slot.number))
             }
             _ => None,
         };
@@ -416,7 +415,7 @@ fn ask(group: &mut Group, ticket: u64, body: RequestBody, at: Now, turn: &mut Tu
             if let Some(why) = wrong.or(elsewhere) {
                 return turn.refuse(ticket, Refused::Invalid(why));
             }
-            turn.pending.underway(ticket, (group.id, name, number));
+            turn.pending.underway(ticket, (CoreId::Group(group.id), name, number));
             group.propose(ticket, Some((session, number)), Op::Write(write), at, turn);
         }
         _ => {}

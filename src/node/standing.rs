@@ -12,8 +12,7 @@ use crate::env::{Clock, StorageHost, Transport};
 use crate::identity::{self, Accepted, Durable, Effect, Greeting, Identity, Origin, Record, Standing};
 use crate::mutant::Bug;
 use crate::protocol::{Input, Outbox, Protocol, Ticket};
-use crate::storage::AP;
-use crate::types::{GroupId, NodeId, Time};
+use crate::types::{CoreId, GroupId, NodeId, Time};
 use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
@@ -157,7 +156,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     } else {
                         self.shelf.groups.append(&mut self.groups);
                     }
-                    self.snapshots.retain(|core| *core == AP);
+                    self.snapshots.retain(|core| *core == CoreId::Ap);
                     // What it has lost of AP buckets the others send it.
                     self.ap = self.ap.take().or_else(|| self.shelf.ap.take());
                     if let Some(ap) = &mut self.ap {

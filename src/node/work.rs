@@ -6,8 +6,8 @@ use super::driver::Driver;
 use super::group::Group;
 use super::jobs::{Batch, Blocks, Job};
 use crate::env::{Clock, StorageHost, Transport};
-use crate::storage::{AP, LogRecord, NODE, ap_meta};
-use crate::types::GroupId;
+use crate::storage::{LogRecord, ap_meta};
+use crate::types::{CoreId, GroupId};
 use std::mem;
 
 impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
@@ -17,17 +17,17 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         while !self.snapshotting
             && let Some(id) = self.snapshots.pop_front()
         {
-            let begun = match (self.groups.get_mut(&id), &mut self.ap) {
-                (Some(group), _) => {
+            let begun = match id {
+                CoreId::Group(id) => self.groups.get_mut(&id).and_then(|group| {
                     let begun = group.snapshot();
                     group.snapshotting = begun.is_some();
                     begun
-                }
-                (None, Some(ap)) => {
+                }),
+                CoreId::Ap => self.ap.as_mut().map(|ap| {
                     let snapshot = ap.dynamo.begin_snapshot();
-                    Some((ap_meta(snapshot.number()), Blocks::Ap(snapshot)))
-                }
-                (None, None) => None,
+                    (ap_meta(snapshot.number()), Blocks::Ap(snapshot))
+                }),
+                CoreId::Node => None,
             };
             if let Some((meta, blocks)) = begun {
                 self.snapshotting = true;
@@ -46,18 +46,18 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
         let mut batch = Batch::default();
         if let Some((ticket, records)) = self.standing.take_records() {
-            batch.tickets.push((NODE, ticket));
+            batch.tickets.push((CoreId::Node, ticket));
             batch.records.extend(records.into_iter().map(LogRecord::Node));
         }
         if let Some((ticket, records)) = self.ap.as_mut().and_then(ApHost::take_records) {
-            batch.tickets.push((AP, ticket));
+            batch.tickets.push((CoreId::Ap, ticket));
             batch.records.extend(records.into_iter().map(LogRecord::Ap));
         }
         for id in mem::take(&mut self.writing) {
             if let Some((ticket, records)) = self.groups.get_mut(&id).and_then(Group::take_records) {
                 self.observer.persisting(id, &records);
-                batch.pinned.extend(self.groups[&id].raft.pinned_snapshots().map(|meta| (id, meta)));
-                batch.tickets.push((id, ticket));
+                batch.pinned.extend(self.groups[&id].raft.pinned_snapshots().map(|meta| (CoreId::Group(id), meta)));
+                batch.tickets.push((CoreId::Group(id), ticket));
                 batch.records.extend(records.into_iter().map(|record| LogRecord::Raft(id, record)));
             }
         }

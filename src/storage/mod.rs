@@ -32,7 +32,6 @@ pub(crate) mod mem_disk;
 mod tests;
 
 use crate::raft::SnapshotMeta;
-use crate::types::GroupId;
 
 pub use disk::*;
 pub use error::StorageError;
@@ -42,17 +41,11 @@ pub use record::LogRecord;
 pub use snapshot::{MAX_BLOCK_BYTES, SnapshotBlocks, name as snapshot_name};
 pub use store::{Incoming, Recovery, Store, StoreConfig};
 
-/// What stands for the AP core where files and jobs name a group: no Raft group has this number.
-pub const AP: GroupId = GroupId(0);
-
 /// The point of the AP core's snapshot with this number, in the terms of [`Store`].
 #[must_use]
 pub fn ap_meta(number: u64) -> SnapshotMeta {
     SnapshotMeta { index: number, term: 0 }
 }
-
-/// What stands for the node's standing among its peers ([`crate::identity`]) where jobs name a group.
-pub const NODE: GroupId = GroupId(u32::MAX);
 
 /// What the names of files not yet complete end in.
 const TEMPORARY: &str = ".tmp";

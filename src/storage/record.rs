@@ -1,12 +1,11 @@
 //! Records as bytes in a batch: tag, group, then the record's own fields, little-endian. Explicit, because it must last.
 //! What follows the tag of a record of the AP core is that core's own affair ([`dynamo::layout`]).
 
-use super::AP;
 use super::sector::Batch;
 use crate::dynamo;
 use crate::identity::{self, Contradiction, Known};
 use crate::raft::{Entry, Record, SnapshotMeta};
-use crate::types::{Bytes, GroupId, NodeId};
+use crate::types::{Bytes, CoreId, GroupId, NodeId};
 
 const HARD_STATE: u8 = 1;
 const APPEND: u8 = 2;
@@ -138,7 +137,7 @@ pub(super) fn decode(payload: &mut &[u8]) -> Option<LogRecord> {
     if tag == NODE {
         return decode_node(payload).map(LogRecord::Node);
     }
-    let group = Some(GroupId(u32(payload)?)).filter(|group| *group != AP)?;
+    let group = Some(GroupId(u32(payload)?)).filter(|group| group.0 != CoreId::Ap.number())?;
     let record = match tag {
         HARD_STATE => {
             let term = u64(payload)?;

@@ -8,7 +8,7 @@
 use super::{Disk, FileId, StorageError, TEMPORARY};
 use crate::mutant::{Bug, Mutant};
 use crate::raft::SnapshotMeta;
-use crate::types::{Bytes, GroupId};
+use crate::types::{Bytes, CoreId};
 use crc32fast::Hasher;
 
 const MAGIC: &[u8; 8] = b"SEASNP\r\n";
@@ -22,18 +22,18 @@ pub const MAX_BLOCK_BYTES: usize = 8 << 20;
 
 /// The name of the snapshot of `group` at `meta`.
 #[must_use]
-pub fn name(group: GroupId, meta: SnapshotMeta) -> String {
-    format!("snap-{:08x}-{:016x}-{:016x}", group.0, meta.index, meta.term)
+pub fn name(core: CoreId, meta: SnapshotMeta) -> String {
+    format!("snap-{:08x}-{:016x}-{:016x}", core.number(), meta.index, meta.term)
 }
 
 /// What a snapshot file's name says, `None` for other files.
-pub(super) fn parse(file: &str) -> Option<(GroupId, SnapshotMeta)> {
+pub(super) fn parse(file: &str) -> Option<(CoreId, SnapshotMeta)> {
     let mut parts = file.strip_prefix("snap-")?.split('-');
-    let group = GroupId(u32::from_str_radix(parts.next()?, 16).ok()?);
+    let core = CoreId::of_number(u32::from_str_radix(parts.next()?, 16).ok()?);
     let index = u64::from_str_radix(parts.next()?, 16).ok()?;
     let term = u64::from_str_radix(parts.next()?, 16).ok()?;
     let meta = SnapshotMeta { index, term };
-    (name(group, meta) == file).then_some((group, meta))
+    (name(core, meta) == file).then_some((core, meta))
 }
 
 /// Syncs a complete file, gives it its name and makes that durable.
@@ -45,11 +45,11 @@ pub(super) fn publish(disk: &mut impl Disk, file: FileId, temporary: &str, name:
     Ok(())
 }
 
-fn header(group: GroupId, meta: SnapshotMeta) -> [u8; HEADER] {
+fn header(core: CoreId, meta: SnapshotMeta) -> [u8; HEADER] {
     let mut out = [0; HEADER];
     out[..8].copy_from_slice(MAGIC);
     out[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    out[12..16].copy_from_slice(&group.0.to_le_bytes());
+    out[12..16].copy_from_slice(&core.number().to_le_bytes());
     out[16..24].copy_from_slice(&meta.index.to_le_bytes());
     out[24..32].copy_from_slice(&meta.term.to_le_bytes());
     let crc = crc32fast::hash(&out[..32]);
@@ -59,7 +59,7 @@ fn header(group: GroupId, meta: SnapshotMeta) -> [u8; HEADER] {
 
 /// A snapshot being written under a temporary name.
 pub(super) struct Writer {
-    pub(super) group: GroupId,
+    pub(super) core: CoreId,
     pub(super) meta: SnapshotMeta,
     pub(super) temporary: String,
     file: FileId,
@@ -70,14 +70,14 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts a file; its temporary name must be free.
-    pub(super) fn begin(disk: &mut impl Disk, group: GroupId, meta: SnapshotMeta) -> Result<Writer, StorageError> {
-        let temporary = format!("{}.local{TEMPORARY}", name(group, meta));
+    pub(super) fn begin(disk: &mut impl Disk, core: CoreId, meta: SnapshotMeta) -> Result<Writer, StorageError> {
+        let temporary = format!("{}.local{TEMPORARY}", name(core, meta));
         let file = disk.open(&temporary, true)?;
-        let header = header(group, meta);
+        let header = header(core, meta);
         disk.write_at(file, 0, &header)?;
         let mut crc = Hasher::new();
         crc.update(&header[..32]);
-        Ok(Writer { group, meta, temporary, file, at: HEADER as u64, blocks: 0, crc })
+        Ok(Writer { core, meta, temporary, file, at: HEADER as u64, blocks: 0, crc })
     }
 
     pub(super) fn write(&mut self, disk: &mut impl Disk, block: &[u8]) -> Result<(), StorageError> {
@@ -103,7 +103,7 @@ impl Writer {
         self.crc.update(&footer[8..]);
         footer[4..8].copy_from_slice(&self.crc.finalize().to_le_bytes());
         disk.write_at(self.file, self.at, &footer)?;
-        publish(disk, self.file, &self.temporary, &name(self.group, self.meta))?;
+        publish(disk, self.file, &self.temporary, &name(self.core, self.meta))?;
         Ok(self.meta)
     }
 
@@ -133,7 +133,7 @@ impl<'a, D: Disk> SnapshotBlocks<'a, D> {
     pub(super) fn open(
         disk: &'a mut D,
         name: &str,
-        group: GroupId,
+        core: CoreId,
         meta: SnapshotMeta,
         mutant: Mutant,
     ) -> Result<SnapshotBlocks<'a, D>, StorageError> {
@@ -151,7 +151,7 @@ impl<'a, D: Disk> SnapshotBlocks<'a, D> {
         };
         blocks.len = blocks.disk.len(file)?;
         let found: [u8; HEADER] = blocks.read_array()?;
-        if found != header(group, meta) {
+        if found != header(core, meta) {
             return Err(blocks.corrupt(0, "the header is not that of this snapshot in this format"));
         }
         blocks.crc.update(&found[..32]);

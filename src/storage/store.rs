@@ -4,11 +4,11 @@ use super::identity::{self as file, Fact, Identity};
 use super::segment;
 use super::snapshot::{self, SnapshotBlocks, Writer};
 use super::wal::{self, Wal};
-use super::{AP, Disk, DiskFault, FileId, LogRecord, StorageError, TEMPORARY, ap_meta};
+use super::{Disk, DiskFault, FileId, LogRecord, StorageError, TEMPORARY, ap_meta};
 use crate::mutant::{Bug, Mutant};
 use crate::placement::Layout;
 use crate::raft::{self, SnapshotMeta};
-use crate::types::{Bytes, GroupId, NodeId, Rng};
+use crate::types::{Bytes, CoreId, GroupId, NodeId, Rng};
 use crate::{dynamo, identity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -72,9 +72,9 @@ impl Recovery {
     }
 
     /// The snapshots that the log refers to.
-    fn snapshots(&self) -> BTreeMap<GroupId, SnapshotMeta> {
-        let groups = self.groups.iter().map(|(group, state)| (*group, state.snapshot));
-        groups.chain([(AP, ap_meta(self.ap.snapshot))]).filter(|(_, meta)| meta.index > 0).collect()
+    fn snapshots(&self) -> BTreeMap<CoreId, SnapshotMeta> {
+        let groups = self.groups.iter().map(|(group, state)| (CoreId::Group(*group), state.snapshot));
+        groups.chain([(CoreId::Ap, ap_meta(self.ap.snapshot))]).filter(|(_, meta)| meta.index > 0).collect()
     }
 }
 
@@ -102,7 +102,7 @@ pub struct Store<D: Disk> {
     disk: D,
     wal: Wal,
     writer: Option<Writer>,
-    arrivals: BTreeMap<GroupId, Arrival>,
+    arrivals: BTreeMap<CoreId, Arrival>,
     poisoned: bool,
     mutant: Mutant,
 }
@@ -136,8 +136,8 @@ impl<D: Disk> Store<D> {
         let mut found = Recovery::default();
         let scan = wal::scan(&mut disk, owner, config.mutant, &names, |record| found.replay(record))?;
         let snapshots = found.snapshots();
-        for (group, meta) in &snapshots {
-            open_snapshot(&mut disk, *group, *meta, config.mutant)?.verify()?;
+        for (core, meta) in &snapshots {
+            open_snapshot(&mut disk, *core, *meta, config.mutant)?.verify()?;
         }
         if scan.is_none()
             && let Some(name) = names.iter().find(|name| snapshot::parse(name).is_some())
@@ -160,7 +160,7 @@ impl<D: Disk> Store<D> {
         };
         // Only now is the record that supersedes them sure to be durable.
         for name in &names {
-            if snapshot::parse(name).is_some_and(|(group, meta)| snapshots.get(&group) != Some(&meta)) {
+            if snapshot::parse(name).is_some_and(|(core, meta)| snapshots.get(&core) != Some(&meta)) {
                 disk.remove(name)?;
             }
         }
@@ -217,12 +217,12 @@ impl<D: Disk> Store<D> {
     ///
     /// # Errors
     /// The disk fails, or failed before.
-    pub fn snapshot_begin(&mut self, group: GroupId, meta: SnapshotMeta) -> Result<(), StorageError> {
+    pub fn snapshot_begin(&mut self, core: CoreId, meta: SnapshotMeta) -> Result<(), StorageError> {
         self.writing(|store| {
             if let Some(writer) = store.writer.take() {
                 writer.abandon(&mut store.disk)?;
             }
-            store.writer = Some(Writer::begin(&mut store.disk, group, meta)?);
+            store.writer = Some(Writer::begin(&mut store.disk, core, meta)?);
             Ok(())
         })
     }
@@ -257,12 +257,12 @@ impl<D: Disk> Store<D> {
     /// The disk fails.
     pub fn snapshot_chunk(
         &mut self,
-        group: GroupId,
+        core: CoreId,
         meta: SnapshotMeta,
         offset: u64,
         max: usize,
     ) -> Result<Option<(Bytes, bool)>, StorageError> {
-        let file = match self.disk.open(&snapshot::name(group, meta), false) {
+        let file = match self.disk.open(&snapshot::name(core, meta), false) {
             Err(e) if e.what == DiskFault::Missing => return Ok(None),
             opened => opened?,
         };
@@ -278,7 +278,7 @@ impl<D: Disk> Store<D> {
     /// The disk fails, or failed before.
     pub fn incoming_chunk(
         &mut self,
-        group: GroupId,
+        core: CoreId,
         meta: SnapshotMeta,
         offset: u64,
         data: &[u8],
@@ -286,13 +286,13 @@ impl<D: Disk> Store<D> {
     ) -> Result<Incoming, StorageError> {
         self.writing(|store| {
             let as_they_come = store.mutant.is(Bug::PiecesAsTheyCome);
-            if offset == 0 || as_they_come && store.arrivals.get(&group).is_none_or(|a| a.meta != meta) {
-                store.give_up_arrival(group)?;
-                let temporary = format!("{}.incoming{TEMPORARY}", snapshot::name(group, meta));
+            if offset == 0 || as_they_come && store.arrivals.get(&core).is_none_or(|a| a.meta != meta) {
+                store.give_up_arrival(core)?;
+                let temporary = format!("{}.incoming{TEMPORARY}", snapshot::name(core, meta));
                 let file = store.disk.open(&temporary, true)?;
-                store.arrivals.insert(group, Arrival { meta, temporary, file, next: 0 });
+                store.arrivals.insert(core, Arrival { meta, temporary, file, next: 0 });
             }
-            let Some(arrival) = store.arrivals.get_mut(&group).filter(|a| a.meta == meta) else {
+            let Some(arrival) = store.arrivals.get_mut(&core).filter(|a| a.meta == meta) else {
                 return Ok(Incoming::Next(0));
             };
             if offset != arrival.next && !as_they_come {
@@ -300,7 +300,7 @@ impl<D: Disk> Store<D> {
             }
             store.disk.write_at(arrival.file, arrival.next, data)?;
             arrival.next += data.len() as u64;
-            if last { store.finish_arrival(group) } else { Ok(Incoming::Next(arrival.next)) }
+            if last { store.finish_arrival(core) } else { Ok(Incoming::Next(arrival.next)) }
         })
     }
 
@@ -308,12 +308,8 @@ impl<D: Disk> Store<D> {
     ///
     /// # Errors
     /// The file is missing or damaged, or the disk fails.
-    pub fn snapshot_blocks(
-        &mut self,
-        group: GroupId,
-        meta: SnapshotMeta,
-    ) -> Result<SnapshotBlocks<'_, D>, StorageError> {
-        open_snapshot(&mut self.disk, group, meta, self.mutant)
+    pub fn snapshot_blocks(&mut self, core: CoreId, meta: SnapshotMeta) -> Result<SnapshotBlocks<'_, D>, StorageError> {
+        open_snapshot(&mut self.disk, core, meta, self.mutant)
     }
 
     /// Removes snapshot files older than those given, arriving ones included, of the groups given, except the `pinned`,
@@ -323,13 +319,13 @@ impl<D: Disk> Store<D> {
     /// The disk fails, or failed before.
     pub fn snapshot_retain(
         &mut self,
-        kept: &BTreeMap<GroupId, SnapshotMeta>,
-        pinned: &BTreeSet<(GroupId, SnapshotMeta)>,
+        kept: &BTreeMap<CoreId, SnapshotMeta>,
+        pinned: &BTreeSet<(CoreId, SnapshotMeta)>,
     ) -> Result<(), StorageError> {
         self.writing(|store| {
-            for (group, meta) in kept {
-                if store.arrivals.get(group).is_some_and(|arrival| arrival.meta.index <= meta.index) {
-                    store.give_up_arrival(*group)?;
+            for (core, meta) in kept {
+                if store.arrivals.get(core).is_some_and(|arrival| arrival.meta.index <= meta.index) {
+                    store.give_up_arrival(*core)?;
                 }
             }
             for name in store.disk.list()? {
@@ -352,21 +348,21 @@ impl<D: Disk> Store<D> {
         result
     }
 
-    fn give_up_arrival(&mut self, group: GroupId) -> Result<(), StorageError> {
-        if let Some(arrival) = self.arrivals.remove(&group) {
+    fn give_up_arrival(&mut self, core: CoreId) -> Result<(), StorageError> {
+        if let Some(arrival) = self.arrivals.remove(&core) {
             self.disk.close(arrival.file);
             self.disk.remove(&arrival.temporary)?;
         }
         Ok(())
     }
 
-    fn finish_arrival(&mut self, group: GroupId) -> Result<Incoming, StorageError> {
-        let arrival = self.arrivals.remove(&group).expect("an arrival to finish");
-        let checked = SnapshotBlocks::open(&mut self.disk, &arrival.temporary, group, arrival.meta, self.mutant)
+    fn finish_arrival(&mut self, core: CoreId) -> Result<Incoming, StorageError> {
+        let arrival = self.arrivals.remove(&core).expect("an arrival to finish");
+        let checked = SnapshotBlocks::open(&mut self.disk, &arrival.temporary, core, arrival.meta, self.mutant)
             .and_then(SnapshotBlocks::verify);
         match checked {
             Ok(()) => {
-                let name = snapshot::name(group, arrival.meta);
+                let name = snapshot::name(core, arrival.meta);
                 snapshot::publish(&mut self.disk, arrival.file, &arrival.temporary, &name)?;
                 Ok(Incoming::Complete)
             }
@@ -401,12 +397,12 @@ fn read_chunk(
 
 fn open_snapshot<D: Disk>(
     disk: &mut D,
-    group: GroupId,
+    core: CoreId,
     meta: SnapshotMeta,
     mutant: Mutant,
 ) -> Result<SnapshotBlocks<'_, D>, StorageError> {
-    let name = snapshot::name(group, meta);
-    SnapshotBlocks::open(disk, &name, group, meta, mutant).map_err(|error| match error {
+    let name = snapshot::name(core, meta);
+    SnapshotBlocks::open(disk, &name, core, meta, mutant).map_err(|error| match error {
         StorageError::Disk(e) if e.what == DiskFault::Missing => {
             StorageError::corrupt(&name, 0, "the log refers to this snapshot, but the file is missing")
         }

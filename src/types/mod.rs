@@ -44,6 +44,39 @@ impl fmt::Debug for NodeId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct GroupId(pub u32);
 
+/// A core of a node: each has records in the log, tickets, and perhaps snapshots of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum CoreId {
+    /// That of the AP buckets.
+    Ap,
+    /// A Raft group.
+    Group(GroupId),
+    /// The node's standing among its peers.
+    Node,
+}
+
+impl CoreId {
+    /// The number that the files of a core carry. No Raft group has 0.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            CoreId::Ap => 0,
+            CoreId::Group(GroupId(number)) => number,
+            CoreId::Node => u32::MAX,
+        }
+    }
+
+    /// The core whose files carry this number.
+    #[must_use]
+    pub const fn of_number(number: u32) -> CoreId {
+        match number {
+            0 => CoreId::Ap,
+            u32::MAX => CoreId::Node,
+            number => CoreId::Group(GroupId(number)),
+        }
+    }
+}
+
 /// A point on a node's own monotonic clock, in nanoseconds since an arbitrary start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct Time(pub u64);

@@ -9,7 +9,7 @@ use seaworthy::kv::{self, Command, Condition, GroupTime, Kv, Op, Write};
 use seaworthy::mutant::Mutant;
 use seaworthy::raft::{Entry, Record};
 use seaworthy::storage::{LogRecord, Store};
-use seaworthy::types::{Bytes, Key, NodeId, Rng, Wall};
+use seaworthy::types::{Bytes, CoreId, Key, NodeId, Rng, Wall};
 
 /// The term it is in: later than any in a run.
 const TERM: u64 = 1000;
@@ -45,7 +45,7 @@ pub(super) fn with_another_state(plan: &Plan, node: NodeId, cluster: &Cluster) -
         let mut kv = Kv::new(Mutant::default());
         (1..=recovered.snapshot.index).for_each(|index| drop(kv.apply(index, &Bytes::new())));
         let mut blocks = kv.snapshot();
-        store.snapshot_begin(*group, recovered.snapshot).expect("a disk in order");
+        store.snapshot_begin(CoreId::Group(*group), recovered.snapshot).expect("a disk in order");
         while let Some(block) = blocks.next_block(64 << 10) {
             store.snapshot_write(&block).expect("a disk in order");
         }

@@ -66,7 +66,7 @@ fn all_cores_of_a_node_share_one_batch_and_one_sync() {
     }
     node.turn();
     let Some(Job::Write(batch)) = &node.job else { panic!("a batch") };
-    let cores: Vec<u32> = batch.tickets.iter().map(|(id, _)| id.0).collect();
+    let cores: Vec<u32> = batch.tickets.iter().map(|(id, _)| id.number()).collect();
     assert_eq!(cores, [0, 1, 2, 3, 4]);
     assert!(town.post.lock().unwrap().iter().all(|(_, to, _)| matches!(to, Addr::Node(_))), "answered before the sync");
     let before = node.disk.syncs();

@@ -6,8 +6,8 @@ use crate::dynamo::siblings::{Content, Siblings, WriteId};
 use crate::dynamo::version_vector::Actor;
 use crate::dynamo::{self, Entry as ApEntry};
 use crate::mutant::Mutant;
-use crate::storage::{AP, Recovery, ap_meta, snapshot};
-use crate::types::{Hlc, Key, Resolve, Rng};
+use crate::storage::{Recovery, ap_meta, snapshot};
+use crate::types::{CoreId, Hlc, Key, Resolve, Rng};
 use std::sync::Arc;
 
 /// A key with one version, the `n`th.
@@ -60,7 +60,7 @@ fn checkpointed() -> MemDisk {
     dynamo::encoding::encode(&version("a", 1), &mut block);
     dynamo::encoding::encode(&version("b", 1), &mut block);
     store.append(&[ap(version("b", 2)), Raft(G, entries(1, 3, 10))]).unwrap();
-    write_snapshot(&mut store, AP, ap_meta(1), &[&block]);
+    write_snapshot(&mut store, CoreId::Ap, ap_meta(1), &[&block]);
     let snapshot = ap(dynamo::Record::Snapshot(1));
     store.checkpoint(&[Raft(G, hard_state(1)), Raft(G, entries(1, 3, 10)), snapshot, ap(version("b", 2))]).unwrap();
     store.append(&[ap(version("c", 3))]).unwrap();
@@ -73,17 +73,17 @@ fn a_checkpoint_holds_both_and_the_snapshot_completes_it() {
     let disk = checkpointed();
     let (mut store, mut found) = Store::open(disk.clone(), &config(), &mut rng()).unwrap();
     assert_eq!((found.groups[&G].entries.len(), found.ap.snapshot), (3, 1));
-    for block in read_snapshot(&mut store, AP, ap_meta(1)).unwrap() {
+    for block in read_snapshot(&mut store, CoreId::Ap, ap_meta(1)).unwrap() {
         found.ap.block(&block).unwrap();
     }
     let expected = [("a", 1), ("b", 2), ("c", 3)].map(|(key, n)| (key.to_owned(), n));
     assert_eq!(keys(&found), expected);
-    assert_eq!(files(&disk), [snapshot::name(AP, ap_meta(1)), "wal-0000000000000002.log".into()]);
+    assert_eq!(files(&disk), [snapshot::name(CoreId::Ap, ap_meta(1)), "wal-0000000000000002.log".into()]);
 }
 
 #[test]
 fn the_ap_snapshot_is_checked_when_the_directory_is_opened() {
-    let name = snapshot::name(AP, ap_meta(1));
+    let name = snapshot::name(CoreId::Ap, ap_meta(1));
     assert_eq!(name, "snap-00000000-0000000000000001-0000000000000000");
     let lost = checkpointed();
     lost.lose(&name);
@@ -100,13 +100,13 @@ fn the_ap_snapshot_is_checked_when_the_directory_is_opened() {
 fn snapshots_that_are_not_in_force_go() {
     let disk = checkpointed();
     let (mut store, _) = must_open(&disk);
-    write_snapshot(&mut store, AP, ap_meta(2), &[b"of no use"]);
+    write_snapshot(&mut store, CoreId::Ap, ap_meta(2), &[b"of no use"]);
     drop(store);
     let (mut store, _) = must_open(&disk);
-    assert!(!disk.names().contains(&snapshot::name(AP, ap_meta(2))), "never came into force");
-    write_snapshot(&mut store, AP, ap_meta(2), &[b"newer"]);
+    assert!(!disk.names().contains(&snapshot::name(CoreId::Ap, ap_meta(2))), "never came into force");
+    write_snapshot(&mut store, CoreId::Ap, ap_meta(2), &[b"newer"]);
     store.append(&[ap(dynamo::Record::Snapshot(2))]).unwrap();
-    store.snapshot_retain(&[(AP, ap_meta(2))].into(), &BTreeSet::new()).unwrap();
-    assert!(!disk.names().contains(&snapshot::name(AP, ap_meta(1))), "superseded");
+    store.snapshot_retain(&[(CoreId::Ap, ap_meta(2))].into(), &BTreeSet::new()).unwrap();
+    assert!(!disk.names().contains(&snapshot::name(CoreId::Ap, ap_meta(1))), "superseded");
     assert_eq!(found(&disk).ap.snapshot, 2);
 }

@@ -11,12 +11,14 @@ use super::LogRecord::{self, Raft};
 use super::mem_disk::MemDisk;
 use super::{Disk, StorageError, Store, StoreConfig};
 use crate::raft::{Entry, Record, Recovered, SnapshotMeta};
-use crate::types::{Bytes, GroupId, NodeId};
+use crate::types::{Bytes, CoreId, GroupId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Groups = BTreeMap<GroupId, Recovered>;
 
 const G: GroupId = GroupId(7);
+/// That group among the cores of a node.
+const CORE: CoreId = CoreId::Group(G);
 
 fn rng() -> crate::types::Rng {
     crate::types::Rng::new(1, "store")
@@ -76,18 +78,14 @@ fn refusal(result: Result<(Store<MemDisk>, Groups), StorageError>) -> (String, u
 }
 
 /// Writes a snapshot file of `blocks`, without putting it in force.
-fn write_snapshot<D: Disk>(store: &mut Store<D>, group: GroupId, meta: SnapshotMeta, blocks: &[&[u8]]) {
-    store.snapshot_begin(group, meta).unwrap();
+fn write_snapshot<D: Disk>(store: &mut Store<D>, core: CoreId, meta: SnapshotMeta, blocks: &[&[u8]]) {
+    store.snapshot_begin(core, meta).unwrap();
     for block in blocks {
         store.snapshot_write(block).unwrap();
     }
     assert_eq!(store.snapshot_finish().unwrap(), meta);
 }
 
-fn read_snapshot<D: Disk>(
-    store: &mut Store<D>,
-    group: GroupId,
-    meta: SnapshotMeta,
-) -> Result<Vec<Bytes>, StorageError> {
-    store.snapshot_blocks(group, meta)?.collect()
+fn read_snapshot<D: Disk>(store: &mut Store<D>, core: CoreId, meta: SnapshotMeta) -> Result<Vec<Bytes>, StorageError> {
+    store.snapshot_blocks(core, meta)?.collect()
 }

@@ -44,7 +44,7 @@ fn a_store_survives_reopening_on_real_files() {
                 store.append(&[Raft(G, entries(index, 1, 300)), Raft(G, hard_state(index))]).unwrap();
             }
             if round == 2 {
-                write_snapshot(&mut store, G, meta(50), &[b"a", b"b"]);
+                write_snapshot(&mut store, CORE, meta(50), &[b"a", b"b"]);
                 store.append(&[Raft(G, Record::Snapshot(meta(50)))]).unwrap();
                 store
                     .checkpoint(&[
@@ -53,10 +53,10 @@ fn a_store_survives_reopening_on_real_files() {
                         Raft(G, entries(51, 10, 300)),
                     ])
                     .unwrap();
-                store.snapshot_retain(&[(G, meta(50))].into(), &BTreeSet::new()).unwrap();
+                store.snapshot_retain(&[(CORE, meta(50))].into(), &BTreeSet::new()).unwrap();
             }
             if round >= 2 {
-                assert_eq!(read_snapshot(&mut store, G, meta(50)).unwrap(), ["a", "b"]);
+                assert_eq!(read_snapshot(&mut store, CORE, meta(50)).unwrap(), ["a", "b"]);
             }
             let from = if round >= 2 { 51 } else { 1 };
             let Record::Append { entries, .. } = entries(from, first + 20 - from, 300) else { unreachable!() };
@@ -127,7 +127,7 @@ fn jobs_run_in_order_even_if_nobody_waits() {
     for index in 1..=300 {
         drop(host.run(move |store| store.append(&[Raft(G, entries(index, 1, 0))]).unwrap()));
     }
-    let chunk = wait(host.run(|store| store.snapshot_chunk(G, meta(1), 0, 1).unwrap()));
+    let chunk = wait(host.run(|store| store.snapshot_chunk(CORE, meta(1), 0, 1).unwrap()));
     assert_eq!(chunk, None);
     drop(host);
 }
