@@ -1,19 +1,17 @@
 //! The AP core within its node: told the date, its messages kept back until the disk has them, its answers passed on.
 
 use super::Observer;
-use super::gate::Gate;
+use super::host::Host;
 use super::turn::{Now, TurnContext};
-use crate::dynamo::{Dynamo, Effect, Message, Record, Request};
+use crate::dynamo::{Dynamo, Effect, Record, Request, StoreSnapshot};
 use crate::mutant::Bug;
-use crate::protocol::{Input, Outbox, Protocol, Ticket};
+use crate::protocol::{Input, Protocol, Ticket};
 use crate::types::Time;
 use crate::wire::{ResponseBody, ap_bytes};
 
 /// The AP core and what belongs to it alone.
 pub(super) struct ApHost {
-    pub(super) dynamo: Dynamo,
-    outbox: Outbox<Dynamo>,
-    gate: Gate<Message>,
+    host: Host<Dynamo>,
     /// It was told the date in this turn, as the first thing it had to do.
     active: bool,
     /// When it wants a turn, as of the end of this one.
@@ -29,16 +27,29 @@ pub(super) struct ApHost {
 impl ApHost {
     pub(super) fn new(dynamo: Dynamo) -> ApHost {
         let deadline = dynamo.deadline();
-        let (outbox, gate) = (Outbox::default(), Gate::new());
-        ApHost { dynamo, outbox, gate, active: false, deadline, shown: 0, writing: 0, snapshotting: false }
+        let host = Host::new(dynamo);
+        ApHost { host, active: false, deadline, shown: 0, writing: 0, snapshotting: false }
+    }
+
+    pub(super) fn dynamo(&self) -> &Dynamo {
+        &self.host.core
+    }
+
+    pub(super) fn begin_snapshot(&mut self) -> StoreSnapshot {
+        self.host.core.begin_snapshot()
+    }
+
+    pub(super) fn snapshot_finished(&mut self) {
+        self.host.core.snapshot_finished();
+        self.snapshotting = false;
     }
 
     pub(super) fn step(&mut self, input: Input<Dynamo>, at: Now) {
         if !self.active {
             self.active = true;
-            self.dynamo.step(at.time, Input::Request(Request::Date(at.wall)), &mut self.outbox);
+            self.host.step(Input::Request(Request::Date(at.wall)), at.time);
         }
-        self.dynamo.step(at.time, input, &mut self.outbox);
+        self.host.step(input, at.time);
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
@@ -48,34 +59,29 @@ impl ApHost {
     /// A batch with records of it is durable.
     pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, turn: &mut TurnContext, observer: &mut impl Observer) {
         observer.ap_durable(std::mem::take(&mut self.writing));
-        self.gate.durable(ticket);
         self.step(Input::Persisted(ticket), at);
-        while let Some((to, lane, message)) = self.gate.next(&mut turn.held) {
-            turn.outbound.ap((to, lane), message);
-        }
+        let (outbound, held) = (&mut turn.outbound, &mut turn.held);
+        self.host.durable(ticket, held, |(to, lane, message)| outbound.ap((to, lane), message));
     }
 
     /// Carries out what it asked for.
     pub(super) fn settle(&mut self, at: Now, turn: &mut TurnContext, observer: &mut impl Observer) {
         if self.active {
-            self.deadline = self.dynamo.deadline();
+            self.deadline = self.host.core.deadline();
         }
         if self.deadline.is_some_and(|deadline| deadline <= at.time) {
             self.step(Input::Tick, at);
-            self.deadline = self.dynamo.deadline();
+            self.deadline = self.host.core.deadline();
         }
-        let records = self.outbox.records();
+        let records = self.host.outbox.records();
         if records.len() > self.shown {
             observer.ap_changes(&records[self.shown..]);
             self.shown = records.len();
         }
         let early = turn.config.mutant.is(Bug::AckBeforeFsync);
-        for outgoing in self.outbox.sends.drain(..) {
-            if let Some((to, lane, message)) = self.gate.pass(outgoing, early, ap_bytes, &mut turn.held) {
-                turn.outbound.ap((to, lane), message);
-            }
-        }
-        for effect in self.outbox.effects.drain(..) {
+        let (outbound, held) = (&mut turn.outbound, &mut turn.held);
+        self.host.send(early, ap_bytes, held, |(to, lane, message)| outbound.ap((to, lane), message));
+        for effect in self.host.outbox.effects.drain(..) {
             observer.ap_effect(&effect);
             match effect {
                 Effect::Reply { id, reply } => turn.respond(id, ResponseBody::Ap(reply)),
@@ -86,7 +92,7 @@ impl ApHost {
 
     pub(super) fn take_records(&mut self) -> Option<(Ticket, Vec<Record>)> {
         self.writing = std::mem::take(&mut self.shown);
-        self.outbox.take_records()
+        self.host.take_records()
     }
 
     /// Ends the turn.

@@ -64,7 +64,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             true
         });
         let mine = |(id, group): (&GroupId, &Group)| {
-            let leads = group.leads() && group.raft.best_successor().is_some();
+            let leads = group.leads() && group.raft().best_successor().is_some();
             leads || drain.given.contains(id) && self.elsewhere(*id).is_none()
         };
         let busy = !self.skips_drain() && self.groups.iter().any(mine) || self.turn.pending.open_count() > 0;
@@ -84,8 +84,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
         let Some(drain) = &mut self.drain else { return };
         for (id, group) in &mut self.groups {
-            if !group.raft.hands_over()
-                && let Some(to) = group.raft.best_successor()
+            if !group.raft().hands_over()
+                && let Some(to) = group.raft().best_successor()
             {
                 drain.given.insert(*id);
                 group.transfer(None, to, at);

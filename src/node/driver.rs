@@ -109,7 +109,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     ) -> Result<T, StorageError> {
         let mut driver = Self::boot(config, recovery, (transport, clock), &storage, observer, rng).await?;
         if let Some(ap) = driver.ap.as_ref().or(driver.shelf.ap.as_ref()) {
-            driver.observer.ap_starts(&ap.dynamo);
+            driver.observer.ap_starts(ap.dynamo());
         }
         driver.observer.stands(driver.standing.standing());
         driver.turns(&storage, stop).await?;
@@ -387,8 +387,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     }
                     CoreId::Ap => {
                         if let Some(ap) = &mut self.ap {
-                            ap.dynamo.snapshot_finished();
-                            ap.snapshotting = false;
+                            ap.snapshot_finished();
                             self.checkpoint_due = true;
                         }
                     }
@@ -520,7 +519,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             let since = detector.since(first);
             let steady = first != me && detector.is_up(first) && long_ago(since);
             let stays = group.given_at().is_some_and(|given| since.is_none_or(|since| since < given));
-            if !steady || stays || !long_ago(group.handed_over) || !group.raft.keeps_up(first) {
+            if !steady || stays || !long_ago(group.handed_over) || !group.raft().keeps_up(first) {
                 continue;
             }
             if left == 0 {
@@ -544,7 +543,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         self.observer.queued(self.turn.queued());
         for id in self.dirty.drain(..) {
             if let Some(group) = self.groups.get(&id) {
-                self.observer.turn(id, &group.raft, &group.kv);
+                self.observer.turn(id, group.raft(), &group.kv);
             }
         }
         if let Some(ap) = &mut self.ap {

@@ -13,7 +13,7 @@
 
 use super::Observer;
 use super::digests::{Digests, Found};
-use super::gate::Gate;
+use super::host::Host;
 use super::jobs::{Blocks, Job};
 use super::pending::Waiting;
 use super::requests::session_name;
@@ -21,7 +21,7 @@ use super::turn::{Now, TurnContext};
 use crate::identity::Contradiction;
 use crate::kv::{self, Command, GroupTime, Kv, Op, SessionId};
 use crate::mutant::{Bug, Mutant};
-use crate::protocol::{Input, Outbox, Protocol, Ticket};
+use crate::protocol::{Input, Protocol, Ticket};
 use crate::raft::{
     self, Body, Effect, Index, Loaded, Message, Raft, Record, Request, Role, Saved, SnapshotMeta, Status, Term,
 };
@@ -51,11 +51,9 @@ pub(super) enum Halt {
 /// A group.
 pub(super) struct Group {
     pub(super) id: GroupId,
-    pub(super) raft: Raft,
-    pub(super) outbox: Outbox<Raft>,
+    pub(super) host: Host<Raft>,
     /// Effects not carried out yet.
     effects: VecDeque<Effect>,
-    gate: Gate<Message>,
     pub(super) kv: Kv,
     waiting: Waiting,
     /// Log bytes left by the last compaction: what is kept for followers that lag does not call for another.
@@ -83,10 +81,8 @@ impl Group {
             counted: (kv.time(), now),
             digests: Digests::default(),
             stopped: None,
-            raft,
-            outbox: Outbox::default(),
+            host: Host::new(raft),
             effects: VecDeque::new(),
-            gate: Gate::new(),
             kv,
             waiting: Waiting::default(),
             kept_bytes: 0,
@@ -105,11 +101,15 @@ impl Group {
         if let Input::Message(_, Message { term, body: Body::TimeoutNow }) = &input {
             self.taken_over = Some((at.time, *term));
         }
-        self.raft.step(at.time, input, &mut self.outbox);
+        self.host.step(input, at.time);
+    }
+
+    pub(super) fn raft(&self) -> &Raft {
+        &self.host.core
     }
 
     pub(super) fn status(&self) -> Status {
-        self.raft.status()
+        self.host.core.status()
     }
 
     pub(super) fn leads(&self) -> bool {
@@ -156,7 +156,7 @@ impl Group {
         if self.stopped.is_some() {
             return None;
         }
-        self.raft.deadline().or_else(|| {
+        self.host.core.deadline().or_else(|| {
             let due = self.kv.next_expiry().filter(|_| self.leads())?;
             let left = Duration::from_nanos(due.0.saturating_sub(self.time(at, mutant).0));
             Some(at.time + left.clamp(LOOK.0, LOOK.1))
@@ -189,18 +189,16 @@ impl Group {
 
     /// A batch with records of it is durable.
     pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, turn: &mut TurnContext) {
-        self.gate.durable(ticket);
         self.step(Input::Persisted(ticket), at);
-        while let Some((to, lane, message)) = self.gate.next(&mut turn.held) {
-            turn.outbound.raft((to, lane), self.id, message);
-        }
+        let (outbound, held, id) = (&mut turn.outbound, &mut turn.held, self.id);
+        self.host.durable(ticket, held, |(to, lane, message)| outbound.raft((to, lane), id, message));
     }
 
     /// What time has brought.
     pub(super) fn tick(&mut self, at: Now, turn: &mut TurnContext) {
         self.expire(at, turn);
         // What proposals, reads and replies of this turn make the core say, it says once, at this tick.
-        if self.raft.deadline().is_some_and(|deadline| deadline <= at.time) {
+        if self.host.is_due(at.time) {
             self.step(Input::Tick, at);
         }
     }
@@ -223,15 +221,12 @@ impl Group {
                 self.carry_out(effect, at, turn);
                 continue;
             }
-            for outgoing in self.outbox.sends.drain(..) {
-                if let Some((to, lane, message)) = self.gate.pass(outgoing, early, raft_bytes, &mut turn.held) {
-                    turn.outbound.raft((to, lane), self.id, message);
-                }
-            }
-            if self.outbox.effects.is_empty() {
+            let (outbound, held, id) = (&mut turn.outbound, &mut turn.held, self.id);
+            self.host.send(early, raft_bytes, held, |(to, lane, message)| outbound.raft((to, lane), id, message));
+            if self.host.outbox.effects.is_empty() {
                 return None;
             }
-            self.effects.extend(self.outbox.effects.drain(..));
+            self.effects.extend(self.host.outbox.effects.drain(..));
         }
     }
 
@@ -297,7 +292,7 @@ impl Group {
     fn apply(&mut self, index: u64, entry: &raft::Entry, at: Now, turn: &mut TurnContext) {
         let mutant = turn.config.mutant;
         let before = self.kv.time();
-        let last = self.raft.config().voters.last() == Some(&self.raft.config().id);
+        let last = self.host.core.config().voters.last() == Some(&self.host.core.config().id);
         let differs = mutant.is(Bug::ApplyDiffers) && last && index.is_multiple_of(50);
         let command = if differs { Bytes::new() } else { entry.command.clone() };
         let reply = self.kv.apply(index, &command);
@@ -322,8 +317,8 @@ impl Group {
     /// Tells the other members this one's state at `index`, which has just been applied.
     fn tell_digest(&mut self, index: Index, turn: &mut TurnContext) {
         let digest = self.kv.digest();
-        let (me, term) = (self.raft.config().id, self.status().soft.term);
-        for to in self.raft.quorum().voters().filter(|voter| *voter != me) {
+        let (me, term) = (self.host.core.config().id, self.status().soft.term);
+        for to in self.host.core.quorum().voters().filter(|voter| *voter != me) {
             turn.outbound.raft((to, None), self.id, Message { term, body: Body::Digest { index, digest } });
         }
         self.hear_digest(me, (index, digest), turn);
@@ -331,12 +326,12 @@ impl Group {
 
     /// A member has said what its state was at an index.
     pub(super) fn hear_digest(&mut self, from: NodeId, told: (Index, u64), turn: &mut TurnContext) {
-        let members = self.raft.quorum();
+        let members = self.host.core.quorum();
         let unchecked = turn.config.mutant.is(Bug::DigestUnchecked);
         if self.stopped.is_some() || !members.contains(from) || unchecked {
             return;
         }
-        let (me, group) = (self.raft.config().id, self.id.0);
+        let (me, group) = (self.host.core.config().id, self.id.0);
         let Some(Found { index, minority }) = self.digests.tell(from, told, members) else { return };
         if !minority.contains(&me) {
             error!(group, index, ?minority, "ALARM: replicas differ; without a minority, no state is that of most");
@@ -371,11 +366,11 @@ impl Group {
     }
 
     pub(super) fn has_records(&self) -> bool {
-        self.outbox.has_records()
+        self.host.outbox.has_records()
     }
 
     pub(super) fn take_records(&mut self) -> Option<(Ticket, Vec<Record>)> {
-        self.outbox.take_records()
+        self.host.take_records()
     }
 
     /// Whether a snapshot is due that nobody has asked for yet: after so many entries, or so many bytes of log.
@@ -383,13 +378,13 @@ impl Group {
         let status = self.status();
         let behind = self.kv.applied().saturating_sub(status.snapshot.index);
         let due = behind >= entries || (behind > 0 && status.log_bytes >= self.kept_bytes.saturating_add(log_bytes));
-        due && self.serves() && !self.snapshotting && self.raft.term_at(self.kv.applied()).is_some()
+        due && self.serves() && !self.snapshotting && self.host.core.term_at(self.kv.applied()).is_some()
     }
 
     /// The present state, to be written out.
     pub(super) fn snapshot(&self) -> Option<(SnapshotMeta, Blocks)> {
         let index = self.kv.applied();
-        let term = self.raft.term_at(index)?;
+        let term = self.host.core.term_at(index)?;
         Some((SnapshotMeta { index, term }, Blocks::Kv(self.kv.snapshot())))
     }
 

@@ -12,6 +12,7 @@ mod drain;
 mod driver;
 mod gate;
 mod group;
+mod host;
 mod intake;
 mod jobs;
 mod memory;

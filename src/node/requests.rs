@@ -245,7 +245,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 if self.is_mode(ticket, &key, true)
                     && let Some(ap) = &self.ap
                 {
-                    let holdings = ap.dynamo.why(&key);
+                    let holdings = ap.dynamo().why(&key);
                     self.turn.respond(ticket, ResponseBody::Why(holdings));
                 }
             }
@@ -358,7 +358,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
         let mut begun = false;
         for (id, group) in &mut self.groups {
-            if group.leads() && group.raft.quorum().contains(to) {
+            if group.leads() && group.raft().quorum().contains(to) {
                 group.transfer(None, to, at);
                 self.dirty.push(*id);
                 begun = true;
@@ -375,7 +375,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let down = |detector: &dyn super::Detector| config.layout.nodes().filter(|n| !detector.is_up(*n)).collect();
         wire::NodeStatus {
             node: config.raft.id,
-            voters: first.map_or(Vec::new(), |group| group.raft.quorum().voters().collect()),
+            voters: first.map_or(Vec::new(), |group| group.raft().quorum().voters().collect()),
             raft: first.map_or(wire::NO_GROUP, Group::status),
             applied: first.map_or(0, |group| group.kv.applied()),
             keys: sum(|group| group.kv.len()),
@@ -385,9 +385,9 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             groups: self.groups.len() as u32,
             led: self.groups.values().filter(|group| group.leads()).count() as u32,
             ap: self.ap.as_ref().map(|ap| ApStatus {
-                keys: ap.dynamo.keys().len() as u64,
-                hints: ap.dynamo.hints().len() as u64,
-                epoch: ap.dynamo.epoch(),
+                keys: ap.dynamo().keys().len() as u64,
+                hints: ap.dynamo().hints().len() as u64,
+                epoch: ap.dynamo().epoch(),
             }),
             layout: config.layout.digest(),
             diverged: self.groups.values().filter_map(Group::divergence).collect(),

@@ -3,15 +3,15 @@
 //! there for good if it has lost data; the AP core then has itself refilled.
 
 use super::ap::ApHost;
-use super::gate::Gate;
 use super::group::Group;
+use super::host::Host;
 use super::turn::{Now, TurnContext};
 use super::{Driver, NodeConfig, Observer};
 use crate::dynamo;
 use crate::env::{Clock, StorageHost, Transport};
 use crate::identity::{self, Accepted, Durable, Effect, Greeting, Identity, Origin, Record, Standing};
 use crate::mutant::Bug;
-use crate::protocol::{Input, Outbox, Protocol, Ticket};
+use crate::protocol::{Input, Protocol, Ticket};
 use crate::types::{CoreId, GroupId, NodeId, Time};
 use std::collections::BTreeMap;
 use std::mem;
@@ -23,9 +23,7 @@ const UNHURRIED: Duration = Duration::from_secs(1);
 
 /// The core and what belongs to it alone.
 pub(super) struct StandingHost {
-    identity: Identity,
-    outbox: Outbox<Identity>,
-    gate: Gate<Greeting>,
+    host: Host<Identity>,
     /// What a peer has said, if the node has lost data in this process' life.
     lost: Option<String>,
 }
@@ -40,30 +38,30 @@ impl StandingHost {
             mutant: config.mutant,
         };
         let identity = Identity::new(config, recovered, now);
-        StandingHost { identity, outbox: Outbox::default(), gate: Gate::new(), lost: None }
+        StandingHost { host: Host::new(identity), lost: None }
     }
 
     pub(super) fn step(&mut self, input: Input<Identity>, at: Now) {
-        self.identity.step(at.time, input, &mut self.outbox);
+        self.host.step(input, at.time);
     }
 
     pub(super) fn standing(&self) -> Standing {
-        self.identity.standing()
+        self.host.core.standing()
     }
 
     pub(super) fn origin(&self) -> Origin {
-        self.identity.origin()
+        self.host.core.origin()
     }
 
     /// What a member tells its peers can wait a while for a turn that comes anyway.
     pub(super) fn deadline(&self) -> Option<Time> {
         let waits = if self.standing() == Standing::Member { UNHURRIED } else { Duration::ZERO };
-        self.identity.deadline().map(|at| at + waits)
+        self.host.core.deadline().map(|at| at + waits)
     }
 
     /// What of a peer's process is to be taken in.
     pub(super) fn accepts(&mut self, from: NodeId, origin: Origin) -> Accepted {
-        self.identity.accepts(from, origin, &mut self.outbox)
+        self.host.core.accepts(from, origin, &mut self.host.outbox)
     }
 
     /// Why clients are refused, unless the node is a member.
@@ -86,39 +84,33 @@ impl StandingHost {
     }
 
     pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, turn: &mut TurnContext) {
-        self.gate.durable(ticket);
         self.step(Input::Persisted(ticket), at);
-        while let Some((to, _, greeting)) = self.gate.next(&mut turn.held) {
-            turn.outbound.greet(to, greeting);
-        }
+        let (outbound, held) = (&mut turn.outbound, &mut turn.held);
+        self.host.durable(ticket, held, |(to, _, greeting)| outbound.greet(to, greeting));
     }
 
     /// Carries out what it asked for, except what it has the driver do.
     fn settle(&mut self, at: Now, turn: &mut TurnContext) -> Vec<Effect> {
-        if self.identity.deadline().is_some_and(|deadline| deadline <= at.time) {
-            turn.outbound.sent().for_each(|(peer, time)| self.identity.sent(peer, time));
+        if self.host.is_due(at.time) {
+            turn.outbound.sent().for_each(|(peer, time)| self.host.core.sent(peer, time));
             self.step(Input::Tick, at);
         }
-        for outgoing in self.outbox.sends.drain(..) {
-            if let Some((to, _, greeting)) = self.gate.pass(outgoing, false, |_| size_of::<Greeting>(), &mut turn.held)
-            {
-                turn.outbound.greet(to, greeting);
-            }
-        }
-        mem::take(&mut self.outbox.effects)
+        let (outbound, held) = (&mut turn.outbound, &mut turn.held);
+        self.host.send(false, |_| size_of::<Greeting>(), held, |(to, _, greeting)| outbound.greet(to, greeting));
+        mem::take(&mut self.host.outbox.effects)
     }
 
     pub(super) fn take_records(&mut self) -> Option<(Ticket, Vec<Record>)> {
-        self.outbox.take_records()
+        self.host.take_records()
     }
 
     /// What need not cause a batch but goes into one.
     pub(super) fn claims(&mut self) -> Vec<Record> {
-        self.identity.claims()
+        self.host.core.claims()
     }
 
     pub(super) fn state_records(&self) -> Vec<Record> {
-        self.identity.state_records()
+        self.host.core.state_records()
     }
 }
 

@@ -24,7 +24,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     begun
                 }),
                 CoreId::Ap => self.ap.as_mut().map(|ap| {
-                    let snapshot = ap.dynamo.begin_snapshot();
+                    let snapshot = ap.begin_snapshot();
                     (ap_meta(snapshot.number()), Blocks::Ap(snapshot))
                 }),
                 CoreId::Node => None,
@@ -56,7 +56,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         for id in mem::take(&mut self.writing) {
             if let Some((ticket, records)) = self.groups.get_mut(&id).and_then(Group::take_records) {
                 self.observer.persisting(id, &records);
-                batch.pinned.extend(self.groups[&id].raft.pinned_snapshots().map(|meta| (CoreId::Group(id), meta)));
+                batch.pinned.extend(self.groups[&id].raft().pinned_snapshots().map(|meta| (CoreId::Group(id), meta)));
                 batch.tickets.push((CoreId::Group(id), ticket));
                 batch.records.extend(records.into_iter().map(|record| LogRecord::Raft(id, record)));
             }
@@ -80,10 +80,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     fn restated(&self) -> Vec<LogRecord> {
         let of_group = |(id, group): (&GroupId, &Group)| {
             let id = *id;
-            group.raft.state_records().into_iter().map(move |record| LogRecord::Raft(id, record))
+            group.raft().state_records().into_iter().map(move |record| LogRecord::Raft(id, record))
         };
         let cores = self.ap.iter().chain(&self.shelf.ap);
-        let ap = cores.flat_map(|ap| ap.dynamo.state_records()).map(LogRecord::Ap);
+        let ap = cores.flat_map(|ap| ap.dynamo().state_records()).map(LogRecord::Ap);
         let node = self.standing.state_records().into_iter().map(LogRecord::Node);
         node.chain(self.groups.iter().chain(&self.shelf.groups).flat_map(of_group)).chain(ap).collect()
     }

@@ -255,7 +255,7 @@ fn a_long_log_is_cut_by_a_checkpoint_of_all_cores() {
         matches!(&found, Some(ResponseBody::Reply(Reply::Value(Some(held)))) if held.value[..] == key(0)[..]),
         "{found:?}"
     );
-    assert_eq!(town.nodes[0].driver.ap.as_ref().unwrap().dynamo.keys().len(), 100);
+    assert_eq!(town.nodes[0].driver.ap.as_ref().unwrap().dynamo().keys().len(), 100);
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn leaders_spread_as_the_layout_says_and_a_dead_leaders_groups_wake() {
     let layout = town.nodes[0].driver.turn.config.layout.clone();
     let named = |node: u32| layout.all_groups().filter(|g| layout.voters_of(*g)[0] == NodeId(node)).count();
     assert_eq!(led(&town), [named(1), named(2), named(3)]);
-    assert!(town.nodes.iter().all(|n| n.driver.groups.values().all(|g| g.raft.is_asleep())), "idle groups sleep");
+    assert!(town.nodes.iter().all(|n| n.driver.groups.values().all(|g| g.raft().is_asleep())), "idle groups sleep");
     // n1's process ends.
     let post = town.post.clone();
     let dead = town.nodes.remove(0);
@@ -455,5 +455,5 @@ fn a_request_that_is_sent_again_joins_the_first() {
     assert_eq!(town.answers[0].2.body, town.answers[1].2.body);
     assert_eq!(town.nodes[0].driver.turn.pending.open_count(), 0);
     let ap = town.nodes[0].driver.ap.as_ref().unwrap();
-    assert_eq!(ap.dynamo.keys().values().next().unwrap().siblings.clock().to_string(), "{n1:1}");
+    assert_eq!(ap.dynamo().keys().values().next().unwrap().siblings.clock().to_string(), "{n1:1}");
 }

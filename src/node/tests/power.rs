@@ -116,7 +116,8 @@ impl Life {
     }
 
     fn holds(&mut self, kept: &Kept) -> bool {
-        let ap = |life: &Life| life.node.driver.ap.as_ref().map(|ap| (ap.dynamo.keys(), ap.dynamo.hints())).unwrap();
+        let ap =
+            |life: &Life| life.node.driver.ap.as_ref().map(|ap| (ap.dynamo().keys(), ap.dynamo().hints())).unwrap();
         match kept {
             Kept::Group(key, times) => {
                 let found = self.ask(&RequestBody::Get { key: key.clone() }).expect("power");

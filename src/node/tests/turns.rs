@@ -16,7 +16,7 @@ fn alone() -> Node {
 
 /// The group has something to write.
 fn write(node: &mut Node) {
-    node.driver.groups.get_mut(&GROUP).unwrap().outbox.persist(Record::HardState { term: 1, vote: None });
+    node.driver.groups.get_mut(&GROUP).unwrap().host.outbox.persist(Record::HardState { term: 1, vote: None });
     node.driver.writing.insert(GROUP);
 }
 
