@@ -145,7 +145,7 @@ bugs! {
     OldCopyKept = "old-copy-kept",
     /// Merging leaves versions in an order in which they cannot be read back from the log (dynamo/siblings.rs).
     VersionsOutOfOrder = "versions-out-of-order",
-    /// Heartbeats, votes and acknowledgements stand behind bulk data (node/mail.rs).
+    /// Heartbeats, votes and acknowledgements stand behind bulk data (node/outbound.rs).
     ControlBehindBulk = "control-behind-bulk",
     /// A node takes in all that it is asked for, and takes all of it in one turn (node/admission.rs, node/driver.rs).
     BusyNever = "busy-never",
@@ -166,7 +166,7 @@ bugs! {
     /// A follower puts the pieces of a snapshot together in the order in which they come, and believes the file (raft/, storage/).
     PiecesAsTheyCome = "pieces-as-they-come",
     /// A node takes pieces of all groups' snapshots at once, and a piece for which it has no room sends its transfer back to the
-    /// first (node/shared.rs, raft/).
+    /// first (node/turn.rs, raft/).
     BusyStartsOver = "busy-starts-over",
     /// A server stops over a piece of a snapshot that it cannot read for a follower (node/jobs.rs).
     UnreadablePieceStops = "unreadable-piece-stops",
@@ -180,9 +180,9 @@ bugs! {
     RevisionsReused = "revisions-reused",
     /// A state machine keeps every tombstone (kv/).
     KvTombstonesKept = "kv-tombstones-kept",
-    /// A tombstone goes as soon as all replicas hold it, whatever is still under way (dynamo/graves.rs).
+    /// A tombstone goes as soon as all replicas hold it, whatever is still under way (dynamo/tombstone_gc.rs).
     ForgottenAtOnce = "forgotten-at-once",
-    /// Replicas keep every tombstone (dynamo/graves.rs).
+    /// Replicas keep every tombstone (dynamo/tombstone_gc.rs).
     TombstonesKept = "tombstones-kept",
 }
 

@@ -3,8 +3,8 @@
 use crate::client::ClientError;
 use crate::kv::Versioned;
 use crate::storage::StorageError;
+use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -126,38 +126,21 @@ pub(super) fn show(bytes: &[u8], hex: bool) -> String {
 
 /// Two hexadecimal digits a byte.
 pub(super) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(bytes)
 }
 
 /// The bytes that `text`, two hexadecimal digits each, stands for.
 pub(super) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
-    let digit = |c: u8| (c as char).to_digit(16).map(|d| d as u8);
-    let digits: Vec<u8> = text.bytes().map_while(digit).collect();
-    if digits.len() != text.len() {
-        return Err(format!("expected hexadecimal digits, found {:?}", text.chars().nth(digits.len()).unwrap_or(' ')));
+    if let Some(other) = text.chars().find(|c| !c.is_ascii_hexdigit()) {
+        return Err(format!("expected hexadecimal digits, found {other:?}"));
     }
-    if !digits.len().is_multiple_of(2) {
-        return Err(format!("expected two hexadecimal digits a byte, found {} digits", digits.len()));
-    }
-    Ok(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+    hex::decode(text).map_err(|_| format!("expected two hexadecimal digits a byte, found {} digits", text.len()))
 }
 
 /// Nanoseconds since the Unix epoch as a date, to the millisecond: `2026-11-20T17:40:00.123Z`.
 pub(super) fn date(nanos: u64) -> String {
-    let (seconds, millis) = (nanos / 1_000_000_000, nanos / 1_000_000 % 1000);
-    // Days are counted from 1 March of the year 0, so that the leap day is a year's last (Hinnant's civil_from_days).
-    let days = seconds / 86_400 + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = (era * 400 + year + u64::from(month >= 10), if month < 10 { month + 3 } else { month - 9 });
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    let date = Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or(Timestamp::MAX);
+    format!("{date:.3}")
 }
 
 /// Adds a value to a JSON object: `value` when it is text, `value_hex` when it is not.

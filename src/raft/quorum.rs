@@ -20,19 +20,14 @@ pub enum Quorum {
 impl Quorum {
     /// A majority of these voters, in any order.
     #[must_use]
-    pub fn simple(mut voters: Vec<NodeId>) -> Quorum {
-        voters.sort_unstable();
-        voters.dedup();
-        Quorum::Simple(voters)
+    pub fn simple(voters: Vec<NodeId>) -> Quorum {
+        Quorum::Simple(sorted(voters))
     }
 
     /// A majority of each of these sets of voters, in any order.
     #[must_use]
     pub fn joint(old: Vec<NodeId>, new: Vec<NodeId>) -> Quorum {
-        match (Quorum::simple(old), Quorum::simple(new)) {
-            (Quorum::Simple(old), Quorum::Simple(new)) => Quorum::Joint(old, new),
-            _ => unreachable!("`simple` makes simple quorums"),
-        }
+        Quorum::Joint(sorted(old), sorted(new))
     }
 
     fn majorities(&self) -> [&[NodeId]; 2] {
@@ -73,6 +68,12 @@ impl Quorum {
         }
         least
     }
+}
+
+fn sorted(mut voters: Vec<NodeId>) -> Vec<NodeId> {
+    voters.sort_unstable();
+    voters.dedup();
+    voters
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 use super::setting::Setting;
 use std::fmt;
+use strsim::levenshtein;
 use toml::de::{DeTable, DeValue};
 
 /// What is wrong with a scenario or a plan, and where.
@@ -145,7 +146,7 @@ impl<'a> Fields<'a> {
             Some(value) => Ok(value),
             None => {
                 // A misspelt required field is better reported as such than as missing.
-                if let Some(close) = self.fields.iter().find(|f| !f.taken && distance(&f.name, name) <= 2) {
+                if let Some(close) = self.fields.iter().find(|f| !f.taken && levenshtein(&f.name, name) <= 2) {
                     return Err(self.unknown(close));
                 }
                 let what = format!("{} lacks `{name}`, expected {}", self.place, T::what());
@@ -205,27 +206,11 @@ fn plain(value: &DeValue<'_>) -> Option<String> {
 
 /// "; did you mean …?" with the nearest of `known`, or the whole list when none is near.
 pub(crate) fn suggestion(found: &str, known: &[&str]) -> String {
-    match known.iter().min_by_key(|k| distance(k, found)) {
-        Some(near) if distance(near, found) < near.len().max(found.len()).min(3 + found.len() / 5) => {
+    match known.iter().min_by_key(|k| levenshtein(k, found)) {
+        Some(near) if levenshtein(near, found) < near.len().max(found.len()).min(3 + found.len() / 5) => {
             format!("; did you mean `{near}`?")
         }
         None => "; expected none".into(),
         _ => format!("; expected one of {}", known.join(", ")),
     }
-}
-
-/// Levenshtein's edit distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
