@@ -4,7 +4,7 @@
 //! runs counts, the load it was made under is in the row. Clients of quorums read a key before they write it: what is one operation
 //! for them is two of the database's, so that 62 and 625 operations a second are about 100 and 1,000 requests.
 
-use super::one::json;
+use super::run::json;
 use super::{Failure, at_least_one};
 use crate::plan::Plan;
 use crate::report::{Mode, Verdict};

@@ -12,11 +12,11 @@ macro_rules! say {
 
 mod audit;
 mod bench;
-mod many;
 mod mutants;
-mod one;
 mod placement;
+mod run;
 mod source;
+mod sweep;
 mod why;
 
 use crate::mutants::Planted;
@@ -47,17 +47,17 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the bundled scenarios over a handful of seeds, check everything, write reports/latest/
-    Compare(many::Compare),
+    Compare(sweep::Compare),
     /// Run one scenario (or plan) with one seed and say what happened
-    Run(one::Run),
+    Run(run::Run),
     /// Run a saved plan again, event for event
-    Replay(one::Replay),
+    Replay(run::Replay),
     /// Run scenarios over many seeds; keep the plan of every failure
-    Sweep(many::Sweep),
+    Sweep(sweep::Sweep),
     /// Print the plan that a scenario and a seed expand to
-    Plan(one::ShowPlan),
+    Plan(run::ShowPlan),
     /// List scenarios and planted bugs
-    List(one::List),
+    List(run::List),
     /// Hunt every planted bug with the scenario made for it; write reports/mutants/
     Mutants(mutants::Mutants),
     /// Run the same seeds again in fresh processes and compare their traces

@@ -1,7 +1,7 @@
 //! `mutants`: hunts every planted bug with the scenario made for it and tells by what, how soon, and that the same run
 //! passes without the bug.
 
-use super::one::{json, write};
+use super::run::{json, write};
 use super::{Failure, at_least_one, bug, jobs, reports};
 use crate::mutants::{Found, MADE_FOR, MadeFor, Planted, SEEDS};
 use crate::plan::Plan;

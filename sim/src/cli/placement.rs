@@ -1,6 +1,6 @@
 //! `placement`: how many keys move when a cluster grows or shrinks, by each way of placing them.
 
-use super::one::json;
+use super::run::json;
 use super::{Failure, reports};
 use crate::placement::{markdown, measure, svg, text};
 use clap::Args;

@@ -16,7 +16,7 @@ pub(super) fn say(plan: &Plan, finished: &Finished, key: &str, json: bool) -> Re
     let holdings: Vec<Holding> =
         finished.replicas.iter().flat_map(|(node, replica)| replica.holdings(*node, &name, n, &layout)).collect();
     if json {
-        say!("{}", super::one::json(&holdings)?);
+        say!("{}", super::run::json(&holdings)?);
         return Ok(());
     }
     let order: Vec<String> = layout.order(&name).iter().take(n).map(ToString::to_string).collect();

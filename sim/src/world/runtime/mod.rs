@@ -12,14 +12,14 @@
 //! Caveat: a run must end with [`World::shutdown`]: tasks, timers and models hold each other, and would be leaked.
 
 mod cpu;
+mod env;
 mod hub;
-mod seams;
 #[cfg(test)]
 mod tests;
 
 pub use cpu::CpuSettings;
+pub use env::{SimClock, SimStorage, SimTransport};
 pub use hub::TrueSleep;
-pub use seams::{SimClock, SimStorage, SimTransport};
 
 use super::clock::{ClockModel, ClockSettings};
 use super::disk::{DiskHandle, DiskSettings, DiskStats, SimDisk};

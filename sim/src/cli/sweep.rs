@@ -4,7 +4,7 @@
 //! servers that it met in the CP run, for "whoever leads" means nothing to quorums. The two are one task, so that a pair
 //! is never torn by a sweep that stops early.
 
-use super::one::{json, save, write};
+use super::run::{json, save, write};
 use super::source::Source;
 use super::{Common, Failure, at_least_one, jobs, reports};
 use crate::mutants::Planted;
