@@ -33,8 +33,8 @@ use crate::env::Timer;
 use crate::env::{Clock, StorageHost, Transport};
 use crate::identity::{self, Accepted, Contradiction, Standing};
 use crate::mutant::Bug;
-use crate::protocol::Input;
-use crate::raft::{self, Body, Message, Raft, Request, Saved};
+use crate::protocol::{Input, Ticket};
+use crate::raft::{self, Body, Message, Raft, Request, Saved, SnapshotMeta};
 use crate::storage::{LogRecord, Recovery, StorageError};
 use crate::types::{Addr, CoreId, GroupId, NodeId, Rng, Time};
 use crate::wire::Packet;
@@ -348,22 +348,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             Done::Batch(tickets, log_is_long, batch) => {
                 self.standing.durable(batch, at);
                 self.turn.records.durable();
-                for (id, ticket) in tickets {
-                    match id {
-                        CoreId::Node => self.standing.persisted(ticket, at, &mut self.turn),
-                        CoreId::Ap => {
-                            if let Some(ap) = &mut self.ap {
-                                ap.persisted(ticket, at, &mut self.turn, &mut self.observer);
-                            }
-                        }
-                        CoreId::Group(id) => {
-                            if let Some(group) = self.groups.get_mut(&id) {
-                                group.persisted(ticket, at, &mut self.turn);
-                                self.dirty.push(id);
-                            }
-                        }
-                    }
-                }
+                tickets.into_iter().for_each(|(core, ticket)| self.persisted(core, ticket, at));
                 match &mut self.ap {
                     // What its snapshot holds need not be restated.
                     Some(ap) if log_is_long && !ap.snapshotting => {
@@ -374,32 +359,54 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     None => self.checkpoint_due |= log_is_long,
                 }
             }
-            Done::SnapshotBlock(id, meta, blocks) => self.turn.jobs.push_back(Job::WriteSnapshot(id, meta, blocks)),
-            Done::SnapshotFinished(id, meta) => {
-                self.snapshotting = false;
-                match id {
-                    CoreId::Group(id) => {
-                        if let Some(group) = self.groups.get_mut(&id) {
-                            group.snapshot_finished(meta, at);
-                            self.dirty.push(id);
-                            self.checkpoint_due |= self.is_lone();
-                        }
-                    }
-                    CoreId::Ap => {
-                        if let Some(ap) = &mut self.ap {
-                            ap.snapshot_finished();
-                            self.checkpoint_due = true;
-                        }
-                    }
-                    CoreId::Node => {}
-                }
+            Done::SnapshotBlock(core, meta, blocks) => {
+                self.turn.jobs.push_back(Job::WriteSnapshot(core, meta, blocks));
             }
+            Done::SnapshotFinished(core, meta) => self.snapshot_finished(core, meta, at),
             Done::Answer(id, request) => {
                 if matches!(request, Request::ChunkSaved { saved: Saved::Complete | Saved::Refused, .. }) {
                     self.turn.arrived(id);
                 }
                 self.step(id, Input::Request(request), at);
             }
+        }
+    }
+
+    /// The records of a core up to this ticket are durable.
+    fn persisted(&mut self, core: CoreId, ticket: Ticket, at: Now) {
+        match core {
+            CoreId::Node => self.standing.persisted(ticket, at, &mut self.turn),
+            CoreId::Ap => {
+                if let Some(ap) = &mut self.ap {
+                    ap.persisted(ticket, at, &mut self.turn, &mut self.observer);
+                }
+            }
+            CoreId::Group(id) => {
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.persisted(ticket, at, &mut self.turn);
+                    self.dirty.push(id);
+                }
+            }
+        }
+    }
+
+    fn snapshot_finished(&mut self, core: CoreId, meta: SnapshotMeta, at: Now) {
+        self.snapshotting = false;
+        match core {
+            CoreId::Group(id) => {
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.snapshot_finished(meta, at);
+                    self.dirty.push(id);
+                    self.checkpoint_due |= self.is_lone();
+                }
+            }
+            CoreId::Ap => {
+                if let Some(ap) = &mut self.ap {
+                    ap.snapshot_finished();
+                    self.checkpoint_due = true;
+                }
+            }
+            CoreId::Node => {}
         }
     }
 

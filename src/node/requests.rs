@@ -12,6 +12,7 @@ use super::driver::Driver;
 use super::group::Group;
 use super::intake::{busy, writes};
 use super::memory::Memory;
+use super::pending::WriteName;
 use super::turn::{Now, TurnContext};
 use super::{NodeConfig, Observer};
 use crate::dynamo::{self, ClientRequest};
@@ -179,29 +180,16 @@ pub(super) enum Route {
 impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     pub(super) fn on_request(&mut self, client: Addr, request: wire::Request, at: Now) {
         let wire::Request { id, body, forwarded, patience_ms, again } = request;
-        // Whoever asked has given up.
+        // The client has given up.
         if patience_ms == 0 || self.turn.pending.repeated(client, id) {
             return;
         }
-        let patience = Duration::from_millis(u64::from(patience_ms));
-        if let RequestBody::Write { session, number, write } = &body {
-            let group = self.turn.config.layout.group_of(write.key());
-            let leads = self.groups.get(&group).is_some_and(Group::leads);
-            if leads && self.turn.pending.join((CoreId::Group(group), *session, *number), client, id) {
-                return;
-            }
-        }
-        // The same request for a write of an AP bucket, while the first copy of it is under way.
-        let slot = match &body {
-            RequestBody::Ap(ClientRequest::Put { slot, .. }) if slot.window != 0 => {
-                Some((CoreId::Ap, slot.window, slot.number))
-            }
-            _ => None,
-        };
-        if slot.is_some_and(|slot| self.turn.pending.join(slot, client, id)) {
+        // A retry of a write that is under way gets the answer to it.
+        let name = self.name_of(&body);
+        if name.is_some_and(|name| self.turn.pending.join(name, client, id)) {
             return;
         }
-        let bytes = if writes(&body) { body.bytes() } else { 0 };
+        let patience = Duration::from_millis(u64::from(patience_ms));
         let group = group_key(&body).map(|key| self.turn.config.layout.group_of(key));
         let route = group.map_or(Route::Here, |group| self.route(group, forwarded));
         let ticket = match self.admits(client, id, &body, route, (again, patience)) {
@@ -214,16 +202,43 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         if self.drain.is_some() && !matches!(body, RequestBody::Status | RequestBody::Why { .. }) {
             return self.turn_away(ticket, &body);
         }
-        // The AP core says for itself what it can do once it is turned.
-        let answered = match body {
+        if let Some(why) = self.standing.refusal().filter(|_| !self.answers_always(&body)) {
+            return self.turn.refuse(ticket, Refused::NotServing(why));
+        }
+        if let Some(group) = group {
+            let passed = Passed { until: at.time + patience.min(PATIENCE), returns: again };
+            return self.on_group_request(ticket, (group, route), (body, passed), at);
+        }
+        self.on_own_request(ticket, body, name, at);
+    }
+
+    /// The name of a write that this node executes itself: a retry has the same.
+    fn name_of(&self, body: &RequestBody) -> Option<WriteName> {
+        match body {
+            RequestBody::Write { session, number, write } => {
+                let group = self.turn.config.layout.group_of(write.key());
+                let leads = self.groups.get(&group).is_some_and(Group::leads);
+                leads.then_some((CoreId::Group(group), *session, *number))
+            }
+            RequestBody::Ap(ClientRequest::Put { slot, .. }) if slot.window != 0 => {
+                Some((CoreId::Ap, slot.window, slot.number))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a request is answered by a node that takes no part in Raft groups. The AP core knows by itself what it can do.
+    fn answers_always(&self, body: &RequestBody) -> bool {
+        match body {
             RequestBody::Status => true,
             RequestBody::Ap(_) | RequestBody::Why { .. } | RequestBody::Expect { ap: true, .. } => self.ap.is_some(),
             _ => false,
-        };
-        if let Some(why) = self.standing.refusal().filter(|_| !answered) {
-            return self.turn.refuse(ticket, Refused::NotServing(why));
         }
-        let passed = Passed { until: at.time + patience.min(PATIENCE), returns: again };
+    }
+
+    /// A request that concerns no Raft group.
+    fn on_own_request(&mut self, ticket: u64, body: RequestBody, name: Option<WriteName>, at: Now) {
+        let bytes = if writes(&body) { body.bytes() } else { 0 };
         match body {
             RequestBody::Status => {
                 let status = self.status();
@@ -234,8 +249,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 if self.is_mode(ticket, request.key(), true)
                     && let Some(ap) = &mut self.ap
                 {
-                    if let Some(slot) = slot {
-                        self.turn.pending.underway(ticket, slot);
+                    if let Some(name) = name {
+                        self.turn.pending.underway(ticket, name);
                     }
                     self.turn.records.add(bytes);
                     ap.step(Input::Request(dynamo::Request::Client { id: ticket, request }), at);
@@ -254,11 +269,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     self.turn.respond(ticket, ResponseBody::Continue);
                 }
             }
-            body => {
-                if let Some(group) = group {
-                    self.on_group_request(ticket, (group, route), (body, passed), at);
-                }
-            }
+            _ => {}
         }
     }
 
