@@ -1,5 +1,5 @@
-//! Quorums without a disk and a network: versions, contexts, and a write and a read through three cores. Run with
-//! `cargo bench --bench dynamo`.
+//! Quorums without a disk or a network: versions, contexts, and a write and a read through three cores. Run with `cargo
+//! bench --bench dynamo`.
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use seaworthy::dynamo::context::Seen;
@@ -33,7 +33,7 @@ fn write(siblings: &mut Siblings, node: u32, number: u64, seen: &Seen) {
     );
 }
 
-/// A key with so many concurrent versions.
+/// A key with this many concurrent versions.
 fn key_with(versions: u64) -> Siblings {
     let mut siblings = Siblings::default();
     (0..versions).for_each(|n| write(&mut siblings, 1, n, &Seen::default()));
@@ -77,7 +77,7 @@ fn contexts(c: &mut Criterion) {
     group.finish();
 }
 
-/// Three nodes that hold every key. Their disks are instant and their network delivers at once.
+/// Three replicas of every key. Their disks are instant and their network delivers at once.
 struct Cluster {
     nodes: Vec<(Dynamo, Outbox<Dynamo>)>,
     first: usize,
@@ -103,7 +103,7 @@ impl Cluster {
         cluster
     }
 
-    /// Asks the key's first replica, until nobody has anything more to do.
+    /// Sends the request to the key's first replica and runs until no node has anything left to do.
     fn ask(&mut self, request: ClientRequest) -> Option<ClientReply> {
         self.asked += 1;
         let mut answer = None;
@@ -115,7 +115,7 @@ impl Cluster {
                 black_box(records);
                 inputs.push_back((at, Input::Persisted(ticket)));
             }
-            // By the time a message is taken its sender's disk has been asked: the order of the queue keeps them apart.
+            // The sender's records are made durable before its messages are taken, because the queue keeps that order.
             let from = NodeId(at as u32 + 1);
             inputs.extend(out.sends.drain(..).map(|o| (o.to.0 as usize - 1, Input::Message(from, o.message))));
             for effect in out.effects.drain(..) {

@@ -1,4 +1,4 @@
-//! What a command costs the state machine and a packet costs the wire.
+//! Cost of a command in the state machine and of a packet on the wire.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use seaworthy::identity::Origin;

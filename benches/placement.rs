@@ -1,5 +1,5 @@
-//! What it costs to find the servers of a key, the slot of a key, and to make a ring. Run with
-//! `cargo bench --bench placement`.
+//! Cost of finding the servers of a key, of finding the slot of a key, and of building a ring. Run with `cargo bench
+//! --bench placement`.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use seaworthy::placement::{Member, Ring, slot_of};
@@ -12,7 +12,7 @@ fn members(nodes: u32, zones: u32) -> Vec<Member> {
     (0..nodes).map(member).collect()
 }
 
-/// Keys as clients write them, in no order that a cache could follow.
+/// Keys as clients write them, in an order without locality, so that caches do not help.
 fn keys() -> Vec<String> {
     (0..1u64 << 16).map(|n| format!("carts/{:012}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24)).collect()
 }
@@ -23,7 +23,7 @@ fn look_up(c: &mut Criterion) {
     for (nodes, vnodes) in [(5, 64), (100, 100), (1000, 100)] {
         let ring = Ring::new(&members(nodes, 1), vnodes);
         let mut next = keys.iter().cycle();
-        // The first three servers are read too: finding them without being able to name them would be cheap.
+        // The first three servers are read too, because only returning the slice would be misleadingly cheap.
         group.bench_function(BenchmarkId::new("order", format!("{nodes} nodes x {vnodes}")), |b| {
             b.iter(|| {
                 let key = next.next().map_or(&[][..], String::as_bytes);

@@ -1,4 +1,4 @@
-//! Steps of the Raft core: what one costs where a cluster spends its time.
+//! Steps of the Raft core: the cost of those on which a cluster spends most of its time.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use seaworthy::protocol::{Input, Outbox, Protocol};
@@ -20,7 +20,7 @@ fn node(id: u32) -> (Raft, Out) {
     start(config(id))
 }
 
-/// What a driver does with the outbox, without a disk and a network.
+/// Drains the outbox as a driver does, without a disk or a network.
 fn drain(raft: &mut Raft, out: &mut Out) {
     let ticket = out.take_records().map(|(ticket, _)| ticket);
     out.sends.clear();
@@ -60,7 +60,7 @@ fn append(prev: u64, entries: Vec<Entry>, commit: u64) -> Body {
     Body::Append { prev_index: prev, prev_term: u64::from(prev > 0), entries, commit, round: 1 }
 }
 
-/// An entry whose bytes are shared already, as those of a received frame are.
+/// An entry whose bytes are already shared, like those of a received frame.
 fn entry() -> Entry {
     let command = Bytes::from(vec![7; 64]);
     Entry { term: 1, command: command.slice(..) }
@@ -87,7 +87,7 @@ fn steps(c: &mut Criterion) {
         });
     });
 
-    // What an idle group costs its leader: nothing is due, and a driver that asks is told so.
+    // The cost of an idle group for its leader: nothing is due, and the driver learns that when it asks.
     group.bench_function("leader: deadline and tick asleep", |b| {
         let (mut raft, mut out) = leader_of(Config { quiesce: true, ..config(1) });
         for follower in [2, 3] {
@@ -107,7 +107,7 @@ fn steps(c: &mut Criterion) {
         });
     });
 
-    // A thousand steps on one node, so that the log grows as in life and is dropped outside the measurement.
+    // A thousand steps on one node, so that the log grows realistically and is dropped outside the measurement.
     const MANY: u64 = 1000;
     group.throughput(Throughput::Elements(MANY));
 
@@ -134,7 +134,7 @@ fn steps(c: &mut Criterion) {
         b.iter_batched(setup, run, BatchSize::LargeInput);
     });
 
-    // A second core step each, `Persisted`, is part of it.
+    // Includes a second core step for each append, `Persisted`.
     group.bench_function("follower: append of one small entry", |b| {
         let setup = || {
             let messages: Vec<Body> = (0..MANY).map(|prev| append(prev, vec![entry()], prev)).collect();

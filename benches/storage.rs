@@ -1,5 +1,5 @@
-//! What a put pays for durability, and how fast a log is read back. Run with `cargo bench --bench storage`; the log lies
-//! in the system's temporary directory, so point `TMPDIR` at the disk to be measured.
+//! Cost of durability for a put, and speed of recovery. Run with `cargo bench --bench storage`. The log is in the
+//! system's temporary directory, so point `TMPDIR` at the disk to be measured.
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use seaworthy::raft::{Entry, Record};
@@ -19,7 +19,7 @@ fn open(path: &Path) -> (Store<RealDisk>, u64) {
     (store, found.groups.values().map(|group| group.entries.len() as u64).sum())
 }
 
-/// One batch with one sync, into segments that are there already except for one in about every thousand batches.
+/// One batch with one sync, into segments that already exist, except for about one in every thousand batches.
 fn append(c: &mut Criterion) {
     let mut group = c.benchmark_group("append and sync");
     for (entries, bytes) in [(1, 100), (32, 100), (256, 256)] {
@@ -27,7 +27,7 @@ fn append(c: &mut Criterion) {
         let (mut store, _) = open(dir.path());
         group.throughput(Throughput::Elements(entries));
         group.bench_function(BenchmarkId::from_parameter(format!("{entries} x {bytes} B")), |b| {
-            // The same entries replaced again and again: the log neither grows in memory nor leaves a gap.
+            // The same entries are replaced again and again, so the log does not grow in memory and has no gap.
             let records = batch(1, entries, bytes);
             b.iter(|| {
                 store.append(&records).expect("a working disk");
@@ -39,7 +39,7 @@ fn append(c: &mut Criterion) {
     }
 }
 
-/// Opening a directory whose log holds 64 MiB of batches of 16 KiB, from the page cache.
+/// Opens a directory whose log holds 64 MiB of batches of 16 KiB, from the page cache.
 fn recover(c: &mut Criterion) {
     const BATCHES: u64 = 4096;
     let dir = tempfile::tempdir().expect("a directory");

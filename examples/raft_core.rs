@@ -1,7 +1,7 @@
-//! The Raft core as a library: three members in one process, with the network and the disks in our hands.
+//! The Raft core as a library: three members in one process, with a simulated network and simulated disks.
 //!
-//! `cargo run --example raft_core`. A member is a value; [`step`](Protocol::step) takes an input and says what to write,
-//! what to send and what to apply. Here the disks are instant and the network is a queue.
+//! `cargo run --example raft_core`. A member is a value; [`step`](Protocol::step) takes an input and returns what to
+//! write, what to send and what to apply. Here the disks are instant and the network is a queue.
 
 use seaworthy::protocol::{Input, Outbox, Protocol};
 use seaworthy::raft::{Config, Effect, Message, Raft, Recovered, Request, Role};
@@ -9,14 +9,14 @@ use seaworthy::types::{Bytes, NodeId, Rng, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// A member: its core, what the core said last, and the commands applied so far.
+/// A member: its core, the core's outbox, and the commands applied so far.
 struct Member {
     raft: Raft,
     out: Outbox<Raft>,
     applied: Vec<Bytes>,
 }
 
-/// The group, the messages on their way (from, to), and the time.
+/// The group, the messages in flight (from, to), and the time.
 struct Group {
     members: BTreeMap<NodeId, Member>,
     network: VecDeque<(NodeId, NodeId, Message)>,
@@ -35,11 +35,12 @@ impl Group {
         Group { members: voters.iter().map(member).collect(), network: VecDeque::new(), now: Time(0) }
     }
 
-    /// Gives one member an input and carries out what it asks for.
+    /// Gives one member an input and executes its outputs.
     fn step(&mut self, id: NodeId, input: Input<Raft>) {
         let member = self.members.get_mut(&id).expect("a member");
         member.raft.step(self.now, input, &mut member.out);
-        // A disk would write the records and say so later; until then what waits for the ticket must not be sent.
+        // A disk would write the records and report that later; until then, messages that wait for the ticket must not
+        // be sent.
         while let Some((ticket, _records)) = member.out.take_records() {
             member.raft.step(self.now, Input::Persisted(ticket), &mut member.out);
         }
@@ -52,7 +53,7 @@ impl Group {
         }
     }
 
-    /// Lets time pass in steps of 10 ms: deadlines are kept, messages are delivered.
+    /// Advances time in steps of 10 ms: fires deadlines and delivers messages.
     fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {

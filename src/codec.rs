@@ -1,7 +1,7 @@
-//! bincode, and the only place that knows of it: compact bytes for values that both ends read with the same release.
-//! What must outlive a release (log records, commands, snapshots, frame headers) has an explicit layout instead.
+//! The only user of bincode: a compact encoding for values that are written and read by the same release. Data that
+//! must outlive a release (log records, commands, snapshots, frame headers) has an explicit encoding instead.
 //!
-//! Integers are little-endian and of fixed width: measured on a heartbeat, that takes a third less time than bincode's
+//! Integers are little-endian and of fixed width: measured on a heartbeat, this takes a third less time than bincode's
 //! variable lengths and 60 more bytes.
 
 use crate::types::Bytes;
@@ -15,18 +15,18 @@ const CONFIG: Configuration<LittleEndian, Fixint> = config::standard().with_fixe
 /// Appends the encoding of `value` to `out`.
 ///
 /// # Errors
-/// A sentence, if `value` is of a kind bincode cannot write (none of ours is).
+/// A message, if `value` is of a kind bincode cannot write (no type of this crate is).
 pub fn append<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
     bincode::serde::encode_into_std_write(value, out, CONFIG).map(|_| ()).map_err(|e| e.to_string())
 }
 
-/// The value whose encoding is exactly `bytes`.
+/// Decodes the value whose encoding is exactly `bytes`.
 ///
-/// Memory stays in proportion to `bytes`: nothing is allocated for an announced length that the bytes do not cover,
-/// beyond serde's first guess of at most 1 MiB a sequence and `LIMIT` bytes a byte string.
+/// Memory use is proportional to `bytes`: nothing is allocated for an announced length that the bytes do not cover,
+/// beyond serde's initial reservation of at most 1 MiB per sequence and `LIMIT` bytes per byte string.
 ///
 /// # Errors
-/// A sentence saying what does not fit.
+/// A message saying what does not fit.
 pub fn decode<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T, String> {
     let config = CONFIG.with_limit::<LIMIT>();
     match bincode::serde::decode_from_slice(bytes, config) {
@@ -36,11 +36,12 @@ pub fn decode<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T
     }
 }
 
-/// For `deserialize_with` on a byte string: one copy of just its size. [`Bytes`] by itself would have a vector zeroed
-/// first and then filled. A format without byte strings, such as JSON, gives a sequence of numbers.
+/// For `deserialize_with` on a byte string: makes one copy of exactly its size. The implementation of [`Bytes`] would
+/// allocate and zero a vector first and then fill it. A format without byte strings, such as JSON, gives a sequence of
+/// numbers.
 ///
 /// # Errors
-/// The deserializer's own.
+/// Those of the deserializer.
 pub fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
     struct Copied;
     impl<'de> Visitor<'de> for Copied {

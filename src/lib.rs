@@ -1,16 +1,16 @@
 #![doc = "Seaworthy: a distributed key-value store that is proven in a storm before it goes to sea."]
 //!
-//! The code in the order a newcomer reads it (docs/architecture.md walks one put through all of it):
+//! The modules in reading order (docs/architecture.md follows one put through all of them):
 //!
-//! - [`types`]: node, key, time, randomness. [`protocol`]: the seam between pure protocols and the world.
+//! - [`types`]: node, key, time, randomness. [`protocol`]: the interface between pure protocols and their environment.
 //! - [`raft`]: the CP core, pure. [`kv`]: the revisioned state machine it replicates.
-//! - [`placement`]: where a key lives. [`dynamo`]: the AP core, pure: quorums, versions, hand-off.
-//! - [`storage`]: the disk seam, the write-ahead log, snapshot files.
-//! - [`wire`]: messages and frames. [`codec`]: bincode, kept in one place.
+//! - [`placement`]: which servers hold a key. [`dynamo`]: the AP core, pure: quorums, versions, hinted handoff.
+//! - [`storage`]: the disk interface, the write-ahead log, snapshot files.
+//! - [`wire`]: messages and frames. [`codec`]: the only user of bincode.
 //! - [`env`]: network, clocks and storage as traits; simulation and deployment implement them.
 //! - [`node`]: the driver, the only place that awaits.
 //! - [`client`]: the retrying client. [`cli`]: commands of the `seaworthy` binary.
-//! - [`mutant`]: bugs planted on purpose.
+//! - [`mutant`]: planted bugs.
 
 pub mod cli;
 pub mod client;

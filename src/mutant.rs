@@ -1,12 +1,12 @@
-//! Planted bugs: the proof that the oracles bite.
+//! Planted bugs, which prove that the checkers detect bugs.
 //!
-//! A checker counts as working only once it has caught a bug. Each [`Bug`] is a mistake real systems have shipped; the
-//! code that commits it asks [`Mutant::is`] at the one place where it goes wrong. Without the cargo feature `mutants`,
-//! which only the simulator's build switches on, a `Mutant` cannot be made to hold a bug and every question is the
-//! constant `false`.
+//! A checker counts as working only once it has caught a bug. Each [`Bug`] is a mistake that real systems have shipped.
+//! The code that commits it asks [`Mutant::is`] at the one place where it goes wrong. Without the cargo feature
+//! `mutants`, which only the simulator's build enables, a `Mutant` cannot hold a bug and every query is the constant
+//! `false`.
 
-/// Defines an enum of bugs that can be planted by name: a bug is one entry, its description, its name in code and its name on
-/// the command line.
+/// Defines an enum of bugs that can be planted by name. Each entry gives a bug's description, its name in code and its
+/// name on the command line.
 #[macro_export]
 macro_rules! bugs {
     ($(#[$meta:meta])* pub enum $bugs:ident; $($(#[doc = $what:literal])+ $bug:ident = $name:literal,)*) => {
@@ -59,7 +59,8 @@ bugs! {
     ExpireOnWallClock = "expire-on-wall-clock",
     /// A snapshot leaves out the session table, so a retried write is applied twice (kv/).
     ForgetSessions = "forget-sessions",
-    /// A follower commits up to the leader's commit index entries of its own log that the leader has not confirmed (raft/).
+    /// A follower commits up to the leader's commit index entries of its own log that the leader has not confirmed
+    /// (raft/).
     CommitBeyondMatch = "commit-beyond-match",
     /// A follower answers no heartbeat before its disk has written what it was sent (raft/).
     HeartbeatBehindDisk = "heartbeat-behind-disk",
@@ -137,11 +138,13 @@ bugs! {
     AbsurdTermAccepted = "absurd-term-accepted",
     /// A server that is told to stop ends without handing over what it leads (node/drain.rs).
     DrainSkipped = "drain-skipped",
-    /// A coordinator that starts again goes on counting where its disk says it was, whatever that has lost (dynamo/store.rs).
+    /// A coordinator that starts again goes on counting where its disk says it was, whatever that has lost
+    /// (dynamo/store.rs).
     DotReused = "dot-reused",
     /// A node that has lost what it held coordinates all the same (dynamo/coordinator/).
     AmnesiacCoordinates = "amnesiac-coordinates",
-    /// A node keeps an old copy of its data though deletes that it had heard of have been forgotten since (dynamo/rejoin.rs).
+    /// A node keeps an old copy of its data though deletes that it had heard of have been forgotten since
+    /// (dynamo/rejoin.rs).
     OldCopyKept = "old-copy-kept",
     /// Merging leaves versions in an order in which they cannot be read back from the log (dynamo/siblings.rs).
     VersionsOutOfOrder = "versions-out-of-order",
@@ -163,10 +166,13 @@ bugs! {
     LeaseFromAnswer = "lease-from-answer",
     /// A reordered append sends its follower back to probing, and what is under way is sent again (raft/).
     ProbeOnReorder = "probe-on-reorder",
-    /// A follower puts the pieces of a snapshot together in the order in which they come, and believes the file (raft/, storage/).
+    /// A follower puts the pieces of a snapshot together in the order in which they come, and believes the file (raft/,
+    /// storage/).
     PiecesAsTheyCome = "pieces-as-they-come",
     /// A node takes pieces of all groups' snapshots at once, and a piece for which it has no room sends its transfer back to the
     /// first (node/turn.rs, raft/).
+    /// A node takes pieces of all groups' snapshots at once, and a piece for which it has no room sends its transfer
+    /// back to the first (node/shared.rs, raft/).
     BusyStartsOver = "busy-starts-over",
     /// A server stops over a piece of a snapshot that it cannot read for a follower (node/jobs.rs).
     UnreadablePieceStops = "unreadable-piece-stops",

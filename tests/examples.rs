@@ -1,4 +1,4 @@
-//! The examples do what they say.
+//! Checks that the examples produce what they claim.
 
 #[path = "../examples/raft_core.rs"]
 mod raft_core;

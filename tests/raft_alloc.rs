@@ -1,5 +1,5 @@
-//! A Raft follower's append path allocates nothing of its own: the entries move from the message to the record, and
-//! what is handed over for applying is one list. Measured with a counting allocator.
+//! A Raft follower's append path makes no allocations of its own: the entries move from the message to the record, and
+//! the output for applying is one list. Measured with a counting allocator.
 
 use seaworthy::protocol::{Input, Outbox, Protocol};
 use seaworthy::raft::{Body, Config, Effect, Entry, Message, Raft, Recovered};
@@ -13,14 +13,15 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const BEFORE: u64 = 5000;
 const MEASURED: u64 = 1000;
 
-/// An entry as the decoder makes it from a frame: its bytes are shared with others.
+/// An entry as decoded from a frame: its bytes are shared.
 fn entry() -> Entry {
     let command = Bytes::from(vec![7; 64]);
     Entry { term: 1, command: command.slice(..) }
 }
 
-/// Allocations in `MEASURED` appends of 4 entries each to a follower whose buffers have grown; the records stay in
-/// the outbox, as within one turn of a driver. With `committing`, each also commits what the one before it brought.
+/// Returns the number of allocations in `MEASURED` appends of 4 entries each to a follower whose buffers have grown.
+/// The records stay in the outbox, as within one turn of a driver. With `committing`, each append also commits the
+/// entries of the previous one.
 fn allocations(committing: bool) -> usize {
     let config = Config::new(NodeId(2), (1..=3).map(NodeId).collect());
     let mut raft = Raft::new(config, Recovered::default(), Time(0), Rng::new(1, "alloc"));
@@ -51,12 +52,12 @@ fn allocations(committing: bool) -> usize {
     counted
 }
 
-/// One test, for the counter is the whole process's.
+/// A single test, because the counter covers the whole process.
 #[test]
 fn a_follower_allocates_only_for_its_entries() {
     let (appending, committing) = (allocations(false), allocations(true));
     println!("{MEASURED} appends: {appending} allocations, with commits {committing}");
-    // The log's and the outbox's buffers double now and then.
+    // The buffers of the log and the outbox double occasionally.
     let growth = 2;
     assert!(appending <= growth, "{appending}");
     assert!(committing <= MEASURED as usize + growth, "{committing}");

@@ -1,8 +1,9 @@
-//! What the compiler cannot enforce: a line-based reading of the source tree.
+//! Rules that the compiler cannot enforce, checked line by line on the source tree.
 //!
-//! Each rule is a function from a [`Source`] to problems, and each is shown to bite by a planted snippet. The reading is
-//! simple on purpose: it knows comments that fill a line or end it, and where items under `#[cfg(test)]` stop in code that
-//! rustfmt has laid out. It does not know strings or block comments; where that is not enough, the rule is too clever.
+//! Each rule is a function from a [`Source`] to problems, and each is tested with a planted snippet. The parsing is
+//! deliberately simple: it recognizes comments that fill a line or end it, and the end of items under `#[cfg(test)]` in
+//! code formatted by rustfmt. It does not recognize strings or block comments; a rule that would need that is too
+//! complicated.
 
 use std::fs;
 use std::path::Path;
@@ -18,30 +19,30 @@ const CORES: [&str; 8] = [
     "src/gossip/",
     "src/placement/",
 ];
-/// The one file of a core that may name a random generator.
+/// The only file of a core that may name a random generator.
 const RNG: &str = "src/types/rng.rs";
-/// Longest file, in lines.
+/// Maximum length of a file, in lines.
 const MAX_LINES: usize = 600;
-/// Files that may be longer, and why.
+/// Files that may be longer, with the reason.
 const LONG: [(&str, &str); 0] = [];
-/// Folders of the repository whose paths are checked where documents mention them.
+/// Folders of the repository; paths under them are checked when documents mention them.
 const MENTIONED: [&str; 9] =
     ["src/", "sim/", "docs/", "scenarios/", "benches/", "tests/", "examples/", ".ci/", ".cargo/"];
-/// This file plants what it forbids.
+/// This file contains violations on purpose.
 const SELF: &str = "tests/tidy.rs";
 
-/// A file and what is needed to judge its lines.
+/// A file, and what is needed to check its lines.
 struct Source<'a> {
     path: &'a str,
     lines: Vec<Line<'a>>,
 }
 
 struct Line<'a> {
-    /// As written.
+    /// The line as written.
     text: &'a str,
-    /// Without comments.
+    /// The line without comments.
     code: &'a str,
-    /// Whether only tests are compiled from it.
+    /// Whether the line is compiled only for tests.
     test: bool,
 }
 
@@ -61,7 +62,7 @@ impl<'a> Source<'a> {
         Source { path, lines }
     }
 
-    /// Lines of code that are not only for tests, with their numbers.
+    /// Returns the lines that are not only for tests, with their indices.
     fn shipped(&self) -> impl Iterator<Item = (usize, &Line<'a>)> {
         self.lines.iter().enumerate().filter(|(_, l)| !l.test)
     }
@@ -75,7 +76,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The line without a comment that fills or ends it. A `//` inside a word, as in a URL, is none.
+/// Returns the line without a comment that fills or ends it. A `//` inside a word, as in a URL, is not a comment.
 fn without_comment(line: &str) -> &str {
     if line.trim_start().starts_with("//") {
         return "";
@@ -83,8 +84,8 @@ fn without_comment(line: &str) -> &str {
     line.find(" // ").map_or(line, |at| &line[..at])
 }
 
-/// The last line of the item whose attribute stands at `start`: the first that ends in `;` before a block opens, or the
-/// brace that closes the block, which rustfmt puts under the attribute.
+/// Returns the last line of the item whose attribute is on line `start`: the first line that ends in `;` before a block
+/// opens, or the brace that closes the block, which rustfmt puts at the attribute's indentation.
 fn item_end(lines: &[Line<'_>], start: usize) -> usize {
     let indent = &lines[start].text[..lines[start].text.len() - lines[start].text.trim_start().len()];
     let close = format!("{indent}}}");
@@ -99,7 +100,7 @@ fn item_end(lines: &[Line<'_>], start: usize) -> usize {
     lines.len() - 1
 }
 
-/// Where `word` stands in `text` as a whole word.
+/// Returns the position of `word` in `text` as a whole word.
 fn word<'a>(text: &'a str, word: &'a str) -> Option<usize> {
     let in_word = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(word).map(|(at, _)| at).find(|&at| {
@@ -215,7 +216,7 @@ fn no_path_of_one_machine(source: &Source<'_>) -> Vec<String> {
 }
 
 /// Documents mention only what exists: the targets of links, and words that look like paths of the repository. `exists`
-/// is asked for paths from the root.
+/// is called with paths relative to the root.
 fn mentions_exist(source: &Source<'_>, exists: &dyn Fn(&str) -> bool) -> Vec<String> {
     let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut problems = Vec::new();
@@ -239,7 +240,7 @@ fn mentions_exist(source: &Source<'_>, exists: &dyn Fn(&str) -> bool) -> Vec<Str
     problems
 }
 
-/// `link`, found in a document in `folder`, as a path from the root.
+/// Converts `link`, found in a document in `folder`, to a path relative to the root.
 fn resolve(folder: &str, link: &str) -> String {
     let mut parts: Vec<&str> = folder.split('/').filter(|p| !p.is_empty()).collect();
     for part in link.split('/') {
@@ -264,7 +265,7 @@ const RULES: [fn(&Source<'_>) -> Vec<String>; 8] = [
     no_path_of_one_machine,
 ];
 
-/// All problems of one file of the repository.
+/// Returns all problems of one file of the repository.
 fn problems(path: &str, text: &str, exists: &dyn Fn(&str) -> bool) -> Vec<String> {
     let source = Source::new(path, text);
     match path.rsplit_once('.').map(|(_, extension)| extension) {
@@ -275,7 +276,8 @@ fn problems(path: &str, text: &str, exists: &dyn Fn(&str) -> bool) -> Vec<String
     }
 }
 
-/// Files below `folder`, as paths from the root, in order; hidden ones and build output are left out, but not ours.
+/// Lists the files below `folder`, as sorted paths relative to the root. Hidden ones and build output are left out,
+/// except the project's own hidden folders.
 fn files(root: &Path, folder: &str, found: &mut Vec<String>) {
     let mut names: Vec<String> = fs::read_dir(root.join(folder))
         .unwrap_or_else(|e| panic!("{folder}: {e}"))
@@ -306,7 +308,7 @@ fn the_tree_is_tidy() {
     assert!(all.is_empty(), "\n{}\n", all.join("\n"));
 }
 
-/// What the rules say of `text` under a first line of documentation, without the path.
+/// Returns the problems of `text` after a first line of documentation, without the path.
 fn planted(path: &str, text: &str) -> Vec<String> {
     let text = format!("//! A module.\n{text}\n");
     let exists = |p: &str| p == "docs/formats.md" || p == "src/lib.rs";

@@ -1,9 +1,10 @@
-//! Seaworthy in a storm: seeded simulation, fault injection, checking, reports.
+//! Simulation of Seaworthy: seeded runs, fault injection, checking, reports.
 //!
-//! - [`scenario`] (TOML) and a seed expand to a [`plan`]; `run` executes a plan against a cluster in the simulated [`world`].
-//! - [`oracle`] watches Raft's safety across nodes while it runs; the history is judged by `seaworthy-check`.
+//! - [`scenario`] (TOML) and a seed expand to a [`plan`]; `run` executes a plan against a cluster in the simulated
+//!   [`world`].
+//! - [`oracle`] checks Raft's safety across nodes during the run; `seaworthy-check` judges the history.
 //! - [`placement`] measures how many keys move when a cluster changes.
-//! - [`report`] adds recorded runs up and shows them; [`pool`] makes many of them; `cli` is the `sim` binary.
+//! - [`report`] adds up recorded runs and shows them; [`pool`] executes many runs; `cli` is the `sim` binary.
 
 #[cfg(madsim)]
 pub mod cli;

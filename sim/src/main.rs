@@ -1,7 +1,7 @@
 //! The `sim` binary: `cargo sim …`.
 
-/// A run makes some seventy short-lived allocations an operation; this allocator makes the whole 10 % faster than glibc's.
-/// Nothing in a run depends on addresses.
+/// A run makes about seventy short-lived allocations per operation. This allocator makes the whole run 10 % faster than
+/// glibc's. Nothing in a run depends on addresses.
 #[cfg(madsim)]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -11,7 +11,7 @@ fn main() -> std::process::ExitCode {
     seaworthy_sim::cli::main()
 }
 
-/// Without `--cfg madsim` there is no simulated world to run in.
+/// Without `--cfg madsim` there is no simulated world.
 #[cfg(not(madsim))]
 fn main() -> std::process::ExitCode {
     eprintln!("error: this build runs on the real network and clock; start the simulator with `cargo sim …`");

@@ -1,6 +1,6 @@
 //! Planted bugs and how they are found: which scenario is made for which bug, and the hunt through its seeds.
 //!
-//! A bug counts as found when some seed of its scenario fails by one of the properties named for it, and the same plan
+//! A bug counts as found if some seed of its scenario breaks one of the properties listed for it, and the same plan
 //! passes without the bug.
 
 use crate::oracle::{IDLE, READS_BACK};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A bug that can be planted by name: in the code that is tested, or in the world that tests it.
+/// A bug that can be planted by name: in the code under test, or in the simulated world.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Planted {
     /// In every node.
@@ -26,7 +26,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    /// Every bug there is.
+    /// All bugs.
     pub fn all() -> impl Iterator<Item = Planted> {
         let code = Bug::ALL.iter().copied().map(Planted::Code);
         code.chain(WorldBug::ALL.iter().copied().map(Planted::World))
@@ -50,7 +50,7 @@ impl Planted {
         }
     }
 
-    /// The bug of the world, if it is one.
+    /// The bug, if it is one of the world.
     #[must_use]
     pub fn in_world(planted: Option<Planted>) -> Option<WorldBug> {
         match planted {
@@ -65,7 +65,7 @@ impl Planted {
 pub struct MadeFor {
     /// The bug.
     pub bug: Planted,
-    /// The scenario's name; its file is in the folder of its database.
+    /// The scenario's name. Its file is in the folder of its database.
     pub scenario: &'static str,
     /// The database that the bug is planted in.
     pub mode: Mode,
@@ -73,19 +73,19 @@ pub struct MadeFor {
     pub breaks: &'static [&'static str],
 }
 
-/// More seeds than this a bug must not need.
+/// The maximum number of seeds that a bug may need.
 pub const SEEDS: usize = 500;
 
-/// The first failure of a hunt.
+/// The first failure found by a hunt.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// The least seed that fails.
+    /// The lowest seed that fails.
     pub seed: u64,
     /// The property that the failing run breaks.
     pub property: String,
     /// The evidence.
     pub detail: String,
-    /// How long the hunt took.
+    /// The duration of the hunt.
     pub took: Duration,
 }
 
@@ -97,19 +97,20 @@ impl MadeFor {
         scenarios.join(folder).join(format!("{}.toml", self.scenario))
     }
 
-    /// Whether the property is one that the bug breaks.
+    /// Whether the bug is expected to break this property.
     #[must_use]
     pub fn explains(&self, property: &str) -> bool {
         self.breaks.contains(&property)
     }
 
-    /// The verdict on a plan, with the bug planted or without.
+    /// The verdict on a plan, with or without the bug.
     #[must_use]
     pub fn verdict(&self, plan: &Arc<Plan>, planted: bool) -> Verdict {
         verdict(plan, self.mode, planted.then_some(self.bug))
     }
 
-    /// What a verdict says against the bug. That a fault did nothing says something of the world only.
+    /// The property broken and the evidence, if this verdict exposes the bug. An inert fault only exposes bugs of the
+    /// world.
     fn caught(&self, verdict: Verdict) -> Option<(String, String)> {
         match verdict {
             Verdict::Fail { property, detail } => Some((property, detail)),
@@ -139,7 +140,8 @@ impl MadeFor {
     }
 }
 
-/// The verdict on one run of a plan. Against quorums, faults that aim at leaders meet the servers that they meet under Raft.
+/// The verdict on one run of a plan. Against quorums, faults that target leaders hit the servers that they hit under
+/// Raft.
 #[must_use]
 pub fn verdict(plan: &Arc<Plan>, mode: Mode, mutant: Option<Planted>) -> Verdict {
     let met = if mode == Mode::Ap { targets_under_raft(plan) } else { FaultTargets::new() };
@@ -150,7 +152,7 @@ const fn made(bug: Bug, mode: Mode, scenario: &'static str, breaks: &'static [&'
     MadeFor { bug: Planted::Code(bug), scenario, mode, breaks }
 }
 
-/// What a node breaks that has forgotten what it promised.
+/// The properties that a node breaks if it has forgotten what it promised.
 const FORGOTTEN: &[&str] = &[
     "one vote a term",
     "election safety",
@@ -160,18 +162,18 @@ const FORGOTTEN: &[&str] = &[
     "linearizable",
 ];
 
-/// The scenario made for each bug.
-/// What is broken where the fault ledger says that a fault did not do what it was to do.
+/// The property that is broken if the fault ledger shows that a fault did not have its expected effect.
 pub const INERT: &str = "inert";
 
 const fn of_world(bug: WorldBug, scenario: &'static str, breaks: &'static [&'static str]) -> MadeFor {
     MadeFor { bug: Planted::World(bug), scenario, mode: Mode::Cp, breaks }
 }
 
-/// Bugs that no scenario shows any more, since another guard stands before them. The core's own storms find them.
+/// Bugs that no scenario exposes any more, because another guard prevents their effect. The core's own storm tests find
+/// them.
 pub const FOUND_BY_CORE_TESTS: &[Bug] = &[Bug::DotReused];
 
-/// The scenario made for each bug. Bugs of the world that are not here are found by the conformance suite.
+/// The scenario made for each bug. Bugs of the world that are not listed are found by the conformance suite.
 pub const MADE_FOR: &[MadeFor] = &[
     made(
         Bug::AckBeforeFsync,
@@ -268,7 +270,7 @@ pub const MADE_FOR: &[MadeFor] = &[
         bug: Planted::World(WorldBug::QueuesUnbounded),
         scenario: "narrow-link",
         mode: Mode::Ap,
-        // What waits for n3 may also take longer than the run.
+        // The traffic queued for n3 may also take longer than the run.
         breaks: &["memory budget", NONE_RESURRECTED, "convergence"],
     },
     made(Bug::ControlBehindBulk, Mode::Cp, "overload-groups", &["no elections", "goodput"]),

@@ -1,15 +1,16 @@
-//! Many runs, several at a time, each on a thread of its own.
+//! Many runs, several in parallel, each on its own thread.
 //!
-//! madsim keeps its random state and its notion of "now" in thread-local storage, and two runtimes on one thread
-//! influence each other (measured). A run therefore never shares a thread with another. Results arrive in whatever order
-//! runs end; whoever needs an order sorts by the number each job bears.
+//! madsim keeps its random state and its current time in thread-local storage, and two runtimes on one thread influence
+//! each other (measured). So a run never shares a thread with another. Results arrive in the order in which runs end. A
+//! caller that needs another order can sort by job number.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// Runs `work(n)` for `n` in `0..count`, `jobs` at a time, and hands each result to `each`, one at a time. When `each` returns
-/// false no further runs are begun; those under way on other threads are finished and handed over.
+/// Runs `work(n)` for `n` in `0..count`, `jobs` in parallel, and passes each result to `each`, one at a time. When
+/// `each` returns false no further runs are started. Runs in progress on other threads are finished and passed to
+/// `each`.
 pub fn each<R>(count: usize, jobs: usize, work: impl Fn(usize) -> R + Sync, each: impl FnMut(usize, R) -> bool + Send) {
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
@@ -23,7 +24,7 @@ pub fn each<R>(count: usize, jobs: usize, work: impl Fn(usize) -> R + Sync, each
                         break;
                     }
                     let result = work(n);
-                    // Under the lock, so that whoever is alone begins nothing more after a stop.
+                    // Handled under the lock, so that a thread running alone starts nothing more after a stop.
                     let mut each = each.lock().unwrap_or_else(PoisonError::into_inner);
                     if !each(n, result) {
                         stop.store(true, Ordering::SeqCst);

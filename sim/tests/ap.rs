@@ -1,4 +1,4 @@
-//! Stories told under both databases: the same plan, the same instants, the same faults, and what each gave up.
+//! Runs the same plan against both databases, with the same times and faults, and checks what each gives up.
 
 #![cfg(madsim)]
 
@@ -28,7 +28,7 @@ fn observed(finished: &Finished) -> &Observed {
     &finished.observed.as_ref().expect("a run against quorums").0
 }
 
-/// What the reads of a key found that were called between these seconds.
+/// Returns the values found by the reads that were called between these times, in seconds.
 fn read_between(finished: &Finished, from: f64, to: f64) -> Vec<Vec<String>> {
     let within = |called: u64| (from..to).contains(&(called as f64 / 1e9));
     let reads = observed(finished).operations.iter().filter(|op| op.call == Call::Get && within(op.called));
@@ -43,7 +43,7 @@ fn read_between(finished: &Finished, from: f64, to: f64) -> Vec<Vec<String>> {
     reads.map(|op| found(&op.end)).collect()
 }
 
-/// How Raft ended the operations that were called between these seconds.
+/// Returns how the operations against Raft ended that were called between these times, in seconds.
 fn ended_between(finished: &Finished, from: f64, to: f64) -> Vec<(Function, Ended)> {
     let history = &finished.history;
     let within = |event: u32| (from..to).contains(&(history.time(event) as f64 / 1e9));
@@ -104,12 +104,12 @@ fn a_stand_in_hands_over_what_it_kept() {
     assert_eq!(read_between(&ap, 5.9, 6.1), [["meanwhile"]]);
 }
 
-/// What three seeds of a scenario came to under quorums.
+/// Returns the outcomes of three seeds of a scenario under quorums.
 fn outcomes(name: &str) -> [Outcome; 3] {
     [1, 2, 3].map(|seed| run_in(&plan(name, seed), Mode::Ap).record.outcome)
 }
 
-/// What the quorums of three seeds did besides answering.
+/// Returns the counts of the quorum side for three seeds of a scenario.
 fn counts(name: &str) -> [ApCounts; 3] {
     outcomes(name).map(|outcome| outcome.ap.expect("a run against quorums"))
 }
@@ -154,7 +154,7 @@ fn blind_writers_are_refused_when_there_are_as_many_versions_as_may_be() {
         let plan = plan("ap/sibling-explosion", seed);
         let finished = run_in(&plan, Mode::Ap);
         let most = finished.replicas.values().flat_map(|r| r.keys.values()).map(|e| e.siblings.versions().len()).max();
-        // Two coordinators may each take one more before they hear of each other's.
+        // Each of two coordinators may accept one more before it learns of the other's.
         assert!(most >= Some(plan.cluster.max_siblings as usize), "{most:?}");
         assert!(most <= Some(3 * plan.cluster.max_siblings as usize), "{most:?}");
         assert!(finished.record.outcome.ops.fail > 100, "{:?}", finished.record.outcome.ops);
@@ -168,8 +168,8 @@ fn a_write_with_a_wrong_context_is_refused() {
     }
 }
 
-/// Additions of all kinds were done: up and down, acknowledged and of unknown outcome, through stand-ins; and each was made of
-/// the put that stands in the plan.
+/// Additions of all kinds were executed: positive and negative, acknowledged and of unknown outcome, and through
+/// stand-ins. Each corresponds to a put of the plan.
 #[test]
 fn counters_are_added_to_through_storms() {
     for seed in 1..=3 {
@@ -211,7 +211,7 @@ fn both_regions_go_on_by_quorums_and_one_by_raft() {
     }
 }
 
-/// What each side of the table gives up: Raft answers, quorums the latest.
+/// Each database gives up something: Raft availability, quorums the latest value.
 #[test]
 fn quorums_of_one_trade_the_latest_for_an_answer() {
     for name in ["leader-isolated", "majority-partition"] {
@@ -231,7 +231,7 @@ fn quorums_of_one_trade_the_latest_for_an_answer() {
     }
 }
 
-/// A fault that aims at the leader meets under quorums the servers that it met under Raft; what is asked is the same.
+/// Under quorums, a fault aimed at the leader hits the servers that it hit under Raft. The operations are the same.
 #[test]
 fn both_databases_meet_the_same_faults_and_operations() {
     let plan = plan("cp/leader-isolated", 2);
@@ -264,7 +264,8 @@ fn groups_share_servers_and_keep_their_promises() {
     assert!(finished.record.outcome.ops.ok > 800, "{:?}", finished.record.outcome.ops);
 }
 
-/// A key that is written and deleted again and again, through servers that come and go, keeps a clock of bounded size.
+/// A key that is written and deleted repeatedly, through servers that join and leave, keeps a version vector of bounded
+/// size.
 #[test]
 fn spent_clock_entries_are_pruned() {
     let pruned = |seed: u64| {
@@ -274,7 +275,7 @@ fn spent_clock_entries_are_pruned() {
     assert!((1..=4).map(pruned).sum::<u64>() > 100);
 }
 
-/// Each bucket has a history of its own, and both were asked as often.
+/// Each bucket has its own history, and both buckets have a comparable number of operations.
 #[test]
 fn both_databases_are_loaded_at_once() {
     let plan = plan("ap/two-buckets", 1);

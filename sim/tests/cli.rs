@@ -1,6 +1,7 @@
-//! The simulator's command line, as its users meet it: the real binary, in a folder of its own.
+//! Tests of the simulator's command line: the real binary, in a temporary directory.
 //!
-//! Bad input: exit status 2, one located message on standard error, nothing written. A failed property: 1. All else: 0.
+//! Bad input gives exit status 2, one located message on standard error, and no output files. A violated property gives
+//! 1, everything else 0.
 
 #![cfg(madsim)]
 
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// What a command left behind.
+/// The result of a command.
 struct Ran {
     status: i32,
     out: String,
@@ -27,7 +28,7 @@ fn sim(dir: &TempDir, args: &[&str]) -> Ran {
     Ran { status: output.status.code().expect("no signal"), out: text(output.stdout), err: text(output.stderr) }
 }
 
-/// Runs `sim` and expects this status, and standard error to be empty unless the input is bad.
+/// Runs `sim` and expects this exit status. Standard error must be empty unless the status is 2.
 fn run(dir: &TempDir, status: i32, args: &[&str]) -> String {
     let ran = sim(dir, args);
     assert_eq!(ran.status, status, "{args:?}\n{}{}", ran.out, ran.err);
@@ -35,7 +36,7 @@ fn run(dir: &TempDir, status: i32, args: &[&str]) -> String {
     ran.out
 }
 
-/// Runs `sim --json` likewise and reads what it prints.
+/// Runs `sim --json`, expects this exit status, and parses the output.
 fn json(dir: &TempDir, status: i32, args: &[&str]) -> Json {
     let out = run(dir, status, &[args, &["--json"]].concat());
     serde_json::from_str(&out).unwrap_or_else(|error| panic!("{args:?}: {error}\n{out}"))
@@ -45,7 +46,7 @@ fn temp() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-/// The files below `dir`, sorted.
+/// Returns the files below `dir`, sorted.
 fn files(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).expect("a folder") {
@@ -65,7 +66,7 @@ fn bundled(name: &str) -> String {
     path.display().to_string()
 }
 
-/// A scenario that is quick to run: one partition, two servers' worth of trouble.
+/// A scenario that runs quickly: one partition.
 const QUICK: &str = r#"
 name = "quick"
 description = "One short cut."
@@ -176,7 +177,7 @@ fn a_failure_exits_1_and_its_plan_is_kept() {
     for name in ["faults.jsonl", "history.edn", "history.jsonl", "outcome.json"] {
         assert!(dir.path().join(plan.trim_end_matches(".plan")).join(name).is_file(), "{name}");
     }
-    // What is printed is a command that shows the failure again; without the bug the plan passes.
+    // The printed command reproduces the failure; without the bug the plan passes.
     let told = run(&dir, 1, &words);
     assert!(told.contains("FAIL: linearizable"), "{told}");
     run(&dir, 0, &["replay", plan]);
@@ -184,7 +185,7 @@ fn a_failure_exits_1_and_its_plan_is_kept() {
     assert_eq!(record["outcome"]["verdict"]["property"], "linearizable");
 }
 
-/// A node that breaks its own assertion panics. That is a verdict, and must not be printed besides.
+/// A node that violates its own assertion panics. That is a verdict, and the panic must not be printed as well.
 #[test]
 fn a_broken_invariant_is_a_verdict_and_no_noise() {
     let dir = temp();
@@ -254,7 +255,7 @@ fn it_tells_its_version() {
     assert_eq!(out.trim(), format!("sim {}", env!("CARGO_PKG_VERSION")));
 }
 
-/// As `run --help` shows it: the scenario suits both databases, and only one has a story to tell.
+/// The example of `run --help`: the scenario suits both databases, and `--why` works for quorums only.
 #[test]
 fn a_story_is_told_of_a_run_against_quorums() {
     let file = bundled("../ap/red-blue-purple");

@@ -1,5 +1,5 @@
-//! Every run is the same run again: on another thread, in another process, with its trace written down or not, from its
-//! scenario and seed or from its plan.
+//! Runs are reproducible: on another thread, in another process, with or without recording the trace, from the scenario
+//! and seed or from the plan.
 
 #![cfg(madsim)]
 
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-/// Between them these use every part of the world: links, disks, clocks, kills, pauses, snapshots.
+/// Together these use every part of the world: links, disks, clocks, kills, pauses, snapshots.
 const SCENARIOS: [&str; 5] = ["swarm", "swarm-five", "clock-jumps-and-drift", "torn-writes", "snapshot-catch-up"];
 
 fn path(name: &str) -> PathBuf {
@@ -29,7 +29,7 @@ fn outcome(plan: &Arc<Plan>) -> Outcome {
     run(plan, Options::default()).record.outcome
 }
 
-/// A trace kept in memory.
+/// A trace written to memory.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<u8>>>);
 
@@ -83,8 +83,8 @@ fn every_seed_is_another_run() {
     }
 }
 
-/// What a run's chance is drawn from is the plan's seed and nothing else: with the same events and another seed, the
-/// models of the world do other things.
+/// Random choices during a run are drawn from the plan's seed and nothing else: with the same events and another seed,
+/// the models of the world behave differently.
 #[test]
 fn a_planted_difference_is_seen_and_placed() {
     let plan = plan("torn-writes", 5);

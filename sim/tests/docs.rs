@@ -1,6 +1,6 @@
-//! What the documents show is what the code does: transcripts and the committed report are made again and compared.
+//! The documents show what the code does: transcripts and the committed report are generated again and compared.
 //!
-//! After a change that alters runs on purpose: `UPDATE_DOCS=1 cargo verify --only tests-sim`.
+//! After an intended change of behaviour, run `UPDATE_DOCS=1 cargo verify --only tests-sim`.
 
 #![cfg(madsim)]
 
@@ -21,7 +21,8 @@ fn updating() -> bool {
     std::env::var_os("UPDATE_DOCS").is_some()
 }
 
-/// Figures of the machine's own clock are replaced, so that only what a run decides is compared.
+/// Replaces the figures measured by the machine's own clock and the output folder, so that only deterministic output is
+/// compared.
 fn settled(output: &str, folder: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in output.lines() {
@@ -48,7 +49,7 @@ fn the_story_of_a_hinted_handoff_is_what_happens() {
     shows_a_real_run("docs/hinted-handoff.md", command, "hinted-handoff-1-ap");
 }
 
-/// The transcript of `command` in a document is what it prints, but that it writes to a temporary folder here.
+/// Checks that the transcript of `command` in a document is its current output. Here it writes to a temporary folder.
 fn shows_a_real_run(document: &str, command: &str, folder: &str) {
     let path = root().join(document);
     let text = fs::read_to_string(&path).unwrap();
@@ -73,8 +74,7 @@ fn shows_a_real_run(document: &str, command: &str, folder: &str) {
     }
 }
 
-/// Every run of the committed report is made again: on whatever machine this is, the outcome must be the same, trace
-/// hash included.
+/// Repeats every run of the committed report. On any machine the outcome must be the same, including the trace hash.
 #[test]
 fn the_committed_report_is_what_the_code_does() {
     let dir = root().join("reports/example");

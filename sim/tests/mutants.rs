@@ -1,7 +1,7 @@
-//! The proof that the oracles bite: every planted bug is found by the scenario made for it, within 500 seeds, and what
-//! finds it is the bug: the same run without it passes.
+//! Proves that the oracles detect bugs: every planted bug is found by the scenario made for it within 500 seeds, and
+//! the same run passes without the bug.
 //!
-//! `scenarios/regress/*.plan` are runs kept for good. Those named after a bug must still catch it.
+//! `scenarios/regress/*.plan` are saved runs. Those named after a bug must still catch it.
 
 #![cfg(all(madsim, feature = "mutants"))]
 
@@ -31,7 +31,7 @@ fn every_planted_bug_is_found_by_the_scenario_made_for_it() {
     }
 }
 
-/// Of an addition that is carried out twice no copy is left to be seen, only a sum that is wrong.
+/// An addition that is executed twice leaves no second copy to detect, only a wrong sum.
 #[test]
 fn an_addition_carried_out_twice_is_found_by_the_sum() {
     quiet_panics();
@@ -44,7 +44,7 @@ fn an_addition_carried_out_twice_is_found_by_the_sum() {
     is_found(&sum);
 }
 
-/// Some seed of a scenario finds the bug by one of these properties, and passes without it.
+/// Some seed of the scenario finds the bug by one of these properties, and passes without the bug.
 fn is_found(made: &MadeFor) {
     let (name, bug) = (made.scenario, made.bug.name());
     let scenario = Scenario::load(&made.file(&scenarios())).expect("a bundled scenario");
@@ -87,7 +87,7 @@ fn kept_plans_pass_and_those_named_after_a_bug_catch_it() {
     assert!(caught >= 2 && files.len() > caught, "{} kept plans, {caught} of bugs", files.len());
 }
 
-/// A history that has become impossible ends its run there and then, long before the plan's time is over.
+/// A run ends as soon as its history is impossible, long before the end of the plan.
 #[test]
 fn a_run_ends_at_the_reply_that_makes_its_history_impossible() {
     quiet_panics();
@@ -103,7 +103,7 @@ fn a_run_ends_at_the_reply_that_makes_its_history_impossible() {
     assert!(ended < plan.time.storm_ends(), "ended after {ended:?}");
 }
 
-/// What a failing run leaves behind is judged alike in either format, whatever broke linearizability.
+/// The exported history of a run gets the same verdict in both formats, whatever violated linearizability.
 #[test]
 fn exported_histories_keep_their_verdict() {
     use seaworthy_check::format::{ReadOptions, export, jsonl, read};

@@ -1,4 +1,4 @@
-//! `docs/placement.md` and its picture show what is measured. After a change on purpose: `UPDATE_DOCS=1`.
+//! `docs/placement.md` and its picture show what is measured. After an intended change, run with `UPDATE_DOCS=1`.
 
 use seaworthy_sim::placement::{markdown, measure, svg};
 use std::fs;

@@ -51,14 +51,14 @@ fn context(text: &str) -> Result<Bytes, String> {
 }
 
 impl Reading {
-    /// Whether only a key of an AP bucket can be meant.
+    /// Whether any option is given that applies only to keys of AP buckets.
     pub fn is_given(&self) -> bool {
         self.r.is_some()
     }
 }
 
 impl Writing {
-    /// Whether only a key of an AP bucket can be meant.
+    /// Whether any option is given that applies only to keys of AP buckets.
     pub fn is_given(&self) -> bool {
         self.context.is_some() || self.w.is_some() || self.sloppy || self.strict || self.read_back
     }
@@ -97,7 +97,7 @@ pub(super) async fn get(
     Ok(exit)
 }
 
-/// A write, told of as `done`.
+/// Performs a write and reports it as `done`.
 pub(super) async fn write(
     client: &mut TcpClient,
     key: Key,
@@ -109,7 +109,7 @@ pub(super) async fn write(
     let begun = Instant::now();
     let context = match &how.context {
         Some(context) => context.clone(),
-        // A delete of nothing one has seen would supersede nothing.
+        // A delete without a context would supersede nothing.
         None if update == Update::Delete => client.ap_get(key.clone(), None).await?.context,
         None => Bytes::new(),
     };
@@ -133,11 +133,11 @@ pub(super) async fn write(
     Ok(Exit::Done)
 }
 
-/// What can be done to a mergeable value.
+/// The changes that a mergeable value supports.
 const CHANGES: &str = "add N, assign VALUE, insert ELEMENT, remove ELEMENT, field NAME TYPE followed by one of these, \
                        or remove-field NAME";
 
-/// A change of a mergeable value, in words.
+/// Parses a change of a mergeable value.
 fn change(words: &[&str], hex: bool) -> Result<crdt::Op, Failure> {
     Ok(match words {
         ["field", name, kind, change @ ..] => {
@@ -153,7 +153,7 @@ fn change(words: &[&str], hex: bool) -> Result<crdt::Op, Failure> {
     })
 }
 
-/// A change of a value that is no map, or of a field of one.
+/// Parses a change of a value that is not a map, or of a field of a map.
 fn field_change(words: &[&str], hex: bool) -> Result<FieldOp, Failure> {
     Ok(match words {
         ["add", amount] => FieldOp::Add(
@@ -189,7 +189,7 @@ fn plural(count: usize, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
 
-/// Who took part: `strict 2 of 2`, or `sloppy: 1 replica, 1 hint`.
+/// Describes which nodes hold the write: `strict 2 of 2`, or `sloppy: 1 replica, 1 hint`.
 fn extent(achieved: Achieved) -> String {
     let Achieved { wanted, replicas, hints } = achieved;
     if achieved.is_strict() {
@@ -203,7 +203,7 @@ fn achieved_json(achieved: Achieved) -> Value {
     json!({ "wanted": wanted, "replicas": replicas, "hints": hints, "strict": achieved.is_strict() })
 }
 
-/// A client's write, short enough to be read.
+/// Formats a client's write id, shortened for display.
 fn writer(write: WriteId) -> String {
     format!("{:016x}.{}", write.client, write.number)
 }
@@ -241,10 +241,10 @@ fn found_json(found: &Found, took: Duration) -> Value {
     })
 }
 
-/// What one server says of a key; `None` from one that does not answer.
+/// One server's answer about a key; the holdings are `None` if the server did not answer.
 type Answer = (Option<NodeId>, String, Option<Vec<Holding>>);
 
-/// What every server holds of a key, and what brought it there.
+/// Shows what every server holds of a key, and what brought it there.
 pub(super) fn why(key: &str, target: &Target, json: bool) -> Result<Exit, Failure> {
     let key = checked_key(key, target)?;
     block_on(async {
@@ -278,7 +278,7 @@ pub(super) fn why(key: &str, target: &Target, json: bool) -> Result<Exit, Failur
     })
 }
 
-/// What a node is for the key.
+/// Describes the node's role for the key.
 fn role(holding: &Holding) -> String {
     match (holding.owner, holding.place) {
         (Some(owner), _) => format!("stand-in for {owner}"),
@@ -315,7 +315,7 @@ fn cells(holding: &Holding, version: &Version, hex: bool) -> Vec<String> {
     vec!["   ".to_owned(), version.dot.to_string(), value, by, how]
 }
 
-/// What brought a version to a node.
+/// Describes how a version reached a node.
 fn cause(cause: Cause) -> String {
     match cause {
         Cause::Write(node) => format!("write via {node}"),

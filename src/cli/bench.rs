@@ -1,8 +1,9 @@
 //! `seaworthy bench`: a closed loop of writers against a running cluster, in a bucket of either mode.
 //!
-//! Every client has connections and a session of its own and writes again as soon as it is answered, each time a new
-//! value under one of its own keys. The figures are the load's, not the store's best: they hold for these clients, this
-//! value size and this machine, on which the load itself takes its share of the processors.
+//! Every client has its own connections and session and issues its next write as soon as the previous one completes.
+//! Each write puts a new value under one of the client's own keys. The figures describe this load, not the store's
+//! maximum: they hold for this number of clients, this value size and this machine, on which the load generator itself
+//! uses part of the processors.
 
 use super::connect::{Target, block_on, client};
 use super::output::{Exit, Failure, say};
@@ -15,7 +16,7 @@ use clap::Args;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Keys each client writes in turn.
+/// Number of keys each client writes in rotation.
 const KEYS: u64 = 16;
 
 #[derive(Args)]
@@ -36,11 +37,11 @@ pub(super) struct Options {
     target: Target,
 }
 
-/// What one client saw.
+/// Results of one client.
 #[derive(Default)]
 struct Seen {
     micros: Vec<u64>,
-    /// Writes that certainly did not happen, and those that may have.
+    /// Number of writes that certainly did not happen, and of those that may have.
     refused: u64,
     unknown: u64,
 }
@@ -76,7 +77,7 @@ async fn load(options: &Options) -> Result<(Duration, Seen), Failure> {
     let (servers, _) = options.target.servers().await?;
     let mut clients: Vec<_> = (0..options.clients).map(|_| client(&servers, options.target.patience())).collect();
     let mut ap = false;
-    // Sessions and connections first, so that they are not measured.
+    // Sessions and connections are opened first, so that they are not measured.
     for (i, client) in clients.iter_mut().enumerate() {
         put(client, key(&options.bucket, i as u64, 0), Bytes::from_static(b"warm"), &mut ap).await?;
     }
@@ -120,7 +121,7 @@ fn key(bucket: &str, client: u64, number: u64) -> Key {
     format!("{bucket}/{client}/{}", number % KEYS).into()
 }
 
-/// Writes by quorums if the key's bucket is found to be an AP one.
+/// Writes one value; switches to quorum writes if the key's bucket turns out to be an AP bucket.
 async fn put<T: Transport, C: Clock>(
     client: &mut Client<T, C>,
     key: Key,

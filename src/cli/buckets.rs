@@ -1,6 +1,6 @@
-//! The part of a configuration that says where keys live: groups, places of servers, buckets.
+//! The part of the configuration that determines placement: groups, zones and regions of servers, buckets.
 //!
-//! All of it must be the same for every server: what a key's replicas are is computed from it, not agreed upon.
+//! It must be the same for every server: a key's replicas are computed from it, not agreed upon.
 
 use super::config::{Mistake, bounded, checked, node_id};
 use crate::placement::{Buckets, Layout, MAX_CAPACITY, Member, SLOTS};
@@ -11,13 +11,13 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use toml::Spanned;
 
-/// The bucket of all keys that are in no other.
+/// Name of the default bucket, which holds all keys in no other bucket.
 const DEFAULT: &str = "default";
-/// Longest name of a bucket, in bytes.
+/// Maximum length of a bucket name, in bytes.
 const MAX_NAME: usize = 64;
-/// Longest name of a zone or region, in bytes.
+/// Maximum length of a zone or region name, in bytes.
 const MAX_PLACE: usize = 64;
-/// Most buckets.
+/// Maximum number of buckets.
 const MAX_BUCKETS: usize = 1000;
 
 #[derive(Deserialize)]
@@ -40,7 +40,7 @@ pub(super) struct Bucket {
     resolve: Option<Spanned<String>>,
 }
 
-/// What a file says of it.
+/// The placement settings of a configuration file.
 pub(super) struct Said<'a> {
     pub nodes: Vec<NodeId>,
     pub groups: Option<&'a Spanned<u64>>,
@@ -50,7 +50,7 @@ pub(super) struct Said<'a> {
 }
 
 impl Said<'_> {
-    /// The layout, if it makes sense.
+    /// Builds the layout, or reports the first mistake.
     pub fn layout(&self) -> Result<Layout, Mistake> {
         let mut members: Vec<Member> = self.nodes.iter().copied().map(Member::plain).collect();
         for (name, place) in self.places {
@@ -103,7 +103,7 @@ impl Bucket {
         }
     }
 
-    /// Any setting that only a bucket of quorums has.
+    /// Returns any setting that is valid only for a quorum bucket.
     fn quorum_setting(&self) -> Option<(Range<usize>, &'static str)> {
         let n = self.n.as_ref().map(|s| (s.span(), "n"));
         let r = self.r.as_ref().map(|s| (s.span(), "r"));
@@ -127,7 +127,7 @@ impl Bucket {
     }
 }
 
-/// A quorum unless something else is said: a word, or a number up to `n`.
+/// Parses a level: a word, or a number up to `n`; the default is a quorum.
 fn level(value: Option<&Spanned<toml::Value>>, n: u8) -> Result<Level, Mistake> {
     let Some(value) = value else { return Ok(Level::Quorum) };
     let (text, shown) = match value.get_ref() {
@@ -159,10 +159,10 @@ fn place_name(name: &str) -> Result<String, String> {
     Err(format!("the name of a zone or region has at most {MAX_PLACE} bytes"))
 }
 
-/// A `[[bucket]]` section from what stands after `--bucket`: `carts=ap,n=3,r=quorum,sloppy,resolve=siblings`.
+/// Converts the argument of `--bucket` to a `[[bucket]]` section: `carts=ap,n=3,r=quorum,sloppy,resolve=siblings`.
 ///
 /// # Errors
-/// The text is nothing of the kind; what a file with it would be refused for.
+/// The text has another form, or a file with this section would be refused.
 pub(super) fn bucket_flag(text: &str) -> Result<String, String> {
     let mut words = text.split(',');
     let Some((name, mode)) = words.next().and_then(|first| first.split_once('=')) else {
@@ -192,7 +192,7 @@ pub(super) fn bucket_flag(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    /// What docs/deploying.md shows: the file's section, the flag, and that both are the defaults.
+    /// The section and the flag shown in docs/deploying.md are equivalent, and both state the defaults.
     #[test]
     fn the_documented_bucket_is_as_it_is_documented() {
         let docs = include_str!("../../docs/deploying.md");

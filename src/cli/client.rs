@@ -1,4 +1,4 @@
-//! The commands that ask a cluster something.
+//! The commands that send requests to a cluster.
 
 use super::When;
 use super::ap::{self, Reading, Writing};
@@ -25,7 +25,7 @@ fn value_bytes(text: &str, hex: bool) -> Result<Bytes, Failure> {
         return bytes("value", text, hex);
     }
     let mut value = Vec::new();
-    // One byte more than allowed is enough to be refused.
+    // One byte more than allowed is enough for the value to be refused.
     let most = crate::types::MAX_VALUE_BYTES as u64 + 1;
     let read = std::io::stdin().take(most).read_to_end(&mut value);
     read.map_err(|e| Failure::bad_input(format!("standard input: {e}")))?;
@@ -64,7 +64,7 @@ pub(super) fn delete(key: &str, when: &When, how: &Writing, target: &Target, jso
     either(&Write::Delete { key, when }, Update::Delete, how, "deleted", target, json)
 }
 
-/// A write to a key of a bucket of either mode: which, the servers know.
+/// Writes to a key of a bucket of either mode; only the servers know which mode it is.
 fn either(
     write: &Write,
     update: Update,
@@ -100,7 +100,7 @@ fn either(
     })
 }
 
-/// Why a write to a CP bucket failed: told apart, since one kind of error is no error.
+/// Why a write to a CP bucket failed. Client errors are kept apart: one of them means that the bucket is an AP bucket.
 enum Cp {
     Client(ClientError),
     Other(Failure),

@@ -13,10 +13,10 @@ use std::collections::BTreeSet;
 use std::io::stdout;
 use std::time::{Duration, Instant};
 
-/// How often `transfer` looks whether the new leader leads.
+/// How often `transfer` checks whether the new leader leads.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A server, its address, and what it says of itself if it answers.
+/// A server, its address, and its status if it answers.
 type Row = (Option<NodeId>, String, Option<NodeStatus>);
 
 pub(super) fn status(target: &Target, json: bool) -> Result<Exit, Failure> {
@@ -73,7 +73,7 @@ pub(super) fn status(target: &Target, json: bool) -> Result<Exit, Failure> {
     })
 }
 
-/// Whether every group is led, most servers answer, and they agree on who keeps what.
+/// Whether every group has a leader, most servers answer, and they agree on the layout.
 fn is_healthy(answered: &[&NodeStatus], asked: usize) -> bool {
     let Some(first) = answered.first() else { return false };
     let members = if first.all_groups == 1 && first.groups == 1 { first.voters.len() } else { asked };
@@ -82,7 +82,7 @@ fn is_healthy(answered: &[&NodeStatus], asked: usize) -> bool {
     led >= first.all_groups && answered.len() * 2 > members && one_layout(answered) && alike
 }
 
-/// A sentence for each group whose members' states differ.
+/// Returns a sentence for each group whose members' states differ.
 fn divergences(answered: &[&NodeStatus]) -> BTreeSet<String> {
     let found = answered.iter().flat_map(|status| &status.diverged);
     let sentence = |Divergence { group, index, minority }: &Divergence| {
@@ -143,14 +143,14 @@ fn role(role: Role) -> &'static str {
     }
 }
 
-/// Which columns the table has: those that say something of such a cluster.
+/// The table's columns that are relevant for this cluster.
 #[derive(Clone, Copy)]
 struct Columns {
-    /// There is one Raft group: how it is, instead of how many groups there are.
+    /// There is one Raft group: show its state instead of the number of groups.
     one_group: bool,
-    /// Some bucket is kept by quorums.
+    /// Some bucket is an AP bucket.
     ap: bool,
-    /// Servers watch each other.
+    /// Servers monitor each other.
     down: bool,
 }
 
@@ -260,7 +260,7 @@ pub(super) fn transfer(to: NodeId, target: &Target, json: bool) -> Result<Exit, 
     })
 }
 
-/// What those servers that answer say of themselves.
+/// Returns the status of each server that answers.
 async fn statuses(client: &mut TcpClient, servers: &[NodeId]) -> Vec<NodeStatus> {
     let mut found = Vec::new();
     for node in servers {
@@ -274,7 +274,8 @@ fn leads_not(status: &[NodeStatus], to: NodeId) -> bool {
     !status.iter().any(|status| status.node == to && status.led > 0)
 }
 
-/// Asks all others to hand over what they lead and `to` is in; whether any of them still had something.
+/// Asks all other servers to transfer the groups they lead that `to` is a member of. Returns whether any of them still
+/// led one.
 async fn hand_over(client: &mut TcpClient, status: &[NodeStatus], to: NodeId) -> Result<bool, Failure> {
     if !status.iter().any(|status| status.node == to) {
         return Err(Failure::new(Exit::Failed, format!("{to} does not answer")));

@@ -1,6 +1,6 @@
 //! A node's configuration file (TOML; documented in docs/deploying.md, samples in docs/cluster/).
 //!
-//! Every mistake is reported with file, line and column and what was expected there, before anything is touched.
+//! Every mistake is reported with file, line, column and what was expected there, before anything else is done.
 
 use super::buckets::{Bucket, Place, Said};
 use crate::mutant::Mutant;
@@ -19,51 +19,51 @@ use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
 
-/// Most servers in a cluster.
+/// Maximum number of servers in a cluster.
 const MAX_NODES: usize = 9;
-/// A configuration is never this long, in bytes.
+/// Maximum length of a configuration file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What a configuration file says, checked.
+/// The checked contents of a configuration file.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the node's data is; a relative path in the file starts from the file's own directory.
+    /// The node's data directory; a relative path in the file is relative to the file's own directory.
     pub data_dir: PathBuf,
-    /// Listening and peers.
+    /// Listening address and peers.
     pub tcp: TcpConfig,
-    /// The driver and Raft.
+    /// Settings of the driver and of Raft.
     pub node: NodeConfig,
-    /// The log.
+    /// Settings of the log.
     pub store: StoreConfig,
-    /// Where the cluster's secret is.
+    /// The source of the cluster's secret.
     pub secret: SecretFrom,
 }
 
-/// Where a server finds the cluster's secret.
+/// The source of the cluster's secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SecretFrom {
-    /// In this file (`secret_file`).
+    /// This file (`secret_file`).
     File(PathBuf),
-    /// In the environment, [`SECRET`].
+    /// The environment variable [`SECRET`].
     Environment,
-    /// There is none, and that is wanted (`insecure`).
+    /// None, deliberately (`insecure`).
     Nowhere,
 }
 
-/// The environment variable that holds the secret where no `secret_file` is named.
+/// The environment variable that holds the secret if `secret_file` is not set.
 pub const SECRET: &str = "SEAWORTHY_SECRET";
 
 impl Config {
-    /// The cluster, as a client sees it.
+    /// Returns the cluster as a client sees it.
     #[must_use]
     pub fn servers(&self) -> Servers {
         Servers { cluster: Some(self.tcp.cluster.clone()), nodes: self.tcp.nodes.clone() }
     }
 
-    /// The cluster's secret, as a server needs it; clients do without. A server that is alone needs none.
+    /// Returns the cluster's secret for a server. Clients do not need it, and a single-server cluster does not either.
     ///
     /// # Errors
-    /// There is none, or it is no secret; how to make one.
+    /// There is no secret, or it is not a valid one; the message says how to create one.
     pub fn secret(&self) -> Result<Secret, String> {
         match &self.secret {
             SecretFrom::File(path) => {
@@ -138,7 +138,7 @@ struct Tuning {
     lease_ppm: Option<Spanned<u64>>,
 }
 
-/// A mistake and where it stands, in bytes from the start of the file.
+/// A mistake and its position, in bytes from the start of the file.
 pub(super) type Mistake = (Option<Range<usize>>, String);
 
 /// Reads and checks a configuration file.
@@ -208,7 +208,7 @@ pub(super) fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
         None => SecretFrom::Environment,
     };
     let (layout, source, limits) = (node.layout.digest(), String::new(), tuning.limits()?);
-    // Whoever serves replaces the secret; clients need none.
+    // A server replaces this with the real secret; clients need none.
     let (nobody, mutant) = (Secret::none(), Mutant::default());
     let tcp = TcpConfig {
         id,
@@ -227,7 +227,7 @@ pub(super) fn parse(text: &str, base: &Path) -> Result<Config, Mistake> {
 }
 
 impl Tuning {
-    /// By default an address has three quarters of the seats for clients.
+    /// By default clients of one address may use three quarters of the connections.
     fn limits(&self) -> Result<Limits, Mistake> {
         let usual = Limits::default();
         let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
@@ -307,10 +307,10 @@ pub(super) fn bounded(
     Err((Some(value.span()), format!("expected a number from {least} to {most}, found {}", value.get_ref())))
 }
 
-/// `n1` is node 1.
+/// Parses a node name: `n1` is node 1.
 ///
 /// # Errors
-/// The text is no such name.
+/// The text is not a node name.
 pub fn node_id(name: &str) -> Result<NodeId, String> {
     match name.strip_prefix('n').and_then(|digits| digits.parse().ok()) {
         Some(id @ 1..) if name == NodeId(id).to_string() => Ok(NodeId(id)),
@@ -318,10 +318,10 @@ pub fn node_id(name: &str) -> Result<NodeId, String> {
     }
 }
 
-/// A `host:port`.
+/// Checks a `host:port`.
 ///
 /// # Errors
-/// The text has no host or no port.
+/// The host or the port is missing.
 pub fn address(text: &str) -> Result<String, String> {
     match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),

@@ -1,4 +1,4 @@
-//! From the command line's idea of a cluster to a client of it.
+//! Creates a client from the command line's description of a cluster.
 
 use super::config;
 use super::output::{Exit, Failure};
@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Ports `local-cluster` uses when it is not told otherwise: where a client looks when it is not told either.
+/// First port of `local-cluster` by default, and therefore also where a client looks by default.
 pub(super) const BASE_PORT: u16 = 7101;
 
-/// Pause before looking again for a server that answers.
+/// Pause between attempts to find a server that answers.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Which cluster, and how patiently.
@@ -43,8 +43,8 @@ impl Target {
         Patience { operation, attempt: operation.min(Duration::from_millis(500)), ..Patience::default() }
     }
 
-    /// The servers of the cluster. Where only addresses are given, asks once who is there; those that do not answer are
-    /// left out and returned apart.
+    /// Returns the servers of the cluster. If only addresses are given, asks each once for its id; those that do not
+    /// answer are left out and returned separately.
     pub(super) async fn servers(&self) -> Result<(Servers, Vec<String>), Failure> {
         if let Some(file) = &self.cluster {
             return Ok((config::load(file).map_err(Failure::bad_input)?.servers(), Vec::new()));
@@ -78,8 +78,8 @@ impl Target {
         Ok((Servers { cluster: None, nodes }, silent))
     }
 
-    /// Leaves out servers of a file that do not answer: what was sent to one of them may always have happened, and a command could
-    /// not say what the others told it.
+    /// Leaves out the servers of a configuration file that do not answer. A request sent to such a server might always
+    /// have been executed, so a command could not report what the other servers answered.
     async fn reachable(&self, servers: Servers) -> Result<Servers, Failure> {
         if self.cluster.is_none() {
             return Ok(servers);
@@ -107,7 +107,7 @@ impl Target {
         Ok(Servers { nodes, ..servers.clone() })
     }
 
-    /// A client of the cluster, once any of its servers answers.
+    /// Returns a client of the cluster, once any of its servers answers.
     pub(super) async fn connect(&self) -> Result<TcpClient, Failure> {
         let begun = Instant::now();
         loop {
@@ -125,7 +125,7 @@ impl Target {
     }
 }
 
-/// Why a server of the cluster is not reached at its address, if it is not.
+/// Returns why a server of the cluster cannot be reached at its address, or `None` if it can.
 pub(super) async fn why_not(servers: &Servers, node: NodeId, attempt: Duration) -> Option<String> {
     let address = servers.nodes.get(&node)?;
     match tokio::time::timeout(attempt, identify(address, servers.cluster.clone())).await {
@@ -137,7 +137,7 @@ pub(super) async fn why_not(servers: &Servers, node: NodeId, attempt: Duration) 
     }
 }
 
-/// A client of `servers` with connections of its own.
+/// Creates a client of `servers` with its own connections.
 pub(super) fn client(servers: &Servers, patience: Patience) -> TcpClient {
     let nodes: Vec<NodeId> = servers.nodes.keys().copied().collect();
     let transport = TcpClientTransport::new(servers.clone());

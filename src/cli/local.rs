@@ -18,11 +18,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long nodes have to stop by themselves.
+/// How long nodes get to stop by themselves.
 const PARTING: Duration = Duration::from_secs(5);
-/// Where the cluster's secret is, in its directory.
+/// Name of the secret's file in the cluster's directory.
 const SECRET_FILE: &str = "secret";
-/// How often to look whether a node still runs.
+/// How often to check whether a node is still running.
 const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
@@ -36,8 +36,8 @@ pub(super) struct Options {
     /// Port of the first node; the others follow
     #[arg(long, default_value_t = BASE_PORT, value_name = "P", value_parser = clap::value_parser!(u16).range(1..=65_000))]
     base_port: u16,
-    /// Declare a bucket: NAME=cp or NAME=ap[,n=3][,r=quorum][,w=quorum][,sloppy|,strict][,resolve=siblings]. The one named
-    /// `default` has all keys of no other
+    /// Declare a bucket: NAME=cp or NAME=ap[,n=3][,r=quorum][,w=quorum][,sloppy|,strict][,resolve=siblings]. The one
+    /// named `default` has all keys of no other
     #[arg(long = "bucket", value_name = "BUCKET", value_parser = buckets::bucket_flag)]
     buckets: Vec<String>,
     /// Raft groups among which the keys are divided
@@ -72,8 +72,8 @@ fn config(node: NodeId, options: &Options) -> String {
     text
 }
 
-/// Writes the configurations, or finds them as they would be written: data of a cluster with other members must not be
-/// run as this one.
+/// Writes the configurations, or checks that existing ones are equal: the data of a cluster with other members must not
+/// be run as this cluster.
 fn prepare(options: &Options) -> Result<Vec<(NodeId, PathBuf)>, Failure> {
     let (dir, servers) = (options.dir.as_path(), options.servers());
     if let Some(text) = servers.nodes.keys().next().map(|id| config(*id, options)) {
@@ -121,7 +121,7 @@ fn start(node: NodeId, config: &Path) -> std::io::Result<Child> {
     Ok(child)
 }
 
-/// Whoever listens where a node is to listen would be taken for it.
+/// Checks that the ports are free. Another process listening on a node's port would be mistaken for the node.
 fn ports_are_free(servers: &Servers) -> Result<(), Failure> {
     for address in servers.nodes.values() {
         TcpListener::bind(address).map_err(|e| {
@@ -159,7 +159,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     result
 }
 
-/// Tells when the cluster is ready and how to talk to it; then waits for ever.
+/// Reports when the cluster is ready and how to use it; then waits forever.
 async fn announce(options: &Options, servers: &Servers) -> Infallible {
     let mut client = client(servers, Patience::default());
     let led = loop {
@@ -188,7 +188,7 @@ async fn announce(options: &Options, servers: &Servers) -> Infallible {
     std::future::pending().await
 }
 
-/// Tells when a node ends, and how to start it again; a failure once none is left.
+/// Reports each node that ends, and how to start it again; returns a failure once none is left.
 async fn watch(nodes: &mut BTreeMap<NodeId, Child>, configs: &[(NodeId, PathBuf)]) -> Failure {
     while !nodes.is_empty() {
         tokio::time::sleep(LOOK).await;
@@ -206,7 +206,7 @@ async fn watch(nodes: &mut BTreeMap<NodeId, Child>, configs: &[(NodeId, PathBuf)
     Failure::new(Exit::Failed, "no node is left")
 }
 
-/// Lets every node end: its standard input closes, and what does not heed that is killed.
+/// Stops every node: closes its standard input, and kills those that do not stop in time.
 fn part(mut nodes: BTreeMap<NodeId, Child>) {
     for child in nodes.values_mut() {
         drop(child.stdin.take());

@@ -1,4 +1,4 @@
-//! The commands of the `seaworthy` binary: what they take, and what their exit status means ([`Exit`]).
+//! The commands of the `seaworthy` binary: their arguments and their exit status ([`Exit`]).
 
 mod ap;
 mod bench;
@@ -100,8 +100,8 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
-    /// Read a value: of a CP bucket the newest there is, confirmed with a majority; of an AP bucket every version that R
-    /// replicas know and no other supersedes
+    /// Read a value: of a CP bucket the newest there is, confirmed with a majority; of an AP bucket every version that
+    /// R replicas know and no other supersedes
     #[command(after_help = "Examples:
   seaworthy get config             r1 v2 2ms
   seaworthy get photo --raw > copy.jpg

@@ -1,4 +1,4 @@
-//! Exit status, errors, and bytes as people read them.
+//! Exit status, errors, and human-readable output of bytes.
 
 use crate::client::ClientError;
 use crate::kv::Versioned;
@@ -9,23 +9,23 @@ use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// What a process's exit status says.
+/// The exit status of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Exit {
     /// Done.
     Done = 0,
-    /// Certainly not done: a condition did not hold, the key is missing, no server could do it.
+    /// Certainly not done: a condition did not hold, the key is missing, or no server could do it.
     Failed = 1,
     /// The command line or the configuration is wrong; nothing was sent or written.
     BadInput = 2,
-    /// No answer came; a write may have happened, or may yet.
+    /// No answer came: the write may have happened, or may still happen.
     Unknown = 3,
     /// The data directory is damaged or in use, or the disk failed.
     Storage = 4,
 }
 
-/// Why a command ends with an error.
+/// An error that ends a command.
 #[derive(Debug)]
 pub struct Failure {
     /// The exit status.
@@ -35,7 +35,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of this kind.
+    /// Creates a failure with this exit status.
     pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
         Failure { exit, message: message.into() }
     }
@@ -62,7 +62,7 @@ impl From<StorageError> for Failure {
     }
 }
 
-/// Ends the process: says what went wrong, if anything.
+/// Ends the process; prints the error, if any.
 pub(super) fn finish(result: Result<Exit, Failure>, json: bool) -> ExitCode {
     let exit = match result {
         Ok(exit) => exit,
@@ -79,12 +79,12 @@ pub(super) fn finish(result: Result<Exit, Failure>, json: bool) -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-/// Prints a line. A reader that has gone away is not our error.
+/// Prints a line. A closed standard output is not treated as an error.
 pub(super) fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// What a colour stands for.
+/// The meaning of a colour.
 #[derive(Clone, Copy)]
 pub(super) enum Paint {
     Good,
@@ -93,7 +93,7 @@ pub(super) enum Paint {
     Strong,
 }
 
-/// `text` in colour if `stream` is a terminal and the user has not set NO_COLOR.
+/// Colours `text` if `stream` is a terminal and the user has not set NO_COLOR.
 pub(super) fn paint(paint: Paint, text: &str, stream: &impl IsTerminal) -> String {
     if !stream.is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) {
         return text.to_owned();
@@ -107,7 +107,7 @@ pub(super) fn paint(paint: Paint, text: &str, stream: &impl IsTerminal) -> Strin
     format!("\x1b[{code}m{text}\x1b[0m")
 }
 
-/// `9ms`; below a millisecond `0.4ms`.
+/// Formats a duration as `9ms`; below a millisecond as `0.4ms`.
 pub(super) fn millis(took: Duration) -> String {
     match took.as_millis() {
         0 => format!("{:.1}ms", took.as_secs_f64() * 1e3),
@@ -115,7 +115,8 @@ pub(super) fn millis(took: Duration) -> String {
     }
 }
 
-/// Bytes for a terminal: text as it is, anything else (and control characters, which could drive the terminal) as hex.
+/// Formats bytes for a terminal: text as it is, everything else (and control characters, which could drive the
+/// terminal) as hex.
 pub(super) fn show(bytes: &[u8], hex: bool) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if !hex && !text.chars().any(char::is_control) => text.to_owned(),
@@ -124,12 +125,12 @@ pub(super) fn show(bytes: &[u8], hex: bool) -> String {
     }
 }
 
-/// Two hexadecimal digits a byte.
+/// Formats bytes as two hexadecimal digits each.
 pub(super) fn to_hex(bytes: &[u8]) -> String {
     hex::encode(bytes)
 }
 
-/// The bytes that `text`, two hexadecimal digits each, stands for.
+/// Parses bytes given as two hexadecimal digits each.
 pub(super) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
     if let Some(other) = text.chars().find(|c| !c.is_ascii_hexdigit()) {
         return Err(format!("expected hexadecimal digits, found {other:?}"));
@@ -137,13 +138,13 @@ pub(super) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
     hex::decode(text).map_err(|_| format!("expected two hexadecimal digits a byte, found {} digits", text.len()))
 }
 
-/// Nanoseconds since the Unix epoch as a date, to the millisecond: `2026-11-20T17:40:00.123Z`.
+/// Formats nanoseconds since the Unix epoch as a date, to the millisecond: `2026-11-20T17:40:00.123Z`.
 pub(super) fn date(nanos: u64) -> String {
     let date = Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or(Timestamp::MAX);
     format!("{date:.3}")
 }
 
-/// Adds a value to a JSON object: `value` when it is text, `value_hex` when it is not.
+/// Adds a value to a JSON object: as `value` if it is text, as `value_hex` otherwise.
 pub(super) fn bytes_json(object: &mut Value, value: &[u8]) {
     match std::str::from_utf8(value) {
         Ok(text) => object["value"] = json!(text),
@@ -151,7 +152,7 @@ pub(super) fn bytes_json(object: &mut Value, value: &[u8]) {
     }
 }
 
-/// A version of a key in a CP bucket, for JSON.
+/// Formats a version of a key in a CP bucket as JSON.
 pub(super) fn versioned_json(found: &Versioned) -> Value {
     let mut object = json!({
         "revision": found.revision,

@@ -1,4 +1,4 @@
-//! `seaworthy secret`: draws the secret of a cluster.
+//! `seaworthy secret`: generates the secret of a cluster.
 
 use super::output::{Exit, Failure, say, to_hex};
 use serde_json::json;
@@ -7,17 +7,17 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Random bytes in a secret.
+/// Number of random bytes in a secret.
 const SECRET_BYTES: usize = 32;
 
-/// A new secret, in hexadecimal digits, from the system's entropy.
+/// Generates a secret, in hexadecimal digits, from the system's entropy.
 fn draw() -> io::Result<String> {
     let mut bytes = [0; SECRET_BYTES];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(to_hex(&bytes))
 }
 
-/// Puts a new secret into a new file that only its owner can read.
+/// Writes a new secret to a new file that only its owner can read.
 pub(super) fn write_new(path: &Path) -> io::Result<()> {
     let secret = draw()?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;

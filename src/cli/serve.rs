@@ -1,4 +1,4 @@
-//! `seaworthy serve`: one node, from its configuration to its end.
+//! `seaworthy serve`: runs one node, from reading its configuration to its shutdown.
 
 use super::config::{Config, SecretFrom, load};
 use super::connect::block_on;
@@ -18,13 +18,13 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-/// Files that the process needs besides connections: its log and snapshots, standard streams, the system's own.
+/// Files that the process needs besides connections: its log and snapshots, standard streams, those of the system.
 const OTHER_FILES: u64 = 48;
-/// Files for each peer: links either way, and some that are being replaced.
+/// Files per peer: connections in both directions, and some that are being replaced.
 const PEER_FILES: u64 = 8;
-/// Fewer connections than this are no service.
+/// Minimum number of connections; with fewer the server does not start.
 const LEAST_CONNECTIONS: u64 = 16;
-/// How long answers may take to leave when all else is done.
+/// How long outgoing replies may take after everything else has stopped.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Runs the node until a signal ends it or its disk fails.
@@ -40,7 +40,7 @@ pub(super) fn run(path: &Path, until_stdin_ends: bool) -> Result<Exit, Failure> 
         warn!("insecure = true: whoever reaches {} can pass for a server of this cluster", config.tcp.listen);
     }
 
-    // One thread for the driver and the network, one for the disk: the driver's turns follow each other anyway.
+    // One thread for the driver and the network, one for the disk: the driver's turns are sequential anyway.
     block_on(async {
         let mut stops = Stops::listen(until_stdin_ends)?;
         let (tell, told) = oneshot::channel::<()>();
@@ -57,7 +57,7 @@ pub(super) fn run(path: &Path, until_stdin_ends: bool) -> Result<Exit, Failure> 
     })
 }
 
-/// As many connections as the files leave that this process may have open, at most as many as are configured.
+/// Limits the configured number of connections to what the process's file limit allows.
 fn within_files(config: &Config) -> Result<Limits, Failure> {
     let files = open_files();
     let peers = config.tcp.nodes.len() as u64 - 1;
@@ -82,7 +82,7 @@ fn within_files(config: &Config) -> Result<Limits, Failure> {
     Ok(Limits { clients, per_address, strangers })
 }
 
-/// How many files this process may have open, once it has asked for as many as it can get.
+/// Raises the process's limit on open files as far as possible and returns it.
 fn open_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
@@ -137,11 +137,11 @@ async fn serve(config: &Config, stop: oneshot::Receiver<()>) -> Result<Exit, Fai
     }
 }
 
-/// Reasons to stop.
+/// The events that stop the server.
 struct Stops {
     terminate: Signal,
     interrupt: Signal,
-    /// Ends with standard input, if that matters.
+    /// Resolves when standard input ends, if that is a reason to stop.
     input: Option<oneshot::Receiver<()>>,
 }
 
@@ -152,7 +152,7 @@ impl Stops {
         let interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
         let input = until_stdin_ends.then(|| {
             let (ended, end) = oneshot::channel::<()>();
-            // A blocking read needs a thread of its own; it ends with the process.
+            // A blocking read needs its own thread; the thread ends with the process.
             std::thread::spawn(move || {
                 let _ = std::io::copy(&mut std::io::stdin().lock().by_ref(), &mut std::io::sink());
                 drop(ended);
@@ -162,7 +162,7 @@ impl Stops {
         Ok(Stops { terminate, interrupt, input })
     }
 
-    /// Waits for one; tells it.
+    /// Waits for the next event and returns its description.
     async fn next(&mut self) -> &'static str {
         let input = async {
             match &mut self.input {

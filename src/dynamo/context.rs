@@ -1,19 +1,20 @@
-//! The causal context a client gets with a value and gives back with its next write: opaque, checked, bounded.
+//! The causal context that a client gets with a value and gives back with its next write: opaque, checked, bounded.
 //!
 //! ```text
 //!  0  version (1)
-//!  1  hash of the key (8)             the context is good for this key only
-//!  9  latest stamp of what was read (8)
+//!  1  hash of the key (8)             the context is valid for this key only
+//!  9  latest timestamp of the versions read (8)
 //! 17  number of actors (2)
-//! 19  actors: node (4) birth (8) count (8), in order
-//!     CRC-32 of all before (4)
+//! 19  actors: node (4) incarnation (8) count (8), in order
+//!     CRC-32 of everything before (4)
 //! ```
 //!
-//! Numbers are little-endian. No bytes at all are the context of one who has seen nothing: such a write is concurrent with
-//! all there is. The checksum is against damage and mix-ups, not against forgery: who can write the key can also delete it.
+//! Numbers are little-endian. The empty context means that the client has seen nothing: such a write is concurrent with
+//! all existing versions. The checksum protects against damage and mix-ups, not against forgery: a client that can
+//! write the key can also delete it.
 //!
-//! The actors are the clock of what was read. The stamp makes the next write a later one even where a coordinator with a slow
-//! clock lacks what was read.
+//! The actors are the version vector of what was read. The timestamp makes the next write a later one, even if a
+//! coordinator with a slow clock does not hold what was read.
 
 use super::encoding::{Reader, put_dot};
 use super::siblings::{MAX_STAMP, Siblings};
@@ -22,11 +23,13 @@ use crate::mutant::{Bug, Mutant};
 use crate::types::{Bytes, Hlc};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Most actors in a key's clock by writes. A write that would need one more is refused until old ones can be pruned.
+/// Maximum number of actors in a key's version vector after a write. A write that would exceed it is refused until old
+/// actors can be pruned.
 pub const MAX_ACTORS: usize = 256;
-/// Most that are taken in: three sides of a partition may each come to the other limit before they meet.
+/// Maximum number of actors accepted in a merge: each of three sides of a partition may reach the other limit before
+/// they meet.
 pub const MAX_HELD_ACTORS: usize = 3 * MAX_ACTORS;
-/// Most bytes of a context.
+/// Maximum size of a context in bytes.
 pub const MAX_CONTEXT_BYTES: usize = HEAD + MAX_HELD_ACTORS * ACTOR + CHECK;
 
 const VERSION: u8 = 3;
@@ -37,14 +40,14 @@ const CHECK: usize = 4;
 /// What a client has seen of a key. The default is nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Seen {
-    /// The dots.
+    /// The writes seen.
     pub clock: VersionVector,
-    /// The latest stamp of the versions.
+    /// The latest timestamp of the versions seen.
     pub stamp: Hlc,
 }
 
 impl Seen {
-    /// All that this knows.
+    /// Returns everything that `siblings` knows.
     #[must_use]
     pub fn of(siblings: &Siblings) -> Seen {
         let stamp = siblings.versions().iter().map(|v| v.stamp).max().unwrap_or_default();
@@ -61,7 +64,7 @@ impl From<VersionVector> for Seen {
 /// Why a context cannot be used; the write did not happen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadContext {
-    /// Too long, too short, or no whole number of entries.
+    /// Too long, too short, or not a whole number of entries.
     #[error("the context has {0} bytes, which no context has; give back what a read of this key gave, unchanged")]
     Length(usize),
     /// Made by another release.
@@ -70,7 +73,7 @@ pub enum BadContext {
     /// Damaged.
     #[error("the context's checksum does not match; give back what a read of this key gave, unchanged")]
     Checksum,
-    /// Of another key.
+    /// Made for another key.
     #[error("the context is of another key; a context is good for the key it was read with only")]
     OtherKey,
     /// Out of order or out of bounds.
@@ -78,7 +81,7 @@ pub enum BadContext {
     Nonsense,
 }
 
-/// The context that says: `seen` is what is known of `key`.
+/// Encodes what a client has seen of `key` as a context.
 #[must_use]
 pub fn encode(key: &[u8], seen: &Seen) -> Bytes {
     let Seen { clock, stamp } = seen;
@@ -97,7 +100,7 @@ pub fn encode(key: &[u8], seen: &Seen) -> Bytes {
     out.into()
 }
 
-/// What a client has seen of `key`, by the context it gives.
+/// Decodes a context: what its client has seen of `key`.
 ///
 /// # Errors
 /// The context is not one that [`encode`] made for this key.

@@ -1,19 +1,21 @@
-//! The bytes of the AP store's records, in the log and in snapshots; explicit because they outlive a release.
+//! The byte encoding of the AP store's records, in the log and in snapshots. It is explicit because the bytes outlive a
+//! release.
 //!
 //! ```text
-//! record    1 key entry | 2 key | 3 node key hint | 4 node key | 5 epoch (8) | 6 snapshot (8) | 7 rejoining (1: 0 or 1)
+//! record    1 key entry | 2 key | 3 node key hint | 4 node key | 5 epoch (8) | 6 snapshot (8)
+//!           | 7 rejoining (1: 0 or 1)
 //! key       length (2), bytes
 //! entry     siblings, arrivals: count (4), each dot, cause (1), node (4), date (8)
 //! hint      epoch (8), since (8), entry
-//! siblings  clock: count (4), each actor, count (8)
+//! siblings  version vector: count (4), each actor, count (8)
 //!           versions: count (4), each dot, stamp (8), client (8), number (8), content
-//! actor     node (4), birth (8);  a dot is an actor and its count (8)
-//! content   0 tombstone | 1 length (4), value | 2 mergeable state (`merge/layout.rs`)
+//! actor     node (4), incarnation (8);  a dot is an actor and its count (8)
+//! content   0 tombstone | 1 length (4), value | 2 mergeable state (`crdt/encoding.rs`)
 //! ```
 //!
-//! Integers are little-endian. 2 and 4 say that the key or hint is gone. Lengths have the same limits here and there: what could not
-//! be read back is never written. Whatever the bytes, decoding them neither panics nor
-//! allocates out of proportion; damage is for the checksums of log and snapshot to find.
+//! Integers are little-endian. Record types 2 and 4 mean that the key or hint is gone. Encoding and decoding have the
+//! same length limits: what could not be read back is never written. Decoding arbitrary bytes never panics and never
+//! allocates out of proportion. Damage is detected by the checksums of log and snapshot.
 
 use super::crdt::State;
 use super::siblings::{Content, Siblings, Version, WriteId};
@@ -68,7 +70,7 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
     }
 }
 
-/// Takes a record off the front of `bytes`; `None` if there is none.
+/// Decodes a record from the front of `bytes` and removes it; `None` if there is none.
 #[must_use]
 pub fn decode(bytes: &mut &[u8]) -> Option<Record> {
     let mut from = Reader(bytes);
@@ -162,7 +164,7 @@ pub(super) fn put_u64(out: &mut Vec<u8>, n: u64) {
     out.extend_from_slice(&n.to_le_bytes());
 }
 
-/// Takes numbers and such off the front.
+/// Reads fields from the front of a byte slice.
 pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -219,7 +221,7 @@ impl<'a> Reader<'a> {
         self.take(len).map(Bytes::copy_from_slice)
     }
 
-    /// As many as announced, each taken by `one`.
+    /// Reads a count and that many items, each with `one`.
     pub(super) fn many<T>(&mut self, one: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let count = self.u32()?;
         (0..count).map(|_| one(self)).collect()

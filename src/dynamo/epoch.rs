@@ -1,34 +1,41 @@
-//! Epochs: when nothing old is under way any more (in the manner of epoch-based reclamation).
+//! Epochs: they determine when no old version is in flight any more (similar to epoch-based reclamation).
 //!
-//! A tombstone, or a clock's entry, may be forgotten once nothing that it supersedes is left anywhere: on no replica, in no
-//! hint, in no message however late, in no coordinator's memory. Each node counts epochs. The rules:
+//! A tombstone, or an entry of a version vector, may be forgotten once nothing that it supersedes is left anywhere: on
+//! no replica, in no hint, in no message however late, in no coordinator's memory. Each node counts epochs. The rules:
 //!
-//! 1. A node goes from e to e+1 only when every other has said that it is at e or beyond, and when it keeps no hint older than
-//!    e. The new epoch holds, and is told, once it is durable. So no two nodes are ever more than one apart.
-//! 2. Whatever is sent bears the epoch in which it was gathered: from a node's own replica, the present one; from a hint, the
-//!    hint's, which is the least of its parts. A copy never gets younger.
-//! 3. A node at x takes in nothing older than x-2, and keeps as a hint nothing older than x-1. (With x-2 a hint could become
-//!    stuck: its holder at x, its owner at x+1 and refusing it.) While the next epoch is on its way to the disk, hints are
-//!    measured by that one, for rule 1 has been checked already.
+//! 1. A node advances from e to e+1 only when every other node has announced that it is at e or beyond, and when the
+//!    node itself keeps no hint older than e. The new epoch takes effect, and is announced, once it is durable.
+//!    Therefore no two nodes are ever more than one epoch apart.
+//! 2. Versions are always sent with the epoch in which they were gathered. For versions from a node's own replica this
+//!    is its present epoch; for a hint it is the hint's epoch, which is the least of its parts' epochs. A copy never
+//!    gets a later epoch than the original.
+//! 3. A node at x accepts nothing older than x-2, and keeps as a hint nothing older than x-1. (If x-2 were allowed for
+//!    hints, a hint could become stuck: its holder at x, and its owner at x+1 and refusing it.) While the next epoch is
+//!    on its way to the disk, hints are checked against that next epoch, because rule 1 has been checked already.
 //!
-//! **Claim.** Let all replicas of a key hold, durably, all that clock C knows, and let the one that asked be at e when the last
-//! of them has said so. Once all nodes are at e+4, nothing that C knows to be superseded is anywhere or can come back.
+//! **Claim.** Let all replicas of a key durably hold everything that the version vector C covers, and let the asking
+//! node be at epoch e when the last of them has said so. Once all nodes are at e+4, nothing that C supersedes exists
+//! anywhere or can come back.
 //!
-//! *Proof.* A replica that has merged C holds nothing C supersedes and, until it forgets C, takes none of it in. So old things
-//! were gathered from replica p before p held C; the asker was at e or before, so p at e+1 or before (rule 1). What was written
-//! elsewhere (into a stand-in's hint) and is known to C was written before the asker's e too, so at e+1 or before. By rule 2 all
-//! of that bears an epoch of at most e+1. A node at e+4 refuses it (rule 3), and keeps none of it as a hint: what it keeps
-//! is not older than e+3. Restarts change nothing: epochs, hints and what was said to be held are durable. ∎
+//! *Proof.* A replica that has merged C holds nothing that C supersedes and, until it forgets C, accepts none of it. So
+//! a superseded version still in flight was gathered from some replica p before p held C. At that time the asking node
+//! was at e or before, so p was at e+1 or before (rule 1). A version that was written elsewhere (into a stand-in's
+//! hint) and is covered by C was also written while the asking node was at e or before, so its writer was at e+1 or
+//! before. By rule 2 all these versions carry an epoch of at most e+1. A node at e+4 refuses them (rule 3) and keeps
+//! none of them as a hint: its hints are not older than e+3. Restarts change nothing: epochs, hints, and everything a
+//! node has said to hold are durable. ∎
 //!
-//! The asker waits until it is itself at e+5: by rule 1 all others are then at e+4. From then on "C is settled" stays true for
-//! ever, so late or doubled `Held` and `Forget` messages do no harm. A replica that has nothing of the key does not hold C: it
-//! could yet take an old version in, and would be left with it alone once the others have forgotten C. It is sent the tombstone.
+//! The asking node waits until it is itself at e+5: by rule 1 all others are then at least at e+4. From then on "C is
+//! settled" stays true forever, so late or duplicate `Held` and `Forget` messages do no harm. A replica that has
+//! nothing of the key does not hold C: it could still accept an old version, and would be the only one to hold it after
+//! the others have forgotten C. Therefore it is sent the tombstone first.
 //!
-//! A node that has lost what it said to be held rejoins before its word counts again (`rejoin` extends the proof). Lives of actors
-//! that ended with a process need no more than that: nothing is written under them any more, so a clock's entry of theirs is
-//! settled like any other once all replicas hold it, and goes once no version is left of it.
+//! A node that has lost what it said it held must rejoin before its answers count again (`rejoin` extends the proof).
+//! Incarnations that ended with a process need no special treatment. No more writes are made under them, so their entry
+//! in a version vector is settled like any other once all replicas hold it, and is removed once no version of theirs is
+//! left.
 //!
-//! Caveats. With any node down or rejoining, or a hint that cannot be delivered, epochs stand still.
+//! Caveats. While any node is down or rejoining, or a hint cannot be delivered, epochs do not advance.
 
 use super::store::Store;
 use super::{Dynamo, Epoch, Message, Record};
@@ -36,17 +43,17 @@ use crate::protocol::{Outbox, Ticket};
 use crate::types::NodeId;
 use std::collections::BTreeMap;
 
-/// How far ahead another node may ask to go.
+/// How many epochs ahead of this node another node may ask to go.
 const MAX_WANT: Epoch = 16;
 
-/// Where this node is, and where the others were when they last said so.
+/// This node's epoch, and the last epoch that each other node announced.
 #[derive(Debug, Default)]
 pub(super) struct Epochs {
     at: Epoch,
-    /// The next one, on its way to the disk.
+    /// The next epoch, on its way to the disk.
     coming: Option<(Epoch, Ticket)>,
     others: BTreeMap<NodeId, Epoch>,
-    /// Where somebody wants all to be.
+    /// The epoch that some node wants all nodes to reach.
     target: Epoch,
 }
 
@@ -59,39 +66,39 @@ impl Epochs {
         self.at
     }
 
-    /// The one it will find if it starts again.
+    /// Returns the epoch that the node will find on its disk if it restarts.
     pub fn lasting(&self) -> Epoch {
         self.coming.map_or(self.at, |(epoch, _)| epoch)
     }
 
-    /// Whether this may still be taken in.
+    /// Returns whether versions gathered in this epoch may still be accepted.
     pub fn takes(&self, epoch: Epoch) -> bool {
         epoch.saturating_add(2) >= self.at
     }
 
-    /// Whether this may still be kept for another.
+    /// Returns whether versions gathered in this epoch may still be kept as a hint.
     pub fn keeps(&self, epoch: Epoch) -> bool {
         epoch.saturating_add(1) >= self.lasting()
     }
 
-    /// Whether all are to go on.
+    /// Returns whether a later epoch is wanted.
     pub fn wanted(&self) -> bool {
         self.target > self.at
     }
 
-    /// The other nodes and where they are, as far as is known.
+    /// Returns the other nodes and their epochs, as far as known.
     pub fn others(&self) -> impl Iterator<Item = (NodeId, Epoch)> {
         self.others.iter().map(|(node, at)| (*node, *at))
     }
 
-    /// A node that has lost what it said before says where it is.
+    /// Records the epoch of a node that has lost its data and may announce a lower epoch than before.
     pub fn tells_anew(&mut self, node: NodeId, at: Epoch) {
         if let Some(known) = self.others.get_mut(&node) {
             *known = at;
         }
     }
 
-    /// This node, which has lost where it was, goes to where the others are once that is durable.
+    /// Moves this node, which has lost its epoch, to the others' epoch once that is durable.
     pub fn moves_to(&mut self, epoch: Epoch, ticket: Ticket) {
         if epoch > self.at {
             self.coming = Some((epoch, ticket));
@@ -104,7 +111,7 @@ impl Epochs {
 }
 
 impl Store {
-    /// Goes on to the next epoch if that is wanted and may be.
+    /// Advances to the next epoch if that is wanted and allowed.
     pub(super) fn advance(&mut self, out: &mut Outbox<Dynamo>) {
         let Epochs { at, coming, others, .. } = &self.epoch;
         let at = *at;
@@ -132,7 +139,7 @@ impl Store {
         }
     }
 
-    /// Tells all the others.
+    /// Announces the epoch to all other nodes.
     pub(super) fn tell_epoch(&self, out: &mut Outbox<Dynamo>) {
         let Epochs { at, target, others, .. } = &self.epoch;
         others.keys().for_each(|node| out.send(*node, Message::Epoch { at: *at, want: *target }));

@@ -1,11 +1,13 @@
-//! Hinted hand-off (§4.6): an owner that is back gets what was kept for it.
+//! Hinted handoff (§4.6): an owner that is reachable again gets its hints.
 //!
-//! At most `handoff_window` hints are under way to a node, in the order of their keys. What is acknowledged as durable goes,
-//! unless it has grown meanwhile; what is not is sent again some rounds later. A hint older than `hint_age` is given to another
-//! replica instead, and goes when that one holds it (or this node itself does, being one): an acknowledged write may live in
-//! hints alone, so no hint is ever dropped for its age only.
+//! At most `handoff_window` hints are in flight to a node, in the order of their keys. A hint is dropped when it is
+//! acknowledged as durable, unless it has grown meanwhile. An unacknowledged hint is sent again some rounds later. A
+//! hint older than `hint_age` is given to another replica instead. It is dropped when that replica holds it (or this
+//! node itself does, if it is a replica). An acknowledged write may exist in hints only, so no hint is ever dropped for
+//! its age alone.
 //!
-//! Numbers of operations start anywhere in each process, so that an answer to an earlier one is not taken for a new one's.
+//! Operation numbers start at a random value in each process, so that an answer to an operation of an earlier process
+//! is not mistaken for an answer to a new one.
 
 use super::siblings::Siblings;
 use super::store::Store;
@@ -15,16 +17,16 @@ use crate::types::{Key, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-/// Rounds of housekeeping after which a hint that was not acknowledged is sent again.
+/// Rounds of housekeeping after which an unacknowledged hint is sent again.
 const PATIENCE: u32 = 6;
 
-/// What is under way.
+/// The hints in flight.
 #[derive(Debug, Default)]
 pub(super) struct Handoff {
     flights: BTreeMap<OpId, Flight>,
-    /// Of each owner: the key after which to go on. No entry: all have been sent since the last round.
+    /// Per owner: the key after which to continue. No entry: all hints have been sent since the last round.
     cursors: BTreeMap<NodeId, Bound<Key>>,
-    /// Hints that are under way.
+    /// The owners and keys of the hints in flight.
     flying: BTreeSet<(NodeId, Key)>,
     next_op: OpId,
 }
@@ -60,7 +62,8 @@ impl Handoff {
 }
 
 impl Store {
-    /// A round: gives up on what got no answer, begins again with the first key of each owner, and sees to what is too old.
+    /// Runs a round: gives up on unanswered hints, starts again with the first key of each owner, and hands over
+    /// expired hints.
     pub(super) fn hand_over(&mut self, out: &mut Outbox<Dynamo>) {
         let late: Vec<OpId> = (self.handoff.flights.iter_mut())
             .filter_map(|(op, flight)| {
@@ -76,7 +79,7 @@ impl Store {
         self.expire(out);
     }
 
-    /// Sends to `owner`, if it is up, as much as may be under way.
+    /// Sends hints to `owner`, if it is up, as far as the window allows.
     fn fill(&mut self, owner: NodeId, out: &mut Outbox<Dynamo>) {
         if self.down.contains(&owner) {
             return;
@@ -100,7 +103,7 @@ impl Store {
         }
     }
 
-    /// Sends a hint to `to`, unless it is under way.
+    /// Sends a hint to `to`, unless the hint is in flight already. Returns whether it was sent.
     fn send_hint(&mut self, to: NodeId, owner: NodeId, key: &Key, out: &mut Outbox<Dynamo>) -> bool {
         let Some(hint) = self.hints.get(owner, key).cloned() else { return false };
         if !self.handoff.flying.insert((owner, key.clone())) {
@@ -115,7 +118,7 @@ impl Store {
         true
     }
 
-    /// Gives hints that are too old to other replicas.
+    /// Gives expired hints to other replicas.
     fn expire(&mut self, out: &mut Outbox<Dynamo>) {
         let too_old = self.wall.0.saturating_sub(self.config.hint_age.as_nanos() as u64);
         let old: Vec<(NodeId, Key)> = (self.hints.by_age())
@@ -140,7 +143,7 @@ impl Store {
         }
     }
 
-    /// The answer to a hint that was sent.
+    /// Handles the answer to a hint that was sent.
     pub(super) fn handed_over(&mut self, from: NodeId, op: OpId, result: PutResult, out: &mut Outbox<Dynamo>) {
         if self.handoff.flights.get(&op).is_none_or(|flight| flight.to != from) {
             return;

@@ -1,6 +1,8 @@
-//! What a node keeps for nodes that could not be reached (§4.6): by owner and key, durable before it is acknowledged.
+//! Hints, which a node keeps for nodes that could not be reached (§4.6): by owner and key, durable before they are
+//! acknowledged.
 //!
-//! Their bytes, counted as they are in the log, have a limit: what does not fit is refused and does not count toward a quorum.
+//! Their total size, measured as encoded in the log, is limited: a hint that does not fit is refused and does not count
+//! toward a quorum.
 
 use super::siblings::Siblings;
 use super::{Epoch, Hint, Record, encoding};
@@ -8,13 +10,13 @@ use crate::types::{Key, NodeId, Wall};
 use im::OrdMap;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Hints, and what there is to know of all of them.
+/// All hints, with indexes and totals.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
     all: OrdMap<(NodeId, Key), Hint>,
     bytes: usize,
     by_age: BTreeSet<(Wall, NodeId, Key)>,
-    /// How many there are of each epoch, and for each owner.
+    /// The number of hints per epoch, and per owner.
     epochs: BTreeMap<Epoch, usize>,
     owners: BTreeMap<NodeId, usize>,
 }
@@ -40,32 +42,32 @@ impl Hints {
         self.all.is_empty()
     }
 
-    /// The epoch of the oldest.
+    /// Returns the epoch of the oldest hint.
     pub fn epoch(&self) -> Option<Epoch> {
         self.epochs.keys().next().copied()
     }
 
-    /// For whom there are any.
+    /// Returns the nodes for which there are hints.
     pub fn owners(&self) -> impl Iterator<Item = NodeId> {
         self.owners.keys().copied()
     }
 
-    /// Those of a key.
+    /// Returns the hints of a key, with their owners.
     pub fn of(&self, key: &Key) -> impl Iterator<Item = (NodeId, &Hint)> {
         self.owners().filter_map(|owner| Some((owner, self.get(owner, key)?)))
     }
 
-    /// The longest kept first.
+    /// Returns the hints in order of age, the oldest first.
     pub fn by_age(&self) -> impl Iterator<Item = &(Wall, NodeId, Key)> {
         self.by_age.iter()
     }
 
-    /// Bytes that there would be with this one in place of what is kept.
+    /// Returns the total bytes if this hint replaced the one kept now.
     pub fn bytes_with(&self, owner: NodeId, key: &Key, hint: &Hint) -> usize {
         self.bytes - self.get(owner, key).map_or(0, |old| size(owner, key, old)) + size(owner, key, hint)
     }
 
-    /// Keeps a hint, or no longer.
+    /// Keeps a hint; `None` removes it.
     pub fn set(&mut self, owner: NodeId, key: &Key, hint: Option<Hint>) {
         if let Some(old) = self.all.remove(&(owner, key.clone())) {
             self.bytes -= size(owner, key, &old);
@@ -98,7 +100,7 @@ fn size(owner: NodeId, key: &Key, hint: &Hint) -> usize {
     bytes.len()
 }
 
-/// What is kept for all of a key's owners together, and the epoch of the oldest.
+/// Returns what is kept of a key for all owners, merged, and the epoch of the oldest hint.
 pub(super) fn together(
     hints: &Hints,
     key: &Key,

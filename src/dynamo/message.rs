@@ -1,4 +1,4 @@
-//! What the AP core says, keeps and asks for: the vocabulary, without behaviour.
+//! The data types of the AP core: messages, records, requests and effects, without behaviour.
 
 use super::crdt;
 use super::siblings::{Siblings, Version, WriteId};
@@ -9,65 +9,68 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Chosen by the node to recognise the answer to a client's request; unique among the node's open ones.
+/// Chosen by the node to match an answer to a client's request; unique among the node's open requests.
 pub type RequestId = u64;
-/// Chosen by a coordinator to recognise replies; unique within its process.
+/// Chosen by a coordinator to match replies to an operation; unique within its process.
 pub type OpId = u64;
-/// Counts the rounds in which all nodes have seen off what was under way (see `epoch`).
+/// Counts the rounds by which nodes determine that nothing old is in flight any more (see `epoch`).
 pub type Epoch = u64;
 
-/// A server's permission to ask it for writes, drawn by it; 0: none yet (see `coordinator/windows.rs`).
+/// The number of a dedup window: a server draws it and so permits the sender to send it writes. 0: none yet (see
+/// `coordinator/dedup.rs`).
 pub type WindowId = u64;
 
-/// Which request for a write this is: what bears the same place is the same request.
+/// Identifies a write request. Two requests with the same slot are the same request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Slot {
-    /// The server that is to see to the write, and no other.
+    /// The only server that may execute the write.
     pub server: NodeId,
-    /// A lane that it has given.
+    /// A dedup window granted by that server.
     pub window: WindowId,
-    /// Which in the lane; later requests have greater numbers.
+    /// Position in the window; later requests have greater numbers.
     pub number: u64,
 }
 
-/// What a client asks of a bucket of quorums.
+/// What a client asks of an AP bucket.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ClientRequest {
-    /// The versions of a key.
+    /// Reads the versions of a key.
     Get {
-        /// Which.
+        /// The key.
         key: Key,
-        /// How many replicas to ask; the bucket's R if not said.
+        /// The number of replicas that must answer; `None`: the bucket's R.
         r: Option<Level>,
         /// Milliseconds after which the coordinator gives up.
         deadline_ms: u32,
     },
-    /// A write.
+    /// Writes a key.
     Put {
-        /// Who is to see to it. A repeated request has the same place, and is answered as the first was.
+        /// The server that executes the write, and the request's number there. A repeated request has the same slot and
+        /// gets the same answer as the first.
         slot: Slot,
-        /// Its name; no other write has the same.
+        /// The write's identifier; no other write has the same.
         write: WriteId,
-        /// Where.
+        /// The key.
         key: Key,
-        /// What.
+        /// The change.
         update: Update,
-        /// What the writer had seen, as a read gave it: that is superseded. Empty: nothing.
+        /// What the writer had seen, as the context that a read returned: the write supersedes that. Empty: the writer
+        /// has seen nothing.
         #[serde(deserialize_with = "crate::codec::bytes")]
         context: Bytes,
-        /// How many replicas must hold it; the bucket's W if not said.
+        /// The number of replicas that must hold it; `None`: the bucket's W.
         w: Option<Level>,
-        /// Whether stand-ins count; as the bucket says if not said.
+        /// Whether stand-ins count; `None`: as the bucket is configured.
         sloppy: Option<bool>,
         /// Milliseconds after which the coordinator gives up.
         deadline_ms: u32,
-        /// Answer with the versions as they are then and a context for the next write.
+        /// Whether the answer includes the versions after the write and a context for the next write.
         read_back: bool,
     },
 }
 
 impl ClientRequest {
-    /// The key it is about.
+    /// Returns the key of the request.
     #[must_use]
     pub fn key(&self) -> &Key {
         match self {
@@ -75,7 +78,7 @@ impl ClientRequest {
         }
     }
 
-    /// About how many bytes it has.
+    /// Approximate size in bytes.
     pub(super) fn bytes(&self) -> usize {
         let ClientRequest::Put { key, update, context, .. } = self else { return self.key().len() };
         let update = match update {
@@ -101,30 +104,30 @@ pub enum Update {
 /// How many replicas took part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Achieved {
-    /// How many had to.
+    /// The number required.
     pub wanted: u8,
-    /// Replicas of the key that did.
+    /// Replicas of the key that took part.
     pub replicas: u8,
-    /// Stand-ins that did, each holding a hint for a replica.
+    /// Stand-ins that took part, each holding a hint for a replica.
     pub hints: u8,
 }
 
 impl Achieved {
-    /// Whether replicas alone sufficed.
+    /// Returns whether replicas alone sufficed.
     #[must_use]
     pub fn is_strict(self) -> bool {
         self.replicas >= self.wanted
     }
 }
 
-/// One version as a client sees it.
+/// One version as shown to a client.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Sibling {
-    /// The value; of a mergeable type its JSON. `None` is a delete that is concurrent with the other versions.
+    /// The value; a mergeable value is given as JSON. `None` is a delete that is concurrent with the other versions.
     pub value: Option<Value>,
-    /// Its name.
+    /// Its dot.
     pub dot: Dot,
-    /// When its coordinator believed to write it.
+    /// The coordinator's timestamp of the write.
     pub stamp: Hlc,
     /// The client's write that made it.
     pub write: WriteId,
@@ -133,390 +136,396 @@ pub struct Sibling {
 /// The coordinator's answer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ClientReply {
-    /// What a read found, or a write that asked for it left behind. No versions: there is no such key. All mergeable
-    /// versions are one. Versions that are all deletes are no versions.
+    /// The versions found by a read, or left by a write with `read_back`. No versions: the key does not exist. All
+    /// mergeable versions are merged into one. If all versions are deletes, none are returned.
     Value {
-        /// The versions that no other supersedes, in the order of their dots.
+        /// The versions that no other version supersedes, in the order of their dots.
         siblings: Vec<Sibling>,
-        /// Give it back with the next write of this key.
+        /// Must be given back with the next write of this key.
         #[serde(deserialize_with = "crate::codec::bytes")]
         context: Bytes,
-        /// Who took part.
+        /// How many nodes took part.
         achieved: Achieved,
     },
-    /// The write is held by as many as asked for.
+    /// As many nodes as required hold the write.
     Done {
-        /// Who took part.
+        /// How many nodes took part.
         achieved: Achieved,
     },
-    /// Not done, and it will not be.
+    /// The request was not executed and will not be.
     Refused(Refusal),
-    /// The server knows no such lane, so this copy of the request was not carried out; whether an earlier one was is not known. Here
-    /// is a lane that it does know.
+    /// The server does not know this dedup window, so it did not execute this copy of the request. Whether an earlier
+    /// copy was executed is unknown. The answer grants a window that the server knows.
     UnknownWindow {
-        /// The one that was asked for.
+        /// The window named by the request.
         refused: WindowId,
-        /// The one to use.
+        /// The window to use instead.
         granted: WindowId,
     },
-    /// Not as many as asked for took part in time. A read has no effect; a write may have happened or may yet.
+    /// Too few nodes took part before the deadline. A read has no effect; a write may have happened or may still
+    /// happen.
     Unfinished {
-        /// Who took part until then.
+        /// How many nodes had taken part by then.
         achieved: Achieved,
     },
 }
 
-/// Why a request was certainly not carried out.
+/// Why a request was definitely not executed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
-    /// Too much is under way.
+    /// The node has reached a limit on work in progress.
     #[error("too much is under way; try again")]
     Busy,
-    /// Fewer servers can be reached than the request asks for.
+    /// Fewer servers are reachable than the request requires.
     #[error("{reachable} of the {wanted} servers needed can be reached")]
     Unavailable {
-        /// How many are needed.
+        /// The number required.
         wanted: u8,
-        /// How many seem to be up.
+        /// The number that seem to be up.
         reachable: u8,
     },
-    /// The key has as many versions as it may have: read it and write with the context.
+    /// The key has the maximum number of versions: read it and write with the context.
     #[error("the key has {0} concurrent versions already; read it, merge them, and write with the context it gave")]
     TooManySiblings(u32),
-    /// The key's clock has as many actors as it may have.
+    /// The key's version vector has the maximum number of actors.
     #[error("the key's clock has {0} entries; wait until all servers are up and old ones are pruned")]
     TooManyActors(u32),
-    /// The request itself is wrong; the text says how.
+    /// The request itself is invalid; the text says why.
     #[error("{0}")]
     Invalid(String),
-    /// The server has lost what it held and is being refilled.
+    /// The server has lost its data and is being refilled.
     #[error("the server has lost its data and is being refilled by the others; ask another one")]
     Rejoining,
-    /// The key's versions together have as many bytes as they may have.
+    /// The key's versions together have the maximum number of bytes.
     #[error(
         "the key's concurrent versions have {0} bytes together; read it, merge them, and write with the context it gave"
     )]
     TooManyBytes(u64),
 }
 
-/// How versions came to a replica.
+/// How a version reached a replica.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Cause {
     /// A client's write, coordinated by this node.
     Write(NodeId),
-    /// A hint that this node held.
+    /// A hint held by this node.
     Handoff(NodeId),
     /// Read repair by this node.
     Repair(NodeId),
 }
 
-/// What nodes say to each other.
+/// A message between nodes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Message {
-    /// "Take these versions in."
+    /// Asks the receiver to merge these versions.
     Put {
-        /// To recognise the reply.
+        /// Matches the reply.
         op: OpId,
-        /// Of this key.
+        /// The key.
         key: Key,
         /// The versions.
         siblings: Siblings,
-        /// For this node, which cannot be reached: keep them for it. `None`: for the receiver itself.
+        /// The unreachable node for which the receiver must keep the versions as a hint. `None`: they are for the
+        /// receiver itself.
         owner: Option<NodeId>,
-        /// Why.
+        /// How the versions reach the receiver.
         cause: Cause,
         /// The epoch in which the sender gathered them.
         epoch: Epoch,
     },
-    /// The answer, once what was taken in is durable.
+    /// The answer to `Put`, sent once the versions are durable.
     PutReply {
-        /// Echoes the question.
+        /// The `op` of the `Put`.
         op: OpId,
-        /// What became of it.
+        /// The result.
         result: PutResult,
     },
-    /// "What have you of this key?"
+    /// Asks what the receiver holds of a key.
     Get {
-        /// To recognise the reply.
+        /// Matches the reply.
         op: OpId,
-        /// Which.
+        /// The key.
         key: Key,
     },
-    /// The answer.
+    /// The answer to `Get`.
     GetReply {
-        /// Echoes the question.
+        /// The `op` of the `Get`.
         op: OpId,
-        /// What the replica holds, or holds for others.
+        /// What the replica holds, for itself or for others.
         siblings: Siblings,
-        /// The epoch from which it may be old: its own, or that of the oldest hint among it.
+        /// The epoch in which the oldest part was gathered: the replica's own epoch, or that of the oldest hint
+        /// included.
         epoch: Epoch,
-        /// The replica is a full member. One that is being refilled (see `rejoin`) does not count toward R.
+        /// Whether the replica is a full member. One that is being refilled (see `rejoin`) does not count toward R.
         member: bool,
     },
-    /// A client's request, for who can coordinate it.
+    /// Forwards a client's request to a node that can coordinate it.
     Forward {
-        /// To recognise the reply.
+        /// Matches the reply.
         op: OpId,
-        /// What the client wants, with the place that counts for the receiver.
+        /// The client's request, with the slot that is valid at the receiver.
         request: Box<ClientRequest>,
     },
-    /// The answer to the client.
+    /// The answer to `Forward`, for the client.
     ForwardReply {
-        /// Echoes the question.
+        /// The `op` of the `Forward`.
         op: OpId,
         /// The answer.
         reply: ClientReply,
     },
-    /// The sender has come to this epoch, and wants all to come to that one.
+    /// Announces the sender's epoch and the epoch it wants all nodes to reach.
     Epoch {
-        /// Where it is.
+        /// The sender's epoch.
         at: Epoch,
-        /// Where it wants to get, for the sake of tombstones it would like to be rid of.
+        /// The epoch it wants to reach, so that it can drop tombstones.
         want: Epoch,
     },
-    /// "Do you hold nothing of these keys but what these clocks know?"
+    /// Asks whether the receiver knows every write that these version vectors cover.
     Ask(Vec<(Key, VersionVector)>),
-    /// Of those asked about: so it is, durably.
+    /// The answer to `Ask`: the keys for which that is so, durably.
     Held(Vec<(Key, VersionVector)>),
-    /// "Nothing that these clocks know is left anywhere: forget it, if deletes are all you have."
+    /// Nothing that these version vectors supersede is left anywhere: the receiver must drop the keys of which it holds
+    /// only deletes, and prune the version vectors of the others.
     Forget(Vec<(Key, VersionVector)>),
-    /// Of those: forgotten, or not forgotten because there is something newer.
+    /// The answer to `Forget`: these keys were dropped, or kept because the receiver holds something newer.
     Forgotten(Vec<(Key, VersionVector)>),
-    /// "I have lost what I held: tell me your epoch, and send me what you hold of my keys."
+    /// The sender has lost its data: it asks for the receiver's epoch, and for what the receiver holds of the sender's
+    /// keys.
     Rejoin {
-        /// Which attempt this is; answers to earlier ones mean nothing.
+        /// The attempt; answers to earlier attempts are ignored.
         round: u64,
-        /// Where it is itself, whatever it has said before.
+        /// The sender's present epoch, which may be lower than one it has announced before.
         at: Epoch,
-        /// It has come to the others' epoch and takes in what they hold.
+        /// Whether the sender has reached the others' epoch and is ready to be refilled.
         refill: bool,
     },
-    /// The answer.
+    /// The answer to `Rejoin`.
     Welcome {
-        /// Echoes the question.
+        /// The `round` of the `Rejoin`.
         round: u64,
         /// The sender's epoch.
         at: Epoch,
-        /// The sender has lost what it held itself.
+        /// Whether the sender has lost its own data too.
         rejoins: bool,
-        /// All that the sender holds of the asker's keys is durable there.
+        /// Whether everything that the sender holds of the receiver's keys is durable at the receiver.
         refilled: bool,
     },
-    /// "Of which of these keys do you hold something else than what has this digest?"
+    /// Asks for which of these keys the receiver's state has another digest.
     Compare {
-        /// To recognise the reply.
+        /// Matches the reply.
         op: OpId,
-        /// The keys, with digests of what the sender holds.
+        /// The keys, with digests of the sender's states.
         keys: Vec<(Key, u64)>,
     },
-    /// The answer.
+    /// The answer to `Compare`.
     Differ {
-        /// Echoes the question.
+        /// The `op` of the `Compare`.
         op: OpId,
-        /// These.
+        /// The keys that differ.
         keys: Vec<Key>,
     },
 }
 
-/// What became of a `Put`.
+/// The result of a `Put`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum PutResult {
-    /// It is durable.
+    /// The versions are durable.
     Stored,
-    /// The node has no room for more hints, or the key no room for more versions.
+    /// The node has no room for more hints, or the key has no room for more versions.
     NoRoom,
-    /// It was gathered too long ago.
+    /// The versions were gathered in too old an epoch.
     TooOld,
-    /// It is durable, on a node that is being refilled and does not count toward W (see `rejoin`).
+    /// The versions are durable, but the node is being refilled and does not count toward W (see `rejoin`).
     Refilling,
 }
 
-/// A replica's state of a key: what all replicas agree on in the end, and what is known here only.
+/// A replica's state of a key: the versions, on which all replicas converge, and data local to this node.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Entry {
     /// The versions.
     pub siblings: Siblings,
-    /// How the versions came here.
+    /// How each version reached this node.
     pub arrivals: Vec<Arrival>,
 }
 
-/// How a version came to a replica.
+/// How a version reached a replica.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Arrival {
-    /// Which.
+    /// The version.
     pub dot: Dot,
-    /// By what.
+    /// The cause.
     pub cause: Cause,
     /// When, by this node's clock.
     pub at: Wall,
 }
 
-/// What a node keeps for another.
+/// What a node keeps for another node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hint {
     /// The versions.
     pub entry: Arc<Entry>,
     /// The epoch in which the oldest of them were gathered.
     pub epoch: Epoch,
-    /// When the first came.
+    /// When the first of them arrived.
     pub since: Wall,
 }
 
 /// What must survive a crash.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Record {
-    /// All of a key's state; `None`: it is forgotten.
+    /// The whole state of a key; `None`: the key was dropped.
     Key(Key, Option<Arc<Entry>>),
-    /// All that is kept for a node of a key; `None`: it has been handed over or is no longer needed.
+    /// The whole hint for this node and key; `None`: it was handed over or is no longer needed.
     Hint(NodeId, Key, Option<Hint>),
-    /// The node has come to this epoch.
+    /// The node has reached this epoch.
     Epoch(Epoch),
-    /// A snapshot file of the whole store is durable, with the number given: it replaces all before it.
+    /// The snapshot file with this number, of the whole store, is durable: it replaces all records before this one.
     Snapshot(u64),
-    /// The node has lost what it held and is being refilled; or it is a full member again.
+    /// `true`: the node has lost its data and is being refilled. `false`: it is a full member again.
     Rejoin(bool),
 }
 
-/// What the node asks of the core.
+/// What the node asks the core to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Request {
     /// A client's request; answered by `Effect::Reply`.
     Client {
-        /// To recognise the answer.
+        /// Matches the answer.
         id: RequestId,
-        /// What it wants.
+        /// The client's request.
         request: ClientRequest,
     },
-    /// What the date is; said before anything else in a turn.
+    /// Sets the wall-clock time; sent before anything else in a turn.
     Date(Wall),
     /// The failure detector's opinion of a peer has changed.
     Peer {
-        /// Of whom.
+        /// The peer.
         node: NodeId,
         /// Whether it seems to be up.
         up: bool,
     },
-    /// The directory holds less than this node has said to be durable: it is empty, or an old copy. The node is to be refilled
-    /// by the others before it counts again. Of one that is being refilled this changes nothing.
+    /// The directory holds less than this node has reported as durable: it is empty, or an old copy. The other nodes
+    /// must refill this node before it counts again. No effect if the node is already being refilled.
     Rejoin,
 }
 
-/// What the core asks of the node.
+/// What the core asks the node to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// The answer to a client's request; each is answered once.
+    /// The answer to a client's request; each request is answered once.
     Reply {
         /// The request.
         id: RequestId,
         /// The answer.
         reply: ClientReply,
     },
-    /// Something worth counting or telling; nothing is to be done.
+    /// An event to count or log; no action is required.
     Note(Note),
 }
 
-/// What is worth counting or telling.
+/// An event worth counting or logging.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Note {
     /// A hint for `owner` was stored here.
     HintStored {
-        /// For whom.
+        /// The owner.
         owner: NodeId,
-        /// Of which key.
+        /// The key.
         key: Key,
     },
-    /// Its owner has it now.
+    /// The owner of a hint has acknowledged it.
     HintHandedOver {
-        /// Who.
+        /// The owner.
         owner: NodeId,
-        /// Of which key.
+        /// The key.
         key: Key,
     },
-    /// There was no room for a hint.
+    /// A hint was refused for lack of room.
     HintRefused {
-        /// For whom.
+        /// The owner.
         owner: NodeId,
     },
-    /// A hint became too old and was dropped, because another replica holds all of it.
+    /// A hint exceeded its maximum age and was dropped, because another replica holds all of it.
     HintExpired {
-        /// For whom.
+        /// The owner.
         owner: NodeId,
-        /// Of which key.
+        /// The key.
         key: Key,
     },
-    /// A read found a replica behind and sent it what it lacked.
+    /// A read found a stale replica and sent it what it lacked.
     Repaired {
-        /// Who was behind.
+        /// The stale replica.
         node: NodeId,
-        /// In which key.
+        /// The key.
         key: Key,
     },
-    /// A key whose deletion every replica has acknowledged was forgotten.
+    /// A key was dropped after every replica acknowledged its deletion.
     Collected {
-        /// Which.
+        /// The key.
         key: Key,
     },
-    /// Entries of a key's clock that nothing needs any more were forgotten.
+    /// Unneeded entries of a key's version vector were pruned.
     Pruned {
-        /// Which key.
+        /// The key.
         key: Key,
-        /// How many.
+        /// The number of entries.
         entries: u32,
     },
-    /// Something was refused because the key has too many versions, bytes of versions, or actors.
+    /// A write was refused because the key has too many versions, bytes of versions, or actors.
     Full {
-        /// Which key.
+        /// The key.
         key: Key,
     },
-    /// Something was refused because the disk is behind: too much waits to become durable.
+    /// A write was refused because too many bytes are waiting to become durable.
     Behind {
-        /// How many bytes wait.
+        /// The number of bytes waiting.
         bytes: usize,
     },
-    /// A peer sent what no sane peer sends; it was ignored.
+    /// A peer sent an invalid message; it was ignored.
     Nonsense {
-        /// Who.
+        /// The peer.
         from: NodeId,
     },
-    /// The node has lost what it held: it neither coordinates nor counts until the others have refilled it.
+    /// The node has lost its data: until the others have refilled it, it coordinates nothing and does not count toward
+    /// quorums.
     Rejoins,
-    /// It is a full member again.
+    /// The node is a full member again.
     Rejoined,
 }
 
-/// How the core is run. Durations are of the node's own monotonic clock.
+/// Configuration of the core. Durations are measured by the node's own monotonic clock.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// This node.
     pub id: NodeId,
-    /// A write not acknowledged by a replica after this long is given to a stand-in.
+    /// Time after which a write that a replica has not acknowledged is given to a stand-in.
     pub hint_after: Duration,
-    /// A read not answered by a replica after this long asks a further one.
+    /// Time after which a read that a replica has not answered is sent to a further replica.
     pub hedge_after: Duration,
-    /// Of a thousand reads, how many ask all replicas and repair them in the background.
+    /// The number of reads per thousand that ask all replicas and repair them in the background.
     pub repair_permille: u32,
-    /// Client requests and forwarded ones that may be open at a time.
+    /// Maximum number of open requests, from clients and forwarded.
     pub max_open: usize,
-    /// Versions of a key beyond which writes without context are refused.
+    /// Number of versions of a key from which on writes without context are refused.
     pub max_siblings: usize,
-    /// Bytes of hints kept for all nodes together.
+    /// Maximum bytes of hints, for all nodes together.
     pub hint_bytes: usize,
-    /// Age after which a hint is given to another replica instead and dropped.
+    /// Age after which a hint is given to another replica instead and then dropped.
     pub hint_age: Duration,
-    /// Hints under way to one owner at a time.
+    /// Maximum number of hints in flight to one owner.
     pub handoff_window: usize,
-    /// Bytes of records that may wait for the disk; beyond that writes are refused.
+    /// Bytes of records waiting for the disk from which on writes are refused.
     pub unsynced_bytes: usize,
-    /// Bytes that the operations under way may keep; beyond that further ones are refused.
+    /// Bytes kept by the operations in progress beyond which further ones are refused.
     pub open_bytes: usize,
-    /// Pause between attempts to hand over, to collect tombstones, and to move epochs.
+    /// Pause between attempts to hand over hints, to collect tombstones, and to advance the epoch.
     pub housekeeping: Duration,
     /// The planted bug, if any.
     pub mutant: Mutant,
 }
 
 impl Config {
-    /// The defaults of node `id`.
+    /// Returns the defaults for node `id`.
     #[must_use]
     pub fn new(id: NodeId) -> Config {
         Config {
@@ -537,19 +546,19 @@ impl Config {
     }
 }
 
-/// What is held of a key on one node, for `why` and for dumps.
+/// What one node holds of a key, for `why` and for dumps.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Holding {
     /// The node.
     pub node: NodeId,
-    /// Its place among those that are to hold the key, from 0; `None`: it is none of them.
+    /// Its position in the key's preference list, from 0; `None`: it is not a replica of the key.
     pub place: Option<u32>,
-    /// For whom it is held, if for another.
+    /// The owner, if this is a hint.
     pub owner: Option<NodeId>,
-    /// What is known.
+    /// The writes that are known.
     pub clock: VersionVector,
     /// The versions.
     pub versions: Vec<Version>,
-    /// How each came here, as far as it is remembered.
+    /// How each version reached the node, as far as that is remembered.
     pub arrivals: Vec<Arrival>,
 }

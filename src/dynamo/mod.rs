@@ -1,9 +1,9 @@
 //! Leaderless replication, as a pure state machine ([`Protocol`]) for all keys of all AP buckets of a node.
 //!
-//! Follows "Dynamo: Amazon's Highly Available Key-value Store" (DeCandia and others, 2007; cited as §n), with dotted version
-//! vectors in place of its vector clocks. Read in this order: `clock` and `siblings` (what versions are), `message` (the
-//! vocabulary), this file (dispatch), `coordinator` (what clients' requests set going), `store` (what a replica holds) and `rejoin`
-//! (what becomes of one that has lost it).
+//! Follows "Dynamo: Amazon's Highly Available Key-value Store" (DeCandia and others, 2007; cited as §n), with dotted
+//! version vectors in place of its vector clocks. Read in this order: `version_vector` and `siblings` (what versions
+//! are), `message` (the messages, records and requests), this file (dispatch), `coordinator` (how clients' requests are
+//! executed), `store` (what a replica holds) and `rejoin` (how a node that has lost its data is refilled).
 
 pub mod context;
 mod coordinator;
@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 
-/// No configured pause is shorter: without any, what is to be done again would be done again at once, and so for ever.
+/// Minimum of every configured pause. With a pause of zero, a repeated task would be due again at once, forever.
 const MIN_PAUSE: Duration = Duration::from_millis(1);
 
 /// The AP side of one node.
@@ -45,7 +45,7 @@ pub struct Dynamo {
 }
 
 impl Dynamo {
-    /// A node that finds `recovered` on its disk at time `now`.
+    /// Creates the state of a node that finds `recovered` on its disk at time `now`.
     #[must_use]
     pub fn new(mut config: Config, layout: Arc<Layout>, recovered: Recovered, now: Time, mut rng: Rng) -> Dynamo {
         for pause in [&mut config.hint_after, &mut config.hedge_after, &mut config.housekeeping] {
@@ -60,7 +60,7 @@ impl Dynamo {
         Dynamo { store, coordinator }
     }
 
-    /// The epoch it has come to.
+    /// Returns the current epoch of the node.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.store.epoch()

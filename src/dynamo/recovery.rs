@@ -1,33 +1,33 @@
-//! What the disk held, put together again from the log and, if there is one, the newest snapshot.
+//! The contents of the disk at start, rebuilt from the log and, if there is one, the newest snapshot.
 //!
-//! The log comes first, in order; then the blocks of the snapshot that its last [`Record::Snapshot`] names. Such a record
-//! replaces all before it, and what changed while the snapshot was being written stands after it once more. So what the log
-//! says of a key or a hint after that record is newer than what the snapshot says.
+//! The log is replayed first, in order; then the blocks of the snapshot named by its last [`Record::Snapshot`]. Such a
+//! record replaces everything before it, and changes made while the snapshot was being written are repeated after it.
+//! So what the log says of a key or a hint after that record is newer than what the snapshot says.
 
 use super::{Dynamo, Entry, Epoch, Hint, Holding, Record, encoding};
 use crate::types::{Key, NodeId};
 use im::{OrdMap, OrdSet};
 use std::sync::Arc;
 
-/// What the disk held when the node started; the default is a new node.
+/// What the disk held when the node started. The default is a new node.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
     /// Keys.
     pub keys: OrdMap<Key, Arc<Entry>>,
-    /// What is kept for others.
+    /// The hints kept for other nodes.
     pub hints: OrdMap<(NodeId, Key), Hint>,
     /// The epoch.
     pub epoch: Epoch,
-    /// The directory held less than this node had said to be durable, and it has not been refilled since (see `rejoin`). Who
-    /// knows that the directory is empty or an old copy sets this.
+    /// Whether the directory held less than this node had reported as durable, and has not been refilled since (see
+    /// `rejoin`). A caller that knows that the directory is empty or an old copy sets this.
     pub rejoining: bool,
-    /// The number of the newest durable snapshot, 0 for none.
+    /// The number of the newest durable snapshot; 0 for none.
     pub snapshot: u64,
-    /// What the log says after that snapshot.
+    /// The keys and hints that the log mentions after that snapshot.
     pub(super) since: Changed,
 }
 
-/// Keys and hints that are not, or not any more, as a snapshot has them.
+/// Keys and hints that have changed since a snapshot.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changed {
     pub keys: OrdSet<Key>,
@@ -35,10 +35,10 @@ pub(super) struct Changed {
 }
 
 impl Recovered {
-    /// Takes in a record of the log; in order.
+    /// Applies a record of the log. Records must be given in order.
     ///
     /// # Errors
-    /// None at present; a sentence saying why the record cannot follow those before it.
+    /// A sentence saying why the record cannot follow those before it.
     pub fn replay(&mut self, record: Record) -> Result<(), String> {
         match record {
             Record::Key(key, entry) => {
@@ -62,10 +62,10 @@ impl Recovered {
         Ok(())
     }
 
-    /// Takes in a block of the snapshot, after the log.
+    /// Applies a block of the snapshot, after the log.
     ///
     /// # Errors
-    /// A sentence saying where it does not make sense.
+    /// A sentence saying where the block is invalid.
     pub fn block(&mut self, block: &[u8]) -> Result<(), String> {
         let mut rest = block;
         while !rest.is_empty() {
@@ -93,25 +93,26 @@ fn set<K: Ord + Clone, V: Clone>(map: &mut OrdMap<K, V>, key: K, value: Option<V
 }
 
 impl Dynamo {
-    /// What a fresh segment of the log must restate: all that the newest durable snapshot does not say.
+    /// Returns the records that a new log segment must repeat: everything that the newest durable snapshot does not
+    /// contain.
     #[must_use]
     pub fn state_records(&self) -> Vec<Record> {
         self.store.state_records()
     }
 
-    /// What this node holds of `key`, for itself and for others.
+    /// Returns what this node holds of `key`, for itself and for others.
     #[must_use]
     pub fn why(&self, key: &[u8]) -> Vec<Holding> {
         self.store.why(key)
     }
 
-    /// All it holds for itself; in O(1).
+    /// Returns all keys that the node holds for itself, in O(1).
     #[must_use]
     pub fn keys(&self) -> OrdMap<Key, Arc<Entry>> {
         self.store.keys.clone()
     }
 
-    /// All it keeps for others; in O(1).
+    /// Returns all hints that the node keeps for others, in O(1).
     #[must_use]
     pub fn hints(&self) -> OrdMap<(NodeId, Key), Hint> {
         self.store.hints.all().clone()

@@ -1,26 +1,32 @@
-//! A node that has lost what it held: an empty directory, or an old copy of its own.
+//! Recovery of a node that has lost its data: its directory is empty, or an old copy.
 //!
-//! What such a node has promised is void: writes that it acknowledged, tombstones that it said to hold, its epoch. It learns of
-//! that from its node ([`Request::Rejoin`](super::Request), `Recovered::rejoining`), or here: healthy nodes are never more than one epoch
-//! apart (`epoch`), so who finds all others that are up two or more ahead has fallen back. Each node tells its epoch when it
-//! starts. From then on, durably, it *rejoins*:
+//! All promises of such a node are void: the writes it acknowledged, the tombstones it said it held, its epoch. It is
+//! told of the loss by its node ([`Request::Rejoin`](super::Request), `Recovered::rejoining`), or detects it here.
+//! Healthy nodes are never more than one epoch apart (`epoch`), so a node that finds all others that are up two or more
+//! epochs ahead has fallen back. Each node announces its epoch when it starts. From the moment it learns of the loss,
+//! durably, the node *rejoins*:
 //!
-//! 1. It coordinates nothing, and its replies do not count toward R or W: it says so in each, and tells all others every round of
-//!    housekeeping, so that they ask others and find stand-ins. It takes new writes in.
-//! 2. It asks all others for their epochs. If the latest is M and its own e: with M ≥ e+2 something that it said to hold may have been
-//!    forgotten meanwhile, and what that superseded may be here. So it drops all it has. Otherwise it keeps it. Then it is at M.
-//! 3. All others send it what they hold of its keys; each says so once all of that is durable here.
-//! 4. When all have, it is a full member again, and compares its keys with theirs as after every start.
+//! 1. It coordinates nothing, and its replies do not count toward R or W. It says so in each reply, and also tells all
+//!    other nodes in every round of housekeeping, so that they ask other replicas and find stand-ins. It accepts new
+//!    writes.
+//! 2. It asks all others for their epochs. Let M be the latest of them and e its own epoch. If M ≥ e+2, something that
+//!    it said it held may have been forgotten by the others meanwhile, and what that superseded may still be here. So
+//!    the node drops all it has. Otherwise it keeps it. Then it moves to epoch M.
+//! 3. Each of the others sends it what it holds of the node's keys, and says so once all of that is durable at the
+//!    node.
+//! 4. When all others have done so, the node is a full member again, and compares its keys with theirs as after every
+//!    start.
 //!
-//! **Why M ≥ e+2.** Let it have said to hold C, which it has lost, and let the asker have been at a when all had said so. The node
-//! was at a+1 at most when it said so, so e ≤ a+1. C is forgotten when the asker is at a+5. Whoever is asked believes from then on
-//! the epoch that the node tells, so while it stays at M no other goes beyond M+1. If M ≤ e+1, that is at most e+2 ≤ a+3: C is
-//! forgotten after the node is a member again, when it has been sent C. If M ≥ e+2, the node starts from nothing, and when C is
-//! forgotten it is at a+4 at least. In both cases the claim of `epoch` holds for it as for all others. ∎
+//! **Why M ≥ e+2.** Suppose the node said it held C and has lost it, and the asking node was at epoch a when all had
+//! said so. The node was at a+1 at most when it said so, so e ≤ a+1. C is not forgotten before the asking node is at
+//! a+5. From the moment the others are asked, they take the epoch that the rejoining node announces as its epoch, so
+//! while it stays at M no other node goes beyond M+1. If M ≤ e+1, then M+1 ≤ e+2 ≤ a+3: C is forgotten only after the
+//! node is a member again, and by then it has been sent C. If M ≥ e+2, the node starts from nothing, and when C is
+//! forgotten the node is at a+4 at least. In both cases the claim of `epoch` holds for this node as for all others. ∎
 //!
-//! With two nodes that rejoin at once each still waits for the other to send what little it holds. Caveats: a node that is down
-//! for good keeps others from rejoining. What no other holds is lost with the disk: writes of W = 1, hints. A loss that nobody tells of
-//! and that spans no two epochs is not noticed.
+//! If two nodes rejoin at once, each still waits for the other to send what little it holds. Caveats: a node that is
+//! down for good keeps others from rejoining. What no other node holds is lost with the disk: writes with W = 1, and
+//! hints. A loss that is not reported to the node and does not span two epochs is not detected.
 
 use super::store::Store;
 use super::{Cause, Dynamo, Effect, Epoch, Message, Note, OpId, PutResult, Record};
@@ -31,44 +37,44 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
-/// Rounds of housekeeping after which what was not acknowledged is sent again.
+/// Rounds of housekeeping after which an unacknowledged key is sent again.
 const PATIENCE: u32 = 4;
-/// Bytes under way to a node that is being refilled, unless a single key has more.
+/// Bytes in flight to a node that is being refilled from which on no further key is sent.
 const WINDOW: usize = 1 << 20;
-/// Keys looked at, or dropped, in one go.
+/// Maximum number of keys examined, or dropped, in one step.
 const KEYS: usize = 1000;
-/// Pause before the next.
+/// Pause before the next step.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How far this node has come.
+/// The progress of this node's rejoining.
 #[derive(Debug)]
 pub(super) struct Rejoin {
     round: u64,
     stage: Stage,
-    /// Where the others are, and whether they rejoin themselves.
+    /// The epochs of the others, and whether they are rejoining too.
     heard: BTreeMap<NodeId, (Epoch, bool)>,
-    /// Who has sent all it holds.
+    /// The nodes that have sent everything they hold.
     refilled: BTreeSet<NodeId>,
 }
 
 #[derive(Debug)]
 enum Stage {
     Asking,
-    /// These keys are still on the disk. Then it goes to that epoch.
+    /// These keys are still on the disk; after they are dropped the node moves to that epoch.
     Dropping(Vec<Key>, Epoch),
     /// The epoch is on its way to the disk.
     Moving(Ticket),
     Refilling,
 }
 
-/// What this node sends to one that rejoins.
+/// What this node sends to a node that rejoins.
 #[derive(Debug)]
 pub(super) struct Refill {
     round: u64,
-    /// The last key looked at; `None`: all have been.
+    /// The last key examined; `None`: all have been.
     after: Option<Bound<Key>>,
     flights: BTreeMap<OpId, Flight>,
-    /// Keys that were not acknowledged.
+    /// Keys that must be sent again because they were not acknowledged.
     again: BTreeSet<Key>,
 }
 
@@ -80,7 +86,7 @@ struct Flight {
 }
 
 impl Rejoin {
-    /// An attempt of this name.
+    /// Starts an attempt with this number.
     pub fn new(round: u64) -> Rejoin {
         Rejoin { round, stage: Stage::Asking, heard: BTreeMap::new(), refilled: BTreeSet::new() }
     }
@@ -97,12 +103,12 @@ impl Refill {
 }
 
 impl Store {
-    /// Whether this node has lost what it held and is not a full member yet.
+    /// Returns whether this node has lost its data and is not a full member yet.
     pub(super) fn rejoins(&self) -> bool {
         self.rejoin.is_some()
     }
 
-    /// The node has lost what it held.
+    /// Starts to rejoin, because the node has lost its data.
     pub(super) fn begin_rejoin(&mut self, out: &mut Outbox<Dynamo>) {
         if self.rejoins() {
             return;
@@ -112,20 +118,20 @@ impl Store {
         self.ask_others(out);
     }
 
-    /// It is durable that the node has lost what it held, before anything is taken in.
+    /// Persists that the node has lost its data, before it accepts anything.
     pub(super) fn rejoin_starts(&mut self, out: &mut Outbox<Dynamo>) {
         self.unsure = Some(self.persist(Record::Rejoin(true), out));
         out.effect(Effect::Note(Note::Rejoins));
         self.rejoin_goes_on(out);
     }
 
-    /// Whether all others that are up are two epochs ahead or more.
+    /// Returns whether all others that are up are two or more epochs ahead.
     pub(super) fn has_fallen_back(&self) -> bool {
         let mut up = self.epoch.others().filter(|(node, _)| !self.down.contains(node)).peekable();
         up.peek().is_some() && up.all(|(_, at)| at >= self.epoch.lasting().saturating_add(2))
     }
 
-    /// A round of housekeeping: asks whoever has not answered, and goes on with those that are being refilled.
+    /// Runs a round of housekeeping: asks the nodes that have not answered, and continues to refill others.
     pub(super) fn rejoin_round(&mut self, out: &mut Outbox<Dynamo>) {
         self.ask_others(out);
         for node in self.refills.keys().copied().collect::<Vec<_>>() {
@@ -141,12 +147,12 @@ impl Store {
         }
     }
 
-    /// Whether neither this node nor one of the others is being refilled.
+    /// Returns whether this node is a full member and has finished refilling all others.
     pub(super) fn is_refilled(&self) -> bool {
         self.rejoin.is_none() && self.refills.values().all(Refill::is_done)
     }
 
-    /// Drops more keys, and looks at more.
+    /// Drops more keys, and examines more keys for nodes that are being refilled.
     pub(super) fn rejoin_tick(&mut self, now: Time, out: &mut Outbox<Dynamo>) {
         if self.rejoin_due.is_some_and(|due| due <= now) {
             self.rejoin_due = None;
@@ -171,7 +177,7 @@ impl Store {
         }
     }
 
-    /// Goes on to the next stage if it may.
+    /// Moves to the next stage if possible.
     fn rejoin_goes_on(&mut self, out: &mut Outbox<Dynamo>) {
         let others = self.epoch.others().count();
         let at = self.epoch.lasting();
@@ -220,7 +226,7 @@ impl Store {
         }
     }
 
-    /// Forgets all there is, in memory at once, on the disk bit by bit.
+    /// Drops everything: in memory at once, on the disk step by step.
     fn drop_all(&mut self, out: &mut Outbox<Dynamo>) {
         let keys: Vec<Key> = std::mem::take(&mut self.keys).into_iter().map(|(key, _)| key).collect();
         self.snapshots.since.keys.extend(keys.iter().cloned());
@@ -234,7 +240,7 @@ impl Store {
         }
     }
 
-    /// All up to `ticket` is durable.
+    /// All records up to `ticket` are durable.
     pub(super) fn rejoin_durable(&mut self, ticket: Ticket, out: &mut Outbox<Dynamo>) {
         if let Some(rejoin) = &mut self.rejoin
             && matches!(rejoin.stage, Stage::Moving(of) if of <= ticket)
@@ -245,7 +251,7 @@ impl Store {
         }
     }
 
-    /// "I have lost what I held."
+    /// Handles a `Rejoin` message.
     pub(super) fn asked_to_refill(
         &mut self,
         from: NodeId,
@@ -266,7 +272,7 @@ impl Store {
         out.send_after(self.unsure, to, Message::Welcome { round, at, rejoins, refilled });
     }
 
-    /// The answer to that.
+    /// Handles a `Welcome` message.
     pub(super) fn welcomed(
         &mut self,
         from: NodeId,
@@ -283,7 +289,7 @@ impl Store {
         self.rejoin_goes_on(out);
     }
 
-    /// Sends as much as may be under way: first what was sent in vain, then further keys.
+    /// Sends keys as far as the limits on data in flight allow: first the unacknowledged ones, then further ones.
     fn refill(&mut self, to: NodeId, out: &mut Outbox<Dynamo>) {
         for _ in 0..KEYS {
             let Some(refill) = self.refills.get_mut(&to) else { return };
@@ -321,12 +327,12 @@ impl Store {
         }
     }
 
-    /// What was sent was taken in, or not.
+    /// Handles the answer to a key that was sent.
     pub(super) fn refill_answered(&mut self, from: NodeId, op: OpId, result: PutResult, out: &mut Outbox<Dynamo>) {
         let Some(refill) = self.refills.get_mut(&from) else { return };
         let Some(flight) = refill.flights.remove(&op) else { return };
         if !matches!(result, PutResult::Stored | PutResult::Refilling) {
-            // The next round of housekeeping is soon enough.
+            // The key is sent again in the next round of housekeeping.
             refill.flights.insert(op, Flight { rounds: PATIENCE, ..flight });
             return;
         }
@@ -338,8 +344,8 @@ impl Store {
     }
 }
 
-/// The latest epoch of those that have not lost anything themselves, of all if there are none; `None`: two are further apart than
-/// they can be, so somebody is wrong.
+/// Returns the latest epoch of the nodes that have not lost their data, or of all nodes if there are none. `None`: two
+/// epochs are further apart than is possible, so some node's epoch is wrong.
 fn latest<'a>(heard: impl Iterator<Item = &'a (Epoch, bool)>) -> Option<Epoch> {
     let (whole, all): (Vec<_>, Vec<_>) = heard.map(|(at, rejoins)| (!rejoins, *at)).partition(|(whole, _)| *whole);
     let of = |list: &[(bool, Epoch)]| (list.iter().map(|e| e.1).min(), list.iter().map(|e| e.1).max());

@@ -1,20 +1,23 @@
-//! The versions of a key that are not superseded, and what is known to be: a dotted version vector set.
+//! The versions of a key that are not superseded, and which writes are known: a dotted version vector set.
 //!
-//! Follows "Scalable and Accurate Causality Tracking for Eventually Consistent Stores" (Almeida, Baquero, Gonçalves, Preguiça,
-//! Fonte 2014). Each version has its own [`Dot`]; one [`VersionVector`] over all of them says which writes are known. A version that one
-//! side knows and does not hold has been superseded, so a merge drops it; one that it does not know is news, and is kept. Two
-//! clients that write at the same time through one server give two dots of one actor, and neither covers the other: a version
-//! vector without dots would either lose one or invent conflicts.
+//! Follows "Scalable and Accurate Causality Tracking for Eventually Consistent Stores" (Almeida, Baquero, Gonçalves,
+//! Preguiça, Fonte 2014). Each version has its own [`Dot`]; one [`VersionVector`] over all of them says which writes
+//! are known. A version that one side knows but does not hold has been superseded, so a merge drops it. A version that
+//! one side does not know is new to it, so a merge keeps it. Two concurrent writes by clients through one server get
+//! two dots of one actor, and neither covers the other. A version vector without dots would either lose one of them or
+//! report false conflicts.
 //!
-//! **One write, one dot.** No two versions are copies of one write, for no two coordinators ever carry the same write out (see
-//! `coordinator/windows.rs`): only so does "known and not held" always mean superseded, however late a message comes.
+//! **One write, one dot.** No two versions are copies of one write, because two coordinators never execute the same
+//! write (see `coordinator/dedup.rs`). Only because of this does "known and not held" always mean superseded, however
+//! late a message arrives.
 //!
-//! **Last writer wins** is a lattice of its own: of all versions the one with the greatest stamp and dot is kept, whatever the
-//! clocks say, for a rule by causes and a rule by stamps together would make the outcome depend on the order of merges. Causes
-//! count because a write gets a stamp later than those of the versions it supersedes.
+//! **Last writer wins** is a separate lattice: of all versions it keeps the one with the greatest timestamp and dot,
+//! whatever the version vectors say. Combining a rule by causality with a rule by timestamps would make the outcome
+//! depend on the order of merges. Causality still counts, because a write gets a later timestamp than the versions it
+//! supersedes.
 //!
-//! Invariants, checked in release builds where a state is made: versions are in the order of their dots, each known to the
-//! clock. A state that knows a write also knows what that write had seen.
+//! Invariants, checked in release builds where a state is made: versions are in the order of their dots, and the
+//! version vector covers each of them. A state that knows a write also knows everything that the writer had seen.
 
 use super::context::Seen;
 use super::crdt;
@@ -27,27 +30,27 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// No stamp is later (it is in the year 2262).
+/// The greatest timestamp (in the year 2262).
 pub const MAX_STAMP: Hlc = Hlc(1 << 63);
 
-/// Bytes of a version beside its content, about.
+/// Approximate bytes of a version apart from its content.
 const VERSION_BYTES: usize = 64;
 
-/// A client's name for one of its writes.
+/// A client's identifier for one of its writes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct WriteId {
-    /// The client, by a number it drew.
+    /// The client: a number that it drew at random.
     pub client: u64,
-    /// Its how-manieth write.
+    /// Sequence number of the write among the client's writes.
     pub number: u64,
 }
 
-/// What a version holds.
+/// The content of a version.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Content {
     /// A value.
     Value(#[serde(deserialize_with = "crate::codec::bytes")] Value),
-    /// Nothing: the key was deleted.
+    /// No value: the key was deleted.
     Tombstone,
     /// A mergeable value.
     Merge(crdt::State),
@@ -56,18 +59,18 @@ pub enum Content {
 /// One version of a key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Version {
-    /// Its name.
+    /// Its dot.
     pub dot: Dot,
-    /// When its coordinator believed to write it.
+    /// The coordinator's timestamp of the write.
     pub stamp: Hlc,
     /// The client's write that made it.
     pub write: WriteId,
-    /// What it holds.
+    /// The content.
     pub content: Content,
 }
 
-/// A key's versions and what is known of it. The default knows nothing. Clones share it until one of them changes: the same
-/// state is held, logged, and sent to several replicas.
+/// A key's versions and its version vector. The default is empty. Clones share the state until one of them changes,
+/// because the same state is held, logged, and sent to several replicas.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Siblings(Arc<Known>);
 
@@ -79,7 +82,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// Puts the versions in order, and lets the last writer win where it is to.
+    /// Sorts the versions and, under `LastWriter`, keeps only the last one.
     fn settle(&mut self, resolve: Resolve) {
         if resolve == Resolve::LastWriter
             && let Some(last) = self.versions.iter().max_by_key(|v| (v.stamp, v.dot)).map(|v| v.dot)
@@ -118,25 +121,25 @@ impl<'de> Deserialize<'de> for Siblings {
 }
 
 impl Siblings {
-    /// What is known.
+    /// Returns the writes that are known.
     #[must_use]
     pub fn clock(&self) -> &VersionVector {
         &self.clock
     }
 
-    /// The versions that are not superseded, in the order of their dots.
+    /// Returns the versions that are not superseded, in the order of their dots.
     #[must_use]
     pub fn versions(&self) -> &[Version] {
         &self.versions
     }
 
-    /// Whether nothing is known.
+    /// Returns whether no write is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.clock.is_empty()
     }
 
-    /// About how many bytes the versions have.
+    /// Approximate size of the versions in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let content = |v: &Version| match &v.content {
@@ -147,11 +150,11 @@ impl Siblings {
         self.versions.iter().map(|v| VERSION_BYTES + content(v)).sum()
     }
 
-    /// A number for all of it: equal for equal states. A value is told by its dot, which no other has.
+    /// Returns a hash of the state: equal for equal states. A value is identified by its dot, which no other value has.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut bytes = Vec::new();
-        // None of these is of a kind that cannot be written.
+        // All of these types can be encoded.
         let _ = codec::append(&self.clock, &mut bytes);
         for version in &self.versions {
             let _ = codec::append(&(version.dot, version.stamp, version.write), &mut bytes);
@@ -162,13 +165,13 @@ impl Siblings {
         xxh3_64(&bytes)
     }
 
-    /// Whether all there is is that the key was deleted.
+    /// Returns whether there are versions and all of them are deletes.
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         !self.versions.is_empty() && self.versions.iter().all(|v| v.content == Content::Tombstone)
     }
 
-    /// Whether nothing in `other` is news: merging it in would change nothing.
+    /// Returns whether merging `other` would change nothing.
     #[must_use]
     pub fn includes(&self, other: &Siblings) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -176,14 +179,14 @@ impl Siblings {
                 && self.versions.iter().all(|v| !other.clock.contains(v.dot) || other.holds(v.dot))
     }
 
-    /// The dot that the next write of `actor` gets.
+    /// Returns the dot that the next write of `actor` gets.
     #[must_use]
     pub fn next_dot(&self, actor: Actor, mutant: Mutant) -> Dot {
         let count = self.clock.count(actor);
         Dot { actor, count: if mutant.is(Bug::DotNotAdvanced) { count.max(1) } else { count.saturating_add(1) } }
     }
 
-    /// Adds a write that supersedes exactly what `seen` covers, as the next one of `actor`, and gives its dot.
+    /// Adds a write as the next one of `actor`, which supersedes exactly what `seen` covers. Returns its dot.
     pub fn write(
         &mut self,
         seen: &Seen,
@@ -210,7 +213,7 @@ impl Siblings {
         dot
     }
 
-    /// Takes in what another replica holds; says whether that changed anything.
+    /// Merges another replica's state. Returns whether that changed anything.
     pub fn merge(&mut self, other: &Siblings, resolve: Resolve, mutant: Mutant) -> bool {
         if self.includes(other) {
             return false;
@@ -234,20 +237,20 @@ impl Siblings {
         true
     }
 
-    /// How many actors there are of which no version is left.
+    /// Returns how many actors have no version left.
     #[must_use]
     pub fn idle_actors(&self) -> usize {
         self.clock.entries().iter().filter(|(actor, _)| !self.wrote(*actor)).count()
     }
 
-    /// The part of the clock that is of actors of which no version is left.
+    /// Returns the part of the version vector whose actors have no version left.
     #[must_use]
     pub fn idle(&self) -> VersionVector {
         VersionVector::of(self.clock.entries().iter().copied().filter(|(actor, _)| !self.wrote(*actor)))
     }
 
-    /// Forgets actors of which no version is left and nothing is known beyond `settled`; how many that were. Only right when
-    /// nothing that any of those wrote is left anywhere (see `epoch`).
+    /// Removes actors that have no version left and no known write beyond `settled`. Returns how many were removed.
+    /// Correct only if nothing that any of those actors wrote is left anywhere (see `epoch`).
     pub fn prune(&mut self, settled: &VersionVector) -> usize {
         let Known { clock, versions, .. } = &mut **self;
         let known = clock.clone();
@@ -262,13 +265,13 @@ impl Siblings {
         self.versions.binary_search_by_key(&dot, |v| v.dot).is_ok()
     }
 
-    /// The state made of these parts, if they are one.
+    /// Returns the state made of these parts, if it is valid.
     pub(super) fn from_parts(clock: VersionVector, versions: Vec<Version>) -> Option<Siblings> {
         Some(Siblings(Arc::new(Known { clock, versions }))).filter(Siblings::is_sane)
     }
 
-    /// Whether this could be a replica's state: versions in order, each known to the clock, within the limits of values. What is not
-    /// could not be read back from the log. What a peer sent is asked.
+    /// Returns whether this could be a replica's state: versions in order, each covered by the version vector, within
+    /// the limits of values. An invalid state could not be read back from the log. Used to check what a peer sent.
     #[must_use]
     pub fn is_sane(&self) -> bool {
         self.clock.is_sane()

@@ -1,4 +1,4 @@
-//! The algebra of versions: by example, and against a model that knows which write had seen which.
+//! Tests of merging versions: by example, and against a model that tracks which write had seen which.
 
 use super::*;
 use crate::types::{Bytes, NodeId};
@@ -68,7 +68,7 @@ fn one_server_invents_no_siblings_and_loses_none() {
     assert_eq!(values(&a), ["y", "z"], "both had seen x, neither the other");
 }
 
-/// One thing that happens to three replicas.
+/// One event in a system of three replicas.
 #[derive(Clone, Debug)]
 enum Event {
     /// A client writes at a replica, with the context it got at the read with this index, or none.
@@ -84,7 +84,7 @@ enum Event {
     Send {
         from: usize,
     },
-    /// Any state that was ever sent arrives.
+    /// Any state that was ever sent arrives, possibly late or again.
     Deliver {
         to: usize,
         message: prop::sample::Index,
@@ -105,14 +105,14 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Replicas, and beside them what a client could know: which writes each write had seen.
+/// Three replicas, and a model that tracks which writes each write had seen.
 #[derive(Default)]
 struct World {
     replicas: [Siblings; 3],
     sent: Vec<Siblings>,
     reads: Vec<(Seen, BTreeSet<u64>)>,
     writes: Vec<(Seen, BTreeSet<u64>)>,
-    /// All versions there ever were, by stamp and dot.
+    /// All versions ever made, by timestamp and dot.
     minted: BTreeMap<(Hlc, Dot), u64>,
 }
 
@@ -150,7 +150,7 @@ impl World {
         }
     }
 
-    /// No replica ever holds a write beside one whose writer had seen it, or had seen one whose writer had, and so on.
+    /// Asserts that the replica holds no write together with one that supersedes it, directly or through other writes.
     fn shows_nothing_superseded(&self, replica: &Siblings) {
         let shown = ids(replica);
         let mut left: Vec<u64> = shown.iter().copied().collect();
@@ -187,7 +187,7 @@ fn ids(state: &Siblings) -> BTreeSet<u64> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// What is left of all writes are exactly those that no other had seen, whatever came late or twice.
+    /// Exactly those writes are left that no other write had seen, even if messages are late or duplicated.
     #[test]
     fn exactly_the_writes_nobody_saw_survive(events in proptest::collection::vec(event(), 1..60)) {
         let world = World::run(&events, Resolve::Siblings);
@@ -203,7 +203,7 @@ proptest! {
         prop_assert_eq!(ids(&world.all([2, 0, 1], Resolve::LastWriter)), last.into_iter().collect());
     }
 
-    /// The order and number of merges make no difference, nor how they are grouped.
+    /// The order, number and grouping of merges make no difference.
     #[test]
     fn replicas_are_a_lattice(events in proptest::collection::vec(event(), 1..60), last_writer: bool) {
         let resolve = if last_writer { Resolve::LastWriter } else { Resolve::Siblings };

@@ -1,8 +1,9 @@
-//! Snapshots of the whole store: taken in O(1), written out in blocks while the store goes on.
+//! Snapshots of the whole store: taken in O(1), written out in blocks while the store continues to run.
 //!
-//! A block is a row of whole records (see `layout`), first of keys, then of hints, each in order. Files checksum them and
-//! know whether all are there. Until a snapshot is durable, what the one before it lacks stays remembered, so that the log can
-//! restate it; then, what has changed since the new one was begun.
+//! A block is a sequence of whole records (see `encoding`): first keys, then hints, each in order. The snapshot file
+//! checksums the blocks and records whether all are present. Until a snapshot is durable, the store remembers what the
+//! previous snapshot lacks, so that the log can repeat it. After that, the store only remembers what has changed since
+//! the new snapshot was begun.
 
 use super::encoding;
 use super::recovery::Changed;
@@ -13,7 +14,7 @@ use im::OrdMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// A state of the store, to be written out.
+/// A state of the store, to be written to a snapshot file.
 #[derive(Debug)]
 pub struct StoreSnapshot {
     number: u64,
@@ -23,16 +24,16 @@ pub struct StoreSnapshot {
     after_hint: Bound<(NodeId, Key)>,
 }
 
-/// Which snapshots there are and what they lack.
+/// The existing snapshots, and what has changed since them.
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
-    /// The newest durable one, 0 for none.
+    /// The number of the newest durable snapshot; 0 for none.
     durable: u64,
-    /// The newest one begun.
+    /// The number of the newest snapshot begun.
     begun: u64,
-    /// What changed between the two.
+    /// What changed from the durable snapshot to the newest one begun.
     before: Changed,
-    /// What changed since the newest one was begun.
+    /// What has changed since the newest snapshot was begun.
     pub since: Changed,
 }
 
@@ -43,13 +44,13 @@ impl Snapshots {
 }
 
 impl StoreSnapshot {
-    /// Which one it is; later ones have greater numbers.
+    /// Returns the number of the snapshot; later ones have greater numbers.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// The next block, of at most `max` bytes unless a single record is larger; `None`: that was all.
+    /// Returns the next block, of at most `max` bytes unless a single record is larger; `None` at the end.
     pub fn next_block(&mut self, max: usize) -> Option<Bytes> {
         let mut block = Vec::new();
         for (key, entry) in self.keys.range((self.after_key.clone(), Bound::Unbounded)) {
@@ -68,7 +69,7 @@ impl StoreSnapshot {
     }
 }
 
-/// Adds a record; if it does not fit any more, leaves it out and says so.
+/// Appends a record if it fits. Returns whether it did.
 fn push(block: &mut Vec<u8>, max: usize, record: &Record) -> bool {
     let before = block.len();
     encoding::encode(record, block);
@@ -123,12 +124,12 @@ impl Changed {
 }
 
 impl Dynamo {
-    /// The present state, in O(1), to be written to a file.
+    /// Returns the present state, in O(1), to be written to a file.
     pub fn begin_snapshot(&mut self) -> StoreSnapshot {
         self.store.begin_snapshot()
     }
 
-    /// The snapshot begun last is durable.
+    /// Records that the snapshot begun last is durable.
     pub fn snapshot_finished(&mut self) {
         self.store.snapshot_finished();
     }

@@ -1,13 +1,15 @@
 //! What a node holds: the replica half of the AP core.
 //!
-//! Keys of its own, and hints (`hints`): what it keeps for nodes that could not be reached. Whole entries are persisted, each
-//! time one changes; nothing is told to anybody before the record is durable. That goes for what was found unchanged too: the
-//! change may still be on its way to the disk, so the answer waits for the key's latest ticket that is.
+//! A store holds the node's own keys, and hints (`hints`), which it keeps for nodes that could not be reached. Each
+//! change persists the whole entry. The node sends nothing about a change before its record is durable. This also
+//! applies when a merge changes nothing: the earlier change may still be on its way to the disk, so the answer waits
+//! for the latest ticket of the key that is not durable.
 //!
-//! What waits for the disk has a limit in bytes: beyond it writes are refused and peers' are not taken in.
+//! The bytes waiting for the disk are limited. Beyond the limit clients' writes are refused and peers' versions are not
+//! accepted.
 //!
-//! A `Put` for a node that is none of the key's replicas by this node's layout is ignored: what such a node held would escape
-//! the rounds in which replicas agree to forget (`tombstone_gc`). Keys of Raft buckets have no replicas here.
+//! A `Put` for a node that is not a replica of the key by this node's layout is ignored: versions on such a node would
+//! be missed by tombstone GC (`tombstone_gc`). Keys of Raft buckets have no replicas here.
 
 use super::context::MAX_HELD_ACTORS;
 use super::epoch::Epochs;
@@ -28,14 +30,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How far stamps seen may push this node's own beyond its date.
+/// How far timestamps received may push this node's own timestamps ahead of its wall clock.
 const MAX_DRIFT: Duration = Duration::from_secs(60);
 
-/// Bytes of all versions of a key together beyond which no write adds to them. Three sides of a partition may each come to
-/// that much before they meet.
+/// Total bytes of a key's versions beyond which no write may add to them. Each of three sides of a partition may reach
+/// this limit before they meet.
 pub(super) const MAX_WRITTEN_BYTES: usize = 2 << 20;
-/// Bytes of all versions of a key together beyond which nothing more is taken in, so that they always fit a frame. Replicas
-/// that hold more than that between them stay apart until a client has read and overwritten what each holds.
+/// Total bytes of a key's versions beyond which no merge is accepted, so that they always fit a frame. Replicas that
+/// together hold more do not converge until a client has read and overwritten what each of them holds.
 pub(super) const MAX_HELD_BYTES: usize = 3 * MAX_WRITTEN_BYTES;
 
 /// What a node holds.
@@ -52,21 +54,21 @@ pub(super) struct Store {
     pub(super) epoch: Epochs,
     pub(super) tombstone_gc: TombstoneGc,
     pub(super) snapshots: Snapshots,
-    /// Who seems to be down.
+    /// The nodes that seem to be down.
     pub(super) down: BTreeSet<NodeId>,
-    /// When housekeeping is next, if there is anything to do.
+    /// When the next housekeeping is due, if there is anything to do.
     due: Time,
     /// The latest ticket that is not durable yet, and the latest that is.
     pub(super) unsure: Option<Ticket>,
     pub(super) durable: Ticket,
-    /// Keys of which something is held, for itself or for others, that is not durable yet.
+    /// The keys with an entry or hint that is not durable yet.
     fresh: BTreeMap<Key, Ticket>,
-    /// Bytes of records that are not durable yet, by ticket, and all together.
+    /// Bytes of records that are not durable yet: per ticket, and in total.
     unsynced: VecDeque<(Ticket, usize)>,
     unsynced_bytes: usize,
-    /// Under which birth this process writes each key, for itself or for another.
+    /// The incarnation under which this process writes each key, for itself or for another node.
     pub(super) incarnations: BTreeMap<(Option<NodeId>, Key), u64>,
-    /// The others have not been told yet that this node has started.
+    /// Whether this node has not yet announced to the others that it has started.
     greets: bool,
     pub(super) rejoin: Option<Rejoin>,
     pub(super) refills: BTreeMap<NodeId, Refill>,
@@ -74,7 +76,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// The store of a node that finds `recovered` on its disk.
+    /// Creates the store of a node that finds `recovered` on its disk.
     pub(super) fn new(config: &Config, layout: Arc<Layout>, recovered: Recovered, now: Time, mut rng: Rng) -> Store {
         let Recovered { keys, hints, epoch, rejoining, snapshot, since } = recovered;
         let hints = if config.mutant.is(Bug::HintsForgotten) { OrdMap::new() } else { hints };
@@ -114,12 +116,12 @@ impl Store {
         store
     }
 
-    /// What this node holds of a key for itself.
+    /// Returns what this node holds of a key for itself.
     pub(super) fn holds(&self, key: &Key) -> Option<&Entry> {
         self.keys.get(key).map(Arc::as_ref)
     }
 
-    /// What it keeps of a key for others, all together, and how old the oldest of that is.
+    /// Returns what it keeps of a key for other nodes, merged, and the epoch of the oldest hint.
     pub(super) fn hinted(&self, key: &Key) -> Option<(Siblings, Epoch)> {
         if self.hints.is_empty() {
             return None;
@@ -128,35 +130,35 @@ impl Store {
         together(&self.hints, key, |all, more| all.merge(more, rules.0, rules.1))
     }
 
-    /// What must be durable before anything held of the key is told; `None`: it is.
+    /// Returns the ticket that must be durable before anything held of the key is sent; `None`: all is durable.
     pub(super) fn unsure(&self, key: &Key) -> Option<Ticket> {
         self.fresh.get(key).copied()
     }
 
-    /// What the date is.
+    /// Sets the wall-clock time.
     pub(super) fn date(&mut self, wall: Wall) {
         self.wall = wall;
     }
 
-    /// The epoch of what is gathered now.
+    /// Returns the epoch of versions gathered now.
     pub(super) fn epoch(&self) -> Epoch {
         self.epoch.at()
     }
 
-    /// The next stamp.
+    /// Returns the next timestamp.
     pub(super) fn stamp(&mut self) -> Hlc {
         self.last = Hlc(self.wall.0.max(self.last.0.saturating_add(1)).min(MAX_STAMP.0));
         self.last
     }
 
-    /// Makes later stamps greater than those seen here, unless they are far ahead of the date.
+    /// Makes later timestamps greater than these, unless these are far ahead of the wall clock.
     pub(super) fn saw(&mut self, stamps: impl Iterator<Item = Hlc>) {
         let ceiling = self.wall.0.saturating_add(MAX_DRIFT.as_nanos() as u64);
         let seen = stamps.max().unwrap_or_default().0.min(ceiling);
         self.last = self.last.max(Hlc(seen));
     }
 
-    /// The replicas of a key, best first.
+    /// Returns the replicas of a key in the order of its preference list.
     pub(super) fn replicas(&self, key: &[u8]) -> Vec<NodeId> {
         let Mode::Ap(policy) = self.layout.buckets.mode(key) else { return Vec::new() };
         let mut order = self.layout.order(key).to_vec();
@@ -164,7 +166,7 @@ impl Store {
         order
     }
 
-    /// How concurrent versions of a key are resolved.
+    /// Returns how concurrent versions of a key are resolved.
     fn resolve(&self, key: &[u8]) -> Resolve {
         match self.layout.buckets.mode(key) {
             Mode::Ap(policy) => policy.resolve,
@@ -184,7 +186,7 @@ impl Store {
         ticket
     }
 
-    /// Whether as much waits for the disk as may.
+    /// Returns whether the bytes waiting for the disk have reached the limit.
     pub(super) fn is_behind(&self, out: &mut Outbox<Dynamo>) -> bool {
         let behind = self.unsynced_bytes >= self.config.unsynced_bytes;
         if behind {
@@ -193,7 +195,7 @@ impl Store {
         behind
     }
 
-    /// Takes versions in: into the node's own replica, or into what it keeps for `owner`.
+    /// Merges versions into the node's own replica, or into the hint for `owner`.
     pub(super) fn take_in(
         &mut self,
         key: &Key,
@@ -250,7 +252,7 @@ impl Store {
         }
     }
 
-    /// Whether what a merge came to may be held, and the disk is not too far behind.
+    /// Returns whether a merged entry is within the limits and the disk is not too far behind.
     fn has_room(&self, key: &Key, entry: &Entry, out: &mut Outbox<Dynamo>) -> bool {
         let full = exceeds(entry, MAX_HELD_BYTES) || entry.siblings.clock().len() > MAX_HELD_ACTORS;
         if full {
@@ -259,7 +261,7 @@ impl Store {
         !full && !self.is_behind(out)
     }
 
-    /// Keeps versions for `owner` beside what this node holds itself; `None`: there is no room.
+    /// Keeps versions for `owner` in addition to what this node holds itself; `NoRoom` if there is no room.
     pub(super) fn keep_hint(
         &mut self,
         owner: NodeId,
@@ -285,7 +287,7 @@ impl Store {
         ticket
     }
 
-    /// Keeps a hint, if there is room.
+    /// Keeps a hint; returns `None` if there is no room.
     pub(super) fn put_hint(
         &mut self,
         owner: NodeId,
@@ -306,7 +308,8 @@ impl Store {
         Some(ticket)
     }
 
-    /// What a peer said to the replica: everything but reads, forwards, and replies to a coordinator's own operations.
+    /// Handles a peer's message to the replica: all messages except reads, forwards, and replies to a coordinator's own
+    /// operations.
     pub(super) fn message(&mut self, from: NodeId, message: Message, out: &mut Outbox<Dynamo>) {
         match message {
             Message::Put { op, key, siblings, owner, cause, epoch } => {
@@ -341,7 +344,7 @@ impl Store {
         }
     }
 
-    /// The failure detector's opinion of a peer.
+    /// Records the failure detector's opinion of a peer.
     pub(super) fn peer(&mut self, node: NodeId, up: bool) {
         match up {
             true => self.down.remove(&node),
@@ -385,19 +388,19 @@ impl Store {
         self.rejoin_tick(now, out);
     }
 
-    /// When there is something to do.
+    /// Returns when the next tick is due, if there is anything to do.
     pub(super) fn deadline(&self) -> Option<Time> {
         let greets = self.greets.then_some(self.due);
         self.housekeeping().into_iter().chain(self.rejoin_due).chain(greets).min()
     }
 
-    /// When housekeeping is next, if there is anything to be done.
+    /// Returns when the next housekeeping is due, if there is anything to do.
     fn housekeeping(&self) -> Option<Time> {
         let quiet = self.hints.is_empty() && self.tombstone_gc.is_empty() && !self.epoch.wanted() && self.is_refilled();
         (!quiet).then_some(self.due)
     }
 
-    /// All that is held of a key, for `why`.
+    /// Returns everything held of a key, for `why`.
     pub(super) fn why(&self, key: &[u8]) -> Vec<Holding> {
         let key = Key::from(key);
         let place = self.replicas(&key).iter().position(|node| *node == self.config.id).map(|place| place as u32);
@@ -413,7 +416,7 @@ fn holding(node: NodeId, place: Option<u32>, owner: Option<NodeId>, entry: &Entr
 }
 
 impl Record {
-    /// About how many bytes it has.
+    /// Approximate size in bytes.
     fn bytes(&self) -> usize {
         const FIXED: usize = 64;
         let of = |entry: &Entry| entry.siblings.bytes() + entry.siblings.clock().len() * ACTOR_BYTES;
@@ -426,10 +429,10 @@ impl Record {
     }
 }
 
-/// Bytes of an entry of a clock.
+/// Bytes of an entry of a version vector.
 const ACTOR_BYTES: usize = 20;
 
-/// Whether versions are more than `bytes` together. One alone is never too large.
+/// Returns whether the versions exceed `bytes` together. A single version is never too large.
 pub(super) fn exceeds(entry: &Entry, bytes: usize) -> bool {
     entry.siblings.versions().len() > 1 && entry.siblings.bytes() > bytes
 }
@@ -438,7 +441,7 @@ pub(super) fn stamps(siblings: &Siblings) -> impl Iterator<Item = Hlc> {
     siblings.versions().iter().map(|v| v.stamp)
 }
 
-/// What is held with `siblings` merged in; `None` if that changes nothing.
+/// Returns the entry with `siblings` merged in; `None` if the merge changes nothing.
 fn absorb(
     held: Option<&Entry>,
     siblings: &Siblings,
@@ -457,7 +460,7 @@ fn absorb(
     Some(entry)
 }
 
-/// Notes how the versions came that are new, and forgets about those that are gone.
+/// Records how new versions arrived, and removes the records of versions that are gone.
 pub(super) fn arrived(entry: &mut Entry, cause: Cause, at: Wall) {
     let versions = entry.siblings.versions();
     entry.arrivals.retain(|arrival| versions.binary_search_by_key(&arrival.dot, |v| v.dot).is_ok());

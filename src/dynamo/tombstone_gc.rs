@@ -1,14 +1,17 @@
-//! Forgetting: of tombstones that every replica has acknowledged, and of clock entries that nothing needs any more.
+//! Tombstone GC: forgets tombstones that every replica has acknowledged, and entries of version vectors that are no
+//! longer needed.
 //!
-//! A replica that holds only tombstones of a key, or a clock with many actors of which no version is left, asks the key's other
-//! replicas whether they know all that it knows (`Ask`, `Held`); who does not say so is sent what is held here. When all do, it
-//! waits until nothing older can be under way (see `epoch`), and tells them to forget (`Forget`, `Forgotten`); it forgets last.
-//! Normally the first replica does that, the others only if it has not done so after a while.
+//! A replica may hold only tombstones of a key, or a version vector with many actors of which no version is left. It
+//! then asks the key's other replicas whether they know everything that it knows (`Ask`, `Held`), and sends its own
+//! state to those that do not say so. When all do, it waits until nothing older can be in flight (see `epoch`), and
+//! tells the others to forget (`Forget`, `Forgotten`). It forgets last itself. Normally the first replica of the
+//! preference list does this; the others do it only if it has not done so after a while.
 //!
-//! To forget is the same everywhere and always right: a key goes if all that is left is tombstones and nothing newer is known
-//! than what is settled; otherwise settled entries of the clock go whose actors have no version here.
+//! Forgetting works the same on every replica and is always correct. A key is dropped if only tombstones are left and
+//! nothing newer than the settled version vector is known. Otherwise the settled entries of the version vector are
+//! pruned whose actors have no version here.
 //!
-//! While a node is down nothing is asked, for nothing could come of it.
+//! While a node is down no questions are sent, because no round could finish.
 
 use super::store::Store;
 use super::version_vector::VersionVector;
@@ -19,23 +22,24 @@ use crate::types::{Key, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Keys in one message.
+/// Maximum number of keys in one message.
 pub(super) const MAX_KEYS: usize = 256;
-/// Keys being collected at a time.
+/// Maximum number of keys being collected at a time.
 const MAX_ROUNDS: usize = 1024;
-/// Actors without a version that a clock may have before they are pruned.
+/// Actors without a version that a version vector may have before they are pruned.
 pub(super) const IDLE_ACTORS: usize = 16;
-/// Epochs from when all hold a tombstone to when nothing older can be under way (see `epoch`).
+/// Number of epochs from when all replicas hold a tombstone until nothing older can be in flight (see `epoch`).
 const SETTLED: Epoch = 5;
-/// Rounds of housekeeping by which each replica waits longer than the one before it.
+/// Rounds of housekeeping that each replica waits longer than the one before it in the preference list.
 const PRECEDENCE: u64 = 10;
 
-/// Keys with something to forget.
+/// The keys with something to forget.
 #[derive(Debug, Default)]
 pub(super) struct TombstoneGc {
     /// Rounds of housekeeping so far.
     now: u64,
-    /// To be asked about, from which round on; each key once, however often it is written and deleted meanwhile.
+    /// The keys to ask about, with the round in which to start; each key once, however often it is written and deleted
+    /// meanwhile.
     waiting: BTreeSet<(u64, Key)>,
     due: BTreeMap<Key, u64>,
     rounds: BTreeMap<Key, Round>,
@@ -44,9 +48,9 @@ pub(super) struct TombstoneGc {
 #[derive(Debug)]
 struct Round {
     asked: VersionVector,
-    /// What is to be forgotten.
+    /// The version vector to forget.
     settled: VersionVector,
-    /// By when what was asked about is durable here.
+    /// The ticket with which `asked` becomes durable here.
     ticket: Option<Ticket>,
     tries: u32,
     held: BTreeSet<NodeId>,
@@ -63,14 +67,14 @@ impl TombstoneGc {
     }
 }
 
-/// Whether there is something to forget.
+/// Returns whether the entry has something to forget.
 pub(super) fn needs(entry: &Entry) -> bool {
     let siblings = &entry.siblings;
     siblings.is_deleted() || siblings.clock().len() > IDLE_ACTORS && siblings.idle_actors() > IDLE_ACTORS
 }
 
 impl Store {
-    /// A key came to have something to forget.
+    /// Schedules a key that now has something to forget.
     pub(super) fn schedule_gc(&mut self, key: &Key) {
         let Some(slot) = self.replicas(key).iter().position(|node| *node == self.config.id) else { return };
         let mut rounds = 1 + PRECEDENCE * slot as u64;
@@ -84,7 +88,7 @@ impl Store {
         }
     }
 
-    /// A round of housekeeping.
+    /// Runs a round of housekeeping.
     pub(super) fn collect(&mut self, out: &mut Outbox<Dynamo>) {
         self.tombstone_gc.now += 1;
         if self.config.mutant.is(Bug::TombstonesKept) {
@@ -124,7 +128,7 @@ impl Store {
         }
     }
 
-    /// Does what is next for a key, or puts on the lists what is to be sent.
+    /// Takes the next step for a key, or adds what must be sent to the lists.
     fn go_on(&mut self, key: &Key, asks: &mut Lists, forgets: &mut Lists, out: &mut Outbox<Dynamo>) {
         self.count(key);
         let others = self.others(key);
@@ -155,7 +159,7 @@ impl Store {
         }
     }
 
-    /// Notes in which epoch all came to hold what was asked about, and wants the epochs that must pass.
+    /// Records the epoch in which all replicas held what was asked about, and requests the epochs that must pass.
     fn count(&mut self, key: &Key) {
         let (others, durable, at) = (self.others(key), self.durable, self.epoch.at());
         let Some(round) = self.tombstone_gc.rounds.get_mut(key) else { return };
@@ -168,7 +172,7 @@ impl Store {
         }
     }
 
-    /// Sends a replica all that is held here.
+    /// Sends a replica the whole entry held here.
     fn send_whole(&mut self, to: NodeId, key: &Key, out: &mut Outbox<Dynamo>) {
         let Some(entry) = self.keys.get(key) else { return };
         let (siblings, cause) = (entry.siblings.clone(), Cause::Repair(self.config.id));
@@ -177,14 +181,14 @@ impl Store {
         out.send_after(self.unsure, to, put);
     }
 
-    /// "Do you know that?"
+    /// Handles an `Ask` message.
     pub(super) fn asked(&self, from: NodeId, mut list: Vec<(Key, VersionVector)>, out: &mut Outbox<Dynamo>) {
         list.truncate(MAX_KEYS);
         list.retain(|(key, clock)| self.keys.get(key).is_some_and(|held| held.siblings.clock().covers(clock)));
         send_lists(Lists::from([(from, list)]), Message::Held, self.unsure, out);
     }
 
-    /// "I do."
+    /// Handles a `Held` message.
     pub(super) fn held(&mut self, from: NodeId, list: Vec<(Key, VersionVector)>, out: &mut Outbox<Dynamo>) {
         for (key, clock) in list {
             if let Some(round) = self.tombstone_gc.rounds.get_mut(&key).filter(|round| round.asked == clock) {
@@ -195,7 +199,7 @@ impl Store {
         self.advance(out);
     }
 
-    /// "Forget it."
+    /// Handles a `Forget` message.
     pub(super) fn told_to_forget(
         &mut self,
         from: NodeId,
@@ -207,7 +211,7 @@ impl Store {
         send_lists(Lists::from([(from, list)]), Message::Forgotten, self.unsure, out);
     }
 
-    /// "I have."
+    /// Handles a `Forgotten` message.
     pub(super) fn forgotten(&mut self, from: NodeId, list: Vec<(Key, VersionVector)>) {
         for (key, clock) in list {
             if let Some(round) = self.tombstone_gc.rounds.get_mut(&key).filter(|round| round.settled == clock) {
@@ -226,7 +230,8 @@ impl Store {
             out.effect(Effect::Note(Note::Collected { key: key.clone() }));
             return;
         }
-        // What little a collected tombstone leaves in the clock of a key written anew stays, so that replicas remain alike.
+        // If a key was written again after its tombstone was collected, the few entries left in its version vector
+        // stay, so that replicas keep equal states.
         let hasty = self.config.mutant.is(Bug::PruneLiveClock).then(|| entry.siblings.clock().clone());
         let spent = hasty.as_ref().unwrap_or(settled);
         let entries = if settled.len() > IDLE_ACTORS { entry.siblings.prune(spent) as u32 } else { 0 };

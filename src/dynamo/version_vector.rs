@@ -1,53 +1,56 @@
 //! Dots and version vectors: which writes of a key are known.
 //!
-//! A write is named by its [`Dot`]: the n-th of one [`Actor`]. An actor is not just a server but one *life* of a key's state in
-//! one process: when a server that has started again, or has forgotten a key (its hint was handed over, its tombstone collected),
-//! coordinates a write of it, it does so as a new actor, with a birth drawn anew. So an actor's writes are counted without gap by
-//! somebody who remembers them all, whatever the disk has lost, and `actor → n` in a [`VersionVector`] rightly claims all n of them. A name
-//! used twice would make new writes look like old ones; Riak's epochs of keys answer the same danger.
+//! A write is identified by its [`Dot`]: the n-th write of one [`Actor`]. An actor is not a server but one
+//! *incarnation* of a key's state in one process. A server that has restarted, or has forgotten a key (its hint was
+//! handed over, its tombstone collected), coordinates the next write of the key as a new actor, with a newly drawn
+//! incarnation. So an actor's writes are numbered without gaps by a process that remembers them all, whatever the disk
+//! has lost, and `actor → n` in a [`VersionVector`] rightly covers all n of them. If a dot were used twice, new writes
+//! would look like old ones; Riak's key epochs address the same danger.
 //!
-//! Each restart of a server thus adds an actor to the clocks of the keys that it writes. Those of which no version is left are
-//! pruned (`tombstone_gc`), so a clock has about `IDLE_ACTORS` more than versions while all servers are up.
+//! Each restart of a server therefore adds an actor to the version vectors of the keys that it writes. Actors with no
+//! version left are pruned (`tombstone_gc`), so while all servers are up a version vector has at most about
+//! `IDLE_ACTORS` more entries than there are versions.
 
 use crate::types::NodeId;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::fmt;
 
-/// One life of a key's state on a server.
+/// One incarnation of a key's state on a server.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Actor {
     /// The server.
     pub node: NodeId,
-    /// Drawn when this life began; no two lives share it.
+    /// Drawn at random when the incarnation began; no two are equal.
     pub incarnation: u64,
 }
 
-/// The name of one write of a key: the `count`-th of `actor`, from 1.
+/// The identifier of one write of a key: the `count`-th of `actor`, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Dot {
-    /// Who coordinated it.
+    /// The actor that coordinated the write.
     pub actor: Actor,
-    /// The how-manieth write of this actor.
+    /// Sequence number of this write among the actor's writes, from 1.
     pub count: u64,
 }
 
 impl fmt::Display for Dot {
-    /// `n2:7`; births are told by [`VersionVector`]'s alternate form only.
+    /// Writes `n2:7`. Incarnations are shown by [`VersionVector`]'s alternate form only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.actor.node, self.count)
     }
 }
 
-/// Most writes that an actor counts; then its life is over.
+/// Maximum number of writes of an actor; then its incarnation ends.
 pub const MAX_COUNT: u64 = 1 << 62;
 
-/// A version vector: of each actor, how many of its writes are known; they are the first so many.
+/// A version vector: for each actor, how many of its writes are known. These are always its first writes, without gaps.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct VersionVector(Vec<(Actor, u64)>);
 
 impl VersionVector {
-    /// The clock of these entries, in any order; of an actor named twice the higher count holds, zero counts are dropped.
+    /// Returns the version vector of these entries, in any order. If an actor occurs twice, the higher count is used;
+    /// zero counts are dropped.
     #[must_use]
     pub fn of(entries: impl IntoIterator<Item = (Actor, u64)>) -> VersionVector {
         let mut clock = VersionVector::default();
@@ -55,32 +58,33 @@ impl VersionVector {
         clock
     }
 
-    /// The clock of these entries, if they are one: in the order of their actors, each with a count that may be.
+    /// Returns the version vector of these entries, if they are valid: in the order of their actors, each count within
+    /// bounds.
     #[must_use]
     pub fn in_order(entries: Vec<(Actor, u64)>) -> Option<VersionVector> {
         Some(VersionVector(entries)).filter(VersionVector::is_sane)
     }
 
-    /// Whether actors are in order and counts within bounds. What a peer sent is asked.
+    /// Returns whether actors are in order and counts within bounds. Used to check what a peer sent.
     #[must_use]
     pub fn is_sane(&self) -> bool {
         self.0.windows(2).all(|pair| pair[0].0 < pair[1].0)
             && self.0.iter().all(|(_, count)| (1..=MAX_COUNT).contains(count))
     }
 
-    /// How many writes of `actor` are known.
+    /// Returns how many writes of `actor` are known.
     #[must_use]
     pub fn count(&self, actor: Actor) -> u64 {
         self.0.binary_search_by_key(&actor, |entry| entry.0).map_or(0, |at| self.0[at].1)
     }
 
-    /// Whether the write is known.
+    /// Returns whether the write is known.
     #[must_use]
     pub fn contains(&self, dot: Dot) -> bool {
         dot.count <= self.count(dot.actor)
     }
 
-    /// Whether all that `other` knows is known.
+    /// Returns whether everything that `other` knows is known here.
     #[must_use]
     pub fn covers(&self, other: &VersionVector) -> bool {
         self == other || other.0.iter().all(|(actor, count)| *count <= self.count(*actor))
@@ -95,7 +99,7 @@ impl VersionVector {
         }
     }
 
-    /// Makes known what `other` knows.
+    /// Adds everything that `other` knows.
     pub fn join(&mut self, other: &VersionVector) {
         let new = other.0.iter().filter(|(actor, _)| self.count(*actor) == 0).count();
         if new <= 1 {
@@ -106,26 +110,26 @@ impl VersionVector {
         self.0.dedup_by_key(|(actor, _)| *actor);
     }
 
-    /// Forgets the actors for which `keep` is false, and says how many.
+    /// Removes the actors for which `keep` is false. Returns how many were removed.
     pub fn retain(&mut self, mut keep: impl FnMut(Actor) -> bool) -> usize {
         let before = self.0.len();
         self.0.retain(|(actor, _)| keep(*actor));
         before - self.0.len()
     }
 
-    /// The entries in the order of their actors.
+    /// Returns the entries in the order of their actors.
     #[must_use]
     pub fn entries(&self) -> &[(Actor, u64)] {
         &self.0
     }
 
-    /// How many actors there are.
+    /// Returns the number of actors.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether nothing is known.
+    /// Returns whether no write is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -133,7 +137,7 @@ impl VersionVector {
 }
 
 impl fmt::Display for VersionVector {
-    /// `{n1:2, n3:1}`; a server with several lives is named once for each, and with `#` their births are told.
+    /// Writes `{n1:2, n3:1}`. A server with several incarnations appears once for each; `#` shows the incarnations.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
         for (i, (actor, count)) in self.0.iter().enumerate() {

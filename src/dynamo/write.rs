@@ -1,10 +1,11 @@
-//! Writes that this node coordinates: into its own replica, or, as a stand-in, into what it keeps for another.
+//! Writes coordinated by this node: into its own replica, or, as a stand-in, into a hint for another node.
 //!
-//! **Lives.** A life of a key's state (`clock`) is known in memory only, so it ends with the process at the latest: a directory that
-//! lost its last batch, or an old copy of one, cannot make a dot be given twice.
+//! **Incarnations.** The incarnation under which a process writes a key (see `version_vector`) is kept in memory only,
+//! so it ends with the process at the latest. A data directory that lost its last batch, or an old copy of one,
+//! therefore cannot make the node assign a dot twice.
 //!
-//! A life goes on after a delete, of mergeable values too: what the delete took away is in no version that is held, so the next
-//! write begins with nothing, and rightly claims to know what is gone.
+//! An incarnation continues after a delete, also of a mergeable value. No held version contains what the delete
+//! removed, so the next write starts from an empty state, and its version vector rightly covers what was removed.
 
 use super::context::{MAX_ACTORS, Seen};
 use super::crdt::State;
@@ -17,22 +18,22 @@ use crate::protocol::{Outbox, Ticket};
 use crate::types::{Hlc, Key, NodeId, Policy, Resolve};
 use std::sync::Arc;
 
-/// A write that was carried out here.
+/// A write executed by this node.
 #[derive(Debug)]
 pub(super) struct Written {
-    /// All that is held of the key with it, to be sent to the others.
+    /// Everything held of the key including the write, to be sent to the other replicas.
     pub siblings: Siblings,
-    /// The epoch in which that was gathered.
+    /// The epoch in which `siblings` was gathered.
     pub epoch: Epoch,
-    /// What must be durable before it counts; `None`: it is.
+    /// What must be durable before the write counts; `None`: all is durable.
     pub ticket: Option<Ticket>,
 }
 
 impl Store {
-    /// Coordinates a write: into the node's own replica, or, as a stand-in, into what it keeps for `owner`.
+    /// Coordinates a write: into the node's own replica, or, as a stand-in, into the hint for `owner`.
     ///
     /// # Errors
-    /// Nothing has changed and nothing will.
+    /// The write was refused: nothing has changed and nothing will.
     #[expect(clippy::too_many_arguments, reason = "a write is that much")]
     pub(super) fn write(
         &mut self,
@@ -82,7 +83,8 @@ impl Store {
         Ok(Written { siblings, epoch, ticket: Some(ticket) })
     }
 
-    /// Writes into an entry, within the limits, as the life of this birth if that goes on; the birth of the one that did.
+    /// Writes into an entry, within the limits, under the given incarnation if that continues. Returns the incarnation
+    /// used.
     fn write_into(
         &mut self,
         (entry, incarnation): (&mut Entry, Option<u64>),
@@ -97,7 +99,8 @@ impl Store {
         let seen = if merging { &Seen::from(clock.clone()) } else { seen };
         let actor = Actor { node: self.config.id, incarnation: incarnation.unwrap_or_default() };
         let known = clock.count(actor);
-        // Who has seen more of this life than is held here has seen what was lost: that life is over.
+        // If the context covers more writes of this incarnation than are held here, writes were lost: the incarnation
+        // has ended.
         let continues = incarnation.is_some() && seen.clock.count(actor) <= known && known < MAX_COUNT;
         let actor = Actor { incarnation: if continues { actor.incarnation } else { self.rng.next() }, ..actor };
         let content = content(held, actor, stamp, update, policy.resolve, self.config.mutant)?;
@@ -121,7 +124,7 @@ impl Store {
         Ok(actor.incarnation)
     }
 
-    /// Resumes the life under which each key was written last: wrong if the directory has lost anything.
+    /// Resumes the incarnation under which each key was last written. This is wrong if the directory has lost anything.
     pub(super) fn resume_incarnations(&mut self) {
         let me = self.config.id;
         let last = |entry: &Entry| {
@@ -132,7 +135,7 @@ impl Store {
     }
 }
 
-/// What a write holds.
+/// Returns the content of the version that a write makes.
 fn content(
     held: &Siblings,
     actor: Actor,

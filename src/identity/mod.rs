@@ -1,30 +1,32 @@
-//! Whose data a node has, and whether it is all of it: loss of memory, noticed by peers. Pure ([`Protocol`]).
+//! Node identity: lets peers detect that a node has lost data. Pure ([`Protocol`]).
 //!
-//! A node cannot tell that its disk was replaced, or that an old copy of its data directory was put back; its peers can. Each
-//! data directory has a random number, drawn when it is made; each start of a process has another, its *incarnation*; and the
-//! log counts its batches. A node greets its peers with all three. A peer remembers, durably, the directory of each node and how
-//! far that node has claimed its log to be durable, and *objects* to a node that returns with another directory or with a
-//! shorter log. Whoever is objected to has *lost data*: what it has promised to others may be forgotten here. It says so,
-//! durably, and neither votes, acknowledges, leads nor counts in Raft groups any more. For AP buckets the others refill it.
+//! A node cannot tell that its disk was replaced, or that an old copy of its data directory was restored. Its peers
+//! can. Each data directory has a random number, drawn when it is created. Each start of a process has another, its
+//! *incarnation*. And the log numbers its batches. A node greets its peers with all three. A peer durably records the
+//! directory of each node and how far that node has claimed its log to be durable. It *objects* to a node that returns
+//! with another directory or with a shorter log. A node with an objection has *lost data*: it may have forgotten what
+//! it promised to others. It records this durably, tells its peers, and no longer votes, acknowledges, leads or counts
+//! in Raft groups. For AP buckets its peers refill it.
 //!
 //! A node is *starting* until enough peers have answered without an objection:
-//! - With a directory that has been a member's: half of the peers, rounded up (with itself they are a majority, without which
-//!   no Raft group could go on anyway), or until its patience ends, so that an AP bucket is served by who is left.
-//! - With one that has never been: the same number, for however long it takes. Its peers answer only when they have recorded
-//!   the new directory.
+//! - With a directory that has been a member's: half of the peers, rounded up. With the node itself they are a
+//!   majority, without which no Raft group could make progress anyway. It also stops waiting when its patience ends, so
+//!   that the remaining nodes can serve AP buckets.
+//! - With a directory that has never been a member's: the same number, without a time limit. Its peers answer only when
+//!   they have recorded the new directory.
 //!
 //! # Invariants
-//! - A peer takes nothing from a process that it has not judged, or objects to, unless that says itself that it has lost data
-//!   ([`Identity::accepts`]): what a node promises to a peer that knows better never counts.
+//! - A peer accepts nothing from a process that it has not judged or objects to, unless the process itself says that it
+//!   has lost data ([`Identity::accepts`]). So a node's promise to a peer that knows of its loss never counts.
 //! - What a member claims to be durable is found by its next start, unless data was lost.
-//! - An objection is about one incarnation, so that a late one harms no later process.
+//! - An objection applies to one incarnation, so that a late one does not harm a later process.
 //!
 //! # Caveats
-//! What no reachable peer knows cannot be noticed. A node that lost its disk, and peers that start for the first time or were
-//! cut off since the node's directory was made, look like a new cluster being born. Of how far a log had come, a peer knows
-//! what it was told last: with every packet, and within three seconds. A node that went on after its patience had ended, and
-//! started again before it met who knew better, has a log that grew meanwhile, and may pass.
-//! Peers are believed; that they are peers is the transport's affair.
+//! A loss that no reachable peer knows of cannot be detected. If a node lost its disk, and its peers start for the
+//! first time or were cut off since the node's directory was created, they look like a new cluster. A peer knows the
+//! length of a node's log only as it was told last: with every packet, and within three seconds. If a node continued
+//! after its patience ended, and restarts before it reaches a peer that knows better, its log has grown meanwhile and
+//! the loss may go undetected. Peers are trusted; authenticating them is the transport's task.
 
 #[cfg(test)]
 mod tests;
@@ -38,63 +40,63 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// Pause between claims to peers, and between records of what peers claim.
+/// Time between claims to peers, and between records of what peers claim.
 const CLAIMS: Duration = Duration::from_secs(1);
-/// Pause after which a claim is repeated that says nothing new, in case it was lost.
+/// Time after which an unchanged claim is repeated, in case it was lost.
 const REPEATED: Duration = Duration::from_secs(10);
 
-/// How a node takes part.
+/// How a node takes part in the cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Standing {
     /// Its peers have not confirmed yet that it has all its data.
     Starting,
-    /// As a member.
+    /// It takes part fully.
     Member,
-    /// It has lost data: in no Raft group; in AP buckets once it is refilled ([`crate::dynamo`]).
+    /// It has lost data. It takes part in no Raft group, and in AP buckets once it is refilled ([`crate::dynamo`]).
     Lost,
 }
 
-/// What a node says of itself with everything it sends to a peer.
+/// What a node says about itself in everything it sends to a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Origin {
     /// The process.
     pub incarnation: u64,
-    /// The last batch of its log that is sure to be found by its next start.
+    /// The last batch of its log that its next start is sure to find.
     pub durable: u64,
 }
 
-/// What nodes tell each other.
+/// The message that nodes exchange.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Greeting {
     /// The sender's data directory.
     pub directory: u64,
     /// The sender's process and log.
     pub origin: Origin,
-    /// The last batch of its log that the process found as it started.
+    /// The last batch that the process found in its log when it started.
     pub found: u64,
-    /// How it takes part.
+    /// The sender's standing.
     pub standing: Standing,
-    /// The receiver has not answered this process yet.
+    /// Whether the sender asks for an answer: the receiver has not answered this process yet.
     pub asks: bool,
-    /// What the sender thinks of the receiver's latest process that it has heard of.
+    /// The sender's verdict on the latest process of the receiver that it has heard of.
     pub answer: Option<Answer>,
 }
 
-/// What a node thinks of a process of a peer.
+/// A node's verdict on a process of a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Answer {
-    /// The process.
+    /// The incarnation of that process.
     pub to: u64,
-    /// Why it cannot be what it was.
+    /// Why the process cannot have all its node's data, if so.
     pub objection: Option<Objection>,
 }
 
-/// Why a node cannot be what it was.
+/// Why a process cannot have all its node's data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Objection {
-    /// It had this data directory.
+    /// The node had this data directory.
     Directory(u64),
-    /// Its log was durable up to this batch.
+    /// The node's log was durable up to this batch.
     Batch(u64),
 }
 
@@ -107,56 +109,56 @@ impl fmt::Display for Objection {
     }
 }
 
-/// What of a peer's messages is taken in.
+/// Which of a peer's messages are accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Accepted {
-    /// Nothing: it has not been judged, or is objected to.
+    /// None: the peer's process has not been judged, or there is an objection to it.
     Nothing,
-    /// It says that it has lost data: what is about AP buckets, where it is refilled.
+    /// Messages about AP buckets only: the process says that it has lost data, and is refilled there.
     Quorums,
-    /// All of it.
+    /// All.
     All,
 }
 
-/// What a node must find again.
+/// A durable record of this core.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Record {
     /// A process starts.
     Start {
-        /// Its number, drawn at random.
+        /// Its incarnation, drawn at random.
         incarnation: u64,
-        /// The last batch that it found, or that an earlier process found which was never a member.
+        /// The last batch that it found, or that an earlier process found that was never a member.
         found: u64,
     },
-    /// The node takes part from now on.
+    /// The node becomes a member.
     Member,
-    /// It has lost data.
+    /// The node has lost data.
     Lost,
-    /// A peer's data directory and how far its log was claimed to be durable.
+    /// A peer's data directory, and how far its log was claimed to be durable.
     Peer(NodeId, Known),
-    /// A leader contradicted what is committed here: the node must not go on.
+    /// A leader contradicted an entry that is committed here: the node must stop.
     Contradiction(Contradiction),
 }
 
-/// What is remembered of a peer.
+/// What is recorded about a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Known {
     /// Its data directory.
     pub directory: u64,
-    /// Its latest process that was not objected to.
+    /// The incarnation of its latest process without an objection.
     pub incarnation: u64,
-    /// The last batch of its log that it claimed to be durable.
+    /// The last batch that its log was claimed to hold durably.
     pub batch: u64,
 }
 
-/// A leader sent an entry that cannot stand where another is committed.
+/// A leader sent an entry that conflicts with a committed entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Contradiction {
     /// The group.
     pub group: GroupId,
-    /// Who sent it.
+    /// The leader that sent it.
     pub from: NodeId,
-    /// Where in the log.
+    /// The index of the entry.
     pub index: Index,
     /// The term of the entry committed here.
     pub committed: Term,
@@ -175,27 +177,27 @@ impl fmt::Display for Contradiction {
     }
 }
 
-/// What the disk held.
+/// The state recovered from the disk.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Recovered {
     /// The data directory's number.
     pub directory: u64,
-    /// The latest process; 0 for none.
+    /// The incarnation of the latest process; 0 if there was none.
     pub incarnation: u64,
-    /// The last batch that it found, or that an earlier process found which was never a member.
+    /// The last batch that it found, or that an earlier process found that was never a member.
     pub found: u64,
-    /// That process has been a member.
+    /// Whether that process was a member or had lost data.
     pub settled: bool,
-    /// What the node is; `None` if it was never a member.
+    /// The recorded standing of the node; `None` if it was never a member.
     pub standing: Option<Standing>,
-    /// What is known of peers.
+    /// What is recorded about peers.
     pub peers: BTreeMap<NodeId, Known>,
-    /// Why the node must not go on.
+    /// Why the node must not continue.
     pub contradiction: Option<Contradiction>,
 }
 
 impl Recovered {
-    /// Takes in a record of the log, in order.
+    /// Applies a record of the log. Must be called in log order.
     pub fn replay(&mut self, record: Record) {
         match record {
             Record::Start { incarnation, found } => {
@@ -208,7 +210,7 @@ impl Recovered {
         }
     }
 
-    /// The start of the next process, which has found the log to end with `batch`.
+    /// Returns the start record of the next process, which has found the log to end with `batch`.
     #[must_use]
     pub fn start(&self, incarnation: u64, batch: u64) -> Record {
         let found = if self.settled || self.incarnation == 0 { batch } else { self.found };
@@ -216,56 +218,56 @@ impl Recovered {
     }
 }
 
-/// How it is run.
+/// Configuration of the core.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// This node.
     pub id: NodeId,
-    /// The others.
+    /// The nodes of the cluster. This node may be among them.
     pub peers: Vec<NodeId>,
     /// How long a node that has been a member waits for its peers.
     pub patience: Duration,
-    /// Pause before they are asked again.
+    /// Time before peers are asked again.
     pub beat: Duration,
     /// The planted bug, if any.
     pub mutant: Mutant,
 }
 
-/// What the node itself tells it: the log is durable up to this batch.
+/// A request from the driver: the log is durable up to this batch.
 #[derive(Debug)]
 pub struct Durable(pub u64);
 
-/// What it tells the node.
+/// An effect for the driver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// The node is a member from now on; whether by its peers' word.
+    /// The node is a member from now on. True if its peers have confirmed it, false if its patience ended.
     Member(bool),
-    /// The node has lost data, as a peer says.
+    /// The node has lost data, according to a peer and its objection.
     Lost(NodeId, Objection),
 }
 
 #[derive(Debug, Default)]
 struct Peer {
     known: Option<Known>,
-    /// The batch that was recorded last.
+    /// The batch in the latest record about this peer.
     recorded: u64,
-    /// The latest process that greeted, and what is held against it.
+    /// The latest process that greeted, and the objection to it.
     heard: Option<(u64, Option<Objection>)>,
-    /// Its latest process that said that it has lost data.
+    /// The incarnation of its latest process that said that it has lost data.
     lost: Option<u64>,
-    /// It has answered this process.
+    /// Whether it has answered this process.
     answered: bool,
-    /// When it was last asked who it is.
+    /// When it was last asked for its identity.
     asked: Option<Time>,
-    /// When it was last sent anything, which had a claim with it.
+    /// When it was last sent a packet, which also carried a claim.
     sent: Option<Time>,
-    /// What the last greeting claimed, and when.
+    /// When it was last greeted, and the claim in that greeting.
     greeted: Option<(Time, u64)>,
 }
 
 impl Peer {
-    /// Whether it is to be greeted, for it has not been sent any claim for a while, and what was claimed is no longer all or may
-    /// not have arrived.
+    /// Returns whether it must be greeted: it was sent no claim for a while, and the last greeting's claim is outdated
+    /// or may have been lost.
     fn is_due(&self, now: Time, durable: u64) -> bool {
         let long_ago = |at: Time, pause| at + pause <= now;
         let sent = self.sent.is_some_and(|at| !long_ago(at, CLAIMS));
@@ -274,7 +276,7 @@ impl Peer {
     }
 }
 
-/// The standing of one node, and what it knows of its peers.
+/// The standing of one node, and what it knows about its peers.
 #[derive(Debug)]
 pub struct Identity {
     config: Config,
@@ -284,12 +286,12 @@ pub struct Identity {
     found: u64,
     durable: u64,
     standing: Standing,
-    /// The record of this process' membership is durable.
+    /// Whether the record of this process's membership is durable.
     settled: bool,
     member: Option<Ticket>,
-    /// The latest ticket.
+    /// The latest ticket that is not durable yet.
     undurable: Option<Ticket>,
-    /// When the node takes part without having been confirmed.
+    /// When the node becomes a member without confirmation.
     patience_ends: Option<Time>,
     peers: BTreeMap<NodeId, Peer>,
     /// When to greet again.
@@ -299,7 +301,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A node that finds `recovered`, the start of this process included, on its disk at `now`.
+    /// Creates the core of a node that finds `recovered`, including the start of this process, on its disk at `now`.
     #[must_use]
     pub fn new(config: Config, recovered: Recovered, now: Time) -> Identity {
         let Recovered { directory, incarnation, found, standing, peers: known, .. } = recovered;
@@ -327,19 +329,20 @@ impl Identity {
         }
     }
 
-    /// How this node takes part.
+    /// Returns how this node takes part.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.standing
     }
 
-    /// What is said with everything sent to a peer.
+    /// Returns what is sent with every packet to a peer.
     #[must_use]
     pub fn origin(&self) -> Origin {
         Origin { incarnation: self.incarnation, durable: if self.settled { self.durable } else { self.found } }
     }
 
-    /// What of a peer's process is to be taken in; its claim is noted. Who is not known yet is asked.
+    /// Returns which messages of a peer's process are accepted, and notes its claim. Asks an unknown process for its
+    /// identity.
     pub fn accepts(&mut self, from: NodeId, origin: Origin, out: &mut Outbox<Identity>) -> Accepted {
         let (now, beat) = (self.now, self.config.beat);
         let Some(peer) = self.peers.get_mut(&from) else { return Accepted::Nothing };
@@ -359,7 +362,8 @@ impl Identity {
         Accepted::Nothing
     }
 
-    /// What peers have claimed since it was last recorded, to be written with the next batch; at most once in a while.
+    /// Returns the claims of peers since they were last recorded, to be written with the next batch. Returns them at
+    /// most once a second.
     pub fn claims(&mut self) -> Vec<Record> {
         if self.now < self.noted + CLAIMS {
             return Vec::new();
@@ -373,7 +377,7 @@ impl Identity {
         news.collect()
     }
 
-    /// What a fresh segment of the log must restate.
+    /// Returns the records that a checkpoint must restate.
     #[must_use]
     pub fn state_records(&self) -> Vec<Record> {
         let start = Record::Start { incarnation: self.incarnation, found: self.found };
@@ -392,7 +396,7 @@ impl Identity {
         ticket
     }
 
-    /// A packet was sent to a peer at that time.
+    /// Records that a packet was sent to a peer at that time.
     pub fn sent(&mut self, to: NodeId, at: Time) {
         if let Some(peer) = self.peers.get_mut(&to) {
             peer.sent = peer.sent.max(Some(at));
@@ -411,7 +415,7 @@ impl Identity {
             asks,
             answer: peer.heard.map(|(process, objection)| Answer { to: process, objection }),
         };
-        // Whoever is answered may rely on its directory being remembered.
+        // Wait for the disk: a peer that gets an answer relies on its directory being recorded here.
         out.send_after(self.undurable, to, greeting);
     }
 
@@ -435,7 +439,7 @@ impl Identity {
         }
     }
 
-    /// Compares what a process says of itself with what is known of its node.
+    /// Compares what a process says about itself with what is known about its node.
     fn judge(&mut self, from: NodeId, greeting: &Greeting, out: &mut Outbox<Identity>) {
         let Greeting { directory, origin, found, standing, .. } = *greeting;
         let mutant = self.config.mutant;
@@ -469,7 +473,7 @@ impl Identity {
         }
     }
 
-    /// A peer knows what is not here.
+    /// Handles a peer's objection: this node has lost data.
     fn lose(&mut self, from: NodeId, objection: Objection, out: &mut Outbox<Identity>) {
         if self.standing == Standing::Lost {
             return;
@@ -480,7 +484,7 @@ impl Identity {
         self.round = self.now;
     }
 
-    /// Takes part if enough peers have answered, or patience has ended.
+    /// Becomes a member if enough peers have answered or patience has ended.
     fn confirm(&mut self, out: &mut Outbox<Identity>) {
         let answers = self.peers.values().filter(|peer| peer.answered).count();
         let enough = answers >= self.peers.len().div_ceil(2);

@@ -1,4 +1,4 @@
-//! Nodes that start, stop, lose and mix up their directories, on a network that the test turns.
+//! Tests with nodes that start, stop, lose and mix up their directories, on a simulated network.
 
 use super::*;
 use crate::types::Rng;
@@ -8,7 +8,7 @@ const N2: NodeId = NodeId(2);
 const N3: NodeId = NodeId(3);
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What is durable of a node.
+/// The durable state of a node.
 #[derive(Clone, Default)]
 struct Directory {
     number: u64,
@@ -28,13 +28,13 @@ struct Node {
     core: Identity,
     out: Outbox<Identity>,
     directory: Directory,
-    /// What waits for the disk.
+    /// Greetings that wait for the disk.
     held: Vec<(Ticket, NodeId, Greeting)>,
     durable: Ticket,
     effects: Vec<Effect>,
 }
 
-/// What travels: a greeting, or only a claim with something else.
+/// A packet: a greeting, or only the origin that goes with another packet.
 type Mail = (NodeId, NodeId, Result<Greeting, Origin>);
 
 struct Town {
@@ -96,7 +96,7 @@ impl Town {
         }
     }
 
-    /// The disk writes what there is, and with `work` something else too.
+    /// Writes what waits for the disk; with `work`, writes a batch in any case.
     fn write(&mut self, id: NodeId, work: bool) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let taken = node.out.take_records();
@@ -135,13 +135,13 @@ impl Town {
         true
     }
 
-    /// Whether `to` takes in what the present process of `from` sends.
+    /// Returns whether `to` accepts what the current process of `from` sends.
     fn takes(&mut self, from: NodeId, to: NodeId) -> bool {
         let origin = self.nodes[&from].core.origin();
         self.deliver((from, to, Err(origin)))
     }
 
-    /// Lets time pass in steps of 50 ms; everything arrives at once.
+    /// Lets time pass in steps of 50 ms. Messages arrive at once.
     fn pass(&mut self, millis: u64) {
         for _ in 0..=millis / 50 {
             for id in self.all.clone() {
@@ -166,7 +166,7 @@ impl Town {
         self.nodes[&id].core.standing()
     }
 
-    /// Three members, each with some batches that the others know of.
+    /// Creates three members, each with some batches that the others know of.
     fn of_three() -> Town {
         let mut town = Town::new(3);
         for id in [N1, N2, N3] {
@@ -267,7 +267,7 @@ fn an_old_copy_is_objected_to_however_often_it_starts() {
     town.pass(1500);
     town.stop(N2);
     for _ in 0..10 {
-        // Each start adds a batch, and none meets anybody.
+        // Each start adds a batch, and none of these processes reaches a peer.
         town.start(N2, copy);
         copy = town.stop(N2);
     }
@@ -281,7 +281,7 @@ fn an_old_copy_is_objected_to_however_often_it_starts() {
 fn peers_remember_over_a_restart() {
     let mut town = Town::of_three();
     for id in [N1, N3] {
-        // What peers claim goes with the next batch.
+        // The claims of peers are written with the next batch.
         town.write(id, true);
         let directory = town.stop(id);
         town.start(id, directory);
@@ -297,7 +297,7 @@ fn peers_remember_over_a_restart() {
     assert_eq!(town.standing(N2), Standing::Lost);
 }
 
-/// How many greetings leave a node in so many milliseconds, in which it sends `busy` a packet every 50.
+/// Returns the greetings that a node sends within `millis`, in which it sends `busy` a packet every 50 ms.
 fn greetings(town: &mut Town, from: NodeId, busy: Option<NodeId>, millis: u64) -> Vec<NodeId> {
     let mut greeted = Vec::new();
     for _ in 0..millis / 50 {
@@ -344,7 +344,8 @@ fn state_records_restate() {
     assert_eq!(restated, held);
 }
 
-/// However packets are delayed, repeated and lost, and whoever restarts: no honest node is taken for one that lost data.
+/// An honest node is never taken for one that lost data, whatever packets are delayed, repeated or lost, and whichever
+/// nodes restart.
 #[test]
 fn an_honest_node_is_never_objected_to() {
     for seed in 0..300 {

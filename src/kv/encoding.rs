@@ -1,8 +1,8 @@
-//! The bytes of commands in the log and of records in snapshots, explicit because they outlive a release; drawn byte by
-//! byte in docs/formats.md. Integers are little-endian and of fixed width.
+//! The encoding of commands in the log and of records in snapshots. It is explicit because the bytes outlive a release;
+//! docs/formats.md shows it byte by byte. Integers are little-endian and have a fixed width.
 //!
-//! Every value has exactly one encoding, and what is not exactly an encoding is refused: unknown tags and flags, flags
-//! that mean nothing for the operation, lengths beyond the limits, bytes left over.
+//! Every value has exactly one encoding. Anything else is refused: unknown tags and flags, flags that have no meaning
+//! for the operation, lengths beyond the limits, trailing bytes.
 //!
 //! A decoded command shares the log entry's memory instead of copying keys and values.
 
@@ -12,13 +12,13 @@ use super::{Command, Condition, GroupTime, Op, Reply, SessionId, Versioned, Writ
 use crate::types::{Bytes, Key, MAX_KEY_BYTES, MAX_VALUE_BYTES, Wall};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bytes that are not what they should be.
+/// The bytes are not a valid encoding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{what} at byte {offset}")]
 pub struct Malformed {
     /// What is wrong.
     pub what: &'static str,
-    /// Where the reader stood, in bytes from the start of what it was given.
+    /// Where the error was found, in bytes from the start of the input.
     pub offset: usize,
 }
 
@@ -36,7 +36,8 @@ const IF_VALUE: u8 = 1 << 4;
 const HAS_TTL: u8 = 1 << 5;
 const CONDITIONS: u8 = IF_PRESENCE | IF_PRESENT | IF_REVISION | IF_VALUE;
 
-/// The log entry for `command`. Its sizes must have passed [`Write::check_limits`]; otherwise [`decode`] refuses it.
+/// Returns the log entry for `command`. Its sizes must have passed [`Write::check_limits`]; otherwise [`decode`] refuses
+/// it.
 #[must_use]
 pub fn encode(command: &Command) -> Bytes {
     let (tag, key, when, ttl, value) = match &command.op {
@@ -89,7 +90,7 @@ fn condition_flags(when: &Condition) -> u8 {
     presence | revision | value
 }
 
-/// The command in a log entry; keys and values are slices of it.
+/// Decodes the command in a log entry. Keys and values are slices of the entry.
 ///
 /// # Errors
 /// The bytes are not exactly an encoded command.
@@ -143,10 +144,10 @@ const LIVE: u8 = 2;
 const DELETED: u8 = 3;
 const SESSION: u8 = 4;
 
-/// Layout version of snapshots.
+/// Encoding version of snapshots.
 const SNAPSHOT_VERSION: u16 = 2;
 
-/// What a snapshot says of itself before its contents.
+/// The header of a snapshot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Header {
     pub applied: u64,
@@ -158,7 +159,7 @@ pub(super) struct Header {
     pub first_revision: u64,
     pub keys: u64,
     pub sessions: u64,
-    /// Wrapping sum of the hashes of all records that follow.
+    /// Wrapping sum of the hashes of all following records.
     pub sum: u64,
 }
 
@@ -170,7 +171,7 @@ pub(super) enum Record {
 }
 
 impl Header {
-    /// Hash of all fields, and so of the whole state.
+    /// Returns the hash of all fields, which covers the whole state.
     pub fn digest(&self) -> u64 {
         let mut fields = Vec::with_capacity(75);
         self.put_fields(&mut fields);
@@ -242,7 +243,7 @@ fn put_reply(out: &mut Vec<u8>, reply: &Reply) {
             out.push(4);
             put_held(out, (held.revision, held.commit), held.expires.map(|at| at.0), &held.value);
         }
-        // invariant: sessions keep the answers of writes only.
+        // invariant: sessions store only the replies to writes.
         Reply::Value(_) | Reply::SessionExpired | Reply::Stale => unreachable!("no write is answered so: {reply:?}"),
     }
 }
@@ -271,7 +272,7 @@ fn put_value(out: &mut Vec<u8>, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-/// Takes encoded things off the front of a byte slice.
+/// Decodes values from the front of a byte slice.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
     len: usize,
@@ -342,7 +343,7 @@ impl<'a> Reader<'a> {
         self.take(len)
     }
 
-    /// The next record of a snapshot; keys and values are copies.
+    /// Reads the next record of a snapshot. Keys and values are copies.
     pub fn record(&mut self) -> Result<Record, Malformed> {
         match self.u8()? {
             HEADER => self.header().map(Record::Header),

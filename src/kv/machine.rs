@@ -1,17 +1,17 @@
 //! [`Kv`]: revisions, conditions and expiry over a persistent map.
 //!
-//! Where the design leaves a choice:
-//! - **Extend** keeps value, revision *and* commit stamp, so that one revision of a key always bears one stamp. Its reply
-//!   carries the stamp of the extension, from which the new deadline counts.
-//! - **OpenSession** is not itself deduplicated, even in a session: a retry opens another, and the first is forgotten in
-//!   time.
-//! - **Expiry** happens at the deadline in the group's time: a key is gone for every command and read that sees that time
-//!   at or past its deadline. Burying the expired takes place in deadline order, at most [`EXPIRE_BATCH`] for
-//!   each command, so that a million deadlines in one second do not stop the group; a key still waiting is buried first
-//!   when a command touches it. When that happens can therefore not be observed, except that [`Kv::len`] counts it and
-//!   [`Kv::next_expiry`] stays in the past until the leader has proposed enough `Expire`.
-//! - **The digest** is a wrapping sum of one hash for each record of the snapshot, so it does not depend on the path to
-//!   the state, costs one hash a change, and checks a snapshot's contents too. It is no defence against forgery.
+//! Details that the design leaves open:
+//! - **Extend** keeps the value, the revision *and* the commit stamp, so that each revision of a key has exactly one
+//!   stamp. Its reply contains the stamp of the extension; the new deadline counts from there.
+//! - **OpenSession** is not itself deduplicated, even in a session: a retry opens another session, and the first one is
+//!   dropped eventually.
+//! - **Expiry** happens at the deadline in the group's time: a key is gone for every command and read that sees a time
+//!   at or past its deadline. Expired keys become tombstones in deadline order, at most [`EXPIRE_BATCH`] per command,
+//!   so that a million deadlines in one second do not stop the group. If a command touches an expired key that is still
+//!   waiting, that key becomes a tombstone first. So the delay cannot be observed, except that [`Kv::len`] counts the
+//!   key and [`Kv::next_expiry`] stays in the past until the leader has proposed enough `Expire`.
+//! - **The digest** is a wrapping sum with one hash per record of the snapshot. So it does not depend on the path to
+//!   the state, costs one hash per change, and also checks a snapshot's contents. It does not protect against forgery.
 
 use super::encoding::{self, Header};
 use super::sessions::{MAX_SESSIONS, Seen, Sessions};
@@ -23,29 +23,29 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Most keys one command buries because their time is up.
+/// Maximum number of expired keys that one command turns into tombstones.
 pub const EXPIRE_BATCH: usize = 128;
-/// The furthest that one command moves the group's time.
+/// Maximum step by which one command advances the group's time.
 pub const MAX_STEP: Duration = Duration::from_secs(24 * 3600);
-/// Most tombstones kept, which bounds them to 16 MiB of keys. Part of the replicated state: a group keeps the number it was
-/// started with.
+/// Maximum number of tombstones, which limits their keys to 16 MiB. Part of the replicated state: a group keeps the
+/// number it was started with.
 pub const MAX_TOMBSTONES: u32 = 4096;
 
-/// What a key that was ever written is now.
+/// The state of a key that was ever written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum State {
-    /// It holds a value.
+    /// The key holds a value.
     Live(Held),
     /// A tombstone.
     Deleted {
-        /// The revision that the deletion or expiry took.
+        /// The revision of the deletion or expiry.
         revision: Revision,
-        /// The log index that it happened at.
+        /// The log index of the deletion or expiry.
         at: u64,
     },
 }
 
-/// A value as the store has it.
+/// A value in the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Held {
     pub value: Value,
@@ -73,7 +73,7 @@ impl State {
         self.live().and_then(|held| held.deadline)
     }
 
-    /// When it was deleted.
+    /// Returns the log index of the deletion.
     fn deleted_at(&self) -> Option<u64> {
         match self {
             State::Live(_) => None,
@@ -89,7 +89,7 @@ pub(super) struct Slot {
     hash: u64,
 }
 
-/// What a key holds.
+/// The current content of a key.
 #[derive(Clone, Copy, Debug)]
 pub struct Present<'a> {
     /// The value.
@@ -104,10 +104,10 @@ pub struct Present<'a> {
 pub struct Kv {
     pub(super) keys: OrdMap<Key, Slot>,
     deadlines: OrdSet<(GroupTime, Key)>,
-    /// Tombstones by the index they were made at.
+    /// Tombstones by the log index that created them.
     graves: BTreeSet<(u64, Key)>,
     max_tombstones: u32,
-    /// What a key without a state begins with: above the revision of every tombstone that is gone.
+    /// First revision of a key without a state: above the revision of every tombstone that was dropped.
     first_revision: Revision,
     pub(super) sessions: Sessions,
     live: u64,
@@ -117,20 +117,20 @@ pub struct Kv {
     skipped: u64,
     /// Wrapping sum of the hashes of all slots.
     sum: u64,
-    /// Where records are laid out for hashing.
+    /// Reusable buffer for encoding records to hash.
     scratch: Vec<u8>,
     pub(super) mutant: Mutant,
 }
 
 impl Kv {
-    /// An empty store before the first log entry.
+    /// Creates an empty store, before the first log entry.
     #[must_use]
     pub fn new(mutant: Mutant) -> Kv {
         Kv::with_limits(MAX_SESSIONS, MAX_TOMBSTONES, mutant)
     }
 
-    /// An empty store that remembers at most so many sessions and tombstones; every replica of a group must be given the
-    /// same.
+    /// Creates an empty store with these limits on sessions and tombstones. Every replica of a group must use the same
+    /// limits.
     #[must_use]
     pub fn with_limits(max_sessions: u32, max_tombstones: u32, mutant: Mutant) -> Kv {
         Kv {
@@ -151,7 +151,7 @@ impl Kv {
         }
     }
 
-    /// The state a snapshot's header speaks of, still without keys and sessions.
+    /// Creates the state that a snapshot's header describes, still without keys and sessions.
     pub(super) fn from_header(header: &Header, mutant: Mutant) -> Kv {
         Kv {
             applied: header.applied,
@@ -178,8 +178,8 @@ impl Kv {
         }
     }
 
-    /// Applies the log entry at `index` and answers it. An empty entry is a leader's no-op; an entry that is no command
-    /// is counted and otherwise a no-op too, for what a peer put into the log must not stop the group.
+    /// Applies the log entry at `index` and returns the reply. An empty entry is a leader's no-op. An entry that is not
+    /// a valid command is counted and otherwise ignored: an entry that a peer put into the log must not stop the group.
     ///
     /// # Panics
     /// If `index` does not follow the last one: a replica that misses an entry must stop.
@@ -217,7 +217,8 @@ impl Kv {
         reply
     }
 
-    /// Moves time and stamp on. The very first stamp is believed: there is nothing to hold against it.
+    /// Advances the group's time and the stamp. The very first stamp is accepted as it is: there is nothing to compare
+    /// it with.
     fn advance(&mut self, stamp: Wall, time: GroupTime) {
         let before = self.time;
         let furthest = GroupTime(before.0.saturating_add(MAX_STEP.as_nanos() as u64));
@@ -254,7 +255,7 @@ impl Kv {
         }
         let before = before.filter(|state| !forgets || state.live().is_some());
         let revision = before.map_or(first, |state| state.revision().saturating_add(1));
-        // `value` shares the entry's memory. A large `cmp` beside it would be kept alive by it for nothing.
+        // `value` shares the entry's memory and would keep a large `cmp` value in the same entry alive.
         let value = if when.value.is_some() { Bytes::copy_from_slice(&value) } else { value };
         let deadline = ttl_ms.filter(|_| !self.mutant.is(Bug::ExpireNever)).map(|ttl| self.deadline(ttl));
         self.set(key, State::Live(Held { value, revision, commit: self.last_stamp, deadline }));
@@ -290,14 +291,14 @@ impl Kv {
         GroupTime(self.time.0.saturating_add(ttl_ms.saturating_mul(1_000_000)))
     }
 
-    /// A value as a reader sees it now.
+    /// Returns a value as a reader sees it now.
     fn show(&self, held: Held) -> Versioned {
         let Held { value, revision, commit, deadline } = held;
         let left = |at: GroupTime| Wall(self.last_stamp.0.saturating_add(at.0.saturating_sub(self.time.0)));
         Versioned { value, revision, commit, expires: deadline.map(left) }
     }
 
-    /// The key's state after burying it if its time is up.
+    /// Returns the key's state, after turning it into a tombstone if it has expired.
     fn settle(&mut self, key: &Key) -> Option<&State> {
         if self.next_expiry().is_some_and(|deadline| deadline <= self.time) {
             self.bury(key);
@@ -328,7 +329,7 @@ impl Kv {
         }
     }
 
-    /// Gives `key` a new state and keeps count, expiry index, tombstones and digest in step.
+    /// Sets the state of `key`, and updates the count, the expiry index, the tombstones and the digest.
     pub(super) fn set(&mut self, key: &Key, state: State) {
         self.scratch.clear();
         encoding::put_state(&mut self.scratch, key, &state);
@@ -363,7 +364,7 @@ impl Kv {
         }
     }
 
-    /// Drops the oldest tombstones beyond the limit. What they knew goes into the floor for keys without a state.
+    /// Drops the oldest tombstones beyond the limit. Their revisions raise the first revision of keys without a state.
     fn collect(&mut self) {
         while self.graves.len() > self.max_tombstones as usize
             && !self.mutant.is(Bug::KvTombstonesKept)
@@ -376,13 +377,13 @@ impl Kv {
         }
     }
 
-    /// What `key` holds after the last applied entry.
+    /// Returns what `key` holds after the last applied entry.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<Versioned> {
         self.keys.get(key)?.state.live().filter(|held| !self.is_over(held)).cloned().map(|held| self.show(held))
     }
 
-    /// Every key that has a state: its revision, and what it holds unless it was deleted.
+    /// Returns every key that has a state, with its revision and its content unless it was deleted.
     pub fn entries(&self) -> impl Iterator<Item = (&Key, Revision, Option<Present<'_>>)> {
         self.keys.iter().map(|(key, slot)| {
             let held = slot.state.live().map(|held| Present {
@@ -400,59 +401,59 @@ impl Kv {
         self.applied
     }
 
-    /// The last effective stamp given out.
+    /// The effective stamp of the last command.
     #[must_use]
     pub fn last_stamp(&self) -> Wall {
         self.last_stamp
     }
 
-    /// The group's time, as the last command told it.
+    /// The group's time as of the last command.
     #[must_use]
     pub fn time(&self) -> GroupTime {
         self.time
     }
 
-    /// When the leader should propose [`Op::Expire`]: once it has counted up to this. In the past while expired keys wait to
-    /// be buried.
+    /// The group's time at which the leader should propose [`Op::Expire`]. It is in the past while expired keys wait to
+    /// become tombstones.
     #[must_use]
     pub fn next_expiry(&self) -> Option<GroupTime> {
         self.deadlines.get_min().map(|(deadline, _)| *deadline)
     }
 
-    /// Keys that hold a value, those included that have expired but are not yet buried.
+    /// Number of keys that hold a value, including expired keys that are not tombstones yet.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a count for status replies, not a collection")]
     pub fn len(&self) -> u64 {
         self.live
     }
 
-    /// Tombstones kept.
+    /// Number of tombstones.
     #[must_use]
     pub fn tombstones(&self) -> u64 {
         self.graves.len() as u64
     }
 
-    /// Open sessions.
+    /// Number of open sessions.
     #[must_use]
     pub fn sessions(&self) -> u64 {
         self.sessions.len() as u64
     }
 
-    /// Log entries that were no command.
+    /// Number of log entries that were not a valid command.
     #[must_use]
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// A hash of the whole state, the index included. Replicas at the same index have the same one; different states
-    /// have different ones but for chance (2⁻⁶⁴).
+    /// Returns a hash of the whole state, including the index. Replicas at the same index have the same digest.
+    /// Different states have different digests, except with a probability of 2⁻⁶⁴.
     #[must_use]
     pub fn digest(&self) -> u64 {
         self.header().digest()
     }
 }
 
-/// Whether all conditions hold for a key that holds this, or nothing.
+/// Whether all conditions hold for a key with this content, or without content.
 fn holds(when: &Condition, held: Option<&Held>) -> bool {
     let revision = held.map_or(Some(-1), |h| i64::try_from(h.revision).ok());
     when.exists.is_none_or(|wanted| wanted == held.is_some())

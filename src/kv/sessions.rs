@@ -1,25 +1,25 @@
-//! Client sessions: each write applied at most once, however often it is sent (Raft thesis §6.3).
+//! Client sessions: each write is applied at most once, however often it is sent (Raft thesis §6.3).
 //!
-//! A session remembers the number of its newest write and the reply to it, because a client repeats only its newest: it
-//! has seen the reply to every earlier one. A refused write is remembered like any other, for a duplicate that strays
-//! through the network long after the refusal was delivered must not come true.
+//! A session stores the number of its newest write and the reply to it. This is enough because a client repeats only
+//! its newest write: it has seen the reply to every earlier one. A refused write is stored like any other. Otherwise a
+//! duplicate that arrives long after the refusal was delivered could be applied.
 //!
-//! The table is bounded twice: by the number of sessions, and by the bytes of the values in remembered refusals (up to
-//! 1 MiB each). Beyond either limit the session that was used longest ago, by log index, is forgotten; its client then
-//! learns [`Reply::SessionExpired`] and must treat a write in doubt as neither done nor not done. In memory such a value
-//! is mostly shared with the store; a snapshot writes it out, at most [`MAX_REPLY_BYTES`] in all.
+//! The table has two limits: the number of sessions, and the bytes of the values in stored refusals (up to 1 MiB each).
+//! Beyond either limit, the least recently used session (by log index) is dropped. Its client then gets
+//! [`Reply::SessionExpired`] and cannot know whether a pending write was applied. In memory, such a value is mostly
+//! shared with the store. A snapshot writes it out, at most [`MAX_REPLY_BYTES`] in total.
 
 use super::{Reply, SessionId, encoding};
 use im::OrdMap;
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Most sessions open at a time. Part of the replicated state: a group keeps the number it was started with.
+/// Maximum number of open sessions. Part of the replicated state: a group keeps the number it was started with.
 pub const MAX_SESSIONS: u32 = 10_000;
-/// Most bytes of values in remembered replies.
+/// Maximum bytes of the values in stored replies.
 pub const MAX_REPLY_BYTES: usize = 64 << 20;
 
-/// What is remembered of a client.
+/// The state of a client session.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Session {
     /// Log index of the last command that named it.
@@ -37,13 +37,13 @@ impl Session {
     }
 }
 
-/// What the table knows of a write before it is applied.
+/// The session table's verdict on a write before it is applied.
 pub(super) enum Seen {
-    /// No such session.
+    /// The session is unknown.
     Unknown,
-    /// The session has moved on.
+    /// The session has already applied a newer write.
     Earlier,
-    /// This very write was answered so.
+    /// The same write was already applied, with this reply.
     Repeat(Reply),
     /// A new write.
     New,
@@ -52,13 +52,13 @@ pub(super) enum Seen {
 /// The session table.
 pub(super) struct Sessions {
     table: OrdMap<SessionId, Session>,
-    /// Sessions by when they were used; an index is used by one command, so by at most one session.
+    /// Sessions by the log index that last used them. Each index belongs to one command, so to at most one session.
     recent: BTreeMap<u64, SessionId>,
     limit: u32,
     reply_bytes: usize,
     /// Wrapping sum of the hashes of the sessions' snapshot records.
     sum: u64,
-    /// Where records are laid out for hashing.
+    /// Reusable buffer for encoding records to hash.
     scratch: Vec<u8>,
 }
 
@@ -96,13 +96,13 @@ impl Sessions {
         }
     }
 
-    /// Opens the session named by `index`.
+    /// Opens the session with the id `index`.
     pub fn open(&mut self, index: u64) {
         self.put(index, Session { used: index, last: None });
         self.shed();
     }
 
-    /// Marks a session as used at `index`, by a write with this number and reply if it was applied now.
+    /// Marks a session as used at `index`. If a write was applied now, stores its number and reply.
     pub fn touch(&mut self, id: SessionId, index: u64, applied: Option<(u64, Reply)>) {
         let Some(session) = self.table.get_mut(&id) else { return };
         self.sum = self.sum.wrapping_sub(hash(&mut self.scratch, id, session));
@@ -116,7 +116,7 @@ impl Sessions {
         self.shed();
     }
 
-    /// Adds a session that is not there, counting it in.
+    /// Adds a session that is not in the table, and updates the counts.
     pub fn put(&mut self, id: SessionId, session: Session) {
         self.sum = self.sum.wrapping_add(hash(&mut self.scratch, id, &session));
         self.reply_bytes += session.reply_bytes();

@@ -1,11 +1,12 @@
-//! Snapshots: taken in O(1), streamed out in blocks while the store goes on, and checked on the way back in.
+//! Snapshots: taken in O(1), written in blocks while the store continues, and verified when restored.
 //!
-//! [`Kv::snapshot`] clones the persistent maps, which share all their memory with the store. Writing to the store then
-//! copies the tree nodes it touches, at most the whole tree once for as long as the snapshot lives.
+//! [`Kv::snapshot`] clones the persistent maps, which share all their memory with the store. Later writes to the store
+//! copy the tree nodes they touch: at most the whole tree once while the snapshot exists.
 //!
-//! The records of a snapshot are a header, all keys in order, all sessions in order: the same state gives the same bytes
-//! on every replica. A block holds whole records and stands for nothing else. Each block is expected to be checksummed by
-//! the file or message it travels in; the counts and the digest in the header are what proves that nothing is missing.
+//! The records of a snapshot are a header, all keys in order, and all sessions in order. The same state gives the same
+//! bytes on every replica. A block holds whole records; block boundaries have no other meaning. Each block is expected
+//! to be checksummed by the file or message that contains it. The counts and the digest in the header prove that
+//! nothing is missing.
 
 use super::encoding::{self, Header, Malformed, Reader, Record};
 use super::machine::Slot;
@@ -16,7 +17,7 @@ use crate::types::Key;
 use im::OrdMap;
 use std::ops::Bound;
 
-/// A state at one index, to be written out.
+/// The state at one index, ready to be written.
 pub struct KvSnapshot {
     header: Header,
     keys: OrdMap<Key, Slot>,
@@ -24,7 +25,7 @@ pub struct KvSnapshot {
     at: Cursor,
 }
 
-/// What has been written out so far.
+/// The position up to which the snapshot is written.
 enum Cursor {
     Nothing,
     Keys(Bound<Key>),
@@ -32,7 +33,7 @@ enum Cursor {
 }
 
 impl Kv {
-    /// The present state, in O(1).
+    /// Returns a snapshot of the current state, in O(1).
     #[must_use]
     pub fn snapshot(&self) -> KvSnapshot {
         let mut snapshot = KvSnapshot {
@@ -48,7 +49,7 @@ impl Kv {
     }
 }
 
-/// The planted bug: clients keep their sessions, but what each did last is lost.
+/// A planted bug: clients keep their sessions, but the last write of each is lost.
 fn forget_sessions(snapshot: &mut KvSnapshot, of: &Kv) {
     let mut blank = Sessions::new(of.sessions.limit());
     for (&id, session) in of.sessions.table() {
@@ -59,14 +60,14 @@ fn forget_sessions(snapshot: &mut KvSnapshot, of: &Kv) {
 }
 
 impl KvSnapshot {
-    /// The index it stands for.
+    /// Index of the last entry included.
     #[must_use]
     pub fn applied(&self) -> u64 {
         self.header.applied
     }
 
-    /// The next block, of at most `max_bytes` unless a single record is larger (a little over 1 MiB); `None` when all is
-    /// written.
+    /// Returns the next block, of at most `max_bytes` unless a single record is larger (a little over 1 MiB). `None`
+    /// when everything is written.
     pub fn next_block(&mut self, max_bytes: usize) -> Option<Vec<u8>> {
         let mut block = Block { bytes: Vec::new(), max_bytes };
         if let Cursor::Nothing = self.at {
@@ -104,7 +105,7 @@ struct Block {
 }
 
 impl Block {
-    /// Adds a record; if it does not fit any more, leaves it out and says so.
+    /// Adds a record. Returns false and leaves it out if it does not fit.
     fn push(&mut self, record: impl FnOnce(&mut Vec<u8>)) -> bool {
         let before = self.bytes.len();
         record(&mut self.bytes);
@@ -116,44 +117,44 @@ impl Block {
     }
 }
 
-/// Why a snapshot is refused.
+/// The reason why a snapshot is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// A block is not what a snapshot writes.
+    /// A block is not valid.
     #[error("snapshot block {block}: {why}")]
     Block {
-        /// Which block, the first being 0.
+        /// Number of the block, starting at 0.
         block: u64,
         /// What is wrong and where in the block.
         why: Malformed,
     },
-    /// It ended before its header.
+    /// The snapshot ended before its header.
     #[error("the snapshot is empty")]
     Empty,
-    /// It stands for another index than the one asked for.
+    /// The snapshot is for another index than the requested one.
     #[error("the snapshot is for index {got}, not {want}")]
     Index {
-        /// What it stands for.
+        /// The snapshot's index.
         got: u64,
-        /// What was asked for.
+        /// The requested index.
         want: u64,
     },
-    /// It does not hold as many keys or sessions as its header says.
+    /// The number of keys or sessions differs from the header.
     #[error("the snapshot holds {got} {what}, its header says {want}")]
     Count {
         /// Keys or sessions.
         what: &'static str,
-        /// How many there are.
+        /// The actual number.
         got: u64,
-        /// How many there should be.
+        /// The number in the header.
         want: u64,
     },
-    /// The contents are not those its header speaks of.
+    /// The contents do not match the digest in the header.
     #[error("the snapshot's contents do not match its digest")]
     Digest,
 }
 
-/// Builds a [`Kv`] from the blocks of a snapshot. After an error it is of no further use.
+/// Builds a [`Kv`] from the blocks of a snapshot. It must not be used after an error.
 pub struct KvRestore {
     kv: Option<(Header, Kv)>,
     last_key: Key,
@@ -163,13 +164,13 @@ pub struct KvRestore {
 }
 
 impl KvRestore {
-    /// Ready for the first block.
+    /// Creates a restore that expects the first block.
     #[must_use]
     pub fn new(mutant: Mutant) -> KvRestore {
         KvRestore { kv: None, last_key: Key::default(), last_session: None, blocks: 0, mutant }
     }
 
-    /// Takes the next block.
+    /// Adds the next block.
     ///
     /// # Errors
     /// [`RestoreError::Block`].
@@ -211,10 +212,10 @@ impl KvRestore {
         Ok(())
     }
 
-    /// The restored state, once all blocks are in; `index` is the one it must stand for.
+    /// Returns the restored state once all blocks were added. `index` is the index the snapshot must have.
     ///
     /// # Errors
-    /// Something is missing, too much, or not as the header says.
+    /// Something is missing, superfluous, or different from the header.
     pub fn finish(self, index: u64) -> Result<Kv, RestoreError> {
         let (header, kv) = self.kv.ok_or(RestoreError::Empty)?;
         let found = kv.header();

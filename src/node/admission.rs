@@ -1,54 +1,56 @@
-//! Admission control: how many of the requests that come a node takes on, of each mode its own.
+//! Admission control: how many requests a node accepts, separately for each mode.
 //!
-//! Bytes of requests may be open up to a limit that moves. If answers take
-//! longer than a target, requests only wait in line, and fewer are taken on; if they do not, and the limit was reached, more are.
-//! It is additive increase and multiplicative decrease, as of TCP's window, with time as the signal. The rest is refused as
-//! busy at once, while that costs nothing yet. So what is taken on is done while its client still waits, and a mode that is
-//! overloaded leaves the other its share.
+//! The bytes of open requests are limited, and the limit adapts. If responses take longer than a target, requests only
+//! wait in queues, and the limit shrinks. If they do not, and the limit was reached, it grows. This is additive
+//! increase and multiplicative decrease, as in TCP's congestion window, with time as the signal. All other requests are
+//! refused as busy at once, while that is still cheap. So an accepted request is finished while its client still waits,
+//! and an overloaded mode leaves the other mode its share.
 //!
-//! Who is refused is told when to come again: one after another, at twice the pace at which requests are done, since to refuse one
-//! more is cheaper than to idle, and within half a second, so that the end of the load is noticed. Who comes when told goes
-//! before newcomers, who get at most half of the limit meanwhile.
+//! A refusal includes the time to retry. Refused clients retry one after another, at twice the rate at which requests
+//! are finished: refusing one more is cheaper than idling. They retry within half a second, so that the end of the
+//! overload is noticed. A client that retries at its time has precedence over new requests, which meanwhile get at most
+//! half of the limit.
 
 use crate::mutant::{Bug, Mutant};
 use crate::types::{Addr, Time};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Requests are counted with so many bytes besides their payload.
+/// Bytes charged for a request besides its payload.
 const REQUEST: usize = 256;
 
-/// How many bytes of requests of a mode may be open.
+/// The admission control of one mode: limits the bytes of its open requests.
 #[derive(Debug)]
 pub(super) struct Admission {
     least: usize,
     most: usize,
     limit: usize,
     open: usize,
-    /// How long answers should take at most.
+    /// Target for the response time.
     target: Duration,
-    /// The present interval: until when it lasts, bytes answered in it, how long they took by bytes, and most bytes open.
+    /// The current interval: its end, bytes answered in it, their response times weighted by bytes, and the peak of
+    /// open bytes.
     until: Time,
     answered: u128,
     waited: u128,
     peak: usize,
-    /// Answers have never been slow: the limit is doubled, as TCP's slow start does.
+    /// Responses have never been slow: the limit doubles, as in TCP's slow start.
     starts: bool,
-    /// Bytes done a second, as far as is known.
+    /// Bytes finished per second, as an estimate.
     pace: u64,
-    /// When the next one that is refused is to come again.
+    /// When the next refused request should retry.
     next: Time,
-    /// Bytes that were told to come, by who asked, and until when they are expected.
+    /// Bytes that were promised room, by client, and until when each client is expected.
     promised: BTreeMap<Addr, (Time, usize)>,
     coming: usize,
-    /// When to look next for promises that were not kept.
+    /// When to check next for promises that expired.
     looks: Time,
     mutant: Mutant,
 }
 
-/// Earliest time after which one that was refused is to come again.
+/// Minimum time after which a refused request should retry.
 const SOON: Duration = Duration::from_millis(10);
-/// And the latest: who waits longer finds out too late that the load has gone.
+/// Maximum time. A client that waits longer notices the end of the overload too late.
 const LATE: Duration = Duration::from_millis(500);
 
 impl Admission {
@@ -73,19 +75,19 @@ impl Admission {
         }
     }
 
-    /// Bytes of open requests.
+    /// Returns the bytes of open requests.
     pub(super) fn open(&self) -> usize {
         self.open
     }
 
-    /// Whether there is room for so many bytes; who was told to come `again` goes before the others.
+    /// Returns whether there is room for `bytes`. A request that retries (`again`) has precedence.
     fn has_room(&self, bytes: usize, again: bool, now: Time) -> bool {
         let limit = if again || self.next <= now { self.limit } else { self.limit / 2 };
         let taken = self.open + self.coming;
         taken == 0 || taken + bytes <= limit || self.mutant.is(Bug::BusyNever)
     }
 
-    /// Takes on a request with so many bytes of payload, if there is room; the bytes to give back later.
+    /// Admits a request with `payload` bytes if there is room. Returns the bytes to give back at its end.
     pub(super) fn admit(&mut self, (from, payload): (Addr, usize), again: bool, now: Time) -> Option<usize> {
         let bytes = REQUEST + payload;
         self.forget_promises(now);
@@ -99,7 +101,7 @@ impl Admission {
         Some(bytes)
     }
 
-    /// What was promised room and did not come in time.
+    /// Forgets the promises whose requests did not arrive in time.
     fn forget_promises(&mut self, now: Time) {
         if self.coming > 0 && now >= self.looks {
             self.looks = now + self.target;
@@ -108,7 +110,8 @@ impl Admission {
         }
     }
 
-    /// What was promised room, or another request in its place, has come; whether there was such.
+    /// Uses up a client's promise for a request that has arrived, or for another one in its place. Returns whether
+    /// there was a promise.
     fn comes(&mut self, from: Addr, bytes: usize) -> bool {
         let Some((_, promised)) = self.promised.get_mut(&from) else { return false };
         let came = bytes.min(*promised);
@@ -119,7 +122,7 @@ impl Admission {
         true
     }
 
-    /// Whether a request with so many bytes of payload is taken on: then there is room for it for a while.
+    /// Returns whether a request with `payload` bytes is accepted. If so, room is reserved for it for a while.
     pub(super) fn promises(&mut self, (from, payload): (Addr, usize), again: bool, now: Time) -> bool {
         let bytes = REQUEST + payload;
         self.forget_promises(now);
@@ -133,8 +136,8 @@ impl Admission {
         room
     }
 
-    /// After how long one with so many bytes of payload is to come again. If it does not wait for so long it gets no place in
-    /// the line.
+    /// Returns the time after which a request with `payload` bytes should retry. A client that does not wait that long
+    /// gets no place in the queue.
     pub(super) fn comes_again(&mut self, payload: usize, patience: Duration, now: Time) -> Duration {
         if self.mutant.is(Bug::NoRetryAfter) {
             return Duration::ZERO;
@@ -151,7 +154,7 @@ impl Admission {
         wait
     }
 
-    /// A request has ended; `took`: after how long it was answered, if that was by this node itself.
+    /// Ends a request. `took` is its response time if this node itself answered it.
     pub(super) fn end(&mut self, bytes: usize, took: Option<Duration>, now: Time) {
         self.open -= bytes;
         if let Some(took) = took {
@@ -174,7 +177,8 @@ impl Admission {
         self.pace = u64::try_from(done).unwrap_or(u64::MAX).max(self.pace - self.pace / 8);
         let target = u64::try_from(self.target.as_nanos()).unwrap_or(u64::MAX);
         if mean > target {
-            // As many as are done within the target at this pace, but not all of the change at once.
+            // The bytes that finish within the target at this rate, but the limit changes only by a bounded factor at
+            // once.
             let open = self.limit.min(self.peak) as u128;
             let fits = usize::try_from(open * u128::from(target) / u128::from(mean)).unwrap_or(usize::MAX);
             self.limit = fits.clamp(self.limit / 4, self.limit / 4 * 3).max(self.least);

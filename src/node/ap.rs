@@ -1,4 +1,5 @@
-//! The AP core within its node: told the date, its messages kept back until the disk has them, its answers passed on.
+//! The AP core within its node: gives it the date, holds its messages until the disk has their records, and passes on
+//! its replies.
 
 use super::Observer;
 use super::host::Host;
@@ -9,18 +10,18 @@ use crate::protocol::{Input, Protocol, Ticket};
 use crate::types::Time;
 use crate::wire::{ResponseBody, ap_bytes};
 
-/// The AP core and what belongs to it alone.
+/// The AP core and its own state in the driver.
 pub(super) struct ApHost {
     host: Host<Dynamo>,
-    /// It was told the date in this turn, as the first thing it had to do.
+    /// Whether it was given the date in this turn. This is always its first step of a turn.
     active: bool,
-    /// When it wants a turn, as of the end of this one.
+    /// When it needs its next turn, as of the end of this one.
     deadline: Option<Time>,
-    /// How many of the records that wait to be taken the observer has been shown.
+    /// Number of records not yet taken that the observer has been shown.
     shown: usize,
-    /// How many are being written.
+    /// Number of records being written.
     writing: usize,
-    /// Its snapshot is being written, or waits to be.
+    /// Whether its snapshot is being written or waits to be written.
     pub(super) snapshotting: bool,
 }
 
@@ -56,7 +57,7 @@ impl ApHost {
         self.deadline
     }
 
-    /// A batch with records of it is durable.
+    /// Handles the completion of a batch that contains its records.
     pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, turn: &mut TurnContext, observer: &mut impl Observer) {
         observer.ap_durable(std::mem::take(&mut self.writing));
         self.step(Input::Persisted(ticket), at);
@@ -64,7 +65,7 @@ impl ApHost {
         self.host.durable(ticket, held, |(to, lane, message)| outbound.ap((to, lane), message));
     }
 
-    /// Carries out what it asked for.
+    /// Carries out the core's effects and passes on its messages.
     pub(super) fn settle(&mut self, at: Now, turn: &mut TurnContext, observer: &mut impl Observer) {
         if self.active {
             self.deadline = self.host.core.deadline();
@@ -95,7 +96,6 @@ impl ApHost {
         self.host.take_records()
     }
 
-    /// Ends the turn.
     pub(super) fn end_turn(&mut self) {
         self.active = false;
     }

@@ -1,4 +1,4 @@
-//! How a node is run.
+//! Configuration of a node.
 
 use crate::dynamo;
 use crate::kv::MAX_TOMBSTONES;
@@ -9,39 +9,41 @@ use crate::types::{GroupId, NodeId};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How a node is run.
+/// Configuration of a node.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// The Raft groups; whose voters are `layout`'s affair.
+    /// Configuration of the Raft groups, except for their voters: `layout` sets those.
     pub raft: raft::Config,
-    /// The members of the cluster, and who keeps what.
+    /// The members of the cluster, and which nodes store which keys.
     pub layout: Arc<Layout>,
-    /// The AP core; `life` is drawn at every start.
+    /// Configuration of the AP core.
     pub ap: dynamo::Config,
-    /// Log bytes of the whole node since the last compaction after which snapshots are taken and the log compacted: each
-    /// group has an equal share.
+    /// Log bytes since the last compaction after which a snapshot is taken and the log compacted. This is for the whole
+    /// node; each group has an equal share.
     pub snapshot_log_bytes: usize,
-    /// Entries a group has applied since its last snapshot after which another is taken.
+    /// Entries that a group applies after a snapshot before the next is taken.
     pub snapshot_entries: u64,
-    /// Tombstones that a group keeps, at most; all members must be given the same.
+    /// Maximum number of tombstones that a group keeps. All members must have the same value.
     pub max_tombstones: u32,
-    /// Entries after which the members of a group compare their states; at least 1.
+    /// Number of entries between two comparisons of the members' states; at least 1.
     pub digest_entries: u64,
-    /// Client requests that may be open at a time; beyond it they are refused as busy.
+    /// Maximum number of open client requests. Further requests are refused as busy.
     pub max_open_requests: usize,
-    /// Bytes that the node's queues may hold together; beyond it requests are refused as busy.
+    /// Maximum bytes in all queues of the node together. Beyond it requests are refused as busy.
     pub memory_bytes: usize,
-    /// Pause after which a peer to whom nothing was sent gets a sign of life.
+    /// Time without a packet to a peer after which the peer is sent a heartbeat.
     pub beat: Duration,
-    /// Silence after which a peer is taken to be down, or longer if its signs of life come irregularly.
+    /// Minimum silence after which a peer counts as down. The detector waits longer for a peer whose heartbeats come
+    /// irregularly.
     pub down_after: Duration,
     /// The planted bug, if any.
     pub mutant: Mutant,
 }
 
 impl NodeConfig {
-    /// The defaults around a Raft configuration and a layout: a snapshot every 64 MiB or 100,000 entries, 10,000 open
-    /// requests, 256 MiB for queues; signs of life at the pace of heartbeats, a peer is down after an election timeout.
+    /// Returns the defaults for a Raft configuration and a layout: a snapshot every 64 MiB or 100,000 entries, 10,000
+    /// open requests, 256 MiB for queues. Heartbeats between nodes are as frequent as Raft's. A peer counts as down
+    /// after an election timeout.
     #[must_use]
     pub fn new(raft: raft::Config, layout: Arc<Layout>) -> NodeConfig {
         NodeConfig {
@@ -60,13 +62,14 @@ impl NodeConfig {
         }
     }
 
-    /// The groups this node is in, with their voters.
+    /// Returns the groups that this node is a member of, with their voters.
     pub(super) fn hosted(&self) -> Vec<(GroupId, Vec<NodeId>)> {
         let all = self.layout.all_groups().map(|group| (group, self.layout.voters_of(group)));
         all.filter(|(_, voters)| voters.contains(&self.raft.id)).collect()
     }
 
-    /// Whether it matters who seems to be up: not for a single Raft group, which has heartbeats and elections.
+    /// Returns whether the node needs a failure detector. A single Raft group does not: it has heartbeats and
+    /// elections.
     pub(super) fn watches(&self) -> bool {
         self.layout.groups > 1 || self.layout.buckets.any_ap()
     }

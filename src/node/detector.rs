@@ -1,42 +1,43 @@
-//! The failure detector: who seems to be up, from who was heard when. It can be wrong, and nothing's safety rests on it; the AP core
-//! chooses by it whom to ask and whom to stand in for, and the driver whom to pass a request on to and which groups to wake.
+//! The failure detector: which peers seem to be up, judged by when each was last heard. It can be wrong, and no safety
+//! property depends on it. The AP core uses it to choose which replicas to ask and which to stand in for. The driver
+//! uses it to choose where to forward a request and which groups to wake.
 
 use crate::types::{NodeId, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Says who seems to be up. At the start everybody does.
+/// Judges which peers seem to be up. At the start all do.
 pub trait Detector: Send {
-    /// Something came from `peer`.
+    /// Records that a packet came from `peer`.
     fn heard(&mut self, peer: NodeId, now: Time);
-    /// This node itself was so late to look: peers may have been heard meanwhile, had it listened.
+    /// Records that this node was late by `by`: it may have missed packets from its peers in that time.
     fn was_late(&mut self, by: Duration);
-    /// Whether `peer` seems to be up. Of those it does not know everybody does.
+    /// Returns whether `peer` seems to be up. Unknown peers count as up.
     fn is_up(&self, peer: NodeId) -> bool;
-    /// Since when it has seemed to be as it seems; `None`: since the start.
+    /// Returns when the opinion on `peer` last changed; `None`: never since the start.
     fn since(&self, peer: NodeId) -> Option<Time>;
-    /// When to look next whether an opinion has changed: not later than the first does.
+    /// Returns when to check for changes next: no later than the first change.
     fn next_change(&self) -> Option<Time>;
-    /// The opinions that have changed by `now` and were not told before: of whom, and whether it seems to be up.
+    /// Returns the changes up to `now` that were not returned before: each peer, and whether it seems to be up.
     fn changes(&mut self, now: Time) -> Vec<(NodeId, bool)>;
 }
 
-/// A peer that has not been heard for a while is down; one that is heard is up.
+/// A detector with adaptive timeouts: a peer that is silent for too long is down, and a peer that is heard is up.
 ///
-/// How long that while is adapts to the peer, as TCP's retransmission timeout does (Jacobson 1988; Bertier and others 2002 for
-/// failure detectors): the mean of the pauses between its signs of life and six times their mean deviation, but not less than
-/// the configured time and not more than eight times that. The node's own lateness does not count against its peers.
+/// The timeout adapts to the peer as TCP's retransmission timeout does (Jacobson 1988; Bertier and others 2002 for
+/// failure detectors). It is the mean pause between the peer's heartbeats plus six times their mean deviation, at least
+/// the configured time and at most eight times that. The node's own lateness does not count against its peers.
 #[derive(Debug)]
 pub struct Adaptive {
     after: Duration,
     peers: BTreeMap<NodeId, Peer>,
-    /// Peers that were down and have been heard since the last look.
+    /// Peers that were down and have been heard since the last check.
     risen: BTreeSet<NodeId>,
-    /// No peer that is up can have been silent too long before this.
+    /// Before this time no peer that is up can reach its timeout.
     next: Option<Time>,
 }
 
-/// Longest patience, in times of the least.
+/// Maximum timeout, as a multiple of the configured minimum.
 pub const MOST: u32 = 8;
 
 #[derive(Debug)]
@@ -44,13 +45,13 @@ struct Peer {
     heard: Time,
     up: bool,
     since: Option<Time>,
-    /// Mean pause between two signs of life and mean deviation from it, in nanoseconds.
+    /// Mean pause between two heartbeats, and mean deviation from it, in nanoseconds.
     mean: u64,
     deviation: u64,
 }
 
 impl Peer {
-    /// When it will have been silent too long.
+    /// Returns when the peer's timeout ends.
     fn falls(&self, after: Duration) -> Time {
         let adapted = Duration::from_nanos(self.mean.saturating_add(self.deviation.saturating_mul(6)));
         self.heard + adapted.clamp(after, after.saturating_mul(MOST))
@@ -58,7 +59,7 @@ impl Peer {
 
     fn heard(&mut self, now: Time) {
         let pause = now.since(self.heard).as_nanos() as u64;
-        // What comes together is one sign of life.
+        // Packets that arrive together count as one heartbeat.
         if pause > 0 {
             self.deviation = self.deviation - self.deviation / 8 + self.mean.abs_diff(pause) / 8;
             self.mean = self.mean - self.mean / 8 + pause / 8;
@@ -68,7 +69,7 @@ impl Peer {
 }
 
 impl Adaptive {
-    /// An opinion of `peers`, that they are down when silent for longer than `after`, or than they use to be.
+    /// Creates a detector for `peers` with a minimum timeout of `after`.
     #[must_use]
     pub fn new(peers: impl Iterator<Item = NodeId>, after: Duration, now: Time) -> Adaptive {
         let peer = Peer { heard: now, up: true, since: None, mean: 0, deviation: 0 };
@@ -78,7 +79,7 @@ impl Adaptive {
         detector
     }
 
-    /// When the first peer that is up will have been silent too long.
+    /// Returns when the first timeout of a peer that is up ends.
     fn first_silence(&self) -> Option<Time> {
         self.peers.values().filter(|peer| peer.up).map(|peer| peer.falls(self.after)).min()
     }
@@ -90,7 +91,7 @@ impl Detector for Adaptive {
         if known.up {
             return known.heard(now);
         }
-        // How long it was away says nothing of how it is otherwise.
+        // The outage is not counted: it says nothing about the peer's usual pauses.
         (known.heard, known.up, known.since) = (now, true, Some(now));
         self.risen.insert(peer);
         self.next.get_or_insert(now + self.after);

@@ -1,42 +1,42 @@
-//! Replicas compare their states: a disk, a processor or a bug may change one of them unnoticed.
+//! Comparison of replica states: a disk, a processor or a bug may change one of them unnoticed.
 //!
-//! After every so many entries each member of a group tells the others the digest of its state at that index
-//! ([`Kv::digest`](crate::kv::Kv::digest), which covers everything and costs one hash). Whoever finds that most members have
-//! another one than itself stops serving the group; whoever finds that another member differs from most says so. Where no
-//! digest has a majority, all say so and nobody stops.
+//! After every `digest_entries` entries each member of a group sends the others the digest of its state at that index
+//! ([`Kv::digest`](crate::kv::Kv::digest), which covers everything and costs one hash). A member whose digest differs
+//! from that of most members stops serving the group. A member that finds another one different reports it. If no
+//! digest has a majority, all members report it and none stops.
 //!
-//! Invariants: a verdict rests on more than half of the members, all at the same index. Memory is bounded: digests of the
-//! last [`KEPT`] indexes.
+//! Invariants: a verdict needs digests from more than half of the members, all at the same index. Memory is bounded:
+//! only digests of the last [`KEPT`] indexes are kept.
 //!
-//! Caveats: what changed is not repaired, and what a member answered before the next comparison may be wrong. A member that
-//! is further behind than [`KEPT`] comparisons is not compared until it has caught up. A restart begins from snapshot and
-//! log; if the damage is in the snapshot, the next comparison finds it again.
+//! Caveats: a diverged state is not repaired, and what the member answered before the next comparison may be wrong. A
+//! member that is further behind than [`KEPT`] comparisons is not compared until it has caught up. A restart begins
+//! from snapshot and log; if the damage is in the snapshot, the next comparison finds it again.
 
 use crate::raft::{Index, Quorum};
 use crate::types::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Indexes of which digests are kept.
+/// Number of indexes for which digests are kept.
 const KEPT: usize = 16;
 
-/// What a comparison found: the members whose state differs from that of most, at this index. None are named where no state
-/// has a majority.
+/// The result of a comparison: the members whose state differs from that of most, at this index. None are named if no
+/// state has a majority.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Found {
     pub(super) index: Index,
     pub(super) minority: Vec<NodeId>,
 }
 
-/// The digests that the members of one group have told.
+/// The digests received from the members of one group.
 #[derive(Default)]
 pub(super) struct Digests {
     told: BTreeMap<Index, BTreeMap<NodeId, u64>>,
-    /// The latest that was found; nothing once all members are alike again.
+    /// The latest difference found. `None` once all members agree again.
     pub(super) found: Option<Found>,
 }
 
 impl Digests {
-    /// Member `of`, had this digest at `index`. What that shows, if it is news.
+    /// Records the digest of member `of`, one of `members`, at `index`. Returns the difference found, if it is new.
     pub(super) fn tell(&mut self, of: NodeId, (index, digest): (Index, u64), members: &Quorum) -> Option<&Found> {
         self.told.entry(index).or_default().entry(of).or_insert(digest);
         while self.told.len() > KEPT {
@@ -59,7 +59,8 @@ impl Digests {
     }
 }
 
-/// The members outside the majority, `None` while there is nothing to find: all alike so far, or too few to tell.
+/// Returns the members outside the majority. `None` while no difference is established: all agree so far, or too few
+/// have reported.
 fn minority(told: &BTreeMap<NodeId, u64>, members: &Quorum) -> Option<Vec<NodeId>> {
     let digests: BTreeSet<u64> = told.values().copied().collect();
     if digests.len() < 2 {

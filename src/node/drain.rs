@@ -1,9 +1,10 @@
-//! A node that is told to stop ends well: it hands over what it leads, answers what is under way and takes on nothing new.
+//! Graceful stop: the node hands over the groups it leads, answers what is in progress, and accepts nothing new.
 //!
-//! Each group that it leads goes to the member that holds most of its log. Requests that come meanwhile wait until the new leader
-//! is known and are then sent there, so that clients lose no more time than the election takes. The node stops when it leads nothing
-//! that another could lead, owes no answer and was asked nothing for [`QUIET`] (who has just been answered asks again, and is to hear
-//! where the leader is now), or after [`patience`].
+//! Each group that it leads goes to the member that holds most of its log. Requests that arrive meanwhile wait until
+//! the new leader is known. Then their clients are sent to it, so they lose no more time than the election takes. The
+//! node stops when it leads no group that another member could lead, owes no answer, and has received no request for
+//! [`QUIET`]: a client that was just answered sends its next request, and must be told where the leader is now. It
+//! stops after [`patience`] in any case.
 
 use super::Observer;
 use super::driver::Driver;
@@ -17,29 +18,29 @@ use crate::wire::{Packet, Refused, RequestBody};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// A node that has done all else waits until nobody has asked it anything for this long.
+/// A node with nothing else to do waits until it has received no request for this long.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// How long a node takes to stop at most, given its election timeout: time for a transfer that fails and another.
+/// Maximum time that a node takes to stop, given its election timeout: enough for a failed transfer and another one.
 #[must_use]
 pub fn patience(election_timeout: Duration) -> Duration {
     election_timeout * 3
 }
 
-/// A stop under way.
+/// A stop in progress.
 pub(super) struct Drain {
     /// When to stop in any case.
     until: Time,
-    /// When something was last to be done or answered.
+    /// When there was last something to do or to answer.
     busy: Time,
-    /// Groups that are or were handed over.
+    /// Groups for which a transfer was started.
     given: BTreeSet<GroupId>,
-    /// Requests that wait for the new leader of their group to be known, by ticket.
+    /// Requests that wait until the new leader of their group is known, by ticket.
     parked: Vec<(GroupId, u64)>,
 }
 
 impl Drain {
-    /// When to look again, whatever arrives.
+    /// Returns when to look again even if nothing arrives.
     pub(super) fn deadline(&self, now: Time) -> Time {
         if self.busy + QUIET > now { self.until.min(self.busy + QUIET) } else { self.until }
     }
@@ -51,7 +52,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         self.drain = Some(Drain { until, busy: at.time, given: BTreeSet::new(), parked: Vec::new() });
     }
 
-    /// At the end of a turn: whether the node may stop now.
+    /// Called at the end of a turn. Returns whether the node may stop now.
     pub(super) fn drained(&mut self, at: Now) -> bool {
         let Some(mut drain) = self.drain.take() else { return false };
         let over = at.time >= drain.until;
@@ -77,7 +78,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         quiet || over
     }
 
-    /// At the beginning of a turn: begins to hand over what is led here and not being handed over yet.
+    /// Called at the beginning of a turn. Starts a transfer of every group that is led here and not yet being
+    /// transferred.
     pub(super) fn hand_over(&mut self, at: Now) {
         if self.skips_drain() {
             return;
@@ -94,23 +96,23 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
     }
 
-    /// The planted bug.
+    /// Returns whether the planted bug is on.
     fn skips_drain(&self) -> bool {
         self.turn.config.mutant.is(Bug::DrainSkipped)
     }
 
-    /// Who leads a group, if that is another node.
+    /// Returns the leader of a group if it is another node.
     fn elsewhere(&self, id: GroupId) -> Option<NodeId> {
         let leader = self.groups.get(&id)?.status().soft.leader;
         leader.filter(|leader| *leader != self.turn.config.raft.id)
     }
 
-    /// Takes on nothing new.
+    /// Refuses a new request, or parks it until the new leader is known.
     pub(super) fn turn_away(&mut self, ticket: u64, body: &RequestBody) {
         let Some(key) = group_key(body) else {
             return self.turn.refuse(ticket, Refused::Busy { retry_ms: 0 });
         };
-        // Parked, it is looked at when this turn ends, and refused there if the leader is known already.
+        // A parked request is looked at when this turn ends, and refused there if the leader is already known.
         let id = self.turn.config.layout.group_of(key);
         match &mut self.drain {
             Some(drain) if self.groups.contains_key(&id) => drain.parked.push((id, ticket)),
@@ -118,7 +120,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
     }
 
-    /// Sends the answers that have come together.
+    /// Sends the responses of this turn.
     pub(super) fn send_responses(&mut self) {
         for (client, response) in self.turn.responses.drain(..) {
             self.transport.send(client, &Packet::Response(response));

@@ -1,19 +1,22 @@
 //! The driver: the only place that awaits.
 //!
-//! One task per node turns the pure cores: any number of Raft groups ([`group`](super::group)) and the AP core
-//! ([`ap`](super::ap)). Take what has arrived, step the cores with it, hand one batch of records to the disk, send what may be
-//! sent, apply what is committed, answer clients. Then wait for the next of: a packet, the disk, a deadline.
+//! One task per node runs the pure cores: any number of Raft groups ([`group`](super::group)) and the AP core
+//! ([`ap`](super::ap)). In each turn it takes what has arrived, steps the cores with it, gives one batch of records to
+//! the disk, sends what may be sent, applies what is committed, and answers clients. Then it waits for the next packet,
+//! disk completion or deadline.
 //!
 //! Invariants:
 //! - **Nothing leaves before its fsync** ([`gate`](super::gate)).
-//! - **One batch in flight, of all cores.** While the disk works, further records gather into the next batch: group commit
-//!   without a timer, and the property by which recovery tells a torn tail from damage (storage/).
-//! - **Only who has something to do is touched**: deadlines stand in order, and a turn looks at the groups that were stepped.
-//! - **Every queue is bounded** in bytes, by its share of one budget ([`memory`](super::memory)); one turn takes a bounded
-//!   number of packets and bytes, so that heartbeats leave and elections are seen however much is asked for.
-//! - **Control packets are taken first** (the transport sees to it): they never wait behind bulk data.
-//! - **A failed disk stops the node.** [`Driver::run`] returns the error; whatever was not acknowledged is not owed.
-//! - **A node that is told to stop hands over first** ([`drain`](super::drain)).
+//! - **One batch in flight, for all cores.** While the disk works, further records gather into the next batch. This
+//!   gives group commit without a timer. Recovery also relies on it to tell a torn tail from damage (storage/).
+//! - **A turn touches only groups that have something to do.** Deadlines are kept in order, and a turn looks only at
+//!   the groups that were stepped.
+//! - **Every queue is bounded** in bytes, by its share of one budget ([`memory`](super::memory)). A turn takes a
+//!   bounded number of packets and bytes, so that heartbeats are sent and elections are noticed under any load.
+//! - **Control packets are taken first** (the transport ensures this): they never wait behind bulk data.
+//! - **A failed disk stops the node.** [`Driver::run`] returns the error. The node owes nothing that it has not
+//!   acknowledged.
+//! - **A node that is told to stop first hands over its groups** ([`drain`](super::drain)).
 
 use super::admission::Admission;
 use super::ap::ApHost;
@@ -44,14 +47,15 @@ use std::mem;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-/// Packets and bytes of them taken in one turn before the disk and the network get theirs.
+/// Maximum number of packets, and of their bytes, taken in one turn before the disk and the network are served.
 const MAX_PACKETS_PER_TURN: usize = 1024;
 const MAX_BYTES_PER_TURN: usize = 1 << 20;
-/// Pause between looks whether groups are led by whom the layout names, and how many are handed over at a look.
+/// Time between two checks of whether each group has its preferred leader, and maximum number of groups handed over in
+/// one check.
 const BALANCE: (Duration, usize) = (Duration::from_secs(1), 16);
-/// How long who is to lead must have been up, and how long ago a group was last handed over.
+/// Minimum uptime of the preferred leader, and minimum time between two transfers of a group.
 const STEADY: Duration = Duration::from_secs(5);
-/// The first Raft group: the only one of a cluster that has one.
+/// The first Raft group. A cluster with one group has only this one.
 pub const GROUP: GroupId = GroupId(1);
 
 #[cfg(test)]
@@ -60,7 +64,7 @@ mod tests;
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Done, StorageError>> + Send + 'a>>;
 
-/// One node: its cores, their state, and the world it lives in.
+/// One node: its cores, their state, and its environment.
 pub struct Driver<T, C, H, O> {
     pub(super) turn: TurnContext,
     pub(super) transport: T,
@@ -68,37 +72,37 @@ pub struct Driver<T, C, H, O> {
     pub(super) observer: O,
     pub(super) groups: BTreeMap<GroupId, Group>,
     pub(super) ap: Option<ApHost>,
-    /// Whether the node takes part; if not, groups and AP core are on the shelf.
+    /// Whether the node takes part. If not, the groups and the AP core are on the shelf.
     pub(super) standing: StandingHost,
     pub(super) shelf: Shelf,
     pub(super) detector: Option<Box<dyn Detector>>,
     pub(super) relays: Relays,
-    /// Groups that have something to do in this turn; in order and each once when they are looked at.
+    /// Groups that have something to do in this turn. Sorted and deduplicated before they are settled.
     pub(super) dirty: Vec<GroupId>,
-    /// When each group wants a turn.
+    /// When each group needs its next turn.
     deadlines: BTreeSet<(Time, GroupId)>,
     /// Groups with records for the next batch.
     pub(super) writing: BTreeSet<GroupId>,
-    /// Cores whose snapshot is to be written, and whether one is being written.
+    /// Cores whose snapshot waits to be written, and whether one is being written.
     pub(super) snapshots: VecDeque<CoreId>,
     pub(super) snapshotting: bool,
-    /// The disk was given a batch of the log last: it is the jobs' turn.
+    /// The last job of the disk was a batch of the log: another kind of job is next.
     pub(super) jobs_next: bool,
-    /// The next batch restates all live state.
+    /// The next batch is a checkpoint: it restates all live state.
     pub(super) checkpoint_due: bool,
-    /// When to look next whether groups are led by whom the layout names, and the first group to look at.
+    /// When to check leaders next, and the first group to check.
     balance: (Time, GroupId),
-    /// A stop under way.
+    /// The stop in progress.
     pub(super) drain: Option<Drain>,
     storage: std::marker::PhantomData<fn() -> H>,
 }
 
 impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
-    /// Runs a node until its disk fails, or until `stop` says that it is to end and it has handed over: then gives its transport
-    /// back, in which answers may still wait to be sent.
+    /// Runs a node until its disk fails, or until `stop` resolves and the node has handed over its groups. Then returns
+    /// the transport, in which responses may still wait to be sent.
     ///
     /// # Errors
-    /// The storage error that stopped it.
+    /// The storage error that stopped the node.
     pub async fn run(
         config: NodeConfig,
         recovery: Recovery,
@@ -116,7 +120,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         Ok(driver.transport)
     }
 
-    /// Makes the cores of what the disk held.
+    /// Creates the cores from what the disk holds.
     async fn boot(
         config: NodeConfig,
         recovery: Recovery,
@@ -138,7 +142,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             let recovered = load_ap(storage, ap).await?;
             dynamo = Some(Dynamo::new(config.ap.clone(), config.layout.clone(), recovered, clock.now(), rng));
         }
-        // Requests are passed on under tickets: another process of this node must not have used the same.
+        // Forwarded requests carry tickets. An earlier process of this node must not have used the same ones.
         let first_ticket = if lone { 1 } else { (rng.next() >> 1).max(1) };
         let mut groups = Vec::new();
         for (id, voters) in hosted {
@@ -232,7 +236,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             let due = self.deadline(at.time);
             timer.set(due);
             let mut left = MAX_BYTES_PER_TURN;
-            // `biased`: without it `select!` picks by chance, and no run could be repeated.
+            // `biased`: without it `select!` chooses at random, and no run could be repeated.
             tokio::select! {
                 biased;
                 done = maybe(&mut running) => {
@@ -267,7 +271,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
     }
 
-    /// A turn that was due long ago means that this node itself was busy, or stood still.
+    /// Tells the detector if a turn started long after it was due: this node itself was busy or stalled.
     fn was_late(&mut self, due: Option<Time>, at: Now) {
         let late = due.map_or(Duration::ZERO, |due| at.time.since(due));
         if late > self.turn.config.beat / 2
@@ -277,12 +281,12 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
     }
 
-    /// The clocks, read once a turn.
+    /// Reads the clocks, once a turn.
     fn now(&self) -> Now {
         now(&self.clock)
     }
 
-    /// When the next turn is due, whatever arrives.
+    /// Returns when the next turn is due even if nothing arrives.
     fn deadline(&self, now: Time) -> Option<Time> {
         let groups = self.deadlines.first().map(|(time, _)| *time);
         let ap = self.ap.as_ref().and_then(ApHost::deadline);
@@ -320,12 +324,12 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             }
             (client, Packet::Request(request)) => self.on_request(client, *request, at),
             (Addr::Node(peer), Packet::Response(response)) => self.on_response(peer, response, at),
-            // Peer traffic from something that is no peer: not for a server.
+            // Peer traffic from a sender that is not a peer: ignored.
             _ => {}
         }
     }
 
-    /// A message of a group: for the core, but for what concerns the state machine.
+    /// Steps a group with a message. Digests of the state machine go to the group itself, not to its Raft core.
     fn on_raft(&mut self, peer: NodeId, id: GroupId, message: Message, at: Now) {
         if !self.takes_append(&message) {
             return;
@@ -350,7 +354,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                 self.turn.records.durable();
                 tickets.into_iter().for_each(|(core, ticket)| self.persisted(core, ticket, at));
                 match &mut self.ap {
-                    // What its snapshot holds need not be restated.
+                    // Write a snapshot first: the checkpoint then need not restate what it holds.
                     Some(ap) if log_is_long && !ap.snapshotting => {
                         ap.snapshotting = true;
                         self.snapshots.push_back(CoreId::Ap);
@@ -410,13 +414,13 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
     }
 
-    /// With one core on the node its every snapshot lets the log go. With many, a checkpoint restates what the others have, so
-    /// it waits until the log is long.
+    /// Returns whether this node has only one core. Then each of its snapshots allows the log to be discarded. With
+    /// several cores a checkpoint must restate the state of the others, so it waits until the log is long.
     fn is_lone(&self) -> bool {
         self.groups.len() == 1 && self.ap.is_none()
     }
 
-    /// Lets every core that has something to do carry it out.
+    /// Carries out the work of every core that has something to do.
     async fn settle(&mut self, at: Now, storage: &H) -> Result<(), StorageError> {
         self.settle_standing(at);
         self.notice(at);
@@ -479,7 +483,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         Ok(())
     }
 
-    /// Takes in whose state has changed, gives up what was passed on too long ago, and sees to it that leaders are spread.
+    /// Reports peers that went up or down to the AP core, gives up forwarded requests that expired, and balances
+    /// leaders.
     fn notice(&mut self, at: Now) {
         self.turn.pending.pass(at.time);
         self.relays.expire(at.time, &mut self.turn);
@@ -497,7 +502,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
     }
 
-    /// Groups sleep while their leader's node is up: now it is not.
+    /// Wakes the groups led by `leader`, which is down. A quiescent group relies on its leader's node being up.
     #[inline(never)]
     fn wake(&mut self, leader: NodeId, at: Now) {
         for (id, group) in &mut self.groups {
@@ -508,9 +513,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
     }
 
-    /// Hands groups over to whom the layout names as leader, a few at a time, if that node has been up for a while and holds
-    /// all that is committed: one that lags would keep the group waiting. A group that this node was told to lead, by an
-    /// operator then, stays until whom the layout names has been away and come back.
+    /// Hands groups over to the leaders that the layout prefers, a few at a time. The preferred node must have been up
+    /// for a while and hold all committed entries: one that lags would make the group wait. If this node was told to
+    /// take over a group, which means that an operator asked for it, the group stays until its preferred leader has
+    /// been down and up again.
     #[inline(never)]
     fn spread_leaders(&mut self, at: Now) {
         let (every, most) = BALANCE;
@@ -559,7 +565,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 }
 
-/// The node must not start again as if nothing had been: what it had committed would be overwritten.
+/// Records that this node's log contradicts committed entries, and returns the error that stops it. The node must not
+/// restart as usual: it would overwrite what it had committed.
 async fn stop_for_good<H: StorageHost>(storage: &H, found: Contradiction) -> Result<(), StorageError> {
     let record = LogRecord::Node(identity::Record::Contradiction(found));
     storage.run(move |store| store.append(&[record])).await?;
@@ -571,7 +578,7 @@ fn now(clock: &impl Clock) -> Now {
     Now { time, wall }
 }
 
-/// The running job, or for ever if there is none.
+/// Waits for the running job, or forever if there is none.
 async fn maybe(running: &mut Option<Running<'_>>) -> Result<Done, StorageError> {
     match running {
         Some(job) => job.await,

@@ -1,30 +1,30 @@
-//! Nothing leaves before its fsync: the messages of one core that wait for the disk.
+//! The gate: nothing leaves before its fsync. It holds the messages of one core that wait for the disk.
 //!
-//! Each core counts tickets of its own; one batch covers records of all of them.
+//! Each core counts its own tickets. One batch contains records of all cores.
 
 use crate::protocol::{Outgoing, Ticket};
 use crate::types::{Lane, NodeId};
 use std::collections::BTreeMap;
 
-/// What the gates of a node hold together; what comes beyond is dropped, as if the network had lost it.
+/// The bytes that all gates of a node hold. A message beyond the limit is dropped, as if the network had lost it.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) bytes: usize,
     limit: usize,
 }
 
-/// What a message costs besides its payload.
+/// Bytes charged for a message besides its payload.
 const OVERHEAD: usize = 256;
 
 impl Held {
-    /// Nothing yet, and never more than so many bytes.
+    /// Creates an empty account with a limit of `limit` bytes.
     pub(super) fn new(limit: usize) -> Held {
         Held { bytes: 0, limit }
     }
 }
 
-/// The messages of one core that wait, in the order in which they may leave: a core may say something that needs the batch
-/// under way after something that needs the next one.
+/// The waiting messages of one core, in the order in which they may leave. A message that needs the batch in progress
+/// may come after one that needs the next batch.
 pub(super) struct Gate<M> {
     durable: Ticket,
     held: BTreeMap<(Ticket, u64), Waiting<M>>,
@@ -39,7 +39,7 @@ struct Waiting<M> {
     bytes: usize,
 }
 
-/// A message that may leave: to whom, and in which lane if its size does not say.
+/// A message that may leave: the receiver, and the lane if the size does not decide it.
 pub(super) type Free<M> = (NodeId, Option<Lane>, M);
 
 impl<M> Gate<M> {
@@ -47,8 +47,8 @@ impl<M> Gate<M> {
         Gate { durable: Ticket::default(), held: BTreeMap::new(), next: 0 }
     }
 
-    /// Gives the message back if it may leave now (`early`: it does, whatever it waits for), keeps it otherwise. `size` tells
-    /// its payload, `held` counts what all gates of the node keep.
+    /// Returns the message if it may leave now (with `early`, always); otherwise keeps it. `size` returns its payload
+    /// bytes. `held` counts what all gates of the node keep.
     pub(super) fn pass(
         &mut self,
         outgoing: Outgoing<M>,
@@ -69,12 +69,12 @@ impl<M> Gate<M> {
         None
     }
 
-    /// Everything up to `ticket` is durable.
+    /// Records that everything up to `ticket` is durable.
     pub(super) fn durable(&mut self, ticket: Ticket) {
         self.durable = ticket;
     }
 
-    /// The next message that waits no longer.
+    /// Returns the next message that no longer waits.
     pub(super) fn next(&mut self, held: &mut Held) -> Option<Free<M>> {
         let first = self.held.first_entry().filter(|first| first.key().0 <= self.durable)?;
         let Waiting { to, lane, message, bytes } = first.remove();

@@ -1,13 +1,14 @@
-//! One Raft group within its node: its core, its state machine, and whom it owes answers.
+//! One Raft group within its node: its core, its state machine, and its pending requests.
 //!
-//! Invariant: **a retry does not make an entry.** While a write is under way here, a retry of it takes over its place in the
-//! line for the answer: clients that retry against a slow group must not make it slower.
+//! Invariant: **a retry does not create a log entry.** While a write is in progress here, a retry of it takes over its
+//! response: clients that retry against a slow group must not make it slower.
 //!
 //! # The group's time
-//! Deadlines are points in [`GroupTime`], which commands carry. A leader counts it on its monotonic clock, from what the
-//! last entry said that it applied before it was elected, and from when it applied that. Its date plays no part. What passed
-//! between its predecessor's last word and its own hearing of it is lost, and so is the time in which no member runs: keys
-//! live longer by that, never shorter. While keys expire, the leader tells its time every [`TELL`] at least.
+//! Deadlines are points in [`GroupTime`], which commands carry. A leader counts group time on its monotonic clock,
+//! starting from the time in the last entry that it applied before its election, and from the moment when it applied
+//! that entry. The wall clock plays no part. Two spans are lost: the time between the last time that its predecessor
+//! wrote and the moment when this node applied it, and the time in which no member runs. This makes keys expire later,
+//! never earlier. While keys expire, the leader writes its time at least every [`TELL`].
 //!
 //! Caveat: restoring the state machine from a received snapshot blocks the node until it is done.
 
@@ -31,24 +32,24 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tracing::{debug, error};
 
-/// The request id of a leader's own expiry proposals; clients' requests get others.
+/// The request id of a leader's own expiry proposals. Client requests have other ids.
 const EXPIRE: u64 = 0;
-/// The request id of what the node itself asks for and waits for no answer to.
+/// The request id of the node's own requests, for which it expects no answer.
 const UNASKED: u64 = u64::MAX;
-/// Least and longest pause until an idle leader looks again whether something expires.
+/// Minimum and maximum pause until an idle leader checks again for keys that expire.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
-/// How often a leader tells the group's time while keys expire, if nothing else does.
+/// How often a leader writes the group's time while keys expire, if no other entry does.
 const TELL: Duration = Duration::from_secs(5);
 
 /// What a group leaves to the driver.
 pub(super) enum Halt {
-    /// Its state is to be restored from this snapshot.
+    /// The state must be restored from this snapshot.
     Restore(SnapshotMeta),
     /// The node must stop.
     Contradicted(Contradiction),
 }
 
-/// A group.
+/// A Raft group of this node.
 pub(super) struct Group {
     pub(super) id: GroupId,
     pub(super) host: Host<Raft>,
@@ -56,21 +57,21 @@ pub(super) struct Group {
     effects: VecDeque<Effect>,
     pub(super) kv: Kv,
     waiting: Waiting,
-    /// Log bytes left by the last compaction: what is kept for followers that lag does not call for another.
+    /// Log bytes left by the last compaction. Entries kept for lagging followers must not trigger another.
     kept_bytes: usize,
-    /// Its snapshot is being written, or waits to be.
+    /// Whether its snapshot is being written or waits to be written.
     pub(super) snapshotting: bool,
     expiring: bool,
-    /// A point of the group's time and when it was here: this node counts on from there.
+    /// A point in the group's time, and the local time when it was reached. This node counts on from there.
     counted: (GroupTime, Time),
     digests: Digests,
-    /// Where this node's state was found to differ from that of most members: it takes no further part.
+    /// The index at which this node's state was found to differ from most members' state. It no longer takes part.
     stopped: Option<Index>,
-    /// The deadline the driver has noted.
+    /// The deadline that the driver has noted.
     pub(super) noted: Option<Time>,
-    /// When its leadership was last given to whom the layout names.
+    /// When its leadership was last transferred to the leader that the layout prefers.
     pub(super) handed_over: Option<Time>,
-    /// When this node was last told to take over, and the term it was told in.
+    /// When this node was last told to take over, and in which term.
     taken_over: Option<(Time, Term)>,
 }
 
@@ -116,18 +117,18 @@ impl Group {
         self.stopped.is_none() && self.status().soft.role == Role::Leader
     }
 
-    /// Whether this node serves the group.
+    /// Returns whether this node serves the group.
     pub(super) fn serves(&self) -> bool {
         self.stopped.is_none()
     }
 
-    /// What a comparison of the members' states has found.
+    /// Returns what a comparison of the members' states has found.
     pub(super) fn divergence(&self) -> Option<wire::Divergence> {
         let Found { index, minority } = self.digests.found.as_ref()?;
         Some(wire::Divergence { group: self.id, index: *index, minority: minority.clone() })
     }
 
-    /// The group's time as this node counts it.
+    /// Returns the group's time as this node counts it.
     fn time(&self, at: Now, mutant: Mutant) -> GroupTime {
         if mutant.is(Bug::ExpireOnWallClock) {
             let ahead = at.wall.0.saturating_sub(self.kv.last_stamp().0);
@@ -137,7 +138,8 @@ impl Group {
         GroupTime(time.0.saturating_add(at.time.since(since).as_nanos() as u64))
     }
 
-    /// An entry said what time it is: whoever follows counts on from there, whoever leads knows better.
+    /// Handles the time in an applied entry. A follower counts on from it. A leader does so only if that time is ahead
+    /// of its own count.
     fn hear_time(&mut self, before: GroupTime, at: Now, mutant: Mutant) {
         let time = self.kv.time();
         if time > before && (!self.leads() || time > self.time(at, mutant)) {
@@ -145,13 +147,13 @@ impl Group {
         }
     }
 
-    /// If this node leads because it was told to take over: when that was.
+    /// If this node leads because it was told to take over, returns when it was told.
     pub(super) fn given_at(&self) -> Option<Time> {
         let term = self.status().soft.term;
         self.taken_over.filter(|(_, of)| self.leads() && *of + 1 == term).map(|(time, _)| time)
     }
 
-    /// When it wants a turn. An idle group that sleeps still has keys that expire.
+    /// Returns when the group needs a turn. In a quiescent group keys still expire.
     pub(super) fn deadline(&self, at: Now, mutant: Mutant) -> Option<Time> {
         if self.stopped.is_some() {
             return None;
@@ -182,19 +184,19 @@ impl Group {
         self.step(Input::Request(Request::Propose { id, command }), at);
     }
 
-    /// Hands leadership over, for a client or unasked.
+    /// Transfers leadership, for a client or on the node's own initiative.
     pub(super) fn transfer(&mut self, ticket: Option<u64>, to: NodeId, at: Now) {
         self.step(Input::Request(Request::Transfer { id: ticket.unwrap_or(UNASKED), to }), at);
     }
 
-    /// A batch with records of it is durable.
+    /// Handles the completion of a batch that contains records of this group.
     pub(super) fn persisted(&mut self, ticket: Ticket, at: Now, turn: &mut TurnContext) {
         self.step(Input::Persisted(ticket), at);
         let (outbound, held, id) = (&mut turn.outbound, &mut turn.held, self.id);
         self.host.durable(ticket, held, |(to, lane, message)| outbound.raft((to, lane), id, message));
     }
 
-    /// What time has brought.
+    /// Does what is due by now: proposes expiries and ticks the core.
     pub(super) fn tick(&mut self, at: Now, turn: &mut TurnContext) {
         self.expire(at, turn);
         // What proposals, reads and replies of this turn make the core say, it says once, at this tick.
@@ -203,8 +205,8 @@ impl Group {
         }
     }
 
-    /// Carries out what the core asked for until it asks for nothing more, or until something is left to the driver: if the
-    /// state must be restored from a snapshot, then [`Group::restored`] is to be called, and this again.
+    /// Carries out the core's effects until there are none left, or until one is left to the driver. If the state must
+    /// be restored from a snapshot, the driver must call [`Group::restored`] and then this again.
     pub(super) fn settle(&mut self, at: Now, turn: &mut TurnContext, observer: &mut impl Observer) -> Option<Halt> {
         let early = turn.config.mutant.is(Bug::AckBeforeFsync);
         loop {
@@ -272,13 +274,13 @@ impl Group {
             Effect::NotCompacted { meta } => {
                 debug!(group = self.id.0, index = meta.index, "the log has passed this snapshot: it is of no use");
             }
-            // `settle` gives it to the driver.
+            // `settle` gives these to the driver.
             Effect::Restore { .. } | Effect::Contradicted { .. } => {}
             Effect::Became(soft) => self.expiring &= soft.role == Role::Leader,
         }
     }
 
-    /// The state machine is what the snapshot at `meta` holds.
+    /// Replaces the state machine by the contents of the snapshot at `meta`.
     pub(super) fn restored(&mut self, meta: SnapshotMeta, kv: Kv, now: Time, turn: &mut TurnContext) {
         self.kv = kv;
         self.counted = (self.kv.time(), now);
@@ -314,7 +316,7 @@ impl Group {
         }
     }
 
-    /// Tells the other members this one's state at `index`, which has just been applied.
+    /// Sends the digest of the state at `index`, which was just applied, to the other members.
     fn tell_digest(&mut self, index: Index, turn: &mut TurnContext) {
         let digest = self.kv.digest();
         let (me, term) = (self.host.core.config().id, self.status().soft.term);
@@ -324,7 +326,7 @@ impl Group {
         self.hear_digest(me, (index, digest), turn);
     }
 
-    /// A member has said what its state was at an index.
+    /// Handles a member's digest of its state at an index.
     pub(super) fn hear_digest(&mut self, from: NodeId, told: (Index, u64), turn: &mut TurnContext) {
         let members = self.host.core.quorum();
         let unchecked = turn.config.mutant.is(Bug::DigestUnchecked);
@@ -350,9 +352,9 @@ impl Group {
         }
     }
 
-    /// A leader that has counted up to the next deadline proposes the expiry as an entry of the log. It looks at every turn
-    /// of its own, and has one at least every heartbeat, or, when it sleeps, when something expires. The same entry tells
-    /// the group's time when nothing has for long.
+    /// Proposes an expiry entry if this node leads and a key is due at the group's time. A leader checks at each of its
+    /// turns: at least once per heartbeat or, while it is quiescent, when a key expires. The same entry writes the
+    /// group's time when no other entry has done so for `TELL`.
     fn expire(&mut self, at: Now, turn: &mut TurnContext) {
         if !self.leads() || self.expiring || turn.writes_pile_up() {
             return;
@@ -373,7 +375,7 @@ impl Group {
         self.host.take_records()
     }
 
-    /// Whether a snapshot is due that nobody has asked for yet: after so many entries, or so many bytes of log.
+    /// Returns whether a new snapshot is due: after `entries` entries, or `log_bytes` bytes of log.
     pub(super) fn wants_snapshot(&self, entries: u64, log_bytes: usize) -> bool {
         let status = self.status();
         let behind = self.kv.applied().saturating_sub(status.snapshot.index);
@@ -381,14 +383,14 @@ impl Group {
         due && self.serves() && !self.snapshotting && self.host.core.term_at(self.kv.applied()).is_some()
     }
 
-    /// The present state, to be written out.
+    /// Returns the present state, to be written out.
     pub(super) fn snapshot(&self) -> Option<(SnapshotMeta, Blocks)> {
         let index = self.kv.applied();
         let term = self.host.core.term_at(index)?;
         Some((SnapshotMeta { index, term }, Blocks::Kv(self.kv.snapshot())))
     }
 
-    /// The snapshot at `meta` is durable under its name.
+    /// Handles the completion of a snapshot: the one at `meta` is durable under its name.
     pub(super) fn snapshot_finished(&mut self, meta: SnapshotMeta, at: Now) {
         self.step(Input::Request(Request::Compact { meta }), at);
         self.kept_bytes = self.status().log_bytes;

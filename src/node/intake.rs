@@ -1,5 +1,5 @@
-//! What is taken in: of clients' requests as many as are admitted ([`admission`](super::admission)), and what would have to be written
-//! only while there is room for it before the disk.
+//! Intake: admits clients' requests ([`admission`](super::admission)), and accepts data to be written only while there
+//! is room for it in the queue before the disk.
 
 use super::Observer;
 use super::driver::Driver;
@@ -15,22 +15,22 @@ use crate::types::{Addr, Key, MAX_KEY_BYTES, MAX_VALUE_BYTES, NodeId};
 use crate::wire::{Refused, RequestBody, ap_bytes, raft_bytes};
 use std::time::Duration;
 
-/// Whether a request asks for something to be written.
+/// Returns whether a request is a write.
 pub(super) fn writes(body: &RequestBody) -> bool {
     matches!(body, RequestBody::Ap(ClientRequest::Put { .. }) | RequestBody::Write { .. })
 }
 
-/// The refusal of a request that is to come again after so long.
+/// Returns the refusal of a request that should be retried after `retry`.
 pub(super) fn busy(retry: Duration) -> Refused {
     Refused::Busy { retry_ms: u32::try_from(retry.as_millis()).unwrap_or(u32::MAX) }
 }
 
 impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
-    /// Takes in a client's request, if there is room for it. What is passed on is admitted by the node that carries it out: here
-    /// it only needs room among what waits for that node.
+    /// Admits a client's request if there is room for it. A forwarded request is admitted by the node that executes it:
+    /// here it only needs room among the requests that wait for that node.
     ///
     /// # Errors
-    /// After how long it is to come again.
+    /// The time after which the client should retry.
     pub(super) fn admits(
         &mut self,
         client: Addr,
@@ -48,7 +48,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             RequestBody::Expect { key, bytes, ap } if *ap || self.leads(key) => {
                 Some((*bytes as usize).min(MAX_KEY_BYTES + MAX_VALUE_BYTES))
             }
-            // It will be told who leads; and how busy a node is must be told too.
+            // The client is told who leads; and a busy node must still report its status.
             RequestBody::Expect { .. } | RequestBody::Status | RequestBody::Why { .. } => {
                 return Ok(self.turn.pending.asks(client, id, ap));
             }
@@ -70,7 +70,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         self.groups.get(&self.turn.config.layout.group_of(key)).is_some_and(Group::leads)
     }
 
-    /// Whether there is room for the records of what a leader sends; if not, it is as good as lost on its way.
+    /// Returns whether there is room for the records of a leader's message. If not, the message is dropped, as if it
+    /// were lost.
     pub(super) fn takes_append(&mut self, message: &Message) -> bool {
         let writes = matches!(&message.body, Body::Append { entries, .. } if !entries.is_empty());
         if writes && self.turn.writes_pile_up() {
@@ -80,7 +81,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         true
     }
 
-    /// What would have to be written is refused when there is no room for that, or, where that cannot be refused, dropped.
+    /// Steps the AP core with a peer's message. If a message needs a write and there is no room for it, a put of a
+    /// coordinator is refused and a forwarded request is dropped.
     pub(super) fn on_ap_message(&mut self, peer: NodeId, message: dynamo::Message, at: Now) {
         let Some(core) = &mut self.ap else { return };
         let put = match &message {

@@ -1,4 +1,5 @@
-//! What the driver asks of the storage: batches of the log; writing, sending, receiving and loading snapshots.
+//! The jobs that the driver gives to the storage: writing batches of the log; writing, sending, receiving and loading
+//! snapshots.
 
 use crate::dynamo::{self, StoreSnapshot};
 use crate::env::StorageHost;
@@ -13,18 +14,18 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Bytes in one block of a snapshot file.
 const SNAPSHOT_BLOCK: usize = 256 << 10;
 
-/// Records of several cores, with the ticket each core gave its own.
+/// Records of several cores, with each core's ticket for its records.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) records: Vec<LogRecord>,
     pub(super) tickets: Vec<(CoreId, Ticket)>,
-    /// The records restate all that is live, in a fresh segment, so that older ones can go.
+    /// Whether the records restate all live state. They go to a fresh segment, and older segments can be deleted.
     pub(super) checkpoint: bool,
-    /// Snapshots that are on their way to followers: their files stay.
+    /// Snapshots that are being sent to followers: their files are kept.
     pub(super) pinned: BTreeSet<(CoreId, SnapshotMeta)>,
 }
 
-/// A state to be written out block by block.
+/// A state that is written out block by block.
 pub(super) enum Blocks {
     Kv(KvSnapshot),
     Ap(StoreSnapshot),
@@ -39,29 +40,29 @@ impl Blocks {
     }
 }
 
-/// Something to do with the storage; one at a time.
+/// A job for the storage; one runs at a time.
 pub(super) enum Job {
     /// Makes records durable.
     Write(Batch),
-    /// Begins our own snapshot.
+    /// Begins a snapshot of this node.
     BeginSnapshot(CoreId, SnapshotMeta, Blocks),
-    /// Writes the next block of it, or completes it.
+    /// Writes its next block, or completes it.
     WriteSnapshot(CoreId, SnapshotMeta, Blocks),
-    /// Reads a piece of a snapshot for a follower.
+    /// Reads a chunk of a snapshot for a follower.
     LoadChunk { group: GroupId, to: NodeId, meta: SnapshotMeta, offset: u64, max: usize },
-    /// Writes a piece of a snapshot that arrives.
+    /// Writes a chunk of a snapshot that a leader sends.
     SaveChunk { group: GroupId, from: NodeId, meta: SnapshotMeta, offset: u64, data: Bytes, last: bool },
 }
 
-/// What a job gives back to the driver.
+/// The result of a job.
 pub(super) enum Done {
-    /// A batch is durable: the tickets in it, whether the log has grown enough for a checkpoint, and its number.
+    /// A batch is durable: its tickets, whether the log has grown enough for a checkpoint, and the batch's number.
     Batch(Vec<(CoreId, Ticket)>, bool, u64),
-    /// A block of our own snapshot is written; more to come.
+    /// A block of this node's snapshot is written; there are more.
     SnapshotBlock(CoreId, SnapshotMeta, Blocks),
-    /// Our own snapshot is complete and durable.
+    /// This node's snapshot is complete and durable.
     SnapshotFinished(CoreId, SnapshotMeta),
-    /// An answer for a group's core.
+    /// A request for a group's core.
     Answer(GroupId, Request),
 }
 
@@ -84,7 +85,7 @@ impl Job {
                 }
             },
             Job::LoadChunk { group, to, meta, offset, max } => {
-                // A file that is gone or unreadable is the core's to handle: it starts over with the newest one.
+                // A missing or unreadable file is left to the core: it starts over with the newest snapshot.
                 let found = match store.snapshot_chunk(CoreId::Group(group), meta, offset, max) {
                     Err(error) if store.mutant().is(Bug::UnreadablePieceStops) => return Err(error),
                     found => found.unwrap_or(None),
@@ -104,7 +105,7 @@ impl Job {
     }
 }
 
-/// One sync for all cores. Snapshots that the records supersede go.
+/// Writes a batch with one sync for all cores. Deletes the snapshots that its records supersede.
 fn write<D: Disk>(store: &mut Store<D>, batch: Batch) -> Result<Done, StorageError> {
     if batch.checkpoint {
         store.checkpoint(&batch.records)?;
@@ -126,7 +127,7 @@ fn names_snapshot(record: &LogRecord) -> Option<(CoreId, SnapshotMeta)> {
     }
 }
 
-/// A group's state machine as of `meta`; a new one for index 0.
+/// Loads a group's state machine as of `meta`; for index 0, a new one.
 pub(super) async fn load<H: StorageHost>(
     storage: &H,
     group: GroupId,
@@ -147,7 +148,7 @@ pub(super) async fn load<H: StorageHost>(
         .await
 }
 
-/// What the AP core had, completed from its snapshot if it has one.
+/// Completes the AP core's recovered state from its snapshot, if it has one.
 pub(super) async fn load_ap<H: StorageHost>(
     storage: &H,
     mut recovered: dynamo::Recovered,
@@ -166,7 +167,8 @@ pub(super) async fn load_ap<H: StorageHost>(
         .await
 }
 
-/// Every block passed its checksum and still they make no state: written by another version, or by a bug.
+/// Returns the error for a snapshot whose blocks pass their checksums but do not form a state: another version or a bug
+/// wrote it.
 fn not_a_state(core: CoreId, meta: SnapshotMeta, what: String) -> StorageError {
     StorageError::Corrupt { file: snapshot_name(core, meta), offset: 0, what }
 }

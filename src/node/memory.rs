@@ -1,26 +1,28 @@
 //! The memory budget of a node's queues.
 //!
-//! [`Memory`] divides one budget among all queues, so that they hold no more than it together, whatever happens: frames that
-//! arrive or wait to be taken, requests that are open, records and messages that wait for the disk, pieces of snapshots, frames that wait
-//! to be written. What a queue cannot hold is refused or dropped there. The data itself, the log since the last snapshot and
-//! hints have limits of their own. A queue that is empty takes one frame of any size, so that nothing is stuck for ever.
+//! [`Memory`] divides one budget among all queues, so that together they never hold more than it: frames that are
+//! arriving or wait to be processed, open requests, records and messages that wait for the disk, chunks of snapshots,
+//! and frames that wait to be written. A queue that has no room refuses or drops. The data itself, the log since the
+//! last snapshot, and hints have their own limits. An empty queue accepts one frame of any size, so that nothing is
+//! stuck forever.
 
-/// Least memory budget of a node, in bytes.
+/// Minimum memory budget of a node, in bytes.
 pub const MIN_MEMORY_BYTES: usize = 32 << 20;
 
-/// The budget of a node's queues, in bytes, and the shares of it.
+/// The budget of a node's queues, in bytes, and its shares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Memory(pub usize);
 
 impl Memory {
-    /// Parts that the budget is divided into.
+    /// Number of parts that the budget is divided into.
     const PARTS: usize = 64;
 
     const fn parts(self, parts: usize) -> usize {
         self.0 / Memory::PARTS * parts
     }
 
-    /// Frames from clients that wait to be taken: few, for what waits long is of no use any more.
+    /// Frames from clients that wait to be processed. The share is small, because a request that waits long is of no
+    /// use any more.
     #[must_use]
     pub const fn from_clients(self) -> usize {
         self.parts(1)
@@ -32,7 +34,7 @@ impl Memory {
         self.parts(1)
     }
 
-    /// Frames from peers that wait to be taken, of each lane.
+    /// Frames from peers that wait to be processed, for each lane.
     #[must_use]
     pub const fn from_peers(self) -> usize {
         self.parts(2)
@@ -44,41 +46,41 @@ impl Memory {
         self.parts(16)
     }
 
-    /// Messages after which a packet to a peer is closed and another begun: a large packet would find no room in a queue that
-    /// small ones keep full, and is well below the frame limit.
+    /// Bytes of messages after which a packet to a peer is closed and another begun. A large packet would find no room
+    /// in a queue that small ones keep full. This is well below the frame limit.
     #[must_use]
     pub const fn packet(self) -> usize {
         let part = self.to_peers() / 64;
         if part < 1 << 20 { part } else { 1 << 20 }
     }
 
-    /// Answers that wait to be written to clients, all together.
+    /// Responses that wait to be written to clients, all together.
     #[must_use]
     pub const fn to_clients(self) -> usize {
         self.parts(10)
     }
 
-    /// Open requests, of both modes.
+    /// Open requests of both modes.
     #[must_use]
     pub const fn requests(self) -> usize {
         self.parts(16)
     }
 
-    /// Frames that wait to be written to one peer of a cluster of so many nodes, in the control and in the bulk lane. Half of the
-    /// share, since what is being written is held besides.
+    /// Frames that wait to be written to one peer in a cluster of `nodes` nodes, in the control and in the bulk lane.
+    /// Only half of the share is used, because frames that are being written take memory too.
     #[must_use]
     pub const fn to_peer(self, nodes: usize) -> [usize; 2] {
         let share = self.to_peers() / 2 / if nodes < 2 { 2 } else { nodes };
         [share / 4, share / 4 * 3]
     }
 
-    /// Open requests of one mode: what the node takes on must find room in the queue to each peer.
+    /// Open requests of one mode. They must fit in the queue to each peer.
     #[must_use]
     pub fn admitted(self, nodes: usize) -> usize {
         (self.requests() / 2).min(self.to_peer(nodes)[1] / 2)
     }
 
-    /// Records that wait for the disk or are with it.
+    /// Records that wait for the disk or are being written.
     #[must_use]
     pub const fn records(self) -> usize {
         self.parts(8)
@@ -90,14 +92,14 @@ impl Memory {
         self.parts(4)
     }
 
-    /// Pieces of snapshots that wait for the disk.
+    /// Chunks of snapshots that wait for the disk.
     #[must_use]
     pub const fn snapshots(self) -> usize {
         self.parts(4)
     }
 }
 
-/// What waits for the disk, in bytes: what it has not been given yet and what it is working on.
+/// Bytes of records that wait for the disk or are being written.
 #[derive(Debug)]
 pub(super) struct Records {
     limit: usize,
@@ -110,22 +112,22 @@ impl Records {
         Records { limit, waiting: 0, writing: 0 }
     }
 
-    /// So many bytes more will have to be written.
+    /// Adds bytes that will have to be written.
     pub(super) fn add(&mut self, bytes: usize) {
         self.waiting += bytes;
     }
 
-    /// What was added made no records: it was held already, or refused.
+    /// Clears the waiting bytes: they produced no records, because they were already stored or were refused.
     pub(super) fn none(&mut self) {
         self.waiting = 0;
     }
 
-    /// The disk is given all that waits.
+    /// The disk is given everything that waits.
     pub(super) fn written(&mut self) {
         self.writing = std::mem::take(&mut self.waiting);
     }
 
-    /// It has done so.
+    /// The disk has finished.
     pub(super) fn durable(&mut self) {
         self.writing = 0;
     }
@@ -134,7 +136,7 @@ impl Records {
         self.waiting + self.writing
     }
 
-    /// The disk does not keep up: what would have to be written is refused.
+    /// Returns whether the disk does not keep up. Then further writes are refused.
     pub(super) fn pile_up(&self) -> bool {
         self.bytes() >= self.limit
     }

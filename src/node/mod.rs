@@ -1,7 +1,9 @@
-//! The node: the driver, the only place that awaits, and the seams it sees the world through.
+//! The node: the driver, which is the only place that awaits, and what it is built of.
 //!
-//! [`seams`](self): [`Transport`], [`Clock`], [`StorageHost`], behind which simulation and deployment differ.
-//! [`Driver`]: turns the pure cores of all Raft groups and of the AP side, and that of the node's standing among its peers; [`Detector`]: who seems to be up. [`Memory`]: what its queues may hold. [`Observer`]: looks on. In deployment: [`tcp`] and [`SystemClock`].
+//! The traits `Transport`, `Clock` and `StorageHost` (`env`) hide what differs between simulation and deployment.
+//! [`Driver`] runs the pure cores: all Raft groups, the AP side, and the node's standing among its peers. [`Detector`]
+//! is the failure detector. [`Memory`] bounds the queues. [`Observer`] is told what the node does. A deployment uses
+//! [`tcp`] and `SystemClock`.
 
 mod admission;
 mod ap;

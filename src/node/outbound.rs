@@ -1,7 +1,8 @@
-//! What leaves a node for its peers: one packet a peer, lane and turn, or several when they would be too large, and an empty one
-//! as a sign of life to whom nothing else was sent for a while.
+//! The outbound queue of a node: one packet per peer, lane and turn, or several if one would be too large. A peer that
+//! was sent nothing for a while gets an empty packet as a heartbeat.
 //!
-//! What is large goes in the bulk lane, and so does what must not overtake it; a sign of life is what goes in the other.
+//! Large messages go in the bulk lane, and so do messages that must not overtake them. Only packets in the control lane
+//! count as heartbeats.
 
 use super::Observer;
 use crate::dynamo;
@@ -15,30 +16,30 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
 
-/// Messages for which a letter keeps room.
+/// Maximum number of messages for which a letter keeps its capacity.
 const KEPT: usize = 1024;
 
-/// To whom, and in which lane if the size does not say.
+/// The receiver, and the lane if the size does not decide it.
 pub(super) type To = (NodeId, Option<Lane>);
 
-/// What waits for the end of the turn.
+/// What is sent at the end of the turn.
 #[derive(Default)]
 pub(super) struct Outbound {
     peers: BTreeMap<NodeId, Peer>,
-    /// Greetings, which leave first.
+    /// Greetings; they are sent first.
     greetings: Vec<(NodeId, Greeting)>,
     mutant: Mutant,
     /// Payload bytes after which a packet is closed and another begun.
     packet_bytes: usize,
-    /// Pause after which a peer gets a sign of life; `None`: never.
+    /// Time without a packet after which a peer gets a heartbeat; `None`: never.
     beat: Option<Duration>,
-    /// When the next sign of life is due, or a little before.
+    /// When the next heartbeat is due, or a little before.
     next_beat: Option<Time>,
     /// There is something to send.
     waiting: bool,
 }
 
-/// What one peer is to be told.
+/// What waits for one peer.
 #[derive(Default)]
 struct Peer {
     control: Letter,
@@ -47,7 +48,7 @@ struct Peer {
     sent: Time,
 }
 
-/// What it is to be told in one lane.
+/// What waits for one peer in one lane.
 #[derive(Default)]
 struct Letter {
     raft: Vec<(GroupId, Message)>,
@@ -55,7 +56,7 @@ struct Letter {
 }
 
 impl Outbound {
-    /// With signs of life to `peers` from `now` on, at every `beat`.
+    /// Creates a queue that sends heartbeats to `peers` at every `beat`.
     pub(super) fn with_beats(
         peers: impl Iterator<Item = NodeId>,
         beat: Duration,
@@ -71,7 +72,7 @@ impl Outbound {
         self.greetings.push((to, greeting));
     }
 
-    /// Without signs of life.
+    /// Creates a queue without heartbeats.
     pub(super) fn silent(packet_bytes: usize, mutant: Mutant) -> Outbound {
         Outbound { mutant, packet_bytes, ..Outbound::default() }
     }
@@ -93,17 +94,17 @@ impl Outbound {
         }
     }
 
-    /// When to look next whether a sign of life is due.
+    /// Returns when to check next whether a heartbeat is due.
     pub(super) fn next_beat(&self) -> Option<Time> {
         self.next_beat
     }
 
-    /// When each peer was last sent a packet in the control lane.
+    /// Returns when each peer was last sent a packet in the control lane.
     pub(super) fn sent(&self) -> impl Iterator<Item = (NodeId, Time)> {
         self.peers.iter().map(|(to, peer)| (*to, peer.sent))
     }
 
-    /// Sends all of it, as from `origin`.
+    /// Sends everything, with `origin` as the sender.
     pub(super) fn flush(
         &mut self,
         (now, origin): (Time, Origin),
@@ -139,7 +140,7 @@ impl Letter {
         self.raft.is_empty() && self.ap.is_empty()
     }
 
-    /// Sends it in as many packets as it takes, and keeps the room it had, within reason.
+    /// Sends the messages in as many packets as needed. Keeps the capacity of the vectors, up to a limit.
     fn send(
         &mut self,
         (to, lane, origin): (NodeId, Lane, Origin),
@@ -165,7 +166,7 @@ impl Letter {
         }
     }
 
-    /// Takes as much as goes into one packet of so many bytes: at least one message, if there is any.
+    /// Takes the messages for one packet of about `most` bytes: at least one message, if there is any.
     fn packet(&mut self, most: usize) -> (Vec<(GroupId, Message)>, Vec<dynamo::Message>) {
         let mut bytes = 0;
         let raft = take(&mut self.raft, (&mut bytes, most), |(_, message)| raft_bytes(message));
@@ -174,7 +175,7 @@ impl Letter {
     }
 }
 
-/// Takes messages from the front until `bytes` exceeds what a packet holds.
+/// Takes messages from the front until `bytes` exceeds what a packet holds. The message that exceeds it is taken too.
 fn take<M>(messages: &mut Vec<M>, (bytes, most): (&mut usize, usize), size: impl Fn(&M) -> usize) -> Vec<M> {
     if *bytes > most {
         return Vec::new();

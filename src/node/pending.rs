@@ -1,14 +1,14 @@
-//! Who is waiting for what: from a client's request to the answer it gets.
+//! Pending requests: from a client's request to its response.
 //!
-//! A request is *open* from arrival to answer ([`PendingRequests`], one for a node). What it waits for is known to the core that
-//! carries it out; for a Raft group that is [`Waiting`]. A write passes from `Accepted` (it stands at an index, in a term) to
-//! committed (that index was applied, with this or another term); a read passes from `ReadAt` to applied. Nothing is
-//! answered twice: closing a request forgets it.
+//! A request is *open* from arrival to response ([`PendingRequests`], one per node). The core that executes it knows
+//! what it waits for; for a Raft group that is [`Waiting`]. A write goes from `Accepted` (it has an index and a term)
+//! to committed (that index was applied, with this or another term). A read goes from `ReadAt` to applied. No request
+//! is answered twice: closing a request removes it.
 //!
-//! A network that repeats packets may deliver a request again, and a second copy could be refused when the first was
-//! accepted: its sender would believe that nothing happened. So copies are ignored: the latest `2 · limit` requests are
-//! remembered by sender and id. A copy that arrives later still, or after this process was restarted, is not recognised;
-//! TCP makes none, and what was sent to a dead process does not reach its successor.
+//! A network that duplicates packets may deliver a request again. The second copy could be refused although the first
+//! was accepted, and the client would conclude that nothing happened. So copies are ignored: the latest `2 · limit`
+//! requests are remembered by sender and id. A copy that arrives later, or after a restart of this process, is not
+//! recognised. TCP makes no copies, and what was sent to a dead process does not reach the next one.
 
 use super::admission::Admission;
 use crate::kv::SessionId;
@@ -17,7 +17,8 @@ use crate::types::{Addr, CoreId, Key, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// A write, by what a retry of it bears too: of a Raft group session and number, of an AP bucket lane and number.
+/// Identifies a write across retries: for a Raft group by session and number, for an AP bucket by dedup window and
+/// number.
 pub(super) type WriteName = (CoreId, SessionId, u64);
 
 /// What a request asks of the node.
@@ -25,60 +26,60 @@ pub(super) type WriteName = (CoreId, SessionId, u64);
 pub(super) struct Load {
     /// Its mode: AP or CP.
     pub ap: bool,
-    /// Bytes of what it writes; `None`: it reads, which costs as many bytes as are found on average.
+    /// Bytes that it writes. `None`: it is a read, which is charged the mean size of the answers to reads.
     pub payload: Option<usize>,
-    /// It was refused before, and told to come now.
+    /// The request was refused before and told to retry now.
     pub again: bool,
     /// How long its client still waits.
     pub patience: Duration,
 }
 
-/// Who asked, under which id, for which write, and what that counts for.
+/// An open request: its client and id, its write, and the bytes it is charged.
 struct Open {
     client: Addr,
     id: u64,
     write: Option<WriteName>,
     ap: bool,
     bytes: usize,
-    /// When it came; `None`: another node carries it out.
+    /// When it arrived. `None`: it does not count for response times.
     since: Option<Time>,
 }
 
-/// The open requests of one node, at most `limit`, and of each mode as many bytes as are admitted.
+/// The open requests of one node: at most `limit`, and for each mode at most the admitted number of bytes.
 pub(super) struct PendingRequests {
     limit: usize,
     next: u64,
     now: Time,
     cp: Admission,
     ap: Admission,
-    /// Mean bytes of answers to reads of each mode: what reads will cost.
+    /// Mean size of the answers to reads, for each mode: the expected cost of a read.
     found: [usize; 2],
     open: BTreeMap<u64, Open>,
-    /// Writes that have been proposed and not answered.
+    /// Writes that were proposed and not answered.
     underway: BTreeMap<WriteName, u64>,
-    /// The latest requests, and the order in which they came.
+    /// The latest requests, and their order of arrival.
     seen: BTreeSet<(Addr, u64)>,
     order: VecDeque<(Addr, u64)>,
 }
 
 impl PendingRequests {
-    /// No requests; the first gets the ticket `first`.
+    /// Creates an empty set. The first request gets the ticket `first`.
     pub(super) fn new(limit: usize, first: u64, (cp, ap): (Admission, Admission)) -> PendingRequests {
         let (open, underway, seen, order) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new(), VecDeque::new());
         PendingRequests { limit, next: first, now: Time(0), cp, ap, found: [0; 2], open, underway, seen, order }
     }
 
-    /// It is this late.
+    /// Sets the present time.
     pub(super) fn pass(&mut self, now: Time) {
         self.now = now;
     }
 
-    /// Bytes of all open requests.
+    /// Returns the bytes of all open requests.
     pub(super) fn bytes(&self) -> usize {
         self.cp.open() + self.ap.open()
     }
 
-    /// Whether a request is a copy of one that came before.
+    /// Returns whether a request is a copy of an earlier one.
     pub(super) fn repeated(&mut self, client: Addr, id: u64) -> bool {
         if !self.seen.insert((client, id)) {
             return true;
@@ -92,16 +93,16 @@ impl PendingRequests {
         false
     }
 
-    /// A read of a mode was answered with so many bytes.
+    /// Records that a read of a mode was answered with `bytes`.
     pub(super) fn found(&mut self, ap: bool, bytes: usize) {
         let mean = &mut self.found[usize::from(ap)];
         *mean = *mean - *mean / 8 + bytes / 8;
     }
 
-    /// Takes in a request.
+    /// Admits a request.
     ///
     /// # Errors
-    /// Too much is open: after how long it is to come again.
+    /// Too much is open: the time after which the client should retry.
     pub(super) fn open(&mut self, client: Addr, id: u64, load: Load) -> Result<u64, Duration> {
         let (payload, now, room) = (self.payload(load), self.now, self.has_place());
         let admitted = room.then(|| self.mode(load.ap).admit((client, payload), load.again, now)).flatten();
@@ -112,17 +113,17 @@ impl PendingRequests {
         Ok(ticket)
     }
 
-    /// Promises that a request will be taken in.
+    /// Promises room for a request.
     ///
     /// # Errors
-    /// After how long it is to come again.
+    /// The time after which the client should retry.
     pub(super) fn promise(&mut self, client: Addr, load: Load) -> Result<(), Duration> {
         let (payload, now, room) = (self.payload(load), self.now, self.has_place());
         let promised = room && self.mode(load.ap).promises((client, payload), load.again, now);
         if promised { Ok(()) } else { Err(self.comes_again(load)) }
     }
 
-    /// Takes in a question that costs nothing.
+    /// Opens a request that is free of charge.
     pub(super) fn asks(&mut self, client: Addr, id: u64, ap: bool) -> u64 {
         let ticket = self.next;
         self.next += 1;
@@ -130,7 +131,7 @@ impl PendingRequests {
         ticket
     }
 
-    /// After how long a request is to come again for which there is no room elsewhere in the node.
+    /// Returns when to retry a request for which there is no room elsewhere in the node.
     pub(super) fn comes_again(&mut self, load: Load) -> Duration {
         let (payload, now) = (self.payload(load), self.now);
         self.mode(load.ap).comes_again(payload, load.patience, now)
@@ -144,24 +145,25 @@ impl PendingRequests {
         load.payload.unwrap_or(self.found[usize::from(load.ap)])
     }
 
-    /// How long it takes says nothing of this node: another one carries it out, or it is refused.
+    /// Excludes a request from response times: another node executes it, or it is refused, so its duration says nothing
+    /// about this node.
     pub(super) fn untimed(&mut self, ticket: u64) {
         if let Some(open) = self.open.get_mut(&ticket) {
             open.since = None;
         }
     }
 
-    /// Whether one more may be open.
+    /// Returns whether one more request may be open.
     pub(super) fn has_place(&self) -> bool {
         self.open.len() < self.limit
     }
 
-    /// How many are open.
+    /// Returns the number of open requests.
     pub(super) fn open_count(&self) -> usize {
         self.open.len()
     }
 
-    /// Ends a request: who asked, and under which id.
+    /// Closes a request. Returns its client and id.
     pub(super) fn close(&mut self, ticket: u64) -> Option<(Addr, u64)> {
         let open = self.open.remove(&ticket)?;
         if let Some(write) = open.write
@@ -174,7 +176,7 @@ impl PendingRequests {
         Some((open.client, open.id))
     }
 
-    /// The request is a write that is proposed now.
+    /// Records that a request is a write that is being proposed.
     pub(super) fn underway(&mut self, ticket: u64, write: WriteName) {
         if let Some(open) = self.open.get_mut(&ticket) {
             open.write = Some(write);
@@ -182,7 +184,8 @@ impl PendingRequests {
         }
     }
 
-    /// If the write is under way already, whoever asks now gets its answer, instead of whoever asked before.
+    /// If the write is already in progress, redirects its response to this request and returns true. The earlier
+    /// request gets none.
     pub(super) fn join(&mut self, write: WriteName, client: Addr, id: u64) -> bool {
         let Some(open) = self.underway.get(&write).and_then(|ticket| self.open.get_mut(ticket)) else { return false };
         (open.client, open.id) = (client, id);
@@ -190,12 +193,12 @@ impl PendingRequests {
     }
 }
 
-/// What the open requests of one Raft group wait for, by their tickets.
+/// What the open requests of one Raft group wait for, by ticket.
 #[derive(Default)]
 pub(super) struct Waiting {
     /// Keys of reads that have no index yet.
     reading: BTreeMap<u64, Key>,
-    /// Writes by the index they stand at, each with its term. Two at one index: the later term displaced the earlier.
+    /// Writes by index and term. If two have the same index, the later term displaced the earlier.
     writes: BTreeMap<(Index, Term), u64>,
     /// Reads by the index they wait for.
     reads: BTreeMap<(Index, u64), Key>,
@@ -206,7 +209,7 @@ impl Waiting {
         self.reading.insert(ticket, key);
     }
 
-    /// The request was refused.
+    /// Removes a read that was refused.
     pub(super) fn refused(&mut self, ticket: u64) {
         self.reading.remove(&ticket);
     }
@@ -217,7 +220,7 @@ impl Waiting {
         }
     }
 
-    /// A read that can be answered now that `applied` is applied.
+    /// Returns a read that can be answered now that `applied` is applied.
     pub(super) fn next_read(&mut self, applied: Index) -> Option<(u64, Key)> {
         let entry = self.reads.first_entry()?;
         if entry.key().0 > applied {
@@ -231,22 +234,22 @@ impl Waiting {
         self.writes.insert((index, term), ticket);
     }
 
-    /// The entry at `index` is committed with `term`: a request that stood there, and whether another took its place.
-    /// Call again until `None`: several terms may have put a request there.
+    /// Handles the commit of the entry at `index` with `term`. Returns a request that waited at this index, and whether
+    /// another entry displaced it. Call it until it returns `None`: requests of several terms may wait at one index.
     pub(super) fn committed(&mut self, index: Index, term: Term) -> Option<(u64, bool)> {
         let entry = self.writes.first_entry()?;
         let (at, of) = *entry.key();
         (at <= index).then(|| (entry.remove(), (at, of) != (index, term)))
     }
 
-    /// The state jumped to `index`: what became of the writes before it is not known here. They are given back, to be dropped
-    /// without an answer; the client asks again under the same session and number and learns.
+    /// Handles a jump of the state to `index`. The outcome of the writes up to it is unknown here. Returns them, to be
+    /// dropped without a response; the client learns the outcome by a retry with the same session and number.
     pub(super) fn forget_through(&mut self, index: Index) -> impl Iterator<Item = u64> + use<> {
         let later = self.writes.split_off(&(index + 1, 0));
         std::mem::replace(&mut self.writes, later).into_values()
     }
 
-    /// Nothing will be answered any more: all that wait.
+    /// Returns all waiting requests and forgets them: none will be answered.
     pub(super) fn forget_all(&mut self) -> Vec<u64> {
         let Waiting { reading, writes, reads } = std::mem::take(self);
         reading.into_keys().chain(writes.into_values()).chain(reads.into_keys().map(|(_, ticket)| ticket)).collect()

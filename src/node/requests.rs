@@ -1,11 +1,12 @@
-//! Clients' requests: which core answers them, or which other node.
+//! Client requests: which core, or which other node, executes each.
 //!
-//! With one Raft group of all nodes, a node that does not lead it says who does, and the client goes there. With several, any
-//! node passes a request on to the leader of the key's group, under an id of its own, and the answer back. Who gets it and does
-//! not lead refuses it; if it names another, that one is asked, and after that the client must try again. The outcome of what was passed on and not answered
-//! in time is not known, so nothing is answered then.
+//! With one Raft group of all nodes, a node that does not lead it returns the leader, and the client goes there. With
+//! several groups, any node forwards a request to the leader of the key's group, under a ticket of its own, and passes
+//! the response back. A node that receives a forwarded request and does not lead refuses it. If it names another
+//! leader, the request is sent there once; after that the client must retry. The outcome of a forwarded request that is
+//! not answered in time is unknown, so the client gets no response.
 //!
-//! With several groups a session's name on the wire says which group it is of, so that no write is applied under the name of
+//! With several groups a session's name on the wire includes its group, so that no write is applied under the name of
 //! another group's session.
 
 use super::driver::Driver;
@@ -24,69 +25,70 @@ use crate::wire::{self, ApStatus, Packet, Refused, RequestBody, ResponseBody};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long an answer to a request that was passed on is waited for at most: as long as a client waits by default.
+/// Maximum wait for the response to a forwarded request: a client's default timeout.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Requests passed on and answered of which it may still be noted when they were to be given up.
+/// Number of answered forwarded requests whose deadlines may still be kept.
 const ANSWERED: usize = 1000;
 
-/// What a session of a group is called on the wire; with one group, as in the group.
+/// Returns a session's name on the wire. With one group it equals the id in the group.
 pub(super) fn session_name(id: SessionId, group: GroupId, groups: u32) -> SessionId {
     id.saturating_mul(u64::from(groups)).saturating_add(u64::from(group.0 - 1))
 }
 
-/// Which session of which group a name on the wire means.
+/// Returns the session and the group that a name on the wire stands for.
 fn session_of(name: SessionId, groups: u32) -> (SessionId, GroupId) {
     let groups = u64::from(groups);
     (name / groups, GroupId((name % groups) as u32 + 1))
 }
 
-/// A request that was passed on.
+/// A forwarded request.
 struct Relayed {
     group: GroupId,
     to: NodeId,
-    /// What to say to another if this one does not lead; nothing once that was said.
+    /// The request, to be sent to another node if this one does not lead. `None` after it was sent again.
     again: Option<RequestBody>,
     bytes: usize,
-    /// When it is given up, and whether it came again when it was told to.
+    /// When it is given up, and whether the client sent it as a retry, at the time it was told to.
     until: Time,
     returns: bool,
 }
 
-/// What part of all open requests may wait for one other node: one that is slow must not exhaust them.
+/// Only one in this many open requests may wait for the same other node: a slow node must not exhaust them.
 const OF_ALL: usize = 4;
 
-/// What goes along with a request that is passed on.
+/// The deadline and the retry flag of a forwarded request.
 #[derive(Clone, Copy)]
 pub(super) struct Passed {
     until: Time,
     returns: bool,
 }
 
-/// What to do with an answer to a request that was passed on.
+/// What to do with the response to a forwarded request.
 pub(super) enum Relay {
-    /// It is the client's.
+    /// Pass it to the client.
     Give(ResponseBody),
-    /// Ask that node instead.
+    /// Send the request to that node instead.
     Ask(NodeId, RequestBody, Passed),
-    /// It is too late, or nobody asked.
+    /// Ignore it: it is too late, or does not belong to a request.
     Drop,
 }
 
-/// Requests passed on and not answered yet: at most as many as open requests, and a bounded number of notes of others.
+/// Forwarded requests without a response: at most as many as open requests, and a bounded number of deadlines of
+/// others.
 #[derive(Default)]
 pub(super) struct Relays {
     /// By ticket.
     open: BTreeMap<u64, Relayed>,
-    /// When each is given up, in order.
+    /// The deadlines, in order.
     until: BTreeSet<(Time, u64)>,
-    /// Who is taken for the leader of groups that this node is not in.
+    /// The presumed leaders of groups that this node is not a member of.
     leaders: BTreeMap<GroupId, NodeId>,
-    /// How many wait for each node, and their bytes.
+    /// Number of requests that wait for each node, and their bytes.
     waiting: BTreeMap<NodeId, (usize, usize)>,
 }
 
 impl Relays {
-    /// Whether one more with so many bytes may wait for `to`.
+    /// Returns whether one more request with `bytes` may wait for `to`.
     pub(super) fn has_room(&self, to: NodeId, bytes: usize, config: &NodeConfig) -> bool {
         let (count, waiting) = self.waiting.get(&to).copied().unwrap_or_default();
         let most = Memory(config.memory_bytes).admitted(config.layout.nodes().count());
@@ -115,7 +117,7 @@ impl Relays {
         }
     }
 
-    /// Gives up what was not answered in time.
+    /// Gives up the requests that were not answered in time.
     pub(super) fn expire(&mut self, now: Time, turn: &mut TurnContext) {
         while self.until.first().is_some_and(|(until, _)| *until <= now) {
             let Some((_, ticket)) = self.until.pop_first() else { return };
@@ -126,13 +128,13 @@ impl Relays {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of forwarded requests without a response.
     #[cfg(test)]
     pub(super) fn open_count(&self) -> usize {
         self.open.len()
     }
 
-    /// Takes in the answer of `from` to what was passed on under `ticket`.
+    /// Handles the response of `from` to the request forwarded under `ticket`.
     pub(super) fn answered(&mut self, from: NodeId, ticket: u64, body: ResponseBody) -> Relay {
         if self.open.get(&ticket).is_none_or(|relayed| relayed.to != from) {
             return Relay::Drop;
@@ -149,7 +151,7 @@ impl Relays {
                     return Relay::Ask(*leader, request, passed);
                 }
             }
-            // It leads, and has enough to do.
+            // That node leads, but is busy.
             ResponseBody::Refused(Refused::Busy { .. }) => {}
             ResponseBody::Refused(_) => drop(self.leaders.remove(&group)),
             _ => drop(self.leaders.insert(group, from)),
@@ -158,7 +160,7 @@ impl Relays {
     }
 }
 
-/// The key of a request that a Raft group carries out.
+/// Returns the key of a request that a Raft group executes.
 pub(super) fn group_key(body: &RequestBody) -> Option<&Key> {
     match body {
         RequestBody::OpenSession { key } | RequestBody::Get { key } | RequestBody::Expect { key, ap: false, .. } => {
@@ -169,7 +171,7 @@ pub(super) fn group_key(body: &RequestBody) -> Option<&Key> {
     }
 }
 
-/// Who is to carry out a request; one that is of no Raft group: this node.
+/// Which node executes a request. A request for no Raft group is executed here.
 #[derive(Clone, Copy)]
 pub(super) enum Route {
     Here,
@@ -227,7 +229,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
     }
 
-    /// Whether a request is answered by a node that takes no part in Raft groups. The AP core knows by itself what it can do.
+    /// Whether a node that takes no part in Raft groups answers the request all the same. The AP core checks for itself
+    /// what it can do.
     fn answers_always(&self, body: &RequestBody) -> bool {
         match body {
             RequestBody::Status => true,
@@ -273,7 +276,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
     }
 
-    /// Whether the key's bucket is of the mode the request is for; if not, it is refused.
+    /// Returns whether the key's bucket has the mode that the request is for; refuses the request if not.
     fn is_mode(&mut self, ticket: u64, key: &Key, ap: bool) -> bool {
         let is_ap = matches!(self.turn.config.layout.buckets.mode(key), Mode::Ap(_));
         if is_ap != ap {
@@ -315,7 +318,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         self.transport.send(Addr::Node(to), &Packet::from(request));
     }
 
-    /// Another node answered.
+    /// Handles another node's response.
     pub(super) fn on_response(&mut self, from: NodeId, response: wire::Response, at: Now) {
         match self.relays.answered(from, response.id, response.body) {
             Relay::Give(body) => self.turn.respond(response.id, body),
@@ -348,14 +351,14 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             };
         };
         match group.status().soft.leader.filter(|leader| *leader != self.turn.config.raft.id) {
-            // It would only name one that does not answer; another is about to be elected.
+            // The group would only name a leader that does not answer. Another is about to be elected.
             Some(leader) if !up(&leader) => Route::Nobody,
             Some(leader) if !forwarded && layout.groups > 1 => Route::Pass(leader),
             _ => Route::Here,
         }
     }
 
-    /// Hands over every group that this node leads and that `to` is a member of.
+    /// Starts a transfer of every group that this node leads and that `to` is a member of.
     fn transfer(&mut self, ticket: u64, to: NodeId, at: Now) {
         if self.turn.config.layout.groups == 1
             && let Some((id, group)) =
@@ -409,7 +412,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 }
 
-/// Has a group carry out a request.
+/// Executes a request in a group.
 fn ask(group: &mut Group, ticket: u64, body: RequestBody, at: Now, turn: &mut TurnContext) {
     match body {
         RequestBody::Get { key } => group.read(ticket, key, at),

@@ -1,6 +1,7 @@
-//! The node's standing among its peers ([`crate::identity`]) within the driver. Until it is a member its other cores lie on the
-//! shelf: they take nothing in, are not turned, and what they have is restated at checkpoints. Those of Raft groups stay or go
-//! there for good if it has lost data; the AP core then has itself refilled.
+//! The node's standing among its peers ([`crate::identity`]) within the driver. Until the node is a member, its other
+//! cores are on the shelf: they accept nothing and are not run, and checkpoints restate their state. If the node has
+//! lost data, the cores of Raft groups go to the shelf, or stay there, for good. The AP core then has its peers refill
+//! it.
 
 use super::ap::ApHost;
 use super::group::Group;
@@ -18,13 +19,13 @@ use std::mem;
 use std::time::Duration;
 use tracing::{error, info, warn};
 
-/// How long a member's greetings may be late.
+/// How late a member's greetings may be.
 const UNHURRIED: Duration = Duration::from_secs(1);
 
-/// The core and what belongs to it alone.
+/// The identity core and its own state in the driver.
 pub(super) struct StandingHost {
     host: Host<Identity>,
-    /// What a peer has said, if the node has lost data in this process' life.
+    /// The objection of the peer, if this process found out that the node has lost data.
     lost: Option<String>,
 }
 
@@ -53,18 +54,18 @@ impl StandingHost {
         self.host.core.origin()
     }
 
-    /// What a member tells its peers can wait a while for a turn that comes anyway.
+    /// Returns when the core needs a turn. A member's greetings can wait a while for a turn that happens anyway.
     pub(super) fn deadline(&self) -> Option<Time> {
         let waits = if self.standing() == Standing::Member { UNHURRIED } else { Duration::ZERO };
         self.host.core.deadline().map(|at| at + waits)
     }
 
-    /// What of a peer's process is to be taken in.
+    /// Returns which messages of a peer's process are accepted.
     pub(super) fn accepts(&mut self, from: NodeId, origin: Origin) -> Accepted {
         self.host.core.accepts(from, origin, &mut self.host.outbox)
     }
 
-    /// Why clients are refused, unless the node is a member.
+    /// Returns why clients are refused, unless the node is a member.
     pub(super) fn refusal(&self) -> Option<String> {
         match self.standing() {
             Standing::Member => None,
@@ -78,7 +79,7 @@ impl StandingHost {
         }
     }
 
-    /// The log is durable up to `batch`, and with it the records that bear `ticket`.
+    /// Handles the completion of the log up to `batch`.
     pub(super) fn durable(&mut self, batch: u64, at: Now) {
         self.step(Input::Request(Durable(batch)), at);
     }
@@ -89,7 +90,7 @@ impl StandingHost {
         self.host.durable(ticket, held, |(to, _, greeting)| outbound.greet(to, greeting));
     }
 
-    /// Carries out what it asked for, except what it has the driver do.
+    /// Carries out what the core asked for. Returns the effects that are left to the driver.
     fn settle(&mut self, at: Now, turn: &mut TurnContext) -> Vec<Effect> {
         if self.host.is_due(at.time) {
             turn.outbound.sent().for_each(|(peer, time)| self.host.core.sent(peer, time));
@@ -104,7 +105,7 @@ impl StandingHost {
         self.host.take_records()
     }
 
-    /// What need not cause a batch but goes into one.
+    /// Returns records that are added to a batch but do not cause one.
     pub(super) fn claims(&mut self) -> Vec<Record> {
         self.host.core.claims()
     }
@@ -114,7 +115,7 @@ impl StandingHost {
     }
 }
 
-/// The other cores while they take no part.
+/// The other cores while they do not take part.
 #[derive(Default)]
 pub(super) struct Shelf {
     pub(super) groups: BTreeMap<GroupId, Group>,
@@ -122,7 +123,7 @@ pub(super) struct Shelf {
 }
 
 impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
-    /// Takes the other cores up or puts them away, as the node's standing changes.
+    /// Moves the other cores off or onto the shelf as the node's standing changes.
     pub(super) fn settle_standing(&mut self, at: Now) {
         for effect in self.standing.settle(at, &mut self.turn) {
             self.observer.stands(self.standing.standing());
@@ -149,7 +150,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                         self.shelf.groups.append(&mut self.groups);
                     }
                     self.snapshots.retain(|core| *core == CoreId::Ap);
-                    // What it has lost of AP buckets the others send it.
+                    // Peers send it the data of AP buckets that it has lost.
                     self.ap = self.ap.take().or_else(|| self.shelf.ap.take());
                     if let Some(ap) = &mut self.ap {
                         ap.step(Input::Request(dynamo::Request::Rejoin), at);

@@ -1,4 +1,4 @@
-//! What the cores of a node have in common: who waits for answers, what is to leave, what the disk is to do.
+//! The turn context, shared by all cores of a node: pending requests, outbound messages, and jobs for the disk.
 
 use super::NodeConfig;
 use super::gate::Held;
@@ -14,30 +14,30 @@ use crate::wire::{self, ResponseBody};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Jobs that wait for the disk; beyond it, or beyond the memory for them, a piece of a snapshot is put off, and its transfer goes on
-/// later.
+/// Maximum number of jobs that wait for the disk. Beyond it, or beyond the memory for them, a chunk of a snapshot is
+/// put off, and its transfer continues later.
 const MAX_JOBS: usize = 64;
-/// Groups that may be receiving a snapshot at a time, each of which keeps a file open; the others wait for their turn.
+/// Maximum number of groups that receive a snapshot at a time. Each keeps a file open. The others wait.
 const MAX_ARRIVALS: usize = 16;
-/// How long a group that is sent no further piece keeps its turn.
+/// How long a group that receives no further chunk keeps its place.
 const ARRIVAL_IDLE: Duration = Duration::from_secs(2);
 
-/// The node's clocks as they stand.
+/// The node's clocks, as read in this turn.
 #[derive(Clone, Copy)]
 pub(super) struct Now {
     pub(super) time: Time,
     pub(super) wall: Wall,
 }
 
-/// The common part.
+/// What all cores of a node share.
 pub(super) struct TurnContext {
     pub(super) config: NodeConfig,
     pub(super) pending: PendingRequests,
-    /// Answers of this turn, in order.
+    /// Responses of this turn, in order.
     pub(super) responses: Vec<(Addr, wire::Response)>,
     pub(super) outbound: Outbound,
     pub(super) jobs: VecDeque<Job>,
-    /// Groups that are receiving a snapshot, and when the last piece of each came.
+    /// Groups that are receiving a snapshot, and when the last chunk of each arrived.
     arrivals: BTreeMap<GroupId, Time>,
     /// Messages that wait for the disk.
     pub(super) held: Held,
@@ -76,12 +76,13 @@ impl TurnContext {
         self.respond(ticket, ResponseBody::Refused(why));
     }
 
-    /// With a stalled disk the others may go on without it; what this node has to write must not pile up.
+    /// Returns whether too many records wait for the disk. While this node's disk is stalled the other nodes may go on
+    /// without it, but its queue must not grow.
     pub(super) fn writes_pile_up(&self) -> bool {
         self.records.pile_up()
     }
 
-    /// Whether another job may wait that has so many bytes of a snapshot.
+    /// Returns whether there is room for another job with `bytes` of a snapshot.
     pub(super) fn takes_job(&self, bytes: usize) -> bool {
         let limit = Memory(self.config.memory_bytes).snapshots();
         self.jobs.len() < MAX_JOBS && (self.jobs.is_empty() || self.job_bytes() + bytes <= limit)
@@ -92,13 +93,13 @@ impl TurnContext {
         self.jobs.iter().map(bytes).sum()
     }
 
-    /// Bytes in the queues of the node that are bounded by its memory budget.
+    /// Returns the bytes in the queues that the node's memory budget bounds.
     pub(super) fn queued(&self) -> usize {
         self.pending.bytes() + self.held.bytes + self.records.bytes() + self.job_bytes()
     }
 
-    /// Whether a piece of a snapshot for `group`, of so many bytes, may be written now. Each of the groups that wait is asked again at every
-    /// heartbeat, so all get their turn as others are done.
+    /// Returns whether a chunk of `bytes` of a snapshot for `group` may be written now. A waiting group asks again at
+    /// every heartbeat, so each gets a place when another group is done.
     pub(super) fn takes_arrival(&mut self, group: GroupId, bytes: usize, now: Time) -> bool {
         self.arrivals.retain(|other, last| *other == group || *last + ARRIVAL_IDLE > now);
         let room = self.arrivals.contains_key(&group)
@@ -111,7 +112,7 @@ impl TurnContext {
         takes
     }
 
-    /// The group's snapshot has arrived, or was refused.
+    /// Frees the place of a group whose snapshot has arrived or was refused.
     pub(super) fn arrived(&mut self, group: GroupId) {
         self.arrivals.remove(&group);
     }

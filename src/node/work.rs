@@ -1,4 +1,4 @@
-//! What the driver gives the disk to do: batches of the log, and in turn with them snapshots and their pieces.
+//! The disk's work: batches of the log alternate with snapshots and their chunks.
 
 use super::Observer;
 use super::ap::ApHost;
@@ -11,7 +11,7 @@ use crate::types::{CoreId, GroupId};
 use std::mem;
 
 impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
-    /// One snapshot is written at a time, in the order in which they were asked for.
+    /// Starts the next snapshot. One is written at a time, in the order of the requests.
     #[inline(never)]
     pub(super) fn begin_snapshot(&mut self) {
         while !self.snapshotting
@@ -36,8 +36,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         }
     }
 
-    /// What the disk should do next: in turn a batch of the log and one of the other jobs, so that under a load that
-    /// never lets up neither waits for ever.
+    /// Returns the disk's next job. Batches of the log alternate with other jobs, so that neither waits forever under a
+    /// constant load.
     pub(super) fn next_job(&mut self) -> Option<Job> {
         if mem::take(&mut self.jobs_next)
             && let Some(job) = self.turn.jobs.pop_front()
@@ -75,7 +75,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         Some(Job::Write(batch))
     }
 
-    /// All that is live of every core.
+    /// Returns all live state of every core.
     #[inline(never)]
     fn restated(&self) -> Vec<LogRecord> {
         let of_group = |(id, group): (&GroupId, &Group)| {

@@ -1,7 +1,7 @@
-//! Buckets: names for keys that are kept alike.
+//! Buckets: named sets of keys stored in the same mode.
 //!
-//! A bucket `carts` owns every key that begins with `carts/`. Keys of no declared bucket belong to the default one. So a key
-//! says by itself where it belongs, requests need no other field, and no two buckets share a key.
+//! A bucket `carts` owns every key that begins with `carts/`. Keys of no declared bucket belong to the default bucket.
+//! The key alone determines its bucket, so requests need no extra field and no two buckets share a key.
 
 use crate::types::Mode;
 use std::collections::BTreeMap;
@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 /// The declared buckets.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Buckets {
-    /// How keys of no declared bucket are kept.
+    /// Mode of keys in no declared bucket.
     pub default: Mode,
-    /// The others by name; a name has no `/`.
+    /// Modes of the declared buckets by name; a name contains no `/`.
     pub named: BTreeMap<String, Mode>,
 }
 
 impl Buckets {
-    /// How `key` is kept.
+    /// Returns the mode of `key`'s bucket.
     #[must_use]
     pub fn mode(&self, key: &[u8]) -> &Mode {
         if self.named.is_empty() {
@@ -26,7 +26,7 @@ impl Buckets {
         name.and_then(|name| self.named.get(name)).unwrap_or(&self.default)
     }
 
-    /// Whether any bucket is kept by quorums.
+    /// Whether any bucket is in quorum mode.
     #[must_use]
     pub fn any_ap(&self) -> bool {
         std::iter::once(&self.default).chain(self.named.values()).any(|mode| matches!(mode, Mode::Ap(_)))

@@ -1,9 +1,10 @@
-//! The layout of a cluster: its members, and which of them keep which key.
+//! The layout of a cluster: its members, and which of them hold which key.
 //!
-//! Keys under Raft go to one of 16,384 slots by their hash, slots to groups by equal ranges, groups to servers by the ring:
-//! a group is placed like a key of its number. So adding or removing a server moves few groups, and never a key between
-//! groups. Leads are dealt out apart from that, since moving a lead moves no data: group by group, the voter that leads
-//! least for its capacity is to lead.
+//! Keys under Raft are mapped by hash to one of 16,384 slots, slots to groups by equal ranges, and groups to servers by
+//! the ring: a group is placed like a key equal to its number. Adding or removing a server therefore moves few groups,
+//! and never moves a key between groups. Preferred leaders are assigned independently of that, because moving
+//! leadership moves no data: group by group, the voter that leads the fewest groups for its capacity becomes the
+//! preferred leader.
 
 use super::{Buckets, DEPTH, MAX_CAPACITY, Member, Ring};
 use crate::types::{GroupId, Mode, NodeId};
@@ -11,43 +12,45 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Hash slots: what keys are spread over and Raft groups own, as in Redis Cluster.
+/// Number of hash slots. Keys are hashed to slots, and Raft groups own slots, as in Redis Cluster.
 pub const SLOTS: u32 = 16_384;
 
-/// Virtual nodes for each unit of a server's capacity.
+/// Virtual nodes per unit of a server's capacity.
 const VNODES: u32 = 64;
 
-/// The hash slot of a key.
+/// Returns the hash slot of a key.
 #[must_use]
 pub fn slot_of(key: &[u8]) -> u32 {
     (xxh3_64(key) % u64::from(SLOTS)) as u32
 }
 
-/// The Raft group of a key where there are so many, at most [`SLOTS`]: all that a client needs to know of a layout.
+/// Returns the Raft group of a key if there are `groups` groups, at most [`SLOTS`]. A client needs to know nothing else
+/// of a layout.
 #[must_use]
 pub fn group_of(key: &[u8], groups: u32) -> GroupId {
     GroupId(slot_of(key) * groups / SLOTS + 1)
 }
 
-/// What every server and client of a cluster must agree on.
+/// The configuration that every server and client of a cluster must agree on.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// The servers, in the order of their ids.
+    /// The servers, in order of their ids.
     pub members: Vec<Member>,
-    /// How keys are kept.
+    /// The mode of each bucket.
     pub buckets: Buckets,
-    /// Raft groups, numbered from 1; each owns a range of the slots.
+    /// Number of Raft groups; they are numbered from 1, and each owns a range of the slots.
     pub groups: u32,
-    /// Servers in each Raft group, at most [`DEPTH`]; as many as there are, or more, means all.
+    /// Servers in each Raft group, at most [`DEPTH`]. If it is at least the number of servers, every group has all of
+    /// them.
     pub voters: u32,
     ring: Ring,
-    /// The voters of all groups, one group after the other, `seats` each.
+    /// The voters of all groups, concatenated, `seats` each.
     voting: Vec<NodeId>,
     seats: usize,
 }
 
 impl Layout {
-    /// A layout; `groups` and `voters` are at least 1. Of two members with the same id the first counts.
+    /// Builds a layout; `groups` and `voters` are at least 1. If two members have the same id, the first counts.
     #[must_use]
     pub fn new(mut members: Vec<Member>, buckets: Buckets, groups: u32, voters: u32) -> Layout {
         members.sort_by_key(|m| m.id);
@@ -58,42 +61,42 @@ impl Layout {
         Layout { members, buckets, groups, voters, ring, voting, seats }
     }
 
-    /// The layout of servers that are all alike, with one Raft group of all of them and no other bucket than the default.
+    /// Builds a layout of identical servers with one Raft group of all of them and no declared buckets.
     #[must_use]
     pub fn simple(nodes: &[NodeId], buckets: Buckets) -> Layout {
         Layout::new(nodes.iter().copied().map(Member::plain).collect(), buckets, 1, u32::MAX)
     }
 
-    /// All servers.
+    /// Returns all servers.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
         self.members.iter().map(|m| m.id)
     }
 
-    /// The servers that are to hold `key` under quorums, best first: see [`Ring::order`].
+    /// Returns the servers for a quorum-mode `key`, best first: see [`Ring::order`].
     #[must_use]
     pub fn order(&self, key: &[u8]) -> &[NodeId] {
         self.ring.order(key)
     }
 
-    /// The Raft group of a key.
+    /// Returns the Raft group of a key.
     #[must_use]
     pub fn group_of(&self, key: &[u8]) -> GroupId {
         group_of(key, self.groups)
     }
 
-    /// All Raft groups.
+    /// Returns all Raft groups.
     pub fn all_groups(&self) -> impl Iterator<Item = GroupId> + use<> {
         (1..=self.groups).map(GroupId)
     }
 
-    /// The members of a Raft group, the one that should lead first; none of a group that there is not.
+    /// Returns the members of a Raft group, preferred leader first; empty if the group does not exist.
     #[must_use]
     pub fn voters_of(&self, group: GroupId) -> Vec<NodeId> {
         let start = (group.0 as usize).wrapping_sub(1).saturating_mul(self.seats);
         self.voting.get(start..start.saturating_add(self.seats)).map_or_else(Vec::new, <[NodeId]>::to_vec)
     }
 
-    /// A number for all of this: servers of which one has another do not agree on who keeps what.
+    /// Returns a digest of the layout. Servers with different digests do not agree on who holds what.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut text = format!("{} groups of {}\n", self.groups, self.seats);
@@ -111,7 +114,7 @@ impl Layout {
         xxh3_64(text.as_bytes())
     }
 
-    /// All of this as facts, each a name without blanks and a value: what a data directory is bound to.
+    /// Returns the layout as facts, each a name without spaces and a value: the data directory is bound to them.
     #[must_use]
     pub fn facts(&self) -> Vec<(String, String)> {
         let mut facts =
@@ -133,17 +136,18 @@ impl Layout {
         facts
     }
 
-    /// The region of a server.
+    /// Returns the region of a server.
     #[must_use]
     pub fn region(&self, node: NodeId) -> &str {
         self.members.binary_search_by_key(&node, |m| m.id).map_or("", |at| &self.members[at].region)
     }
 }
 
-/// The voters of all groups and how many each has: the first of the ring's order, or, where that is all servers of any
-/// capacity, these in the order of their ids; then the one that is to lead is put first.
+/// Returns the voters of all groups, and how many each group has. They are the first of the ring's order; if that
+/// covers all servers of nonzero capacity, they are taken in order of their ids. Then the preferred leader is moved to
+/// the front.
 fn seat(members: &[Member], ring: &Ring, groups: u32, voters: usize) -> (Vec<NodeId>, usize) {
-    // Of each server: its capacity and how many groups it is to lead.
+    // For each server: its capacity and the number of groups it is the preferred leader of.
     let mut leads: BTreeMap<NodeId, (u64, u64)> = members
         .iter()
         .filter(|m| m.capacity > 0)

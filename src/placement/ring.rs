@@ -1,50 +1,51 @@
 //! The hash ring: consistent hashing with virtual nodes, spread over regions and zones.
 //!
-//! Follows "Consistent Hashing and Random Trees" (Karger and others, 1997) and Dynamo §4.2–4.3. A server has so many
-//! *tokens*, points on a circle of 2⁶⁴, as its capacity says; a key belongs to the first token at or after its own point,
-//! and its servers are found by walking on from there.
+//! Follows "Consistent Hashing and Random Trees" (Karger and others, 1997) and Dynamo §4.2–4.3. A server has *tokens*,
+//! points on a circle of 2⁶⁴, in proportion to its capacity. A key belongs to the first token at or after its own
+//! point; its further servers are found by walking on from there.
 //!
-//! **Order.** Plain Dynamo takes servers as the walk meets them, each once. Here the next server is, of those not yet
-//! taken, the one whose region was taken from least often; among those the one whose zone was; among those the one the walk
-//! meets first. Being greedy, this is right for every prefix: whatever N is, the first N use each region and each zone
-//! before any is used twice, as far as there are servers left in it. With one zone it is plain Dynamo.
+//! **Order.** Plain Dynamo takes servers in the order the walk meets them, each once. Here the next server is chosen
+//! among those not yet taken: first by the region taken from least often, then by the zone taken from least often, then
+//! by the first one on the walk. The choice is greedy, so every prefix is spread: for every N, the first N servers use
+//! each region and each zone once before any is used twice, as long as it has servers left. With one zone this is plain
+//! Dynamo.
 //!
-//! **Cost.** A token's order is a function of the token alone, so it is worked out once for each when the ring is made; a
-//! look-up hashes the key, finds the token through an index over the top bits of its point, and returns a slice. The orders
-//! are made in one walk backwards, twice around, that keeps for each zone the servers in the order a walk forwards from here
-//! would meet them (moved to the front when met): see `Walk`.
+//! **Cost.** A token's order depends on the token alone, so it is computed once per token when the ring is built. A
+//! lookup hashes the key, finds the token through an index over the top bits of its point, and returns a slice. All
+//! orders are computed in one backward walk, twice around. The walk keeps for each zone the servers in the order in
+//! which a forward walk from the current token would meet them (a server is moved to the front when met): see `Walk`.
 //!
-//! Invariants: tokens are in order of (point, server), so that two of the same point, if they ever occur, have the same order
-//! everywhere; all orders have the same length; none names a server twice.
+//! Invariants: tokens are sorted by (point, server), so two tokens with the same point, should they occur, have the
+//! same order everywhere; all orders have the same length; no order contains a server twice.
 //!
-//! Caveat: zones weaken the weights. Where zones have fewer servers than others, every key still goes to each of them, so
-//! their servers hold more than their capacity says.
+//! Caveat: zones distort the weights. If some zones have fewer servers than others, every key still goes to each zone,
+//! so their servers hold more than their share by capacity.
 
 use crate::types::NodeId;
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// How many servers of a key's order are kept: enough for all its replicas and as many to stand in for them.
+/// Number of servers kept in a key's order: enough for all its replicas and as many stand-ins.
 pub const DEPTH: usize = 16;
 
-/// The most capacity that counts: a server with more is taken to have this much.
+/// Maximum capacity; a larger value counts as this one.
 pub const MAX_CAPACITY: u32 = 256;
 
-/// A server's place in the world.
+/// A server's capacity and location.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Member {
     /// The server.
     pub id: NodeId,
-    /// Its share of the keys in proportion to others; 1 is usual, 0 holds none, at most [`MAX_CAPACITY`].
+    /// Its share of the keys relative to others; 1 is usual, 0 holds none, at most [`MAX_CAPACITY`].
     pub capacity: u32,
-    /// What fails together: a rack, a data centre. Zones of different regions are different whatever their names.
+    /// Failure domain: a rack, a data centre. Zones of different regions are different even if their names are equal.
     pub zone: String,
-    /// Zones that are near each other.
+    /// A set of zones near each other.
     pub region: String,
 }
 
 impl Member {
-    /// A server of usual capacity in one zone with all others.
+    /// A server of capacity 1 in one zone with all others.
     #[must_use]
     pub fn plain(id: NodeId) -> Member {
         Member { id, capacity: 1, zone: String::new(), region: String::new() }
@@ -54,20 +55,20 @@ impl Member {
 /// The ring.
 #[derive(Clone, Debug)]
 pub struct Ring {
-    /// Where each virtual node stands, in order.
+    /// Points of the virtual nodes, sorted.
     points: Vec<u64>,
-    /// Of each value of a point's top bits, the first token that has it or a greater one; and one entry more.
+    /// For each value of a point's top bits, the first token with that value or a greater one; and one more entry.
     index: Vec<u32>,
-    /// How many bits of a point are not looked up in the index.
+    /// Number of low bits of a point that the index ignores.
     shift: u32,
-    /// The orders of all tokens, one after the other, `width` servers each.
+    /// The orders of all tokens, concatenated, `width` servers each.
     orders: Vec<NodeId>,
     width: usize,
 }
 
 impl Ring {
-    /// A ring of `members` with `vnodes` virtual nodes for each unit of capacity. Of two members with the same id the first
-    /// counts.
+    /// Builds a ring of `members` with `vnodes` virtual nodes per unit of capacity. If two members have the same id,
+    /// the first counts.
     #[must_use]
     pub fn new(members: &[Member], vnodes: u32) -> Ring {
         let mut members: Vec<&Member> = members.iter().collect();
@@ -82,7 +83,7 @@ impl Ring {
         Ring::of(&members, tokens)
     }
 
-    /// The ring of these tokens, each of a member by its index.
+    /// Builds the ring of these tokens; each refers to a member by its index.
     fn of(members: &[&Member], mut tokens: Vec<(u64, u32)>) -> Ring {
         tokens.sort_unstable();
         let points: Vec<u64> = tokens.iter().map(|(point, _)| *point).collect();
@@ -91,7 +92,7 @@ impl Ring {
         let first = |top: u64| points.partition_point(|point| point >> shift < top) as u32;
         let index = (0..=1u64 << bits).map(first).collect();
         let mut walk = Walk::new(members);
-        // Once around to know what lies ahead of the last token, then once more to write it down.
+        // The first time around collects what is ahead of the last token; the second time writes the orders.
         for (at, (_, who)) in tokens.iter().enumerate().rev() {
             walk.meet(*who, (2 * tokens.len() - at) as u64);
         }
@@ -105,14 +106,14 @@ impl Ring {
         Ring { points, index, shift, orders, width }
     }
 
-    /// The servers that are to hold `key`, best first, at most [`DEPTH`] and each once: its replicas are the first N,
-    /// whoever follows may stand in for them. Empty if no member has any capacity.
+    /// Returns the servers for `key`, best first, at most [`DEPTH`], each once: the first N are its replicas, the
+    /// following ones its possible stand-ins. Empty if no member has any capacity.
     #[must_use]
     pub fn order(&self, key: &[u8]) -> &[NodeId] {
         self.at(xxh3_64_with_seed(key, 0))
     }
 
-    /// The order of the first token at or after `point`.
+    /// Returns the order of the first token at or after `point`.
     fn at(&self, point: u64) -> &[NodeId] {
         let top = (point >> self.shift) as usize;
         let (low, high) = (self.index[top] as usize, self.index[top + 1] as usize);
@@ -121,39 +122,39 @@ impl Ring {
         self.orders.get(token * self.width..(token + 1) * self.width).unwrap_or_default()
     }
 
-    /// How many virtual nodes there are.
+    /// Returns the number of virtual nodes.
     #[must_use]
     pub fn tokens(&self) -> usize {
         self.points.len()
     }
 
-    /// The memory it takes, in bytes.
+    /// Returns the memory used, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.points) + size_of_val(&*self.index) + size_of_val(&*self.orders)
     }
 }
 
-/// What a walk forwards from the present token would meet, while we walk backwards.
+/// What a forward walk from the current token would meet, maintained during the backward walk.
 struct Walk {
-    /// Of each member, its region and its zone.
+    /// For each member, its region and its zone.
     place: Vec<(usize, usize)>,
     regions: Vec<Region>,
-    /// Regions, the nearest first; no more than [`DEPTH`], as no order needs more.
+    /// Regions, nearest first; at most [`DEPTH`], since no order needs more.
     near: Vec<usize>,
 }
 
 #[derive(Default)]
 struct Region {
-    /// Its zones with what is near in them.
+    /// Its zones, each with its nearest members.
     zones: Vec<Zone>,
-    /// The nearest zones first, no more than [`DEPTH`].
+    /// Zones, nearest first, at most [`DEPTH`].
     near: Vec<usize>,
 }
 
 #[derive(Default)]
 struct Zone {
-    /// Members and when each was last met, the nearest first, no more than [`DEPTH`]: the later, the nearer.
+    /// Members and when each was last met, nearest first, at most [`DEPTH`]. A later time is nearer.
     near: Vec<(u32, u64)>,
 }
 
@@ -186,12 +187,12 @@ impl Walk {
         to_front(&mut region.zones[zone].near, (who, when), |(m, _)| *m == who);
     }
 
-    /// How many servers have been met, counted up to [`DEPTH`] in each zone.
+    /// Number of servers met so far, counting at most [`DEPTH`] in each zone.
     fn servers(&self) -> usize {
         self.regions.iter().flat_map(|region| &region.zones).map(|zone| zone.near.len()).sum()
     }
 
-    /// Appends the first `width` members of the order from here.
+    /// Appends the first `width` members of the order starting here.
     fn order(&self, width: usize, out: &mut Vec<u32>) {
         struct Open<'a> {
             left: std::slice::Iter<'a, (u32, u64)>,
@@ -223,7 +224,7 @@ impl Walk {
     }
 }
 
-/// Puts `item` first, in place of the one it matches or, if the list is full, of the last.
+/// Moves `item` to the front: it replaces the item it matches or, if the list is full, the last one.
 fn to_front<T>(list: &mut Vec<T>, item: T, is: impl FnMut(&T) -> bool) {
     match list.iter().position(is) {
         Some(at) => {

@@ -1,17 +1,18 @@
 //! Elections (§5.2, §5.4.1) with a round of pre-votes before them (thesis §9.6).
 //!
-//! A node that waited in vain for a leader first asks whether it could win. That changes no state anywhere, so a node
-//! that was cut off cannot disturb its group with a higher term when it comes back.
+//! A node whose election timer expires first asks whether it could win. This changes no state anywhere, so a node that
+//! was partitioned away cannot disturb its group with a higher term when it returns.
 
 use super::{Body, Index, Raft, Role, State, Term};
 use crate::protocol::Outbox;
 use crate::types::NodeId;
 
-/// Who is in favour.
+/// The members that granted their vote.
 pub(super) type Votes = Vec<NodeId>;
 
 impl Raft {
-    /// The wait is over: asks for pre-votes, its own being given at once, since it promises nothing.
+    /// Asks for pre-votes after the election timer has expired. The node's own pre-vote counts at once because a
+    /// pre-vote promises nothing.
     pub(super) fn stand(&mut self, out: &mut Outbox<Raft>) {
         self.become_follower(self.term, None, out);
         self.restart_election_timer();
@@ -20,7 +21,7 @@ impl Raft {
         self.count_vote(self.config.id, out);
     }
 
-    /// Starts an election (§5.2). Its own vote counts once it is durable, and the requests wait for that too.
+    /// Starts an election (§5.2). The node's own vote counts once it is durable; the vote requests wait for that too.
     pub(super) fn campaign(&mut self, transfer: bool, out: &mut Outbox<Raft>) {
         self.become_follower(self.term + 1, None, out);
         self.restart_election_timer();
@@ -40,8 +41,9 @@ impl Raft {
         }
     }
 
-    /// Votes for a candidate whose log is at least as up to date (§5.4.1), once per term; for a pre-candidate, whenever
-    /// the term it would campaign in is a later one. Those who ask while a leader is about got no answer at all.
+    /// Votes for a candidate whose log is at least as up to date (§5.4.1), once per term. Grants a pre-vote whenever
+    /// the term the candidate would campaign in is later than the current one. A candidate that asks while a leader is
+    /// active gets no reply at all (leader stickiness).
     pub(super) fn on_vote(
         &mut self,
         from: NodeId,
@@ -64,7 +66,7 @@ impl Raft {
         self.say(from, term, Body::VoteReply { pre, granted }, out);
     }
 
-    /// Counts a vote for the election, or pre-election, that is under way.
+    /// Counts a vote for the current election or pre-vote.
     pub(super) fn on_vote_reply(&mut self, from: NodeId, term: Term, pre: bool, granted: bool, out: &mut Outbox<Raft>) {
         let meant = match self.state {
             State::PreCandidate(_) => pre && term == self.term + 1,

@@ -1,4 +1,4 @@
-//! Followers (§5.2, §5.3): they answer, and they wait.
+//! Followers (§5.2, §5.3): they replicate the leader's log and run the election timer.
 
 use super::{AppendResult, Body, Effect, Entry, Index, Message, Raft, Record, State, Term};
 use crate::mutant::Bug;
@@ -6,7 +6,7 @@ use crate::protocol::Outbox;
 use crate::types::NodeId;
 use std::collections::BTreeMap;
 
-/// An `Append` of the present leader: where it stands and what it says.
+/// An `Append` of the current leader, as its previous entry and its content.
 pub(super) struct Append {
     pub prev_index: Index,
     pub prev_term: Term,
@@ -14,9 +14,9 @@ pub(super) struct Append {
     pub commit: Index,
 }
 
-/// `Append`s of the present term that overtook the ones before them, by the index they follow: the network may change the
-/// order of messages. They are refused like any that does not connect, and taken in when the gap before them closes, so
-/// that nothing needs to be sent twice.
+/// `Append`s of the current term that overtook earlier ones, keyed by `prev_index`: the network may reorder messages.
+/// They are rejected like any `Append` that does not connect to the log, but appended once the gap before them closes,
+/// so that nothing needs to be sent twice.
 #[derive(Debug, Default)]
 pub(super) struct Early {
     appends: BTreeMap<Index, (Term, Vec<Entry>, Index)>,
@@ -24,7 +24,7 @@ pub(super) struct Early {
 }
 
 impl Early {
-    /// Keeps an `Append` while all that are kept have at most `max_bytes`.
+    /// Keeps `append` if all kept ones then have at most `max_bytes`.
     fn keep(&mut self, append: Append, max_bytes: usize) {
         let bytes = cost(&append.entries);
         if bytes > 0 && self.bytes + bytes <= max_bytes && !self.appends.contains_key(&append.prev_index) {
@@ -33,7 +33,7 @@ impl Early {
         }
     }
 
-    /// The next one that connects to a log that ends with `last`.
+    /// Removes and returns the first one that connects to a log whose last index is `last`.
     fn take(&mut self, last: Index) -> Option<Append> {
         let first = self.appends.first_entry().filter(|first| *first.key() <= last)?;
         let (prev_index, (prev_term, entries, commit)) = first.remove_entry();
@@ -47,7 +47,7 @@ fn cost(entries: &[Entry]) -> usize {
 }
 
 impl Raft {
-    /// Becomes, or stays, a follower in `term`; all servers do on seeing a later term (§5.1).
+    /// Becomes, or stays, a follower in `term`. Every server does this when it sees a later term (§5.1).
     pub(super) fn become_follower(&mut self, term: Term, leader: Option<NodeId>, out: &mut Outbox<Raft>) {
         assert!(term >= self.term, "the term would go back");
         if term > self.term {
@@ -69,8 +69,8 @@ impl Raft {
         }
     }
 
-    /// A leader of this term is heard: candidates give way to it (§5.2), the election timer starts again. False if
-    /// `from` cannot be the leader because another one is.
+    /// Notes a message from a leader of this term: a candidate steps down (§5.2) and the election timer restarts.
+    /// Returns false if `from` cannot be the leader because another node is.
     pub(super) fn follow(&mut self, from: NodeId, out: &mut Outbox<Raft>) -> bool {
         match self.state {
             State::Leader(_) => return false,
@@ -83,8 +83,9 @@ impl Raft {
         true
     }
 
-    /// Whether the leader has another entry where one is committed here: then it does not have what it must have (leader
-    /// completeness, §5.4.3), or this node does not. Nothing of what it sends is taken; the node is to stop.
+    /// Whether the leader has a different entry at an index that is committed here. Then the leader lacks an entry it
+    /// must have (leader completeness, §5.4.3), or this node has wrong data. The node ignores the message and must
+    /// stop.
     pub(super) fn is_contradicted(&self, from: NodeId, append: &Append, out: &mut Outbox<Raft>) -> bool {
         let sent = std::iter::once(append.prev_term).chain(append.entries.iter().map(|entry| entry.term));
         let mut committed = (append.prev_index..=self.log.commit()).zip(sent);
@@ -95,8 +96,8 @@ impl Raft {
         found.map(|effect| out.effect(effect)).is_some()
     }
 
-    /// Answers a heartbeat while the disk is busy, with what is durable so far: a slow disk is no reason for the leader to
-    /// step down, or for reads to wait. False if there is more to say once the disk is done.
+    /// Answers a heartbeat while the disk is busy, with what is durable so far: a slow disk must not make the leader
+    /// step down or reads wait. Returns false if a second reply is needed once the disk is done.
     pub(super) fn answer_at_once(
         &self,
         from: NodeId,
@@ -116,7 +117,7 @@ impl Raft {
         durable == result
     }
 
-    /// Takes in an `Append`, and those that had overtaken it.
+    /// Handles an `Append`, then any kept `Append`s that connect to it.
     pub(super) fn on_append(&mut self, append: Append, out: &mut Outbox<Raft>) -> AppendResult {
         if append.prev_index > self.log.last() {
             let result = self.conflict(append.prev_index, append.prev_term);
@@ -134,20 +135,20 @@ impl Raft {
         result
     }
 
-    /// The entry before was not there: where the logs may agree.
+    /// Returns the rejection of an `Append`, with a hint where the logs may match.
     fn conflict(&self, prev_index: Index, prev_term: Term) -> AppendResult {
         let hint = self.log.last_at_most(prev_index, prev_term).max(self.log.commit());
         let hint_term = self.log.term_at(hint).unwrap_or(0);
         AppendResult::Conflict { rejected: prev_index, hint, hint_term }
     }
 
-    /// The log matching check and what follows from it (§5.3; figure 2, "AppendEntries receiver implementation").
+    /// Checks that the logs match and appends (§5.3; figure 2, "AppendEntries receiver implementation").
     fn append(&mut self, append: Append, out: &mut Outbox<Raft>) -> AppendResult {
         let Append { mut prev_index, prev_term, mut entries, commit } = append;
         let known = self.log.commit();
         if prev_index < known {
-            // The leader has all that is committed here (leader completeness, §5.4.3): up to there the logs agree, and
-            // there the comparison may start, even where this log no longer holds the entries.
+            // The leader has every entry that is committed here (leader completeness, §5.4.3), so the logs match up to
+            // the commit index. The comparison may start there, even if this log no longer holds the entries.
             let skip = ((known - prev_index) as usize).min(entries.len());
             entries.drain(..skip);
             prev_index = known;
@@ -160,7 +161,7 @@ impl Raft {
         let first = prev_index + held as u64 + 1;
         if let Some(entry) = entries.first() {
             if self.log.term_at(first - 1).is_none_or(|before| entry.term < before) {
-                // Only a liar sends this: the sender does not have what is committed here.
+                // A correct leader never sends this: this one does not have the entries committed here.
                 return AppendResult::Conflict { rejected: prev_index, hint: known, hint_term: 0 };
             }
             self.log.replace(first, &entries);
@@ -171,7 +172,7 @@ impl Raft {
         AppendResult::Matched(matched)
     }
 
-    /// Commits up to `index` and hands over what is to be applied.
+    /// Commits up to `index` and emits the entries to apply.
     pub(super) fn commit_to(&mut self, index: Index, out: &mut Outbox<Raft>) {
         if let Some((first, entries)) = self.log.commit_to(index) {
             out.effect(Effect::Commit { first, entries });

@@ -1,4 +1,4 @@
-//! Leaders (§5.3, §5.4.2, §8): they append, replicate, count, and step down when nobody answers (thesis §6.2).
+//! Leaders (§5.3, §5.4.2, §8): they append, replicate and commit, and step down without a majority (thesis §6.2).
 
 use super::progress::{Phase, Progress};
 use super::read_index::Rounds;
@@ -8,7 +8,7 @@ use crate::mutant::Bug;
 use crate::protocol::Outbox;
 use crate::types::{Bytes, Lane, NodeId, Time};
 
-/// What only a leader keeps.
+/// State that only a leader has.
 #[derive(Debug)]
 pub(super) struct Leader {
     pub followers: Vec<Progress>,
@@ -16,25 +16,27 @@ pub(super) struct Leader {
     pub transfer: Option<Transfer>,
     /// When to send the next heartbeat.
     pub heartbeat_at: Time,
-    /// Something is to be recorded or sent at the next tick.
+    /// Something must be recorded or sent at the next tick.
     pub busy: bool,
-    /// Whoever handed over owes answers for what is not committed yet: all are to be told of the first commit at once.
+    /// Leadership was transferred to this node. The previous leader still owes its clients answers for uncommitted
+    /// entries, so all members must learn of the first commit at once.
     pub announce: bool,
-    /// The round in which all were first asked to sleep, if nothing else was said since (see `quiesce`).
+    /// The round of the first `Quiesce`, if nothing else was sent since (see `quiesce`).
     pub quiescing_since: Option<u64>,
-    /// All have answered that round: no more heartbeats, until `busy`.
+    /// All members have answered that round: no more heartbeats until `busy`.
     pub asleep: bool,
     /// Reused by [`Leader::reached`].
     scratch: Vec<u64>,
 }
 
 impl Leader {
-    /// When to be woken: at once when there is something to say.
+    /// When the leader needs its next tick: at once if there is something to send.
     pub fn deadline(&self, now: Time) -> Option<Time> {
         if self.busy { Some(now) } else { (!self.asleep).then_some(self.heartbeat_at) }
     }
 
-    /// After a sleep everyone is heard again before silence counts against them.
+    /// Ends quiescence. All followers count as heard from now, so that their silence while quiesced does not count
+    /// against them.
     fn wake(&mut self, now: Time) {
         self.asleep = false;
         self.heartbeat_at = now;
@@ -47,13 +49,13 @@ impl Leader {
         self.followers.iter_mut().find(|f| f.id == id)
     }
 
-    /// The greatest value that a quorum of the group has reached, the leader itself being at `own`.
+    /// Returns the greatest value that a majority of the group has reached; `own` is the leader's value.
     pub fn reached(&mut self, quorum: &Quorum, own: u64, value: impl Fn(&Progress) -> u64) -> u64 {
         let Leader { followers, scratch, .. } = self;
         quorum.reached(scratch, |voter| followers.iter().find(|f| f.id == voter).map_or(own, &value))
     }
 
-    /// Tells those who wait for a read that this node leads no more.
+    /// Refuses all waiting reads because this node is no longer the leader.
     pub fn refuse_reads(&mut self, leader: Option<NodeId>, out: &mut Outbox<Raft>) {
         for id in self.rounds.take_reads() {
             out.effect(Effect::Refused { id, why: Refusal::NotLeader(leader) });
@@ -62,7 +64,8 @@ impl Leader {
 }
 
 impl Raft {
-    /// Won: appends the no-op whose commitment shows what else is committed (§8), and is due to send at once.
+    /// Becomes the leader: appends the no-op whose commit shows which earlier entries are committed (§8). Sends at the
+    /// next tick.
     pub(super) fn become_leader(&mut self, out: &mut Outbox<Raft>) {
         let last = self.log.last();
         let leader = Leader {
@@ -82,7 +85,7 @@ impl Raft {
         self.record_tail(out);
     }
 
-    /// Takes a command into the log; it is recorded and sent with the next tick.
+    /// Appends a command to the log. It is recorded and sent at the next tick.
     pub(super) fn propose(&mut self, id: RequestId, command: Bytes, out: &mut Outbox<Raft>) {
         let State::Leader(leader) = &mut self.state else {
             return out.effect(Effect::Refused { id, why: Refusal::NotLeader(self.leader) });
@@ -98,14 +101,15 @@ impl Raft {
         out.effect(Effect::Accepted { id, index, term: self.term });
     }
 
-    /// Records what this node has appended as a leader.
+    /// Records the entries this node has appended as the leader.
     pub(super) fn record_tail(&mut self, out: &mut Outbox<Raft>) {
         if let Some((first, entries)) = self.log.take_unrecorded() {
             self.persist(Record::Append { first, entries }, out);
         }
     }
 
-    /// A leader's tick: says what has come up since the last one, and at the heartbeat says something to everyone.
+    /// Handles a leader's tick: sends everything that has come up since the last one. At the heartbeat it sends
+    /// something to every follower.
     pub(super) fn lead(&mut self, out: &mut Outbox<Raft>) {
         let State::Leader(leader) = &mut self.state else { return };
         if leader.deadline(self.now).is_none_or(|at| self.now < at) {
@@ -132,8 +136,8 @@ impl Raft {
         self.fall_asleep();
     }
 
-    /// What is looked after once per heartbeat. False if this node leads no more: no majority has answered for an
-    /// election timeout, so another leader may well be at work (thesis §6.2).
+    /// Makes the checks that are due once per heartbeat. Returns false if this node stepped down: no majority has
+    /// answered for an election timeout, so there may be another leader (thesis §6.2).
     fn check_quorum(&mut self, out: &mut Outbox<Raft>) -> bool {
         let State::Leader(leader) = &mut self.state else { return false };
         let heard = Time(leader.reached(&self.quorum, self.now.0, |f| f.heard.0));
@@ -150,7 +154,7 @@ impl Raft {
         true
     }
 
-    /// Sends each follower what it lacks, as far as limits allow; with a new `round`, at least a heartbeat.
+    /// Sends each follower the entries it lacks, within the limits; with a new `round`, at least a heartbeat.
     fn feed_followers(&mut self, round: bool, out: &mut Outbox<Raft>) {
         let State::Leader(leader) = &mut self.state else { return };
         let number = leader.rounds.current();
@@ -179,7 +183,7 @@ impl Raft {
         }
     }
 
-    /// A follower of this term answered an `Append`.
+    /// Handles a follower's reply to an `Append` in this term.
     pub(super) fn on_append_reply(&mut self, from: NodeId, result: AppendResult, round: u64, out: &mut Outbox<Raft>) {
         let State::Leader(leader) = &mut self.state else { return };
         let current = leader.rounds.current();
@@ -208,8 +212,8 @@ impl Raft {
         self.fall_asleep();
     }
 
-    /// Commits what a majority holds durably, if it is of this term; what is older is committed with it, never by
-    /// counting (§5.4.2, figure 8).
+    /// Commits what is durable on a majority, if it is of this term. Entries of older terms are committed with it,
+    /// never by counting replicas (§5.4.2, figure 8).
     pub(super) fn advance_commit(&mut self, out: &mut Outbox<Raft>) {
         let State::Leader(leader) = &mut self.state else { return };
         let index: Index = leader.reached(&self.quorum, self.log.durable(), |f| f.matched);

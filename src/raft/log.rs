@@ -1,11 +1,11 @@
-//! The log in memory (§5.3, §7): entries, what of them is committed, recorded and durable.
+//! The log in memory (§5.3, §7): its entries, and which of them are committed, recorded and durable.
 //!
 //! ```text
 //! base ≤ snapshot ≤ commit ≤ recorded ≤ last        durable ≤ recorded
 //! ```
-//! `base` is the point just before the first entry held; it lies behind the snapshot when entries are kept for
-//! followers that lag a little. `recorded` is the last index handed to the disk, `durable` the last the disk confirmed.
-//! Terms never decrease along the log, which makes every search by term a binary one.
+//! `base` is the position just before the first entry held. It is before the snapshot when entries are kept for
+//! followers that lag a little. `recorded` is the last index handed to the disk; `durable` is the last index the disk
+//! confirmed. Terms never decrease along the log, so every search by term is a binary search.
 
 use super::{ENTRY_OVERHEAD, Entry, Index, Recovered, SnapshotMeta, Term, pop_front_if};
 use crate::protocol::Ticket;
@@ -21,17 +21,17 @@ pub(super) struct Log {
     uncommitted: usize,
     recorded: Index,
     durable: Index,
-    /// Up to where the log will be durable once the ticket is. Tickets increase, one item for each.
+    /// The index up to which the log is durable once the ticket is. Tickets increase; there is one item per ticket.
     awaited: VecDeque<(Ticket, Index)>,
 }
 
-/// What an entry counts for against limits on bytes.
+/// The size of an entry for limits on bytes.
 pub(super) fn cost(entry: &Entry) -> usize {
     entry.command.len() + ENTRY_OVERHEAD
 }
 
 impl Log {
-    /// The log as the disk held it. Nothing behind the snapshot is known to be committed.
+    /// Creates the log from what the disk held. No entry after the snapshot is known to be committed.
     pub fn new(recovered: Recovered) -> Log {
         let entries = VecDeque::from(recovered.entries);
         assert!(entries.iter().map(|e| e.term).is_sorted(), "terms decrease in the recovered log");
@@ -50,7 +50,7 @@ impl Log {
         }
     }
 
-    /// First index held as an entry.
+    /// Index of the first entry held.
     pub fn first(&self) -> Index {
         self.base.index + 1
     }
@@ -79,17 +79,17 @@ impl Log {
         self.snapshot
     }
 
-    /// Cost of all entries held.
+    /// Total cost of all entries held.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Cost of the entries behind the commit index.
+    /// Total cost of the entries after the commit index.
     pub fn uncommitted(&self) -> usize {
         self.uncommitted
     }
 
-    /// The term of the entry at `index`, if that is still (or already) known.
+    /// Returns the term of the entry at `index`, or `None` if the entry is compacted away or not in the log yet.
     pub fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.base.index {
             return Some(self.base.term);
@@ -97,7 +97,7 @@ impl Log {
         Some(self.entries.get(self.offset(index)?)?.term)
     }
 
-    /// Entries from `from` on; all of them when `from` lies before the first.
+    /// Returns the entries from `from` on; all of them if `from` is before the first.
     pub fn iter_from(&self, from: Index) -> impl Iterator<Item = &Entry> {
         let skip = from.saturating_sub(self.first()).min(self.entries.len() as u64);
         self.entries.range(skip as usize..)
@@ -117,19 +117,19 @@ impl Log {
         entries
     }
 
-    /// The last index up to `index` whose term is at most `term`, or the base.
+    /// Returns the last index up to `index` whose term is at most `term`, or the base.
     pub fn last_at_most(&self, index: Index, term: Term) -> Index {
         let older = self.entries.partition_point(|e| e.term <= term) as u64;
         index.min(self.base.index + older).max(self.base.index)
     }
 
-    /// How many of `entries`, which follow index `prev`, the log already holds (§5.3: two entries with the same index
-    /// and term are the same, and so is all before them).
+    /// Returns how many of `entries`, which follow index `prev`, the log already holds (§5.3: if two entries have the
+    /// same index and term, they and all entries before them are identical).
     pub fn held(&self, prev: Index, entries: &[Entry]) -> usize {
         self.iter_from(prev + 1).zip(entries).take_while(|(mine, new)| mine.term == new.term).count()
     }
 
-    /// A leader adds an entry of its own; it is not recorded yet.
+    /// Appends a leader's own entry. The entry is not recorded yet.
     pub fn push(&mut self, entry: Entry) -> Index {
         assert!(entry.term >= self.last_term(), "terms decrease in the log");
         self.bytes += cost(&entry);
@@ -138,7 +138,7 @@ impl Log {
         self.last()
     }
 
-    /// A follower takes its leader's entries from `first` on, replacing what was there. The caller records them.
+    /// Replaces the log from `first` on with the leader's `entries`, on a follower. The caller records them.
     pub fn replace(&mut self, first: Index, entries: &[Entry]) {
         assert!(first > self.commit, "a committed entry would be replaced");
         assert!(first <= self.last() + 1, "a gap would open in the log");
@@ -157,7 +157,7 @@ impl Log {
         self.recorded = self.last();
     }
 
-    /// The entries a leader has added since the last call, to be recorded now.
+    /// Returns the entries a leader has added since the last call. The caller records them.
     pub fn take_unrecorded(&mut self) -> Option<(Index, Vec<Entry>)> {
         if self.recorded == self.last() {
             return None;
@@ -167,7 +167,7 @@ impl Log {
         Some((first, self.iter_from(first).cloned().collect()))
     }
 
-    /// Something was recorded under `ticket`: with it all that is recorded so far becomes durable.
+    /// Notes that a record was made under `ticket`: once it is durable, so is everything recorded so far.
     pub fn await_ticket(&mut self, ticket: Ticket) {
         match self.awaited.back_mut() {
             Some((t, index)) if *t == ticket => *index = self.recorded,
@@ -175,14 +175,14 @@ impl Log {
         }
     }
 
-    /// `ticket` and all before it are durable.
+    /// Marks `ticket` and all earlier tickets as durable.
     pub fn persisted(&mut self, ticket: Ticket) {
         while let Some((_, index)) = pop_front_if(&mut self.awaited, |(t, _)| *t <= ticket) {
             self.durable = self.durable.max(index);
         }
     }
 
-    /// Commits up to `index`; returns the first newly committed index and the entries to apply.
+    /// Commits up to `index`. Returns the first newly committed index and the entries to apply.
     pub fn commit_to(&mut self, index: Index) -> Option<(Index, Vec<Entry>)> {
         if index <= self.commit {
             return None;
@@ -197,9 +197,9 @@ impl Log {
         Some((first, entries))
     }
 
-    /// A snapshot up to `meta` exists (§7): forgets the entries it includes, but for the last `keep`, and but for those
-    /// behind `pinned` as far as they fit into `max_bytes`. Returns false, and does nothing, unless `meta` is a committed
-    /// point of this log behind the present snapshot.
+    /// Drops the entries included in a snapshot up to `meta` (§7). Keeps the last `keep` of them, and those after
+    /// `pinned` as far as they fit into `max_bytes`. Returns false, and does nothing, unless `meta` is a committed
+    /// position of this log after the current snapshot.
     pub fn compact(&mut self, meta: SnapshotMeta, keep: u64, (pinned, max_bytes): (Index, usize)) -> bool {
         let news = meta.index > self.snapshot.index && meta.index <= self.commit;
         if !news || self.term_at(meta.index) != Some(meta.term) {
@@ -217,8 +217,8 @@ impl Log {
         true
     }
 
-    /// A snapshot received from the leader takes the log's place (§7); entries behind it stay if it is a point of this
-    /// log.
+    /// Replaces the log with a snapshot received from the leader (§7). If the log contains the snapshot's position, the
+    /// entries after it stay.
     pub fn restore(&mut self, meta: SnapshotMeta) {
         assert!(meta.index > self.commit, "the commit index would go back");
         if self.term_at(meta.index) == Some(meta.term) {
@@ -226,7 +226,7 @@ impl Log {
         } else {
             self.entries.clear();
             self.bytes = 0;
-            // What the disk confirmed of the replaced log counts no more, except what both have in common.
+            // What the disk confirmed of the replaced log no longer counts, except for the common part.
             self.durable = self.durable.min(self.commit);
             for (_, index) in &mut self.awaited {
                 *index = (*index).min(self.commit);

@@ -1,4 +1,4 @@
-//! What Raft says, keeps and asks for: the vocabulary of the core, without behaviour.
+//! Messages, records, requests and effects of Raft: the types of the core, without behavior.
 
 use crate::mutant::Mutant;
 use crate::types::{Bytes, NodeId};
@@ -9,10 +9,10 @@ use std::time::Duration;
 pub type Index = u64;
 /// Election term; 0 means "before any election".
 pub type Term = u64;
-/// Chosen by the node to recognise the answer to a request; unique among the node's open requests.
+/// Chosen by the node to match an answer to its request; unique among the node's open requests.
 pub type RequestId = u64;
 
-/// One log entry. Its index is known from where it stands.
+/// One log entry. Its position in the log determines its index.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// The term of the leader that created it.
@@ -22,10 +22,10 @@ pub struct Entry {
     pub command: Bytes,
 }
 
-/// What an entry costs beside its command, in bytes, wherever a limit on bytes is checked: an empty command is not free.
+/// Bytes that an entry costs in addition to its command, for every limit on bytes: an empty command is not free.
 pub const ENTRY_OVERHEAD: usize = 32;
 
-/// The point a snapshot stands for: every entry up to and including `index` is in it.
+/// The last log position that a snapshot includes: every entry up to and including `index` is in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct SnapshotMeta {
     /// Last index included.
@@ -34,91 +34,92 @@ pub struct SnapshotMeta {
     pub term: Term,
 }
 
-/// A message between two members of a group. Every one carries the sender's term (§5.1).
+/// A message between two members of a group. Every message carries the sender's term (§5.1).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Message {
     /// The sender's term; for a pre-vote, the term it would campaign in.
     pub term: Term,
-    /// What is said.
+    /// The content.
     pub body: Body,
 }
 
-/// The kinds of message.
+/// The content of a message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Body {
-    /// "Vote for me", or with `pre` "would you?" (§5.2, thesis §9.6).
+    /// Requests a vote, or with `pre` asks whether the vote would be granted (§5.2, thesis §9.6).
     Vote {
-        /// A pre-vote changes no state anywhere.
+        /// Whether this is a pre-vote, which changes no state anywhere.
         pre: bool,
-        /// The candidate's last entry (§5.4.1).
+        /// Index of the candidate's last entry (§5.4.1).
         last_index: Index,
-        /// Its term.
+        /// Term of that entry.
         last_term: Term,
-        /// Set when the leader itself asked for this election (thesis §3.10), so that leases do not stand in its way.
+        /// Set when the leader itself asked for this election (thesis §3.10), so that stickiness and leases do not
+        /// prevent it.
         transfer: bool,
     },
-    /// The answer to `Vote`.
+    /// The reply to `Vote`.
     VoteReply {
-        /// Echoes the question.
+        /// Copied from the request.
         pre: bool,
         /// Whether the vote is granted.
         granted: bool,
     },
-    /// Entries, and with none a heartbeat (§5.3).
+    /// Entries to append; a heartbeat if there are none (§5.3).
     Append {
         /// Index just before the first entry.
         prev_index: Index,
         /// Term of that entry.
         prev_term: Term,
-        /// What follows it.
+        /// The entries that follow it.
         entries: Vec<Entry>,
         /// The leader's commit index.
         commit: Index,
         /// Number of the leadership-confirmation round this message takes part in (thesis §6.4).
         round: u64,
     },
-    /// The answer to `Append`.
+    /// The reply to `Append`.
     AppendReply {
-        /// What became of it.
+        /// The result.
         result: AppendResult,
-        /// Echoes the round.
+        /// Copied from the request.
         round: u64,
     },
-    /// A piece of a snapshot for a follower that is too far behind (§7).
+    /// A chunk of a snapshot for a follower that is too far behind (§7).
     Snapshot {
-        /// Which snapshot.
+        /// The snapshot.
         meta: SnapshotMeta,
         /// Byte offset of `data` in the snapshot file.
         offset: u64,
         /// The bytes.
         data: Bytes,
-        /// Whether this is the last piece.
+        /// Whether this is the last chunk.
         last: bool,
-        /// Echoed, as in `Append`.
+        /// As in `Append`.
         round: u64,
     },
-    /// The answer to `Snapshot`.
+    /// The reply to `Snapshot`.
     SnapshotReply {
-        /// Which snapshot.
+        /// The snapshot.
         meta: SnapshotMeta,
-        /// The next byte wanted.
+        /// Offset of the next byte wanted.
         next: u64,
         /// Whether the whole snapshot is installed and durable.
         installed: bool,
-        /// Echoes the round.
+        /// Copied from the request.
         round: u64,
     },
-    /// "Campaign now": leadership transfer (thesis §3.10).
+    /// Tells the follower to campaign now: leadership transfer (thesis §3.10).
     TimeoutNow,
-    /// A heartbeat after which there will be no more, if all agree: everything is committed, and everyone has it. Answered
-    /// by `AppendReply`.
+    /// The last heartbeat before the group quiesces, if all members agree: everything is committed, and every member
+    /// has it. The reply is an `AppendReply`.
     Quiesce {
-        /// The leader's last entry, which is committed and of its own term.
+        /// Index of the leader's last entry, which is committed and of the leader's own term.
         last: Index,
         /// As in `Append`.
         round: u64,
     },
-    /// From a member's state machine to the others': its digest after an index. The core takes no notice of it.
+    /// A state machine's digest after an index, sent to the other members' state machines. The core ignores it.
     Digest {
         /// The index.
         index: Index,
@@ -128,53 +129,53 @@ pub enum Body {
 }
 
 impl Body {
-    /// Whether it answers a question, whose term it is then of.
+    /// Whether this is a reply, which belongs to the term of its request.
     pub(super) fn is_answer(&self) -> bool {
         matches!(self, Body::VoteReply { .. } | Body::AppendReply { .. } | Body::SnapshotReply { .. })
     }
 }
 
-/// A follower's answer to `Append`.
+/// The result of an `Append`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum AppendResult {
-    /// Everything up to this index is in the follower's log, durably, and matches the leader's.
+    /// Everything up to this index is durable in the follower's log and matches the leader's log.
     Matched(Index),
-    /// The entry before was not there. Try again no later than `hint` (the accelerated backtracking of §5.3): the
-    /// follower's last index up to `rejected` whose term is not above that of the message's `prev_term`. Whatever
-    /// lies between is of terms the leader does not have there.
+    /// The follower's log does not match at `prev_index`. The leader must retry at `hint` or earlier (the accelerated
+    /// backtracking of §5.3). `hint` is the follower's last index up to `rejected` whose term is at most the message's
+    /// `prev_term`. Entries between the two have terms that the leader does not have there.
     Conflict {
         /// The `prev_index` that did not match.
         rejected: Index,
-        /// Where to try next.
+        /// Where to retry.
         hint: Index,
-        /// The term the follower has there, 0 if none.
+        /// The term of the follower's entry at `hint`, 0 if there is none.
         hint_term: Term,
     },
 }
 
-/// What must survive a crash.
+/// A record that must survive a crash.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Record {
-    /// The current term and vote (figure 2, "persistent state"). A later one replaces it.
+    /// The current term and vote (figure 2, "persistent state"). A later record replaces it.
     HardState {
         /// Current term.
         term: Term,
-        /// Who got this node's vote in it.
+        /// The candidate that got this node's vote in that term.
         vote: Option<NodeId>,
     },
-    /// Entries from `first` on; whatever the log held from there is replaced.
+    /// Entries from `first` on. They replace whatever the log held from there.
     Append {
         /// Index of the first entry.
         first: Index,
         /// The entries.
         entries: Vec<Entry>,
     },
-    /// A snapshot file for this point is durable. The log restarts behind it unless it already holds an entry of that
-    /// index and term, in which case what follows the entry is kept (§7).
+    /// The snapshot file for this position is durable. The log restarts after it. If the log already holds an entry of
+    /// that index and term, the entries after it are kept (§7).
     Snapshot(SnapshotMeta),
 }
 
-/// What the disk held when the node started; the default is a new node.
+/// What the disk held when the node started. The default is a new node.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Recovered {
     /// Current term.
@@ -183,110 +184,111 @@ pub struct Recovered {
     pub vote: Option<NodeId>,
     /// The newest durable snapshot.
     pub snapshot: SnapshotMeta,
-    /// Entries from `snapshot.index + 1` on: what a snapshot includes is not kept across a restart.
+    /// Entries from `snapshot.index + 1` on. Entries that the snapshot includes are not kept across a restart.
     pub entries: Vec<Entry>,
 }
 
-/// What the node asks of the core.
+/// A request from the node to the core.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Request {
     /// Append a command; answered by `Accepted` or `Refused`.
     Propose {
-        /// To recognise the answer.
+        /// Identifies the answer.
         id: RequestId,
-        /// What to append.
+        /// The command to append.
         command: Bytes,
     },
     /// A linearizable read (thesis §6.4); answered by `ReadAt` or `Refused`.
     Read {
-        /// To recognise the answer.
+        /// Identifies the answer.
         id: RequestId,
     },
-    /// Hand leadership to `to` (thesis §3.10); answered by `TransferStarted` or `Refused`.
+    /// Transfer leadership to `to` (thesis §3.10); answered by `TransferStarted` or `Refused`.
     Transfer {
-        /// To recognise the answer.
+        /// Identifies the answer.
         id: RequestId,
         /// The new leader.
         to: NodeId,
     },
-    /// A snapshot of the applied state up to `meta` is in a durable file: the log before it may go. The core persists
-    /// `Record::Snapshot` and keeps `Config::keep_entries` entries for lagging followers, and what followers that catch up
-    /// still need ([`Raft::pinned_snapshots`](super::Raft::pinned_snapshots)). `NotCompacted` says that it did not.
+    /// A durable file holds a snapshot of the applied state up to `meta`, so the log before it may be dropped. The core
+    /// persists `Record::Snapshot`. It keeps `Config::keep_entries` entries for lagging followers, and the entries that
+    /// followers catching up still need ([`Raft::pinned_snapshots`](super::Raft::pinned_snapshots)). If nothing was
+    /// compacted, the answer is `NotCompacted`.
     Compact {
-        /// What the snapshot includes.
+        /// The position up to which the snapshot goes.
         meta: SnapshotMeta,
     },
     /// The answer to `Effect::LoadChunk`.
     ChunkLoaded {
-        /// For whom.
+        /// The follower that needs the chunk.
         to: NodeId,
-        /// Which snapshot.
+        /// The snapshot.
         meta: SnapshotMeta,
-        /// Offset asked for.
+        /// The requested offset.
         offset: u64,
-        /// What became of it.
+        /// The result.
         loaded: Loaded,
     },
     /// The answer to `Effect::SaveChunk`.
     ChunkSaved {
-        /// From whom.
+        /// The leader that sent the chunk.
         from: NodeId,
-        /// Which snapshot.
+        /// The snapshot.
         meta: SnapshotMeta,
-        /// What became of it.
+        /// The result.
         saved: Saved,
     },
-    /// The leader's node seems to be down, or someone is in doubt: a sleeping follower starts its election timer again, a
-    /// sleeping leader makes itself heard. Whoever is awake takes no notice. See `Config::quiesce`.
+    /// The leader's node seems to be down, or the group's state is in doubt. A quiesced follower restarts its election
+    /// timer; a quiesced leader sends a heartbeat. A node that is not quiesced ignores it. See `Config::quiesce`.
     Wake,
 }
 
-/// What became of a piece of a snapshot that was to be read.
+/// The result of reading a snapshot chunk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Loaded {
     /// The bytes, and whether the file ends with them.
     Piece(Bytes, bool),
-    /// The disk has no time now: the same piece is asked for again at the next heartbeat.
+    /// The disk is busy: the core asks for the same chunk again at the next heartbeat.
     Busy,
-    /// The file is gone or cannot be read: the transfer starts again with the newest snapshot.
+    /// The file is missing or unreadable: the transfer restarts with the newest snapshot.
     Gone,
 }
 
-/// What became of a piece of a snapshot that was to be written.
+/// The result of writing a snapshot chunk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Saved {
-    /// It is written, or another one is missing before it: the next byte wanted.
+    /// Offset of the next byte wanted. The chunk was written, or an earlier one is missing.
     Next(u64),
-    /// The file is complete, checked and durable. If it is still needed, `Effect::Restore` follows in this very step; if
-    /// not, the log has got there meanwhile and the file may go.
+    /// The file is complete, verified and durable. If it is still needed, `Effect::Restore` follows in the same step.
+    /// If not, the log has caught up in the meantime and the file may be deleted.
     Complete,
-    /// The node has no room for it now: the transfer goes on with this same piece later.
+    /// The node has no room for the chunk now: the transfer resumes with the same chunk later.
     Busy,
-    /// The complete file is not a snapshot: the transfer starts again at its first byte.
+    /// The complete file is not a valid snapshot: the transfer restarts at its first byte.
     Refused,
 }
 
-/// What the core asks of the node.
+/// A request from the core to the node, or a notification.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// The proposal stands at this index in this term. It is applied if and only if `Commit` brings this index with
-    /// this term.
+    /// The proposal was appended at this index in this term. It is applied if and only if `Commit` delivers this index
+    /// with this term.
     Accepted {
         /// The proposal.
         id: RequestId,
-        /// Where it stands.
+        /// Its index.
         index: Index,
         /// The term it was appended in.
         term: Term,
     },
-    /// The request was refused and has had no effect.
+    /// The request was refused and had no effect.
     Refused {
         /// The request.
         id: RequestId,
-        /// Why.
+        /// The reason.
         why: Refusal,
     },
-    /// A transfer to another leader is under way.
+    /// The leadership transfer has started.
     TransferStarted {
         /// The request.
         id: RequestId,
@@ -298,58 +300,58 @@ pub enum Effect {
         /// What the state must include.
         index: Index,
     },
-    /// These entries are committed: apply them in order, the first at index `first`. Each index is brought once.
+    /// These entries are committed: apply them in order, the first at index `first`. Each index is delivered once.
     Commit {
-        /// Index of the first.
+        /// Index of the first entry.
         first: Index,
         /// The entries.
         entries: Vec<Entry>,
     },
-    /// A leader's log has another entry where one is committed here: one of the two nodes does not have its own data. The
-    /// node must stop, for good.
+    /// The leader's log has a different entry at an index that is committed here: one of the two nodes does not have
+    /// the data it wrote. The node must stop permanently.
     Contradicted {
         /// The leader.
         from: NodeId,
-        /// Where.
+        /// The index.
         index: Index,
         /// The term of the entry committed here.
         committed: Term,
-        /// The term of the entry there.
+        /// The term of the leader's entry.
         sent: Term,
     },
-    /// Read a piece of the snapshot file (at most `Config::snapshot_chunk` bytes).
+    /// Read a chunk of the snapshot file (at most `Config::snapshot_chunk` bytes).
     LoadChunk {
-        /// For whom.
+        /// The follower that needs the chunk.
         to: NodeId,
-        /// Which snapshot.
+        /// The snapshot.
         meta: SnapshotMeta,
-        /// Where to read.
+        /// Offset to read from.
         offset: u64,
     },
-    /// Write a piece of an arriving snapshot to a temporary file; at offset 0 start it afresh. When `last`: check the
-    /// file, make it durable under its name and answer `complete`.
+    /// Write a chunk of an incoming snapshot to a temporary file. Offset 0 starts the file afresh. If `last` is set,
+    /// verify the file, make it durable under its final name and answer `Saved::Complete`.
     SaveChunk {
-        /// From whom.
+        /// The leader that sent the chunk.
         from: NodeId,
-        /// Which snapshot.
+        /// The snapshot.
         meta: SnapshotMeta,
-        /// Where to write.
+        /// Offset to write to.
         offset: u64,
-        /// What to write.
+        /// The bytes.
         data: Bytes,
         /// Whether the file ends here.
         last: bool,
     },
-    /// `Request::Compact` changed nothing: the point is not committed here, is of another term, or lies behind a newer
-    /// snapshot. The file may go.
+    /// `Request::Compact` changed nothing: the position is not committed here, has another term, or is older than the
+    /// current snapshot. The file may be deleted.
     NotCompacted {
-        /// What the snapshot includes.
+        /// The position up to which the snapshot goes.
         meta: SnapshotMeta,
     },
-    /// The log now starts from this snapshot: replace the state machine by the file's contents. Later `Commit`s follow
-    /// its index. The older snapshot file must stay until the `Record::Snapshot` of this step is durable.
+    /// The log now starts from this snapshot: replace the state machine with the file's contents. Later `Commit`s start
+    /// after its index. The older snapshot file must stay until the `Record::Snapshot` of this step is durable.
     Restore {
-        /// Which snapshot.
+        /// The snapshot.
         meta: SnapshotMeta,
     },
     /// This node's role, term or known leader changed.
@@ -359,39 +361,39 @@ pub enum Effect {
 /// Why a request was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Refusal {
-    /// This node does not lead; try this one if known.
+    /// This node is not the leader. Contains the leader, if known.
     NotLeader(Option<NodeId>),
-    /// The limit on uncommitted entries or open reads is reached, or a leadership transfer is under way: try later.
+    /// The limit on uncommitted entries or open reads is reached, or a leadership transfer is in progress. Retry later.
     Busy,
     /// The target of a transfer is not a member.
     NoSuchNode,
 }
 
-/// What role a node plays.
+/// The role of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Role {
-    /// Takes entries from a leader.
+    /// Accepts entries from a leader.
     Follower,
-    /// Asks whether it could win before disturbing anyone (thesis §9.6).
+    /// Asks whether it could win an election before it disturbs the group (thesis §9.6).
     PreCandidate,
-    /// Stands for election.
+    /// Campaigns in an election.
     Candidate,
     /// Leads.
     Leader,
 }
 
-/// What is not persisted but worth telling.
+/// The part of a node's state that is not persisted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SoftState {
     /// Role.
     pub role: Role,
     /// Term.
     pub term: Term,
-    /// Leader of the term, where known.
+    /// Leader of the term, if known.
     pub leader: Option<NodeId>,
 }
 
-/// A look at the core from outside, for status replies, metrics and cross-node checks.
+/// The core's state, for status replies, metrics and cross-node checks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Status {
     /// Role, term and leader.
@@ -408,53 +410,54 @@ pub struct Status {
     pub snapshot: SnapshotMeta,
     /// First index still in the log.
     pub first: Index,
-    /// Bytes of entries held in the log: commands and [`ENTRY_OVERHEAD`] each.
+    /// Bytes of the entries held in the log: each entry's command plus [`ENTRY_OVERHEAD`].
     pub log_bytes: usize,
 }
 
-/// How a group is run. Every member must have the same.
+/// Configuration of a group. It must be the same on every member, except for `id`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// This node.
     pub id: NodeId,
     /// All members, this node included; order does not matter.
     pub voters: Vec<NodeId>,
-    /// Least election timeout; the real one is drawn from one to two times this, afresh for each wait (§5.2).
+    /// Minimum election timeout. Each actual timeout is drawn at random from one to two times this (§5.2).
     pub election_timeout: Duration,
-    /// Pause between heartbeats; at most a third of `election_timeout`.
+    /// Interval between heartbeats; at most a third of `election_timeout`.
     pub heartbeat: Duration,
-    /// Most `Append`s with entries on their way to one follower at a time (pipelining, thesis §10.2.1).
+    /// Maximum number of `Append`s with entries in flight to one follower (pipelining, thesis §10.2.1).
     pub max_in_flight: usize,
-    /// Most bytes of entries in one `Append`, unless one entry alone is larger. An entry counts as its command and
+    /// Maximum bytes of entries in one `Append`, unless a single entry is larger. An entry counts as its command plus
     /// [`ENTRY_OVERHEAD`].
     pub max_append_bytes: usize,
-    /// Most bytes of entries not yet committed, counted likewise; beyond it proposals are refused as `Busy`.
+    /// Maximum bytes of uncommitted entries, counted the same way. Beyond it, proposals are refused as `Busy`.
     pub max_uncommitted_bytes: usize,
-    /// Most reads waiting for a round; beyond it reads are refused as `Busy`.
+    /// Maximum number of reads that wait for a round. Beyond it, reads are refused as `Busy`.
     pub max_pending_reads: usize,
-    /// Entries kept behind a snapshot for followers that lag a little.
+    /// Number of entries kept before a snapshot's index, for followers that lag a little.
     pub keep_entries: u64,
-    /// Most bytes of log kept beyond `keep_entries` for followers that are sent a snapshot or catch up.
+    /// Maximum bytes of log kept beyond `keep_entries` for followers that receive a snapshot or catch up after one.
     pub max_pinned_bytes: usize,
-    /// Bytes in one snapshot piece.
+    /// Bytes in one snapshot chunk.
     pub snapshot_chunk: usize,
-    /// A peer's term that is further ahead of one's own is not believed: terms grow by one with each election. Without a bound one
-    /// wrong message could use up all terms there are, and with them the group.
+    /// Maximum difference between a peer's term and this node's term. A message with a higher term is ignored. Terms
+    /// grow by one with each election; without a bound, one wrong message could use up all terms and make the group
+    /// useless.
     pub max_term_jump: u64,
-    /// Lease reads (thesis §6.4.1), off when `None`: the greatest rate by which two nodes' monotonic clocks may differ,
-    /// in parts per million. Reads are then answered without a round while a majority was heard within
-    /// `election_timeout · (1 - ppm·10⁻⁶)`. **Wrong answers are possible if the bound is broken.**
+    /// Lease reads (thesis §6.4.1), disabled when `None`: the maximum rate by which two nodes' monotonic clocks may
+    /// differ, in parts per million. Reads are then answered without a round while a majority was heard from within
+    /// `election_timeout · (1 - ppm·10⁻⁶)`. **Reads may be stale if the clocks exceed the bound.**
     pub lease_ppm: Option<u32>,
-    /// Whether an idle group falls asleep: no heartbeats, no timers, until there is a request or a message. The driver must
-    /// then say [`Request::Wake`] to the groups whose leader's node seems to be down, and again when a message from that
-    /// node still arrives.
+    /// Whether an idle group quiesces: it sends no heartbeats and runs no timers until a request or a message arrives.
+    /// The driver must then send [`Request::Wake`] to the groups whose leader's node seems to be down, and again if a
+    /// message from that node still arrives.
     pub quiesce: bool,
     /// The planted bug, if any.
     pub mutant: Mutant,
 }
 
 impl Config {
-    /// The defaults for a group of `voters`: heartbeat 100 ms, election timeout 500 ms to 1 s.
+    /// Returns the defaults for a group of `voters`: heartbeat 100 ms, election timeout 500 ms to 1 s.
     #[must_use]
     pub fn new(id: NodeId, voters: Vec<NodeId>) -> Config {
         Config {
@@ -476,7 +479,7 @@ impl Config {
         }
     }
 
-    /// Whether a group can be run so.
+    /// Checks that every field is within its bounds.
     ///
     /// # Errors
     /// The first field out of bounds.
@@ -518,8 +521,8 @@ impl Config {
 pub struct BadConfig {
     /// The field's name.
     pub field: &'static str,
-    /// What it is.
+    /// The field's value.
     pub value: String,
-    /// What it may be.
+    /// The allowed range.
     pub bound: String,
 }

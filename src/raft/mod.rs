@@ -2,33 +2,37 @@
 //!
 //! Follows the extended version of "In Search of an Understandable Consensus Algorithm" (cited as §n) and Ongaro's
 //! dissertation "Consensus: Bridging Theory and Practice" (cited as "thesis §n"). Read in this order: `message` (the
-//! vocabulary), this file (dispatch and the rules on terms), `log`, `follower`, `candidate`, `leader` with `progress`,
-//! then `read_index`, `transfer`, `quiesce`, `snapshot`, and `recovery`.
+//! types), this file (dispatch and the rules on terms), `log`, `follower`, `candidate`, `leader` with `progress`, then
+//! `read_index`, `transfer`, `quiesce`, `snapshot`, and `recovery`.
 //!
 //! # Durability
-//! Whatever a node says rests on what it has recorded so far, so every message waits for the latest record that is not
-//! durable yet ([`Outbox::send_after`]). One exception: a leader's own messages. Its term was durable before the votes
-//! that elected it could be asked for, and its new entries may travel while its own disk still writes them (thesis
-//! §10.2.1): it counts itself among their holders only up to what [`Input::Persisted`] has confirmed. Likewise a
-//! candidate counts its own vote only once that is durable, which makes a group of one no special case.
+//! Every message depends on what the node has recorded so far, so it waits until the latest record is durable
+//! ([`Outbox::send_after`]). The one exception is a leader's own messages. The leader's term was durable before the
+//! node asked for the votes that elected it. The leader's new entries may be sent while its own disk still writes them
+//! (thesis §10.2.1): the leader counts itself as a holder of an entry only up to what [`Input::Persisted`] has
+//! confirmed. Likewise, a candidate counts its own vote only once the vote is durable. So a group of one is no special
+//! case.
 //!
-//! A node applies what is committed, durable here or not: a majority elsewhere holds it, and after a crash this node
-//! starts again from its snapshot.
+//! A node applies committed entries whether or not they are durable locally: a majority elsewhere holds them, and after
+//! a crash this node restarts from its snapshot.
 //!
-//! # What follows a turn
-//! Proposals, reads and replies change a leader's state only; what they make it say is said once, on the next
-//! [`Input::Tick`], for which [`Protocol::deadline`] asks at once. A driver that steps all that has arrived and then ticks
-//! gets one `Append` per follower and one record per turn, whatever the number of proposals.
+//! # Effect of a turn
+//! Proposals, reads and replies change only the leader's state. The resulting messages and records are produced once,
+//! at the next [`Input::Tick`]; [`Protocol::deadline`] asks for that tick immediately. A driver that steps all inputs
+//! that have arrived and then ticks gets one `Append` per follower and one record per turn, however many proposals
+//! there were.
 //!
 //! # Invariants
-//! Checked after every step, in release builds: the term never goes back, a vote changes only with the term, the commit
-//! index never goes back nor past the log, committed entries are never replaced, a leader never replaces its own
-//! entries, terms never decrease along the log. A peer cannot break them: what it sends is examined first, and nonsense
-//! is ignored.
+//! Checked after every step, in release builds too: the term never decreases, the vote changes only with the term, the
+//! commit index never decreases and never exceeds the log, committed entries are never replaced, a leader never
+//! replaces its own entries, terms never decrease along the log. A peer cannot break these invariants: every message is
+//! validated first, and an invalid one is ignored.
 //!
 //! # What it does not do
-//! Membership changes. Forwarding of proposals: only a leader takes them. Telling followers of a new commit index at
-//! once: they learn it with the next entries or heartbeat, since only leaders answer clients.
+//! - Membership changes.
+//! - Forwarding of proposals: only a leader accepts them.
+//! - Telling followers of a new commit index at once: they learn it with the next entries or heartbeat. Only leaders
+//!   answer clients, so this is enough.
 
 mod candidate;
 mod follower;
@@ -68,27 +72,28 @@ pub struct Raft {
     now: Time,
     term: Term,
     vote: Option<NodeId>,
-    /// Term or vote changed since they were last recorded.
+    /// The term or vote changed since the last record of them.
     hard_state_changed: bool,
     leader: Option<NodeId>,
     state: State,
-    /// It stands, or was elected, because the leader handed over to it.
+    /// This node campaigns, or was elected, because the leader transferred leadership to it.
     handed_over: bool,
     log: Log,
-    /// The latest ticket that is not durable yet, and that of term and vote.
+    /// The latest ticket that is not durable yet.
     undurable: Option<Ticket>,
+    /// The latest ticket of a term or vote that is not durable yet.
     hard_state: Option<Ticket>,
-    /// When to stand for election unless something happens before; a follower that sleeps does not (see `quiesce`).
+    /// When to start an election unless the timer is reset before. `None` on a quiesced follower (see `quiesce`).
     election_at: Option<Time>,
-    /// Until when candidates are ignored out of loyalty to the leader last heard from (thesis §4.2.3, §6.4.1).
+    /// Candidates are ignored until this time: leader stickiness (thesis §4.2.3, §6.4.1).
     sticky_until: Time,
     receiving: Option<Receiving>,
     early: Early,
-    /// What `Effect::Became` said last.
+    /// The state in the last `Effect::Became`.
     told: SoftState,
 }
 
-/// What a node is, with what only such a node needs to know.
+/// The role of a node, with the state that only this role needs.
 #[derive(Debug)]
 enum State {
     Follower,
@@ -98,22 +103,22 @@ enum State {
     Leader(Box<Leader>),
 }
 
-/// Terms, indexes, offsets and rounds beyond this are nonsense; below it no sum can overflow.
+/// Upper bound of valid terms, indexes, offsets and rounds. Below it no sum can overflow.
 const LIMIT: u64 = 1 << 62;
-/// The same for a message's own term; above [`LIMIT`], which an earlier release let a forged message set, so that a group
-/// which that befell can go on from there.
+/// Upper bound of a message's own term. It is above [`LIMIT`] because an earlier release let a forged message raise a
+/// group's term to [`LIMIT`]; such a group must be able to continue.
 const TERM_LIMIT: Term = 1 << 63;
 
 impl Raft {
-    /// A node that finds `recovered` on its disk at time `now`. It starts as a follower with the snapshot's index
-    /// committed: the node restores its state machine from that snapshot, and entries behind it are brought by
-    /// `Effect::Commit` again.
+    /// Creates a node that finds `recovered` on its disk at time `now`. It starts as a follower with the snapshot's
+    /// index committed: the node restores its state machine from that snapshot, and `Effect::Commit` delivers the
+    /// entries after the snapshot again.
     ///
-    /// With leases on, it ignores candidates for one election timeout: it cannot know whether it confirmed a leader
-    /// just before it stopped, and that leader may count on its loyalty (thesis §6.4.1).
+    /// With leases enabled, the node ignores candidates for one election timeout. It cannot know whether it confirmed a
+    /// leader just before it stopped, and that leader may rely on its stickiness (thesis §6.4.1).
     ///
     /// # Panics
-    /// If [`Config::validate`] refuses `config`, or `recovered` was not made by a node's own records.
+    /// If [`Config::validate`] refuses `config`, or `recovered` was not produced by a node's own records.
     #[must_use]
     pub fn new(mut config: Config, recovered: Recovered, now: Time, rng: Rng) -> Raft {
         config.voters.sort_unstable();
@@ -149,13 +154,13 @@ impl Raft {
         raft
     }
 
-    /// How the group is run.
+    /// The group's configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// A look from outside.
+    /// Returns the node's current status, for callers outside the group.
     #[must_use]
     pub fn status(&self) -> Status {
         Status {
@@ -170,13 +175,13 @@ impl Raft {
         }
     }
 
-    /// The term of the entry at `index`, where known.
+    /// Returns the term of the entry at `index`, if known.
     #[must_use]
     pub fn term_at(&self, index: Index) -> Option<Term> {
         self.log.term_at(index)
     }
 
-    /// The entries from `from` on, or from `Status::first` if that is later.
+    /// Returns the entries from `from` on, or from `Status::first` if that is later.
     pub fn entries(&self, from: Index) -> impl Iterator<Item = &Entry> {
         self.log.iter_from(from)
     }
@@ -202,20 +207,22 @@ impl Raft {
         self.quorum.voters().filter(move |&id| id != me)
     }
 
-    /// Whether candidates are to be ignored (thesis §4.2.3). A leader counts on its own followers: if it had lost their
-    /// majority it would have stepped down.
+    /// Whether to ignore candidates (leader stickiness, thesis §4.2.3). A leader is always sticky: if it had lost the
+    /// majority of its followers, it would have stepped down.
     fn is_sticky(&self) -> bool {
         matches!(self.state, State::Leader(_)) || self.now < self.sticky_until
     }
 
-    /// Draws the next wait between one and two election timeouts, so that candidates seldom collide (§5.2).
+    /// Restarts the election timer with a random timeout of one to two election timeouts, so that candidates seldom
+    /// collide (§5.2).
     fn restart_election_timer(&mut self) {
         let timeout = self.config.election_timeout;
         let more = self.rng.below(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
         self.election_at = Some(self.now + timeout + std::time::Duration::from_nanos(more));
     }
 
-    /// Records what follows a change of term after that change, so that no crash leaves a log ahead of its node's term.
+    /// Persists `record`, after any pending change of term or vote, so that no crash leaves a log ahead of its node's
+    /// term.
     fn persist(&mut self, record: Record, out: &mut Outbox<Raft>) {
         self.record_hard_state(out);
         let ticket = out.persist(record);
@@ -223,7 +230,7 @@ impl Raft {
         self.log.await_ticket(ticket);
     }
 
-    /// Records term and vote if they changed (§5.1, figure 2: before any answer).
+    /// Records the term and vote if they changed (§5.1, figure 2: before any reply).
     fn record_hard_state(&mut self, out: &mut Outbox<Raft>) {
         if std::mem::take(&mut self.hard_state_changed) {
             let vote = self.vote.filter(|_| !self.config.mutant.is(Bug::VoteTwice));
@@ -232,13 +239,13 @@ impl Raft {
         }
     }
 
-    /// Says `body` once everything recorded so far is durable.
+    /// Sends `body` once everything recorded so far is durable.
     fn say(&mut self, to: NodeId, term: Term, body: Body, out: &mut Outbox<Raft>) {
         self.record_hard_state(out);
         out.send_after(self.undurable, to, Message { term, body });
     }
 
-    /// Takes a message from a peer: the rules on terms (§5.1), then what is said.
+    /// Handles a message from a peer: first the rules on terms (§5.1), then the body.
     fn receive(&mut self, from: NodeId, message: Message, out: &mut Outbox<Raft>) {
         let member = from != self.config.id && self.quorum.contains(from);
         let absurd = message.term > self.term.saturating_add(self.config.max_term_jump);
@@ -261,7 +268,7 @@ impl Raft {
         let term = if counts { term.max(self.term) } else { term };
         if term > self.term {
             match &body {
-                // A pre-vote talks about a term that nobody is in yet (thesis §9.6).
+                // A pre-vote refers to a term that no node is in yet (thesis §9.6).
                 Body::Vote { pre: true, .. } | Body::VoteReply { pre: true, granted: true } => {}
                 Body::Append { .. } | Body::Quiesce { .. } | Body::Snapshot { .. } => {
                     self.become_follower(term, Some(from), out);
@@ -302,9 +309,9 @@ impl Raft {
         }
     }
 
-    /// Tells a leader or candidate of an older term of the present one, so that it gives up (§5.1). The answer to a
-    /// leader matters even though it is late: a node that got ahead of its group's term, with pre-vote and loyalty in
-    /// the way of its own candidacy, joins again only if the leader hears of that term.
+    /// Tells a leader or candidate of an older term the current term, so that it steps down (§5.1). The reply to a
+    /// leader matters although that leader is outdated. A node can get ahead of its group's term while pre-vote and
+    /// stickiness prevent its own election; it rejoins only once the leader learns of that term.
     fn refuse_old_term(&mut self, from: NodeId, body: &Body, out: &mut Outbox<Raft>) {
         let body = match *body {
             Body::Vote { pre, .. } => Body::VoteReply { pre, granted: false },
@@ -387,14 +394,14 @@ impl Protocol for Raft {
     }
 }
 
-/// Removes the first item if it is to go.
+/// Removes and returns the first item if `goes` holds for it.
 fn pop_front_if<T>(queue: &mut VecDeque<T>, goes: impl FnOnce(&T) -> bool) -> Option<T> {
     if queue.front().is_some_and(goes) { queue.pop_front() } else { None }
 }
 
 impl Message {
-    /// Whether an honest member could have said this: numbers in range, terms that grow along the log and do not
-    /// exceed the sender's.
+    /// Whether a correct member could have sent this: numbers are in range, and terms do not decrease along the log and
+    /// do not exceed the sender's.
     fn is_sane(&self) -> bool {
         let small = |numbers: &[u64]| numbers.iter().all(|&n| n <= LIMIT);
         let possible = match &self.body {

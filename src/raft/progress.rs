@@ -1,4 +1,4 @@
-//! What a leader knows of one follower, and what to send it next (§5.3, thesis §10.2.1).
+//! A leader's knowledge of one follower, and what to send it next (§5.3, thesis §10.2.1).
 //!
 //! ```text
 //!            Matched                    the log no longer reaches back
@@ -7,9 +7,10 @@
 //!     │       Conflict         └─────────────────────────────────────────────┘
 //!     └── elected                 installed, or the follower's log is in reach
 //! ```
-//! A prober sends one `Append` and waits; a replicator sends ahead, up to `Config::max_in_flight`. Nothing is sent again
-//! by timer: every heartbeat names the entry before the next one to send, so a follower that missed something says so. While
-//! bulk data is on its way that heartbeat stands behind it, and another one, which names what is agreed, overtakes both.
+//! In `Probe`, the leader sends one `Append` and waits. In `Replicate`, it pipelines up to `Config::max_in_flight` of
+//! them. No timer resends anything: every heartbeat names the entry before the next one to send, so a follower that
+//! missed something rejects it. While bulk data is in flight, that heartbeat queues behind it. A second heartbeat,
+//! which names a position known to match, overtakes both.
 
 use super::log::Log;
 use super::snapshot::Sending;
@@ -21,30 +22,30 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub(super) struct Progress {
     pub id: NodeId,
-    /// Last index known to be durable there and equal to the leader's ("matchIndex").
+    /// Last index known to be durable on the follower and to match the leader's log ("matchIndex").
     pub matched: Index,
     /// Next index to send ("nextIndex"); always above `matched`.
     pub next: Index,
     pub phase: Phase,
-    /// Last indexes of the `Append`s with entries on their way; used by replicators only.
+    /// Last indexes of the `Append`s with entries in flight; used only in `Replicate`.
     in_flight: VecDeque<Index>,
-    /// The lowest index that an `Append` found missing since `matched` last grew: see [`Progress::on_conflict`].
+    /// The lowest index that an `Append` was rejected for since `matched` last grew. See [`Progress::on_conflict`].
     gap: Option<Index>,
-    /// The last index sent in the bulk lane: until it is matched, later entries must not overtake it in the other.
+    /// The last index sent in the bulk lane. Until it is matched, later entries must not overtake it in the other lane.
     bulk_to: Index,
-    /// When it last answered in this term.
+    /// When the follower last answered in this term.
     pub heard: Time,
-    /// It is sent a snapshot, or has not caught up since: what it needs next is kept for it.
+    /// The follower receives a snapshot, or has not caught up since: the log it needs next is kept.
     pinned: bool,
-    /// When it last got further: in the log, or in the snapshot that it is sent.
+    /// When the follower last made progress, in the log or in the snapshot it receives.
     pub moved: Time,
-    /// Highest round it answered (thesis §6.4).
+    /// Highest round the follower answered (thesis §6.4).
     pub round: u64,
 }
 
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Looking for the point where the logs agree; `waiting` for the answer to one `Append`.
+    /// Searching for the position up to which the logs match; `waiting` for the reply to one `Append`.
     Probe {
         waiting: bool,
     },
@@ -78,7 +79,8 @@ impl Progress {
         }
     }
 
-    /// The next `Append` to send, as the point before it and its entries; a prober's may have none.
+    /// Returns the next `Append` to send, as the previous entry's index and term and the entries. A probe may have no
+    /// entries.
     pub fn next_append(&mut self, log: &Log, config: &Config, now: Time) -> Option<(Index, Term, Vec<Entry>)> {
         if matches!(self.phase, Phase::Snapshot(_)) {
             return None;
@@ -103,12 +105,12 @@ impl Progress {
         Some((prev, prev_term, entries))
     }
 
-    /// Whether bulk data is on its way to it.
+    /// Whether bulk data is in flight to the follower.
     pub fn is_behind_bulk(&self) -> bool {
         self.matched < self.bulk_to
     }
 
-    /// The lane of an `Append` of these entries behind `prev`.
+    /// Returns the lane of an `Append` with these entries after `prev`.
     pub fn lane(&mut self, prev: Index, entries: &[Entry]) -> Lane {
         if Lane::of(entries.iter().map(|entry| entry.command.len()).sum()) == Lane::Bulk {
             self.bulk_to = self.bulk_to.max(prev + entries.len() as Index);
@@ -116,13 +118,13 @@ impl Progress {
         if self.is_behind_bulk() { Lane::Bulk } else { Lane::Control }
     }
 
-    /// A point that the follower is known to share, for a heartbeat that overtakes bulk data.
+    /// Returns a position where the follower's log is known to match, for a heartbeat that overtakes bulk data.
     pub fn agreed(&self, log: &Log) -> (Index, Term) {
         log.term_at(self.matched).map_or((0, 0), |term| (self.matched, term))
     }
 
-    /// The point a heartbeat names. During a snapshot the follower's log is out of reach and the start of the log serves:
-    /// everyone agrees on it.
+    /// Returns the previous entry to name in a heartbeat. While a snapshot is sent, the leader does not know where the
+    /// follower's log matches, so this is the start of the log, where all logs match.
     pub fn heartbeat(&self, log: &Log) -> (Index, Term) {
         let prev = self.next - 1;
         match self.phase {
@@ -131,7 +133,7 @@ impl Progress {
         }
     }
 
-    /// The follower holds all up to `index`.
+    /// Handles a reply that the follower holds everything up to `index`.
     pub fn on_matched(&mut self, index: Index, log: &Log, now: Time) {
         if index > self.matched {
             (self.matched, self.moved, self.gap) = (index, now, None);
@@ -140,7 +142,7 @@ impl Progress {
         while pop_front_if(&mut self.in_flight, |last| *last <= index).is_some() {}
         match &mut self.phase {
             Phase::Replicate => self.next = self.next.max(self.matched + 1),
-            // An answer to what was probed; one that says less comes from a follower whose disk is busy.
+            // A reply to the probe. A reply with a lower index comes from a follower whose disk is busy.
             Phase::Probe { .. } if index + 1 >= self.next => self.replicate(),
             Phase::Probe { .. } => {}
             Phase::Snapshot(_) if log.term_at(self.matched).is_some() => self.replicate(),
@@ -148,7 +150,8 @@ impl Progress {
         }
     }
 
-    /// Where what is kept for it begins: what follows this index. Nothing if it has got no further since `since`.
+    /// Returns the index after which log entries are kept for the follower. `None` if it is not pinned, or has made no
+    /// progress since `since`.
     pub fn needs_after(&self, since: Time) -> Option<Index> {
         let index = match &self.phase {
             Phase::Snapshot(sending) => sending.meta.index,
@@ -157,11 +160,12 @@ impl Progress {
         (self.pinned && self.moved >= since).then_some(index)
     }
 
-    /// The follower did not have entry `rejected`; where its log may agree, it has `hint_term` at `hint` (§5.3).
+    /// Handles a rejection: the follower does not have entry `rejected`. Where its log may match, it has `hint_term` at
+    /// `hint` (§5.3).
     ///
-    /// One that overtook others is no reason to send anything again: the follower keeps it until they arrive. It shows
-    /// that something was lost if a later one finds the gap still there, and so does the next heartbeat, which follows all
-    /// that was sent.
+    /// If the `Append` only overtook others, nothing needs to be resent: the follower keeps it until they arrive.
+    /// Something was lost if a later `Append` still finds the gap. The next heartbeat, which follows everything sent,
+    /// shows the loss as well.
     pub fn on_conflict(&mut self, rejected: Index, (hint, hint_term): (Index, Term), log: &Log, mutant: Mutant) {
         let news = match self.phase {
             Phase::Probe { .. } => rejected == self.next - 1,
@@ -179,8 +183,8 @@ impl Progress {
         }
     }
 
-    /// Whether a conflict may come from a change of order alone: the logs agree up to the hint, more was sent after the
-    /// `Append` that was rejected, and none before it was rejected yet.
+    /// Whether reordering alone may explain a conflict: the logs match up to the hint, more was sent after the rejected
+    /// `Append`, and no `Append` at or before its position was rejected yet.
     fn was_overtaken(&mut self, rejected: Index, (hint, hint_term): (Index, Term), log: &Log) -> bool {
         let lacks = hint < rejected && log.term_at(hint) == Some(hint_term);
         let first = self.gap.is_none_or(|gap| rejected < gap);

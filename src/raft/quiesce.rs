@@ -1,34 +1,39 @@
-//! Quiescence: a group in which nothing is left to do falls asleep and costs nothing, as in CockroachDB. Off by default.
+//! Quiescence: an idle group stops its heartbeats and timers and costs nothing, as in CockroachDB. Off by default.
 //!
 //! ```text
 //! leader, at a heartbeat                          follower
 //!   all is committed, durable and matched by all,
-//!   no read waits, no transfer is on
-//!   │ Quiesce last=7 round=9   ─────────────────▶ │ this very term, and 7 is its last too: commits up to it,
+//!   no read waits, no transfer is in progress
+//!   │ Quiesce last=7 round=9   ─────────────────▶ │ same term, and its last index is 7 too: commits up to 7,
 //!   │                                             │ stops its election timer
 //!   │ ◀──────────── AppendReply matched=7 round=9 │
 //!   all have answered round 9: no more heartbeats
 //! ```
-//! `Quiesce` is a heartbeat in all else: it takes part in a round and is answered like one. Lost ones are made up for by
-//! the next; a copy that comes late may at worst put a follower to sleep while its leader is awake (whose next heartbeat
-//! wakes it) or wake one whose leader sleeps (its timer then wakes all).
+//! Otherwise `Quiesce` is a heartbeat: it takes part in a round and is answered like one. The next `Quiesce` makes up
+//! for a lost one. A late copy can do little harm. It may quiesce a follower whose leader is active; the leader's next
+//! heartbeat wakes the follower. Or it may wake a follower whose leader is quiesced; the follower's timer then wakes
+//! all members.
 //!
-//! **Only timers stop.** Terms, votes, logs and the counting of rounds are untouched, so no promise depends on who sleeps. In
-//! particular loyalty and leases (see `read_index`) run out while a group sleeps, as they would with a silent leader: a
-//! sleeper owes its leader no more than one election timeout from the last round, and a leader awakened later than that
-//! confirms a new round before it answers a read. Check-quorum begins afresh when a leader wakes.
+//! **Only timers stop.** Terms, votes, logs and the counting of rounds do not change, so no promise depends on which
+//! members are quiesced. In particular, leader stickiness and leases (see `read_index`) expire while a group is
+//! quiesced, as they do with a silent leader. A quiesced follower is bound to its leader for at most one election
+//! timeout from the last round. A leader that wakes later than that confirms a new round before it answers a read.
+//! Check-quorum starts afresh when a leader wakes.
 //!
-//! # What wakes
-//! Any request and any message of the group, except answers to rounds; of these only one to a round before the sleep, for what
-//! comes late, in another lane, has woken a follower that the leader believes asleep. A follower awakened by something else than its leader
-//! says so to the leader (an `AppendReply` of round 0, which says nothing that is not so), and the leader wakes the others or
-//! puts all to sleep again. A *pre*-vote asked of a sleeper is not answered, but wakes it: so a member that restarts does not
-//! depose a sleeping leader that is well, and if the leader is not well, the next pre-vote finds all awake.
+//! # What wakes a member
+//! A proposal, a read, a transfer and [`Request::Wake`] do, and so does any message of the group except a reply to a
+//! round. Of the replies, only one to a round before quiescence wakes the leader: a late message in another lane has
+//! then woken a follower that the leader considers quiesced. A follower that is woken by anything other than its leader
+//! reports this to the leader, with an `AppendReply` of round 0, which claims nothing new. The leader then wakes the
+//! other members or quiesces the group again. A quiesced member does not answer a *pre*-vote, but wakes. So a member
+//! that restarts does not depose a quiesced leader that is healthy; if the leader is not healthy, the next pre-vote
+//! finds all members awake.
 //!
-//! # What it relies on
-//! Nobody in a sleeping group notices that the leader has died. **The driver must say [`Request::Wake`] to each group
-//! whose leader's node a failure detector believes to be down, and again if a message from that node still arrives.**
-//! Otherwise the group wakes with the next request. A group with a member that does not answer stays awake.
+//! # Requirements
+//! No member of a quiesced group notices that the leader has failed. **The driver must send [`Request::Wake`] to each
+//! group whose leader's node is down according to a failure detector, and again if a message from that node still
+//! arrives.** Otherwise the group wakes with the next request. A group with a member that does not answer does not
+//! quiesce.
 
 use super::follower::Append;
 use super::progress::Phase;
@@ -37,7 +42,7 @@ use crate::protocol::Outbox;
 use crate::types::NodeId;
 
 impl Raft {
-    /// Whether this node waits for requests and messages only.
+    /// Whether this node is quiesced: it only waits for requests and messages.
     #[must_use]
     pub fn is_asleep(&self) -> bool {
         match &self.state {
@@ -46,7 +51,7 @@ impl Raft {
         }
     }
 
-    /// Whether nothing is left to do for anyone.
+    /// Whether this node leads and no member has anything left to do.
     fn is_idle(&self) -> bool {
         let State::Leader(leader) = &self.state else { return false };
         if !self.config.quiesce {
@@ -58,7 +63,7 @@ impl Raft {
         settled && !leader.busy && leader.transfer.is_none() && !leader.rounds.any_reads()
     }
 
-    /// If a heartbeat is due and the group is idle, asks all to sleep instead. Says whether it did.
+    /// Sends `Quiesce` to all followers if a heartbeat is due and the group is idle. Returns whether it did.
     pub(super) fn ask_to_sleep(&mut self, beat: bool, out: &mut Outbox<Raft>) -> bool {
         let idle = beat && self.is_idle();
         let State::Leader(leader) = &mut self.state else { return false };
@@ -67,7 +72,7 @@ impl Raft {
             return false;
         }
         let round = leader.rounds.current();
-        // The first round counts, for an answer may take longer than a heartbeat.
+        // The first round counts, because a reply may take longer than one heartbeat interval.
         leader.quiescing_since.get_or_insert(round);
         let last = self.log.last();
         for follower in &leader.followers {
@@ -76,7 +81,7 @@ impl Raft {
         true
     }
 
-    /// The leader falls asleep once all have answered the first round that asked them to, or a later one.
+    /// Quiesces the leader once all followers have answered the round of the first `Quiesce`, or a later one.
     pub(super) fn fall_asleep(&mut self) {
         let idle = self.is_idle();
         let State::Leader(leader) = &mut self.state else { return };
@@ -85,7 +90,7 @@ impl Raft {
         }
     }
 
-    /// The leader believes that all is done: its log ends with `last`, which is committed and of its term.
+    /// Handles `Quiesce`: the leader's log ends with `last`, which is committed and of its own term.
     pub(super) fn on_quiesce(&mut self, last: Index, out: &mut Outbox<Raft>) -> AppendResult {
         let result =
             self.on_append(Append { prev_index: last, prev_term: self.term, entries: Vec::new(), commit: last }, out);
@@ -96,7 +101,7 @@ impl Raft {
         result
     }
 
-    /// A message wakes whom it concerns. Says whether a sleeping follower was awakened by it.
+    /// Wakes this node if the message requires it. Returns whether the message woke a quiesced follower.
     pub(super) fn wake_for_message(&mut self, from: NodeId, body: &Body, out: &mut Outbox<Raft>) -> bool {
         let asleep = self.is_asleep();
         let answer = match body {
@@ -107,7 +112,7 @@ impl Raft {
         };
         let follows = matches!(self.state, State::Follower);
         if follows && asleep && self.leader == Some(from) {
-            // The leader itself, or whoever was the leader and now asks for votes.
+            // From the leader itself, or from the former leader that now asks for votes.
             self.restart_election_timer();
             return false;
         }
@@ -117,13 +122,14 @@ impl Raft {
         follows && asleep
     }
 
-    /// All had answered that they sleep, and then one answers what was said before: bulk data that came late has woken it.
+    /// Whether a reply to `round` shows that late bulk data woke a follower: all followers had confirmed that they are
+    /// quiesced, but this reply answers an earlier message.
     fn woke_late(&self, round: u64) -> bool {
         let State::Leader(leader) = &self.state else { return false };
         leader.asleep && leader.quiescing_since.is_some_and(|quiescing_since| round < quiescing_since)
     }
 
-    /// A request wakes whoever is asked.
+    /// Wakes this node if the request requires it.
     pub(super) fn wake_for_request(&mut self, request: &Request, out: &mut Outbox<Raft>) {
         match request {
             Request::Compact { .. } | Request::ChunkLoaded { .. } | Request::ChunkSaved { .. } => {}

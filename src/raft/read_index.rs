@@ -1,20 +1,21 @@
-//! Linearizable reads without log entries (thesis §6.4).
+//! ReadIndex: linearizable reads without log entries (thesis §6.4).
 //!
-//! A read must not be answered from a state that another leader has overtaken. So the leader numbers *rounds*: every
-//! `Append` carries the number of the latest round begun and every answer echoes it. When a majority has answered a round
-//! begun after the read arrived, no later leader had been elected before the read arrived, and any state that includes
-//! the leader's commit index is recent enough. All reads that arrive while a round is under way share the next one.
+//! A read must not be answered from a state that is older than the commits of another leader. Therefore the leader
+//! numbers *rounds*: every `Append` carries the number of the latest round begun, and every reply echoes it. Suppose a
+//! majority has answered a round that began after the read arrived. Then no later leader had been elected before the
+//! read arrived, and any state that includes the leader's commit index is recent enough. All reads that arrive during a
+//! round share the next one.
 //!
-//! A fresh leader's commit index may be behind what its predecessors committed, so it answers nothing before an entry of
-//! its own term is committed (§8).
+//! A new leader's commit index may be behind what its predecessors committed. It answers no read before an entry of its
+//! own term is committed (§8).
 //!
 //! # Leases (thesis §6.4.1), off by default
-//! A follower that answered a round ignores candidates for one election timeout from when it was asked, by its own
-//! clock, even across a restart. For a little less than that from the beginning of the latest confirmed round, by the
-//! leader's clock, reads are therefore answered at once. "A little" is `Config::lease_ppm`, the bound on how much the
-//! clocks' rates differ: **if the clocks break the bound, reads may be stale**. A leadership transfer makes followers
-//! disloyal on purpose, and its message may arrive late; so there are no leases during a transfer, and none for the rest
-//! of the term once the target was told to campaign.
+//! A follower that answered a round ignores candidates for one election timeout from the time it was asked, by its own
+//! clock, even across a restart. The leader therefore answers reads at once for a little less than one election timeout
+//! from the start of the latest confirmed round, by its own clock. "A little less" is set by `Config::lease_ppm`, the
+//! bound on how much the clocks' rates differ: **if the clocks exceed the bound, reads may be stale**. A leadership
+//! transfer overrides the followers' stickiness on purpose, and its message may arrive late. So there are no leases
+//! during a transfer, and none for the rest of the term once the target was told to campaign.
 
 use super::{Effect, Index, Raft, Refusal, RequestId, State, pop_front_if};
 use crate::mutant::Bug;
@@ -25,14 +26,15 @@ use std::collections::VecDeque;
 /// A leader's rounds and the reads that wait for them.
 #[derive(Debug, Default)]
 pub(super) struct Rounds {
-    /// Rounds begun and not confirmed, and when they began. Heartbeats begin them, so check-quorum keeps this short.
+    /// Rounds that have begun but are not confirmed, with their start times. Every heartbeat begins one; check-quorum
+    /// keeps this queue short.
     open: VecDeque<(u64, Time)>,
     current: u64,
-    /// The latest confirmed round, and when it began; round 0 is no round.
+    /// The latest confirmed round and its start time. Round 0 means none.
     confirmed: (u64, Time),
     /// The round each read waits for, in order.
     reads: VecDeque<(u64, RequestId)>,
-    /// No leases any more in this term.
+    /// The target of a transfer was told to campaign: no leases for the rest of this term.
     pub overrides_stickiness: bool,
 }
 
@@ -42,7 +44,8 @@ impl Rounds {
         self.current
     }
 
-    /// Whether reads wait for a round that could begin: the one before it, if reads wait for that, is confirmed first.
+    /// Whether reads wait for a round that may begin now. If reads also wait for the current round, that one must be
+    /// confirmed first.
     fn wanted(&self) -> bool {
         self.reads.front().is_some_and(|(round, _)| *round > self.current)
     }
@@ -58,7 +61,7 @@ impl Rounds {
         }
     }
 
-    /// The next read whose round is confirmed.
+    /// Removes and returns the next read whose round is confirmed.
     fn pop_ready(&mut self) -> Option<RequestId> {
         let confirmed = self.confirmed.0;
         pop_front_if(&mut self.reads, |(round, _)| *round <= confirmed).map(|(_, id)| id)
@@ -69,14 +72,14 @@ impl Rounds {
         !self.reads.is_empty()
     }
 
-    /// All reads that wait.
+    /// Removes and returns all waiting reads.
     pub fn take_reads(&mut self) -> impl Iterator<Item = RequestId> {
         self.reads.drain(..).map(|(_, id)| id)
     }
 }
 
 impl Raft {
-    /// A read: answered under a lease, or with the next round.
+    /// Handles a read: answers it under a lease, or with the next round.
     pub(super) fn read(&mut self, id: RequestId, out: &mut Outbox<Raft>) {
         let lease = self.lease_holds();
         let State::Leader(leader) = &mut self.state else {
@@ -93,7 +96,7 @@ impl Raft {
         leader.busy |= rounds.wanted();
     }
 
-    /// Begins a round at a heartbeat or when reads want one. Says whether it did.
+    /// Begins a round at a heartbeat or when reads need one. Returns whether it did.
     pub(super) fn start_round(&mut self, beat: bool) -> bool {
         let State::Leader(leader) = &mut self.state else { return false };
         let start = beat || leader.rounds.wanted();
@@ -114,8 +117,8 @@ impl Raft {
         self.answer_reads(out);
     }
 
-    /// Answers what may be answered. The index is today's commit index, which includes what was committed when the read
-    /// arrived; a later state is as good for a read that is still open.
+    /// Answers the reads whose round is confirmed. The index is the current commit index, which includes everything
+    /// committed when the read arrived; a later state is equally valid for a read that is still open.
     pub(super) fn answer_reads(&mut self, out: &mut Outbox<Raft>) {
         let Some(index) = self.own_commit() else { return };
         let State::Leader(leader) = &mut self.state else { return };

@@ -1,14 +1,14 @@
-//! What the disk holds of a node, and how it becomes a node again (figure 2, "persistent state"; §7).
+//! Recovery of a node's persistent state from its records (figure 2, "persistent state"; §7).
 
 use super::{LIMIT, Raft, Record, Recovered};
 
 impl Recovered {
-    /// Takes the next record as it was persisted. Replaying all records in order gives what [`Raft::new`] expects;
-    /// entries the snapshot includes are dropped, those kept for lagging followers too.
+    /// Applies the next record, in the order of persisting. Replaying all records gives what [`Raft::new`] expects.
+    /// Entries that the snapshot includes are dropped, also those kept for lagging followers.
     ///
     /// # Errors
-    /// The record does not fit what came before it: the log would have a gap, its terms would decrease, or the term or
-    /// the snapshot would go back. Records in the order a node persisted them never do.
+    /// The record does not fit the records before it: the log would have a gap, its terms would decrease, or the term
+    /// or the snapshot would go back. This never happens with a node's own records in the order it persisted them.
     pub fn replay(&mut self, record: Record) -> Result<(), BadRecord> {
         let last = self.snapshot.index + self.entries.len() as u64;
         match record {
@@ -51,7 +51,7 @@ impl Recovered {
     }
 }
 
-/// Why a record cannot follow the ones before it.
+/// The reason why a record cannot follow the ones before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadRecord {
     /// Entries that do not connect to the log.
@@ -63,15 +63,17 @@ pub enum BadRecord {
     /// A term lower than one recorded before.
     #[error("the term is lower than one recorded before")]
     TermGoesBack,
-    /// A snapshot older than one recorded before, another one at the same index, or one at an impossible index.
+    /// A snapshot that is older than one recorded before, is a different one at the same index, or has an impossible
+    /// index.
     #[error("the snapshot cannot follow the one recorded before")]
     SnapshotGoesBack,
 }
 
 impl Raft {
-    /// The shortest list of records that restates everything: replayed onto an empty [`Recovered`] it gives what the
-    /// records persisted so far give. For the head of a fresh log segment, after which the older ones may go. Call it
-    /// only when every record so far has been taken from the outbox: records from before must not follow it.
+    /// Returns the shortest list of records that restates the whole state: replayed onto an empty [`Recovered`], it
+    /// gives the same as all records persisted so far. It is meant for the start of a new log segment, after which the
+    /// older segments may be deleted. Call it only when every record so far has been taken from the outbox: earlier
+    /// records must not follow it.
     #[must_use]
     pub fn state_records(&self) -> Vec<Record> {
         let mut records = vec![Record::HardState { term: self.term, vote: self.vote }];

@@ -8,16 +8,16 @@
 //!   │                  │                     │ ◀──── ChunkSaved │
 //!   │ ◀────────────────┼──────SnapshotReply─ │                  │  … and after the last chunk: Restore
 //! ```
-//! The follower says which byte it wants next, so either side may forget where it was, and a piece that comes late or
-//! twice does no harm. A piece that is not answered within an election timeout is loaded and sent again; one for which the
-//! disk or the follower had no room, at the next heartbeat. Neither sends a transfer back to its beginning.
+//! The follower tells which byte it wants next. So either side may forget its position, and a late or duplicate chunk
+//! does no harm. A chunk that is not answered within an election timeout is loaded and sent again. A chunk for which
+//! the disk or the follower had no room is sent again at the next heartbeat. In neither case does the transfer restart.
 //!
 //! # Pins
-//! While a follower is sent a snapshot, that file stays ([`Raft::pinned_snapshots`]), and the log behind it, whatever is
-//! compacted meanwhile; afterwards the log stays that the follower still lacks. So one that is slower than its leader
-//! compacts catches up while the load goes on. A pin ends when the follower gets no further for [`PATIENCE`] election
-//! timeouts, and holds at most `Config::max_pinned_bytes` of log; beyond it the oldest entries go, and the transfer starts
-//! again with the newest snapshot.
+//! While a follower receives a snapshot, the leader keeps that file ([`Raft::pinned_snapshots`]) and the log after it,
+//! whatever is compacted in the meantime. Afterwards it keeps the log that the follower still lacks. So a follower that
+//! is slower than its leader compacts can catch up under load. A pin ends when the follower makes no progress for
+//! [`PATIENCE`] election timeouts. It holds at most `Config::max_pinned_bytes` of log; beyond that the oldest entries
+//! are dropped, and the transfer restarts with the newest snapshot.
 
 use super::log::Log;
 use super::progress::Phase;
@@ -27,29 +27,29 @@ use crate::protocol::Outbox;
 use crate::types::{Bytes, NodeId, Time};
 use std::time::Duration;
 
-/// Election timeouts without progress after which nothing is kept for a follower any more.
+/// Number of election timeouts without progress after which a follower's pin ends.
 const PATIENCE: u32 = 4;
 
-/// A transfer to one follower, as the leader sees it.
+/// A snapshot transfer to one follower, on the leader.
 #[derive(Debug)]
 pub(super) struct Sending {
     pub meta: SnapshotMeta,
-    /// Where the chunk under way begins.
+    /// Offset of the current chunk.
     offset: u64,
-    /// The furthest byte that the follower has wanted.
+    /// The highest offset the follower has asked for.
     reached: u64,
     stage: Stage,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
-    /// To be loaded at the next tick.
+    /// Must be loaded at the next tick.
     Wanted,
-    /// The node's disk is at it.
+    /// The node's disk is loading it.
     Loading,
-    /// Sent, or failed to load: waiting since then for an answer, or to try again.
+    /// Sent, or failed to load, at this time: waiting for a reply or for the retry.
     Waiting(Time),
-    /// There was no room for it, here or there: to be loaded after the next heartbeat.
+    /// The disk or the follower had no room for it: must be loaded after the next heartbeat.
     Postponed,
 }
 
@@ -62,7 +62,8 @@ impl Sending {
         self.stage == Stage::Wanted
     }
 
-    /// The chunk to load now, if any. If the log no longer goes on where the snapshot ends, of the newest one instead.
+    /// Returns the chunk to load now, if any. Switches to the newest snapshot if the log no longer continues from this
+    /// one.
     pub fn load(&mut self, log: &Log) -> Option<(SnapshotMeta, u64)> {
         if !self.wants() {
             return None;
@@ -74,7 +75,7 @@ impl Sending {
         Some((self.meta, self.offset))
     }
 
-    /// At a heartbeat: what was postponed is due, and what was not answered for `timeout`.
+    /// Schedules the chunk again at a heartbeat if it was postponed, or was not answered for `timeout`.
     pub fn retry_after(&mut self, timeout: Duration, now: Time, mutant: Mutant) {
         let due = match self.stage {
             Stage::Waiting(since) => now >= since + timeout,
@@ -86,15 +87,16 @@ impl Sending {
         }
     }
 
-    /// The follower has reached `index`, which the log does not: if the snapshot ends there, a newer one is needed.
+    /// Notes that the follower has reached `index`, which the log no longer holds. If the snapshot ends there, a newer
+    /// one is needed.
     pub fn on_matched(&mut self, index: Index) {
         if index >= self.meta.index && self.stage != Stage::Loading {
             self.stage = Stage::Wanted;
         }
     }
 
-    /// The follower wants the byte at `next`. If it still wants the chunk that was sent, it had no room for it, and gets it
-    /// again after the next heartbeat. Says whether the transfer has got further.
+    /// Handles the follower's request for the byte at `next`. If it still wants the chunk that was sent, it had no room
+    /// for it and gets it again after the next heartbeat. Returns whether the transfer has made progress.
     fn on_wanted(&mut self, meta: SnapshotMeta, next: u64) -> bool {
         if !matches!(self.stage, Stage::Waiting(_)) || meta != self.meta {
             return false;
@@ -107,22 +109,22 @@ impl Sending {
     }
 }
 
-/// A transfer from the leader, as the follower sees it.
+/// A snapshot transfer from the leader, on the follower.
 #[derive(Debug)]
 pub(super) struct Receiving {
     from: NodeId,
     meta: SnapshotMeta,
-    /// The next byte wanted.
+    /// Offset of the next byte wanted.
     next: u64,
-    /// The node's disk is at it; whatever arrives meanwhile is dropped and will be sent again.
+    /// The node's disk is writing a chunk. Chunks that arrive in the meantime are dropped and will be sent again.
     saving: bool,
-    /// The latest round this leader asked about in this term; 0 after a change of term, for an answer given late must
-    /// not confirm a round of another term.
+    /// The latest round this leader asked about in this term. 0 after a change of term, because a late reply must not
+    /// confirm a round of another term.
     round: u64,
 }
 
 impl Raft {
-    /// The node has a snapshot file up to `meta`.
+    /// Compacts the log: the node has a snapshot file up to `meta`.
     pub(super) fn compact(&mut self, meta: SnapshotMeta, out: &mut Outbox<Raft>) {
         if self.log.compact(meta, self.config.keep_entries, (self.pinned(), self.config.max_pinned_bytes)) {
             self.persist(Record::Snapshot(meta), out);
@@ -131,7 +133,7 @@ impl Raft {
         }
     }
 
-    /// The least index behind which a follower that gets on needs the log.
+    /// Returns the lowest index after which a follower that makes progress still needs the log.
     fn pinned(&self) -> Index {
         let State::Leader(leader) = &self.state else { return Index::MAX };
         if self.config.mutant.is(Bug::CompactPastPin) {
@@ -141,7 +143,8 @@ impl Raft {
         leader.followers.iter().filter_map(|follower| follower.needs_after(since)).min().unwrap_or(Index::MAX)
     }
 
-    /// The snapshots that followers are being sent: their files are still needed, whatever newer ones there are.
+    /// Returns the snapshots that are being sent to followers. Their files are still needed, even if there are newer
+    /// ones.
     pub fn pinned_snapshots(&self) -> impl Iterator<Item = SnapshotMeta> {
         let followers = if let State::Leader(leader) = &self.state { &leader.followers[..] } else { &[] };
         followers.iter().filter_map(|follower| match &follower.phase {
@@ -204,7 +207,7 @@ impl Raft {
         self.confirm_round(out);
     }
 
-    /// A chunk arrives: `place` is the snapshot, the offset and the round.
+    /// Handles a chunk from the leader. `place` is the snapshot, the offset and the round.
     pub(super) fn on_snapshot(
         &mut self,
         from: NodeId,
@@ -215,7 +218,8 @@ impl Raft {
     ) {
         let (meta, offset, round) = place;
         if self.log.term_at(meta.index) == Some(meta.term) {
-            // The log holds the point, so it agrees with the leader's up to there (§5.3), and there all is committed.
+            // The log contains the snapshot's position. So it matches the leader's log up to there (§5.3), where
+            // everything is committed.
             self.commit_to(meta.index, out);
         }
         let stale = meta.index <= self.log.commit();
@@ -224,7 +228,7 @@ impl Raft {
         }
         let mut receiving = match self.receiving.take() {
             Some(same) if (same.from, same.meta) == (from, meta) => same,
-            // A late piece of an older snapshot does not end the transfer of the newer one.
+            // A late chunk of an older snapshot does not end the transfer of the newer one.
             Some(other) if other.saving || (other.from == from && meta.index <= other.meta.index) => {
                 self.receiving = Some(other);
                 return;
@@ -247,7 +251,7 @@ impl Raft {
         }
     }
 
-    /// What became of the chunk on the node's disk.
+    /// Handles the result of writing a chunk to the node's disk.
     pub(super) fn on_chunk_saved(&mut self, from: NodeId, meta: SnapshotMeta, saved: Saved, out: &mut Outbox<Raft>) {
         let expected = |r: &mut Receiving| r.saving && (r.from, r.meta) == (from, meta);
         let Some(mut receiving) = self.receiving.take_if(expected) else { return };
@@ -271,7 +275,7 @@ impl Raft {
         self.answer_chunk(from, meta, next, false, round, out);
     }
 
-    /// The received snapshot takes the place of log and state machine, unless the log has got there on its own.
+    /// Replaces the log and the state machine with the received snapshot, unless the log has caught up by itself.
     fn install(&mut self, meta: SnapshotMeta, out: &mut Outbox<Raft>) {
         if meta.index > self.log.commit() || self.config.mutant.is(Bug::StaleSnapshotInstalled) {
             self.log.restore(meta);
@@ -292,7 +296,7 @@ impl Raft {
         self.say(to, self.term, Body::SnapshotReply { meta, next, installed, round }, out);
     }
 
-    /// Rounds of an older term count no more.
+    /// Clears the round of a snapshot transfer: rounds of an older term no longer count.
     pub(super) fn forget_round(&mut self) {
         if let Some(receiving) = &mut self.receiving {
             receiving.round = 0;

@@ -1,42 +1,42 @@
-//! Leadership transfer (thesis §3.10): the leader stops taking proposals, brings the target up to date, and tells it to
-//! campaign at once. If it still leads after an election timeout it takes proposals again.
+//! Leadership transfer (thesis §3.10): the leader stops accepting proposals, brings the target up to date, and tells it
+//! to campaign at once. If it is still the leader after an election timeout, it accepts proposals again.
 
 use super::{Body, Effect, Index, Message, Raft, Refusal, RequestId, State};
 use crate::protocol::Outbox;
 use crate::types::{NodeId, Time};
 
-/// A transfer under way.
+/// A transfer in progress.
 #[derive(Debug)]
 pub(super) struct Transfer {
     to: NodeId,
     /// When to give up.
     until: Time,
-    /// The target was told; repeated at every heartbeat.
+    /// The target was told to campaign. Reset at every heartbeat so that the message is repeated.
     told: bool,
 }
 
 impl Transfer {
-    /// Whether the target, if `from` is it, is to be told now that it holds all up to `matched`.
+    /// Whether `from` is the target, has caught up with `matched`, and must be told to campaign now.
     pub fn is_due(&self, from: NodeId, matched: Index, last: Index) -> bool {
         !self.told && self.to == from && matched == last
     }
 
-    /// Once per heartbeat: goes on, telling the target again, or ends.
+    /// Continues the transfer at a heartbeat, so that the target is told again, or ends it after the deadline.
     pub fn still_on(self, now: Time) -> Option<Transfer> {
         (now < self.until).then_some(Transfer { told: false, ..self })
     }
 }
 
 impl Raft {
-    /// Whether this node leads and `follower` holds all that is committed.
+    /// Whether this node leads and `follower` holds everything that is committed.
     #[must_use]
     pub fn keeps_up(&self, follower: NodeId) -> bool {
         let State::Leader(leader) = &self.state else { return false };
         leader.followers.iter().any(|f| f.id == follower && f.matched >= self.log.commit())
     }
 
-    /// The member to hand leadership to: of those that have answered within an election timeout the one that holds most of the log.
-    /// `None` where there is no such member, or this node does not lead.
+    /// Returns the best member to transfer leadership to: among those that have answered within an election timeout,
+    /// the one that holds most of the log. `None` if there is no such member or this node does not lead.
     #[must_use]
     pub fn best_successor(&self) -> Option<NodeId> {
         let State::Leader(leader) = &self.state else { return None };
@@ -44,7 +44,7 @@ impl Raft {
         answers.max_by_key(|f| (f.matched, std::cmp::Reverse(f.id))).map(|f| f.id)
     }
 
-    /// Whether this node leads and is handing that over.
+    /// Whether this node leads and is transferring leadership.
     #[must_use]
     pub fn hands_over(&self) -> bool {
         matches!(&self.state, State::Leader(leader) if leader.transfer.is_some())
@@ -67,7 +67,7 @@ impl Raft {
         out.effect(Effect::Refused { id, why });
     }
 
-    /// Tells the target, if it has caught up and was not told yet.
+    /// Tells the target to campaign if it has caught up and was not told yet.
     pub(super) fn hand_over(&mut self, out: &mut Outbox<Raft>) {
         let State::Leader(leader) = &mut self.state else { return };
         let Some(Transfer { to, .. }) = leader.transfer else { return };
@@ -79,8 +79,8 @@ impl Raft {
         }
     }
 
-    /// The leader wants this node to take over: campaigns without asking first, and with the leader's word against the
-    /// others' loyalty.
+    /// Handles the leader's request to take over: campaigns without a pre-vote, and with the leader's permission to
+    /// override the other members' stickiness.
     pub(super) fn on_timeout_now(&mut self, from: NodeId, out: &mut Outbox<Raft>) {
         if matches!(self.state, State::Follower) && self.leader == Some(from) {
             self.campaign(true, out);

@@ -1,9 +1,9 @@
-//! The disk seam: what a node's storage needs of a directory of files, and nothing more.
+//! The disk interface: the operations that storage needs on a directory of files, and nothing more.
 //!
-//! Files have flat names. Everything is synchronous; whoever calls decides on which thread. What is written is durable
-//! only after [`Disk::sync`] of that file; that a file exists, is gone or has a new name is durable only after
-//! [`Disk::sync_dir`]. In deployment this is `std::fs` ([`super::RealDisk`]); in simulation a model that tears, rots,
-//! stalls and forgets.
+//! File names are flat. All operations are synchronous; the caller chooses the thread. Written data is durable only
+//! after [`Disk::sync`] of that file. Creations, removals and renames are durable only after [`Disk::sync_dir`]. In
+//! deployment the implementation is `std::fs` ([`super::RealDisk`]); in simulation it is a model with torn writes, bit
+//! rot, stalls and lost unsynced writes.
 
 use std::fmt;
 
@@ -13,7 +13,8 @@ pub struct FileId(pub u64);
 
 /// A directory of files.
 pub trait Disk: Send {
-    /// Opens a file for reading and writing; with `create`, makes it first (it is then empty and must not exist).
+    /// Opens a file for reading and writing. With `create`, creates it first: the new file is empty, and the name must
+    /// be free.
     ///
     /// # Errors
     /// The file is missing, exists already, or the disk fails.
@@ -30,7 +31,7 @@ pub trait Disk: Send {
     /// # Errors
     /// The range reaches past the end, or the disk fails.
     fn read_at(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), DiskError>;
-    /// Writes all of `data` at `offset`, extending the file if need be.
+    /// Writes all of `data` at `offset`, extending the file if necessary.
     ///
     /// # Errors
     /// The disk is full or fails; how much was written is then unknown.
@@ -40,13 +41,13 @@ pub trait Disk: Send {
     /// # Errors
     /// The disk is full or fails.
     fn allocate(&mut self, file: FileId, len: u64) -> Result<(), DiskError>;
-    /// Makes the file's contents and length durable. After an error nothing may be assumed of what was written since
-    /// the last success, and a later success does not mend it: the node must stop.
+    /// Makes the file's contents and length durable. After an error nothing can be assumed about what was written since
+    /// the last success, and a later success does not repair it: the node must stop.
     ///
     /// # Errors
     /// The disk fails.
     fn sync(&mut self, file: FileId) -> Result<(), DiskError>;
-    /// Gives a file a new name, replacing what had it.
+    /// Renames a file, replacing any file of the new name.
     ///
     /// # Errors
     /// The file is missing or the disk fails.
@@ -56,7 +57,7 @@ pub trait Disk: Send {
     /// # Errors
     /// The file is missing or the disk fails.
     fn remove(&mut self, name: &str) -> Result<(), DiskError>;
-    /// All file names, in order.
+    /// Returns all file names, in order.
     ///
     /// # Errors
     /// The disk fails.
@@ -74,13 +75,13 @@ pub trait Disk: Send {
 pub struct DiskError {
     /// The operation.
     pub op: &'static str,
-    /// The file it was done to.
+    /// The file it was applied to.
     pub file: String,
     /// What went wrong.
     pub what: DiskFault,
 }
 
-/// What can go wrong with a disk.
+/// The kinds of disk failures.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DiskFault {
     /// No such file.
@@ -91,7 +92,7 @@ pub enum DiskFault {
     PastEnd,
     /// No space left.
     Full,
-    /// The device failed; the operating system's own words.
+    /// The device failed; the text is the operating system's.
     Io(String),
 }
 

@@ -1,12 +1,13 @@
-//! Why storage refuses.
+//! Storage errors.
 
 use super::{DiskError, DiskFault};
 use crate::identity::Contradiction;
 
-/// What went wrong in a node's data directory.
+/// An error in a node's data directory.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum StorageError {
-    /// What is on the disk cannot be what this node made durable. It refuses rather than serve wrong data.
+    /// The contents of the disk cannot be what this node made durable. The node refuses to start rather than serve
+    /// wrong data.
     #[error(
         "{file}, byte {offset}: {what}; this node's data cannot be trusted: keep the directory as it is for inspection \
          and replace the node by a new member with an empty directory (an old member on an empty directory may vote twice)"
@@ -14,30 +15,30 @@ pub enum StorageError {
     Corrupt {
         /// The file.
         file: String,
-        /// Where in it, in bytes.
+        /// Offset in the file, in bytes.
         offset: u64,
-        /// What is wrong there.
+        /// What is wrong at that offset.
         what: String,
     },
     /// The disk refused an operation.
     #[error("{0}; {remedy}, then restart the node", remedy = remedy(.0))]
     Disk(#[from] DiskError),
-    /// An earlier write or sync failed, so what is durable is not known (see [`super::Disk::sync`]).
+    /// An earlier write or sync failed, so it is unknown what is durable (see [`super::Disk::sync`]).
     #[error("an earlier write to the data directory failed; restart the node, which then finds out what is durable")]
     Poisoned,
-    /// The directory is another's, or was made under another configuration.
+    /// The directory belongs to another node or cluster, or was created under another configuration.
     #[error(
         "identity: the data directory is of {found}, the configuration says {configured}: give each node its own \
          directory, and the settings its data was written with (the cluster's name, nodes, places, buckets, groups and \
          voters cannot be changed where there is data)"
     )]
     Foreign {
-        /// What the directory says: a fact and its value.
+        /// What the directory states: a fact and its value.
         found: String,
-        /// What the configuration says of the same fact.
+        /// What the configuration states for the same fact.
         configured: String,
     },
-    /// A leader's log and what is committed here exclude each other.
+    /// A leader's log contradicts what is committed here.
     #[error(
         "{0}; one of the two does not have its own data (another cluster's or an old directory): the node stops and stays \
          stopped; find out which of them was started on a wrong directory, and keep both as they are for inspection"
@@ -45,7 +46,7 @@ pub enum StorageError {
     Contradicted(Contradiction),
 }
 
-/// What helps against a fault of the disk.
+/// Returns the advice for a disk failure.
 fn remedy(error: &DiskError) -> &'static str {
     match error.what {
         DiskFault::Full => "free space on the disk",
@@ -57,7 +58,7 @@ fn remedy(error: &DiskError) -> &'static str {
 }
 
 impl StorageError {
-    /// Damage at `offset` of `file`.
+    /// Returns the error for damage at `offset` of `file`.
     pub(super) fn corrupt(file: &str, offset: u64, what: impl Into<String>) -> StorageError {
         StorageError::Corrupt { file: file.to_owned(), offset, what: what.into() }
     }

@@ -1,7 +1,8 @@
-//! The file `identity`: whose data directory this is. Made before the log's first segment, never changed.
+//! The file `identity`: states which cluster and node the data directory belongs to. It is created before the log's
+//! first segment and never changed.
 //!
-//! It is text, for whoever looks for it with the tools of the system: a line that says what it is, then facts, one a line, a
-//! name and a value; last a CRC-32 of all before. What the configuration says of the same facts must be the same.
+//! It is text, so that people can read it with standard tools: a title line, then facts, one per line, each a name and
+//! a value, and last a CRC-32 of everything before it. The configuration must state the same facts.
 
 use super::{Disk, StorageError, TEMPORARY};
 use std::fmt::Write as _;
@@ -9,18 +10,18 @@ use std::fmt::Write as _;
 /// The file's name.
 pub(super) const NAME: &str = "identity";
 const TITLE: &str = "seaworthy data directory, format 1";
-/// More than any configuration makes.
+/// Larger than any configuration produces.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A name and a value.
+/// A name and its value.
 pub type Fact = (String, String);
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Identity {
-    /// The directory's own number, drawn at random.
+    /// The directory's own random number.
     pub(super) directory: u64,
-    /// Whose it is: the cluster, the node, and who keeps what there.
+    /// The owner: the cluster, the node, and the layout of keys.
     pub(super) facts: Vec<Fact>,
 }
 
@@ -56,7 +57,7 @@ impl Identity {
         Ok(Identity { directory, facts: facts.collect() })
     }
 
-    /// Reads the file; `None` if there is none.
+    /// Reads the file; returns `None` if it does not exist.
     pub(super) fn load(disk: &mut impl Disk, names: &[String]) -> Result<Option<Identity>, StorageError> {
         if !names.iter().any(|name| name == NAME) {
             return Ok(None);
@@ -71,7 +72,7 @@ impl Identity {
         Identity::decode(&read?).map(Some).map_err(|what| StorageError::corrupt(NAME, 0, what))
     }
 
-    /// Makes the file, durable under its name.
+    /// Creates the file, durable under its name.
     pub(super) fn make(&self, disk: &mut impl Disk) -> Result<(), StorageError> {
         let temporary = format!("{NAME}{TEMPORARY}");
         let file = disk.open(&temporary, true)?;
@@ -82,7 +83,7 @@ impl Identity {
         Ok(disk.sync_dir()?)
     }
 
-    /// Compares what the file says with what the configuration says.
+    /// Compares the file's facts with the configuration's.
     pub(super) fn check(&self, configured: &[Fact]) -> Result<(), StorageError> {
         let said = |facts: &[Fact], name: &str| match facts.iter().find(|(other, _)| other == name) {
             Some((_, value)) => format!("{name} {value}"),

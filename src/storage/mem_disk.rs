@@ -1,4 +1,4 @@
-//! A disk for tests: remembers what is durable, forgets the rest on a crash, and misbehaves on request.
+//! A disk for tests: keeps what is durable, loses the rest on a crash, and injects faults on request.
 
 use super::{Disk, DiskError, DiskFault, FileId};
 use crate::types::Rng;
@@ -9,11 +9,11 @@ const SECTOR: usize = 512;
 
 #[derive(Clone, Default)]
 struct File {
-    /// As the process sees it.
+    /// Contents as the process sees them.
     now: Vec<u8>,
-    /// As it is after a crash, apart from what survives of `dirty`.
+    /// Contents after a crash, apart from what survives of `dirty`.
     durable: Vec<u8>,
-    /// Sectors on their way.
+    /// Sectors written but not yet durable.
     dirty: BTreeSet<usize>,
 }
 
@@ -49,16 +49,16 @@ struct Inner {
     pending: Vec<NameChange>,
     open: BTreeMap<FileId, u64>,
     next: u64,
-    /// Operations that change something, so far.
+    /// Number of mutating operations so far.
     changes: u64,
-    /// When `changes` reaches this, the power is gone: every operation fails.
+    /// When `changes` reaches this, the power is off: every operation fails.
     power_until: Option<u64>,
     fail_sync: bool,
-    /// Files synced, so far.
+    /// Number of syncs so far.
     syncs: u64,
 }
 
-/// A handle to the disk; clones share it. [`MemDisk::copy`] makes an independent one.
+/// A handle to the disk; clones share it. [`MemDisk::copy`] makes an independent disk.
 #[derive(Clone, Default)]
 pub(crate) struct MemDisk(Arc<Mutex<Inner>>);
 
@@ -67,13 +67,13 @@ impl MemDisk {
         self.0.lock().expect("no test panics while it holds the lock")
     }
 
-    /// An independent disk in the same state.
+    /// Returns an independent disk in the same state.
     pub(crate) fn copy(&self) -> MemDisk {
         MemDisk(Arc::new(Mutex::new(self.inner().clone())))
     }
 
-    /// Power loss and restart: what is not durable survives in arbitrary part. `keep` is the chance of each sector and
-    /// of each change of a name.
+    /// Power loss and restart: an arbitrary part of what is not durable survives. `keep` is the probability that each
+    /// sector and each name change survives.
     pub(crate) fn crash(&self, rng: &mut Rng, keep: f64) {
         let disk = &mut *self.inner();
         for change in std::mem::take(&mut disk.pending) {
@@ -98,7 +98,7 @@ impl MemDisk {
         disk.fail_sync = false;
     }
 
-    /// The process dies and starts again; the operating system lives on and forgets nothing.
+    /// The process is killed and restarts. The operating system keeps running and loses nothing.
     pub(crate) fn kill(&self) {
         let disk = &mut *self.inner();
         disk.open.clear();
@@ -106,39 +106,39 @@ impl MemDisk {
         disk.fail_sync = false;
     }
 
-    /// Cuts the power after `changes` more operations that change something.
+    /// Cuts the power after `changes` more mutating operations.
     pub(crate) fn cut_power_after(&self, changes: u64) {
         let disk = &mut *self.inner();
         disk.power_until = Some(disk.changes + changes);
     }
 
-    /// Operations that changed something, so far.
+    /// Number of mutating operations so far.
     pub(crate) fn changes(&self) -> u64 {
         self.inner().changes
     }
 
-    /// Files synced, so far.
+    /// Number of syncs so far.
     pub(crate) fn syncs(&self) -> u64 {
         self.inner().syncs
     }
 
-    /// From now on syncs fail, and the contents (not the names) that were to be synced are forgotten without a trace.
+    /// From now on syncs fail, and the contents (not the names) they should have made durable are silently lost.
     pub(crate) fn fail_syncs(&self) {
         self.inner().fail_sync = true;
     }
 
-    /// All names.
+    /// Returns all names.
     pub(crate) fn names(&self) -> Vec<String> {
         self.inner().names.keys().cloned().collect()
     }
 
-    /// The contents of a file.
+    /// Returns the contents of a file.
     pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         let disk = self.inner();
         disk.files[&disk.names[name]].now.clone()
     }
 
-    /// Changes a file behind the store's back, durably.
+    /// Changes a file durably, bypassing the store.
     pub(crate) fn tamper(&self, name: &str, f: impl FnOnce(&mut Vec<u8>)) {
         let disk = &mut *self.inner();
         let inode = disk.names[name];
@@ -148,7 +148,7 @@ impl MemDisk {
         file.dirty.clear();
     }
 
-    /// Puts a file there, durably.
+    /// Creates a file, durably.
     pub(crate) fn plant(&self, name: &str, bytes: &[u8]) {
         {
             let disk = &mut *self.inner();
@@ -160,7 +160,7 @@ impl MemDisk {
         self.tamper(name, |file| file.extend_from_slice(bytes));
     }
 
-    /// Takes a file away, durably.
+    /// Removes a file, durably.
     pub(crate) fn lose(&self, name: &str) {
         let disk = &mut *self.inner();
         disk.names.remove(name);
@@ -169,7 +169,7 @@ impl MemDisk {
 }
 
 impl File {
-    /// One dirty sector reaches the disk.
+    /// Makes one dirty sector durable.
     fn keep(&mut self, sector: usize) {
         let start = sector * SECTOR;
         let end = (start + SECTOR).min(self.now.len());

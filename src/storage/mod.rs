@@ -1,19 +1,22 @@
-//! What a node must find again after a crash, and how it knows that it found it.
+//! A node's data directory: what must survive a crash, and how recovery verifies it.
 //!
-//! In the order it is read: `store` is what the node uses; `identity` says whose directory it is; `wal` the write-ahead log, made of segments (`segment`) of
-//! batches of checked sectors (`sector`) of records (`record`), whose meaning each core gives (`replay` of [`raft`](crate::raft::Recovered) and of [`dynamo`](crate::dynamo::Recovered)); `snapshot` the files that
-//! let the log be cut. Below is the [`Disk`] seam, in deployment [`RealDisk`].
+//! Reading order: `store` is the interface the node uses. `identity` records which cluster and node the directory
+//! belongs to. `wal` is the write-ahead log, made of segments (`segment`) of batches of checksummed sectors (`sector`)
+//! of records (`record`). Each core interprets its own records (`replay` of [`raft`](crate::raft::Recovered) and of
+//! [`dynamo`](crate::dynamo::Recovered)). `snapshot` writes the files that allow the log to be truncated. Below them is
+//! the [`Disk`] trait; in deployment it is [`RealDisk`].
 //!
 //! Invariants:
-//! - What was acknowledged is found again, in order, or the node refuses with file and offset (`wal` and `snapshot`
-//!   say what cannot be told).
-//! - Whatever has its final name is complete and durable. Temporary names end in `.tmp` and are removed on opening.
-//! - A snapshot that the log refers to exists: it is named before its record is appended, and an older one is removed
-//!   only after that.
+//! - Everything acknowledged is recovered, in order, or the node refuses to start and names file and offset (`wal` and
+//!   `snapshot` say which losses cannot be detected).
+//! - A file with its final name is complete and durable. Temporary names end in `.tmp`; such files are removed on
+//!   opening.
+//! - A snapshot that the log refers to exists: the file gets its name before its record is appended, and an older
+//!   snapshot is removed only after that.
 //! - After a failed write or sync nothing more is written.
 //!
-//! Not here: preparing segments ahead (a new one costs an append the time to write its zeros), syncing large snapshots
-//! piecemeal (the last sync stalls appends behind it), mending damage from peers.
+//! Not implemented: preallocating segments (a new segment costs an append the time to write its zeros), syncing large
+//! snapshots incrementally (the final sync stalls the appends behind it), repairing damage from peers.
 
 mod disk;
 mod error;
@@ -41,11 +44,11 @@ pub use record::LogRecord;
 pub use snapshot::{MAX_BLOCK_BYTES, SnapshotBlocks, name as snapshot_name};
 pub use store::{Incoming, Recovery, Store, StoreConfig};
 
-/// The point of the AP core's snapshot with this number, in the terms of [`Store`].
+/// The AP core's snapshot with this number, as the metadata [`Store`] uses.
 #[must_use]
 pub fn ap_meta(number: u64) -> SnapshotMeta {
     SnapshotMeta { index: number, term: 0 }
 }
 
-/// What the names of files not yet complete end in.
+/// Suffix of the names of incomplete files.
 const TEMPORARY: &str = ".tmp";

@@ -1,4 +1,4 @@
-//! The operating system's files: one directory, owned by one process.
+//! Files of the operating system: one directory, owned by one process.
 
 use super::{Disk, DiskError, DiskFault, FileId};
 use std::collections::BTreeMap;
@@ -7,26 +7,26 @@ use std::io::{Error, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// The file whose lock says that a process has the directory.
+/// The file whose lock marks the directory as in use by a process.
 const LOCK: &str = "lock";
 
-/// A directory of real files. `sync` is `fdatasync`, and fails when the file has no name any more: what it holds would be gone with
-/// the process. `allocate` writes its zeros, so that later syncs move no metadata.
+/// A directory of real files. `sync` is `fdatasync`, and fails if the file has been unlinked: its contents would be
+/// lost when the process ends. `allocate` writes zeros, so that later syncs do not update metadata.
 #[derive(Debug)]
 pub struct RealDisk {
     path: PathBuf,
     directory: File,
-    /// Holds the lock for as long as the value lives; the system lets it go when the process dies.
+    /// Holds the lock as long as the value exists; the operating system releases it when the process dies.
     _lock: File,
     open: BTreeMap<FileId, (String, File)>,
     next: u64,
 }
 
 impl RealDisk {
-    /// Takes possession of the directory at `path`, making it if need be.
+    /// Opens and locks the directory at `path`, creating it if necessary.
     ///
     /// # Errors
-    /// It cannot be made or opened, or another process has it.
+    /// The directory cannot be created or opened, or another process has it open.
     pub fn open(path: &Path) -> Result<RealDisk, DiskError> {
         let shown = path.display().to_string();
         let fail = |op| move |e| failure(op, &shown, &e);
@@ -55,7 +55,7 @@ impl RealDisk {
         f(handle).map_err(|e| failure(op, name, &e))
     }
 
-    /// The path of a flat name.
+    /// Returns the path of a flat name.
     fn locate(&self, op: &'static str, name: &str) -> Result<PathBuf, DiskError> {
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) || name == LOCK {
             let what = DiskFault::Io("not a name a file of the store may have".into());
@@ -65,7 +65,7 @@ impl RealDisk {
     }
 }
 
-/// Makes a directory and what is missing above it, and makes their names durable.
+/// Creates a directory and its missing parents, and makes their names durable.
 fn create_durably(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
@@ -152,7 +152,7 @@ impl Disk for RealDisk {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.path).map_err(fail)? {
             let entry = entry.map_err(fail)?;
-            // Names that are not UTF-8 are none of ours.
+            // Names that are not UTF-8 are not the store's.
             if let Ok(name) = entry.file_name().into_string()
                 && name != LOCK
             {

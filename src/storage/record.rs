@@ -1,5 +1,5 @@
-//! Records as bytes in a batch: tag, group, then the record's own fields, little-endian. Explicit, because it must last.
-//! What follows the tag of a record of the AP core is that core's own affair ([`dynamo::layout`]).
+//! Encoding of records in a batch: tag, group, then the record's own fields, little-endian. The encoding is explicit
+//! because it must outlive releases. After the tag of an AP record, the encoding is that of [`dynamo::encoding`].
 
 use super::sector::Batch;
 use crate::dynamo;
@@ -16,24 +16,25 @@ const NODE: u8 = 5;
 /// One record of the log that all cores of a node share.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LogRecord {
-    /// Of a Raft group.
+    /// A record of a Raft group.
     Raft(GroupId, Record),
-    /// Of the AP core.
+    /// A record of the AP core.
     Ap(dynamo::Record),
-    /// Of the node's standing among its peers.
+    /// A record of the node's standing among its peers.
     Node(identity::Record),
 }
 
 /// Appends a record to a batch.
 ///
 /// # Panics
-/// When a command or the number of entries exceeds `u32`, three orders of magnitude beyond any limit set above.
+/// If a command's length or the number of entries exceeds `u32`, three orders of magnitude above any limit set above
+/// this layer.
 pub(super) fn encode(batch: &mut Batch, record: &LogRecord) {
     write(record, &mut |bytes| batch.put(bytes));
 }
 
 impl LogRecord {
-    /// Whether what the log would hold of it can be read back. If not, the node that wrote it could not start again.
+    /// Whether the record's encoding decodes to the same record. If not, the node that wrote it could not restart.
     #[must_use]
     pub fn reads_back(&self) -> bool {
         let mut bytes = Vec::with_capacity(512);
@@ -128,7 +129,7 @@ fn len32(n: usize) -> [u8; 4] {
     u32::try_from(n).expect("lengths fit 32 bits").to_le_bytes()
 }
 
-/// Takes the next record off `payload`; `None` when what stands there is not a record.
+/// Decodes the next record of `payload` and advances past it; `None` if the bytes are not a record.
 pub(super) fn decode(payload: &mut &[u8]) -> Option<LogRecord> {
     let tag = u8(payload)?;
     if tag == DYNAMO {
@@ -153,7 +154,7 @@ pub(super) fn decode(payload: &mut &[u8]) -> Option<LogRecord> {
         APPEND => {
             let first = u64(payload)?;
             let count = u32(payload)? as usize;
-            // Each entry takes at least 12 bytes, so a count that the payload cannot hold reserves nothing.
+            // Each entry takes at least 12 bytes, so the payload's length bounds the reservation for a bogus count.
             let mut entries = Vec::with_capacity(count.min(payload.len() / 12));
             for _ in 0..count {
                 let term = u64(payload)?;

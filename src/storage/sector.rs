@@ -1,22 +1,23 @@
-//! Sectors and batches: how one fsync's worth of bytes lies in a segment (docs/formats.md has the layout byte by byte).
+//! Sectors and batches: how the bytes of one fsync are arranged in a segment (docs/formats.md has the format byte by
+//! byte).
 //!
-//! A batch is a run of 512-byte sectors. Each carries its own checksum over its contents *and its place*, so that a
-//! sector written to the wrong place, or left from another segment, is not taken for what belongs there. All zeros
+//! A batch is a run of 512-byte sectors. The checksum of each sector covers its contents *and its position*, so a
+//! sector written to the wrong position, or left over from another segment, is not mistaken for a valid one. All zeros
 //! means "never written"; a written sector is never all zeros because batch numbers start at 1.
 
 use crate::mutant::{Bug, Mutant};
 
-/// Bytes in a sector, the unit a disk is assumed to write whole or not at all.
+/// Bytes in a sector, the unit that a disk is assumed to write completely or not at all.
 pub(super) const SECTOR: usize = 512;
 /// Bytes of a sector before its payload.
 const HEAD: usize = 16;
-/// Most payload bytes in a sector.
+/// Maximum payload bytes in a sector.
 pub(super) const PAYLOAD: usize = SECTOR - HEAD;
 
 const FIRST: u8 = 1;
 const LAST: u8 = 2;
 
-/// The checksum of a sector that stands at `number` in segment `seq`.
+/// The checksum of the sector at position `number` of segment `seq`.
 fn checksum(sector: &[u8], seq: u64, number: u64, mutant: Mutant) -> u32 {
     let place = u128::from(number) << 64 | u128::from(seq);
     let mut crc = crc32fast::Hasher::new();
@@ -26,28 +27,28 @@ fn checksum(sector: &[u8], seq: u64, number: u64, mutant: Mutant) -> u32 {
     crc.finalize()
 }
 
-/// What a sector says about itself.
+/// A sector's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Head {
     pub(super) batch: u64,
     pub(super) first: bool,
     pub(super) last: bool,
-    /// Payload bytes; full unless the batch ends here.
+    /// Payload bytes; the maximum unless the batch ends here.
     pub(super) len: usize,
 }
 
-/// What recovery makes of a sector.
+/// How recovery classifies a sector.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
     /// Never written, or erased.
     Zero,
-    /// As it was written, at the place it was written for.
+    /// As written, at the position it was written for.
     Valid(Head),
-    /// Neither.
+    /// Nonzero and not valid.
     Rotten,
 }
 
-/// Judges the sector at `number` of segment `seq`.
+/// Classifies the sector at position `number` of segment `seq`.
 pub(super) fn judge(sector: &[u8], seq: u64, number: u64, mutant: Mutant) -> State {
     if *sector == [0; SECTOR] {
         return State::Zero;
@@ -71,7 +72,8 @@ pub(super) fn payload(sector: &[u8], head: Head) -> &[u8] {
     &sector[HEAD..HEAD + head.len]
 }
 
-/// A batch being built: payload goes straight to where it will stand in its sector. Reused from batch to batch.
+/// A batch being built. Payload is copied directly to its position in its sector. The buffer is reused for later
+/// batches.
 #[derive(Default)]
 pub(super) struct Batch {
     bytes: Vec<u8>,
@@ -83,7 +85,7 @@ impl Batch {
         Batch { bytes: Vec::new(), mutant }
     }
 
-    /// Starts afresh, keeping a moderate amount of memory.
+    /// Empties the batch, keeping a moderate amount of memory.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(1 << 20);
@@ -102,12 +104,13 @@ impl Batch {
         }
     }
 
-    /// How many sectors it takes; at least one.
+    /// Number of sectors the batch takes; at least one.
     pub(super) fn sectors(&self) -> u64 {
         self.bytes.len().div_ceil(SECTOR).max(1) as u64
     }
 
-    /// Fills in the heads for batch number `batch` from sector `start` of segment `seq` on, and gives the bytes to write.
+    /// Fills in the sector headers for batch number `batch` starting at sector `start` of segment `seq`, and returns
+    /// the bytes to write.
     pub(super) fn seal(&mut self, seq: u64, start: u64, batch: u64) -> &[u8] {
         let sectors = self.sectors() as usize;
         let tail = self.bytes.len().saturating_sub((sectors - 1) * SECTOR + HEAD);

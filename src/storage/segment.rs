@@ -1,7 +1,8 @@
 //! Segment files: their names and their first sector.
 //!
-//! A segment is made whole under a temporary name (full length of zeros, header, first batch), synced, and only then
-//! named. Under its own name it therefore always has its stated length, a valid header and a complete first batch.
+//! A segment is written completely under a temporary name (zeros to its full length, header, first batch), synced, and
+//! only then renamed. A segment with its final name therefore always has its stated length, a valid header and a
+//! complete first batch.
 
 use super::sector::SECTOR;
 use super::{Disk, StorageError};
@@ -9,21 +10,21 @@ use crate::types::NodeId;
 
 const MAGIC: &[u8; 8] = b"SEAWAL\r\n";
 const VERSION: u32 = 1;
-/// Where the header's checksum stands; it covers everything before it.
+/// Offset of the header's checksum, which covers everything before it.
 const CRC_AT: usize = SECTOR - 4;
 
-/// What a segment says about itself.
+/// A segment's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Header {
     pub(super) node: NodeId,
-    /// The data directory's number.
+    /// The data directory's random number.
     pub(super) directory: u64,
     pub(super) seq: u64,
-    /// Bytes in the file, this sector included.
+    /// Length of the file in bytes, including this sector.
     pub(super) length: u64,
     /// Number of the first batch.
     pub(super) first_batch: u64,
-    /// Whether the first batch restates everything, so that recovery may start here.
+    /// Whether the first batch is a checkpoint, that is, restates everything, so that recovery can start here.
     pub(super) checkpoint: bool,
 }
 
@@ -39,7 +40,7 @@ pub(super) fn parse(file: &str) -> Option<u64> {
 }
 
 impl Header {
-    /// The first sector.
+    /// Returns the header as the segment's first sector.
     pub(super) fn encode(&self) -> [u8; SECTOR] {
         let mut out = [0; SECTOR];
         out[..8].copy_from_slice(MAGIC);
@@ -55,7 +56,7 @@ impl Header {
         out
     }
 
-    /// Reads and checks the header of segment `seq`, and that the file is as long as it says.
+    /// Reads the header of segment `seq`, checks it, and checks that the file has the stated length.
     pub(super) fn load(disk: &mut impl Disk, seq: u64) -> Result<Header, StorageError> {
         let file = name(seq);
         let id = disk.open(&file, false)?;

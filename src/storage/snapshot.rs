@@ -1,9 +1,9 @@
-//! Snapshot files: a state machine's contents at one log index, in blocks the state machine chooses
-//! (docs/formats.md has the layout byte by byte).
+//! Snapshot files: a state machine's contents at one log index, in blocks chosen by the state machine (docs/formats.md
+//! has the format byte by byte).
 //!
-//! Checksums are chained: each covers everything in the file before it except earlier checksums, so that a block cannot
-//! be dropped, doubled, swapped or taken from another snapshot unnoticed, and a reader knows at every block that all so
-//! far is right. A file gets its name only when it is complete and synced.
+//! Checksums are chained: each covers everything in the file before it except earlier checksums. A block that is
+//! dropped, duplicated, swapped or taken from another snapshot is therefore detected, and a reader knows at every block
+//! that everything so far is correct. A file gets its name only when it is complete and synced.
 
 use super::{Disk, FileId, StorageError, TEMPORARY};
 use crate::mutant::{Bug, Mutant};
@@ -17,16 +17,16 @@ const HEADER: usize = 36;
 const FOOTER: usize = 24;
 const BLOCK_HEAD: usize = 8;
 
-/// Most bytes in one block of a snapshot.
+/// Maximum bytes in one block of a snapshot.
 pub const MAX_BLOCK_BYTES: usize = 8 << 20;
 
-/// The name of the snapshot of `group` at `meta`.
+/// Returns the file name of the snapshot of `group` at `meta`.
 #[must_use]
 pub fn name(core: CoreId, meta: SnapshotMeta) -> String {
     format!("snap-{:08x}-{:016x}-{:016x}", core.number(), meta.index, meta.term)
 }
 
-/// What a snapshot file's name says, `None` for other files.
+/// Returns the group and metadata in a snapshot file's name, `None` for other files.
 pub(super) fn parse(file: &str) -> Option<(CoreId, SnapshotMeta)> {
     let mut parts = file.strip_prefix("snap-")?.split('-');
     let core = CoreId::of_number(u32::from_str_radix(parts.next()?, 16).ok()?);
@@ -36,7 +36,7 @@ pub(super) fn parse(file: &str) -> Option<(CoreId, SnapshotMeta)> {
     (name(core, meta) == file).then_some((core, meta))
 }
 
-/// Syncs a complete file, gives it its name and makes that durable.
+/// Syncs a complete file, renames it to its final name and makes the name durable.
 pub(super) fn publish(disk: &mut impl Disk, file: FileId, temporary: &str, name: &str) -> Result<(), StorageError> {
     disk.sync(file)?;
     disk.close(file);
@@ -69,7 +69,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts a file; its temporary name must be free.
+    /// Creates the file; its temporary name must be free.
     pub(super) fn begin(disk: &mut impl Disk, core: CoreId, meta: SnapshotMeta) -> Result<Writer, StorageError> {
         let temporary = format!("{}.local{TEMPORARY}", name(core, meta));
         let file = disk.open(&temporary, true)?;
@@ -113,9 +113,9 @@ impl Writer {
     }
 }
 
-/// The blocks of a snapshot file in order, each checked before it is given out. After an error nothing more comes.
+/// Iterator over the blocks of a snapshot file, in order, each checked before it is returned. Ends after an error.
 ///
-/// That *all* blocks were there is known only when the iterator has ended without an error.
+/// Only when the iterator has ended without an error is it known that *all* blocks were there.
 pub struct SnapshotBlocks<'a, D: Disk> {
     disk: &'a mut D,
     file: FileId,
@@ -158,7 +158,7 @@ impl<'a, D: Disk> SnapshotBlocks<'a, D> {
         Ok(blocks)
     }
 
-    /// Reads the whole file, checking it.
+    /// Reads and checks the whole file.
     pub(super) fn verify(mut self) -> Result<(), StorageError> {
         self.try_for_each(|block| block.map(drop))
     }
@@ -167,7 +167,7 @@ impl<'a, D: Disk> SnapshotBlocks<'a, D> {
         StorageError::corrupt(&self.name, offset, what)
     }
 
-    /// Whether `stored` is the checksum of all that was read so far.
+    /// Whether `stored` is the checksum of everything read so far.
     fn matches(&self, stored: &[u8]) -> bool {
         let believed = self.mutant.is(Bug::SnapshotUnchecked) || self.mutant.is(Bug::PiecesAsTheyCome);
         self.crc.clone().finalize().to_le_bytes() == stored || believed

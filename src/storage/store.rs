@@ -1,4 +1,4 @@
-//! A node's data directory: the log and the snapshot files, and what ties them together.
+//! A node's data directory: combines the log, the snapshot files and the identity file.
 
 use super::identity::{self as file, Fact, Identity};
 use super::segment;
@@ -13,14 +13,14 @@ use crate::{dynamo, identity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// How a node's storage is run.
+/// Configuration of a node's storage.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
-    /// Whose directory it is.
+    /// The node that owns the directory.
     pub node: NodeId,
-    /// Bytes in a segment of the log, rounded up to whole sectors. Only segments yet to be made heed it.
+    /// Bytes per segment of the log, rounded up to whole sectors. Applies only to segments created from now on.
     pub segment_bytes: u64,
-    /// What else the directory is bound to, in order: the cluster and who keeps what there.
+    /// Further facts the directory is bound to, in order: the cluster and the layout of keys.
     pub facts: Arc<[Fact]>,
     /// The planted bug, if any.
     pub mutant: Mutant,
@@ -33,7 +33,7 @@ impl StoreConfig {
         StoreConfig { node, segment_bytes: 16 << 20, facts: Arc::default(), mutant: Mutant::default() }
     }
 
-    /// The same for a directory that is bound to a cluster of this name and layout.
+    /// Also binds the directory to a cluster of this name and layout.
     #[must_use]
     pub fn bound_to(self, cluster: &str, layout: &Layout) -> StoreConfig {
         let cluster = ("cluster".to_owned(), cluster.to_owned());
@@ -46,14 +46,14 @@ impl StoreConfig {
     }
 }
 
-/// What every core of a node had made durable. The AP core's snapshot, if there is one, is checked and not read yet.
+/// The durable state of every core of a node. The AP core's snapshot, if there is one, is checked but not yet read.
 #[derive(Clone, Debug, Default)]
 pub struct Recovery {
     /// The Raft groups.
     pub groups: BTreeMap<GroupId, raft::Recovered>,
     /// The AP core.
     pub ap: dynamo::Recovered,
-    /// The node's standing among its peers; the start of this process is in it.
+    /// The node's standing among its peers; includes the start of this process.
     pub identity: identity::Recovered,
 }
 
@@ -71,25 +71,25 @@ impl Recovery {
         }
     }
 
-    /// The snapshots that the log refers to.
+    /// Returns the snapshots that the log refers to.
     fn snapshots(&self) -> BTreeMap<CoreId, SnapshotMeta> {
         let groups = self.groups.iter().map(|(group, state)| (CoreId::Group(*group), state.snapshot));
         groups.chain([(CoreId::Ap, ap_meta(self.ap.snapshot))]).filter(|(_, meta)| meta.index > 0).collect()
     }
 }
 
-/// What became of a piece of an arriving snapshot.
+/// Result of receiving a chunk of a snapshot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Incoming {
-    /// Wanted next: the piece at this offset. Other than expected when a piece was lost or came twice.
+    /// Offset of the next chunk wanted. Differs from the sender's next offset if a chunk was lost or duplicated.
     Next(u64),
     /// The file is complete, checked and durable under its name.
     Complete,
-    /// The file was not what it should be and has been removed; the transfer must start again. Says why.
+    /// The file was damaged and has been removed; the transfer must start again. Says why.
     Refused(String),
 }
 
-/// A snapshot arriving from a peer.
+/// A snapshot being received from a peer.
 struct Arrival {
     meta: SnapshotMeta,
     temporary: String,
@@ -108,14 +108,14 @@ pub struct Store<D: Disk> {
 }
 
 impl<D: Disk> Store<D> {
-    /// Opens the directory, beginning it if it is empty, and gives what every core had made durable.
+    /// Opens the directory, initializing it if it is empty, and returns the durable state of every core.
     ///
-    /// Nothing is written before all of it has been checked. Then what was read is made durable afresh, leftovers of
-    /// a crash (a torn tail, temporary files, superseded files) are removed, and the start of this process is recorded, under
-    /// a number drawn from `rng`.
+    /// Nothing is written before everything has been checked. Then what was read is made durable again, leftovers of a
+    /// crash (a torn tail, temporary files, superseded files) are removed, and the start of this process is recorded
+    /// under an incarnation drawn from `rng`.
     ///
     /// # Errors
-    /// The directory is another's or was written under another configuration, is damaged, or the disk fails.
+    /// The directory belongs to another node or was written under another configuration, is damaged, or the disk fails.
     pub fn open(mut disk: D, config: &StoreConfig, rng: &mut Rng) -> Result<(Store<D>, Recovery), StorageError> {
         let names = disk.list()?;
         let is_data = |name: &&String| segment::parse(name).is_some() || snapshot::parse(name).is_some();
@@ -151,14 +151,14 @@ impl<D: Disk> Store<D> {
         if is_new {
             Identity { directory, facts: config.facts() }.make(&mut disk)?;
         } else if scan.is_none() {
-            // Whoever made it may have died before its name was durable.
+            // The process that created it may have died before its name was durable.
             disk.sync_dir()?;
         }
         let mut wal = match scan {
             Some(scan) => Wal::resume(&mut disk, scan, config.segment_bytes, config.mutant)?,
             None => Wal::create(&mut disk, owner, config.segment_bytes, config.mutant)?,
         };
-        // Only now is the record that supersedes them sure to be durable.
+        // Only now is the record that supersedes them certain to be durable.
         for name in &names {
             if snapshot::parse(name).is_some_and(|(core, meta)| snapshots.get(&core) != Some(&meta)) {
                 disk.remove(name)?;
@@ -181,13 +181,14 @@ impl<D: Disk> Store<D> {
         self.mutant
     }
 
-    /// The last batch of the log that is durable: batches are counted from 1 on, for ever.
+    /// Number of the last durable batch of the log. Batches are numbered from 1; numbers are never reused.
     #[must_use]
     pub fn last_batch(&self) -> u64 {
         self.wal.last_batch()
     }
 
-    /// Makes records durable, in order, all or (after a crash) none, with one sync. No records: nothing is done.
+    /// Makes records durable, in order, with one sync: all of them or, after a crash, none. Without records it does
+    /// nothing.
     ///
     /// # Errors
     /// The disk fails, or failed before.
@@ -204,8 +205,8 @@ impl<D: Disk> Store<D> {
         self.wal.wants_checkpoint()
     }
 
-    /// Replaces the whole log by `records`, which must restate all that every core needs (of a Raft group in the order
-    /// hard state, snapshot, entries), atomically. Older segments are removed.
+    /// Atomically replaces the whole log by `records`, which must restate everything that every core needs (for a Raft
+    /// group in the order hard state, snapshot, entries). Older segments are removed.
     ///
     /// # Errors
     /// The disk fails, or failed before.
@@ -213,7 +214,7 @@ impl<D: Disk> Store<D> {
         self.writing(|store| store.wal.checkpoint(&mut store.disk, records))
     }
 
-    /// Starts a snapshot file. One is written at a time: one that was begun before and not finished is given up.
+    /// Starts a snapshot file. Only one is written at a time: an unfinished earlier one is abandoned.
     ///
     /// # Errors
     /// The disk fails, or failed before.
@@ -227,31 +228,32 @@ impl<D: Disk> Store<D> {
         })
     }
 
-    /// Adds a block of 1 to [`super::MAX_BLOCK_BYTES`] bytes to the snapshot begun.
+    /// Appends a block of 1 to [`super::MAX_BLOCK_BYTES`] bytes to the current snapshot.
     ///
     /// # Errors
     /// The disk fails, or failed before.
     ///
     /// # Panics
-    /// No snapshot is begun, or the block has no allowed size.
+    /// If no snapshot has been started, or the block's size is out of range.
     pub fn snapshot_write(&mut self, block: &[u8]) -> Result<(), StorageError> {
         self.writing(|store| store.writer.as_mut().expect("a snapshot begun").write(&mut store.disk, block))
     }
 
-    /// Completes the snapshot begun: when this returns, it is durable under its name. It comes into force when its
+    /// Completes the current snapshot: when this returns, it is durable under its name. It takes effect when its
     /// `Record::Snapshot` is appended; until then a restart removes it.
     ///
     /// # Errors
     /// The disk fails, or failed before.
     ///
     /// # Panics
-    /// No snapshot is begun.
+    /// If no snapshot has been started.
     pub fn snapshot_finish(&mut self) -> Result<SnapshotMeta, StorageError> {
         self.writing(|store| store.writer.take().expect("a snapshot begun").finish(&mut store.disk))
     }
 
-    /// Up to `max` bytes of a snapshot file from `offset` on, and whether the file ends with them. `None` when there is
-    /// no such file or offset. The bytes are not checked; the receiver checks the whole file.
+    /// Returns up to `max` bytes of a snapshot file starting at `offset`, and whether the file ends with them. `None`
+    /// if the file does not exist or `offset` is not within it. The bytes are not checked; the receiver checks the
+    /// whole file.
     ///
     /// # Errors
     /// The disk fails.
@@ -271,8 +273,8 @@ impl<D: Disk> Store<D> {
         chunk
     }
 
-    /// Takes a piece of a snapshot file from a peer. Offset 0 starts the group's transfer afresh; any other offset must
-    /// follow the piece before. After the `last` piece the whole file is checked.
+    /// Receives a chunk of a snapshot file from a peer. Offset 0 restarts the group's transfer; any other offset must
+    /// follow the previous chunk. After the `last` chunk the whole file is checked.
     ///
     /// # Errors
     /// The disk fails, or failed before.
@@ -304,7 +306,7 @@ impl<D: Disk> Store<D> {
         })
     }
 
-    /// The blocks of a snapshot, to restore from.
+    /// Returns the blocks of a snapshot, for restoring a state machine.
     ///
     /// # Errors
     /// The file is missing or damaged, or the disk fails.
@@ -312,8 +314,9 @@ impl<D: Disk> Store<D> {
         open_snapshot(&mut self.disk, core, meta, self.mutant)
     }
 
-    /// Removes snapshot files older than those given, arriving ones included, of the groups given, except the `pinned`,
-    /// which are on their way to others. Only to be called when the records that refer to those given are durable.
+    /// Removes the snapshot files, received ones included, of the given groups that are older than the given ones.
+    /// Files in `pinned` are kept: they are being sent to peers. Call this only when the records that refer to the
+    /// given snapshots are durable.
     ///
     /// # Errors
     /// The disk fails, or failed before.
@@ -338,7 +341,7 @@ impl<D: Disk> Store<D> {
         })
     }
 
-    /// Runs what writes; any error is the last thing it does.
+    /// Runs an operation that writes. After an error, all later ones are refused.
     fn writing<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T, StorageError>) -> Result<T, StorageError> {
         if self.poisoned {
             return Err(StorageError::Poisoned);
@@ -376,7 +379,7 @@ impl<D: Disk> Store<D> {
     }
 }
 
-/// Whether a file was being made when the process died. What is not ours is let alone.
+/// Whether this is a file that was being created when the process died. Files that are not the store's are left alone.
 fn is_temporary(name: &str) -> bool {
     let begins = ["wal-", "snap-", file::NAME];
     name.ends_with(TEMPORARY) && begins.iter().any(|begin| name.starts_with(begin))

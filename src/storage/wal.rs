@@ -1,22 +1,23 @@
 //! The write-ahead log: segments of sector-framed batches, shared by all groups of a node.
 //!
-//! Only one batch is ever in flight: batch N+1 is written after the sync of batch N has returned. Hence at recovery
-//! every batch but the last must be whole, and of the last any subset of its sectors may be there. Recovery reads from
-//! the newest checkpoint on and judges every sector ([`sector::State`]):
+//! Only one batch is ever in flight: batch N+1 is written after the sync of batch N has returned. Therefore at recovery
+//! every batch except the last must be complete, and any subset of the last batch's sectors may be present. Recovery
+//! reads from the newest checkpoint on and classifies every sector ([`sector::State`]):
 //!
-//! - a sector that is neither zero nor valid is damage, wherever it stands: refused;
-//! - a batch that lacks sectors is a torn tail if nothing of a later batch exists anywhere; its remains are erased, and
-//!   the erasure synced, before anything is appended. If a later batch exists, durable data is gone: refused;
-//! - a missing, short or foreign segment is damage: refused.
+//! - A nonzero sector that is not valid is damage, at any position: refused.
+//! - An incomplete batch is a torn tail if no part of a later batch exists anywhere. Its remains are erased, and the
+//!   erasure is synced, before anything is appended. If a later batch exists, durable data is lost: refused.
+//! - A missing, short or foreign segment is damage: refused.
 //!
-//! Recovery also writes the last whole batch again and syncs it. It may be there only because the operating system
-//! still holds it: after `kill -9`, or after a failed fsync, whose dropped pages look clean and are never written
-//! (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
+//! Recovery also rewrites the last complete batch and syncs it. That batch may be readable only because it is still in
+//! the operating system's page cache: after `kill -9`, or after a failed fsync, whose dropped pages are marked clean
+//! and never written (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
 //!
-//! Assumed of the disk: a 512-byte sector is written whole or not at all. Larger units (4 KiB pages) only make subsets
-//! coarser. A disk that tears within a sector, or ruins a neighbour in the same physical block, makes the node refuse,
-//! not lie. **What cannot be told**: sectors of the very last batch, or the whole newest segment, replaced by zeros or
-//! removed after they were durable look like a crash before the sync.
+//! Assumption about the disk: a 512-byte sector is written completely or not at all. Larger units (4 KiB pages) only
+//! make the possible subsets coarser. If a disk tears within a sector, or damages a neighbour in the same physical
+//! block, the node refuses to start; it does not return wrong data. **What cannot be detected**: if sectors of the very
+//! last batch, or the whole newest segment, are zeroed or removed after they were durable, the result looks like a
+//! crash before the sync.
 
 use super::record::{self, LogRecord};
 use super::sector::{self, Batch, SECTOR, State};
@@ -26,43 +27,44 @@ use crate::mutant::{Bug, Mutant};
 use crate::types::NodeId;
 use std::ops::Range;
 
-/// Segments' worth of batches after which a checkpoint is due, unless the last checkpoint was larger still.
+/// A checkpoint is due after this many segments' worth of batches, unless the last checkpoint was larger than that.
 const CHECKPOINT_AFTER: u64 = 4;
 
 const SECTOR_BYTES: u64 = SECTOR as u64;
 
-/// What is read from disk before anything is written.
+/// Result of reading the log, before anything is written.
 pub(super) struct Scan {
-    /// Segments in force, from the newest checkpoint on.
+    /// Segments in use, from the newest checkpoint on.
     live: Range<u64>,
-    /// Segments before it, left by a crash while they were being removed.
+    /// Segments before the checkpoint, left by a crash during their removal.
     obsolete: Vec<u64>,
     /// Header of the newest segment.
     header: Header,
-    /// The newest segment's sectors taken by its last whole batch, and what they hold.
+    /// Sectors of the newest segment occupied by its last complete batch, and their contents.
     last_batch: Range<u64>,
     last_bytes: Vec<u8>,
-    /// Sectors after it in which remains of a torn batch lie.
+    /// Sectors after it that hold remains of a torn batch.
     torn: Range<u64>,
     next_batch: u64,
     checkpoint_bytes: u64,
     bytes: u64,
 }
 
-/// One segment, read.
+/// One segment, as read from disk.
 struct Segment {
     bytes: Vec<u8>,
-    /// The first whole batch, and the last.
+    /// The first and the last complete batch.
     first_batch: Range<u64>,
     last_batch: Range<u64>,
-    /// From its end to the last sector in use.
+    /// Range from the end of the last complete batch to the last sector in use.
     torn: Range<u64>,
     next_batch: u64,
-    /// The sector where the next batch ceases to be whole, if it was not simply never begun.
+    /// The sector at which the next batch stops being complete; the first free sector if it was never begun.
     breaks_at: u64,
 }
 
-/// Reads the log among the files `names`, handing every record in order to `replay`. `None` when there is no segment.
+/// Reads the log among the files `names` and passes every record, in order, to `replay`. Returns `None` if there is no
+/// segment.
 pub(super) fn scan(
     disk: &mut impl Disk,
     (node, directory): (NodeId, u64),
@@ -134,7 +136,7 @@ pub(super) fn scan(
     Ok(Some(scan))
 }
 
-/// Reads a segment, replays its whole batches, and judges all the rest.
+/// Reads a segment, replays its complete batches, and checks all other sectors.
 fn read_segment(
     disk: &mut impl Disk,
     header: &Header,
@@ -215,7 +217,7 @@ impl Sectors<'_> {
         StorageError::corrupt(self.file, number * SECTOR_BYTES, what)
     }
 
-    /// What is in the sector; damage is an error.
+    /// Returns the state of the sector; damage is an error.
     fn judge(&self, number: u64) -> Result<State, StorageError> {
         match sector::judge(self.at(number), self.seq, number, self.mutant) {
             State::Rotten if self.mutant.is(Bug::NoiseIsTorn) => Ok(State::Zero),
@@ -224,8 +226,8 @@ impl Sectors<'_> {
         }
     }
 
-    /// Where the whole batch `batch` that starts at sector `start` ends, its payload added to `payload`; or, when it is
-    /// not whole, at which sector it breaks off.
+    /// Reads batch `batch`, which starts at sector `start`, and appends its payload to `payload`. Returns the sector
+    /// after its end, or, if it is incomplete, the sector at which it breaks off.
     fn batch(&self, start: u64, batch: u64, payload: &mut Vec<u8>) -> Result<Result<u64, u64>, StorageError> {
         for number in start..self.count() {
             match self.judge(number)? {
@@ -251,14 +253,14 @@ pub(super) struct Wal {
     node: NodeId,
     directory: u64,
     segment_bytes: u64,
-    /// Segments in force; the last one is being appended to.
+    /// Segments in use; the last one is being appended to.
     live: Range<u64>,
     file: FileId,
-    /// Sectors in that segment, and the first one free.
+    /// Number of sectors in that segment, and its first free sector.
     sectors: u64,
     next_sector: u64,
     next_batch: u64,
-    /// Bytes of the checkpoint the log starts with, and of all batches, it included.
+    /// Bytes of the checkpoint the log starts with, and of all batches including it.
     checkpoint_bytes: u64,
     bytes: u64,
     batch: Batch,
@@ -266,7 +268,7 @@ pub(super) struct Wal {
 }
 
 impl Wal {
-    /// Begins the log of a new directory.
+    /// Creates the log of a new directory.
     pub(super) fn create(
         disk: &mut impl Disk,
         (node, directory): (NodeId, u64),
@@ -292,7 +294,7 @@ impl Wal {
         })
     }
 
-    /// Continues a log that was read: erases the torn tail, makes what was read durable, removes obsolete segments.
+    /// Reopens a log after a scan: erases the torn tail, makes durable what was read, removes obsolete segments.
     pub(super) fn resume(
         disk: &mut impl Disk,
         scan: Scan,
@@ -308,7 +310,7 @@ impl Wal {
             disk.write_at(file, scan.torn.start * SECTOR_BYTES, &zeros)?;
         }
         disk.sync(file)?;
-        // The newest checkpoint's name must be durable before those of older segments go.
+        // The newest checkpoint's name must be durable before older segments are removed.
         disk.sync_dir()?;
         for seq in scan.obsolete {
             disk.remove(&segment::name(seq))?;
@@ -329,8 +331,8 @@ impl Wal {
         })
     }
 
-    /// Makes the records durable as one batch with one sync; a batch that does not fit begins a new segment, which is
-    /// as long as it needs to be.
+    /// Makes the records durable as one batch with one sync. A batch that does not fit starts a new segment, made as
+    /// long as the batch needs.
     pub(super) fn append(&mut self, disk: &mut impl Disk, records: &[LogRecord]) -> Result<(), StorageError> {
         self.encode(records);
         let sectors = self.batch.sectors();
@@ -348,7 +350,7 @@ impl Wal {
         Ok(())
     }
 
-    /// Begins a segment with `records`, which restate everything, then removes all older ones.
+    /// Starts a segment with `records`, which restate everything, then removes all older segments.
     pub(super) fn checkpoint(&mut self, disk: &mut impl Disk, records: &[LogRecord]) -> Result<(), StorageError> {
         self.encode(records);
         self.begin_segment(disk, true)?;
@@ -362,12 +364,12 @@ impl Wal {
         Ok(())
     }
 
-    /// The last batch, which is durable.
+    /// Number of the last batch; it is durable.
     pub(super) fn last_batch(&self) -> u64 {
         self.next_batch - 1
     }
 
-    /// Whether replacing the log by a checkpoint would pay: at most as much is rewritten as was appended since the last.
+    /// Whether a checkpoint is worthwhile: it rewrites at most as much as was appended since the last one.
     pub(super) fn wants_checkpoint(&self) -> bool {
         let appended = self.bytes - self.checkpoint_bytes;
         appended >= self.checkpoint_bytes.max(CHECKPOINT_AFTER * self.segment_bytes)
@@ -407,7 +409,8 @@ impl Wal {
     }
 }
 
-/// Makes a segment with its first batch, durable under its name; as long as the header says, or as that batch needs.
+/// Creates a segment with its first batch, durable under its name. Its length is the header's, or more if that batch
+/// needs it.
 fn make_segment(disk: &mut impl Disk, batch: &mut Batch, header: Header) -> Result<Header, StorageError> {
     let needed = (1 + batch.sectors()) * SECTOR_BYTES;
     let length = header.length.next_multiple_of(SECTOR_BYTES).max(needed);

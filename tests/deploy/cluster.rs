@@ -14,10 +14,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long anything may take before a test gives up; generous, since it is only ever used up by a failure.
+/// How long anything may take before a test fails. Generous, since only a failure ever uses it up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// By which the servers of a test's cluster know each other.
+/// The secret by which the servers of a test's cluster authenticate each other.
 pub const SECRET: &str = "known to the servers of this test only";
 
 pub type TcpClient = Client<TcpClientTransport, SystemClock>;
@@ -28,7 +28,7 @@ pub fn seaworthy() -> Command {
     command
 }
 
-/// Runs a command to its end: exit status, standard output, standard error.
+/// Runs a command to completion: exit status, standard output, standard error.
 pub fn run(arguments: &[&str]) -> (i32, String, String) {
     finished(&seaworthy().args(arguments).output().expect("runs"))
 }
@@ -44,13 +44,13 @@ pub fn signal(child: &Child, name: &str) {
     assert!(status.expect("kill runs").success());
 }
 
-/// Ports nobody used a moment ago.
+/// Returns ports that were free a moment ago.
 pub fn free_ports(count: usize) -> Vec<u16> {
     let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     held.iter().map(|listener| listener.local_addr().expect("has an address").port()).collect()
 }
 
-/// Looks until `look` finds something.
+/// Polls `look` until it returns a value.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -74,12 +74,12 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Writes the configurations of `count` nodes; none runs yet.
+    /// Writes the configurations of `count` nodes; no node is started.
     pub fn new(count: usize, tuning: &str) -> Cluster {
         Cluster::with(count, "", tuning)
     }
 
-    /// The same with settings of the cluster besides those of `tuning`.
+    /// The same, with settings of the cluster in addition to those in `tuning`.
     pub fn with(count: usize, settings: &str, tuning: &str) -> Cluster {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("secret"), SECRET).expect("written");
@@ -109,7 +109,7 @@ impl Cluster {
         self.path("n1.toml").display().to_string()
     }
 
-    /// `serve` for node `i` (from 1), not started.
+    /// Returns the `serve` command of node `i` (from 1), not started.
     pub fn serve(&self, i: usize) -> Command {
         let mut command = seaworthy();
         command.args(["serve", "--config"]).arg(self.path(&format!("n{i}.toml")));
@@ -121,18 +121,18 @@ impl Cluster {
         self.start_by(i, command);
     }
 
-    /// Starts node `i` by a command of one's own.
+    /// Starts node `i` with a given command.
     pub fn start_by(&mut self, i: usize, mut command: Command) {
         let log = File::options().create(true).append(true).open(self.path(&format!("n{i}.log"))).expect("a log");
         self.nodes[i - 1] = Some(command.stderr(log).spawn().expect("starts"));
     }
 
-    /// What node `i` has logged.
+    /// Returns the log output of node `i`.
     pub fn log(&self, i: usize) -> String {
         std::fs::read_to_string(self.path(&format!("n{i}.log"))).unwrap_or_default()
     }
 
-    /// SIGTERM, and waits for the end: its status, and how long that took.
+    /// Sends SIGTERM and waits for the process to end; returns its exit status and how long that took.
     pub async fn stop(&mut self, i: usize) -> (Option<i32>, Duration) {
         let mut child = self.nodes[i - 1].take().expect("runs");
         let begun = Instant::now();
@@ -179,7 +179,7 @@ impl Cluster {
         client_of(self.servers(), patience)
     }
 
-    /// What every node says of itself; `None` from one that does not answer.
+    /// Returns the status of every node; `None` for one that does not answer.
     pub async fn statuses(&self) -> Vec<Option<NodeStatus>> {
         let mut client = self.client(Patience { attempt: Duration::from_millis(500), ..Patience::default() });
         let mut statuses = Vec::new();
@@ -189,7 +189,7 @@ impl Cluster {
         statuses
     }
 
-    /// The number of the node that leads in the highest term anyone knows of.
+    /// Returns the number of the node that leads in the highest term reported by any node.
     pub async fn leader(&self) -> usize {
         eventually("a leader", async || {
             let statuses: Vec<_> = self.statuses().await.into_iter().flatten().collect();

@@ -1,4 +1,4 @@
-//! The command line against a running cluster: what it prints and what its exit status says.
+//! The command line against a running cluster: its output and its exit status.
 
 use crate::cluster::{Cluster, PATIENCE, eventually, finished, free_ports, run, seaworthy, signal};
 use seaworthy::env::Transport;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
-/// A cluster and the way to give it commands.
+/// A cluster, and a way to run commands against it.
 struct Shell(Cluster);
 
 impl Shell {
@@ -19,7 +19,7 @@ impl Shell {
         run(&[arguments, &["--cluster", &self.0.config(), "--timeout", "20000"]].concat())
     }
 
-    /// Status and output with the time at its end taken off.
+    /// Returns the exit status and the output without the time at its end.
     fn says(&self, arguments: &[&str]) -> (i32, String) {
         let (status, out, err) = self.run(arguments);
         assert_eq!(err, "", "{arguments:?}");
@@ -100,7 +100,7 @@ async fn status_and_transfer() {
     let (status, _, err) = shell.run(&["transfer", "n9"]);
     assert_eq!((status, err.as_str()), (2, "error: no such node in this cluster\n"));
 
-    // One of three is a minority: it answers, but nobody leads.
+    // One of three is a minority: it answers, but there is no leader.
     shell.0.kill(leader);
     shell.0.kill(next);
     let last = 6 - leader - next;
@@ -122,12 +122,12 @@ async fn the_load_tool_counts_what_was_acknowledged() {
     let (status, found) = shell.json(&["bench", "--clients", "3", "--seconds", "1"]);
     let puts = found["puts"].as_u64().expect("a count");
     assert_eq!((status, &found["refused"], &found["clients"]), (0, &0.into(), &3.into()), "{found}");
-    // Each stands in the log, as do three sessions, three writes to warm up and the leader's no-op.
+    // Each put is in the log, as are three sessions, three warm-up writes and the leader's no-op.
     let commit = shell.0.statuses().await.into_iter().flatten().map(|s| s.raft.commit).max().expect("answers");
     assert!(puts > 0 && commit >= puts + 7, "{puts} puts, commit index {commit}");
 }
 
-/// A server that opens sessions and then falls silent.
+/// A server that opens sessions and then stops answering.
 #[tokio::test]
 async fn an_unknown_outcome_has_an_exit_status_of_its_own() {
     let config = TcpConfig {
@@ -216,7 +216,7 @@ async fn a_local_cluster_starts_serves_and_stops() {
     assert!((0..3).all(|i| std::net::TcpListener::bind(("127.0.0.1", port + i)).is_ok()), "no node is left");
 }
 
-/// A configuration that leads a client to the wrong servers: the command says what answers there.
+/// With a configuration that sends a client to the wrong servers, the command reports what answers there.
 #[tokio::test]
 async fn a_client_says_why_no_server_takes_it() {
     let cluster = Cluster::started(3, "");
@@ -238,7 +238,7 @@ async fn a_client_says_why_no_server_takes_it() {
     let (status, out, _) = run(&["status", "--cluster", theirs]);
     assert!(status == 1 && out.contains("n1 is not reached: the server belongs to another cluster"), "{out}");
 
-    // All three at each other's addresses.
+    // All three are listed at each other's addresses.
     let turned = |line: &str| {
         line.replace("n1 =", "n0 =").replace("n2 =", "n1 =").replace("n3 =", "n2 =").replace("n0 =", "n3 =")
     };

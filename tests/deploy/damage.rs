@@ -1,4 +1,4 @@
-//! What a node refuses: damaged data, a directory in use, noise on its port, a wrong configuration.
+//! What a node refuses: damaged data, a directory in use, garbage on its port, a wrong configuration.
 
 use crate::cluster::{Cluster, PATIENCE, eventually, finished, run};
 use seaworthy::client::Patience;
@@ -47,7 +47,7 @@ async fn damaged_data_is_refused_with_file_and_offset() {
     assert!((named..named + 2 * SECTOR).contains(&at), "byte {named} is not near the damage at {at}: {err}");
     assert_eq!(std::fs::read(&path).expect("read"), bad, "nothing was written");
 
-    // With the one bit mended, everything is there again.
+    // With that bit restored, all data is there again.
     std::fs::write(&path, good).expect("written");
     cluster.start(1);
     let patience = Patience { operation: PATIENCE, ..Patience::default() };
@@ -71,7 +71,8 @@ async fn a_directory_has_one_process_and_one_node() {
     assert!(err.contains("the data directory is of node n1, the configuration says node n2"), "{err}");
 }
 
-/// What is written to a file without a name is lost with the process: that used to be acknowledged until the log's file was full.
+/// Regression test: data written to an unlinked file is lost with the process, but used to be acknowledged until the
+/// log's file was full.
 #[tokio::test]
 async fn a_node_whose_directory_is_removed_stops_and_says_so() {
     let mut cluster = Cluster::started(1, "");
@@ -85,13 +86,13 @@ async fn a_node_whose_directory_is_removed_stops_and_says_so() {
     assert_eq!(status.code(), Some(4), "{log}");
     assert!(log.contains("no such file; if the data directory was moved or removed, put it back"), "{log}");
 
-    // A file in the directory's place, and a directory that cannot be made.
+    // A file in place of the directory, and a directory that cannot be created.
     std::fs::write(cluster.path("n1"), "no directory").expect("written");
     let (status, _, err) = finished(&cluster.serve(1).output().expect("runs"));
     assert!(status == 4 && err.contains("n1: it is not a directory"), "{status}: {err}");
 }
 
-/// A client's hello that names no cluster (docs/formats.md).
+/// A client's handshake that names no cluster (docs/formats.md).
 fn hello() -> Vec<u8> {
     crate::hostile::hello(2, 0, 0, [0; 32])
 }
@@ -126,7 +127,7 @@ async fn noise_on_the_port_is_counted_and_does_no_harm() {
     for bytes in noise {
         let mut stream = TcpStream::connect(&address).expect("connects");
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
-        // The server may hang up before it has read everything.
+        // The server may close the connection before it has read everything.
         let _ = stream.write_all(&bytes);
         let _ = stream.shutdown(Shutdown::Write);
         let mut rest = Vec::new();

@@ -1,4 +1,4 @@
-//! Data directories that are not what a node needs: another node's, another cluster's, of another layout, empty, or old.
+//! Wrong data directories: another node's, another cluster's, of another layout, empty, or old.
 
 use crate::cluster::{Cluster, PATIENCE, eventually, finished, run, seaworthy};
 use seaworthy::client::Patience;
@@ -38,7 +38,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The node refuses to start and says all of `words`.
+/// Checks that the node refuses to start and that its message contains all of `words`.
 fn refuses(cluster: &Cluster, node: usize, words: &[&str]) {
     let (status, _, err) = finished(&cluster.serve(node).output().expect("runs"));
     assert_eq!(status, 4, "{err}");
@@ -100,7 +100,7 @@ async fn a_node_that_returns_with_an_empty_directory_takes_no_part_until_it_has_
     assert!(out.contains("lost-data") && out.contains("n2 is no member: it has lost data"), "{out}{err}");
     put(&cluster, "b").await;
 
-    // With n1 gone n2 and n3 would be a majority; n2 must not count.
+    // Without n1, n2 and n3 would be a majority; n2 must not count.
     cluster.kill(1);
     let patience = Patience { operation: std::time::Duration::from_secs(3), ..Patience::default() };
     let refused = cluster.client(patience).put("c".into(), Bytes::new(), Condition::ALWAYS, None).await;
@@ -108,7 +108,7 @@ async fn a_node_that_returns_with_an_empty_directory_takes_no_part_until_it_has_
     cluster.start(1);
     holds(&cluster, "b").await;
 
-    // It remembers, and is a member again on its own directory.
+    // n2 remembers this, and is a member again when it has its own directory back.
     cluster.kill(2);
     cluster.start(2);
     stands(&cluster, 2, Standing::Lost).await;
@@ -147,7 +147,7 @@ async fn a_node_that_returns_with_an_old_copy_takes_no_part() {
     put(&cluster, "c").await;
 }
 
-/// A second process that claims to be n1 harms nothing, and the others say that there are two.
+/// A second process that claims to be n1 does no harm, and the others report that there are two.
 #[tokio::test]
 async fn two_processes_that_claim_to_be_one_node_are_told_of() {
     let mut cluster = Cluster::started(3, "");
@@ -184,7 +184,7 @@ async fn all_at_once_restart_as_members() {
     let mut cluster = Cluster::started(3, "");
     put(&cluster, "a").await;
     cluster.kill_all();
-    // A majority suffices.
+    // A majority is sufficient.
     cluster.start(2);
     cluster.start(3);
     holds(&cluster, "a").await;

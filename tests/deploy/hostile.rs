@@ -1,4 +1,4 @@
-//! Strangers with bad intentions, or none: what they send, and what their mere presence does.
+//! Unauthenticated connections, malicious or merely idle: their data and their number must not harm a cluster.
 
 use crate::cluster::{Cluster, PATIENCE, finished, run, seaworthy};
 use seaworthy::client::{Client, Patience};
@@ -15,7 +15,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// A hello, byte by byte as docs/formats.md has it.
+/// A handshake, byte by byte as in docs/formats.md.
 pub fn hello(kind: u8, node: u32, to: u32, body: [u8; 32]) -> Vec<u8> {
     let mut bytes = b"SEA!".to_vec();
     bytes.extend(3u16.to_le_bytes());
@@ -34,7 +34,7 @@ fn peer_frame(term: u64, body: Body) -> Vec<u8> {
     frame::encode(&packet).expect("small").to_vec()
 }
 
-/// What a liar would say in another server's name: the last of all terms, and entries in place of committed ones.
+/// Forged messages in another server's name: the highest of all terms, and entries that replace committed ones.
 fn lies() -> Vec<Vec<u8>> {
     let entries = vec![Entry { term: 1 << 30, command: Bytes::from_static(b"nonsense") }; 3];
     vec![
@@ -43,7 +43,7 @@ fn lies() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Sends all of it and reads what comes until the connection is closed.
+/// Sends all bytes and reads the reply until the connection is closed.
 fn say(address: &str, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).expect("connects");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
@@ -59,7 +59,8 @@ async fn put(client: &mut Client<impl Transport, impl seaworthy::env::Clock>, ke
     assert!(matches!(reply, Ok(Reply::Done { .. })), "{key}: {reply:?}");
 }
 
-/// One forged frame of 54 bytes used to end a cluster for good, and two to overwrite what was committed.
+/// Regression test: one forged frame of 54 bytes could disable a cluster permanently, and two could overwrite committed
+/// entries.
 #[tokio::test]
 async fn what_strangers_say_changes_nothing() {
     let mut cluster = Cluster::started(3, "");
@@ -72,7 +73,7 @@ async fn what_strangers_say_changes_nothing() {
         let other = target.0 % 3 + 1;
         let dials = hello(1, other, target.0, [7; 32]);
         for lie in lies() {
-            // Without a word before it, as a client, as a server that proves nothing, or with a proof of zeros.
+            // Without a handshake, as a client, as a server without a proof, or with a proof of zeros.
             say(address, &lie);
             say(address, &[hello(2, 0, 0, [0; 32]), lie.clone()].concat());
             let answer = say(address, &[dials.clone(), lie.clone()].concat());
@@ -81,7 +82,7 @@ async fn what_strangers_say_changes_nothing() {
             assert_eq!((answer.get(52), answer.len()), (Some(&5), 93), "and a refusal: {answer:02x?}");
             assert!(answer[53..].iter().all(|byte| *byte == 0), "with nothing made with the secret in it");
         }
-        // Cut short, of another version, too long, and no hello at all.
+        // Truncated, of another version, too long, and not a handshake at all.
         say(address, &dials[..30]);
         say(address, &{
             let mut old = dials.clone();
@@ -90,7 +91,7 @@ async fn what_strangers_say_changes_nothing() {
         });
         say(address, &vec![b'x'; 1 << 20]);
         say(address, &hello(9, other, target.0, [7; 32]));
-        // A server of this cluster in everything but the secret.
+        // A correct server of this cluster except for the secret.
         for secret in [Secret::none(), Secret::new(b"a secret of another cluster").expect("long enough")] {
             let config = TcpConfig {
                 id: NodeId(other),
@@ -133,7 +134,7 @@ async fn what_strangers_say_changes_nothing() {
     }
 }
 
-/// `serve` with so many files at most.
+/// `serve` with at most this many open files.
 fn with_files(cluster: &Cluster, i: usize, files: u32) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("ulimit -n {files}; exec \"$0\" serve --config \"$1\"")]);
@@ -142,7 +143,7 @@ fn with_files(cluster: &Cluster, i: usize, files: u32) -> Command {
     command
 }
 
-/// Connections that say nothing used to take a leader's last file from its log, and clients' places from clients.
+/// Regression test: idle connections could use up the files that a leader's log needs, and the connections of clients.
 #[tokio::test]
 async fn idle_connections_neither_stop_a_node_nor_shut_clients_out() {
     let mut cluster = Cluster::new(3, "segment_mib = 1\n");
@@ -155,7 +156,7 @@ async fn idle_connections_neither_stop_a_node_nor_shut_clients_out() {
     let leader = cluster.leader().await;
     let address = cluster.servers().nodes[&NodeId(leader as u32)].clone();
 
-    // Some say nothing at all and some only that they are clients: 480 in all, several hundred a second.
+    // Half of them send nothing and half only a client's handshake: 480 in all, several hundred per second.
     let mut idle = Vec::new();
     for round in 0..240 {
         for greets in [false, true] {
@@ -165,7 +166,7 @@ async fn idle_connections_neither_stop_a_node_nor_shut_clients_out() {
             }
             idle.push(stream);
         }
-        // Meanwhile the log goes on to new files, a client that is at work stays, and new ones are let in.
+        // Meanwhile the log continues in new files, an active client stays connected, and new clients are accepted.
         if round % 12 == 0 {
             put(&mut known, &format!("big/{round}"), vec![1; 200_000].into()).await;
         }
@@ -181,7 +182,7 @@ async fn idle_connections_neither_stop_a_node_nor_shut_clients_out() {
     assert!((1..60).contains(&refused), "{refused} lines about {} connections", idle.len());
     assert!(log.contains("128 files may be open: at most"), "the start says what the files allow");
 
-    // Its peers get in all the same.
+    // Its peers are still accepted.
     let follower = leader % 3 + 1;
     cluster.kill(follower);
     cluster.start_by(follower, with_files(&cluster, follower, 128));
@@ -193,7 +194,7 @@ async fn idle_connections_neither_stop_a_node_nor_shut_clients_out() {
     }
 }
 
-/// The memory that process `i` has resident, in MiB.
+/// Returns the resident memory of process `i`, in MiB.
 fn resident(cluster: &mut Cluster, i: usize) -> u64 {
     let path = format!("/proc/{}/status", cluster.child(i).id());
     let text = std::fs::read_to_string(path).expect("runs");
@@ -201,8 +202,8 @@ fn resident(cluster: &mut Cluster, i: usize) -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") >> 10
 }
 
-/// 60 connections used to take 480 MiB of a server by sending all but the end of a frame, and 60 MiB for good by one request of 1 MiB
-/// each.
+/// Regression test: 60 connections could occupy 480 MiB of a server by sending all of a frame except its end, and 60
+/// MiB permanently by one request of 1 MiB each.
 #[tokio::test]
 async fn large_frames_take_no_more_than_their_share_of_memory() {
     let mut cluster = Cluster::started(1, "memory_mib = 32\n");
@@ -219,7 +220,7 @@ async fn large_frames_take_no_more_than_their_share_of_memory() {
         stream
     };
 
-    // A key that is much too long is refused, but it is a whole frame.
+    // A key that is much too long is refused, but its frame is complete.
     let large = request(RequestBody::Get { key: vec![b'k'; 1 << 20].into() });
     let mut served = Vec::new();
     for _ in 0..60 {
@@ -240,14 +241,14 @@ async fn large_frames_take_no_more_than_their_share_of_memory() {
     for _ in 0..60 {
         let mut stream = open();
         stream.set_write_timeout(Some(Duration::from_millis(20))).expect("a time-out");
-        // As much of it as the server takes in.
+        // Sends as much as the server accepts.
         let _ = stream.write_all(&unfinished);
         slow.push(stream);
     }
     let taken = resident(&mut cluster, 1).saturating_sub(before);
     assert!(taken < 40, "60 unfinished frames take {taken} MiB");
 
-    // Others are served meanwhile: at once if they ask for little, and soon if not.
+    // Other clients are served meanwhile: small requests at once, large ones soon.
     let begun = Instant::now();
     put(&mut known, "k", "small".into()).await;
     assert!(begun.elapsed() < Duration::from_secs(2), "a small request took {:?}", begun.elapsed());

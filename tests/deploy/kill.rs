@@ -1,12 +1,12 @@
 //! Nothing acknowledged is lost when the leader, and then every node, is killed without warning.
 //!
-//! Each writer has keys of its own, so what they must hold is known exactly: a key written once and acknowledged is at
-//! revision 0 with its value, however often the client tried; the writer's counter, each write of it conditional on the
-//! revision of the last, holds the last acknowledged number at the revision of that number. A retry applied twice, a
-//! lost write and a stale read all show.
+//! Each writer has its own keys, so their expected contents are known exactly. A key written once and acknowledged is
+//! at revision 0 with its value, however often the client tried. The writer's counter, each of whose writes is
+//! conditional on the revision of the previous one, holds the last acknowledged number at the revision of that number.
+//! A retry applied twice, a lost write and a stale read are all detected.
 //!
-//! Caveat: `kill -9` leaves the system's page cache alone, so a missing fsync does not show here. The simulator's disk
-//! is what forgets unsynced data.
+//! Caveat: `kill -9` does not clear the system's page cache, so a missing fsync is not detected here. The simulator's
+//! disk loses unsynced data and detects it.
 
 use crate::cluster::{Cluster, PATIENCE, TcpClient, client_of, eventually, signal};
 use seaworthy::client::{ClientError, Patience};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 const WRITERS: usize = 4;
-/// Writes every writer must get acknowledged in each phase before the next begins.
+/// Number of writes that every writer must get acknowledged in each phase before the next phase begins.
 const PROGRESS: u64 = 25;
 
 #[derive(Default)]
@@ -26,7 +26,7 @@ struct Shared {
     stop: AtomicBool,
 }
 
-/// Writes until told to stop; gives back the numbers whose own key it got acknowledged.
+/// Writes until told to stop; returns the numbers whose own key was acknowledged.
 async fn writer(me: usize, mut client: TcpClient, shared: Arc<Shared>) -> Vec<u64> {
     let counter = Key::from(format!("counter/{me}"));
     let mut acknowledged = Vec::new();
@@ -38,10 +38,10 @@ async fn writer(me: usize, mut client: TcpClient, shared: Arc<Shared>) -> Vec<u6
         match client.put(format!("once/{me}/{number}").into(), value.clone(), Condition::ALWAYS, None).await {
             Ok(Reply::Done { revision: 0, .. }) => acknowledged.push(number),
             Ok(other) => panic!("writer {me}, number {number}: {other:?}"),
-            Err(error) => assert_retriable(&error), // Written or not: nobody was told that it was.
+            Err(error) => assert_retriable(&error), // Written or not: it was not acknowledged.
         }
 
-        // The condition admits the write once and only once, so that even after an unknown outcome it can be repeated.
+        // The condition allows the write exactly once, so it can be repeated even after an unknown outcome.
         let when = Condition { revision: Some(number as i64 - 1), ..Condition::ALWAYS };
         loop {
             match client.put(counter.clone(), value.clone(), when.clone(), None).await {
@@ -51,7 +51,7 @@ async fn writer(me: usize, mut client: TcpClient, shared: Arc<Shared>) -> Vec<u6
                 }
                 Ok(Reply::Refused(Some(present))) if present.value == value => {
                     assert_eq!(present.revision, number);
-                    break; // A try of unknown outcome had happened after all.
+                    break; // An attempt of unknown outcome had succeeded.
                 }
                 Ok(other) => panic!("writer {me}, number {number}: {other:?}"),
                 Err(error) => assert_retriable(&error),
@@ -79,7 +79,7 @@ fn assert_retriable(error: &ClientError) {
 
 #[tokio::test]
 async fn nothing_acknowledged_is_lost() {
-    // A small log, so that snapshots are taken, and nodes come back by snapshot, within the test.
+    // Small limits, so that within the test snapshots are taken and nodes recover by snapshot.
     let mut cluster = Cluster::started(3, "snapshot_entries = 100\nsegment_mib = 1\n");
     let shared = Arc::new(Shared::default());
     let patience = Patience { operation: PATIENCE / 4, ..Patience::default() };
@@ -140,8 +140,8 @@ async fn nothing_acknowledged_is_lost() {
     assert_eq!(snapshots, 3, "the log was compacted under way on every node");
 }
 
-/// Caveat: a leader that wakes sees at once how late it is and steps down by check-quorum, before it looks at what
-/// arrived; that ReadIndex alone would hold, the simulator must show.
+/// Caveat: a leader that resumes notices at once how late it is and steps down by check-quorum, before it processes the
+/// messages that arrived. That ReadIndex alone is sufficient must be shown by the simulator.
 #[tokio::test]
 async fn a_leader_that_slept_through_its_deposition_finds_its_place_again() {
     let mut cluster = Cluster::started(3, "");
@@ -152,8 +152,8 @@ async fn a_leader_that_slept_through_its_deposition_finds_its_place_again() {
     done(client.put(key.clone(), "old".into(), Condition::ALWAYS, None).await);
 
     let leader = cluster.leader().await;
-    // This one asks that leader alone, over a connection that is open already: the question waits in the socket until
-    // the leader wakes.
+    // This client asks only that leader, over a connection that is already open: the request waits in the socket until
+    // the leader resumes.
     let mut servers = cluster.servers();
     servers.nodes.retain(|id, _| id.0 as usize == leader);
     let mut asking = client_of(servers, Patience { operation: PATIENCE / 2, attempt: PATIENCE / 2, ..patience });

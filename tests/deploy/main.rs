@@ -1,4 +1,4 @@
-//! The deployed server, as its users meet it: real processes, real TCP, real files, `kill -9`.
+//! Tests of the deployed server as users run it: real processes, real TCP, real files, `kill -9`.
 #![cfg(not(madsim))]
 
 mod cluster;

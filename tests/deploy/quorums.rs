@@ -1,4 +1,4 @@
-//! The commands on keys of AP buckets: against servers that answer as they are told to, and a hint between real processes.
+//! The commands on keys of AP buckets: against servers with scripted answers, and a hint between real processes.
 
 use crate::cluster::{Cluster, PATIENCE, eventually, run};
 use seaworthy::dynamo::siblings::{Content, Version, WriteId};
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 /// 2026-11-20T17:40:00Z.
 const NOON: u64 = 1_795_196_400_000_000_000;
 
-/// Runs a command against servers n1, n2, … that answer as `answer` says; gives what they were asked, too.
+/// Runs a command against servers n1, n2, … that answer by calling `answer`; also returns the requests they received.
 async fn against(
     count: u32,
     arguments: &[&str],
@@ -90,7 +90,7 @@ fn sibling(n: u32, value: Option<&'static str>) -> Sibling {
 const STRICT: Achieved = Achieved { wanted: 2, replicas: 2, hints: 0 };
 const SLOPPY: Achieved = Achieved { wanted: 2, replicas: 1, hints: 1 };
 
-/// An AP bucket in which "Red" and "Blue" are concurrent; writes are done with a stand-in.
+/// An AP bucket in which "Red" and "Blue" are concurrent; writes succeed with a stand-in.
 fn red_and_blue(_: NodeId, body: &RequestBody) -> Option<ResponseBody> {
     let siblings = vec![sibling(1, Some("Red")), sibling(2, Some("Blue"))];
     let value = |achieved| ClientReply::Value { siblings, context: Bytes::from_static(b"\x01\xff"), achieved };
@@ -102,7 +102,7 @@ fn red_and_blue(_: NodeId, body: &RequestBody) -> Option<ResponseBody> {
     })
 }
 
-/// What was written, of all that was asked.
+/// Returns the writes among the requests.
 fn puts(asked: &[RequestBody]) -> Vec<&ClientRequest> {
     let put = |body: &RequestBody| matches!(body, RequestBody::Ap(ClientRequest::Put { .. }));
     asked
@@ -115,7 +115,7 @@ fn puts(asked: &[RequestBody]) -> Vec<&ClientRequest> {
         .collect()
 }
 
-/// The output without the time at its end, which differs from run to run.
+/// The output without the time at its end, which differs between runs.
 fn timeless(out: &str) -> String {
     let (text, time) = out.trim_end().rsplit_once(' ').expect("a time at the end");
     assert!(time.ends_with("ms"), "{out}");
@@ -300,7 +300,7 @@ async fn why_tells_what_brought_each_version() {
     assert_eq!((status, out.as_str()), (1, "n1  holds nothing\n"));
 }
 
-/// What `why` says of each node: its role for the key and how its one version came there.
+/// Returns what `why` reports for each node: its role for the key and how its one version got there.
 fn held(config: &str) -> BTreeMap<String, (String, Value, String)> {
     let (_, out, err) = run(&["why", "carts/17", "--json", "--cluster", config, "--timeout", "2000"]);
     let said: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{err}"));
@@ -318,7 +318,7 @@ fn held(config: &str) -> BTreeMap<String, (String, Value, String)> {
         .collect()
 }
 
-/// `kill -9` of a replica, a write that a stand-in takes for it, `kill -9` of the stand-in, and both come back.
+/// `kill -9` of a replica, a write that a stand-in accepts for it, `kill -9` of the stand-in, and both restart.
 #[tokio::test]
 async fn a_hint_outlives_its_holder_and_reaches_its_owner() {
     let mut cluster = Cluster::started(4, "[[bucket]]\nname = \"carts\"\nmode = \"ap\"\n");
@@ -352,7 +352,7 @@ async fn a_hint_outlives_its_holder_and_reaches_its_owner() {
     cluster.kill(holder);
     cluster.start(holder);
     eventually("the hint is there again", async || (hint_of(&held(&config)) == Some(hint.clone())).then_some(())).await;
-    // The other replicas go, so that nothing but the hint can bring it to its owner.
+    // The other replicas are killed, so that only the hint can bring the write to its owner.
     let others: Vec<usize> = (1..=4).filter(|n| *n != owner && *n != holder).collect();
     others.iter().for_each(|n| cluster.kill(*n));
     cluster.start(owner);
@@ -364,7 +364,7 @@ async fn a_hint_outlives_its_holder_and_reaches_its_owner() {
     .await;
 }
 
-/// Two writes that have seen nothing are both kept; a third that has seen both supersedes them; counters add up.
+/// Two writes without a context are both kept; a third whose context covers both supersedes them; counters add up.
 #[tokio::test]
 async fn siblings_are_shown_and_resolved_and_counters_count() {
     let buckets = "[[bucket]]\nname = \"carts\"\nmode = \"ap\"\n[[bucket]]\nname = \"hits\"\nmode = \"ap\"\n\
@@ -397,7 +397,7 @@ async fn siblings_are_shown_and_resolved_and_counters_count() {
         let (status, found) = json(&["update", "hits/home", "add", amount, "--read-back"]);
         assert_eq!((status, shown(&found).as_str()), (0, sum), "{found}");
     }
-    // `--w 3` under a strict quorum, of which one cannot be reached.
+    // `--w 3` under a strict quorum while one replica is unreachable.
     let mut cluster = cluster;
     cluster.kill(3);
     eventually("the others have noticed", async || {
@@ -429,7 +429,7 @@ async fn many_groups_have_one_status_and_are_handed_over_together() {
     let (exit, out, err) = run(&["transfer", "n2", "--cluster", &config, "--timeout", "20000"]);
     assert!(exit == 0 && out.starts_with("n2 leads 12 of 12 groups "), "{out}{err}");
     assert_eq!(led(&status().1), [0, 12, 0]);
-    // n2 was told to lead: that is not undone as long as the others stay up.
+    // n2 was told to lead: this stays so as long as the others stay up.
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     assert_eq!(led(&status().1), [0, 12, 0]);
 

@@ -1,4 +1,4 @@
-//! SIGTERM: a node hands over what it leads before it ends, and nothing that was acknowledged is lost.
+//! SIGTERM: a node transfers the groups it leads before it stops, and no acknowledged write is lost.
 
 use crate::cluster::{Cluster, PATIENCE, TcpClient, eventually};
 use seaworthy::client::Patience;
@@ -15,11 +15,11 @@ const WRITERS: usize = 8;
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
-    /// Writes acknowledged.
+    /// Number of acknowledged writes.
     count: AtomicU64,
 }
 
-/// Writes one key after another until told to stop: those that were acknowledged, and when.
+/// Writes one key after another until told to stop; returns the acknowledged writes and when they were acknowledged.
 async fn writer(me: usize, mut client: TcpClient, shared: Arc<Shared>) -> Vec<(u64, Instant)> {
     let mut acknowledged = Vec::new();
     for number in 0.. {
@@ -66,14 +66,14 @@ async fn a_leader_that_is_stopped_hands_over_first() {
         assert_eq!(status, Some(0), "round {round}");
         assert!(took < Duration::from_secs(3), "it took {took:?} to stop");
         assert!(cluster.log(leader).trim_end().ends_with("stopped"), "round {round}: it ended as it should");
-        // The others have a leader the moment it is gone: nobody had to wait for a time-out.
+        // The others have a leader as soon as it is gone, without waiting for an election timeout.
         let statuses: Vec<_> = cluster.statuses().await.into_iter().flatten().collect();
         let successor = statuses.iter().find(|status| leads(status)).expect("a leader");
         assert!(successor.raft.soft.term > before);
         progress(&shared).await;
         let before = links(&cluster);
         cluster.start(leader);
-        // Its links out and those of the others to it: only then can they do without another.
+        // Its outgoing connections and those of the others to it: only then can another node be stopped.
         eventually("it is back", async || (links(&cluster) >= before + 4).then_some(())).await;
         let goal = cluster.statuses().await.into_iter().flatten().map(|s| s.raft.commit).max();
         eventually("it has caught up", async || {
@@ -104,7 +104,7 @@ async fn a_leader_that_is_stopped_hands_over_first() {
     }
 }
 
-/// A node alone has nobody to hand over to, and does not wait for anyone.
+/// A node without peers has no transfer target, and does not wait for one.
 #[tokio::test]
 async fn a_node_alone_stops_at_once() {
     let mut cluster = Cluster::started(1, "");

@@ -1,8 +1,7 @@
-//! `audit`: is a run the same run in every process?
+//! `audit`: checks that a run is the same in every process.
 //!
-//! Each seed runs again and again in processes of its own, with address randomisation as the system has it. All trace
-//! hashes must agree. Where two differ, both runs are made once more with full traces and the first event in which
-//! these differ is printed.
+//! Each seed runs repeatedly in separate processes, with the system's address randomisation. All trace hashes must
+//! agree. If two differ, both runs are repeated with full traces, and the first event that differs is printed.
 
 use super::source::Source;
 use super::{Common, Failure, at_least_one, jobs};
@@ -41,13 +40,13 @@ pub(super) struct Audit {
     common: Common,
 }
 
-/// A run: of what, with which seed, against which database.
+/// A run: its file, its seed and its database.
 type Task<'a> = (&'a Path, u64, Mode);
 
-/// What a process said of its run: the trace's hash, or why there is none.
+/// The result reported by a process: the hash of its trace, or an error.
 type Heard = Result<String, String>;
 
-/// The hashes heard so far, one for each task, and the first disagreement.
+/// The hashes reported so far, one for each task, and the first mismatch.
 #[derive(Default)]
 struct Hashes {
     heard: BTreeMap<usize, String>,
@@ -55,7 +54,7 @@ struct Hashes {
 }
 
 impl Hashes {
-    /// Takes in what one more run of `task` said; whether it agrees with the runs before it.
+    /// Records the result of one more run of `task`. Returns whether it agrees with earlier runs.
     fn agrees(&mut self, task: usize, heard: Heard) -> bool {
         let agrees = match &heard {
             Ok(hash) => hash == self.heard.entry(task).or_insert_with(|| hash.clone()),
@@ -68,7 +67,7 @@ impl Hashes {
     }
 }
 
-/// Where two traces part: the line, and what each has there.
+/// The first difference of two traces: the line number, and the line in each trace.
 type Parting = (u64, String, String);
 
 impl Audit {
@@ -144,14 +143,14 @@ impl Audit {
         Ok(command)
     }
 
-    /// The trace hash of a run in a process of its own.
+    /// The trace hash of a run in a separate process.
     fn hash(&self, task: Task<'_>) -> Heard {
         let output = self.command(task)?.arg("--hash").output().map_err(|e| e.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         if text.len() == 16 { Ok(text) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
     }
 
-    /// Runs pairs with full traces until two part; the traces of those are kept.
+    /// Runs pairs with full traces until two traces differ. The traces of that pair are kept.
     fn parting(&self, task: Task<'_>) -> Result<Option<Parting>, String> {
         for pair in 1..=PAIRS {
             let dirs = [1, 2].map(|n| super::reports().join(format!("audit-{pair}-{n}")));
@@ -170,10 +169,10 @@ impl Audit {
     }
 }
 
-/// How many pairs of runs are made to catch a difference with full traces.
+/// How many pairs of runs with full traces are tried to reproduce a difference.
 const PAIRS: u32 = 20;
 
-/// Where the traces in two folders part.
+/// Finds the first difference between the traces in two folders.
 fn compare(dirs: &[PathBuf; 2]) -> Result<Option<Parting>, String> {
     let open = |dir: &PathBuf| {
         let path = dir.join("trace.txt");

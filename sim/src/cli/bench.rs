@@ -1,8 +1,8 @@
-//! `bench`: how fast simulated time passes, on one core, with everything on that a sweep has on.
+//! `bench`: how fast simulated time passes, on one core, with everything enabled that a sweep enables.
 //!
-//! Each row is a whole run: real frames, disk model, oracle, history and verdict included; the fastest of `--repeat`
-//! runs counts, the load it was made under is in the row. Clients of quorums read a key before they write it: what is one operation
-//! for them is two of the database's, so that 62 and 625 operations a second are about 100 and 1,000 requests.
+//! Each row is a whole run: real frames, disk model, oracle, history and verdict included. The fastest of `--repeat`
+//! runs counts. The load is shown in the row. Clients of quorums read a key before they write it, so one operation of
+//! theirs is two of the database's: 62 and 625 operations a second are about 100 and 1,000 requests.
 
 use super::run::json;
 use super::{Failure, at_least_one};
@@ -28,7 +28,7 @@ pub(super) struct Bench {
     json: bool,
 }
 
-/// One load and what it is to reach, in simulated seconds per second or runs per second.
+/// One load and its goal, in simulated seconds per second or runs per second.
 struct Load {
     name: &'static str,
     mode: Mode,
@@ -41,7 +41,7 @@ struct Load {
     per_run: bool,
 }
 
-// No goal: for comparison.
+// No goal: for comparison only.
 const NO_GOAL: f64 = 0.0;
 
 const CP: Load = Load {

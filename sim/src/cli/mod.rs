@@ -2,7 +2,7 @@
 //!
 //! Exit status: 0 all passed, 1 a property failed (or a fault was inert, or a verdict unknown), 2 bad input.
 
-/// Prints a line. A reader that has gone away, as in `cargo sim list | head`, is not our error.
+/// Prints a line. A reader that has closed the pipe, as in `cargo sim list | head`, is not an error of ours.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -79,11 +79,11 @@ struct Common {
     json: bool,
 }
 
-/// How a command ends when it does not pass.
+/// How a command ends if it does not pass.
 enum Failure {
-    /// A property failed; said already.
+    /// A property failed; this was already printed.
     Property,
-    /// The input is bad; the message says where.
+    /// The input is bad; the message contains the position.
     Input(String),
 }
 
@@ -93,7 +93,7 @@ impl From<String> for Failure {
     }
 }
 
-/// Where reports go, from the root of the repository.
+/// The folder of reports, relative to the root of the repository.
 fn reports() -> PathBuf {
     PathBuf::from("reports")
 }
@@ -104,7 +104,7 @@ fn bug(name: &str) -> Result<Planted, String> {
     found.ok_or_else(|| format!("no bug is called `{name}`{}", suggestion(name, &known)))
 }
 
-/// One of the two databases.
+/// Parses the name of one of the two databases.
 fn mode(name: &str) -> Result<Mode, String> {
     [Mode::Cp, Mode::Ap]
         .into_iter()
@@ -112,7 +112,7 @@ fn mode(name: &str) -> Result<Mode, String> {
         .ok_or("expected cp or ap".into())
 }
 
-/// A number of runs, seeds or processes: none at all would pass without having shown anything.
+/// Parses a number of runs, seeds or processes. Zero is rejected, because it would pass without having shown anything.
 fn at_least_one(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(0) => Err("expected 1 or more".to_owned()),
@@ -121,7 +121,7 @@ fn at_least_one(text: &str) -> Result<u64, String> {
     }
 }
 
-/// How many runs to make at a time: as asked for, or one for each processor.
+/// The number of parallel runs: as requested, or one for each processor.
 fn jobs(asked: Option<u64>) -> usize {
     let all = || std::thread::available_parallelism().map_or(1, Into::into);
     asked.map_or_else(all, |jobs| usize::try_from(jobs).unwrap_or(usize::MAX))
@@ -130,7 +130,8 @@ fn jobs(asked: Option<u64>) -> usize {
 /// Runs the command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    // A run that panics is a verdict; its message is kept by the run itself, not printed in the middle of a table.
+    // A run that panics is a verdict. Its message is stored by the run itself instead of being printed in the middle of
+    // a table.
     crate::run::quiet_panics();
     let result = match Cli::parse().command {
         Command::Compare(command) => command.run(),

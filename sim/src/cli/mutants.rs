@@ -1,5 +1,5 @@
-//! `mutants`: hunts every planted bug with the scenario made for it and tells by what, how soon, and that the same run
-//! passes without the bug.
+//! `mutants`: hunts every planted bug with the scenario made for it. Reports the broken property, the time until it was
+//! found, and whether the same run passes without the bug.
 
 use super::run::{json, write};
 use super::{Failure, at_least_one, bug, jobs, reports};
@@ -42,18 +42,18 @@ pub(super) struct Mutants {
     json: bool,
 }
 
-/// What became of one hunt.
+/// The result of one hunt.
 #[derive(Serialize)]
 struct Row {
     bug: &'static str,
     what: &'static str,
     scenario: &'static str,
     mode: String,
-    /// The property broken, the least failing seed, seconds until it was found; none where no seed failed.
+    /// The property broken, the lowest failing seed, and the seconds until it was found; `None` if no seed failed.
     property: Option<String>,
     seed: Option<u64>,
     seconds: Option<f64>,
-    /// Why it does not count as found.
+    /// Why the bug does not count as found.
     problem: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `placement`: how many keys move when a cluster grows or shrinks, by each way of placing them.
+//! `placement`: how many keys move when a cluster grows or shrinks, for each placement strategy.
 
 use super::run::json;
 use super::{Failure, reports};

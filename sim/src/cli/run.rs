@@ -1,4 +1,4 @@
-//! `run`, `replay`, `plan`, `list`: one run, or none, looked at closely.
+//! `run`, `replay`, `plan`, `list`: one run in detail, or none.
 
 use super::source::{Source, What};
 use super::{Common, Failure, mode, reports, why};
@@ -66,7 +66,8 @@ struct Output {
     /// Folder for plan, history and outcome [default: reports/runs/SCENARIO-SEED]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Against Raft (cp) or quorums (ap) [default: the scenario's own, cp if it suits both and nothing is to be told by --why]
+    /// Against Raft (cp) or quorums (ap) [default: the scenario's own, cp if it suits both and nothing is to be told by
+    /// --why]
     #[arg(long, value_name = "MODE", value_parser = mode)]
     mode: Option<Mode>,
     /// Of a run against quorums: print how this key fared, what each server holds of it in the end, and
@@ -103,7 +104,7 @@ impl Replay {
 
 fn one(plan: &Arc<Plan>, output: &Output) -> Result<(), Failure> {
     let modes = plan.bucket.mode.modes();
-    // Only a run against quorums has a story to tell.
+    // Only a run against quorums has a key timeline.
     let told = modes.iter().copied().find(|mode| output.why.is_some() && *mode == Mode::Ap);
     let mode = output.mode.or(told).unwrap_or(modes[0]);
     if !modes.contains(&mode) {
@@ -145,7 +146,7 @@ fn one(plan: &Arc<Plan>, output: &Output) -> Result<(), Failure> {
     if outcome.verdict == Verdict::Pass { Ok(()) } else { Err(Failure::Property) }
 }
 
-/// Writes history and outcome of a run into `dir`.
+/// Writes the history and outcome of a run into `dir`.
 pub(super) fn save(dir: &Path, finished: &Finished) -> Result<(), String> {
     let mut history = Vec::new();
     jsonl::write(&finished.history, &mut history).map_err(|e| e.to_string())?;
@@ -221,7 +222,7 @@ fn describe(plan: &Plan, finished: &Finished, dir: &Path) {
     }
 }
 
-/// What only quorums have.
+/// Prints the figures that only quorums have.
 fn describe_quorums(outcome: &Outcome, ap: &ApCounts) {
     let linearizable = outcome.linearizable.map_or("not decided", |yes| if yes { "yes" } else { "no" });
     say!("  consistent  linearizable: {linearizable}; stale {} of {} reads", outcome.stale.ok, outcome.stale.of);

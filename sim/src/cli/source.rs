@@ -1,4 +1,4 @@
-//! What can be run: scenarios (a plan for every seed) and plans (one run each), from files and folders.
+//! What can be run: scenarios (one plan per seed) and plans (one run each), from files and folders.
 
 use crate::plan::Plan;
 use crate::report::{Mode, ScenarioInfo};
@@ -32,7 +32,7 @@ impl Source {
         Ok(Source { path: path.to_owned(), what })
     }
 
-    /// Everything below the given files and folders, in the order of their names.
+    /// Reads all sources below the given files and folders, in the order of their names.
     pub(super) fn load_all(paths: &[PathBuf]) -> Result<Vec<Source>, String> {
         let mut sources = Vec::new();
         for path in paths {
@@ -53,7 +53,7 @@ impl Source {
         Ok(sources)
     }
 
-    /// The plan for a seed; a plan is what it is.
+    /// The plan for a seed. For a plan the seed is ignored.
     pub(super) fn plan(&self, seed: u64) -> Arc<Plan> {
         match &self.what {
             What::Scenario(scenario) => Arc::new(Plan::expand(scenario, seed)),
@@ -69,7 +69,7 @@ impl Source {
         ScenarioInfo { name, file: self.path.display().to_string(), about }
     }
 
-    /// The databases it means something under, CP first.
+    /// The databases it suits, CP first.
     pub(super) fn modes(&self) -> &'static [Mode] {
         match &self.what {
             What::Scenario(scenario) => scenario.bucket.mode.modes(),
@@ -82,7 +82,7 @@ impl Source {
     }
 }
 
-/// What the comment at the top of a plan says of it.
+/// The description of a plan: the comment at its top.
 fn told(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let lines: Vec<&str> = text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim).collect();
@@ -102,7 +102,7 @@ fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
     paths.sort();
     for path in paths {
         if path.is_dir() {
-            // What takes the whole night is run when it is named.
+            // Scenarios that take all night run only when named explicitly.
             if path.file_name().is_none_or(|name| name != NIGHTLY) {
                 walk(&path, files)?;
             }

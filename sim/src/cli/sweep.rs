@@ -1,8 +1,8 @@
 //! `compare` and `sweep`: many runs, added up.
 //!
-//! A scenario that suits both databases is run in both under the same plan: first CP, then AP with every fault upon the
-//! servers that it met in the CP run, for "whoever leads" means nothing to quorums. The two are one task, so that a pair
-//! is never torn by a sweep that stops early.
+//! A scenario that suits both databases runs in both under the same plan: first CP, then AP. In the AP run every fault
+//! hits the servers that it hit in the CP run, because quorums have no leader. The two runs are one task, so that a
+//! sweep that stops early never contains only one of them.
 
 use super::run::{json, save, write};
 use super::source::Source;
@@ -112,11 +112,11 @@ impl Sweep {
     }
 }
 
-/// A run, with the plan that makes it again.
+/// A run, and the plan that reproduces it.
 type Made = (Arc<Plan>, Finished);
 
-/// One plan in every mode asked for. With a bug planted, the CP run may have ended before all its faults: then the AP
-/// run is told of one without the bug.
+/// Runs one plan in every requested mode. With a planted bug, the CP run may have ended before all its faults. So the
+/// AP run uses the fault targets of a CP run without the bug.
 fn in_every_mode(plan: &Arc<Plan>, modes: &[Mode], mutant: Option<Planted>) -> Vec<Made> {
     let mut made: Vec<Made> = Vec::new();
     for &mode in modes {
@@ -131,7 +131,8 @@ fn in_every_mode(plan: &Arc<Plan>, modes: &[Mode], mutant: Option<Planted>) -> V
     made
 }
 
-/// The plan with its faults upon the servers they met, so that a kept failure needs no other run to be made again.
+/// Returns the plan with the actual targets of its faults, so that a saved failure can be reproduced without another
+/// run.
 fn pinned(plan: &Plan, met: &FaultTargets) -> Plan {
     let mut plan = plan.clone();
     for event in &mut plan.events {
@@ -144,21 +145,23 @@ fn pinned(plan: &Plan, met: &FaultTargets) -> Plan {
     plan
 }
 
-/// The name under which a run that did not pass is kept: scenario, seed, planted bug, and `ap` if it was against quorums.
+/// The name under which a run that did not pass is saved: scenario, seed, `ap` if it was against quorums, and planted
+/// bug.
 fn kept_as(outcome: &Outcome) -> String {
     let mode = if outcome.mode == Mode::Ap { "-ap" } else { "" };
     let mutant = outcome.mutant.as_ref().map_or(String::new(), |name| format!("-{name}"));
     format!("{}-{}{mode}{mutant}", outcome.scenario, outcome.seed)
 }
 
-/// Keeps what is needed to look at a run that did not pass.
+/// Saves what is needed to examine a run that did not pass.
 fn keep((plan, finished): &Made) -> Result<(), String> {
     let (dir, name) = (reports().join("failures"), kept_as(&finished.record.outcome));
     write(&dir, &format!("{name}.plan"), plan.write().as_bytes())?;
     save(&dir.join(&name), finished)
 }
 
-/// Runs every source with every seed. Seeds are the outer loop, so that a sweep cut short has seen every scenario.
+/// Runs every source with every seed. Seeds are the outer loop, so that even a sweep that stops early covers all
+/// scenarios.
 fn sweep(paths: &[PathBuf], seeds: u64, until_failure: bool, how: &Sweeping) -> Result<Report, Failure> {
     let sources = Source::load_all(paths)?;
     let mut tasks: Vec<(&Source, Vec<Mode>, u64)> = Vec::new();
@@ -201,7 +204,8 @@ fn sweep(paths: &[PathBuf], seeds: u64, until_failure: bool, how: &Sweeping) -> 
     }
     records.sort_by_key(|(n, _)| *n);
     if until_failure {
-        // What ran beside the first failure and comes after it is not told: the same command ends alike however many jobs.
+        // Runs after the first failure, made in parallel with it, are dropped. So the result does not depend on the
+        // number of jobs.
         let failed = |(_, record): &(usize, RunRecord)| matches!(record.outcome.verdict, Verdict::Fail { .. });
         let last = records.iter().find(|run| failed(run)).map_or(usize::MAX, |(n, _)| *n);
         records.retain(|(n, _)| *n <= last);
@@ -221,7 +225,7 @@ fn sweep(paths: &[PathBuf], seeds: u64, until_failure: bool, how: &Sweeping) -> 
     })
 }
 
-/// Prints the table (or JSON) and, for the first failures, the evidence and how to see it again.
+/// Prints the table (or JSON) and, for the first failures, the evidence and the command to reproduce them.
 fn finish(report: &Report, as_json: bool, written: Option<&Path>) -> Result<(), Failure> {
     let summary = report.summary();
     if as_json {
@@ -279,7 +283,7 @@ mod tests {
     use crate::scenario::Scenario;
     use seaworthy::types::NodeId;
 
-    /// A plan whose faults were pinned reads back and depends on no run.
+    /// A plan with pinned faults can be read back and does not depend on another run.
     #[test]
     fn a_pinned_plan_needs_no_other_run() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/cp/leader-isolated.toml");

@@ -1,4 +1,5 @@
-//! `run --why KEY`: how a key fared, what each server holds of it in the end, and which write, hint or repair brought it there.
+//! `run --why KEY`: the timeline of a key, what each server holds of it at the end, and which write, hint or repair
+//! caused that.
 
 use super::Failure;
 use crate::plan::Plan;
@@ -8,7 +9,7 @@ use seaworthy::dynamo::siblings::{Content, Version};
 use seaworthy::dynamo::{Arrival, Cause, Holding};
 use seaworthy::types::{Key, Wall};
 
-/// Prints it.
+/// Prints the timeline of `key`.
 pub(super) fn say(plan: &Plan, finished: &Finished, key: &str, json: bool) -> Result<(), Failure> {
     let layout = run::layout(plan, Mode::Ap);
     let name = Key::from(key);

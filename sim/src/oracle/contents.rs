@@ -1,5 +1,5 @@
-//! What state machines hold, compared by a digest that is not theirs: that of a state machine is kept up change by change, and may
-//! be wrong in the same way as the state.
+//! Compares the contents of state machines by the oracle's own digest. A state machine's own digest is updated change
+//! by change, and may be wrong in the same way as the state.
 
 use super::GroupChecker;
 use seaworthy::kv::Kv;
@@ -7,18 +7,18 @@ use seaworthy::raft::Index;
 use seaworthy::types::NodeId;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// One in so many states is looked into.
+/// The contents are compared at indexes that are multiples of this.
 pub(super) const LOOKED_INTO: Index = 16;
 
 impl GroupChecker {
-    /// Whether a node has applied entries since its state machine was last looked at.
+    /// Whether a node has applied entries since its state machine was last checked.
     pub(super) fn has_applied(&mut self, node: NodeId, applied: Index) -> bool {
         let log = self.logs.entry(node).or_default();
         let before = std::mem::replace(&mut log.checked_state, applied);
         applied > 0 && before != applied
     }
 
-    /// The digest that a state machine keeps of itself.
+    /// Checks the digest that a state machine keeps of itself.
     pub(super) fn state(&mut self, node: NodeId, applied: Index, digest: impl FnOnce() -> u64) {
         self.checks += 1;
         let digest = digest();
@@ -30,7 +30,7 @@ impl GroupChecker {
         }
     }
 
-    /// What a state machine holds after an index, of which no key may have a lower revision than after an earlier one.
+    /// Checks the revisions of a state machine: no key may have a lower revision than after an earlier index.
     pub(super) fn revisions(&mut self, kv: &Kv) {
         let applied = kv.applied();
         let mut lower = None;
@@ -51,7 +51,7 @@ impl GroupChecker {
         }
     }
 
-    /// What a state machine holds after an index; whether no other was seen after it.
+    /// Checks the contents of a state machine after an index. Returns whether they are the first checked at that index.
     pub(super) fn contents(&mut self, node: NodeId, applied: Index, contents: impl FnOnce() -> u64) -> bool {
         if !applied.is_multiple_of(LOOKED_INTO) {
             return false;
@@ -70,7 +70,7 @@ impl GroupChecker {
     }
 }
 
-/// A digest of all keys with what they hold (xxHash, 64 bits), of the whole state at once.
+/// Computes a digest of all keys and their contents (xxHash, 64 bits), from the whole state at once.
 pub(super) fn contents(kv: &Kv) -> u64 {
     let mut bytes = Vec::with_capacity(8 << 10);
     for (key, revision, held) in kv.entries() {

@@ -1,15 +1,16 @@
-//! Keys that expire, as clients can tell: linearizability of a key that vanishes by itself.
+//! The visible behaviour of expiring keys: linearizability of a key that can disappear on its own.
 //!
-//! A write or extension with a time to live, called at `c` and answered at `r`, sets a deadline: its effect lies between `c`
-//! and `r`, so the deadline lies between `c + ttl` and `r + ttl` in true time. The servers may be wrong by a stated bound.
-//! So the key must vanish between `c + ttl - bound` and `r + ttl + bound`, unless something was written over it or it was
-//! extended meanwhile. An expiry is committed like any change, so it waits for a leader: the bound counts from the first answer to
-//! a change that was asked for after `r + ttl`, if that is later. That is one more operation of the history, called and answered at those times by a process of its
-//! own: an **expiry** deletes the key if the deadline that it belongs to is still the key's, and does nothing otherwise. With
-//! these, the history must be linearizable under [`Expiring`]: exactly then each key can have vanished at one instant
-//! within its window. An operation of unknown outcome may take effect late, so that its expiry has no latest time.
+//! A write or extension with a time to live, called at `c` and answered at `r`, sets a deadline: it takes effect
+//! between `c` and `r`, so the deadline is between `c + ttl` and `r + ttl` in true time. The servers' clocks may be
+//! wrong by a stated bound. So the key must disappear between `c + ttl - bound` and `r + ttl + bound`, unless it was
+//! overwritten or extended meanwhile. An expiry is committed like any change, so it waits for a leader: if the first
+//! answer to a change called after `r + ttl` comes later than `r + ttl`, the bound counts from that answer. The expiry
+//! is one more operation of the history, called and answered at those times by its own process: an **expiry** deletes
+//! the key if its deadline is still the key's, and does nothing otherwise. With these operations the history must be
+//! linearizable under [`Expiring`]. That is the case exactly if each key can have disappeared at one instant within its
+//! window. An operation of unknown outcome may take effect late, so its expiry has no latest time.
 //!
-//! It shares nothing with the store's own notion of deadlines.
+//! It shares nothing with the store's own implementation of deadlines.
 
 use seaworthy_check::linear::check_model;
 use seaworthy_check::model::Model;
@@ -24,7 +25,8 @@ const PUT: &str = "write-ttl";
 const EXTEND: &str = "extend";
 const EXPIRE: &str = "expire";
 
-/// Records the call of a write with a time to live, by a process, at a time, of a word that no other write of the history has.
+/// Records the call of a write with a time to live, by a process at a time. No other write of the history may have the
+/// same word.
 pub fn put(to: &mut Recorder, by: (u32, u64), key: &str, (word, when): (&str, Condition<&str>)) -> OpId {
     let (name, arg) = (to.value(Datum::Text(key)), to.value(Datum::Text(word)));
     let value = when.value.map(|text| to.value(Datum::Text(text)));
@@ -42,12 +44,12 @@ pub fn extend(to: &mut Recorder, by: (u32, u64), key: &str) -> OpId {
 }
 
 fn other(to: &mut Recorder, name: &str) -> Function {
-    // invariant: there is room for 256 names, and these are three.
+    // invariant: there is room for 256 names, and only three are used.
     to.other(name).expect("room for three functions")
 }
 
-/// Judges a history in which `lives` tells how long writes and extensions let their keys live. Within `bound` of their deadlines
-/// keys must expire; without one they may at any time and need not.
+/// Checks a history; `lives` has the times to live of its writes and extensions. Keys must expire within `bound` of
+/// their deadlines. Without a bound they may expire at any time or never.
 #[must_use]
 pub fn check(
     history: &History,
@@ -58,19 +60,19 @@ pub fn check(
     check_model(|| Expiring, &with_expiries(history, lives, bound), options)
 }
 
-/// What happens in the history that is judged.
+/// An event of the history that is checked.
 enum Event {
     Called(OpId),
     Ended(OpId),
-    /// The expiry that an operation is the cause of is called.
+    /// The expiry caused by this operation is called.
     May(OpId),
-    /// And has happened.
+    /// That expiry has completed.
     Must(OpId),
 }
 
-/// The history with the expiries that its writes and extensions lead to.
+/// Returns the history together with the expiries of its writes and extensions.
 fn with_expiries(history: &History, lives: &BTreeMap<OpId, Duration>, bound: Option<Duration>) -> History {
-    // At one time a window opens before all else and closes after.
+    // At equal times, a window opens before all other events and closes after them.
     let mut events: Vec<((u64, u8, u32), Event)> = history
         .in_order()
         .map(|(at, op, ended)| ((history.time(at), 1, at), if ended { Event::Ended(op) } else { Event::Called(op) }))
@@ -92,7 +94,7 @@ fn with_expiries(history: &History, lives: &BTreeMap<OpId, Duration>, bound: Opt
     }
     events.sort_by_key(|(at, _)| *at);
     let mut to = Recorder::default();
-    // Each expiry has a process of its own, after those of clients.
+    // Each expiry has its own process, numbered after those of the clients.
     let processes = history.operations().iter().map(|op| op.process).max().map_or(0, |last| last + 1);
     let (mut copies, mut expiries) = (BTreeMap::new(), BTreeMap::new());
     for ((time, ..), event) in events {
@@ -118,7 +120,7 @@ fn with_expiries(history: &History, lives: &BTreeMap<OpId, Duration>, bound: Opt
     to.finish()
 }
 
-/// When changes were asked for, each with the first answer to it or to a later one.
+/// The call times of acknowledged changes, each with the first answer to it or to a later change.
 struct Changes(Vec<(u64, u64)>);
 
 impl Changes {
@@ -135,7 +137,7 @@ impl Changes {
         Changes(changes)
     }
 
-    /// When a change that was asked for at this time or later was first answered; 0 if none was.
+    /// Returns the time of the first answer to a change called at this time or later; 0 if there was none.
     fn first_after(&self, time: u64) -> u64 {
         let at = self.0.partition_point(|(called, _)| *called < time);
         self.0.get(at).map_or(0, |(_, answered)| *answered)
@@ -166,29 +168,29 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A key that can expire.
+/// The model of a key that can expire.
 pub struct Expiring;
 
-/// What a key holds.
+/// The state of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct State {
     held: kv::State,
-    /// Whose deadline it has: the argument of a write or extension; [`Value::NIL`]: none.
+    /// Identifies the deadline: the argument of the write or extension that set it; [`Value::NIL`]: none.
     deadline: Value,
 }
 
-/// What an operation does.
+/// An operation on a key.
 #[derive(Clone, Copy, Debug)]
 pub enum Op {
-    /// As without deadlines; a change gives the key this one.
+    /// Counts the bytes that wait in the network: exactly, or as an upper bound that is not over the argument.
     Plain(kv::Op, Value),
-    /// Gives a key that is there another deadline.
+    /// Sets another deadline if the key exists.
     Extend {
-        /// Which.
+        /// The new deadline.
         deadline: Value,
-        /// The revision that it stays at, if told.
+        /// The unchanged revision, if known.
         revision: Option<u64>,
-        /// Whether it certainly found the key.
+        /// Whether the key is known to have existed.
         told: bool,
     },
     /// Deletes the key if it still has this deadline.
@@ -264,7 +266,7 @@ mod tests {
 
     const S: u64 = 1_000_000_000;
 
-    /// A log of one key, with a time to live of two seconds and a bound of one.
+    /// A history of one key, with a time to live of two seconds and a bound of one second.
     #[derive(Default)]
     struct Log {
         recorder: Recorder,
@@ -299,7 +301,7 @@ mod tests {
         }
     }
 
-    /// Whether a key written at 10 s to live 2 s may be found, or not be found, at a time.
+    /// Whether a key written at 10 s with a time to live of 2 s may be found, or not found, at a time.
     fn found_at(at: u64, found: bool) -> bool {
         let mut log = Log::default();
         log.put(10, "a", 0);

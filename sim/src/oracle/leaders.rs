@@ -1,4 +1,4 @@
-//! What is looked at of leaders: that there is one a term, that its log is complete, and how often it sends what.
+//! Checks of leaders: one leader per term, complete logs, and how often entries are sent.
 
 use super::GroupChecker;
 use seaworthy::raft::{Index, Role, Term};
@@ -18,11 +18,12 @@ impl GroupChecker {
         self.logs.entry(node).or_default().new_leader_of = Some(term);
     }
 
-    /// A new leader's log is looked at when its turn is over, because records on their way to the disk count too.
+    /// Checks a new leader's log. This is done at the end of its turn, because records on their way to the disk count
+    /// too.
     pub(super) fn complete(&mut self, node: NodeId, snapshot: Index, term_at: impl Fn(Index) -> Option<Term>) {
         let Some(term) = self.logs.entry(node).or_default().new_leader_of.take() else { return };
         self.checks += 1;
-        // By log matching it is enough to look at the last entry committed in an earlier term.
+        // Because of log matching, checking the last entry committed in an earlier term is enough.
         let earlier = |index: &Index| self.known(*index).is_some_and(|known| known.in_term < term);
         let last = (0..self.committed.len() as Index).rev().find(earlier);
         let Some((index, known)) = last.and_then(|index| Some((index, self.known(index)?))) else { return };
@@ -36,7 +37,7 @@ impl GroupChecker {
         }
     }
 
-    /// A leader sends entries to a follower. Within a term each need be sent once.
+    /// Counts the entries that a leader sends to a follower. Within a term each entry needs to be sent only once.
     pub(super) fn sends(&mut self, ends: (NodeId, NodeId), term: Term, before: Index, entries: usize) {
         let last = before + entries as Index;
         let sent = self.sent.entry(ends).or_default();

@@ -1,23 +1,25 @@
-//! The all-seeing eye: Raft's safety properties, checked across nodes while a run goes on.
+//! The oracle: checks Raft's safety properties across all nodes during a run.
 //!
-//! Every node's driver reports what it persists, sends, commits and becomes (`seaworthy::node::Observer`). The oracle keeps
-//! one picture of the whole cluster and stops the run at the first step that contradicts figure 3 of the Raft paper:
+//! Every node's driver reports what it persists, sends, commits and becomes (`seaworthy::node::Observer`). The oracle
+//! keeps one state for the whole cluster and stops the run at the first step that violates figure 3 of the Raft paper:
 //!
-//! - **Election safety**: at most one leader a term; a node grants at most one vote a term (read off the messages it
-//!   sends, so that a vote forgotten in a crash is seen when it is given again).
+//! - **Election safety**: at most one leader per term. A node grants at most one vote per term (taken from the messages
+//!   it sends, so that a vote forgotten in a crash is detected when it is granted again).
 //! - **Log matching**: entries of equal index and term are equal and follow entries of equal term.
-//! - **Leader completeness**: what was committed in an earlier term is in a new leader's log.
-//! - **State-machine safety**: no two nodes commit different entries at one index; equal states after equal prefixes.
-//! - **Promises outlive crashes**: a node that starts again is in no earlier term than it has spoken in, and its log is
-//!   no shorter than it has told the leader of that term, unless its disk was made to lie.
+//! - **Leader completeness**: entries committed in an earlier term are in a new leader's log.
+//! - **State-machine safety**: no two nodes commit different entries at one index; equal prefixes give equal states.
+//! - **Promises outlive crashes**: a restarted node is not in an earlier term than it has sent messages in, and its log
+//!   is not shorter than it has told the leader of that term, unless its disk was made to lie.
 //! - **Only loss is taken for loss**: no node whose disk has kept everything is told that it has lost data.
-//! - **Commits in order**: a node's commits follow each other without gap, from its snapshot on.
-//! - **Revisions never go back**: no key has a lower revision than after an earlier entry, though its tombstone may be gone.
-//! - **Records can be read back**: decoding what is written gives what was to be written, commands of entries included.
+//! - **Commits in order**: a node's commits follow each other without gaps, from its snapshot on.
+//! - **Revisions never go back**: no key has a lower revision than after an earlier entry, even if its tombstone is
+//!   gone.
+//! - **Records can be read back**: decoding a written record gives the original record, including the commands of
+//!   entries.
 //!
-//! There is a picture for each Raft group. `replicas` has what the quorums' side adds.
-//! It sees only what nodes do, never what they should have done; it shares no code with the core. Its memory is one
-//! small record per log entry of the run.
+//! There is one checker per Raft group. `replicas` adds the checks for quorums. The oracle sees only what nodes do,
+//! never what they should have done, and shares no code with the core. It needs memory for one small record per log
+//! entry of the run.
 
 mod contents;
 pub mod expiry;
@@ -41,22 +43,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What is written can be read back.
+/// The property that written records decode to the original records.
 pub const READS_BACK: &str = "records can be read back";
 
-/// A server that has lost what it held coordinates no write until it has been refilled.
+/// The property that a server that has lost its data coordinates no write until it has been refilled.
 pub const IDLE: &str = "who rejoins coordinates nothing";
 
-/// A safety property that was seen broken.
+/// A violation of a safety property.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// The property's name.
+    /// The name of the property.
     pub property: &'static str,
-    /// What was seen, in words.
+    /// A description of the violation.
     pub detail: String,
 }
 
-/// What the oracle knows of an entry that stood at some index in some log.
+/// What the oracle knows of an entry that was at some index of some log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Seen {
     term: Term,
@@ -65,22 +67,22 @@ struct Seen {
     before: Term,
 }
 
-/// An index known committed.
+/// What the oracle knows of a committed index.
 #[derive(Clone, Copy, Debug)]
 struct Committed {
     term: Term,
     digest: u64,
-    /// Term of the node that was first seen to commit it.
+    /// Term of the first node that was seen to commit it.
     in_term: Term,
     by: NodeId,
 }
 
-/// One node's log as its own records tell it.
+/// One node's log, as derived from its own records.
 #[derive(Debug, Default)]
 struct Log {
     /// The latest term this node is known to be in.
     term: Term,
-    /// The latest term it has recorded; records reach the disk after what they are about has been seen.
+    /// The latest term it has recorded. Records reach the disk after their effects have been observed.
     recorded: Term,
     /// Index of the entry before `terms[0]`.
     base: Index,
@@ -88,7 +90,7 @@ struct Log {
     terms: Vec<Term>,
     committed: Index,
     checked_state: Index,
-    /// The term this node has just come to lead, until its log has been looked at.
+    /// The term for which this node has just become leader, until its log has been checked.
     new_leader_of: Option<Term>,
 }
 
@@ -109,41 +111,42 @@ impl Log {
 struct GroupChecker {
     leaders: BTreeMap<Term, NodeId>,
     votes: BTreeMap<(NodeId, Term), NodeId>,
-    /// By index.
+    /// The distinct entries at each index.
     seen: Vec<Vec<Seen>>,
-    /// By index; index 0 stands for the empty log.
+    /// The committed entry at each index; index 0 represents the empty log.
     committed: Vec<Option<Committed>>,
-    /// Digest of the state machine after an index, and who had it.
+    /// Digest of the state machine after an index, and the first node that had it.
     states: BTreeMap<Index, (u64, NodeId)>,
-    /// Our own digest of its keys, likewise.
+    /// The oracle's own digest of the state machine's keys after an index, and the first node that had it.
     contents: BTreeMap<Index, (u64, NodeId)>,
-    /// The latest revision of each key, and after which entry.
+    /// The latest revision of each key, and the index of the entry after which it was seen.
     revisions: BTreeMap<Key, (Index, Revision)>,
     logs: BTreeMap<NodeId, Log>,
-    /// The latest term each node has spoken in, and up to where it has said in that term that its log is durable.
+    /// The latest term in which each node has sent messages, and the index up to which it has reported in that term
+    /// that its log is durable.
     promises: BTreeMap<NodeId, (Term, Index)>,
-    /// The term in which each leader last sent entries to each follower, and the last of those.
+    /// The term in which each leader last sent entries to each follower, and the index of the last of those entries.
     sent: BTreeMap<(NodeId, NodeId), (Term, Index)>,
-    /// Entries sent, and those among them that had been sent to that follower before.
+    /// Number of entries sent, and how many of them had been sent to that follower before.
     entries: (u64, u64),
-    /// Tombstones in each node's state.
+    /// Number of tombstones in each node's state.
     tombstones: BTreeMap<NodeId, u64>,
     violation: Option<Violation>,
     checks: u64,
 }
 
-/// All there is to be seen.
+/// The checkers of the whole cluster.
 #[derive(Debug, Default)]
 struct ClusterChecker {
     groups: BTreeMap<GroupId, GroupChecker>,
     replicas: Replicas,
-    /// Nodes whose disks write elsewhere than told, so that their promises are worth nothing.
+    /// Nodes whose disks lose or misplace writes that they have confirmed. The promises of these nodes are not checked.
     distrusted: BTreeSet<NodeId>,
     /// Nodes that know that they have lost data.
     lost: BTreeSet<NodeId>,
-    /// Nodes that were given another state than their log makes.
+    /// Nodes whose state was altered so that it no longer follows from their log.
     altered: BTreeSet<NodeId>,
-    /// A node held more than it may.
+    /// Set when a node's queues held more than its memory budget.
     over_budget: Option<Violation>,
 }
 
@@ -165,22 +168,22 @@ impl ClusterChecker {
     }
 }
 
-/// The picture of one run, shared by all its nodes.
+/// The oracle of one run, shared by all its nodes.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle(Arc<Mutex<ClusterChecker>>);
 
-/// One node's report line to the oracle.
+/// One node's observer, which reports to the oracle.
 #[derive(Debug)]
 pub struct CheckerHandle {
     node: NodeId,
-    /// The node's budget for its queues.
+    /// The node's memory budget for its queues.
     memory: usize,
-    /// Those of its queues that are in the network.
+    /// Counts those of its queues that are in the network.
     network: Option<Queues>,
     oracle: Oracle,
 }
 
-/// How many bytes wait in the network, if more than so many.
+/// Counts the bytes that wait in the network: exactly, or as an upper bound that is not over the argument.
 struct Queues(Box<dyn Fn(usize) -> usize + Send>);
 
 impl std::fmt::Debug for Queues {
@@ -190,7 +193,7 @@ impl std::fmt::Debug for Queues {
 }
 
 impl Oracle {
-    /// An observer for `node`, which starts (again) from what its disk held for its groups.
+    /// Returns an observer for `node`, which starts or restarts from what its disk held for its groups.
     #[must_use]
     pub fn handle<'a>(
         &self,
@@ -206,31 +209,32 @@ impl Oracle {
         CheckerHandle { node, memory, network: None, oracle: self.clone() }
     }
 
-    /// The node's disk loses what it has confirmed; what the node forgets is not its own fault: it may go back on promises
-    /// and vote twice. Whatever follows from that for the group is no less forbidden.
+    /// Marks a node whose disk loses data that it has confirmed. Losing it is not the node's fault: the node may break
+    /// its promises and vote twice. The consequences for the group are violations all the same.
     pub fn distrust(&self, node: NodeId) {
         self.lock().distrusted.insert(node);
     }
 
-    /// The node's state is made another than its log makes. It is to find that out, and not to serve.
+    /// Marks a node whose state was altered so that it no longer follows from its log. The node must detect that and
+    /// must not serve.
     pub fn alter(&self, node: NodeId) {
         self.lock().altered.insert(node);
     }
 
-    /// Whether the node is to take no part: it knows that it has lost data, or its state was altered.
+    /// Whether the node must not take part: it knows that it has lost data, or its state was altered.
     #[must_use]
     pub fn is_lost(&self, node: NodeId) -> bool {
         let cluster = self.lock();
         cluster.lost.contains(&node) || cluster.altered.contains(&node)
     }
 
-    /// How many log entries leaders have sent, and how many of them to whom they had been sent before.
+    /// Returns how many log entries leaders have sent, and how many of them had been sent to the same follower before.
     #[must_use]
     pub fn entries_sent(&self) -> (u64, u64) {
         self.lock().groups.values().fold((0, 0), |(all, again), p| (all + p.entries.0, again + p.entries.1))
     }
 
-    /// The most tombstones that a node holds, of one group or for quorums.
+    /// Returns the largest number of tombstones on any node, in one group or for quorums.
     #[must_use]
     pub fn tombstones(&self) -> u64 {
         let cluster = self.lock();
@@ -238,34 +242,35 @@ impl Oracle {
         of_groups.unwrap_or(0).max(cluster.replicas.tombstones())
     }
 
-    /// The first violation, if any.
+    /// Returns the first violation, if any.
     #[must_use]
     pub fn violation(&self) -> Option<Violation> {
         self.lock().violation()
     }
 
-    /// How many comparisons were made; a run with none has checked nothing.
+    /// Returns the number of comparisons made; a run with none has checked nothing.
     #[must_use]
     pub fn checks(&self) -> u64 {
         let cluster = self.lock();
         cluster.groups.values().map(|checker| checker.checks).sum::<u64>() + cluster.replicas.checks
     }
 
-    /// The last index of each group known committed.
+    /// Returns the last index of each group that is known to be committed.
     #[must_use]
     pub fn committed(&self) -> BTreeMap<GroupId, Index> {
         let last = |checker: &GroupChecker| (checker.committed.len() as Index).saturating_sub(1);
         self.lock().groups.iter().map(|(group, checker)| (*group, last(checker))).collect()
     }
 
-    /// The last index of a group whose effect the node's state machine was seen to have.
+    /// Returns the last index of a group that the node's state machine is known to have applied.
     #[must_use]
     pub fn applied(&self, group: GroupId, node: NodeId) -> Index {
         let cluster = self.lock();
         cluster.groups.get(&group).and_then(|checker| checker.logs.get(&node)).map_or(0, |log| log.checked_state)
     }
 
-    /// Who leads most groups: was elected in the latest term of each that had a leader. Of equals the first.
+    /// Returns the node that leads the most groups: elected in the latest term of each group that had a leader. Of
+    /// equals, the first.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         let mut groups: BTreeMap<NodeId, usize> = BTreeMap::new();
@@ -277,19 +282,19 @@ impl Oracle {
         groups.into_iter().max_by_key(|(node, count)| (*count, std::cmp::Reverse(*node))).map(|(node, _)| node)
     }
 
-    /// How many elections were won, in all groups.
+    /// Returns the number of elections won, in all groups.
     #[must_use]
     pub fn elections(&self) -> u64 {
         self.lock().groups.values().map(|checker| checker.leaders.len() as u64).sum()
     }
 
-    /// What each node holds for quorums: what it would find if it lost power now and its disk does not lie.
+    /// Returns what each node holds for quorums: what it would recover if it lost power now and its disk does not lie.
     #[must_use]
     pub fn replicas(&self) -> BTreeMap<NodeId, Replica> {
         self.lock().replicas.durable.clone()
     }
 
-    /// What the quorums' side told of itself.
+    /// Returns the counts reported by the quorum side.
     #[must_use]
     pub fn counts(&self) -> ApCounts {
         self.lock().replicas.counts
@@ -301,13 +306,13 @@ impl Oracle {
 }
 
 impl CheckerHandle {
-    /// Counts what waits in the network too.
+    /// Adds the bytes that wait in the network to the node's queues.
     #[must_use]
     pub fn minds(self, queues: impl Fn(usize) -> usize + Send + 'static) -> CheckerHandle {
         CheckerHandle { network: Some(Queues(Box::new(queues))), ..self }
     }
 
-    /// Unwinds out of the node, whose run ends with it, if a property was seen broken.
+    /// Panics, which ends the node's run, if a property is violated.
     fn stop_if(&self, broken: Option<Violation>) {
         if let Some(Violation { property, detail }) = broken {
             panic!("{property} is broken: {detail}");
@@ -359,13 +364,13 @@ impl Observer for CheckerHandle {
             checker.sends((self.node, to), message.term, *prev_index, entries.len());
         }
         let index = match message.body {
-            // Pre-votes and digests say nothing of the term that must be kept.
+            // Pre-votes and digests do not promise to keep their term.
             Body::Vote { pre: true, .. } | Body::VoteReply { pre: true, .. } | Body::Digest { .. } => return,
             Body::VoteReply { granted: true, .. } => {
                 checker.vote(self.node, message.term, to);
                 0
             }
-            // Who asks for votes has voted for itself.
+            // A candidate has voted for itself.
             Body::Vote { .. } => {
                 checker.vote(self.node, message.term, self.node);
                 0
@@ -384,7 +389,7 @@ impl Observer for CheckerHandle {
         checker.complete(self.node, raft.status().snapshot.index, |index| raft.term_at(index));
         if !altered && checker.has_applied(self.node, kv.applied()) {
             checker.state(self.node, kv.applied(), || kv.digest());
-            // Others that hold the same need not be looked into again.
+            // If other nodes hold the same contents, their revisions need not be checked again.
             if checker.contents(self.node, kv.applied(), || contents(kv)) {
                 checker.revisions(kv);
             }
@@ -443,13 +448,13 @@ impl Observer for CheckerHandle {
     }
 }
 
-/// Whether a log entry is a command as its proposer wrote it, or that of a new leader, which says nothing.
+/// Whether a log entry is a command as its proposer encoded it, or the empty command of a new leader.
 fn is_command(entry: &Entry) -> bool {
     entry.command.is_empty() || kv::decode(&entry.command).is_ok_and(|command| kv::encode(&command) == entry.command)
 }
 
 impl GroupChecker {
-    /// What is written can be read back; of the commands of entries [`GroupChecker::append`] sees to that.
+    /// Checks that the record can be read back. [`GroupChecker::append`] checks the commands of entries.
     fn reads_back(&mut self, node: NodeId, group: GroupId, record: &Record) {
         if !LogRecord::Raft(group, record.clone()).reads_back() {
             self.violated(READS_BACK, format!("{node} writes what its log cannot give back: {record:?}"));
@@ -460,7 +465,7 @@ impl GroupChecker {
         self.violation.get_or_insert(Violation { property, detail });
     }
 
-    /// A node starts (again) from what its disk held.
+    /// A node starts or restarts from what its disk held.
     fn starts(&mut self, node: NodeId, recovered: &Recovered, trusted: bool) {
         let log = Log {
             term: recovered.term,
@@ -515,14 +520,14 @@ impl GroupChecker {
             let seen = Seen { term: entry.term, digest: xxh3_64(&entry.command), before };
             before = entry.term;
             let is_new = self.matches(node, index, seen);
-            // One that equals an earlier one reads back as that did.
+            // An entry that equals an earlier one can be read back like that one.
             if is_new && !is_command(entry) {
                 self.violated(READS_BACK, format!("{node} writes a command that its log cannot give back: {entry:?}"));
             }
         }
     }
 
-    /// Compares an entry with what is known of others; true if none of its index and term was seen before.
+    /// Compares an entry with the known ones. Returns whether none with its index and term was seen before.
     fn matches(&mut self, node: NodeId, index: Index, seen: Seen) -> bool {
         self.checks += 1;
         let slot = usize::try_from(index).unwrap_or(usize::MAX);
@@ -547,10 +552,12 @@ impl GroupChecker {
         }
     }
 
-    /// A batch that appended from `first` on is complete: what the node had committed there must still be in its log.
+    /// A batch that appended from `first` on is complete: the entries that the node had committed there must still be
+    /// in its log.
     ///
-    /// Not record by record: a batch is told when it is written, which is after everything its steps asked for has been
-    /// seen. An entry may be appended, displaced and its successor committed while the batch before is with the disk.
+    /// This is not checked record by record, because a batch is reported when it is written, after all effects of its
+    /// steps have been observed. An entry may be appended and displaced, and its successor committed, while the
+    /// previous batch is still being written.
     fn keeps_committed(&mut self, node: NodeId, first: Index) {
         let Some(log) = self.logs.get(&node) else { return };
         let lost = (first.max(log.base + 1)..=log.committed).find_map(|index| {

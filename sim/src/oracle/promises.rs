@@ -1,4 +1,4 @@
-//! What nodes have said and must not go back on: votes, terms, and how far their logs are durable.
+//! The promises that nodes must keep: votes, terms, and how far their logs are durable.
 
 use super::GroupChecker;
 use seaworthy::raft::{Index, Term};
@@ -16,7 +16,7 @@ impl GroupChecker {
 
     pub(super) fn promise(&mut self, node: NodeId, term: Term, index: Index) {
         let promise = self.promises.entry(node).or_default();
-        // Within a term a log only grows: it follows one leader.
+        // Within a term a log only grows, because it follows one leader.
         *promise = (*promise).max((term, index));
     }
 

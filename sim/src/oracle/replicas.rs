@@ -1,15 +1,16 @@
-//! The quorums' side of the picture: what each node holds, and what must be so of it at every moment.
+//! The checks for quorums: what each node holds, and the invariants of it.
 //!
-//! - **One dot, one write**: no two writes bear the same name. Looked at where it cannot be taken back: a node may mint a dot,
-//!   die before it is durable, and rightly mint it again; but what *another* node holds has left its maker, after its fsync.
-//! - **One write, one dot**: nor does a write bear two names. Two coordinators never carry out the same one, however often it
-//!   is sent and through whomever.
-//! - **Who rejoins coordinates nothing**: a server that has lost what it held, and says so, names no new write of its replica
-//!   until it is a full member again.
-//! - **Records can be read back**: decoding what is written gives what was to be written.
+//! - **One dot, one write**: no two writes have the same dot. A node may assign a dot, die before it is durable, and
+//!   correctly assign it again. So this is checked where it is final: a version that *another* node holds has left its
+//!   coordinator after the coordinator's fsync.
+//! - **One write, one dot**: each write has exactly one dot. Two coordinators never execute the same write, however
+//!   often and through whichever nodes it is sent.
+//! - **Who rejoins coordinates nothing**: a server that has reported the loss of its data assigns no dot to a new write
+//!   of its replica until it is a full member again.
+//! - **Records can be read back**: decoding a written record gives the original record.
 //!
-//! What a node holds is what it found on its disk and what its records have made of that; what it holds *durably*, by which
-//! convergence and the end of a run are judged, what the synced ones have.
+//! A node holds what it found on its disk, changed by its records. What it holds *durably* is changed only by synced
+//! records; convergence and the end of a run are judged by that.
 
 use super::{IDLE, READS_BACK, Violation};
 use crate::report::ApCounts;
@@ -24,17 +25,17 @@ use seaworthy::types::{Key, NodeId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// What one node holds.
+/// The data that one node holds.
 #[derive(Clone, Debug, Default)]
 pub struct Replica {
-    /// For itself.
+    /// Its own keys.
     pub keys: OrdMap<Key, Arc<Entry>>,
-    /// For others.
+    /// Hints for other nodes.
     pub hints: OrdMap<(NodeId, Key), Hint>,
 }
 
 impl Replica {
-    /// What becomes of it by a record, and what was there instead of what is new.
+    /// Applies a record. Returns the entry that it replaces, if any.
     pub fn changes(&mut self, record: &Record) -> Option<Arc<Entry>> {
         match record {
             Record::Key(key, Some(entry)) => self.keys.insert(key.clone(), entry.clone()),
@@ -47,7 +48,7 @@ impl Replica {
         }
     }
 
-    /// What it holds of `key`, and how that came there.
+    /// Returns what it holds of `key`, as its own and as hints, and how each version arrived.
     #[must_use]
     pub fn holdings(&self, node: NodeId, key: &Key, n: usize, layout: &Layout) -> Vec<Holding> {
         let place =
@@ -66,7 +67,7 @@ impl Replica {
     }
 }
 
-/// Counts what a node told.
+/// Counts what a node reported.
 pub(super) fn count(counts: &mut ApCounts, note: &Note) {
     match note {
         Note::HintStored { .. } => counts.hints_stored += 1,
@@ -80,39 +81,40 @@ pub(super) fn count(counts: &mut ApCounts, note: &Note) {
     }
 }
 
-/// What all nodes hold.
+/// The data of all nodes.
 #[derive(Debug, Default)]
 pub(super) struct Replicas {
     pub(super) held: BTreeMap<NodeId, Replica>,
     pub(super) durable: BTreeMap<NodeId, Replica>,
-    /// What each node has yet to make durable.
+    /// The records of each node that are not durable yet.
     unsynced: BTreeMap<NodeId, VecDeque<Record>>,
-    /// Who has lost what it held, and says so.
+    /// Nodes that have lost their data and have reported it.
     rejoining: BTreeSet<NodeId>,
     pub(super) counts: ApCounts,
     pub(super) violation: Option<Violation>,
     pub(super) checks: u64,
-    /// Whose each dot is that has left its maker, and who was first seen with it. Only looked into, never iterated.
+    /// The write of each dot that has left its coordinator, and the first node seen with it. Used for look-ups only,
+    /// never iterated.
     dots: HashMap<(Key, Dot), (WriteId, NodeId)>,
-    /// And what each write is called; the same.
+    /// The dot of each such write. Used for look-ups only, never iterated.
     names: HashMap<WriteId, Dot>,
 }
 
 impl Replicas {
-    /// The most keys that a node holds of which nothing is left but that they were deleted.
+    /// Returns the largest number of tombstones that a node holds durably.
     pub(super) fn tombstones(&self) -> u64 {
         let deleted = |replica: &Replica| replica.keys.values().filter(|entry| entry.siblings.is_deleted()).count();
         self.durable.values().map(deleted).max().unwrap_or(0) as u64
     }
 
-    /// A node begins (again) with what it found on its disk.
+    /// A node starts or restarts with what it found on its disk.
     pub(super) fn starts(&mut self, node: NodeId, replica: Replica) {
         self.unsynced.remove(&node);
         self.durable.insert(node, replica.clone());
         self.held.insert(node, replica);
     }
 
-    /// A node's next so many records are durable.
+    /// The next `records` records of a node are durable.
     pub(super) fn durable(&mut self, node: NodeId, records: usize) {
         let unsynced = self.unsynced.entry(node).or_default();
         let durable = self.durable.entry(node).or_default();
@@ -121,7 +123,7 @@ impl Replicas {
         }
     }
 
-    /// A node's state changes.
+    /// Applies a change of a node's state and checks it.
     pub(super) fn changes(&mut self, node: NodeId, record: &Record, trusted: bool) {
         if !LogRecord::Ap(record.clone()).reads_back() {
             let detail = format!("{node} writes what its log cannot give back: {record:?}");
@@ -150,7 +152,7 @@ impl Replicas {
         }
     }
 
-    /// A node that rejoins holds nothing of its own making but what others have of it.
+    /// Checks that a rejoining node gets no new version with a dot of its own, except versions seen on other nodes.
     fn is_idle(&mut self, node: NodeId, key: &Key, entry: &Entry, old: Option<&Arc<Entry>>) {
         let old = old.map_or(&[][..], |old| old.siblings.versions());
         let made = entry.siblings.versions().iter().find(|version| {

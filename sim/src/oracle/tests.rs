@@ -1,4 +1,4 @@
-//! Every property of the oracle, seen broken and seen kept.
+//! Tests every property of the oracle, both violated and kept.
 
 use super::contents::LOOKED_INTO;
 use super::*;
@@ -56,7 +56,7 @@ fn equal_logs_pass() {
     assert!(oracle.checks() > 0);
 }
 
-/// The oracle's digest of what is stored does not rely on the state machine's own.
+/// The oracle's digest of the contents does not depend on the state machine's own digest.
 #[test]
 fn other_contents_at_one_index_are_seen() {
     let (oracle, a, b) = pair();
@@ -184,7 +184,7 @@ fn an_overwritten_commit_is_seen() {
     assert_eq!(broken(&oracle), Some("committed entries stay"));
 }
 
-/// As it looks when a disk is slow: the batch is written after the commit that its last record led to.
+/// With a slow disk, the batch is written after the commit that its last record led to.
 #[test]
 fn an_entry_displaced_before_it_was_written_is_no_violation() {
     let (oracle, mut a, _b) = pair();

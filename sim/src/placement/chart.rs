@@ -1,5 +1,5 @@
-//! The report as a picture: what moves when a server joins, first replicas beside any of three, on a logarithmic axis, since
-//! what matters is how many times more than need be.
+//! The report as a chart: how many keys move when a server joins, for first replicas and for any of three. The axis is
+//! logarithmic, because what matters is the ratio to the minimum.
 
 use super::{Cell, Moved, REPLICAS, Report, Strategy};
 use maud::{Markup, html};
@@ -11,7 +11,7 @@ const TOP: f64 = 92.0;
 const BOTTOM: f64 = 380.0;
 const PANELS: [(f64, f64); 2] = [(62.0, 470.0), (530.0, 938.0)];
 
-/// What is drawn, with colour, width and dashes. The other virtual node counts are in the tables.
+/// The lines drawn, with colour, width and dashes. The other virtual node counts are only in the tables.
 const LINES: [(Strategy, &str, &str, &str, &str); 5] = [
     (Strategy::Modulo, "modulo hashing", "#c0392b", "2", ""),
     (Strategy::Ranges, "equal ranges", "#d98c00", "2", ""),
@@ -22,7 +22,7 @@ const LINES: [(Strategy, &str, &str, &str, &str); 5] = [
 
 const TICKS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
 
-/// The picture, a file by itself.
+/// The chart, as a standalone SVG file.
 #[must_use]
 pub fn svg(report: &Report) -> String {
     let titles = ["First replica".to_owned(), format!("Any of {REPLICAS} replicas")];

@@ -1,13 +1,15 @@
-//! How many keys move when a cluster grows or shrinks by one server: the ring measured against modulo hashing, range
-//! partitioning and the least that is possible.
+//! How many keys move when a cluster grows or shrinks by one server: the ring compared with modulo hashing, range
+//! partitioning and the theoretical minimum.
 //!
-//! Everything is counted, key by key, on placements that are made in full before and after; nothing is derived from theory but
-//! the least: one server of n+1 holds 1/(n+1) of the keys if load is even, and only it need be given any. A figure below the
-//! least means that the new server was given less than its share. Keys are the same every time, so the figures are too.
+//! Everything is counted, key by key, on complete placements before and after. Only the minimum is derived from theory:
+//! if load is even, one server of n+1 holds 1/(n+1) of the keys, and only this server needs to receive any. A figure
+//! below the minimum means that the new server received less than its share. The keys are always the same, so the
+//! figures are too.
 //!
-//! The rivals as they are usually built: *modulo*, servers in a list, `hash mod n` and the next two of the list; *ranges*, n
-//! equal ranges of the (hashed) key space in the order of the list, and the next two. A new server is put at the end of the
-//! list, the one that leaves is taken from its middle: ranges are hit in full by the one and less by the other.
+//! The alternatives are built in the usual way. *Modulo*: servers in a list; `hash mod n` and the next two of the list.
+//! *Ranges*: n equal ranges of the (hashed) key space in the order of the list, and the next two. A new server is added
+//! at the end of the list; a leaving server is removed from the middle. So ranges are fully affected by the former and
+//! less by the latter.
 
 mod chart;
 mod tables;
@@ -19,24 +21,24 @@ use seaworthy::placement::{Member, Ring};
 use seaworthy::types::NodeId;
 use serde::Serialize;
 
-/// Replicas of a key where more than the first are looked at.
+/// Number of replicas of a key in figures about more than the first replica.
 pub const REPLICAS: usize = 3;
 
-/// A way to place keys.
+/// A placement strategy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
-    /// No placement: the least that any can do.
+    /// Not a placement: the theoretical minimum.
     Least,
-    /// The ring with so many virtual nodes for each server.
+    /// The ring with this number of virtual nodes per server.
     Ring(u32),
-    /// Equal ranges.
+    /// Equal ranges of the key space.
     Ranges,
     /// The hash modulo the number of servers.
     Modulo,
 }
 
-/// What is compared.
+/// The strategies compared.
 pub const STRATEGIES: [Strategy; 7] = [
     Strategy::Least,
     Strategy::Ring(1),
@@ -48,7 +50,7 @@ pub const STRATEGIES: [Strategy; 7] = [
 ];
 
 impl Strategy {
-    /// Its name in tables.
+    /// The name in tables.
     #[must_use]
     pub fn name(self) -> String {
         match self {
@@ -60,47 +62,47 @@ impl Strategy {
     }
 }
 
-/// Fractions of the keys.
+/// Fractions of the keys that move.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Moved {
-    /// That have another first replica.
+    /// Keys whose first replica changes.
     pub first: f64,
-    /// That have another set of [`REPLICAS`] replicas.
+    /// Keys whose set of [`REPLICAS`] replicas changes.
     pub any: f64,
 }
 
-/// How one strategy does in a cluster.
+/// The results of one strategy in a cluster.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Cell {
-    /// What moves when a server is added.
+    /// Keys that move when a server is added.
     pub join: Moved,
-    /// What moves when one is taken away.
+    /// Keys that move when a server is removed.
     pub leave: Moved,
-    /// The keys of the fullest server by first replica, 1 being the mean.
+    /// Keys of the fullest server by first replica, relative to the mean.
     pub fullest: f64,
 }
 
-/// A cluster before it changes.
+/// The results for one cluster size.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Row {
-    /// How many servers it has.
+    /// The number of servers before the change.
     pub nodes: u32,
-    /// Of each strategy, in their order.
+    /// The results of each strategy, in the order of the strategies.
     pub cells: Vec<Cell>,
 }
 
-/// All that was measured.
+/// All measurements.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Report {
-    /// How many keys were placed.
+    /// The number of keys placed.
     pub keys: u32,
-    /// What is compared.
+    /// The strategies compared.
     pub strategies: [Strategy; STRATEGIES.len()],
     /// Clusters from three servers on.
     pub rows: Vec<Row>,
 }
 
-/// Places `keys` keys on clusters of 3 to `nodes` servers, and on each with one more and one less.
+/// Places `keys` keys on clusters of 3 to `nodes` servers, and on each of these with one server more and one less.
 #[must_use]
 pub fn measure(nodes: u32, keys: u32) -> Report {
     let keys: Vec<Key> = (0..keys).map(Key::new).collect();
@@ -124,7 +126,7 @@ pub fn measure(nodes: u32, keys: u32) -> Report {
 
 struct Key {
     name: String,
-    /// Where modulo and ranges see it.
+    /// The position of the key for modulo and ranges.
     hash: u64,
 }
 
@@ -135,7 +137,7 @@ impl Key {
     }
 }
 
-/// The servers of a key, the first replica first; 0 where there are fewer.
+/// The servers of a key, starting with the first replica; 0 where there are fewer.
 type Placed = [u32; REPLICAS];
 
 /// A list of `nodes` servers.
@@ -187,7 +189,7 @@ fn sorted(placed: &Placed) -> Placed {
     set
 }
 
-/// What must move if one of `nodes` servers comes or goes and load is even.
+/// The minimum that must move if one of `nodes` servers joins or leaves and load is even.
 fn least(nodes: u32) -> Moved {
     let share = |replicas: usize| (replicas as f64 / f64::from(nodes)).min(1.0);
     Moved { first: share(1), any: share(REPLICAS) }
@@ -208,14 +210,14 @@ mod tests {
         report.rows[nodes as usize - 3].cells[at]
     }
 
-    /// What is known by arithmetic is what is counted.
+    /// The counts agree with the results of arithmetic.
     #[test]
     fn rivals_move_what_arithmetic_says() {
         let report = measure(10, 20_000);
         let near = |got: f64, want: f64| assert!((got - want).abs() < 0.015, "{got} where {want} is right");
         for n in [3u32, 5, 9] {
             let of = f64::from(n);
-            // A residue is kept only by hashes whose remainders by n and n + 1 agree: n of n(n + 1).
+            // A key keeps its residue only if its hash has the same remainder by n and n + 1: n of n(n + 1) hashes.
             near(cell(&report, n, Strategy::Modulo).join.first, 1.0 - 1.0 / (of + 1.0));
             near(cell(&report, n, Strategy::Ranges).join.first, 0.5);
             near(cell(&report, n, Strategy::Least).join.first, 1.0 / (of + 1.0));
@@ -225,7 +227,7 @@ mod tests {
         assert_eq!(cell(&report, 3, Strategy::Least).leave.any, 1.0);
     }
 
-    /// The ring is near the least, and nearer with more virtual nodes.
+    /// The ring is near the minimum, and nearer with more virtual nodes.
     #[test]
     fn the_ring_is_near_the_least() {
         let report = measure(30, 5_000);

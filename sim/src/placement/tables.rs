@@ -2,12 +2,12 @@
 
 use super::{Cell, REPLICAS, Report};
 
-/// Clusters that tables show, besides the largest; the JSON has all.
+/// The cluster sizes that tables show, in addition to the largest. The JSON contains all.
 const SHOWN: [u32; 9] = [3, 4, 5, 7, 10, 15, 20, 30, 40];
 
 struct Table {
     title: String,
-    /// A header and rows of as many cells.
+    /// A header and rows with the same number of cells.
     lines: Vec<Vec<String>>,
 }
 
@@ -34,7 +34,7 @@ fn tables(report: &Report) -> Vec<Table> {
     ]
 }
 
-/// For a terminal.
+/// The report as text for a terminal.
 #[must_use]
 pub fn text(report: &Report) -> String {
     let aligned = |table: &Table| {
@@ -45,7 +45,7 @@ pub fn text(report: &Report) -> String {
     tables(report).iter().map(aligned).collect::<Vec<_>>().join("\n\n")
 }
 
-/// For a document.
+/// The report as markdown for a document.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
     let marked = |table: &Table| {

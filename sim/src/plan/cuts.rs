@@ -1,4 +1,4 @@
-//! Partitions: which pairs of servers they cut, and on which side clients are.
+//! Partitions: which pairs of servers they cut, and which side clients are on.
 
 use super::target::{numbered, show_list};
 use crate::scenario::Setting;
@@ -8,16 +8,16 @@ use seaworthy::types::NodeId;
 words! {
     /// Which pairs a partition cuts. The target's servers are "the side".
     Shape {
-        /// Between the side and the rest, both ways.
+        /// Cuts the side from the rest, in both directions.
         Split = "split",
-        /// What the side sends to the rest is lost; it still hears.
+        /// Messages from the side to the rest are lost; the side still receives.
         Mute = "mute",
-        /// What the rest sends to the side is lost; it is still heard.
+        /// Messages from the rest to the side are lost; the side can still send.
         Deaf = "deaf",
-        /// The side reaches all; the rest fall into two halves that do not reach each other.
+        /// The side reaches all servers. The rest is split into two halves that do not reach each other.
         Bridge = "bridge",
-        /// Each server reaches only the next on either hand in the order of the target: each sees a majority of five,
-        /// no two the same.
+        /// Each server reaches only its two neighbours in the order of the target. With five servers each sees a
+        /// majority, and no two see the same one.
         Ring = "ring",
     }
 }
@@ -46,15 +46,15 @@ impl Shape {
     }
 }
 
-/// Which clients are on the side of a `split`. Clients reach only the servers of their own side; the other shapes do
-/// not concern clients.
+/// Which clients are on the side of a `split`. Clients reach only the servers of their own side. The other shapes do
+/// not affect clients.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Clients {
-    /// Clients reach everybody.
+    /// Clients reach all servers.
     Free,
     /// Each client is put on one side or the other at random (scenarios only; a plan lists them).
     Drawn,
-    /// These are on the side, the others with the rest.
+    /// The listed clients are on the side, the others with the rest.
     Inside(Vec<u32>),
 }
 

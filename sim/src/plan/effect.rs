@@ -1,16 +1,17 @@
-//! What faults of a kind must have done for a run to count, and what one that did nothing was waiting for.
+//! The effects that faults of a kind must have for a run to count, and the conditions that a fault needs to have an
+//! effect.
 
 use super::Kind;
 use crate::world::ledger::{Effect, Entry};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Power failures that found something unsynced, after which some of it must have been lost: each by itself spares all of it
-/// at most every other time.
+/// Number of power failures with unsynced data after which some data must have been lost. Each of them spares all of
+/// the data with a probability of at most one half.
 const CRASHES: u64 = 20;
 
 impl Kind {
-    /// What it must do at least once, besides anything at all; `ordered`: where frames go over ordered connections, which hide
-    /// second copies and overtaking.
+    /// The effects that a fault of this kind must have at least once, besides any effect at all. `ordered`: frames use
+    /// ordered connections, which hide duplicates and reordering.
     #[must_use]
     pub fn expects(&self, ordered: bool) -> Vec<Effect> {
         match self {
@@ -34,7 +35,7 @@ impl Kind {
     }
 }
 
-/// What each kind of fault was to do and never did, by kind. A kind that did nothing at all is not among them.
+/// The expected effects that never occurred, by kind of fault. A kind without any effect is left out.
 #[must_use]
 pub fn unmet(entries: &[Entry]) -> BTreeMap<&str, Vec<Effect>> {
     let mut done: BTreeMap<&str, BTreeMap<Effect, u64>> = BTreeMap::new();
@@ -54,7 +55,7 @@ pub fn unmet(entries: &[Entry]) -> BTreeMap<&str, Vec<Effect>> {
     kinds.map(|(kind, expected)| (*kind, left(kind, expected))).filter(|(_, left)| !left.is_empty()).collect()
 }
 
-/// What a fault of this kind needs to have an effect.
+/// The condition that a fault of this kind needs to have an effect.
 #[must_use]
 pub fn waits_for(kind: &str) -> &'static str {
     match kind {

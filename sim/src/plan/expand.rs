@@ -1,8 +1,8 @@
 //! Scenario + seed → plan.
 //!
-//! Each concern draws from a stream of its own, named after it (each fault's after the fault), so that adding a fault
-//! changes neither the operations nor the other faults. Nothing but integer arithmetic and IEEE division is used: the
-//! same seed gives the same plan on any machine.
+//! Each concern draws from its own random stream, named after it (each fault's after the fault). So adding a fault does
+//! not change the operations or the other faults. Only integer arithmetic and IEEE division are used: the same seed
+//! gives the same plan on any machine.
 
 use super::{Clients, Event, Fault, FaultId, Kind, Plan, Selector, Shape, Target, What, ops, swarm};
 use crate::scenario::{Act, Between, Cluster, FaultSpec, Lasts, Scenario, Schedule, Shift, Times};
@@ -13,7 +13,7 @@ use std::time::Duration;
 const MS: Duration = Duration::from_millis(1);
 
 impl Plan {
-    /// Draws the plan of a scenario for a seed. Times are whole milliseconds, the simulator's own grain.
+    /// Draws the plan of a scenario for a seed. Times are whole milliseconds, the simulator's own resolution.
     #[must_use]
     pub fn expand(scenario: &Scenario, seed: u64) -> Plan {
         let scenario = swarm::vary(scenario, seed);
@@ -32,8 +32,8 @@ impl Plan {
 }
 
 impl Event {
-    /// Events are in the order of time; at one instant ends come first, then beginnings, then operations, each as they
-    /// were.
+    /// Sort key of events. They are sorted by time; at one instant ends come first, then beginnings, then operations.
+    /// Within each of these the order is kept.
     pub(super) fn order(&self) -> (Duration, u8) {
         let rank = match self.what {
             What::End(_) => 0,
@@ -44,7 +44,7 @@ impl Event {
     }
 }
 
-/// One fault that is to happen. `SameAs` holds an index into the list until all are numbered.
+/// One planned fault. `SameAs` holds an index into the list until all faults are numbered.
 struct Drawn {
     begin: Duration,
     end: Option<Duration>,
@@ -54,7 +54,7 @@ struct Drawn {
 struct Faults<'a> {
     scenario: &'a Scenario,
     drawn: Vec<Drawn>,
-    /// Where in `drawn` the times that a named fault happened begin.
+    /// The indices into `drawn` of each named fault's occurrences.
     of: BTreeMap<&'a str, Vec<usize>>,
 }
 
@@ -93,7 +93,7 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// Lets a fault happen at one time, unless the storm is over by then.
+    /// Adds one occurrence of a fault, unless the storm is over by then.
     fn once(&mut self, spec: &'a FaultSpec, at: Duration, leading: Option<usize>, rng: &mut Rng) {
         let over = self.scenario.time.storm_ends();
         if at >= over {
@@ -129,7 +129,7 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// Lets a fault come and go between `at` and `end`.
+    /// Makes a fault come and go between `at` and `end`.
     fn flap(&mut self, fault: &Fault<Target>, at: Duration, end: Duration, spell: Between<Duration>, rng: &mut Rng) {
         let mut at = at;
         while at < end {
@@ -139,7 +139,7 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// Draws what can be drawn of whom it meets and how.
+    /// Draws the random parts of a fault's target and parameters.
     fn settle(&self, fault: &Fault<Selector>, leading: Option<usize>, rng: &mut Rng) -> Fault<Target> {
         let cluster = &self.scenario.cluster;
         let some = |rng: &mut Rng| {
@@ -192,7 +192,7 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// Kills the servers that are lost for good when the storm ends: none that is lost already.
+    /// Kills the servers that are lost for good at the end of the storm, chosen among those not lost yet.
     fn lose_servers(&mut self, rng: &mut Rng) {
         let Times { lost_nodes, .. } = self.scenario.time;
         let gone: Vec<NodeId> = self.drawn.iter().filter(|d| d.end.is_none()).flat_map(|d| known(&d.fault)).collect();
@@ -206,7 +206,7 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// Numbers the faults in the order of time and writes each as one or two events.
+    /// Numbers the faults in order of time and writes each as one or two events.
     fn events(self) -> Vec<Event> {
         let mut order: Vec<usize> = (0..self.drawn.len()).collect();
         order.sort_by_key(|i| self.drawn[*i].begin);
@@ -227,7 +227,7 @@ impl<'a> Faults<'a> {
     }
 }
 
-/// The servers that a fault takes away for good, where they are known before the run.
+/// The servers that a fault takes away for good, if they are known before the run.
 fn known(fault: &Fault<Target>) -> Vec<NodeId> {
     match &fault.target {
         Target::Nodes(nodes) if fault.kind.forfeits() || fault.kind.lasts() => nodes.clone(),
@@ -241,7 +241,7 @@ fn shuffled(cluster: &Cluster, rng: &mut Rng) -> Vec<NodeId> {
     nodes
 }
 
-/// A whole number of milliseconds in the range, at least 1 unless the range is 0.
+/// Draws a whole number of milliseconds in the range, at least 1 unless the range is 0.
 fn pick(rng: &mut Rng, range: Between<Duration>) -> Duration {
     let ms = |d: Duration| d.as_nanos().div_ceil(1_000_000) as u64;
     Duration::from_millis(rng.between(ms(range.low), ms(range.high)))

@@ -1,8 +1,8 @@
-//! Faults: a [`Kind`] and whom it meets.
+//! Faults: a [`Kind`] and its targets.
 //!
-//! Faults overlap freely. A server is down while any kill on it lasts, a pair is cut while any partition cuts it; what
-//! several link faults add to one link adds up. So the run keeps the set of active faults and derives the state of the
-//! world from it, rather than doing and undoing.
+//! Faults can overlap freely. A server is down while any kill on it lasts. A pair is cut while any partition cuts it.
+//! Several link faults on one link add up. So the run keeps the set of active faults and derives the state of the world
+//! from it, instead of applying and undoing changes.
 
 pub use super::cuts::{Clients, Shape};
 use crate::scenario::setting::words;
@@ -10,22 +10,22 @@ use crate::scenario::{Fields, Link, Probability, Problem, Setting, Shift, sugges
 use crate::world::disk::{Losing, Room, SECTOR};
 use std::time::Duration;
 
-/// A kind of fault and whom it meets: `T` is [`Selector`](super::Selector) in a scenario and
-/// [`Target`](super::Target) in a plan.
+/// A kind of fault and its targets. `T` is [`Selector`](super::Selector) in a scenario and [`Target`](super::Target) in
+/// a plan.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Fault<T> {
-    /// What happens.
+    /// The kind of fault.
     pub kind: Kind,
-    /// To whom. For a transfer: who shall lead.
+    /// The affected servers. For a transfer: the new leader.
     pub target: T,
 }
 
 words! {
-    /// Which links of the target's servers a `link` fault concerns, in both directions.
+    /// Which links of the target's servers a `link` fault affects, in both directions.
     Links {
-        /// Those to other servers.
+        /// Links to other servers.
         Peers = "peers",
-        /// Those to clients.
+        /// Links to clients.
         Clients = "clients",
         /// Both.
         Both = "both",
@@ -33,11 +33,11 @@ words! {
 }
 
 words! {
-    /// Which direction of a server's links.
+    /// Which direction of a server's links is affected.
     Way {
-        /// What it sends.
+        /// Outgoing messages.
         Out = "out",
-        /// What is sent to it.
+        /// Incoming messages.
         In = "in",
         /// Either.
         Both = "both",
@@ -45,21 +45,21 @@ words! {
 }
 
 words! {
-    /// What becomes of written but unsynced sectors when a server is killed.
+    /// What happens to written but unsynced sectors when a server is killed.
     Unsynced {
         /// They stay in the cache, as when only the process dies.
         Keep = "keep",
-        /// Each survives or not by chance, as when the power fails.
+        /// Each survives or is lost at random, as when the power fails.
         Tear = "tear",
-        /// As `tear`, and of the physical blocks being written some hold noise.
+        /// As `tear`; in addition, some of the physical blocks being written contain noise.
         Garble = "garble",
     }
 }
 
 words! {
-    /// What becomes of pages whose sync failed.
+    /// What happens to pages whose sync failed.
     Pages {
-        /// They are gone at once.
+        /// They are lost at once.
         Dropped = "dropped",
         /// They stay readable and count as clean, until the power fails.
         Clean = "clean",
@@ -69,17 +69,17 @@ words! {
 words! {
     /// Which durable bytes are damaged.
     Part {
-        /// Those of the log.
+        /// Bytes of the log.
         Log = "log",
-        /// The heads of the log's sectors.
+        /// The headers of the log's sectors.
         Header = "header",
-        /// Those of snapshots.
+        /// Bytes of snapshots.
         Snapshot = "snapshot",
     }
 }
 
 impl Part {
-    /// What the names of the files begin with, and how many bytes of each sector are meant.
+    /// The prefix of the file names, and the number of bytes of each sector that can be damaged.
     #[must_use]
     pub fn place(self) -> (&'static str, usize) {
         match self {
@@ -128,32 +128,32 @@ impl Setting for Room {
 }
 
 words! {
-    /// What a forged frame says.
+    /// The content of a forged frame.
     Lie {
-        /// The last of all terms.
+        /// The highest possible term.
         Term = "term",
-        /// Entries in place of those that are committed.
+        /// Entries that replace committed ones.
         Entries = "entries",
     }
 }
 
 words! {
-    /// The data directory that a server finds in place of its own.
+    /// The data directory that a server finds instead of its own.
     Directory {
-        /// None: the disk is new.
+        /// An empty one: the disk is new.
         Empty = "empty",
-        /// Its own as it was a while ago, from a backup.
+        /// Its own from some time ago, restored from a backup.
         Old = "old",
-        /// That of the next server, copied.
+        /// A copy of the next server's directory.
         Another = "another",
-        /// That of the server of this name in another cluster, which is of a later term and has a longer log.
+        /// The directory of the server with the same name in another cluster, with a later term and a longer log.
         Foreign = "foreign",
-        /// Its own, with an empty state in place of the one in its snapshots.
+        /// Its own, with an empty state in its snapshots.
         Altered = "altered",
     }
 }
 
-/// What happens.
+/// What a fault does.
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs, reason = "KINDS below says it of each, for the manual too")]
 pub enum Kind {
@@ -182,7 +182,7 @@ pub enum Kind {
     Forge { lie: Lie },
 }
 
-/// Each kind's name, its fields with their defaults, and what it does.
+/// Name of each kind, its fields with their defaults, and what it does.
 pub const KINDS: [(&str, &str, &str); 23] = [
     (
         "partition",
@@ -301,7 +301,7 @@ pub const KINDS: [(&str, &str, &str); 23] = [
 ];
 
 impl Kind {
-    /// Reads the kind called `name`, whose name stands in the field or word `at`.
+    /// Reads the kind called `name`, which was found in the field or word `at`.
     pub(crate) fn read(name: &str, fields: &mut Fields<'_>) -> Result<Kind, Problem> {
         Ok(match name {
             "partition" => Kind::Partition {
@@ -409,13 +409,13 @@ impl Kind {
         }
     }
 
-    /// Whether it can be had where the deployed transport runs over madsim's TCP.
+    /// Whether this kind is possible when the deployed transport runs over madsim's TCP.
     #[must_use]
     pub fn suits_tcp(&self) -> bool {
         !matches!(self, Kind::Link { .. } | Kind::Hang { .. } | Kind::Reset { .. } | Kind::Transfer)
     }
 
-    /// Whether it has an end; the others happen at one instant.
+    /// Whether the fault has an end. Other kinds happen at one instant.
     #[must_use]
     pub fn lasts(&self) -> bool {
         !matches!(
@@ -430,7 +430,7 @@ impl Kind {
         )
     }
 
-    /// Whether a server that met it may rightly refuse to start ever again.
+    /// Whether an affected server may legitimately refuse to start from then on.
     #[must_use]
     pub fn ruins(&self) -> bool {
         matches!(
@@ -443,13 +443,13 @@ impl Kind {
         )
     }
 
-    /// Whether a server that met it may take no part ever again, though it may start.
+    /// Whether an affected server may stop taking part from then on, even if it can start.
     #[must_use]
     pub fn forfeits(&self) -> bool {
         self.ruins() || matches!(self, Kind::Directory { .. })
     }
 
-    /// The fields as words; those of a link are left out where they add nothing.
+    /// The fields as words. Fields of a link that add nothing are left out.
     pub(crate) fn words(&self) -> Vec<(&'static str, String)> {
         match self {
             Kind::Partition { shape, clients } => vec![("shape", shape.show()), ("clients", clients.show())],

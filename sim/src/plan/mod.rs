@@ -1,12 +1,12 @@
 //! Plans: a scenario and a seed, written out.
 //!
-//! A [`Plan`] holds everything a run needs: the settings of cluster, network, disks and clients, and every fault and
-//! operation with its time. [`Plan::expand`] makes one and is a pure function; [`Plan::write`] and [`Plan::read`] are
-//! exact inverses. A plan is what a failure is kept as: it can be read, edited and made smaller line by line, and it
-//! means the same when scenarios or the expansion change. Chance that the models of the world need besides (which frame
-//! is lost, which sector survives) is drawn by them from the plan's seed.
+//! A [`Plan`] contains everything a run needs: the settings of cluster, network, disks and clients, and every fault and
+//! operation with its time. [`Plan::expand`] creates one and is a pure function. [`Plan::write`] and [`Plan::read`] are
+//! exact inverses. A failure is saved as its plan: it can be read, edited and reduced line by line, and it keeps its
+//! meaning when scenarios or the expansion change. Further random choices of the world's models (which frame is lost,
+//! which sector survives) are drawn by them from the plan's seed.
 //!
-//! What is left to the run: who leads ([`Target`]) and what a client saw last ([`When`]).
+//! Two things are left to the run: which server leads ([`Target`]) and what a client saw last ([`When`]).
 
 mod cuts;
 mod effect;
@@ -29,121 +29,121 @@ use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A complete run, but for what only the run can tell.
+/// A complete run, except for what is only known during the run.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Plan {
     /// The scenario it was made from.
     pub scenario: String,
-    /// The seed it was made with, and of the models' own chance.
+    /// The seed it was made with. The models of the world draw from it as well.
     pub seed: u64,
     /// The servers.
     pub cluster: Cluster,
-    /// Fair weather on every link.
+    /// The network without faults.
     pub network: Network,
-    /// Fair weather on every disk.
+    /// The disks without faults.
     pub disk: Disk,
-    /// Every server's processor.
+    /// The servers' processors.
     pub cpu: Cpu,
-    /// How quorums keep the keys, in an AP run.
+    /// How quorums store the keys, in an AP run.
     pub bucket: Bucket,
-    /// The clients; its rate, keys and weights are for the record, the operations are in `events`.
+    /// The clients. Rate, keys and weights are for the record only; the operations are in `events`.
     pub workload: Workload,
-    /// The phases.
+    /// The phases of the run.
     pub time: Times,
     /// What the run must show.
     pub expect: Expect,
-    /// What happens, in the order of time.
+    /// Faults and operations, in order of time.
     pub events: Vec<Event>,
 }
 
-/// Something at an instant.
+/// An event and its time.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Event {
     /// Simulated time since the start of the run.
     pub at: Duration,
-    /// What.
+    /// The event.
     pub what: What,
 }
 
-/// What can be in a plan.
+/// The kinds of event in a plan.
 #[derive(Clone, PartialEq, Debug)]
 pub enum What {
     /// A fault ends.
     End(FaultId),
-    /// A fault begins, or happens if it is of an instantaneous kind.
+    /// A fault begins, or happens if its kind is instantaneous.
     Begin {
-        /// Its name.
+        /// The id of the fault.
         id: FaultId,
-        /// What it is.
+        /// The fault itself.
         fault: Fault<Target>,
-        /// It has no end: not even the end of the storm heals it.
+        /// It has no end. Even the end of the storm does not remove it.
         forever: bool,
     },
-    /// A client does something: now, or as soon as it is done with what it did before. In a closed loop also not before
+    /// A client performs an operation: now, or as soon as its previous one is done. In a closed loop it also waits for
     /// the pause `workload.think` after that.
     Op {
-        /// Which client, from 1.
+        /// The number of the client, from 1.
         client: u32,
-        /// What it does.
+        /// The operation.
         call: Call,
-        /// How.
+        /// Options of the operation.
         how: How,
     },
 }
 
-/// How a client goes about an operation.
+/// Options of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct How {
-    /// At which level, if not the bucket's; R of a read, W of a write. Raft has no levels.
+    /// The level, if it is not the bucket's: R of a read, W of a write. Raft has no levels.
     pub level: Option<Level>,
-    /// Which server to ask first.
+    /// The server to ask first.
     pub via: Option<NodeId>,
 }
 
-/// What a client does.
+/// An operation of a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Call {
     /// A linearizable read.
     Get {
-        /// Which key.
+        /// The key.
         key: String,
     },
     /// A write.
     Put {
-        /// Which key.
+        /// The key.
         key: String,
-        /// What: unique within the plan.
+        /// The value, unique within the plan.
         value: Tag,
-        /// When to refuse.
+        /// The condition.
         when: When,
-        /// How long the key lives; `None`: until it is deleted.
+        /// The TTL of the key. `None`: it does not expire.
         ttl: Option<Duration>,
     },
     /// A delete.
     Delete {
-        /// Which key.
+        /// The key.
         key: String,
-        /// When to refuse.
+        /// The condition.
         when: When,
     },
-    /// A new expiry; the value stays.
+    /// Sets a new expiry; the value stays.
     Extend {
-        /// Which key.
+        /// The key.
         key: String,
-        /// How long it lives from now on.
+        /// The TTL from now on.
         ttl: Duration,
     },
 }
 
 impl Call {
-    /// The key it is about.
+    /// The key of the operation.
     #[must_use]
     pub fn key(&self) -> &str {
         let (Call::Get { key } | Call::Put { key, .. } | Call::Delete { key, .. } | Call::Extend { key, .. }) = self;
         key
     }
 
-    /// How long it lets the key live.
+    /// The TTL that it gives to the key.
     #[must_use]
     pub fn ttl(&self) -> Option<Duration> {
         match self {
@@ -154,7 +154,7 @@ impl Call {
     }
 }
 
-/// A written value: a word that no other write of the plan uses, filled up to a length.
+/// A written value: a word that no other write of the plan uses, padded to a length.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tag {
     /// The word.
@@ -164,14 +164,14 @@ pub struct Tag {
 }
 
 impl Tag {
-    /// How many bytes there are to write.
+    /// The length of the value in bytes.
     #[expect(clippy::len_without_is_empty, reason = "a word is never empty")]
     #[must_use]
     pub fn len(&self) -> u64 {
         self.size.max(self.word.len() as u64)
     }
 
-    /// The bytes to write.
+    /// The bytes of the value.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.word.clone().into_bytes();
@@ -180,22 +180,23 @@ impl Tag {
     }
 }
 
-/// When a write shall be refused.
+/// The condition of a write: when it is refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum When {
     /// Never.
     Always,
-    /// `nx`: unless the key is missing.
+    /// `nx`: refused unless the key is missing.
     Missing,
-    /// `xx`: unless the key exists.
+    /// `xx`: refused unless the key exists.
     Present,
-    /// `cmp:last`: unless the value is the one this client saw last on this key; before it saw one, `cmprev:-1`.
+    /// `cmp:last`: refused unless the value is the one this client saw last on this key; before it saw one,
+    /// `cmprev:-1`.
     SawValue,
-    /// `cmprev:last`: unless the revision is the one this client saw last on this key; before it saw one, -1.
+    /// `cmprev:last`: refused unless the revision is the one this client saw last on this key; before it saw one, -1.
     SawRevision,
-    /// `cmp:c1-4`: unless the value is the one that a put of this plan writes, whose word this is.
+    /// `cmp:c1-4`: refused unless the value is the one written by the put of this plan with this word.
     Value(String),
-    /// `cmprev:3`: unless the revision is this.
+    /// `cmprev:3`: refused unless the revision is this one.
     Revision(i64),
 }
 
@@ -232,7 +233,7 @@ impl Setting for When {
 }
 
 impl Plan {
-    /// How many faults of each kind there are.
+    /// The number of faults of each kind.
     #[must_use]
     pub fn faults(&self) -> BTreeMap<&'static str, u64> {
         let mut count = BTreeMap::new();
@@ -244,26 +245,26 @@ impl Plan {
         count
     }
 
-    /// How many operations there are.
+    /// The number of operations.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.events.iter().filter(|e| matches!(e.what, What::Op { .. })).count() as u64
     }
 
-    /// Whether keys of it expire.
+    /// Whether any keys expire.
     #[must_use]
     pub fn expires(&self) -> bool {
         self.events.iter().any(|event| matches!(&event.what, What::Op { call, .. } if call.ttl().is_some()))
     }
 
-    /// Whether whom its faults meet is left to the run.
+    /// Whether the targets of its faults depend on the run.
     #[must_use]
     pub fn aims_at_leaders(&self) -> bool {
         let open = |target: &Target| matches!(target, Target::Leader(_) | Target::Follower(_));
         self.events.iter().any(|event| matches!(&event.what, What::Begin { fault, .. } if open(&fault.target)))
     }
 
-    /// What the plan is, without its events, as JSON.
+    /// The plan without its events, as JSON.
     #[must_use]
     pub fn facts(&self) -> Json {
         json!({

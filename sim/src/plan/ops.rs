@@ -1,9 +1,9 @@
 //! The operations of a plan.
 //!
-//! Open loop: instants drawn evenly over the run, which is a Poisson process given its count. Closed loop: as many
-//! operations of each client as the pauses between them would allow if answers took no time, each not before the
-//! pauses alone have passed. Operations stop one timeout before the run does, so that each can end. A crowd's are due all
-//! through the storm, each client's at a pace of its own.
+//! Open loop: instants are drawn uniformly over the run, which is a Poisson process given its count. Closed loop: each
+//! client gets as many operations as its pauses would allow if answers took no time; each is due no earlier than the
+//! pauses before it permit. Operations stop one timeout before the end of the run, so that each can finish. The crowd's
+//! operations are due throughout the storm. Each client of the crowd starts at a random point of its first pause.
 
 use super::{Call, Event, How, Tag, What, When};
 use crate::scenario::{Between, Bucket, Levels, Skew, Times, Workload};
@@ -11,7 +11,7 @@ use seaworthy::types::{Level, Rng};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Draws the operations, in the order of time.
+/// Draws the operations, in order of time.
 pub(super) fn draw(workload: &Workload, bucket: &Bucket, time: &Times, seed: u64) -> Vec<Event> {
     let mut levels = Rng::new(seed, "levels");
     let mut rng = Rng::new(seed, "operations");
@@ -63,12 +63,12 @@ fn crowd(workload: &Workload, time: &Times, caller: &mut Caller<'_>, seed: u64) 
     drawn
 }
 
-/// Chooses what clients do.
+/// Chooses the operations of clients.
 struct Caller<'a> {
     workload: &'a Workload,
-    /// Sums of the weights of the first so many keys.
+    /// Cumulative weights: element i is the sum of the weights of the first i + 1 keys.
     keys: Vec<f64>,
-    /// Puts so far of each client: they make the words of the values.
+    /// Puts of each client so far. The words of values contain this number.
     puts: BTreeMap<u32, u64>,
     /// The last word put to each key.
     last: BTreeMap<String, String>,

@@ -1,6 +1,6 @@
-//! Swarm testing (Groce, Zhang, Eide, Chen, Regehr: "Swarm Testing", ISSTA 2012): a run that uses some features finds
-//! bugs that runs which use all of them hide, because features mask each other. So each seed takes a random half of the
-//! catalogue of faults, with random intensities, and random settings of cluster, network and workload as well.
+//! Swarm testing (Groce, Zhang, Eide, Chen, Regehr: "Swarm Testing", ISSTA 2012). Features mask each other, so a run
+//! that uses only some of them finds bugs that stay hidden when all are used. Each seed takes a random half of the
+//! catalogue of faults, with random intensities, and also random settings of cluster, network and workload.
 
 use super::Kind;
 use crate::scenario::{
@@ -10,13 +10,13 @@ use crate::scenario::{
 use seaworthy::types::Rng;
 use std::time::Duration;
 
-/// What a swarm chooses from: every kind of fault that a cluster must survive with all its servers.
+/// The faults that a swarm chooses from: every kind that a cluster must survive with all its servers.
 const CATALOGUE: &str = include_str!("swarm.toml");
 
-/// The catalogue for this cluster; entries that need more servers are left out.
+/// The catalogue for this cluster. Entries that need more servers are left out.
 ///
 /// # Errors
-/// The storm is too short for one of them.
+/// The storm is too short for one of the entries.
 pub(crate) fn catalogue(cluster: &Cluster, time: &Times) -> Result<Vec<FaultSpec>, Problem> {
     let text = match cluster.nodes {
         ..=4 => CATALOGUE.split("# From five servers on.").next().unwrap_or_default(),
@@ -25,7 +25,7 @@ pub(crate) fn catalogue(cluster: &Cluster, time: &Times) -> Result<Vec<FaultSpec
     parse_catalogue(Source { file: "swarm", text }, cluster, time)
 }
 
-/// Replaces each swarm by what the seed takes from it. Without one the scenario stays as it is.
+/// Replaces each swarm by the seed's selection from it. A scenario without a swarm is not changed.
 pub(super) fn vary(scenario: &Scenario, seed: u64) -> Scenario {
     let mut varied = scenario.clone();
     if !scenario.faults.iter().any(|f| matches!(f.what, Act::Swarm(_))) {
@@ -62,7 +62,7 @@ fn choose(spec: &FaultSpec, time: &Times, rng: &mut Rng) -> Vec<FaultSpec> {
     chosen
 }
 
-/// A quarter of it up to all of it.
+/// Scales the range by a quarter, a half or one.
 fn scale(range: Between<Duration>, rng: &mut Rng) -> Between<Duration> {
     let quarters = one_of(rng, &[1, 2, 4]);
     let least = Duration::from_millis(1);
@@ -79,16 +79,18 @@ fn vary_settings(scenario: &mut Scenario, rng: &mut Rng) {
     cluster.max_append_bytes = one_of(rng, &[1, 256, 256 << 10]);
     cluster.max_in_flight = one_of(rng, &[1, 4, 32]);
     if cluster.max_append_bytes == 1 {
-        // One entry a round trip is less than clients ask for on a slow network; they would have to give up in the calm.
+        // One entry per round trip is less than clients request on a slow network. Without a minimum they would time
+        // out in the calm.
         cluster.max_in_flight = cluster.max_in_flight.max(4);
     }
     cluster.snapshot_chunk = one_of(rng, &[256, 4 << 10, 64 << 10]);
     cluster.segment_bytes = one_of(rng, &[16 << 10, 64 << 10, 1 << 20]);
-    // Slow for the servers, but not so slow that clients give up in fair weather, or no progress could be demanded.
+    // Slow for the servers, but not so slow that clients time out without faults. Otherwise no progress could be
+    // demanded.
     let slow = (timeout / 20).min(workload.attempt.as_millis() as u64 / 20).max(1);
     network.link.latency = Duration::from_millis(one_of(rng, &[1, 5, slow]));
     network.link.jitter = Duration::from_millis(one_of(rng, &[1, 5, slow]));
-    // No more than they can do on a slow network: else what piles up in the storm is still being done in the calm.
+    // No more than the servers can do on a slow network. Otherwise the backlog of the storm would last into the calm.
     workload.clients = one_of(rng, &[5, 10, 20]);
     workload.rate = 3 * u64::from(workload.clients);
     workload.keys = one_of(rng, &[1, 3, 10, 50]);
@@ -101,11 +103,11 @@ fn vary_settings(scenario: &mut Scenario, rng: &mut Rng) {
     cluster.boot_spread = Duration::from_millis(one_of(rng, &[0, 100, 700]));
 }
 
-/// What concerns quorums only, so that runs against Raft stay what they were.
+/// Varies settings that only concern quorums. Drawn separately, so that runs against Raft stay as they were.
 fn vary_quorums(scenario: &mut Scenario, rng: &mut Rng) {
     use seaworthy::types::Level::{All, One, Quorum};
     let Scenario { cluster, bucket, .. } = scenario;
-    // With servers lost for good nothing can ask for all.
+    // With servers lost for good, no operation can require all replicas.
     let levels: &[_] = match scenario.time.lost_nodes.high {
         0 => &[(Quorum, Quorum), (One, All), (All, One), (One, Quorum), (One, One)],
         _ => &[(Quorum, Quorum), (One, Quorum)],
@@ -118,8 +120,8 @@ fn vary_quorums(scenario: &mut Scenario, rng: &mut Rng) {
     cluster.housekeeping = Duration::from_millis(one_of(rng, &[100, 500, 2000]));
 }
 
-/// Several groups, most of which sleep, and leases: every other seed has each. Under leases no clock stands still, for that is
-/// beyond any bound on how much clocks drift; those that drift stay within it.
+/// Varies the number of groups and enables leases, each for every other seed; most of the groups are quiescent. Under
+/// leases no clock freezes, because that exceeds any bound on clock drift. Clocks that drift stay within the bound.
 fn vary_groups(scenario: &mut Scenario, rng: &mut Rng) {
     let Scenario { cluster, faults, .. } = scenario;
     cluster.groups = one_of(rng, &[1, 1, 4, 16]);

@@ -1,14 +1,14 @@
-//! Whom a fault meets.
+//! The targets of a fault.
 //!
-//! In a scenario a target is a [`Selector`] ("a random minority"); expansion draws what can be drawn and leaves a
-//! [`Target`], which may still depend on the run ("whoever leads then"). The run resolves a target once, when the fault
-//! begins, and its end concerns the same servers.
+//! In a scenario a target is a [`Selector`] ("a random minority"). Expansion draws its random parts and leaves a
+//! [`Target`], which may still depend on the run ("the current leader"). The run resolves a target once, when the fault
+//! begins. The end of the fault applies to the same servers.
 
 use crate::scenario::Setting;
 use seaworthy::types::NodeId;
 use std::collections::BTreeMap;
 
-/// Names a fault within its plan: f1, f2, …
+/// The id of a fault within its plan: f1, f2, …
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct FaultId(pub u32);
 
@@ -36,7 +36,7 @@ impl Setting for NodeId {
     }
 }
 
-/// The number in `n3` or `c3`; no sign, no leading zero, so that each has one spelling.
+/// The number in `n3` or `c3`. Signs and leading zeros are rejected, so that each number has one spelling.
 pub(super) fn numbered(letter: char, text: &str) -> Option<u32> {
     let digits = text.strip_prefix(letter)?;
     let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
@@ -53,30 +53,30 @@ fn nodes_of(text: &str) -> Option<Vec<NodeId>> {
     distinct.then_some(ids)
 }
 
-/// Whom a scenario's fault meets.
+/// The target of a fault in a scenario.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Selector {
-    /// Whoever leads when the fault begins.
+    /// The leader when the fault begins.
     Leader,
-    /// One that does not lead then.
+    /// A server that does not lead when the fault begins.
     Follower,
-    /// The leader and as many as make a minority with it: in five servers, one more.
+    /// The leader and enough others to form a minority with it: with five servers, one more.
     LeaderMinority,
-    /// One, drawn.
+    /// One random server.
     Random,
-    /// As many as the cluster can do without, drawn.
+    /// Random servers, as many as the cluster can do without.
     Minority,
-    /// Half of them, rounded down, drawn.
+    /// A random half of the servers, rounded down.
     Half,
-    /// The least majority, drawn.
+    /// A random smallest majority.
     Majority,
-    /// Those of one region, drawn.
+    /// All servers of a random region.
     Region,
-    /// Every one.
+    /// All servers.
     All,
-    /// The same as the fault that this one follows.
+    /// The targets of the fault that this one follows.
     Same,
-    /// These.
+    /// These servers.
     Nodes(Vec<NodeId>),
 }
 
@@ -110,13 +110,13 @@ impl Setting for Selector {
 }
 
 impl Selector {
-    /// How many servers it stands for, in a cluster of `nodes`; that of `Same` is not known here and given as 1.
+    /// The number of servers selected, in a cluster of `nodes`. For `Same` it is not known here and given as 1.
     pub(crate) fn size(&self, nodes: u32) -> u32 {
         match self {
             Selector::Leader | Selector::Follower | Selector::Random | Selector::Same => 1,
             Selector::LeaderMinority | Selector::Minority => (nodes - 1) / 2,
             Selector::Half => nodes / 2,
-            // At most: of two regions or more, the largest.
+            // At most: with two regions or more, the size of the largest.
             Selector::Region => nodes.div_ceil(2),
             Selector::Majority => nodes / 2 + 1,
             Selector::All => nodes,
@@ -125,17 +125,17 @@ impl Selector {
     }
 }
 
-/// Whom a plan's fault meets.
+/// The target of a fault in a plan.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Target {
-    /// These. Their order matters to a ring only.
+    /// These servers. Their order matters only to a ring.
     Nodes(Vec<NodeId>),
-    /// Whoever leads when the fault begins, and this many that follow it in the order of ids, around the end. `leader`,
+    /// The leader when the fault begins, and this many servers after it in the order of ids, wrapping around. `leader`,
     /// `leader+1`.
     Leader(u32),
-    /// The n-th after the leader in the order of ids, around the end; from 1. `follower1`.
+    /// The n-th server after the leader in the order of ids, wrapping around; from 1. `follower1`.
     Follower(u32),
-    /// The servers that an earlier fault met. `f3`.
+    /// The targets of an earlier fault. `f3`.
     SameAs(FaultId),
 }
 
@@ -171,14 +171,14 @@ impl Setting for Target {
 pub struct Sight<'a> {
     /// All servers, in the order of their ids.
     pub nodes: &'a [NodeId],
-    /// Who leads, or led last; before any has led, the first server stands in.
+    /// The current or latest leader. Before any server has led, the first server is used instead.
     pub leader: Option<NodeId>,
-    /// Whom the faults that have begun met.
+    /// The targets of the faults that have begun.
     pub met: &'a BTreeMap<FaultId, Vec<NodeId>>,
 }
 
 impl Target {
-    /// The servers meant. Empty only when an earlier fault is meant that met none.
+    /// The servers that are targeted. Empty only if an earlier fault is named that had no targets.
     #[must_use]
     pub fn resolve(&self, sight: &Sight<'_>) -> Vec<NodeId> {
         let n = sight.nodes.len();

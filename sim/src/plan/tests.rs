@@ -1,4 +1,4 @@
-//! Plans of the bundled scenarios, the text form both ways, and the manual, which is kept equal to the code.
+//! Plans of the bundled scenarios, conversion from and to text, and the manual, which is kept equal to the code.
 
 use super::*;
 use crate::scenario::{Act, Scenario};
@@ -71,7 +71,7 @@ fn bundled_scenarios_expand_to_sane_plans() {
             let text = plan.write();
             if seed % 10 == 0 {
                 assert_eq!(Plan::expand(&scenario, seed).write(), text, "{} {seed}: the same bytes", plan.scenario);
-                // Reading checks names, pairs of begin and end, unique words; and it is the inverse of writing.
+                // Reading checks names, pairs of begin and end, and unique words. It is the inverse of writing.
                 let read = Plan::read("plan", &text).unwrap_or_else(|p| panic!("{p}"));
                 assert_eq!(read, plan);
             }
@@ -81,7 +81,7 @@ fn bundled_scenarios_expand_to_sane_plans() {
     }
 }
 
-/// Those that last for hours are left out above, and are scenarios all the same.
+/// Scenarios that last for hours are left out above, but can be loaded like the others.
 #[test]
 fn nightly_scenarios_are_read_when_they_are_named() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/nightly");
@@ -115,7 +115,7 @@ fn check_times(plan: &Plan) {
     assert!(lost.len() <= plan.cluster.minority() as usize, "{} {}: {lost:?} lost", plan.scenario, plan.seed);
 }
 
-/// The bundled scenarios together use every kind, shape and selector: none is untried.
+/// Together the bundled scenarios use every kind, shape and selector.
 #[test]
 fn bundled_scenarios_use_every_kind() {
     let mut kinds = BTreeSet::new();
@@ -182,7 +182,7 @@ fn values_have_their_length() {
 
 const HEAD: &str = "seaworthy-plan 1\nscenario x\nseed 7\ncluster\nnetwork\ndisk\nworkload\ntime\nexpect\n";
 
-/// Each is wrong in one way: a header and the line that spoils it.
+/// Each entry is wrong in one way: a header and the line with the error.
 const WRONG: &[(&str, &str)] = &[
     ("no such word", "storm 3\n"),
     ("no time", "begin f1 pause target=n1\n"),
@@ -354,7 +354,7 @@ proptest! {
         prop_assert_eq!(read, plan);
     }
 
-    /// Whatever stands in a plan or a scenario, reading it gives a plan or a problem, never a panic.
+    /// Whatever a plan or scenario contains, reading it returns a value or a problem. It never panics.
     #[test]
     fn reading_never_panics(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<char>()), 1..6)) {
         let plan = Plan::expand(&small(), 3).write();
@@ -373,7 +373,7 @@ proptest! {
     }
 }
 
-/// The parts of docs/scenarios.md that say what the code says; `UPDATE_DOCS=1` writes them anew.
+/// The parts of docs/scenarios.md that are generated from the code. `UPDATE_DOCS=1` rewrites them.
 #[test]
 fn the_manual_says_what_the_code_says() {
     use crate::scenario::{Bucket, Cluster, Cpu, Disk, Expect, Times, Workload};

@@ -10,9 +10,9 @@
 //!   4.800s end f1
 //! ```
 //!
-//! Empty lines and lines that start with `#` mean nothing. A header line's settings that are left out have their
-//! defaults; event lines may stand in any order and are sorted by time. What is read is checked as far as it can be
-//! without a run: names that are not there, faults without an end, words used twice.
+//! Empty lines and lines that start with `#` are ignored. Settings that are missing in a header line have their
+//! defaults. Event lines may be in any order and are sorted by time. Reading checks everything that can be checked
+//! without a run: unknown names, faults without an end, words used twice.
 
 use super::target::numbered;
 use super::{Call, Clients, Event, Fault, FaultId, How, Kind, Plan, Tag, Target, What, When};
@@ -66,7 +66,7 @@ impl Plan {
     /// Reads a plan from a file.
     ///
     /// # Errors
-    /// The file cannot be read, or what is in it is wrong.
+    /// The file cannot be read, or its content is wrong.
     pub fn load(path: &Path) -> Result<Plan, Problem> {
         let file = path.display().to_string();
         match std::fs::read_to_string(path) {
@@ -75,10 +75,10 @@ impl Plan {
         }
     }
 
-    /// Reads a plan; `file` is what messages call it.
+    /// Reads a plan. `file` is its name in error messages.
     ///
     /// # Errors
-    /// What is wrong first.
+    /// The first problem found.
     pub fn read(file: &str, text: &str) -> Result<Plan, Problem> {
         let source = Source { file, text };
         let (header, mut events) = split(source)?;
@@ -94,7 +94,7 @@ fn line(name: &str, words: &[(&'static str, String)]) -> String {
     format!("{name}{words}\n")
 }
 
-/// Seconds with three decimals, or more where needed.
+/// Seconds with three decimals, or more if needed.
 fn instant(at: Duration) -> String {
     let (seconds, nanos) = (at.as_secs(), at.subsec_nanos());
     match nanos % 1_000_000 {
@@ -104,7 +104,7 @@ fn instant(at: Duration) -> String {
 }
 
 impl Event {
-    /// The event as a line of the plan, with its end of line.
+    /// The event as a line of the plan, including the line end.
     #[must_use]
     pub fn line(&self) -> String {
         let what = match &self.what {
@@ -151,7 +151,7 @@ impl How {
     }
 }
 
-/// What the level of a read or a write is called.
+/// The name of the level of a read or a write.
 fn level_of(read: bool) -> &'static str {
     if read { "r" } else { "w" }
 }
@@ -232,7 +232,7 @@ fn read_header(source: Source<'_>, header: &BTreeMap<&str, Words<'_>>) -> Result
         disk: section(source, header, "disk", |f| Disk::read(f, Disk::default()))?,
         cpu: match header.contains_key("cpu") {
             true => section(source, header, "cpu", |f| Cpu::read(f, Cpu::default()))?,
-            // Made when work took no time.
+            // The plan was made before work took time.
             false => Cpu::default(),
         },
         expect: section(source, header, "expect", |f| Expect::read(f, Expect::default()))?,
@@ -241,7 +241,7 @@ fn read_header(source: Source<'_>, header: &BTreeMap<&str, Words<'_>>) -> Result
                 let bucket = Bucket::read(f, Bucket::default())?;
                 bucket.check(f).map(|()| bucket)
             })?,
-            // Made when there was Raft only.
+            // The plan was made when there was only Raft.
             false => Bucket { mode: Suits::Cp, ..Bucket::default() },
         },
         cluster,
@@ -306,7 +306,7 @@ fn read_event(source: Source<'_>, words: &Words<'_>) -> Result<Event, Problem> {
     Ok(Event { at, what })
 }
 
-/// Reads an operation as it stands in a plan, after its time and client.
+/// Reads an operation as written in a plan, without its time and client.
 pub(crate) fn parse_call(source: Source<'_>) -> Result<(Call, How), Problem> {
     read_call(&mut Line { source, words: &words(source.text, 0), next: 0 })
 }
@@ -367,11 +367,11 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Checks events against each other, in the order of time.
+/// Checks events against each other, in order of time.
 struct Checker<'a> {
     source: Source<'a>,
     plan: &'a Plan,
-    /// Each fault begun so far, and where, if it still needs an end.
+    /// Each fault begun so far, and its offset if it still needs an end.
     begun: BTreeMap<FaultId, Option<usize>>,
     words: BTreeSet<&'a str>,
 }

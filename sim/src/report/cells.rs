@@ -1,16 +1,17 @@
-//! What one line of a comparison says, in words and figures: the same cells for terminal, markdown and page.
+//! The cells of one line of a comparison, as words and figures: the same for terminal, markdown and page.
 //!
-//! A line is one scenario in one mode. Every figure that is a part of something is shown with what it is a part of, or
-//! as a percentage rounded against us; what was not measured is a dash, never a nought. [`LEGEND`] says what each means.
+//! A line is one scenario in one mode. A figure that is part of a whole is shown with the whole, or as a percentage
+//! rounded to our disadvantage. A figure that was not measured is a dash, never a zero. [`LEGEND`] explains each
+//! column.
 
 use super::record::{Mode, Share};
 use super::summary::{Decided, Group, ModeSummary, Summary, Verdicts};
 
-/// What a text means.
+/// The meaning of a text, for its colour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Tone {
     None,
-    /// A figure that stands out and is no verdict.
+    /// A figure that stands out but is not a verdict.
     Note,
     Good,
     Doubt,
@@ -31,7 +32,7 @@ impl From<String> for Cell {
     }
 }
 
-/// Titles of the columns after the scenario's name, and whether they are numbers.
+/// The titles of the columns after the scenario's name, and whether they contain numbers.
 pub(super) const COLUMNS: [(&str, bool); 15] = [
     ("mode", false),
     ("seeds", true),
@@ -50,7 +51,7 @@ pub(super) const COLUMNS: [(&str, bool); 15] = [
     ("bytes/op", true),
 ];
 
-/// What the columns mean, and when a figure is no verdict.
+/// The meaning of the columns, and when a figure is not a verdict.
 pub(super) const LEGEND: [(&str, &str); 10] = [
     (
         "verdict",
@@ -109,8 +110,8 @@ pub(super) fn cells(mode: Mode, m: &ModeSummary) -> [Cell; COLUMNS.len()] {
     ]
 }
 
-/// The lines of a summary under their labels: pairs first, for they are what is compared; then, if there are several,
-/// the pairs added up; then what was run in one mode only.
+/// The lines of a summary with their labels. Pairs come first, because they are compared; then, if there are several
+/// pairs, their total; then groups that ran in one mode only.
 pub(super) fn lines(summary: &Summary) -> Vec<(String, Vec<[Cell; COLUMNS.len()]>)> {
     let of = |g: &Group| (label(g), g.modes.iter().map(|(mode, m)| cells(*mode, m)).collect());
     let mut lines: Vec<_> = summary.pairs().map(of).collect();
@@ -133,7 +134,7 @@ fn note(text: String, stands_out: bool) -> Cell {
     Cell { text, tone: if stands_out { Tone::Note } else { Tone::None } }
 }
 
-/// So many of so many; a dash of none.
+/// "n/of", or a dash if `of` is zero.
 fn part(n: u64, of: u64) -> String {
     if of == 0 { dash() } else { format!("{}/{}", grouped(n), grouped(of)) }
 }
@@ -148,7 +149,7 @@ fn lost(m: &ModeSummary) -> Cell {
     }
 }
 
-/// There is a policy in AP only.
+/// Only AP has a policy.
 fn policy(m: &ModeSummary) -> Cell {
     if m.ap.is_none() || (m.acknowledged == 0 && m.lost_to_policy == 0) {
         return dash().into();
@@ -156,7 +157,7 @@ fn policy(m: &ModeSummary) -> Cell {
     note(grouped(m.lost_to_policy), m.lost_to_policy > 0)
 }
 
-/// The worse news first, how often.
+/// The worst result, with its count.
 pub(super) fn linearizable(d: Decided) -> Cell {
     let all = d.yes + d.no + d.undecided;
     let of =
@@ -173,7 +174,7 @@ fn heal(m: &ModeSummary) -> String {
     if m.healed == 0 || m.healed == m.seeds { time } else { format!("{time} {}", part(m.healed, m.seeds)) }
 }
 
-/// So much for each operation.
+/// The average per operation.
 pub(super) fn per_op(n: u64, ops: u64) -> Option<f64> {
     (ops > 0).then(|| n as f64 / ops as f64)
 }
@@ -189,7 +190,7 @@ fn size(bytes: f64) -> String {
     }
 }
 
-/// Milliseconds, which were rounded down when they were taken.
+/// A time in milliseconds that was rounded down when it was measured.
 pub(super) fn millis(ms: Option<u64>) -> String {
     match ms {
         Some(0) => "< 1 ms".into(),
@@ -206,7 +207,7 @@ pub(super) fn label(group: &Group) -> String {
     }
 }
 
-/// The worst that happened, how often.
+/// The worst verdict, with its count.
 pub(super) fn verdict(v: Verdicts) -> Cell {
     let of = |n: u64, what: &str| if v.total() == n { what.to_owned() } else { format!("{n}/{} {what}", v.total()) };
     let (text, tone) = match v {
@@ -219,7 +220,7 @@ pub(super) fn verdict(v: Verdicts) -> Cell {
     Cell { text, tone }
 }
 
-/// A number with its thousands apart.
+/// A number with separators between thousands.
 pub(super) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
@@ -232,7 +233,7 @@ pub(super) fn grouped(n: u64) -> String {
     text
 }
 
-/// A share in percent, rounded down so that only all of it is 100; a dash when nothing was asked.
+/// A share in percent, rounded down so that only the whole is 100, or a dash if nothing was asked.
 pub(super) fn percent(share: Share) -> String {
     if share.of == 0 {
         return "–".into();
@@ -244,7 +245,7 @@ pub(super) fn percent(share: Share) -> String {
     }
 }
 
-/// Nanoseconds with three significant digits in a fitting unit; a dash for none.
+/// Nanoseconds with three significant digits in a suitable unit, or a dash for `None`.
 pub(super) fn duration(ns: Option<u64>) -> String {
     let Some(ns) = ns else { return "–".into() };
     let (value, unit) = match ns {

@@ -1,4 +1,4 @@
-//! Made-up runs for the tests of this module. Nothing here was measured.
+//! Invented runs for the tests of this module. They contain no measured figures.
 
 use super::record::{
     ApCounts, Availability, FaultTally, Mode, Ops, Outcome, RunRecord, Share, Staleness, TraceHash, Verdict,
@@ -6,7 +6,7 @@ use super::record::{
 use super::{Commit, Histogram, Report, RunInfo, ScenarioInfo};
 use std::collections::BTreeMap;
 
-/// A run that passed, its figures derived from the seed.
+/// A run that passed, with figures derived from the seed.
 pub fn run(scenario: &str, seed: u64) -> RunRecord {
     let fault =
         |kind: &str, fired| FaultTally { kind: kind.into(), requested: fired, fired, affected: fired * 7, inert: 0 };
@@ -46,7 +46,7 @@ pub fn run(scenario: &str, seed: u64) -> RunRecord {
     }
 }
 
-/// The same storm met by quorums: nearly all is answered, some of it stale, and the replicas agree in the end.
+/// The same storm against quorums: nearly all operations are answered, some reads are stale, and the replicas converge.
 fn quorums(scenario: &str, seed: u64) -> RunRecord {
     let mut run = run(scenario, seed);
     let o = &mut run.outcome;
@@ -82,8 +82,8 @@ fn quorums(scenario: &str, seed: u64) -> RunRecord {
     run
 }
 
-/// Five scenarios over four seeds. `leader-isolated` is met by both modes; so is `majority-partition`, in which Raft
-/// cannot answer, and `skewed-clocks`, in which last-writer-wins throws writes away. The swarm fails in every way, with a
+/// Five scenarios over four seeds. `leader-isolated` ran in both modes. So did `majority-partition`, in which Raft
+/// cannot answer, and `skewed-clocks`, in which last-writer-wins discards writes. The swarm fails in every way, with a
 /// name and evidence that need escaping.
 pub fn runs() -> Vec<RunRecord> {
     let over = |name: &'static str, run: fn(&str, u64) -> RunRecord| (1..=4).map(move |seed| run(name, seed));
@@ -117,10 +117,10 @@ pub fn runs() -> Vec<RunRecord> {
     runs
 }
 
-/// A name that a careless page or shell command would stumble over.
+/// A name that breaks a page or shell command without proper escaping.
 pub const SWARM: &str = "swarm <script>alert('x')</script>";
 
-/// What the runs' scenarios say of themselves.
+/// The descriptions of the runs' scenarios.
 pub fn scenarios() -> Vec<ScenarioInfo> {
     let scenario = |name: &str, file: &str, about: &str| ScenarioInfo {
         name: name.into(),

@@ -1,8 +1,8 @@
-//! The report on disk: `report.json`, from which everything else can be made again, `index.html`, and `table.md` for
-//! places that show no HTML.
+//! The report on disk: `report.json`, from which all other files can be generated again, `index.html`, and `table.md`
+//! for places that do not show HTML.
 //!
-//! Each file is written beside its name and renamed over it, so a reader or a crash never meets half a file. Nothing is
-//! synced: a report lost with the power is made again.
+//! Each file is written under a temporary name and then renamed, so a reader or a crash never sees an incomplete file.
+//! Nothing is synced: a report lost in a power failure can be generated again.
 
 use super::origin::Commit;
 use super::page;
@@ -12,12 +12,12 @@ use super::table;
 use serde::{Deserialize, Serialize};
 use std::{fs, io, path::Path};
 
-/// Everything a report is made from.
+/// All the data of a report.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// What was run, where and when.
     pub info: RunInfo,
-    /// What the scenarios say of themselves.
+    /// The descriptions of the scenarios.
     pub scenarios: Vec<ScenarioInfo>,
     /// The runs.
     pub runs: Vec<RunRecord>,
@@ -28,52 +28,54 @@ pub struct Report {
 pub struct RunInfo {
     /// The command line.
     pub command: String,
-    /// The source it was built from.
+    /// The commit it was built from.
     pub commit: Commit,
-    /// The compiler.
+    /// The compiler version.
     pub toolchain: String,
-    /// The date, in words, as the caller wants it shown.
+    /// The date as text, in the caller's format.
     pub date: String,
-    /// Wall-clock time from first to last run, in nanoseconds.
+    /// Wall-clock time from the start of the first run to the end of the last, in nanoseconds.
     pub elapsed_ns: u64,
 }
 
-/// What a scenario says of itself.
+/// The description of a scenario.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ScenarioInfo {
-    /// Its name, as runs bear it.
+    /// Its name, as in the records of runs.
     pub name: String,
     /// Its file, as a user would type it.
     pub file: String,
-    /// What it is for.
+    /// Its purpose.
     pub about: String,
 }
 
 impl Report {
-    /// The runs added up.
+    /// The summary of the runs.
     #[must_use]
     pub fn summary(&self) -> Summary {
         Summary::of(&self.runs, &self.scenarios)
     }
 
-    /// Reads what [`write_folder`] wrote.
+    /// Reads a report written by [`write_folder`].
     ///
     /// # Errors
-    /// The file cannot be read or is no report; the message names it, with line and column where it is malformed.
+    /// The file cannot be read or is not a report. The message contains its name, and the line and column if it is
+    /// malformed.
     pub fn read(file: &Path) -> io::Result<Report> {
         let located = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", file.display()));
         serde_json::from_slice(&fs::read(file).map_err(located)?).map_err(|e| located(e.into()))
     }
 }
 
-/// Writes `report.json`, `table.md` and `index.html` into `dir`, making it if need be and replacing what an earlier report left.
+/// Writes `report.json`, `table.md` and `index.html` into `dir`. Creates it if necessary and replaces an earlier
+/// report.
 ///
 /// # Errors
-/// A folder or file cannot be written; the message names it. The file under that name is then the old one, whole.
+/// A folder or file cannot be written; the message contains its name. The previous file with that name is then intact.
 pub fn write_folder(dir: &Path, report: &Report) -> io::Result<()> {
     let summary = report.summary();
     fs::create_dir_all(dir).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", dir.display())))?;
-    // The runs come last: they are long, and `Report::read` skips the summary, which follows from them.
+    // The runs come last: they are long, and `Report::read` skips the summary, which is derived from them.
     #[derive(Serialize)]
     struct File<'a> {
         info: &'a RunInfo,
@@ -87,7 +89,7 @@ pub fn write_folder(dir: &Path, report: &Report) -> io::Result<()> {
     replace(&dir.join("index.html"), page::page(report, &summary).as_bytes())
 }
 
-/// Gives `path` new contents in one step.
+/// Replaces the contents of `path` in one step.
 fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.tmp", std::process::id()));

@@ -1,23 +1,23 @@
-//! Log-linear histogram of durations: mergeable, exact counts, values rounded up by less than 1/32.
+//! Log-linear histogram of durations: mergeable, with exact counts. Values are rounded up by less than 1/32.
 //!
-//! A bucket is named by its lower bound, which is the value with all but its six leading bits cleared: below 64 every
-//! value has a bucket of its own, above it each power of two is divided into 32. (This is the shape of HdrHistogram, Gil
-//! Tene; naming buckets by their bound spares the index arithmetic and makes the JSON readable.) Only buckets that hold
-//! something are kept, in order.
+//! A bucket is identified by its lower bound, which is the value with all bits cleared except its six leading ones.
+//! Below 64 every value has its own bucket; above that each power of two is divided into 32. (This is the structure of
+//! HdrHistogram by Gil Tene. Identifying buckets by their bound avoids index arithmetic and makes the JSON readable.)
+//! Only nonempty buckets are stored, in order.
 //!
-//! A percentile is the nearest-rank one, reported as its bucket's upper bound but never above the largest value: a
-//! latency is never shown as better than it was.
+//! A percentile is the nearest-rank one. It is reported as its bucket's upper bound, but never above the largest value:
+//! a latency is never shown as better than it was.
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, ops::AddAssign};
 
-/// Leading bits that are kept of a value.
+/// Number of leading bits of a value that are kept.
 const KEPT_BITS: u32 = 6;
 
-/// Counts of values, which are nanoseconds wherever it is used here.
+/// Counts of values. All current uses have nanoseconds.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Histogram {
-    /// Lower bound → how many values the bucket holds.
+    /// Lower bound → number of values in the bucket.
     buckets: BTreeMap<u64, u64>,
     /// The largest value, exact; 0 when empty.
     max: u64,
@@ -30,7 +30,7 @@ impl Histogram {
         self.max = self.max.max(value);
     }
 
-    /// How many values were recorded.
+    /// The number of values recorded.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.values().sum()
@@ -42,7 +42,8 @@ impl Histogram {
         (!self.buckets.is_empty()).then_some(self.max)
     }
 
-    /// The smallest bucket bound that at least `permille` thousandths of the values do not exceed; `None` when empty.
+    /// The smallest bucket bound that at least `permille` thousandths of the values do not exceed, or `None` when
+    /// empty.
     #[must_use]
     pub fn permille(&self, permille: u16) -> Option<u64> {
         let rank = (u128::from(self.count()) * u128::from(permille)).div_ceil(1000).max(1);
@@ -74,7 +75,7 @@ impl FromIterator<u64> for Histogram {
     }
 }
 
-/// The bits of `value` that its bucket does not tell apart.
+/// The bits of `value` that its bucket does not distinguish.
 fn low_bits(value: u64) -> u64 {
     let shift = (u64::BITS - value.leading_zeros()).saturating_sub(KEPT_BITS);
     (1 << shift) - 1
@@ -85,12 +86,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Values of every magnitude, not only huge ones.
+    /// Values of all magnitudes, not only huge ones.
     fn values() -> impl Strategy<Value = Vec<u64>> {
         prop::collection::vec((any::<u64>(), 0u32..64).prop_map(|(v, shift)| v >> shift), 0..200)
     }
 
-    /// Nearest rank on the sorted values themselves.
+    /// The nearest-rank percentile, computed from the sorted values.
     fn naive(values: &[u64], permille: u16) -> Option<u64> {
         let mut sorted = values.to_vec();
         sorted.sort_unstable();

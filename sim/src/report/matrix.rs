@@ -1,8 +1,8 @@
-//! The comparison on the page: AP under CP for each scenario, the same cells as everywhere, some of them with a bar behind
-//! the figure, so that who gave what up is seen before it is read.
+//! The comparison on the page: AP below CP for each scenario, with the same cells as everywhere. Some cells have a bar
+//! behind the figure, so that trade-offs are visible at a glance.
 //!
-//! Bars of availability run from nothing to all; those of p99 are logarithmic from the least p50 to the greatest p99 on
-//! the page; those of stale reads and conflicts are shares of the greatest share on the page.
+//! Bars of availability go from none to all. Bars of p99 are logarithmic, from the lowest p50 to the highest p99 on the
+//! page. Bars of stale reads and conflicts are relative to the highest share on the page.
 
 use super::cells::{COLUMNS, Cell, cells, label};
 use super::page::{badge, class};
@@ -10,7 +10,7 @@ use super::record::{Mode, Share};
 use super::summary::{Group, ModeSummary, Summary};
 use maud::{Markup, html};
 
-/// What the lengths of bars are measured by.
+/// The scales of the bars.
 struct Scale {
     fastest: f64,
     slowest: f64,
@@ -31,7 +31,7 @@ impl Scale {
         }
     }
 
-    /// How far the bar in a column goes, in `0.0..=1.0`, if the column has bars.
+    /// The length of the bar in a column, in `0.0..=1.0`, if the column has bars.
     fn bar(&self, column: &str, m: &ModeSummary) -> Option<f64> {
         let share = |share: Share, most: f64| share.fraction().filter(|_| most > 0.0).map(|f| f / most);
         match column {
@@ -51,7 +51,7 @@ fn log(ns: u64) -> f64 {
     (ns.max(1) as f64).log10()
 }
 
-/// What all pairs come to, in two lines of large type; nothing if there is no pair.
+/// The totals of all pairs, in two lines of large type, or nothing if there are no pairs.
 pub(super) fn together(summary: &Summary) -> Markup {
     let (totals, pairs) = (summary.totals(), summary.pairs().count());
     let shown = |title: &str| !["mode", "seeds", "verdict", "heal", "frames/op", "bytes/op"].contains(&title);
@@ -90,7 +90,7 @@ pub(super) fn together(summary: &Summary) -> Markup {
     }
 }
 
-/// A cell in large type, what it is a part of in small.
+/// A cell in large type, with its whole in small type.
 fn large(cell: &Cell, bar: Option<f64>) -> Markup {
     html! {
         @if bar.is_some() {
@@ -117,7 +117,7 @@ fn spoken(title: &'static str) -> &'static str {
     }
 }
 
-/// Every scenario: pairs first.
+/// Every scenario, pairs first.
 pub(super) fn matrix(summary: &Summary) -> Markup {
     let scale = Scale::of(summary);
     let groups = || summary.groups.iter().enumerate();
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
     use crate::report::fixture;
 
-    /// Bars end inside their cells and are numbers, whatever the figures.
+    /// Whatever the figures, bars end inside their cells and are numbers.
     #[test]
     fn bars_stay_inside_their_cells() {
         for values in [vec![], vec![0], vec![u64::MAX], vec![0, u64::MAX], vec![1000], vec![5, 7]] {

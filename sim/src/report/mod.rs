@@ -1,25 +1,25 @@
-//! Reports: what recorded runs add up to, and how it is shown.
+//! Reports: summaries of recorded runs, and their presentation.
 //!
-//! A report reads [`RunRecord`]s only. It never looks into a cluster, a history or a server's code, so whatever it says
-//! can be said again later from `report.json` alone. The path is a straight line of pure functions:
+//! A report reads only [`RunRecord`]s, never a cluster, a history or a server's code. So it can be generated again
+//! later from `report.json` alone. It is a straight pipeline of pure functions:
 //!
 //! ```text
 //! RunRecord… ─► Summary::of ─► table (terminal), markdown, to_json (--json)
 //!           └─► Report ─► page (HTML) ─► write_folder (report.json, index.html, table.md)
 //! ```
 //!
-//! - [`record`]: what one run leaves behind; the part that must repeat is kept apart from the wall clock.
+//! - [`record`]: the record of one run. The reproducible part is separate from the wall-clock time.
 //! - [`histogram`]: latencies with a bounded relative error, mergeable.
-//! - [`summary`]: runs added up by scenario, planted bug and mode. `cells`: what one line of it says, and the legend.
+//! - [`summary`]: runs added up by scenario, planted bug and mode. `cells`: the cells of one line of it, and the
+//!   legend.
 //! - [`mod@table`]: the lines as aligned text and as markdown. `matrix`: the lines with bars, for the page.
-//! - [`page`]: one self-contained HTML file. [`folder`]: that, the runs and the markdown, written
-//!   atomically.
-//! - [`progress`]: the bar shown while runs are made. [`origin`]: commit and toolchain.
+//! - [`page`]: one self-contained HTML file. [`folder`]: writes it, the runs and the markdown, atomically.
+//! - [`progress`]: the progress bar during runs. [`origin`]: commit and toolchain.
 //!
-//! Invariant: a sum is only ever made of counts, never of fractions or percentiles, so adding runs up in another order
-//! or in parts gives the same summary.
+//! Invariant: only counts are added up, never fractions or percentiles. So adding up runs in a different order or in
+//! parts gives the same summary.
 //!
-//! What it does not do: judge. Verdicts come from the checkers; a summary counts them.
+//! A report does not judge. Verdicts come from the checkers; a summary counts them.
 
 mod cells;
 pub mod folder;

@@ -1,4 +1,4 @@
-//! Where a report comes from: asked at run time, so that a binary never repeats what was true when it was built.
+//! The origin of a report: commit and compiler, determined at run time so that a binary does not report stale values.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path, process::Command};
@@ -6,9 +6,9 @@ use std::{fmt, path::Path, process::Command};
 /// The state of the source tree.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Commit {
-    /// Full hash; `None` without git or outside a repository.
+    /// Full hash, or `None` without git or outside a repository.
     pub hash: Option<String>,
-    /// Whether anything was changed or added since, ignored files aside.
+    /// Whether there are uncommitted changes or new files, apart from ignored ones.
     pub dirty: bool,
 }
 
@@ -24,7 +24,7 @@ impl fmt::Display for Commit {
     }
 }
 
-/// The commit checked out in the repository that `dir` is in.
+/// The current commit of the repository that contains `dir`.
 #[must_use]
 pub fn commit(dir: &Path) -> Commit {
     let Some(hash) = output("git", &["rev-parse", "HEAD"], dir) else {
@@ -34,13 +34,13 @@ pub fn commit(dir: &Path) -> Commit {
     Commit { hash: Some(hash), dirty }
 }
 
-/// The compiler found in `dir`, as it names itself, or "unknown".
+/// The version of the compiler found in `dir`, or "unknown".
 #[must_use]
 pub fn toolchain(dir: &Path) -> String {
     output("rustc", &["--version"], dir).unwrap_or_else(|| "unknown".into())
 }
 
-/// What a program printed, trimmed, if it could be run and succeeded.
+/// The output of a program, trimmed, or `None` if it could not be run or failed.
 fn output(program: &str, args: &[&str], dir: &Path) -> Option<String> {
     let output = Command::new(program).args(args).current_dir(dir).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -1,5 +1,5 @@
-//! The report as one HTML file that needs nothing else: no script, no fonts, no network; it follows the reader's light
-//! or dark setting and prints.
+//! The report as one self-contained HTML file: no scripts, fonts or network access. It follows the reader's light or
+//! dark setting and can be printed.
 //!
 //! `maud` escapes everything that is not a literal of this file. The comparison is in `matrix.rs`.
 
@@ -11,7 +11,7 @@ use super::summary::{Group, ModeSummary, RunLine, Summary, Verdicts};
 use super::table::{effort, seeds, tally};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-/// The page. `summary` is that of `report`.
+/// Renders the page. `summary` is the summary of `report`.
 pub(super) fn page(report: &Report, summary: &Summary) -> String {
     let (verdict, tone) = tally(summary.verdicts());
     let page = html! {
@@ -67,7 +67,7 @@ fn details(report: &Report, group: &Group, i: usize) -> Markup {
     html! {
         details open[!verdicts.passed()] {
             summary { (label(group)) " " (badge(&verdict(verdicts))) }
-            // A link to something inside opens it.
+            // A link to an element inside opens this element.
             div.about id={ "s" (i) } {
                 @if let Some(info) = info { p { (info.about) } p.file { code { (info.file) } } }
             }
@@ -131,7 +131,7 @@ fn besides(ap: &ApCounts) -> Markup {
     }
 }
 
-/// Breaches of the session guarantees by consistency level.
+/// Violations of the session guarantees by consistency level.
 fn sessions(m: &ModeSummary) -> Markup {
     html! {
         div.wide {
@@ -181,7 +181,7 @@ fn faults(faults: &[FaultTally]) -> Markup {
     }
 }
 
-/// Runs that did not pass in full view, those that did folded away.
+/// The list of runs. Runs that passed are collapsed.
 fn runs(runs: &[RunLine]) -> Markup {
     let (passed, rest): (Vec<&RunLine>, Vec<&RunLine>) = runs.iter().partition(|r| r.verdict == Verdict::Pass);
     html! {
@@ -221,7 +221,7 @@ fn runs(runs: &[RunLine]) -> Markup {
     }
 }
 
-/// What to say of a run that did not pass.
+/// The result and evidence of a run that did not pass.
 fn evidence(verdict: &Verdict) -> (Cell, String) {
     let cell = |text: &str, tone| Cell { text: text.into(), tone };
     match verdict {
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_page_for_the_fixture() {
-        // One element a line, without the style sheet, so that a difference can be read.
+        // One element per line, without the style sheet, so that diffs are readable.
         let page = render(&fixture::report()).replace(include_str!("page.css"), "").replace("><", ">\n<");
         insta::assert_snapshot!(page);
     }

@@ -1,7 +1,7 @@
-//! The bar shown while runs are made: how many are done, how many did not pass, how fast, how long to go.
+//! The progress bar during runs: how many are done, how many did not pass, the speed and the remaining time.
 //!
-//! It is drawn on standard error, so that standard output stays clean for tables and JSON, and not at all when that is
-//! not a terminal.
+//! It is drawn on standard error, so that standard output contains only tables and JSON. It is not drawn if standard
+//! error is not a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 

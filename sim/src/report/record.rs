@@ -1,44 +1,44 @@
-//! What one run leaves behind.
+//! The record of one run.
 //!
-//! [`Outcome`] is a pure function of scenario, mode, seed, planted bug and code: two runs of the same must compare
-//! equal, whatever the machine. What depends on the machine stands beside it, in [`RunRecord`].
+//! [`Outcome`] is a pure function of scenario, mode, seed, planted bug and code: two runs with the same inputs must
+//! compare equal on any machine. Values that depend on the machine are in [`RunRecord`].
 
 use super::Histogram;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{collections::BTreeMap, fmt, ops::AddAssign};
 
-/// One run: what happened, and what it cost here.
+/// One run: its outcome, and its cost on this machine.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// What happened; the same on every machine.
+    /// The outcome, which is the same on every machine.
     pub outcome: Outcome,
-    /// Wall-clock time the run took, checks included, in nanoseconds.
+    /// Wall-clock time of the run, including checks, in nanoseconds.
     pub wall_ns: u64,
 }
 
-/// What happened in one run.
+/// The outcome of one run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// The scenario's name.
     pub scenario: String,
-    /// How the store was run.
+    /// The database that was run.
     pub mode: Mode,
-    /// The seed everything random was drawn from.
+    /// The seed of all random choices.
     pub seed: u64,
     /// The planted bug, if any.
     pub mutant: Option<String>,
     /// Servers in the cluster.
     pub nodes: u32,
-    /// Operations clients invoked, by how they ended.
+    /// Operations invoked by clients, by result.
     pub ops: Ops,
     /// Faults by kind, in the order of the scenario.
     pub faults: Vec<FaultTally>,
-    /// What the checkers said.
+    /// The verdict of the checkers.
     pub verdict: Verdict,
-    /// How much of what was asked was answered.
+    /// The share of operations that were answered.
     pub availability: Availability,
-    /// Latency of the operations that ended ok, in nanoseconds of simulated time from the instant at which they were due
-    /// to the answer, waiting and retries included.
+    /// Latency of the operations that ended ok, in nanoseconds of simulated time. Measured from the instant at which
+    /// they were due to the answer, including waiting and retries.
     pub latency: Histogram,
     /// Milliseconds of simulated time from the start of the calm phase to the first operation that ended ok in it;
     /// `None` if none did.
@@ -53,11 +53,11 @@ pub struct Outcome {
     pub messages: u64,
     /// Bytes of those frames.
     pub bytes: u64,
-    /// Whether the clients' history is linearizable; `None` if that was not decided. A figure: whether it had to be is
-    /// for the verdict to say.
+    /// Whether the clients' history is linearizable, or `None` if that was not decided. This is a figure only; the
+    /// verdict says whether it was required.
     #[serde(default)]
     pub linearizable: Option<bool>,
-    /// Stale reads (`ok`) of the reads judged (`of`; 0: none were).
+    /// Stale reads (`ok`) of the reads judged (`of`; 0 if there were none).
     #[serde(default)]
     pub stale: Share,
     /// How far behind the stale reads were.
@@ -66,26 +66,26 @@ pub struct Outcome {
     /// Reads that returned several versions (`ok`) of the reads that returned any (`of`).
     #[serde(default)]
     pub conflicts: Share,
-    /// Acknowledged writes that were looked for in the end; 0 if nobody looked, and then `lost` says nothing.
+    /// Acknowledged writes that were looked for at the end. If 0, there was no such check and `lost` has no meaning.
     #[serde(default)]
     pub acknowledged: u64,
-    /// Acknowledged writes lost: neither present in the end, nor overwritten by one that knew them, nor resolved by the
-    /// declared policy.
+    /// Acknowledged writes lost: not present at the end, not overwritten by a write that had seen them, and not
+    /// discarded by the declared policy.
     #[serde(default)]
     pub lost: u64,
-    /// Acknowledged writes that last-writer-wins lost to an older value: what the policy
-    /// promises, and not among `lost`.
+    /// Acknowledged writes that last-writer-wins discarded in favour of an older value. The policy permits this; they
+    /// are not included in `lost`.
     #[serde(default)]
     pub lost_to_policy: u64,
-    /// Milliseconds of simulated time from the end of the storm until all replicas agreed; `None` if they were not seen
-    /// to.
+    /// Milliseconds of simulated time from the end of the storm until all replicas agreed, or `None` if they were never
+    /// seen to agree.
     #[serde(default)]
     pub heal_ms: Option<u64>,
-    /// By consistency level: operations judged, then how often each session guarantee was broken, in the order of
-    /// [`GUARANTEES`].
+    /// By consistency level: operations judged, then the number of violations of each session guarantee, in the order
+    /// of [`GUARANTEES`].
     #[serde(default)]
     pub sessions: BTreeMap<String, [u64; 5]>,
-    /// What the quorums did besides; `None` in a run without them.
+    /// Other activity of quorums, or `None` in a run without them.
     #[serde(default)]
     pub ap: Option<ApCounts>,
 }
@@ -97,9 +97,9 @@ pub const GUARANTEES: [&str; 4] = ["read your writes", "monotonic reads", "monot
 /// How far behind stale reads were, as probabilistically bounded staleness measures it (Bailis et al., 2012).
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Staleness {
-    /// By how many versions (k).
+    /// Number of versions behind (k).
     pub versions: Histogram,
-    /// For how long, in nanoseconds of simulated time, what was read had been overwritten (t).
+    /// How long the value read had been overwritten, in nanoseconds of simulated time (t).
     pub time: Histogram,
 }
 
@@ -110,7 +110,7 @@ impl AddAssign<&Staleness> for Staleness {
     }
 }
 
-/// What the quorums did in a run besides answering.
+/// Activity of quorums in a run, other than answering.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ApCounts {
@@ -118,15 +118,15 @@ pub struct ApCounts {
     pub hints_stored: u64,
     /// Hints handed over to their owners.
     pub handed_over: u64,
-    /// Hints refused for want of room.
+    /// Hints refused because there was no room.
     pub hints_refused: u64,
-    /// Hints given to other replicas because they had become too old.
+    /// Hints given to other replicas because they were too old.
     pub hints_expired: u64,
     /// Replicas that were behind and were repaired.
     pub repairs: u64,
     /// Tombstones collected.
     pub collected: u64,
-    /// Clock entries pruned.
+    /// Version vector entries pruned.
     pub pruned: u64,
 }
 
@@ -142,7 +142,7 @@ impl AddAssign for ApCounts {
     }
 }
 
-/// Which of the two databases a run was made against. The order is the order of columns.
+/// The database of a run. The order is the order of columns.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -161,19 +161,19 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Operations by how they ended, as Jepsen counts them.
+/// Operations by result, as Jepsen counts them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Ops {
     /// Answered.
     pub ok: u64,
-    /// Certainly not carried out.
+    /// Certainly not executed.
     pub fail: u64,
-    /// Unknown, and therefore open for ever.
+    /// Unknown, and so pending for ever.
     pub info: u64,
 }
 
 impl Ops {
-    /// All of them.
+    /// The total.
     #[must_use]
     pub fn total(self) -> u64 {
         self.ok + self.fail + self.info
@@ -188,57 +188,57 @@ impl AddAssign for Ops {
     }
 }
 
-/// One kind of fault, from the fault ledger.
+/// The counts of one kind of fault, from the fault ledger.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FaultTally {
     /// Its name in the scenario.
     pub kind: String,
-    /// How often the plan asked for it.
+    /// How often the plan requested it.
     pub requested: u64,
     /// How often it was applied.
     pub fired: u64,
-    /// What it touched: messages, writes, reads, clock readings, processes.
+    /// Number of things it affected: messages, writes, reads, clock readings, processes.
     pub affected: u64,
-    /// How many of those requested never touched anything.
+    /// How many of the requested ones never had an effect.
     pub inert: u64,
 }
 
-/// What the checkers said of a run.
+/// The verdict of the checkers on a run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Verdict {
-    /// Every property was checked and held, and every fault bit.
+    /// Every property was checked and held, and every fault had an effect.
     Pass,
     /// A property was broken.
     Fail {
-        /// Its name, such as `linearizable`.
+        /// The name of the property, such as `linearizable`.
         property: String,
-        /// The evidence, readable; may have several lines.
+        /// The evidence as readable text; may have several lines.
         detail: String,
     },
-    /// Nothing was broken, but these faults never touched anything, so that says nothing.
+    /// Nothing was broken, but these faults never had an effect, so the run proves nothing.
     Inert {
         /// Kinds of fault.
         faults: Vec<String>,
     },
     /// The checkers could not decide.
     Unknown {
-        /// Why, such as a budget that ran out.
+        /// The reason, such as an exhausted budget.
         why: String,
     },
 }
 
-/// How much of what clients asked was answered, by phase.
+/// The share of clients' operations that were answered, by phase.
 ///
 /// An operation belongs to the phase in which it was due, even if it ends in the other. It counts as ok if its history
-/// entry is `ok` and came within the client's time of the instant at which it was due, not of that at which a client held
-/// up by an outage came to it. A compare that was answered "no" was answered; a refusal (`fail`) and silence (`info`)
-/// were not.
+/// entry is `ok` and came within the client's timeout, measured from the instant at which it was due. It is not
+/// measured from the instant at which a client delayed by an outage began it. A compare that was answered "no" counts
+/// as answered; a refusal (`fail`) and silence (`info`) do not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Availability {
-    /// While faults were on.
+    /// During the storm.
     pub storm: Share,
-    /// After they ended.
+    /// After the storm.
     pub calm: Share,
 }
 
@@ -249,17 +249,17 @@ impl AddAssign for Availability {
     }
 }
 
-/// A fraction kept as its two counts, so that fractions of many runs add up.
+/// A fraction stored as its two counts, so that fractions of many runs can be added up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Share {
-    /// How many of them are counted, such as operations that ended ok.
+    /// The part that is counted, such as operations that ended ok.
     pub ok: u64,
-    /// How many there were, such as operations invoked.
+    /// The whole, such as operations invoked.
     pub of: u64,
 }
 
 impl Share {
-    /// The fraction in `0.0..=1.0`; `None` of nothing.
+    /// The fraction in `0.0..=1.0`, or `None` if the whole is zero.
     #[must_use]
     pub fn fraction(self) -> Option<f64> {
         (self.of > 0).then(|| self.ok as f64 / self.of as f64)
@@ -273,7 +273,7 @@ impl AddAssign for Share {
     }
 }
 
-/// Hash over a run's event trace. Sixteen hex digits in text and JSON, whose numbers stop at 2⁵³ in many readers.
+/// Hash of a run's event trace. Sixteen hex digits in text and JSON, because many readers limit JSON numbers to 2⁵³.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct TraceHash(pub u64);
 

@@ -1,5 +1,5 @@
-//! Runs added up: one [`Group`] for each scenario and planted bug, and within it one [`ModeSummary`] for each mode, so
-//! that CP and AP under the same storm lie side by side.
+//! Summaries of runs: one [`Group`] for each scenario and planted bug, and within it one [`ModeSummary`] for each mode.
+//! CP and AP under the same storm are next to each other.
 
 use super::record::{
     ApCounts, Availability, FaultTally, Mode, Ops, Outcome, RunRecord, Share, Staleness, TraceHash, Verdict,
@@ -8,14 +8,14 @@ use super::{Histogram, ScenarioInfo};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
-/// All groups, in the order in which their first run stands in the records.
+/// All groups, in the order of their first run in the records.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Summary {
     /// The groups.
     pub groups: Vec<Group>,
 }
 
-/// One scenario, unmutated or with one planted bug.
+/// One scenario, without a planted bug or with one.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Group {
     /// The scenario's name.
@@ -31,15 +31,15 @@ pub struct Group {
 pub struct ModeSummary {
     /// Servers in the cluster.
     pub nodes: u32,
-    /// Runs, one a seed.
+    /// Number of runs, one per seed.
     pub seeds: u64,
-    /// Operations by how they ended.
+    /// Operations by result.
     pub ops: Ops,
     /// Faults by kind.
     pub faults: Vec<FaultTally>,
     /// Runs by verdict.
     pub verdicts: Verdicts,
-    /// How much of what was asked was answered.
+    /// The share of operations that were answered.
     pub availability: Availability,
     /// Latency of the operations that ended ok.
     #[serde(serialize_with = "quantiles")]
@@ -50,7 +50,7 @@ pub struct ModeSummary {
     pub unrecovered: u64,
     /// Simulated time, in nanoseconds.
     pub sim_ns: u64,
-    /// Wall-clock time, in nanoseconds, summed over the runs: more than what passed when runs were parallel.
+    /// Wall-clock time, in nanoseconds, summed over the runs. With parallel runs this is more than the elapsed time.
     pub wall_ns: u64,
     /// Events in the traces.
     pub events: u64,
@@ -58,56 +58,56 @@ pub struct ModeSummary {
     pub messages: u64,
     /// Bytes of those frames.
     pub bytes: u64,
-    /// Operations of the runs whose frames were counted: what to divide frames and bytes by.
+    /// Operations of the runs whose frames were counted: the divisor for frames and bytes per operation.
     pub counted_ops: u64,
     /// Runs by whether their history is linearizable.
     pub linearizable: Decided,
-    /// Stale reads, of the reads judged.
+    /// Stale reads, out of the reads judged.
     pub stale: Share,
-    /// How far behind they were.
+    /// How far behind the stale reads were.
     #[serde(serialize_with = "staleness")]
     pub staleness: Staleness,
-    /// Reads that returned several versions, of the reads that returned any.
+    /// Reads that returned several versions, out of the reads that returned any.
     pub conflicts: Share,
-    /// Acknowledged writes that were looked for in the end.
+    /// Acknowledged writes that were looked for at the end.
     pub acknowledged: u64,
-    /// Those of them that were lost.
+    /// Acknowledged writes that were lost.
     pub lost: u64,
-    /// Acknowledged writes that last-writer-wins threw away.
+    /// Acknowledged writes that last-writer-wins discarded.
     pub lost_to_policy: u64,
-    /// The longest that any run took to heal, in milliseconds; `None` if no run was seen to.
+    /// The longest time that any run took to heal, in milliseconds, or `None` if no run was seen to heal.
     pub slowest_heal_ms: Option<u64>,
     /// Runs that were seen to heal.
     pub healed: u64,
-    /// By consistency level: operations judged, then breaches of each session guarantee.
+    /// By consistency level: operations judged, then violations of each session guarantee.
     pub sessions: BTreeMap<String, [u64; 5]>,
-    /// What the quorums did besides.
+    /// Other activity of quorums.
     pub ap: Option<ApCounts>,
     /// Every run, those that did not pass first (broken properties, then undecided, then inert), then by seed.
     pub runs: Vec<RunLine>,
 }
 
-/// One run, as far as a list of runs shows it.
+/// One run, as shown in a list of runs.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct RunLine {
     /// Its seed.
     pub seed: u64,
-    /// What the checkers said.
+    /// The verdict of the checkers.
     pub verdict: Verdict,
     /// The hash that a rerun must reproduce.
     pub trace_hash: TraceHash,
-    /// The command that makes this run again, to be run from the root of the repository.
+    /// The command that repeats this run, for the root of the repository.
     pub replay: String,
 }
 
 /// Runs by whether their history is linearizable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Decided {
-    /// It is.
+    /// It is linearizable.
     pub yes: u64,
-    /// It is not.
+    /// It is not linearizable.
     pub no: u64,
-    /// Nobody knows.
+    /// Not decided.
     pub undecided: u64,
 }
 
@@ -122,24 +122,24 @@ impl std::ops::AddAssign for Decided {
 /// Runs by verdict.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Verdicts {
-    /// Everything held and every fault bit.
+    /// Every property held and every fault had an effect.
     pub pass: u64,
     /// A property was broken.
     pub fail: u64,
-    /// A fault never touched anything.
+    /// A fault never had an effect.
     pub inert: u64,
     /// The checkers could not decide.
     pub unknown: u64,
 }
 
 impl Verdicts {
-    /// All runs.
+    /// The total.
     #[must_use]
     pub fn total(self) -> u64 {
         self.pass + self.fail + self.inert + self.unknown
     }
 
-    /// Whether there were runs and all passed.
+    /// Whether there were runs and all of them passed.
     #[must_use]
     pub fn passed(self) -> bool {
         self.pass > 0 && self.pass == self.total()
@@ -165,8 +165,8 @@ impl std::ops::AddAssign for Verdicts {
 }
 
 impl Summary {
-    /// Adds `runs` up. `scenarios` says where each scenario's file is; for one it does not name, replay commands give
-    /// the name instead.
+    /// Adds up `runs`. `scenarios` contains each scenario's file. For a scenario without an entry, replay commands
+    /// contain the name instead.
     #[must_use]
     pub fn of(runs: &[RunRecord], scenarios: &[ScenarioInfo]) -> Summary {
         let mut summary = Summary { groups: Vec::new() };
@@ -182,7 +182,7 @@ impl Summary {
         summary
     }
 
-    /// The modes that any group was run in, in order.
+    /// The modes that any group ran in, in order.
     #[must_use]
     pub fn modes(&self) -> Vec<Mode> {
         let mut modes: Vec<Mode> = self.groups.iter().flat_map(|g| g.modes.keys().copied()).collect();
@@ -191,12 +191,12 @@ impl Summary {
         modes
     }
 
-    /// The groups that were run in both modes, which are those that compare something.
+    /// The groups that ran in both modes, which can be compared.
     pub fn pairs(&self) -> impl Iterator<Item = &Group> {
         self.groups.iter().filter(|g| g.modes.len() > 1)
     }
 
-    /// All pairs added up, by mode; empty if there is none.
+    /// The totals of all pairs, by mode; empty if there are no pairs.
     #[must_use]
     pub fn totals(&self) -> BTreeMap<Mode, ModeSummary> {
         let mut totals: BTreeMap<Mode, ModeSummary> = BTreeMap::new();
@@ -232,13 +232,13 @@ impl Summary {
 }
 
 impl ModeSummary {
-    /// Faults applied, of all kinds.
+    /// The number of faults applied, of all kinds.
     #[must_use]
     pub fn fired(&self) -> u64 {
         self.faults.iter().map(|f| f.fired).sum()
     }
 
-    /// One run.
+    /// The summary of one run.
     fn one(run: &RunRecord, file: &str) -> ModeSummary {
         let o: &Outcome = &run.outcome;
         let mut verdicts = Verdicts::default();
@@ -330,7 +330,7 @@ impl std::ops::AddAssign<&ModeSummary> for ModeSummary {
     }
 }
 
-/// What needs attention comes first.
+/// The sort rank of a verdict: what needs attention comes first.
 fn rank(verdict: &Verdict) -> u8 {
     match verdict {
         Verdict::Fail { .. } => 0,
@@ -340,7 +340,7 @@ fn rank(verdict: &Verdict) -> u8 {
     }
 }
 
-/// The command that makes this run again.
+/// The command that repeats this run.
 fn replay(run: &RunRecord, file: &str) -> String {
     let o = &run.outcome;
     let mut command = format!("cargo sim run {} --seed {}", shell_word(file), o.seed);
@@ -353,7 +353,7 @@ fn replay(run: &RunRecord, file: &str) -> String {
     command
 }
 
-/// `word` as one word of a POSIX shell.
+/// Quotes `word` as one word for a POSIX shell.
 fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -362,7 +362,7 @@ fn shell_word(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Latencies as their percentiles, in nanoseconds.
+/// Serializes latencies as their percentiles, in nanoseconds.
 fn quantiles<S: Serializer>(latency: &Histogram, s: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Quantiles {
@@ -378,7 +378,7 @@ fn quantiles<S: Serializer>(latency: &Histogram, s: S) -> Result<S::Ok, S::Error
     Quantiles { count, p50_ns: at(500), p90_ns: at(900), p99_ns: at(990), p999_ns: at(999), max_ns }.serialize(s)
 }
 
-/// Staleness as its percentiles.
+/// Serializes staleness as its percentiles.
 fn staleness<S: Serializer>(staleness: &Staleness, s: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Quantiles {
@@ -440,7 +440,7 @@ mod tests {
     }
 
     proptest! {
-        /// The same seeds in any order add up to the same summary.
+        /// The same seeds in any order give the same summary.
         #[test]
         fn order_does_not_matter(seeds in Just((0..8).collect::<Vec<u64>>()).prop_shuffle()) {
             let sum = |seeds: &[u64]| Summary::of(&seeds.iter().map(|&s| fixture::run("a", s)).collect::<Vec<_>>(), &[]);

@@ -1,5 +1,5 @@
-//! A summary as aligned text for a terminal and as markdown for a README, both from the same [`cells`](super): one line
-//! for each scenario and mode, AP under CP.
+//! A summary as aligned text for a terminal and as markdown for a README, both from the same [`cells`](super). There is
+//! one line for each scenario and mode, AP below CP.
 
 use super::cells::{COLUMNS, Cell, LEGEND, Tone, duration, grouped, lines};
 use super::folder::Report;
@@ -16,7 +16,8 @@ pub enum Style {
 }
 
 impl Style {
-    /// What suits standard output: colour on a terminal, unless `NO_COLOR` is set to something (no-color.org).
+    /// The style for standard output: colour on a terminal, unless `NO_COLOR` is set to a nonempty value
+    /// (no-color.org).
     #[must_use]
     pub fn of_stdout() -> Style {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
@@ -35,7 +36,7 @@ impl Style {
     }
 }
 
-/// All rows: a scenario's name stands in its first line only.
+/// All rows. A scenario's name is only in its first row.
 fn rows(summary: &Summary) -> Vec<Vec<Cell>> {
     let mut rows = Vec::new();
     for (name, modes) in lines(summary) {
@@ -55,7 +56,7 @@ fn pad(text: &str, width: usize, right: bool) -> String {
     if right { format!("{text:>width$}") } else { format!("{text:<width$}") }
 }
 
-/// The summary as a table for a terminal, ending in a line that counts the runs.
+/// The summary as a table for a terminal. The last line counts the runs.
 #[must_use]
 pub fn table(summary: &Summary, style: Style) -> String {
     let rows = rows(summary);
@@ -80,7 +81,7 @@ pub fn table(summary: &Summary, style: Style) -> String {
     text + &format!("\n{}\n{}\n", style.paint(count, tone), effort(summary))
 }
 
-/// What the table's columns mean, as text of at most 120 characters a line.
+/// The meaning of the table's columns, as text of at most 120 characters per line.
 #[must_use]
 pub fn legend() -> String {
     let mut text = String::new();
@@ -104,7 +105,7 @@ pub fn legend() -> String {
     text + "\n"
 }
 
-/// What the runs did and took.
+/// What the runs did, and the time they took.
 pub(super) fn effort(summary: &Summary) -> String {
     let all = || summary.groups.iter().flat_map(|g| g.modes.values());
     let sum = |figure: fn(&super::ModeSummary) -> u64| all().map(figure).sum::<u64>();
@@ -117,7 +118,7 @@ pub(super) fn effort(summary: &Summary) -> String {
     )
 }
 
-/// How many runs there were and how they ended, in words.
+/// The number of runs and their results, in words.
 pub(super) fn tally(v: Verdicts) -> (String, Tone) {
     let runs = if v.total() == 1 { "1 run".into() } else { format!("{} runs", grouped(v.total())) };
     if v.passed() {
@@ -143,7 +144,7 @@ pub fn markdown(summary: &Summary) -> String {
     text
 }
 
-/// The report as a page of markdown, for places that show no HTML.
+/// The report as a markdown page, for places that do not show HTML.
 pub(super) fn document(report: &Report, summary: &Summary) -> String {
     let info = &report.info;
     let origin =
@@ -154,7 +155,7 @@ pub(super) fn document(report: &Report, summary: &Summary) -> String {
     format!("# {count}\n\n{}. {}.\n\n{}\n{legend}", effort(summary), origin.join(", "), markdown(summary))
 }
 
-/// How many different seeds, and between which.
+/// The number of different seeds, and their range.
 pub(super) fn seeds(report: &Report) -> String {
     let mut seeds: Vec<u64> = report.runs.iter().map(|r| r.outcome.seed).collect();
     seeds.sort_unstable();
@@ -167,7 +168,7 @@ pub(super) fn seeds(report: &Report) -> String {
     }
 }
 
-/// `text` so that markdown shows it as it is, as far as names of scenarios go.
+/// Escapes `text` for markdown, as far as needed for names of scenarios.
 fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('|', "\\|").replace('&', "&amp;").replace('<', "&lt;")
 }
@@ -190,7 +191,7 @@ mod tests {
         insta::assert_snapshot!(table(&summary(), Style::Plain));
     }
 
-    /// A window that engineers have.
+    /// The table fits the width of a usual terminal window.
     #[test]
     fn the_table_is_no_wider_than_a_terminal() {
         for line in table(&summary(), Style::Plain).lines() {

@@ -1,9 +1,8 @@
-//! What ends a run before its time: a node that panics does, at once and without a word; so does a history that cannot be
-//! explained any more.
+//! Ends a run early: when a node panics, or when the clients' history becomes impossible.
 //!
-//! Were the panic left to unwind through madsim, its executor would print a line about the task to standard error, in
-//! the middle of tables, and nothing can keep it from that. So it is caught around the node's own future, kept, and the
-//! run is told.
+//! A panic that unwinds through madsim makes its executor print a line about the task to standard error, in the middle
+//! of tables. This cannot be turned off. So the panic is caught around the node's own future and stored, and the run is
+//! notified.
 
 use super::lock;
 use std::any::Any;
@@ -14,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use tokio::sync::Notify;
 
-/// What a panic carries.
+/// The payload of a panic.
 pub(super) type Payload = Box<dyn Any + Send>;
 
 /// The first panic among the nodes of a run. Clones share it.
@@ -28,7 +27,7 @@ struct Shared {
 }
 
 impl Abort {
-    /// What `process` comes to; `None` if it panicked.
+    /// Runs `process` and returns its output, or `None` if it panicked.
     pub(super) async fn catch<F: Future>(&self, process: F) -> Option<F::Output> {
         let mut process = pin!(process);
         poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| process.as_mut().poll(context))) {
@@ -42,17 +41,17 @@ impl Abort {
         .await
     }
 
-    /// Ends the run though no node has panicked.
+    /// Ends the run without a panic.
     pub(super) fn abort(&self) {
         self.0.aborted.notify_one();
     }
 
-    /// Returns when a node has panicked, or the run is to end for another reason.
+    /// Returns when a node has panicked or the run must end for another reason.
     pub(super) async fn aborted(&self) {
         self.0.aborted.notified().await;
     }
 
-    /// What the node panicked with, once.
+    /// Takes the payload of the first panic. Later calls return `None`.
     pub(super) fn take(&self) -> Option<Payload> {
         lock(&self.0.payload).take()
     }

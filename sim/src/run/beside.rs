@@ -1,7 +1,7 @@
-//! Both databases at once: while clients load the AP bucket of a run, as many others load a CP bucket that the same servers keep,
-//! with the same operations at the same instants.
+//! Both databases at once. While clients load the AP bucket of a run, the same number of other clients load a CP bucket
+//! on the same servers, with the same operations at the same instants.
 //!
-//! Each bucket has a history of its own. That of the CP bucket is judged as in a run against Raft.
+//! Each bucket has its own history. The CP bucket's history is judged as in a run against Raft.
 
 use super::cluster::{BESIDE, Cluster};
 use super::verdict::{self, Evidence};
@@ -17,12 +17,12 @@ use seaworthy_check::History;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The first of these clients' numbers: no plan has as many clients.
+/// The lowest number of these clients. No plan has this many clients.
 const FIRST: u32 = 2_000;
 
 /// The clients of the CP bucket.
 pub(super) struct Beside {
-    /// The same operations, on keys of the CP bucket.
+    /// The same operations, with keys of the CP bucket.
     plan: Arc<Plan>,
     cluster: Arc<Cluster>,
     values: Arc<BTreeMap<String, Bytes>>,
@@ -41,7 +41,7 @@ impl Beside {
         Beside { plan: Arc::new(moved(plan)), cluster: cluster.clone(), values: values.clone(), log }
     }
 
-    /// Sets the clients to work.
+    /// Starts the clients.
     pub(super) fn start(&self) -> Vec<JoinHandle<()>> {
         let work = |(number, operations): (u32, Vec<usize>)| {
             let (plan, world) = (self.plan.clone(), &self.cluster.world);
@@ -53,7 +53,7 @@ impl Beside {
         operations(&self.plan).into_iter().map(work).collect()
     }
 
-    /// Reads every key, once all is over.
+    /// Reads every key at the end of the run.
     pub(super) async fn read_all(&self) {
         let at = (FIRST + self.plan.workload.all_clients() + 1, Mode::Cp);
         let (world, layout) = (&self.cluster.world, &self.cluster.layout);
@@ -71,7 +71,7 @@ fn named(key: &str) -> String {
     }
 }
 
-/// The plan with all keys in the CP bucket.
+/// Returns the plan with all keys moved to the CP bucket.
 fn moved(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
     for event in &mut plan.events {
@@ -84,7 +84,7 @@ fn moved(plan: &Plan) -> Plan {
     plan
 }
 
-/// What the CP bucket's history is worth.
+/// Judges the CP bucket's history.
 pub(super) fn judge(
     plan: &Plan,
     record: Record,

@@ -1,6 +1,6 @@
-//! The cluster under test: nodes booted on the simulated world exactly as a server boots, with the oracle looking on.
+//! The cluster under test: nodes booted on the simulated world exactly as a server boots, observed by the oracle.
 //!
-//! Under quorums all keys are in the default bucket, with the plan's policy; under Raft likewise.
+//! Under quorums and under Raft all keys are in the default bucket. Under quorums it has the plan's policy.
 
 use super::abort::Abort;
 use super::key_timeline::{TimelineObserver, Watch};
@@ -29,16 +29,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The CP bucket beside an AP one.
+/// The name of the CP bucket beside an AP one.
 pub(super) const BESIDE: &str = "raft";
 
-/// What the ledger calls the distance between regions, which is no fault.
+/// The ledger's name for the latency between regions, which is not a fault.
 pub(super) const REGIONS: &str = "regions";
 
-/// Nodes that stopped over their storage, and why.
+/// Nodes that stopped because of their storage, with the error.
 pub(super) type Refusals = Arc<Mutex<Vec<(NodeId, StorageError)>>>;
 
-/// What the cluster is called.
+/// The name of the cluster.
 pub(super) const CLUSTER: &str = "sim";
 
 /// The servers of a run and their world.
@@ -53,11 +53,11 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Makes the world and boots every node.
+    /// Creates the world and boots every node.
     pub(super) fn start(plan: &Plan, (mode, mutant): (Mode, Option<Planted>), traces: &Traces) -> Cluster {
         let bug = Planted::in_world(mutant);
         let carriage = if plan.network.is_ordered() { Carriage::Ordered } else { Carriage::Datagrams };
-        // As the deployed transport divides what may wait for peers.
+        // Divides the memory for outbound queues as the deployed transport does.
         let memory = Memory(memory_bytes(plan));
         let [_, bulk] = memory.to_peer(plan.cluster.nodes as usize);
         let queue = plan.network.carriage.queue.min(bulk as u64);
@@ -116,23 +116,25 @@ impl Cluster {
         Cluster { world, nodes, oracle: traces.oracle.clone(), layout, replicas_of_a_key, disk_settings, incarnations }
     }
 
-    /// What a server's present process says of itself with each packet, as far as an eavesdropper needs it.
+    /// The origin that a server's current process puts into each packet, as far as an eavesdropper needs it.
     pub(super) fn origin(&self, id: NodeId) -> Origin {
         Origin { incarnation: lock(&self.incarnations).get(&id).copied().unwrap_or(0), durable: 0 }
     }
 
-    /// Who was elected last, whether or not that is still so; with several groups in most of them.
+    /// The node elected last, even if it no longer leads. With several groups: the node elected last in the most
+    /// groups.
     pub(super) fn leader(&self) -> Option<NodeId> {
         self.oracle.leader()
     }
 
-    /// The living members of a Raft group that do not know of data that they have lost.
+    /// The live members of a Raft group, without those that know that they have lost data.
     pub(super) fn members(&self, group: GroupId) -> impl Iterator<Item = NodeId> {
         let voters = self.layout.voters_of(group).into_iter();
         voters.filter(|id| self.world.is_alive(*id) && !self.oracle.is_lost(*id))
     }
 
-    /// Waits until every live server holds the same as the others that are to; what differs if `patience` ends before.
+    /// Waits until all live servers that must hold the same state do. Returns a difference if `patience` runs out
+    /// first.
     pub(super) async fn converge(&self, mode: Mode, patience: Duration) -> Option<String> {
         let end = self.world.now() + super::nanos(patience);
         loop {
@@ -147,7 +149,7 @@ impl Cluster {
         }
     }
 
-    /// A group whose live members have not all applied what is committed, if there is one.
+    /// Describes a group whose live members have not all applied what is committed, if there is one.
     fn logs_differ(&self) -> Option<String> {
         let committed = self.oracle.committed();
         committed.iter().find_map(|(group, last)| {
@@ -164,7 +166,7 @@ impl Cluster {
     }
 }
 
-/// Lets frames between regions take longer.
+/// Adds latency to frames between regions.
 fn spread(plan: &Plan, layout: &Layout, world: &World) {
     let latency = plan.cluster.region_latency;
     let far = |a: &NodeId, b: &NodeId| layout.region(*a) != layout.region(*b);
@@ -178,7 +180,7 @@ fn spread(plan: &Plan, layout: &Layout, world: &World) {
     }
 }
 
-/// Who keeps what, in a run of `plan`.
+/// The layout of a run of `plan`: which servers store what.
 pub(super) fn layout(plan: &Plan, mode: Mode) -> Layout {
     let crate::scenario::Cluster { nodes, groups, voters, regions, zones, .. } = plan.cluster;
     let place = |n: u32| Member {
@@ -196,12 +198,12 @@ pub(super) fn layout(plan: &Plan, mode: Mode) -> Layout {
     Layout::new((0..nodes).map(place).collect(), buckets, groups, voters.unwrap_or(nodes))
 }
 
-/// What a node's process is made of, each time it starts.
+/// The parts from which a node's process is started, each time.
 struct Boot {
     config: NodeConfig,
     store: StoreConfig,
     seed: u64,
-    /// How the deployed transport is run, if that is used.
+    /// The configuration of the deployed transport, if the plan uses it.
     tcp: Option<TcpConfig>,
     oracle: Oracle,
     refusals: Refusals,
@@ -211,7 +213,7 @@ struct Boot {
     incarnations: Incarnations,
 }
 
-/// The latest process of each server.
+/// The incarnation of each server's latest process.
 type Incarnations = Arc<Mutex<BTreeMap<NodeId, u64>>>;
 
 impl Boot {
@@ -220,7 +222,7 @@ impl Boot {
         match self.abort.catch(self.serve(env)).await {
             Some(Ok(())) => {}
             Some(Err(error)) => lock(&self.refusals).push((id, error)),
-            // The run is over. The process neither goes on nor ends.
+            // The run is over. The process does not continue, and does not end either.
             None => std::future::pending().await,
         }
     }
@@ -254,7 +256,7 @@ impl Boot {
     }
 }
 
-/// How a server's storage is run, in a cluster of this name.
+/// The storage configuration of a server in the cluster with this name.
 pub(super) fn store_config(
     plan: &Plan,
     id: NodeId,
@@ -300,12 +302,12 @@ fn node_config(plan: &Plan, id: NodeId, layout: Arc<Layout>, mutant: Option<Plan
     }
 }
 
-/// The memory budget of every server.
+/// The memory budget of each server.
 pub(super) fn memory_bytes(plan: &Plan) -> usize {
     usize::try_from(plan.cluster.memory_bytes).unwrap_or(usize::MAX)
 }
 
-/// Plans speak of bugs by name; nodes carry them.
+/// Plans refer to bugs by name; nodes contain them.
 fn planted(bug: Option<Planted>) -> Mutant {
     #[cfg(feature = "mutants")]
     if let Some(Planted::Code(bug)) = bug {
@@ -315,7 +317,7 @@ fn planted(bug: Option<Planted>) -> Mutant {
     Mutant::default()
 }
 
-/// A plan's link as the network has it.
+/// Converts a plan's link to network settings.
 pub(super) fn link_settings(link: &Link) -> LinkSettings {
     LinkSettings {
         latency: Latency { base: link.latency, jitter: link.jitter, tail: link.tail.0, tail_max: link.tail_max },

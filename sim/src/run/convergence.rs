@@ -1,4 +1,4 @@
-//! What replicas hold, and when they come to hold the same.
+//! What replicas hold, and when they have converged.
 
 use super::cluster::Cluster;
 use super::merges;
@@ -14,22 +14,22 @@ use seaworthy_check::replicas::Dump;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// How often it is looked whether replicas hold the same.
+/// Interval, in nanoseconds, at which replicas are compared.
 pub(super) const LOOK: u64 = 20_000_000;
 
 impl Cluster {
-    /// The servers that are to hold `key` under quorums and can.
+    /// The live servers among those that must hold `key` under quorums.
     pub(super) fn living_replicas(&self, key: &[u8]) -> Vec<NodeId> {
         let order = self.layout.order(key).iter().copied();
         order.take(self.replicas_of_a_key).filter(|id| self.world.is_alive(*id)).collect()
     }
 
-    /// Every key that any server holds.
+    /// All keys that any server holds.
     fn keys(held: &BTreeMap<NodeId, Replica>) -> BTreeSet<Key> {
         held.values().flat_map(|replica| replica.keys.keys().cloned()).collect()
     }
 
-    /// Whether the living replicas of `key` hold the same; if not, what each holds.
+    /// Compares the live replicas of `key`. If they differ, describes what each holds.
     fn differs(&self, held: &BTreeMap<NodeId, Replica>, key: &Key) -> Option<String> {
         let holders: Vec<(NodeId, Option<&Arc<Entry>>)> =
             self.living_replicas(key).into_iter().map(|id| (id, held.get(&id).and_then(|r| r.keys.get(key)))).collect();
@@ -39,13 +39,13 @@ impl Cluster {
         (!same).then(|| format!("{}: {}", String::from_utf8_lossy(key), all()))
     }
 
-    /// What differs between replicas, of one key; `None` if nothing does.
+    /// Describes a key whose replicas differ, or returns `None` if no replicas differ.
     pub(super) fn replicas_differ(&self) -> Option<String> {
         let held = self.oracle.replicas();
         Self::keys(&held).iter().find_map(|key| self.differs(&held, key))
     }
 
-    /// What each living replica holds of each key.
+    /// What each live replica holds of each key.
     pub(super) fn dumps(&self) -> Vec<Dump> {
         let held = self.oracle.replicas();
         let mut dumps = Vec::new();
@@ -63,11 +63,12 @@ impl Cluster {
         dumps
     }
 
-    /// Waits until what was to be brought in line when the storm ended has been: under quorums each key on all its living
-    /// replicas, in each Raft group what was committed on all its living members. The time that took, in nanoseconds.
+    /// Waits until the state present at the end of the storm has reached all replicas. Under quorums: each key has been
+    /// equal on all its live replicas. Under Raft: all live members of each group have applied what was committed.
+    /// Returns the time that took, in nanoseconds.
     ///
-    /// A key counts from the first moment at which its replicas were equal: others are written meanwhile, and at no one
-    /// moment need all be.
+    /// A key counts from the first moment at which its replicas are equal. Other keys are written meanwhile, so there
+    /// may be no moment at which all keys are equal.
     pub(super) async fn heals(&self, mode: Mode) -> u64 {
         let start = self.world.now();
         let mut wounded = match mode {
@@ -100,9 +101,9 @@ enum Wounded {
     Groups(BTreeMap<GroupId, Index>),
 }
 
-/// The versions with a value. A tombstone that all replicas have acknowledged is forgotten by one after the other, also beside
-/// values that were written meanwhile, and who has not forgotten it yet does not hold anything else for it: a replica that
-/// missed a delete holds what was deleted.
+/// The versions with a value. Tombstones are left out: replicas drop a tombstone that all have acknowledged one after
+/// the other, even next to values written meanwhile. This hides no difference: a replica that missed a delete still
+/// holds the deleted value.
 fn live(entry: Option<&Arc<Entry>>) -> Vec<&Version> {
     let versions = entry.into_iter().flat_map(|entry| entry.siblings.versions());
     let mut live: Vec<&Version> = versions.filter(|version| version.content != Content::Tombstone).collect();
@@ -110,7 +111,7 @@ fn live(entry: Option<&Arc<Entry>>) -> Vec<&Version> {
     live
 }
 
-/// All that a version holds.
+/// The content of a version as text.
 fn content(version: &Version) -> String {
     match &version.content {
         Content::Value(value) => word_of(value),
@@ -119,7 +120,7 @@ fn content(version: &Version) -> String {
     }
 }
 
-/// The values as a reader would be shown them: concurrent versions of a mergeable one are one.
+/// The values as a reader sees them. Concurrent versions of a mergeable value are merged into one.
 fn values(entry: Option<&Arc<Entry>>) -> Vec<String> {
     let mut values = Vec::new();
     let mut merged: Option<State> = None;
@@ -134,7 +135,7 @@ fn values(entry: Option<&Arc<Entry>>) -> Vec<String> {
     values
 }
 
-/// A text that is equal for replicas that hold the same, versions and all.
+/// A text that is equal for replicas that hold the same versions.
 fn state(entry: Option<&Arc<Entry>>) -> String {
     let one = |v: &Version| format!("{:x}/{}={}", v.write.client, v.write.number, content(v));
     live(entry).into_iter().map(one).collect::<Vec<_>>().join(", ")

@@ -1,4 +1,4 @@
-//! What the checkers say of a run's data: what was promised, and figures.
+//! What the checkers find out about a run's data: broken promises, and figures.
 
 use super::merges;
 use super::verdict::fail;
@@ -12,38 +12,38 @@ use seaworthy_check::replicas::{self, Observed};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Figures about data, as the record of a run has them.
+/// Figures about data, as they appear in the record of a run.
 #[derive(Default)]
 pub struct DataChecks {
     /// Whether the history is linearizable, if that was decided.
     pub linearizable: Option<bool>,
-    /// Stale reads of the reads judged.
+    /// Stale reads, out of the reads judged.
     pub stale: Share,
-    /// How far behind they were.
+    /// How far behind the stale reads were.
     pub staleness: Staleness,
-    /// Reads that found several values, of those that found any.
+    /// Reads that found several values, out of those that found any.
     pub conflicts: Share,
-    /// Acknowledged writes that were looked for in the end.
+    /// Acknowledged writes that were looked for at the end.
     pub acknowledged: u64,
-    /// Those that were lost.
+    /// Acknowledged writes that were lost.
     pub lost: u64,
-    /// Those that the policy of the last writer threw away.
+    /// Acknowledged writes that the last-writer-wins policy discarded.
     pub lost_to_policy: u64,
     /// By level: operations judged, and violations of each session guarantee.
     pub sessions: BTreeMap<String, [u64; 5]>,
-    /// Why replicas were not equal in the end, if they were not.
+    /// Why replicas differed at the end, if they did.
     pub diverged: Option<String>,
 }
 
-/// Steps for a figure; a verdict may cost more.
+/// Step limit for computing a figure. A verdict may cost more.
 const FIGURE: check::Options =
     check::Options { steps: 5_000_000, memory: 64 << 20, evidence_steps: 0, threads: 1, time: None };
 
-/// Steps for a counter's: it is decided at once, or hardly ever.
+/// Step limit for a counter's figure. The check decides at once, or hardly ever.
 const SUMS: check::Options = check::Options { steps: 100_000, ..FIGURE };
 
-/// Judges a run against Raft: the verdict, if it is decided here, and figures. `impossible`: when the history became so.
-/// `lives`: how long operations of the history let their keys live.
+/// Judges a run against Raft. Returns the verdict, if it is decided here, and figures. `impossible` says when the
+/// history became impossible. `lives` has the TTLs of operations of the history.
 pub fn by_raft(
     plan: &Plan,
     (history, lives): (&check::History, &BTreeMap<check::OpId, Duration>),
@@ -58,13 +58,13 @@ pub fn by_raft(
     };
     let linearizable = decided(&report).filter(|yes| !yes || impossible.is_none());
     let mut data_checks = DataChecks { linearizable, ..DataChecks::default() };
-    // What has expired is not stale: of such a history no session measures are taken.
+    // An expired value is not stale, so no session figures are measured on such a history.
     let measured = if expires { check::session::Figures::default() } else { check::session::measure(history) };
     let count = |name| measured.get(name).map_or(0, |value| value as u64);
     data_checks.stale = Share { ok: count("stale reads"), of: count("reads measured") };
     data_checks.conflicts.of = data_checks.stale.of;
     if linearizable == Some(true) {
-        // Then no acknowledged write is lost, and every session guarantee is kept.
+        // Linearizable: no acknowledged write is lost, and every session guarantee holds.
         let writes = |op: &&check::Operation| op.f != check::Function::Read && op.end == check::End::Ok;
         data_checks.acknowledged = history.operations().iter().filter(writes).count() as u64;
         data_checks.sessions.insert("linearizable".to_owned(), [data_checks.stale.of, 0, 0, 0, 0]);
@@ -75,7 +75,7 @@ pub fn by_raft(
     if let Some(violation) = report.violations().next() {
         let when = impossible.unwrap_or("seen in the whole history");
         let detail = format!("{}\n\n{when}", violation.to_string().trim_end());
-        // If it were linearizable had keys expired at any time or never, then it is the times that are wrong.
+        // If the history is linearizable when keys may expire at any time or never, the expiry times are wrong.
         let timely = !expires || !expiry::check(history, lives, None, &FIGURE).is_valid();
         return (Some(fail(if timely { "linearizable" } else { "expiry" }, detail)), data_checks);
     }
@@ -95,16 +95,17 @@ fn decided(report: &check::Report) -> Option<bool> {
     report.unknowns().next().is_none().then_some(true)
 }
 
-/// Whether a history of additions and numbers is linearizable. With different amounts that is a question of which sums there
-/// are, which is often left open.
+/// Whether a history of additions and numbers is linearizable. With different amounts this depends on which sums are
+/// possible, and is often left undecided.
 fn counts(history: &check::History) -> Option<bool> {
     decided(&check::check_as(check::Kind::Counter, history, &SUMS))
 }
 
-/// Without faults all dates are the same; those of writes move a little further apart, so that each is later than what it saw.
+/// Without faults all timestamps are the same. Writes move theirs slightly apart, so that each is later than what it
+/// saw.
 const TICK: u64 = 1_000_000;
 
-/// What a run against quorums was promised. `lost_disks`: a disk may have lost what it had confirmed.
+/// The promises that a run against quorums must keep. `lost_disks`: a disk may have lost data that it had confirmed.
 pub fn promised(plan: &Plan, lost_disks: bool, final_from: Option<u64>) -> replicas::Options {
     let policy = match plan.bucket.resolve {
         Resolve::LastWriter => replicas::Policy::LastWriter,
@@ -122,7 +123,7 @@ pub fn promised(plan: &Plan, lost_disks: bool, final_from: Option<u64>) -> repli
     replicas::Options { policy, strict: is_strict(plan) && !lost_disks, forward, skew, final_from }
 }
 
-/// Judges a run against quorums: the verdict, if a promise was broken, and figures.
+/// Judges a run against quorums. Returns the verdict, if a promise was broken, and figures.
 pub fn by_quorums(
     history: &check::History,
     (observed, promised): (&Observed, &replicas::Options),
@@ -140,7 +141,7 @@ pub fn by_quorums(
         },
         stale: Share { ok: all.stale.violated, of: all.stale.judged },
         conflicts: Share { ok: all.conflicts, of: all.reads },
-        // A sum does not tell which additions are in it.
+        // A sum does not tell which additions it includes.
         acknowledged: if counting || collects { 0 } else { found.figures.acknowledged },
         lost: of(replicas::NONE_LOST),
         lost_to_policy: found.figures.lost_to_policy,
@@ -153,7 +154,7 @@ pub fn by_quorums(
     };
     spread(&all.versions, &mut data_checks.staleness.versions, 1);
     spread(&all.micros, &mut data_checks.staleness.time, 1000);
-    // Nor whether a session has seen them.
+    // For the same reason, a sum does not tell whether a session has seen them.
     for (name, level) in found.figures.levels.iter().filter(|_| !counting && !collects) {
         let broken = [level.read_your_writes, level.monotonic_reads, level.monotonic_writes, level.writes_follow_reads];
         let [a, b, c, d] = broken.map(|tally| tally.violated);
@@ -171,11 +172,11 @@ pub fn by_quorums(
     (verdict, data_checks)
 }
 
-/// Whether every read meets every acknowledged write.
+/// Whether every read quorum overlaps every write quorum, so that each read sees every acknowledged write.
 fn is_strict(plan: &Plan) -> bool {
     let bucket = &plan.bucket;
     let n = bucket.n.min(plan.cluster.nodes) as usize;
-    // A quorum of a region need not meet one of another.
+    // A quorum of one region need not overlap a quorum of another.
     let local = if plan.cluster.regions == 1 { n } else { 1 };
     let drawn = |what: &What| matches!(what, What::Op { how: How { level: Some(_), .. }, .. });
     let own_levels = bucket.levels == Levels::Mixed || plan.events.iter().any(|event| drawn(&event.what));

@@ -1,4 +1,4 @@
-//! Data directories that faults give to servers: that of a server in another cluster, and its own with another state.
+//! Data directories that faults give to servers: one from another cluster, or the server's own with a different state.
 
 use super::cluster::{CLUSTER, Cluster, store_config};
 use crate::plan::Plan;
@@ -11,12 +11,13 @@ use seaworthy::raft::{Entry, Record};
 use seaworthy::storage::{LogRecord, Store};
 use seaworthy::types::{Bytes, CoreId, Key, NodeId, Rng, Wall};
 
-/// The term it is in: later than any in a run.
+/// The term of the other cluster: later than any term in a run.
 const TERM: u64 = 1000;
-/// Entries of each Raft group in it: more than any run makes.
+/// Entries of each Raft group in the other cluster: more than any run creates.
 const ENTRIES: u64 = 20_000;
 
-/// The directory of `node` in another cluster, written by the node's own code: of a later term, with a longer log.
+/// Returns the directory of `node` in another cluster, written by the node's own code, with a later term and a longer
+/// log.
 pub(super) fn of_another_cluster(plan: &Plan, node: NodeId, cluster: &Cluster) -> DirectoryCopy {
     let disk = aside(plan, node, cluster);
     let config = store_config(plan, node, ("another", &cluster.layout), None);
@@ -34,7 +35,8 @@ pub(super) fn of_another_cluster(plan: &Plan, node: NodeId, cluster: &Cluster) -
     disk.copy()
 }
 
-/// The directory of `node` as it is, but for its snapshots of Raft groups: they hold an empty state, as sound as any.
+/// Returns the directory of `node` as it is, except that its snapshots of Raft groups are replaced by valid snapshots
+/// of an empty state.
 pub(super) fn with_another_state(plan: &Plan, node: NodeId, cluster: &Cluster) -> DirectoryCopy {
     let disk = aside(plan, node, cluster);
     disk.restore(&cluster.world.disk(node).copy());
@@ -54,13 +56,13 @@ pub(super) fn with_another_state(plan: &Plan, node: NodeId, cluster: &Cluster) -
     disk.copy()
 }
 
-/// A disk to prepare a directory on, outside the run.
+/// A disk outside the run, on which a directory is prepared.
 fn aside(plan: &Plan, node: NodeId, cluster: &Cluster) -> DiskHandle {
     let settings = DiskSettings { capacity: u64::MAX, ..cluster.disk_settings };
     DiskHandle::new(plan.seed, node, settings, cluster.world.time_source(), Trace::new(), Ledger::default())
 }
 
-/// A write of that cluster to one of the keys that clients of this one use.
+/// A write in the other cluster to one of the keys that this cluster's clients use.
 fn put(key: u64) -> Bytes {
     let (key, value) = (Key::from(format!("k{key}")), Bytes::from_static(b"of another cluster"));
     let op = Op::Write(Write::Put { key, value, when: Condition::ALWAYS, ttl_ms: None });

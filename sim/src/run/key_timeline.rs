@@ -1,5 +1,5 @@
-//! How one key fared in a run against quorums, step by step: what clients asked for and were told, what each server came to
-//! hold of it, for itself or for another, and which faults began and ended meanwhile.
+//! The timeline of one key in a run against quorums: what clients asked for and were told, what each server stored of
+//! the key (its own copy or a hint), and which faults began and ended meanwhile.
 
 use super::workload::word_of;
 use crate::plan::Plan;
@@ -16,10 +16,10 @@ use seaworthy_check::replicas::{Call, End, Observed, Operation};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// What happened, in nanoseconds since the run began, in order.
+/// Events in order, each with its time in nanoseconds since the start of the run.
 pub type KeyTimeline = Vec<(u64, String)>;
 
-/// The key whose story is told, and what servers did with it so far. Clones share it.
+/// The watched key, and what servers have done with it so far. Clones share it.
 #[derive(Clone)]
 pub(super) struct Watch {
     key: Key,
@@ -31,7 +31,7 @@ impl Watch {
         Watch { key, steps: Arc::default() }
     }
 
-    /// The whole story, with what clients did and what was done to servers.
+    /// The whole timeline, including clients' operations and faults.
     pub(super) fn told(&self, plan: &Plan, observed: &Observed, faults: &[ledger::Entry]) -> KeyTimeline {
         let mut key_timeline = KeyTimeline::new();
         for fault in faults {
@@ -75,9 +75,9 @@ fn answer(op: &Operation) -> String {
     }
 }
 
-/// Looks on at a node in the place of another observer, which it tells everything.
+/// An observer of a node that wraps another observer and forwards everything to it.
 pub(super) struct TimelineObserver<O> {
-    /// The other.
+    /// The wrapped observer.
     pub(super) inner: O,
     told: Option<Told>,
 }
@@ -91,7 +91,7 @@ struct Told {
 }
 
 impl<O> TimelineObserver<O> {
-    /// Tells of `node`, if there is something to be told.
+    /// Records the timeline at `node`, if a key is watched.
     pub(super) fn new(inner: O, watch: Option<Watch>, (node, time): (NodeId, TimeSource)) -> TimelineObserver<O> {
         let told = watch.map(|watch| Told { watch, node, time, own: None, hints: BTreeMap::new() });
         TimelineObserver { inner, told }

@@ -1,14 +1,15 @@
-//! What becomes of a plan's operations in a bucket of a mergeable type, and how such values are told.
+//! What a plan's operations do in a bucket of a mergeable type, and how such values are shown.
 //!
-//! | | a put | a delete |
-//! |---|---|---|
-//! | `counter`, `pn-counter` | adds the length of its value; to a `pn-counter` an odd length is taken away | a read: a sum tells nothing of what was deleted |
-//! | `register` | assigns the value | a read |
-//! | `set` | inserts one of a few elements, by the length of its value | removes one of these, drawn |
-//! | `map` | by the length of its value: adds to the field `n`, inserts into `s`, or assigns `r` | removes an element of `s` |
+//! - `counter`, `pn-counter`: a put adds the length of its value; for a `pn-counter` an odd length is subtracted. A
+//!   delete is a read, because a sum does not show what was deleted.
+//! - `register`: a put assigns the value. A delete is a read.
+//! - `set`: a put inserts one of a few elements, chosen by the length of its value. A delete removes a random one of
+//!   them.
+//! - `map`: depending on the length of its value, a put adds to the field `n`, inserts into `s`, or assigns `r`. A
+//!   delete removes an element of `s`.
 //!
-//! No length is zero, so whatever is lost or done twice changes a sum. A condition has no counterpart. Each field of a map
-//! is judged as a key of its own.
+//! No length is zero, so a lost or repeated operation always changes a sum. Conditions have no counterpart and are
+//! ignored. Each field of a map is judged as a separate key.
 
 use super::workload::word_of;
 use crate::plan::{Call, Tag};
@@ -17,13 +18,13 @@ use seaworthy::types::{MergeKind, Resolve, Rng};
 use seaworthy_check::replicas::{self, Dump, End, Observed, Operation};
 use serde_json::Value as Json;
 
-/// Elements of a set.
+/// Number of possible elements of a set.
 const ELEMENTS: u64 = 5;
 
-/// The fields of a map and what they are.
+/// The fields of a map and their types.
 const FIELDS: [(&str, MergeKind); 3] = [("n", MergeKind::PnCounter), ("r", MergeKind::Register), ("s", MergeKind::Set)];
 
-/// A change of a mergeable value, or of a field of it.
+/// A change of a mergeable value, or of one of its fields.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Change {
     field: Option<&'static str>,
@@ -38,7 +39,7 @@ enum What {
     Remove(String),
 }
 
-/// Whether the bucket's keys are of a mergeable type.
+/// The mergeable type of the bucket's keys, if they have one.
 pub(super) fn are_kept(resolve: Resolve) -> Option<MergeKind> {
     match resolve {
         Resolve::Merge(kind) => Some(kind),
@@ -51,7 +52,7 @@ fn element(number: u64) -> String {
 }
 
 impl Change {
-    /// What `call` does to a value of this type; `None`: it is a read.
+    /// The change that `call` makes to a value of this type, or `None` for a read.
     pub(super) fn of(kind: MergeKind, call: &Call, rng: &mut Rng) -> Option<Change> {
         let removes = matches!(kind, MergeKind::Set | MergeKind::Map);
         let (field, what) = match call {
@@ -79,7 +80,7 @@ impl Change {
         }
     }
 
-    /// As the store is asked.
+    /// The change as an operation of the store.
     pub(super) fn op(&self) -> Op {
         let op = match &self.what {
             What::Add(n) => FieldOp::Add(*n),
@@ -93,12 +94,12 @@ impl Change {
         }
     }
 
-    /// The key that it is judged under: that of the field.
+    /// The key under which the change is judged: that of the field, if there is one.
     pub(super) fn key(&self, key: &str) -> String {
         self.field.map_or_else(|| key.to_owned(), |field| format!("{key}.{field}"))
     }
 
-    /// As the checker of replicas is told.
+    /// The change as a call for the replica checker.
     pub(super) fn call(&self) -> replicas::Call {
         match &self.what {
             What::Add(n) => replicas::Call::Add(*n),
@@ -108,7 +109,7 @@ impl Change {
         }
     }
 
-    /// What it adds, if it is an addition.
+    /// The amount that is added, if this is an addition.
     pub(super) fn amount(&self) -> Option<i64> {
         match self.what {
             What::Add(n) => Some(n),
@@ -116,7 +117,7 @@ impl Change {
         }
     }
 
-    /// What it assigns, if that is what it does.
+    /// The word that is assigned, if this is an assignment.
     pub(super) fn word(&self) -> Option<&str> {
         match &self.what {
             What::Assign(tag) => Some(&tag.word),
@@ -124,7 +125,7 @@ impl Change {
         }
     }
 
-    /// What it is called in the neutral history, if not an addition or assignment.
+    /// The name in the neutral history of a change other than an addition or assignment.
     pub(super) fn name(&self) -> &'static str {
         match (&self.what, self.field) {
             (What::Insert(_), _) => "insert",
@@ -135,7 +136,7 @@ impl Change {
     }
 }
 
-/// What a value of this type holds, one text for each thing; a map as it is, to be taken apart by [`apart`].
+/// The contents of a value of this type, one text per element. A map is returned whole, for [`apart`] to split.
 pub(super) fn told(kind: MergeKind, shown: &str) -> Vec<String> {
     match (kind, serde_json::from_str::<Json>(shown)) {
         (MergeKind::Map, _) | (_, Err(_)) => vec![shown.to_owned()],
@@ -152,7 +153,7 @@ fn things(json: &Json) -> Vec<String> {
     }
 }
 
-/// Takes maps apart: a read of one, or a replica's, is one of each field.
+/// Splits maps into fields. A read of a map, or a replica's copy of it, becomes one for each field.
 pub(super) fn apart(observed: Observed) -> Observed {
     let field = |values: &[String], name: &str| -> Vec<String> {
         let maps = values.iter().filter_map(|text| serde_json::from_str::<Json>(text).ok());

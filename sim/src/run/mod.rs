@@ -1,17 +1,17 @@
-//! One run: a plan carried out against a cluster, and what came of it.
+//! One run: executes a plan against a cluster and judges the result.
 //!
-//! Everything happens on a fresh thread with a fresh madsim runtime, whose chance is drawn from the plan's seed. The run
-//! ends early at the first step that breaks an invariant: a node's own assertion or the oracle's observation panics,
-//! which is caught around the node and becomes the verdict; or a reply that makes the clients' history impossible. What
-//! clients saw until then is kept.
+//! Everything happens on a fresh thread with a fresh madsim runtime, seeded with the plan's seed. The run ends early at
+//! the first step that breaks an invariant. Either a node's own assertion or the oracle panics; the panic is caught
+//! around the node and becomes the verdict. Or a reply makes the clients' history impossible. What clients saw until
+//! then is kept.
 //!
-//! The same plan can be run against Raft and against quorums: the same operations are due at the same instants, and the same
-//! faults meet the same servers if the second run is told whom they met in the first ([`Options::met`]).
+//! The same plan can run against Raft and against quorums. The same operations are due at the same instants. The same
+//! faults hit the same servers if the second run gets the fault targets of the first ([`Options::met`]).
 //!
-//! - [`cluster`](self): nodes booted on the simulated world. `nemesis`: the plan's faults. `workload`: its clients, `quorums`:
-//!   what they do otherwise there, `merges`: and what where keys are of a mergeable type. `key_timeline`: how one key fared. `ends`: what
-//!   replicas hold and whether it is the same.
-//! - `beside`: a CP bucket that other clients load meanwhile on the same servers.
+//! - [`cluster`](self): nodes booted on the simulated world. `nemesis`: the plan's faults. `workload`: its clients.
+//!   `quorums`: what clients do differently under quorums. `merges`: operations on keys of a mergeable type.
+//!   `key_timeline`: the timeline of one key. `convergence`: what replicas hold and whether it is the same.
+//! - `beside`: a CP bucket that other clients load at the same time on the same servers.
 //! - `abort`: panics of nodes. `verdict`: the judgement, from recorded facts only.
 
 mod abort;
@@ -70,14 +70,14 @@ use workload::{Log, Record, WorkloadClient};
 pub struct Options {
     /// The bug planted in every node, or in their world.
     pub mutant: Option<Planted>,
-    /// Where the full trace goes.
+    /// Where the full trace is written.
     pub trace: Option<Box<dyn Write + Send>>,
-    /// Against which of the two databases.
+    /// Which of the two databases the plan runs against.
     pub mode: Mode,
-    /// Whom faults shall meet: whom they met in a run of the same plan ([`Finished::met`]). Without it, who leads is asked,
-    /// and where nobody does the first server stands in.
+    /// Fault targets from an earlier run of the same plan ([`Finished::met`]). Without an entry, a fault that targets
+    /// the leader hits the server elected last, or the first server if there was no election yet.
     pub met: FaultTargets,
-    /// The key whose story is to be told, in a run against quorums.
+    /// The key whose timeline is recorded, in a run against quorums.
     pub watch: Option<String>,
 }
 
@@ -87,29 +87,30 @@ impl Default for Options {
     }
 }
 
-/// What a run leaves behind.
+/// The results of a run.
 pub struct Finished {
     /// Figures and verdict.
     pub record: RunRecord,
     /// What clients did and saw.
     pub history: History,
-    /// Of a run against quorums: the same, and what replicas held at the end; and what was promised of it.
+    /// In a run against quorums: the operations as the replica checker needs them, what replicas held at the end, and
+    /// the promises checked.
     pub observed: Option<(Observed, seaworthy_check::replicas::Options)>,
-    /// What clients of a CP bucket did and saw that the same servers kept beside an AP one.
+    /// What clients of the CP bucket did and saw, if the same servers had one beside an AP bucket.
     pub beside: Option<History>,
     /// What each node held for quorums at the end.
     pub replicas: BTreeMap<NodeId, Replica>,
-    /// How the key fared that was watched ([`Options::watch`]).
+    /// The timeline of the watched key ([`Options::watch`]).
     pub key_timeline: KeyTimeline,
-    /// Whom each fault met.
+    /// The targets of each fault.
     pub met: FaultTargets,
     /// The fault ledger.
     pub ledger: Vec<ledger::Entry>,
-    /// Nodes that stopped over their storage, and why.
+    /// Nodes that stopped because of their storage, with the error.
     pub refusals: Vec<(NodeId, StorageError)>,
 }
 
-/// Whom the faults of a plan that suits both databases meet under Raft, so that they meet the same under quorums.
+/// Runs a plan that suits both databases against Raft and returns the fault targets, for use in a run against quorums.
 #[must_use]
 pub fn targets_under_raft(plan: &Arc<Plan>) -> FaultTargets {
     match plan.bucket.mode == Suits::Both && plan.aims_at_leaders() {
@@ -118,16 +119,16 @@ pub fn targets_under_raft(plan: &Arc<Plan>) -> FaultTargets {
     }
 }
 
-/// Who keeps which key in a run of `plan`.
+/// Which servers store which key in a run of `plan`.
 #[must_use]
 pub fn layout(plan: &Plan, mode: Mode) -> Layout {
     cluster::layout(plan, mode)
 }
 
-/// Carries out `plan` on a fresh thread and judges what came of it.
+/// Executes `plan` on a fresh thread and judges the result.
 ///
 /// # Panics
-/// The system has no thread for it.
+/// The system cannot start a thread.
 #[must_use]
 pub fn run(plan: &Arc<Plan>, options: Options) -> Finished {
     let plan = plan.clone();
@@ -135,14 +136,14 @@ pub fn run(plan: &Arc<Plan>, options: Options) -> Finished {
     thread.expect("the system has a thread for a run").join().expect("a run catches its own panics")
 }
 
-/// What the run shares with the world outside it, so that it survives a run that unwinds.
+/// What the run shares with code outside it. This survives a run that unwinds.
 #[derive(Clone, Default)]
 struct Traces {
     trace: Trace,
     ledger: Ledger,
     oracle: Oracle,
     record: Arc<Mutex<Record>>,
-    /// What the clients of the CP bucket beside did and saw.
+    /// What the clients of the CP bucket did and saw.
     beside: Arc<Mutex<Record>>,
     refusals: Refusals,
     abort: Abort,
@@ -152,7 +153,7 @@ struct Traces {
 }
 
 impl Traces {
-    /// How far the run has come, in words.
+    /// Describes how far the run has come.
     fn when(&self) -> String {
         let at = Duration::from_nanos(self.trace.last());
         format!("seen {:.6} s into the run, after {} events", at.as_secs_f64(), self.trace.events())
@@ -167,7 +168,7 @@ struct Ending {
     bytes: u64,
     divergence: Option<String>,
     dumps: Vec<Dump>,
-    /// When the final reads began: replicas had converged.
+    /// When the final reads began, after waiting for convergence.
     final_from: Option<u64>,
     heal_ns: Option<u64>,
     elections: u64,
@@ -287,7 +288,7 @@ fn finish(
     Finished { record, history, observed, beside, replicas, key_timeline, met, ledger, refusals }
 }
 
-/// Client 0 gives the nemesis' orders; it is never cut off.
+/// Client 0 sends the nemesis' orders. It is never partitioned.
 const OPERATOR: u64 = 0;
 
 /// The run itself, inside the runtime.
@@ -333,7 +334,7 @@ async fn simulate(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), trac
     let healing = {
         let (cluster, calm, ending) = (cluster.clone(), nanos(plan.time.storm_ends()), traces.ending.clone());
         madsim::task::spawn(async move {
-            // A moment later, so that the nemesis is done.
+            // One millisecond later, so that the nemesis has finished.
             cluster.world.sleep_until(calm + 1_000_000).await;
             let healed = cluster.heals(mode).await;
             lock(&ending).heal_ns = Some(healed);
@@ -384,7 +385,7 @@ async fn simulate(plan: Arc<Plan>, (mode, mutant): (Mode, Option<Planted>), trac
     world.shutdown().await;
 }
 
-/// Every key that clients ask for: those that are drawn in the order of their numbers, then those of the script.
+/// All keys that clients ask for: randomly drawn keys in the order of their numbers, then keys of the script.
 fn keys(plan: &Plan) -> Vec<String> {
     let draws = plan.workload.rate > 0 || plan.workload.think.is_some();
     let mut keys: Vec<String> = (1..=plan.workload.keys).filter(|_| draws).map(|number| format!("k{number}")).collect();
@@ -428,14 +429,14 @@ fn workload_client(
     WorkloadClient::new(client, clock, (number, workload.all_clients() + 1), quorums, values, log.clone())
 }
 
-/// When simulated time begins, on every wall clock: 2026-01-01 00:00:00 UTC.
+/// The wall-clock time at which every simulation starts: 2026-01-01 00:00:00 UTC.
 pub const EPOCH: u64 = 1_767_225_600_000_000_000;
 
 fn nodes(plan: &Plan) -> Vec<NodeId> {
     (1..=plan.cluster.nodes).map(NodeId).collect()
 }
 
-/// Each client's operations, as positions among the plan's events.
+/// Each client's operations, as indices into the plan's events.
 fn operations(plan: &Plan) -> BTreeMap<u32, Vec<usize>> {
     let mut operations: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (position, event) in plan.events.iter().enumerate() {
@@ -446,7 +447,7 @@ fn operations(plan: &Plan) -> BTreeMap<u32, Vec<usize>> {
     operations
 }
 
-/// The bytes that stand for each word that a condition of the plan names.
+/// The values for the words that the plan's conditions name.
 fn words(plan: &Plan) -> BTreeMap<String, Bytes> {
     let calls = || {
         plan.events.iter().filter_map(|event| match &event.what {
@@ -474,7 +475,7 @@ thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Keeps the panics of runs from being printed: they are verdicts. Others are reported as ever.
+/// Suppresses the output of panics in runs: they become verdicts. Other panics are reported as usual.
 pub fn quiet_panics() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -487,7 +488,7 @@ pub fn quiet_panics() {
     }));
 }
 
-/// A node's broken assertion, as a violation.
+/// Converts a node's failed assertion to a violation.
 fn assertion(payload: &(dyn Any + Send)) -> Violation {
     let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
     let place = PANIC.take().unwrap_or_default();

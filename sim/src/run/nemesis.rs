@@ -1,9 +1,9 @@
-//! The nemesis: lays the plan's faults on the world at their instants and takes them off again.
+//! The nemesis: applies the plan's faults to the world at their instants and removes them again.
 //!
-//! Faults overlap freely. Those of links, disks and clocks lie in layers in the world, each under its own name. A server
-//! is down while any fault that keeps it down lasts, and paused while any pause lasts; when the last one ends, it is
-//! started or goes on. When the storm is over everything is taken off and every server that is down is started, but for
-//! those the plan loses for ever.
+//! Faults can overlap freely. Faults of links, disks and clocks are stacked in the world, each under its own id. A
+//! server is down while any fault that keeps it down lasts, and paused while any pause lasts. When the last one ends,
+//! the server is restarted or resumed. At the end of the storm all faults are removed and every server that is down is
+//! started, except those that the plan loses for ever.
 
 use super::cluster::{Cluster, link_settings};
 use super::directories;
@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How long after the storm what was begun in it may still stop a server.
+/// How long after the storm an operation begun in it may still stop a server.
 const LATE: Duration = Duration::from_secs(1);
 
 /// A fault that has begun and not ended.
@@ -32,28 +32,28 @@ struct Active {
     forever: bool,
 }
 
-/// Whom each fault met.
+/// The servers that each fault hit.
 pub type FaultTargets = BTreeMap<FaultId, Vec<NodeId>>;
 
 struct Nemesis {
     plan: Arc<Plan>,
     cluster: Arc<Cluster>,
-    /// The plan's faults as the ledger knows them.
+    /// The ledger ids of the plan's faults.
     entries: BTreeMap<FaultId, ledger::FaultId>,
     ends: BTreeMap<FaultId, Duration>,
     active: BTreeMap<FaultId, Active>,
-    /// Whom each fault met.
+    /// The servers that each fault has hit so far.
     met: FaultTargets,
-    /// Whom it met in an earlier run of the same plan, which it shall meet again.
+    /// The servers that each fault hit in an earlier run of the same plan. It hits the same ones again.
     as_before: FaultTargets,
-    /// Every server's directory as it was when it was copied for a fault to come.
+    /// Every server's directory, copied in advance for a later fault.
     copies: BTreeMap<(FaultId, NodeId), DirectoryCopy>,
     operator: crate::world::runtime::SimTransport,
     orders: u64,
 }
 
-/// Carries out the plan's faults, from its beginning to the end of the storm. Whom they met is noted in `met` as they begin;
-/// what is there already is whom they shall meet.
+/// Applies the plan's faults, from its beginning to the end of the storm. Writes the targets to `met_of` as faults
+/// begin. Targets that are already in it are used again.
 pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>, met_of: Arc<Mutex<FaultTargets>>) {
     let world = cluster.world.clone();
     let mut ends = BTreeMap::new();
@@ -105,19 +105,19 @@ pub(super) async fn storm(plan: Arc<Plan>, cluster: Arc<Cluster>, met_of: Arc<Mu
     if !calm {
         nemesis.calm_at(plan.time.storm_ends()).await;
     }
-    // What a disk was asked for in the storm may fail after it, and stop its server then.
+    // A disk operation requested in the storm may fail after it and stop the server.
     world.sleep_until(nanos((plan.time.storm_ends() + LATE).min(plan.time.ends()))).await;
     nodes(&plan).into_iter().for_each(|node| nemesis.raise(node));
 }
 
 /// What the nemesis does at one instant.
 enum Step<'a> {
-    /// Copies all directories for the fault to come.
+    /// Copies all directories for a later fault.
     Copy(FaultId),
     Event(&'a What),
 }
 
-/// What is to be done, in the order of time.
+/// The steps of the nemesis, in order of time.
 fn steps(plan: &Plan) -> Vec<(Duration, Step<'_>)> {
     let faults = || plan.events.iter().filter(|event| !matches!(event.what, What::Op { .. }));
     let copies = faults().filter_map(|event| match &event.what {
@@ -138,7 +138,7 @@ impl Nemesis {
         }
     }
 
-    /// The directory that the server is to find.
+    /// The directory that the server will find.
     fn directory(&self, id: FaultId, with: Directory, node: NodeId) -> DirectoryCopy {
         let nodes = &self.cluster.nodes;
         match with {
@@ -194,7 +194,7 @@ impl Nemesis {
         }
     }
 
-    /// What a fault does to one server.
+    /// Applies a fault to one server.
     fn strike(&mut self, id: FaultId, entry: ledger::FaultId, kind: &Kind, node: NodeId) {
         let world = &self.cluster.world;
         let disk = world.disk(node);
@@ -248,7 +248,7 @@ impl Nemesis {
             }
             Kind::ClockFreeze => clock.disturb(entry, ClockFault::Freeze),
             Kind::Transfer => {
-                // The operator asks every server; the one that leads obeys.
+                // The operator asks every server; the leader obeys.
                 world.ledger().fired(entry);
                 for &server in &self.cluster.nodes {
                     self.orders += 1;
@@ -269,7 +269,7 @@ impl Nemesis {
         }
     }
 
-    /// Lies to one server in the name of another.
+    /// Sends a server forged messages in the name of another.
     fn forge(&self, entry: ledger::FaultId, lie: Lie, to: NodeId) {
         let Some(from) = self.cluster.nodes.iter().copied().find(|node| *node != to) else { return };
         let packets = tcp::lies(lie, self.plan.cluster.groups, self.cluster.origin(from));
@@ -310,7 +310,7 @@ impl Nemesis {
         }
     }
 
-    /// Starts a server that is down, or lets it go on, unless a fault still keeps it.
+    /// Restarts a server that is down, or resumes a paused one, unless a fault still prevents it.
     fn raise(&self, node: NodeId) {
         let kept = |keeps: fn(&Kind) -> bool| self.active.values().any(|a| keeps(&a.kind) && a.met.contains(&node));
         if !kept(|kind| matches!(kind, Kind::Pause)) {
@@ -337,7 +337,7 @@ impl Nemesis {
     }
 }
 
-/// Damages durable sectors, among the given share of them from the oldest on.
+/// Damages durable sectors, chosen among the oldest ones. `oldest` is the share of all sectors to choose from.
 fn spoil(disk: &DiskHandle, entry: ledger::FaultId, damage: Damage, (of, sectors, oldest): (Part, u64, f64)) {
     let (prefix, bytes) = of.place();
     let scope = Scope { prefix: prefix.to_owned(), oldest, bytes };

@@ -1,14 +1,15 @@
 //! The client's side of a run against quorums.
 //!
-//! The plan is the same as for Raft. Quorums know no conditions; what they have is the context: with it a write says what its
-//! client has seen of the key, and supersedes that and nothing else. A write reads its key first and gives the context of that,
-//! as clients of Dynamo and Riak do: both steps are one operation. A condition on what the client saw last becomes the
-//! context of that. Other conditions (nx, xx, fixed values and revisions) have no counterpart: the write is done. Where keys are
-//! of a mergeable type nothing is seen or superseded, and what is done is in `merges`.
+//! The plan is the same as for Raft. Quorums have no conditions; they have the context. With it a write tells what its
+//! client has seen of the key, and supersedes exactly that. A write first reads its key and then passes the context of
+//! that read, as clients of Dynamo and Riak do. Both steps count as one operation. A condition on what the client saw
+//! last becomes the context of what it saw last. Other conditions (nx, xx, fixed values and revisions) have no
+//! counterpart: the write is done unconditionally. Keys of a mergeable type have no contexts; their operations are in
+//! `merges`.
 //!
-//! Operations are recorded twice: in the neutral history, by which any store can be judged, where a read that found several
-//! versions has read a value that nobody wrote (they are joined by `|`), and a read of a counter a number; and as
-//! [`replicas::Operation`]s, which say all.
+//! Operations are recorded twice. The neutral history can be judged for any store: a read that found several versions
+//! reads their values joined by `|`, a value that no client wrote, and a read of a counter reads a number. The
+//! [`replicas::Operation`]s contain everything.
 
 use super::merges::{self, Change};
 use super::workload::{Record, WorkloadClient, word_of};
@@ -25,16 +26,16 @@ use seaworthy_check::{Datum, Function, Request, Value, replicas};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What a client of quorums knows.
+/// The state of a client of quorums.
 pub struct Quorums {
     bucket: Bucket,
     layout: Arc<Layout>,
     client: u32,
-    /// By key: what it was shown last.
+    /// By key: the last result shown to the client.
     shown: BTreeMap<String, Found>,
-    /// What levels are called, of reads and of writes.
+    /// Names of the levels of reads and writes.
     levels: BTreeMap<(bool, Level), String>,
-    /// Which contexts a confused client mixes up, and how.
+    /// Decides which contexts a confused client mixes up, and how.
     rng: Rng,
 }
 
@@ -42,7 +43,7 @@ pub struct Quorums {
 type Seen = (Vec<String>, Bytes);
 
 impl Quorums {
-    /// Client number `client`, which has seen nothing.
+    /// Creates client number `client`, which has not seen anything.
     pub fn new((bucket, layout): (Bucket, Arc<Layout>), client: u32, rng: Rng) -> Quorums {
         Quorums { bucket, layout, client, shown: BTreeMap::new(), levels: BTreeMap::new(), rng }
     }
@@ -58,7 +59,7 @@ impl Quorums {
         }
     }
 
-    /// Instead of the right context a damaged one or another key's, one time in five.
+    /// One time in five, returns a damaged context or another key's context to use instead of the right one.
     fn mixed_up(&mut self, key: &str, right: &Bytes) -> Option<Bytes> {
         if self.bucket.context != Contexts::Confused || right.is_empty() || !self.rng.chance(0.2) {
             return None;
@@ -74,7 +75,7 @@ impl Quorums {
         Some(damaged.into())
     }
 
-    /// Such as `r=quorum` or `w=quorum sloppy`.
+    /// The name of the level, such as `r=quorum` or `w=quorum sloppy`.
     fn level(&mut self, deed: &Deed<'_>, how: How) -> String {
         let reads = matches!(deed, Deed::Read);
         let level = how.level.unwrap_or(if reads { self.bucket.r } else { self.bucket.w });
@@ -85,8 +86,9 @@ impl Quorums {
 }
 
 impl Quorums {
-    /// How many replicas of the key a successful operation certainly involved. Of a strict quorum that is what its level
-    /// promises, within the region of the coordinator `by` if it is local; of a sloppy one what the store says.
+    /// How many replicas of the key a successful operation is certain to have involved. For a strict quorum that is
+    /// what its level promises, within the region of the coordinator `by` if the level is local. For a sloppy one it is
+    /// what the store reports.
     fn quorum(&self, key: &str, reads: bool, how: How, (achieved, by): (Achieved, NodeId)) -> Option<replicas::Quorum> {
         let Bucket { n, r, w, sloppy, resolve, .. } = self.bucket;
         if resolve == Resolve::LastWriter {
@@ -103,7 +105,7 @@ impl Quorums {
         if level != Level::LocalQuorum {
             return Some(replicas::Quorum { replicas: level.of(nodes.len(), 0) as u32, of, region: 0 });
         }
-        // A write through a server that is no replica is coordinated elsewhere, perhaps in another region.
+        // A write through a server that is not a replica is coordinated elsewhere, perhaps in another region.
         let region = self.layout.region(by);
         let local = nodes.iter().filter(|node| self.layout.region(**node) == region).count();
         let certain = local > 0 && (reads || nodes.contains(&by));
@@ -112,7 +114,7 @@ impl Quorums {
     }
 }
 
-/// What a client of quorums does of what a plan says.
+/// What a client of quorums does for a call of the plan.
 #[derive(Clone)]
 enum Deed<'a> {
     Read,
@@ -133,7 +135,7 @@ impl<'a> Deed<'a> {
         }
     }
 
-    /// As the checker of replicas is told; `saw`: what the client had seen of the key.
+    /// The operation as the replica checker needs it. `saw`: what the client had seen of the key.
     fn asked(&self, saw: Vec<String>) -> replicas::Call {
         match self {
             Deed::Read => replicas::Call::Get,
@@ -143,14 +145,14 @@ impl<'a> Deed<'a> {
         }
     }
 
-    /// As the neutral history has it.
+    /// The operation as the neutral history needs it.
     fn neutral(&self, recorder: &mut check::Recorder) -> Request {
         let (f, arg) = match self {
             Deed::Read => (Function::Read, Value::UNTOLD),
             Deed::Change(change) => match (change.amount(), change.word()) {
                 (Some(amount), _) => (Function::Add, recorder.value(Datum::Int(amount))),
                 (_, Some(word)) => (Function::Write, recorder.value(Datum::Text(word))),
-                // Sets and maps have no model in it.
+                // The neutral history has no model of sets and maps.
                 _ => (recorder.other(change.name()).unwrap_or(Function::Remove), Value::UNTOLD),
             },
             Deed::Put(value, _) => (Function::Write, recorder.value(Datum::Text(&value.word))),
@@ -160,7 +162,7 @@ impl<'a> Deed<'a> {
     }
 }
 
-/// The words of the values that were found.
+/// The words of the values found.
 fn words(resolve: Resolve, found: &Found) -> Vec<String> {
     let values = found.siblings.iter().filter_map(|sibling| sibling.value.as_ref());
     match merges::are_kept(resolve) {
@@ -170,7 +172,7 @@ fn words(resolve: Resolve, found: &Found) -> Vec<String> {
 }
 
 impl<T: Transport, C: Clock> WorkloadClient<T, C> {
-    /// Does one operation, which was due then or else is now, and records it.
+    /// Performs one operation and records it. `due` is the instant at which it was due; without it, it is due now.
     pub(super) async fn perform_by_quorums(&mut self, call: &Call, how: How, due: Option<u64>) {
         let Some(quorums) = &mut self.quorums else { return };
         let key = call.key();
@@ -209,7 +211,7 @@ impl<T: Transport, C: Clock> WorkloadClient<T, C> {
         };
         let counts = matches!(merges::are_kept(resolve), Some(MergeKind::Counter | MergeKind::PnCounter));
         let found = outcome.as_ref().ok().and_then(|done| done.found.as_ref());
-        // What a change left behind of a set or map is not the element or field that it is judged by.
+        // For a set or map, the value after a change is not the element or field under which the change is judged.
         let told = found.filter(|_| counts || !matches!(deed, Deed::Change(_)));
         let words = told.map(|found| words(resolve, found));
         let reads = matches!(deed, Deed::Read);
@@ -231,14 +233,14 @@ impl<T: Transport, C: Clock> WorkloadClient<T, C> {
         }
     }
 
-    /// Changes a mergeable value; what it is then.
+    /// Changes a mergeable value and returns its new value.
     async fn change_by_quorums(&mut self, key: &str, change: &Change, how: How) -> Result<Done, ClientError> {
         let write = ApWrite { w: how.level, sloppy: None, read_back: true };
         let changed = self.client.ap_put(key.into(), Update::Merge(change.op()), Bytes::new(), write).await;
         changed.map(Done::from)
     }
 
-    /// Writes with the context that the bucket's clients give; what the write left behind, if it was asked to tell.
+    /// Writes with the context that the bucket's clients use. Returns the value after the write, if it was requested.
     async fn write_by_quorums(
         &mut self,
         op: check::OpId,
@@ -254,7 +256,7 @@ impl<T: Transport, C: Clock> WorkloadClient<T, C> {
         } else if of_old {
             (quorums.seen(key), false)
         } else {
-            // Should this fail, the write certainly does not happen.
+            // If this fails, the write certainly does not happen.
             let found = self.client.ap_get(key.into(), how.level).await?;
             let seen = (words(resolve, &found), found.context.clone());
             quorums.show(key, found);
@@ -265,7 +267,7 @@ impl<T: Transport, C: Clock> WorkloadClient<T, C> {
         };
         self.record(|record, now, _| {
             if let Some(operation) = record.observed.operations.get_mut(op.0 as usize) {
-                // What others wrote while this client read it has seen as well.
+                // The client has also seen what others wrote during its read.
                 (operation.called, operation.call) = (now, deed.asked(saw));
             }
             if refusable {
@@ -281,7 +283,7 @@ impl<T: Transport, C: Clock> WorkloadClient<T, C> {
     }
 }
 
-/// What a client was told of what it did, and by whom.
+/// The server's answer to an operation, and which server it came from.
 struct Done {
     achieved: Achieved,
     by: NodeId,
@@ -294,7 +296,7 @@ impl From<Wrote> for Done {
     }
 }
 
-/// What a read found, as the neutral history has it: numbers if it is `counting`.
+/// The result of a read as the neutral history needs it: a number if `counting` is set.
 fn read(recorder: &mut check::Recorder, counting: bool, words: &[String]) -> Value {
     let text = words.join("|");
     match text.parse() {
@@ -345,7 +347,7 @@ mod tests {
         assert_eq!(values.map(|value| history.datum(value)), expected);
     }
 
-    /// Two regions of three servers: a quorum of one knows nothing of the other's.
+    /// Two regions of three servers: a quorum of one region does not overlap with one of the other.
     #[test]
     fn local_quorums_are_of_the_region_of_who_coordinated() {
         let head = "seaworthy-plan 1\nscenario x\nseed 7\nnetwork\ndisk\nworkload\ntime\nexpect\n";

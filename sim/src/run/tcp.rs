@@ -1,11 +1,11 @@
-//! The transport of the deployed server inside the simulator: the very code that listens, dials, proves and seals there, over
-//! madsim's TCP.
+//! The transport of the deployed server inside the simulator: the same code that listens, dials, authenticates and
+//! seals there, over madsim's TCP.
 //!
-//! What madsim's TCP is and is not: it delays each flush by a latency drawn from one range for all links and keeps the order within
-//! a connection; nothing is lost and there is no bandwidth. A partition holds data back and refuses new connections, and what was
-//! held back arrives up to 10 s after it ends; a connection is never reset by it. The peer of a killed process sees the end of
-//! the connection at once, across a partition too. So this shows that the transport works with kills, stops and partitions around
-//! it, deterministically; what packets suffer on a bad network the model shows.
+//! What madsim's TCP models: it delays each flush by a latency drawn from one range for all links, and keeps the order
+//! within a connection. Nothing is lost and bandwidth is unlimited. A partition holds data back and refuses new
+//! connections; data held back arrives up to 10 s after the partition ends. It never resets a connection. The peer of a
+//! killed process sees the end of the connection at once, even across a partition. So this shows that the transport
+//! works under kills, stops and partitions, deterministically. The model shows the effects of a bad network on packets.
 
 use super::nodes;
 use crate::plan::{Lie, Plan};
@@ -25,11 +25,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-/// Where every server listens.
+/// The port of every server.
 const PORT: u16 = 7100;
 /// The machine that impostors use.
 const IMPOSTOR: Addr = Addr::Client(60_000);
-/// How long an impostor tries, and the pause between its tries.
+/// How long an impostor tries, and the pause between its attempts.
 const INSISTS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(20));
 
 /// One of two transports, chosen by the plan.
@@ -68,7 +68,7 @@ impl<A: Transport, B: Transport> Transport for Way<A, B> {
     }
 }
 
-/// How long data is on its way over TCP, if that is used.
+/// The latency range over TCP, if TCP is used.
 pub(super) fn latency(plan: &Plan) -> Option<Range<Duration>> {
     let least = plan.network.link.latency;
     let most = least + plan.network.link.jitter.max(Duration::from_micros(1));
@@ -88,7 +88,7 @@ pub(super) fn servers(plan: &Plan) -> Servers {
     Servers { cluster: Some(cluster()), nodes: addresses(plan) }
 }
 
-/// How a server runs its transport, if that is TCP.
+/// The transport configuration of a server, if the transport is TCP.
 pub(super) fn config(plan: &Plan, id: NodeId, layout: u64, mutant: Mutant) -> Option<TcpConfig> {
     let nodes = addresses(plan);
     (plan.cluster.transport == Kind::Tcp).then(|| TcpConfig {
@@ -105,7 +105,7 @@ pub(super) fn config(plan: &Plan, id: NodeId, layout: u64, mutant: Mutant) -> Op
     })
 }
 
-/// What a liar who has overheard `origin` says to each group.
+/// The forged packets of an attacker that has overheard `origin`, one for each group.
 pub(super) fn lies(lie: Lie, groups: u32, origin: Origin) -> Vec<Packet> {
     let message = match lie {
         Lie::Term => Message { term: 1 << 63, body: Body::AppendReply { result: AppendResult::Matched(0), round: 0 } },
@@ -125,7 +125,7 @@ pub(super) fn lies(lie: Lie, groups: u32, origin: Origin) -> Vec<Packet> {
     (1..=groups).map(packet).collect()
 }
 
-/// Has somebody who does not know the secret dial a server as if another one did, and lie to it.
+/// Lets an attacker that does not know the secret dial a server in another server's name and send it forged packets.
 pub(super) fn impostor(
     world: &World,
     fault: FaultId,

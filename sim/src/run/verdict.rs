@@ -1,16 +1,18 @@
-//! What a finished run was worth: the properties in the order of their weight, the first broken one with its evidence.
+//! The verdict on a finished run: the properties in order of importance; the first broken one is reported with its
+//! evidence.
 //!
-//! 1. No node broke an invariant of its own (a release-mode assertion), and the oracle saw none broken across nodes.
-//! 2. Under Raft the history is linearizable, final reads included. Under quorums no acknowledged write is lost, nothing that
-//!    was overwritten comes back, and so on (`seaworthy_check::replicas`).
-//! 3. Recovery: no server refuses to start unless its disk was spoiled, or stops unless its disk refuses.
-//! 4. Progress: in the calm, once the grace has passed, every operation succeeds, but for writes that a healthy cluster
-//!    refuses.
-//!    Where it is asked for, no time is longer than so long without any answer.
+//! 1. No node broke an invariant of its own (a release-mode assertion), and the oracle saw no invariant broken across
+//!    nodes.
+//! 2. Under Raft the history is linearizable, including final reads. Under quorums no acknowledged write is lost,
+//!    nothing overwritten comes back, and so on (`seaworthy_check::replicas`).
+//! 3. Recovery: no server refuses to start unless its disk was damaged, and no server stops unless its disk refuses
+//!    operations.
+//! 4. Progress: after the storm and the grace period every operation succeeds, except writes that a healthy cluster
+//!    refuses. If the plan asks for it, there is also a limit on the longest time without any answer.
 //! 5. Convergence: at the end all servers that can run have the same state.
-//! 6. Catch-up, where it is asked for: what was there when the storm ended reaches all living servers in time, under load.
-//!    Likewise that log entries are sent once, and that tombstones are collected.
-//! 7. Enough was done, and every kind of fault that was asked for had an effect; otherwise the run proves nothing
+//! 6. Catch-up, if the plan asks for it: what existed at the end of the storm reaches all live servers in time, under
+//!    load. Similarly, log entries are sent only once, and tombstones are collected.
+//! 7. Enough operations succeeded, and every required kind of fault had an effect; otherwise the run proves nothing
 //!    (`inert`).
 
 use super::data_checks::{DataChecks, by_quorums, by_raft};
@@ -26,41 +28,41 @@ use seaworthy_check::replicas::{Observed, Options};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What a run left for judgement.
+/// The evidence that a run leaves.
 pub struct Evidence<'a> {
-    /// What was to be done.
+    /// The plan of the run.
     pub plan: &'a Plan,
     /// What clients did and saw.
     pub history: &'a check::History,
-    /// How long writes and extensions of it let their keys live.
+    /// The TTLs of the history's writes and extensions.
     pub lives: &'a BTreeMap<check::OpId, Duration>,
-    /// Of a run against quorums: the same, and what replicas held at the end.
+    /// In a run against quorums: the operations as the replica checker needs them, and what replicas held at the end.
     pub observed: Option<(&'a Observed, &'a Options)>,
-    /// Writes that a healthy cluster refuses: no want of progress.
+    /// Writes that a healthy cluster refuses. They do not count as lack of progress.
     pub refusable: &'a BTreeSet<check::OpId>,
     /// A node's broken assertion, or the oracle's observation.
     pub violation: Option<Violation>,
     /// When the history became impossible, if that ended the run.
     pub impossible: Option<String>,
-    /// What the fault ledger says, by kind.
+    /// The fault ledger, added up by kind.
     pub faults: &'a [FaultTally],
-    /// When all had what was there when the storm ended, counted from then; nothing if they never did.
+    /// How long after the storm all servers had what existed at its end, or `None` if they never did.
     pub heal: Option<Duration>,
     /// The ledger itself.
     pub ledger: &'a [ledger::Entry],
-    /// Why the servers' states are not the same at the end, if they are not.
+    /// Why the servers' states differ at the end, if they do.
     pub divergence: Option<String>,
-    /// Servers that stopped over their storage, and why.
+    /// Servers that stopped because of their storage, with the error.
     pub refusals: &'a [(NodeId, StorageError)],
     /// Elections won after the warm-up.
     pub elections: u64,
-    /// Log entries that leaders sent, and those among them that they had sent to the same follower before.
+    /// Log entries that leaders sent, and how many of these they had sent to the same follower before.
     pub entries: (u64, u64),
-    /// The most tombstones that a server holds at the end.
+    /// The largest number of tombstones that a server holds at the end.
     pub tombstones: u64,
 }
 
-/// The verdict, by the list at the top of this file, and what was found on the way.
+/// Returns the verdict, by the list at the top of this file, and the figures found on the way.
 #[must_use]
 pub fn judge(evidence: &Evidence<'_>) -> (Verdict, DataChecks) {
     let (promises, data_checks) = match evidence.observed {
@@ -74,7 +76,7 @@ pub fn judge(evidence: &Evidence<'_>) -> (Verdict, DataChecks) {
     (verdict, data_checks)
 }
 
-/// The properties after those of what was promised about data.
+/// Judges the properties that come after the promises about data.
 fn judge_liveness(evidence: &Evidence<'_>, data_checks: &DataChecks) -> Verdict {
     let expect = &evidence.plan.expect;
     let wrongly = |(_, why): &&(NodeId, StorageError)| !may_stop(evidence.plan, why);
@@ -124,7 +126,7 @@ fn judge_liveness(evidence: &Evidence<'_>, data_checks: &DataChecks) -> Verdict 
     if inert.is_empty() { Verdict::Pass } else { Verdict::Inert { faults: inert } }
 }
 
-/// What was expected of a cluster that is asked for more than it can do, if it is not so.
+/// Judges what is expected of an overloaded cluster, and returns a verdict if it does not hold.
 fn overload(evidence: &Evidence<'_>) -> Option<Verdict> {
     let expect = &evidence.plan.expect;
     if expect.elections.is_some_and(|most| evidence.elections > most) {
@@ -139,7 +141,8 @@ fn overload(evidence: &Evidence<'_>) -> Option<Verdict> {
     })
 }
 
-/// Operations that succeeded a second: on average in the storm without its first second, and in the best five seconds of all.
+/// Successful operations per second: the average in the storm without its first second, and the best five seconds
+/// overall.
 fn goodput(plan: &Plan, history: &check::History) -> (f64, f64) {
     const SECOND: u64 = 1_000_000_000;
     let mut seconds: BTreeMap<u64, u64> = BTreeMap::new();
@@ -153,8 +156,8 @@ fn goodput(plan: &Plan, history: &check::History) -> (f64, f64) {
     (of_storm as f64 / (storm.end.saturating_sub(storm.start)).max(1) as f64, best as f64 / 5.0)
 }
 
-/// The kinds of fault that had no effect and should have had one, or did not do all that they were to do, and what they
-/// waited for.
+/// The required kinds of fault that had no effect or only part of their expected effects, with what they were waiting
+/// for.
 fn inert(faults: &[FaultTally], unmet: &BTreeMap<&str, Vec<ledger::Effect>>, must_fire: &MustFire) -> Vec<String> {
     let required = |fault: &&FaultTally| match must_fire {
         MustFire::All => true,
@@ -176,14 +179,14 @@ pub(super) fn fail(property: &str, detail: String) -> Verdict {
     Verdict::Fail { property: property.to_owned(), detail }
 }
 
-/// Whether a server of this plan may rightly stop over its storage for this reason. Losing power is none. A disk that
-/// refuses is, for as long as it does; but what is durable must be as it was.
+/// Whether a server of this plan may legitimately stop with this storage error. A power loss is not a valid reason. A
+/// disk that refuses operations is, as long as it refuses; but durable data must be intact.
 fn may_stop(plan: &Plan, why: &StorageError) -> bool {
     let refused = matches!(why, StorageError::Disk(_) | StorageError::Poisoned);
     has(plan, Kind::forfeits) || refused && has(plan, refuses)
 }
 
-/// Whether a disk of this plan may fail to keep what was given to it.
+/// Whether a disk of this plan may lose data that was given to it.
 pub fn spoils_disks(plan: &Plan) -> bool {
     has(plan, |kind| kind.forfeits() || refuses(kind))
 }
@@ -196,7 +199,7 @@ fn has(plan: &Plan, is: impl Fn(&Kind) -> bool) -> bool {
     plan.events.iter().any(|event| matches!(&event.what, What::Begin { fault, .. } if is(&fault.kind)))
 }
 
-/// The first operation that did not succeed though it began after the grace.
+/// Describes the first operation that began after the grace period and did not succeed.
 fn stuck(evidence: &Evidence<'_>) -> Option<String> {
     let Evidence { plan, history, refusable, .. } = *evidence;
     let from = plan.time.storm_ends() + plan.time.grace;
@@ -218,7 +221,7 @@ fn stuck(evidence: &Evidence<'_>) -> Option<String> {
     ))
 }
 
-/// The longest time without any answer from the beginning of the storm on, if it is longer than expected.
+/// Describes the longest time without any answer from the beginning of the storm on, if it is longer than expected.
 fn outage(evidence: &Evidence<'_>) -> Option<String> {
     let Evidence { plan, history, .. } = *evidence;
     let most = plan.expect.max_outage?;
@@ -238,7 +241,7 @@ fn outage(evidence: &Evidence<'_>) -> Option<String> {
     })
 }
 
-/// The ledger's lines added up by kind, in the order in which kinds first appear.
+/// Adds up the ledger's entries by kind, in the order in which kinds first appear.
 #[must_use]
 pub fn tally(entries: &[ledger::Entry]) -> Vec<FaultTally> {
     let mut tallies: Vec<FaultTally> = Vec::new();
@@ -257,23 +260,24 @@ pub fn tally(entries: &[ledger::Entry]) -> Vec<FaultTally> {
     tallies
 }
 
-/// What the clients' side of a run comes to in numbers.
+/// Figures of the clients' side of a run.
 pub struct Figures {
     /// Operations by outcome.
     pub ops: Ops,
-    /// Answered against asked, by phase.
+    /// Operations answered, out of those asked, by phase.
     pub availability: Availability,
-    /// Of the operations that were answered.
+    /// Latency of the operations that were answered.
     pub latency: Histogram,
-    /// From the end of the storm to the first answer after it.
+    /// Time from the end of the storm to the first answer after it.
     pub recovery_ms: Option<u64>,
 }
 
-/// Counts the history. Warm-up belongs to neither phase.
+/// Computes the figures of a history. Warm-up belongs to neither phase.
 ///
-/// Everything is measured from the instant at which an operation was `due`. In an open loop a client that waited through
-/// an outage comes late to all that follows; counted from their calls, these operations would hide the outage that made
-/// them late (coordinated omission). What was due and never begun counts as asked and not answered.
+/// Everything is measured from the instant at which an operation was `due`. In an open loop a client that waited
+/// through an outage starts all later operations late. Measured from their calls, these operations would hide the
+/// outage that delayed them (coordinated omission). An operation that was due but never begun counts as asked and not
+/// answered.
 #[must_use]
 pub fn figures(plan: &Plan, history: &check::History, due: &[u64]) -> Figures {
     let mut figures = Figures {
@@ -323,7 +327,7 @@ fn phase<'a>(plan: &Plan, availability: &'a mut Availability, due: u64) -> Optio
     }
 }
 
-/// When those operations of an open loop were due that clients never came to. Each client does its own in order.
+/// The due times of open-loop operations that clients never began. Each client performs its operations in order.
 fn never_begun(plan: &Plan, history: &check::History) -> Vec<u64> {
     if plan.workload.think.is_some() {
         return Vec::new();

@@ -1,7 +1,7 @@
-//! Clients at work: each does the plan's operations one after another and records what it saw, as Jepsen does.
+//! Workload clients: each performs the plan's operations one after another and records what it saw, as Jepsen does.
 //!
-//! A client is a process of the history while it knows the fate of what it did. After an operation of unknown outcome it
-//! goes on as a new process, because the old one is, as far as the history can tell, still waiting.
+//! A client is one process of the history as long as it knows the outcome of its operations. After an operation of
+//! unknown outcome it continues as a new process, because in the history the old process is still waiting.
 
 use super::abort::Abort;
 use super::quorums::Quorums;
@@ -22,24 +22,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What clients did and saw, and when they were to do it.
+/// What clients did and saw, and when each operation was due.
 #[derive(Default)]
 pub struct Record {
     /// The history so far.
     pub recorder: check::Recorder,
-    /// For each operation of the history, in order, the instant at which it was due, in nanoseconds: in an open loop the
-    /// plan's, however late the client came to it, in a closed loop that of its call.
+    /// The instant at which each operation of the history was due, in order, in nanoseconds. In an open loop it is the
+    /// plan's instant, even if the client began later. In a closed loop it is the instant of the call.
     pub due: Vec<u64>,
-    /// Judges the history as it grows, where it is to be linearizable.
+    /// Judges the history as it grows, if it must be linearizable.
     pub online: Option<Online<Kv>>,
     /// The first event that made the history impossible.
     pub impossible: Option<Impossible>,
-    /// Of a run against quorums: the same operations as [`check::replicas`] wants them.
+    /// In a run against quorums: the same operations in the form that [`check::replicas`] needs.
     pub observed: Observed,
-    /// Writes that a healthy cluster refuses: with a context that is wrong on purpose, or of a key that has as many versions
-    /// as may be.
+    /// Writes that a healthy cluster refuses: those with an intentionally wrong context, and those to a key that
+    /// already has the maximum number of versions.
     pub refusable: BTreeSet<check::OpId>,
-    /// Of a run against Raft: how long writes and extensions let their keys live.
+    /// In a run against Raft: the TTLs of writes and extensions.
     pub lives: BTreeMap<check::OpId, Duration>,
 }
 
@@ -51,7 +51,7 @@ impl Record {
         op
     }
 
-    /// Whether the history is still possible.
+    /// Records the end of an operation and returns whether the history is still possible.
     fn ended(&mut self, op: check::OpId) -> bool {
         if let Some(online) = &mut self.online
             && let Err(impossible) = online.ended(self.recorder.history(), op)
@@ -62,7 +62,7 @@ impl Record {
     }
 }
 
-/// The record that all clients of a run write to, and the time it is written by.
+/// The record that all clients of a run write to, and its time source.
 #[derive(Clone)]
 pub struct Log {
     /// The record so far.
@@ -75,34 +75,35 @@ pub struct Log {
     pub bug: Option<WorldBug>,
 }
 
-/// One client and what it has seen.
+/// A workload client and what it has seen.
 pub struct WorkloadClient<T, C> {
     pub(super) client: Client<T, C>,
     clock: C,
     pub(super) process: u32,
-    /// Added to `process` when its fate becomes unknown: the number of clients, so that processes never meet.
+    /// Added to `process` when an outcome becomes unknown: the number of clients, so that process numbers never
+    /// collide.
     pub(super) stride: u32,
     saw: BTreeMap<String, kv::Versioned>,
-    /// In a run against quorums: what it has seen there.
+    /// In a run against quorums: what the client has seen.
     pub(super) quorums: Option<Quorums>,
-    /// The bytes that stand for a word of the plan.
+    /// The values for words of the plan.
     values: Arc<BTreeMap<String, Bytes>>,
     pub(super) log: Log,
 }
 
-/// What the history keeps of a version.
+/// The part of a version that the history keeps.
 fn version(seen: Option<&kv::Versioned>) -> Option<(String, u64)> {
     seen.map(|v| (word_of(&v.value), v.revision))
 }
 
-/// Values are a unique word filled up with dots; the word says it all.
+/// The word in a value. A value is a unique word padded with dots.
 pub(super) fn word_of(value: &[u8]) -> String {
     let end = value.iter().rposition(|byte| *byte != b'.').map_or(0, |last| last + 1);
     String::from_utf8_lossy(&value[..end]).into_owned()
 }
 
 impl<T: Transport, C: Clock> WorkloadClient<T, C> {
-    /// Client number `process` of `stride` clients.
+    /// Creates client number `process` of `stride` clients.
     pub fn new(
         client: Client<T, C>,
         clock: C,
@@ -114,8 +115,9 @@ impl<T: Transport, C: Clock> WorkloadClient<T, C> {
         WorkloadClient { client, clock, process, stride, saw: BTreeMap::new(), quorums, values, log }
     }
 
-    /// Does the operations of `plan` at these positions among its events, each at its instant or as soon after as the one
-    /// before is done, and in a closed loop a pause after that. A client of the crowd goes home when the storm is over.
+    /// Performs the operations at these indices of the plan's events. Each starts at its instant, or as soon as the
+    /// previous one is done (in a closed loop, after a further pause). A client of the crowd stops at the end of the
+    /// storm.
     pub async fn work(&mut self, plan: &Plan, operations: &[usize]) {
         let zero = seaworthy::types::Time(0);
         let crowd = operations.first().is_some_and(|first| match plan.events[*first].what {
@@ -136,7 +138,7 @@ impl<T: Transport, C: Clock> WorkloadClient<T, C> {
         }
     }
 
-    /// Does one operation, which was due then or else is now, and records it.
+    /// Performs one operation and records it. `due` is the instant at which it was due; without it, it is due now.
     pub async fn perform(&mut self, call: &Call, how: How, due: Option<u64>) {
         if let Some(node) = how.via {
             self.client.favour(node);

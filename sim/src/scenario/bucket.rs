@@ -1,5 +1,5 @@
-//! `[bucket]`: how the keys are kept where they are kept by quorums, and whether a scenario means something under both
-//! databases. Plans made before there was such a section have the defaults.
+//! `[bucket]`: how quorums store keys, and which databases a scenario suits. Plans made before this section existed
+//! have the defaults.
 
 use super::fields::{Fields, Problem};
 use super::setting::{Setting, words};
@@ -32,9 +32,9 @@ impl Setting for Resolve {
 }
 
 words! {
-    /// Under which databases a scenario means something.
+    /// The databases that a scenario suits.
     Suits {
-        /// The same plan is run in each.
+        /// Both: the same plan runs against each.
         Both = "both",
         /// Raft only: it is about elections, leases, logs.
         Cp = "cp",
@@ -44,7 +44,7 @@ words! {
 }
 
 impl Suits {
-    /// The databases, CP first.
+    /// The databases in this set, CP first.
     #[must_use]
     pub fn modes(self) -> &'static [Mode] {
         match self {
@@ -56,25 +56,25 @@ impl Suits {
 }
 
 words! {
-    /// What clients of quorums say about what they have seen.
+    /// Which contexts clients of quorums pass with their writes.
     Contexts {
-        /// A write reads its key first and gives the context of that: it overwrites what is there.
+        /// A write first reads its key and passes the context of that read: it overwrites what is there.
         Read = "read",
-        /// A write gives back the context of what its client saw last of the key, however long ago.
+        /// A write passes the context of what its client last saw of the key, however long ago.
         Seen = "seen",
-        /// Writes never have a context: each is concurrent with all others.
+        /// Writes never pass a context: each is concurrent with all others.
         Blind = "blind",
-        /// As `read`, but one write in five gives a context that is damaged or another key's: it must be refused.
+        /// As `read`, but one write in five passes a damaged context or another key's. It must be refused.
         Confused = "confused",
     }
 }
 
 words! {
-    /// At which levels operations are done.
+    /// The consistency levels of operations.
     Levels {
-        /// All at those of the bucket.
+        /// Every operation uses the bucket's levels.
         Bucket = "bucket",
-        /// Each at one drawn from one, quorum and all.
+        /// Each operation uses a random level: one, quorum or all.
         Mixed = "mixed",
     }
 }
@@ -92,15 +92,17 @@ section! {
         w: Level = Level::Quorum,
         /// Whether a server further along the ring may stand in for a replica that cannot be reached.
         sloppy: bool = true,
-        /// What becomes of concurrent writes: `siblings` or `last-writer`; or the keys are of a mergeable type, `counter`,
-        /// `pn-counter`, `register`, `set` or `map` (`mode = "ap"` only).
+        /// What becomes of concurrent writes: `siblings` or `last-writer`; or the keys are of a mergeable type,
+        /// `counter`, `pn-counter`, `register`, `set` or `map` (`mode = "ap"` only).
         resolve: Resolve = Resolve::Siblings,
         /// Which context a write gives: that of a read just before it (`read`), of what its client saw last of the key
         /// (`seen`), none (`blind`), or as `read` but for one in five that are damaged or another key's (`confused`).
         context: Contexts = Contexts::Read,
-        /// Whether operations are done at the bucket's levels (`bucket`) or each at one, quorum or all, drawn (`mixed`).
+        /// Whether operations are done at the bucket's levels (`bucket`) or each at one, quorum or all, drawn
+        /// (`mixed`).
         levels: Levels = Levels::Bucket,
-        /// Whether as many other clients do the same operations in a CP bucket of the same servers meanwhile (`mode = "ap"` only).
+        /// Whether as many other clients do the same operations in a CP bucket of the same servers meanwhile (`mode =
+        /// "ap"` only).
         beside: bool = false,
     }
 }

@@ -1,21 +1,21 @@
-//! Named values read from text, whether from a TOML table or from the words of a plan's line, with errors that say
-//! where.
+//! Named values read from text, either from a TOML table or from the words of a plan's line, with errors that contain
+//! the position.
 //!
-//! Both formats come down to `name = value` with a position for each, so every setting is read, checked and written in
-//! one place ([`Setting`]), and its text is the same in a scenario and in a plan. Fields are pulled one by one; what is
-//! left over at [`Fields::finish`] is unknown, and the names asked for so far are the ones that were possible.
+//! Both formats are reduced to `name = value` with a position. So every setting is read, checked and written in one
+//! place ([`Setting`]), and its text is the same in a scenario and in a plan. Fields are taken one by one. Any that are
+//! left at [`Fields::finish`] are unknown; the names taken so far are the possible ones.
 
 use super::setting::Setting;
 use std::fmt;
 use strsim::levenshtein;
 use toml::de::{DeTable, DeValue};
 
-/// What is wrong with a scenario or a plan, and where.
+/// An error in a scenario or a plan, with its position.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
-    /// The file as it was named by the user.
+    /// The file, as named by the user.
     pub file: String,
-    /// Line, from 1; 0 when the file as a whole is meant.
+    /// Line, from 1; 0 for the file as a whole.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
@@ -34,7 +34,7 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// A text and the name to blame.
+/// A text and its file name for error messages.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub file: &'a str,
@@ -42,7 +42,7 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// A problem at a byte offset of the text.
+    /// Creates a problem at a byte offset of the text.
     pub fn problem(&self, offset: usize, what: impl Into<String>) -> Problem {
         let mut end = offset.min(self.text.len());
         while !self.text.is_char_boundary(end) {
@@ -77,7 +77,7 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of a TOML table that starts at `start`; `place` is how messages call it.
+    /// The fields of a TOML table that starts at `start`. `place` is its name in error messages.
     pub fn of_table(
         source: Source<'a>,
         place: &'a str,
@@ -100,7 +100,7 @@ impl<'a> Fields<'a> {
         Ok(Fields { source, place, start, fields, known: Vec::new() })
     }
 
-    /// The fields among `name=value` words, each with its offset.
+    /// The fields given as `name=value` words, each with its offset.
     pub fn of_words(
         source: Source<'a>,
         place: &'a str,
@@ -121,7 +121,7 @@ impl<'a> Fields<'a> {
         Ok(Fields { source, place, start, fields, known: Vec::new() })
     }
 
-    /// The value of `name`, if given.
+    /// Takes the value of `name`, if it is given.
     pub fn take<T: Setting>(&mut self, name: &'static str) -> Result<Option<T>, Problem> {
         self.known.push(name);
         let Some(field) = self.fields.iter_mut().find(|f| f.name == name) else { return Ok(None) };
@@ -135,17 +135,17 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The value of `name`, or `default`.
+    /// Takes the value of `name`, or returns `default`.
     pub fn or<T: Setting>(&mut self, name: &'static str, default: T) -> Result<T, Problem> {
         Ok(self.take(name)?.unwrap_or(default))
     }
 
-    /// The value of `name`, which must be given.
+    /// Takes the value of `name`, which must be given.
     pub fn need<T: Setting>(&mut self, name: &'static str) -> Result<T, Problem> {
         match self.take(name)? {
             Some(value) => Ok(value),
             None => {
-                // A misspelt required field is better reported as such than as missing.
+                // A misspelt required field is reported as such rather than as missing.
                 if let Some(close) = self.fields.iter().find(|f| !f.taken && levenshtein(&f.name, name) <= 2) {
                     return Err(self.unknown(close));
                 }
@@ -155,7 +155,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The text of `name`, which must be given and may have spaces.
+    /// Takes the text of `name`, which must be given and may contain spaces.
     pub fn text(&mut self, name: &'static str) -> Result<String, Problem> {
         self.known.push(name);
         match self.fields.iter_mut().find(|f| f.name == name) {
@@ -172,13 +172,13 @@ impl<'a> Fields<'a> {
         self.fields.iter().any(|f| f.name == name)
     }
 
-    /// A problem at the value of `name`, or at the table where it was left out.
+    /// Creates a problem at the value of `name`, or at the table if `name` is missing.
     pub fn problem(&self, name: &str, what: impl Into<String>) -> Problem {
         let at = self.fields.iter().find(|f| f.name == name).map_or(self.start, |f| f.value_at);
         self.source.problem(at, what)
     }
 
-    /// Checks that nothing is left over.
+    /// Checks that no fields are left.
     pub fn finish(self) -> Result<(), Problem> {
         match self.fields.iter().find(|f| !f.taken) {
             None => Ok(()),
@@ -192,7 +192,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A scalar's text, or an array of scalars joined by commas.
+/// The text of a scalar, or of an array of scalars joined by commas.
 fn plain(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
@@ -204,7 +204,7 @@ fn plain(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-/// "; did you mean …?" with the nearest of `known`, or the whole list when none is near.
+/// Returns "; did you mean …?" with the nearest of `known`, or the whole list if none is near.
 pub(crate) fn suggestion(found: &str, known: &[&str]) -> String {
     match known.iter().min_by_key(|k| levenshtein(k, found)) {
         Some(near) if levenshtein(near, found) < near.len().max(found.len()).min(3 + found.len() / 5) => {

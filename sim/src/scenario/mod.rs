@@ -1,8 +1,8 @@
-//! Scenarios: what a storm is made of, in TOML. docs/scenarios.md is the manual.
+//! Scenarios: descriptions of storms, in TOML. docs/scenarios.md is the manual.
 //!
-//! A [`Scenario`] says what is possible; a seed makes one [`Plan`](crate::plan::Plan) of it. Everything that can be
-//! wrong with one is found here, before anything runs: a [`Problem`] says where (file, line, column), what was found and
-//! what was expected.
+//! A [`Scenario`] describes what is possible. A seed turns it into one [`Plan`](crate::plan::Plan). All errors in a
+//! scenario are found here, before anything runs. A [`Problem`] contains the position (file, line, column), what was
+//! found and what was expected.
 
 mod bucket;
 mod fields;
@@ -25,36 +25,36 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What a storm is made of.
+/// The description of a storm.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Scenario {
     /// Its name: letters, digits and dashes.
     pub name: String,
-    /// What it tests and why it hurts; one paragraph.
+    /// What it tests and why that is hard; one paragraph.
     pub description: String,
     /// The servers.
     pub cluster: Cluster,
-    /// Fair weather on every link.
+    /// The network without faults.
     pub network: Network,
-    /// Fair weather on every disk.
+    /// The disks without faults.
     pub disk: Disk,
-    /// Every server's processor.
+    /// The servers' processors.
     pub cpu: Cpu,
-    /// How quorums keep the keys, in an AP run.
+    /// How quorums store the keys, in an AP run.
     pub bucket: Bucket,
-    /// What clients ask for.
+    /// The operations of clients.
     pub workload: Workload,
-    /// The phases.
+    /// The phases of a run.
     pub time: Times,
     /// What a run must show.
     pub expect: Expect,
-    /// What goes wrong.
+    /// The faults.
     pub faults: Vec<FaultSpec>,
-    /// Operations at exact times, besides those that are drawn.
+    /// Operations at exact times, in addition to random ones.
     pub script: Vec<Event>,
 }
 
-/// The folder of scenarios that last for hours: left out where the folders above it are read.
+/// The folder of scenarios that last for hours. It is skipped when a folder above it is read.
 pub const NIGHTLY: &str = "nightly";
 
 const PARTS: [&str; 12] =
@@ -64,18 +64,18 @@ impl Scenario {
     /// Reads a scenario from a file.
     ///
     /// # Errors
-    /// The file cannot be read, or what is in it is wrong.
+    /// The file cannot be read, or its content is wrong.
     pub fn load(path: &Path) -> Result<Scenario, Problem> {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))?;
         Scenario::parse(&file, &text)
     }
 
-    /// Reads every `.toml` file under `dir`, however deep, in the order of their paths; folders called [`NIGHTLY`] below it are
-    /// left out.
+    /// Reads every `.toml` file under `dir`, at any depth, in the order of their paths. Folders called [`NIGHTLY`]
+    /// below it are skipped.
     ///
     /// # Errors
-    /// As [`Scenario::load`]; also two of the same name, or none at all.
+    /// As [`Scenario::load`]; also if two scenarios have the same name, or there are none.
     pub fn load_dir(dir: &Path) -> Result<Vec<(PathBuf, Scenario)>, Problem> {
         let mut paths = Vec::new();
         collect(dir, &mut paths)?;
@@ -97,10 +97,10 @@ impl Scenario {
         }
     }
 
-    /// Reads a scenario; `file` is what messages call it.
+    /// Reads a scenario. `file` is its name in error messages.
     ///
     /// # Errors
-    /// What is wrong first.
+    /// The first problem found.
     pub fn parse(file: &str, text: &str) -> Result<Scenario, Problem> {
         let source = Source { file, text };
         let document = parse_toml(source)?;
@@ -156,7 +156,7 @@ impl Scenario {
     }
 }
 
-/// The faults of a text that holds nothing else, for a swarm to choose from.
+/// Reads the faults of a text that contains nothing else: the catalogue of a swarm.
 pub(crate) fn parse_catalogue(source: Source<'_>, cluster: &Cluster, time: &Times) -> Result<Vec<FaultSpec>, Problem> {
     read_faults(source, &parse_toml(source)?, (cluster, time), None)
 }
@@ -168,7 +168,7 @@ fn parse_toml(source: Source<'_>) -> Result<DeTable<'_>, Problem> {
     })
 }
 
-/// Reads one section; one that is left out has its defaults.
+/// Reads one section. A missing section has its defaults.
 fn section<T>(
     source: Source<'_>,
     document: &DeTable<'_>,
@@ -202,7 +202,8 @@ fn read_text(source: Source<'_>, document: &DeTable<'_>, part: &str) -> Result<S
     Ok(text)
 }
 
-/// The faults of a scenario; without a network those of a swarm's catalogue, for which the seed chooses what carries frames.
+/// Reads the faults of a scenario. `network` is `None` for a swarm's catalogue: the seed chooses the kind of
+/// connections.
 fn read_faults(
     source: Source<'_>,
     document: &DeTable<'_>,

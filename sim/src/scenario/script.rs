@@ -1,4 +1,4 @@
-//! `[[op]]`: an operation at an exact time by an exact client, for scenarios that tell a story.
+//! `[[op]]`: an operation at an exact time by an exact client, for scenarios with a fixed sequence of events.
 
 use super::Source;
 use super::fields::{Fields, Problem};
@@ -7,7 +7,7 @@ use crate::plan::{Call, Event, How, What, parse_call};
 use seaworthy::types::NodeId;
 use std::time::Duration;
 
-/// Reads one `[[op]]`; `earlier` are those before it.
+/// Reads one `[[op]]`. `earlier` contains the ones before it.
 pub(super) fn read(
     fields: &mut Fields<'_>,
     (cluster, workload, time): (&Cluster, &Workload, &Times),

@@ -1,15 +1,15 @@
-//! Values that have one text form, the same in scenarios and plans.
+//! Values with a single text form, which is the same in scenarios and plans.
 
 use serde_json::Value as Json;
 use std::time::Duration;
 
 /// A value that can be read from and written as one word.
 pub trait Setting: Sized {
-    /// What a reader may expect, for error messages.
+    /// The expected values, for error messages.
     fn what() -> String;
-    /// Reads the word.
+    /// Parses the word.
     fn parse(text: &str) -> Option<Self>;
-    /// Writes the word; [`Setting::parse`] reads it back exactly.
+    /// Returns the value as a word. [`Setting::parse`] reads it back exactly.
     fn show(&self) -> String;
     /// The value as JSON: a string unless it is a number or a truth value.
     fn json(&self) -> Json {
@@ -60,7 +60,7 @@ impl Setting for Probability {
 const UNITS: [(&str, u64); 5] =
     [("ns", 1), ("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000)];
 
-/// Nanoseconds in a text such as `250ms`, `1.5s` or `2m`.
+/// Parses a text such as `250ms`, `1.5s` or `2m` into nanoseconds.
 fn nanos(text: &str) -> Option<u64> {
     let split = text.find(|c: char| c.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(split);
@@ -72,7 +72,7 @@ fn nanos(text: &str) -> Option<u64> {
     digits(whole)?.checked_mul(unit)?.checked_add(u64::try_from(fraction).ok()?)
 }
 
-/// The shortest exact text, in the largest unit that divides it; minutes are written as seconds.
+/// The shortest exact text, in the largest unit that divides it. Minutes are written as seconds.
 fn show_nanos(nanos: u64) -> String {
     let (unit, size) = UNITS[..4].iter().rev().find(|(_, size)| nanos.is_multiple_of(*size)).unwrap_or(&UNITS[0]);
     format!("{}{unit}", nanos / size)
@@ -112,9 +112,9 @@ impl Setting for Shift {
 /// From `low` to `high`, both included. Written `low..high`, or as one value when they are equal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Between<T> {
-    /// The least.
+    /// The lower bound.
     pub low: T,
-    /// The greatest.
+    /// The upper bound.
     pub high: T,
 }
 

@@ -1,4 +1,4 @@
-//! The sections of a scenario, which are also the header lines of a plan: every field with its default.
+//! The sections of a scenario, which are also the header lines of a plan. Every field has a default.
 
 use super::fields::{Fields, Problem};
 use super::setting::{Between, Probability, Setting, words};
@@ -10,7 +10,7 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Declares a section: fields, defaults, reading, writing, JSON and the table of its documentation, from one list.
+/// Declares a section: fields, defaults, reading, writing, JSON and its documentation table, from one list.
 macro_rules! section {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $field:ident: $type:ty = $default:expr,)+ }) => {
         $(#[$meta])*
@@ -53,11 +53,11 @@ macro_rules! section {
 pub(super) use section;
 
 words! {
-    /// What carries packets between servers and clients.
+    /// The transport of packets between servers and clients.
     Transport {
-        /// The simulator's own network.
+        /// The simulator's own network model.
         Model = "model",
-        /// The deployed server's connections, over madsim's TCP.
+        /// The deployed server's transport, over madsim's TCP.
         Tcp = "tcp",
     }
 }
@@ -93,8 +93,8 @@ section! {
         voters: Option<u32> = None,
         /// Regions, r1, r2, …; servers are dealt to them in turn.
         regions: u32 = 1,
-        /// `model`: the simulator's own network; `tcp`: the deployed server's transport over madsim's TCP, where of `[network]`
-        /// only `latency` and `jitter` count and faults of links are not to be had (but partitions are).
+        /// `model`: the simulator's own network; `tcp`: the deployed server's transport over madsim's TCP, where of
+        /// `[network]` only `latency` and `jitter` count and faults of links are not to be had (but partitions are).
         transport: Transport = Transport::Model,
         /// Time on the way between servers of different regions, beyond that of every link.
         region_latency: Duration = ms(0),
@@ -122,7 +122,7 @@ section! {
 }
 
 section! {
-    /// `[cpu]`: how long a server works on what it gets and sends. While it works nothing else of it happens.
+    /// `[cpu]`: how long a server processes what it receives and sends. Meanwhile it does nothing else.
     Cpu {
         /// Time of each frame taken or sent.
         per_frame: Duration = ms(0),
@@ -132,7 +132,7 @@ section! {
 }
 
 section! {
-    /// How a link behaves: `[network]` for fair weather, and what a `link` fault adds to it.
+    /// The behaviour of a link: `[network]` without faults, and what a `link` fault adds to it.
     Link {
         /// Least time a frame is on its way.
         latency: Duration = ms(0),
@@ -158,7 +158,7 @@ section! {
 }
 
 impl Link {
-    /// Fair weather: one to two milliseconds, nothing lost.
+    /// A link without faults: one to two milliseconds, no loss.
     #[must_use]
     pub fn fair() -> Link {
         Link { latency: ms(1), jitter: ms(1), ..Link::default() }
@@ -166,7 +166,7 @@ impl Link {
 }
 
 words! {
-    /// What carries frames.
+    /// How frames are carried.
     Connections {
         /// Ordered connections, like those of the deployed transport.
         Ordered = "ordered",
@@ -176,21 +176,24 @@ words! {
 }
 
 section! {
-    /// What carries frames, in `[network]`.
+    /// How frames are carried, in `[network]`.
     Carriage {
-        /// What carries frames: `datagrams`, each by itself; or `ordered`, connections like those that are deployed: a frame that is lost holds up those behind it until it is sent again, a cut delays, and what breaks is dialled again.
+        /// What carries frames: `datagrams`, each by itself; or `ordered`, connections like those that are deployed: a
+        /// frame that is lost holds up those behind it until it is sent again, a cut delays, and what breaks is dialled
+        /// again.
         connections: Connections = Connections::Datagrams,
-        /// Bytes that may wait to be sent on a link, if the servers' memory allows as many; what finds no room is dropped.
+        /// Bytes that may wait to be sent on a link, if the servers' memory allows as many; what finds no room is
+        /// dropped.
         queue: u64 = 64 << 20,
     }
 }
 
-/// `[network]`: fair weather on every link, and what carries frames.
+/// `[network]`: the links without faults, and how frames are carried.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Network {
-    /// How links behave.
+    /// The behaviour of links.
     pub link: Link,
-    /// What they are made of.
+    /// How frames are carried.
     pub carriage: Carriage,
 }
 
@@ -207,12 +210,12 @@ impl Network {
         Ok(Network { link, carriage: Carriage::read(fields, base.carriage)? })
     }
 
-    /// That it asks for nothing of links that what carries frames does not have.
+    /// Checks that the links have no settings that the kind of connections does not allow.
     pub(crate) fn check(&self, fields: &Fields<'_>) -> Result<(), Problem> {
         self.suits(&self.link, fields)
     }
 
-    /// That a link, as it is or as a fault makes it, does nothing that ordered connections do not.
+    /// Checks that a link, by itself or changed by a fault, does nothing that ordered connections cannot do.
     pub(crate) fn suits(&self, link: &Link, fields: &Fields<'_>) -> Result<(), Problem> {
         let of_datagrams = [("duplicate", link.duplicate), ("reorder", link.reorder)];
         match of_datagrams.iter().find(|(_, chance)| self.is_ordered() && chance.0 > 0.0) {
@@ -256,7 +259,7 @@ impl Network {
 }
 
 section! {
-    /// `[disk]`: the disks in fair weather.
+    /// `[disk]`: the disks without faults.
     Disk {
         /// Time of each operation other than a sync.
         operation: Duration = Duration::from_micros(10),
@@ -274,17 +277,17 @@ section! {
 }
 
 words! {
-    /// Bytes in a physical block of a disk.
+    /// The size of a physical block of a disk, in bytes.
     Block {
         /// One sector.
         Small = "512",
-        /// Eight sectors, as on most drives of today.
+        /// Eight sectors, as on most current drives.
         Large = "4096",
     }
 }
 
 impl Block {
-    /// In sectors of 512 bytes.
+    /// The size in sectors of 512 bytes.
     #[must_use]
     pub fn sectors(self) -> u32 {
         match self {
@@ -297,15 +300,15 @@ impl Block {
 words! {
     /// How keys are chosen.
     Skew {
-        /// All alike.
+        /// All keys with equal probability.
         Uniform = "uniform",
-        /// The n-th key in proportion to 1/n.
+        /// The n-th key with a probability proportional to 1/n.
         Zipf = "zipf",
     }
 }
 
 section! {
-    /// `[workload]`: what clients ask for.
+    /// `[workload]`: the operations of clients.
     Workload {
         /// Clients, named c1, c2, …; each does one operation at a time.
         clients: u32 = 5,
@@ -335,15 +338,18 @@ section! {
         ttl: Between<Duration> = Between { low: ms(1000), high: ms(5000) },
         /// Length of written values; at least that of their tag, such as `c3-12`.
         value_bytes: Between<u64> = Between { low: 8, high: 32 },
-        /// Open loop: what comes in so long a time comes all at its beginning, within a hundredth of it; none spreads it evenly.
+        /// Open loop: what comes in so long a time comes all at its beginning, within a hundredth of it; none spreads
+        /// it evenly.
         burst: Option<Duration> = None,
-        /// After this an operation is given up: a write's outcome is then unknown. Of a range each client draws its own.
+        /// After this an operation is given up: a write's outcome is then unknown. Of a range each client draws its
+        /// own.
         timeout: Between<Duration> = Between { low: ms(2000), high: ms(2000) },
         /// After this one try is given up and the next server asked.
         attempt: Duration = ms(400),
         /// Most tries of one operation.
         tries: u32 = 20,
-        /// More clients, for the storm only: each asks every `crowd_pause`, or as soon as it can, until the storm is over.
+        /// More clients, for the storm only: each asks every `crowd_pause`, or as soon as it can, until the storm is
+        /// over.
         crowd: u32 = 0,
         /// Pause between two operations of a client of the crowd.
         crowd_pause: Duration = ms(200),
@@ -367,27 +373,27 @@ section! {
 }
 
 impl Times {
-    /// When the storm is over.
+    /// The end of the storm.
     #[must_use]
     pub fn storm_ends(&self) -> Duration {
         self.warmup + self.storm
     }
 
-    /// When the run is over.
+    /// The end of the run.
     #[must_use]
     pub fn ends(&self) -> Duration {
         self.storm_ends() + self.calm
     }
 }
 
-/// The kinds of fault that must have had an effect for the run not to count as inert.
+/// The kinds of fault that must have had an effect; otherwise the run counts as inert.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MustFire {
-    /// Each kind that the plan holds.
+    /// Each kind in the plan.
     All,
-    /// At least one of the kinds that the plan holds: for storms so random that a fault may meet a server already down.
+    /// At least one of the kinds in the plan: for storms so random that a fault may hit a server that is already down.
     Any,
-    /// These kinds; none at all when empty.
+    /// These kinds. If empty, no kind is required.
     Kinds(Vec<String>),
 }
 
@@ -415,14 +421,14 @@ impl Setting for MustFire {
 }
 
 section! {
-    /// `[expect]`: what a run must show beyond the invariants, which always hold.
+    /// `[expect]`: what a run must show in addition to the invariants, which always hold.
     Expect {
         /// The history is linearizable.
         linearizable: bool = true,
         /// How much earlier or later than its deadline a key may expire, in true time, as clients can tell.
         expiry: Duration = ms(1000),
-        /// Within this after the storm, while the load goes on, all living servers have what was there when it ended: under
-        /// Raft what was committed, under quorums each key alike on its replicas. Not asked for without it.
+        /// Within this after the storm, while the load goes on, all living servers have what was there when it ended:
+        /// under Raft what was committed, under quorums each key alike on its replicas. Not asked for without it.
         heal: Option<Duration> = None,
         /// Operations that succeed, at least.
         min_ok: u64 = 100,
@@ -430,15 +436,16 @@ section! {
         max_outage: Option<Duration> = None,
         /// Elections won after the warm-up, at most; none does not ask.
         elections: Option<u64> = None,
-        /// Operations that succeed in a second of the storm, its first left out, as a share of those in the best five seconds of
-        /// the run, at least; 0 does not ask.
+        /// Operations that succeed in a second of the storm, its first left out, as a share of those in the best five
+        /// seconds of the run, at least; 0 does not ask.
         goodput: Probability = Probability(0.0),
-        /// Raft: log entries that are sent to a follower again, as a share of all that are sent, at most; none does not ask.
+        /// Raft: log entries that are sent to a follower again, as a share of all that are sent, at most; none does not
+        /// ask.
         resent: Option<Probability> = None,
         /// Tombstones that a server holds at the end, of one Raft group or for quorums, at most; none does not ask.
         tombstones: Option<u64> = None,
-        /// Kinds of fault that must have had an effect at least once: `all` of the plan, `any` of it (at least one), `none`,
-        /// or those listed.
+        /// Kinds of fault that must have had an effect at least once: `all` of the plan, `any` of it (at least one),
+        /// `none`, or those listed.
         must_fire: MustFire = MustFire::All,
     }
 }
@@ -486,7 +493,7 @@ impl Cluster {
 }
 
 impl Workload {
-    /// All clients, the crowd included.
+    /// The number of clients, including the crowd.
     #[must_use]
     pub fn all_clients(&self) -> u32 {
         self.clients + self.crowd

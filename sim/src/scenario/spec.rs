@@ -1,4 +1,5 @@
-//! One `[[fault]]` of a scenario: which kind, whom, when, how long; and the checks that need cluster and times.
+//! One `[[fault]]` of a scenario: its kind, targets, times and duration, and the checks that need the cluster and
+//! times.
 
 use super::fields::{Fields, Problem};
 use super::setting::{Between, Setting};
@@ -9,7 +10,7 @@ use std::time::Duration;
 /// One `[[fault]]`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FaultSpec {
-    /// Its name, for `follows`; by default that of its kind.
+    /// Its name, for `follows`. The default is the name of its kind.
     pub name: String,
     /// What happens.
     pub what: Act,
@@ -19,14 +20,14 @@ pub struct FaultSpec {
     pub lasts: Lasts,
 }
 
-/// What a `[[fault]]` expands to each time.
+/// What a `[[fault]]` expands to at each occurrence.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Act {
-    /// One fault, or with `flap` several of spells of that length, with such pauses between.
+    /// One fault. With `flap`: several, each of a duration drawn from this range, with pauses drawn from it in between.
     Fault(Fault<Selector>, Option<Between<Duration>>),
-    /// Every server is killed or stopped in turn, in a drawn order, with such pauses between.
+    /// Every server is killed or stopped in turn, in random order, with pauses drawn from this range in between.
     RollingRestart(Kind, Between<Duration>),
-    /// A drawn half of the catalogue.
+    /// A random half of the catalogue.
     Swarm(Vec<FaultSpec>),
 }
 
@@ -35,22 +36,23 @@ pub enum Act {
 pub enum Schedule {
     /// At these times since the start of the run.
     At(Vec<Duration>),
-    /// Again and again: from half to one and a half times this after the last began, but not before it ended.
+    /// Repeatedly. The next one begins 0.5 to 1.5 times this duration after the previous one began, but not before it
+    /// ended.
     Every(Duration),
-    /// So many times, at instants drawn evenly within the storm.
+    /// A number of times drawn from this range, at instants drawn uniformly within the storm.
     Count(Between<u64>),
-    /// Each time that one began, this much later.
+    /// At each occurrence of the named fault, with a delay drawn from this range.
     Follows(String, Between<Duration>),
-    /// With the storm (a swarm has times of its own).
+    /// With the storm. (The faults of a swarm have their own times.)
     Storm,
 }
 
 /// When faults end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lasts {
-    /// At once: the kind is instantaneous.
+    /// Immediately: the kind is instantaneous.
     Instant,
-    /// After so long, at the latest with the storm.
+    /// After a duration drawn from this range, but no later than the end of the storm.
     For(Between<Duration>),
     /// Never.
     Forever,
@@ -92,14 +94,14 @@ impl Setting for Instants {
 /// What is known when a fault is read.
 pub(super) struct Context<'a> {
     pub cluster: &'a Cluster,
-    /// `None` inside a swarm, whose seed chooses.
+    /// `None` inside a swarm, where the seed chooses.
     pub network: Option<&'a Network>,
     pub time: &'a Times,
     /// The faults before this one.
     pub earlier: &'a [FaultSpec],
-    /// Servers already lost for good, at most.
+    /// Maximum number of servers already lost for good.
     pub lost: u32,
-    /// The swarm's catalogue; `None` inside it.
+    /// The swarm's catalogue, or `None` inside the catalogue.
     pub swarm: Option<&'a [FaultSpec]>,
 }
 
@@ -143,7 +145,7 @@ impl FaultSpec {
         Ok(spec)
     }
 
-    /// Whether a fault that never happens or is cut off is sure: the storm is too short.
+    /// Checks that the storm is long enough for the fault to happen and not be cut off.
     fn check_times(&self, fields: &Fields<'_>, context: &Context<'_>) -> Result<(), Problem> {
         let Times { warmup, storm, .. } = *context.time;
         let length = match self.lasts {
@@ -182,7 +184,7 @@ impl FaultSpec {
         }
     }
 
-    /// How many servers this takes away for good, at most; `None` when nothing bounds it.
+    /// The maximum number of servers that this takes away for good, or `None` if there is no bound.
     pub(super) fn lost(&self, cluster: &Cluster) -> Option<u32> {
         let Act::Fault(fault, _) = &self.what else { return Some(0) };
         if self.lasts != Lasts::Forever && !fault.kind.forfeits() || fault.target == Selector::Same {
@@ -197,7 +199,7 @@ impl FaultSpec {
     }
 }
 
-/// The given name, which must be new, or that of the kind with a number if it is taken.
+/// The given name, which must be new. The default is the kind, with a number if that is taken.
 fn read_name(fields: &mut Fields<'_>, kind: &str, earlier: &[FaultSpec]) -> Result<String, Problem> {
     let taken = |name: &str| earlier.iter().any(|f| f.name == name);
     match fields.take::<String>("name")? {

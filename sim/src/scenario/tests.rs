@@ -1,8 +1,8 @@
-//! What is said of scenarios that are wrong, and that the bundled ones are right.
+//! Error messages for wrong scenarios, and checks that the bundled scenarios are right.
 
 use super::*;
 
-/// Each is wrong in one way; the snapshot shows what is said of it.
+/// Each entry is wrong in one way. The snapshot shows the error message.
 const WRONG: &[(&str, &str)] = &[
     ("not TOML", "name = \"x\"\ndescription = \"y\"\n[cluster\nnodes = 3\n"),
     ("misspelt field", "name = \"x\"\ndescription = \"y\"\n[network]\nlatncy = \"1ms\"\n"),

@@ -1,5 +1,5 @@
-//! Bugs that can be planted in the world itself: the proof that a world kinder than it claims is noticed, by the
-//! conformance suite (sim/tests/conformance), by the fault ledger or by the checkers.
+//! Bugs that can be planted in the simulated world itself. They prove that a world that is more lenient than it claims
+//! is detected, by the conformance suite (sim/tests/conformance), by the fault ledger or by the checkers.
 
 seaworthy::bugs! {
     /// A mistake of the simulated world that can be planted by name.

@@ -1,42 +1,42 @@
-//! What a node's clocks show: a pure function of true time and of what was done to them.
+//! The readings of a node's clocks: a pure function of true time and of the faults applied to them.
 //!
 //! One oscillator drives both clocks. Its rate is off by a drift, or zero while frozen. The **monotonic** clock is its
-//! reading: it starts at an offset of its own, never goes back, and runs on over restarts of the node's process, as a
-//! machine's does. The **wall** clock is the monotonic one plus an offset that can jump either way; a strobe throws it
-//! to and fro.
+//! reading: it starts at an offset of its own, never goes back, and continues across restarts of the node's process, as
+//! a machine's clock does. The **wall** clock is the monotonic clock plus an offset that can jump either way. A strobe
+//! moves it back and forth.
 
 use super::Nanos;
 use super::bug::WorldBug;
 use seaworthy::types::{Time, Wall};
 use std::time::Duration;
 
-/// How a node's clocks are without faults.
+/// The settings of a node's clocks without faults.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ClockSettings {
-    /// What the monotonic clock shows at true time 0.
+    /// The monotonic clock's reading at true time 0.
     pub start: Nanos,
-    /// What the wall clock shows at true time 0, in nanoseconds since the Unix epoch.
+    /// The wall clock's reading at true time 0, in nanoseconds since the Unix epoch.
     pub epoch: Nanos,
-    /// How much too fast the oscillator is, in parts per million; negative is too slow.
+    /// How much too fast the oscillator is, in parts per million; negative means too slow.
     pub drift_ppm: i64,
-    /// The bug planted in them.
+    /// The bug planted in the clocks.
     pub bug: Option<WorldBug>,
 }
 
-/// What can be done to a clock. Where several act on the rate, the newest counts.
+/// A clock fault. If several affect the rate, the newest one applies.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum ClockFault {
-    /// The wall clock jumps by so many nanoseconds. It stays jumped.
+    /// The wall clock jumps by this many nanoseconds. The jump is permanent.
     Jump(i64),
-    /// The oscillator is off by so many parts per million more.
+    /// The oscillator's rate is off by this many additional parts per million.
     Drift(i64),
-    /// Both clocks stand still.
+    /// Both clocks stop.
     Freeze,
-    /// The wall clock shows so many nanoseconds more in every second period.
+    /// The wall clock shows this many additional nanoseconds in every second period.
     Strobe {
-        /// How far it is thrown, in nanoseconds; may be negative.
+        /// The offset, in nanoseconds; may be negative.
         by: i64,
-        /// How long it stays on each side.
+        /// How long the clock stays on each side.
         period: Duration,
     },
 }
@@ -47,9 +47,9 @@ const MILLION: i128 = 1_000_000;
 /// The state of a node's clocks.
 #[derive(Clone, Debug)]
 pub struct ClockModel {
-    /// As they would be without faults.
+    /// The clocks without faults.
     settings: ClockSettings,
-    /// True time, monotonic reading, and rate since then.
+    /// True time, the monotonic reading at that time, and the rate since then.
     anchor: (Nanos, Nanos, i64),
     wall_offset: i64,
     strobe: Option<(Nanos, i64, Nanos)>,
@@ -67,19 +67,19 @@ impl ClockModel {
         }
     }
 
-    /// The monotonic clock at true time `at`, which must not lie before the last change.
+    /// Returns the monotonic clock at true time `at`, which must not be before the last change.
     #[must_use]
     pub fn monotonic(&self, at: Nanos) -> Time {
         let (since, reading, ppm) = self.anchor;
         let elapsed = at.saturating_sub(since);
-        // Nearly always; a 128-bit division for each reading is felt.
+        // The common case; a 128-bit division for each reading is measurably slow.
         if ppm == 0 {
             return Time(reading.saturating_add(elapsed));
         }
         Time(reading.saturating_add(unsigned(i128::from(elapsed) * (MILLION + i128::from(ppm)) / MILLION)))
     }
 
-    /// The wall clock at true time `at`.
+    /// Returns the wall clock at true time `at`.
     #[must_use]
     pub fn wall(&self, at: Nanos) -> Wall {
         let thrown = match self.strobe {
@@ -89,8 +89,8 @@ impl ClockModel {
         Wall(unsigned(i128::from(self.monotonic(at).0) + i128::from(self.wall_offset) + i128::from(thrown)))
     }
 
-    /// The earliest true time at which the monotonic clock shows at least `deadline`, if nothing is done to it until
-    /// then; `None` while it stands still.
+    /// Returns the earliest true time at which the monotonic clock shows at least `deadline`, if the clock is not
+    /// changed before then; `None` while it is stopped.
     #[must_use]
     pub fn true_time_of(&self, deadline: Time) -> Option<Nanos> {
         let (since, reading, ppm) = self.anchor;
@@ -103,7 +103,7 @@ impl ClockModel {
         Some(since.saturating_add(unsigned((ahead * MILLION + rate - 1) / rate)))
     }
 
-    /// Does `fault` to the clocks at true time `at`.
+    /// Applies `fault` to the clocks at true time `at`.
     pub fn disturb(&mut self, at: Nanos, fault: ClockFault) {
         match fault {
             ClockFault::Jump(by) => {
@@ -117,7 +117,7 @@ impl ClockModel {
         }
     }
 
-    /// Ends what lasts of `fault` at true time `at`: rate and strobe are as they were; a jump stays jumped.
+    /// Ends `fault` at true time `at`: rate and strobe return to normal. A jump is permanent.
     pub fn settle(&mut self, at: Nanos, fault: ClockFault) {
         match fault {
             ClockFault::Jump(_) => {}
@@ -126,19 +126,19 @@ impl ClockModel {
         }
     }
 
-    /// Whether these readings at true time `at` differ from what clocks without faults show: the monotonic one by itself,
-    /// and the date beyond that. Reckoned from true time, not from what was done to the clocks.
+    /// Whether these readings at true time `at` differ from those of clocks without faults: first the monotonic clock,
+    /// then the wall clock relative to it. Computed from true time, not from the faults that were applied.
     #[must_use]
     pub fn differs(&self, at: Nanos, time: Time, wall: Wall) -> (bool, bool) {
         let ClockSettings { start, epoch, drift_ppm, .. } = self.settings;
         let elapsed = i128::from(at) * (MILLION + i128::from(drift_ppm)) / MILLION;
-        // A change of rate cuts off a part of a nanosecond.
+        // A change of rate truncates a fraction of a nanosecond.
         let rate = (i128::from(time.0) - i128::from(start) - elapsed).abs() > 1_000;
         let date = (i128::from(wall.0) - i128::from(time.0)) != i128::from(epoch) - i128::from(start);
         (rate, date)
     }
 
-    /// How much earlier than asked for a sleep ends.
+    /// How much too early a sleep ends.
     #[must_use]
     pub fn impatience(&self) -> Nanos {
         if self.settings.bug == Some(WorldBug::SleepsEndEarly) { 1_000_000 } else { 0 }
@@ -200,7 +200,8 @@ mod tests {
     }
 
     proptest! {
-        /// Monotonic time never goes back, and `true_time_of` names the first moment that shows the deadline.
+        /// Monotonic time never goes back, and `true_time_of` returns the first moment at which the deadline is
+        /// reached.
         #[test]
         fn monotonic_and_its_inverse_agree(
             drift in -1_000i64..1_000,

@@ -1,9 +1,9 @@
-//! The fault ledger: what was asked for, whether it happened, and what it hit.
+//! The fault ledger: the requested faults, whether they were switched on, and what they affected.
 //!
-//! A fault that was requested but touched nothing tests nothing; a run that has one is [`Ledger::inert`] and must not
-//! count as passed. What a fault does is counted where somebody gets it, not where it is made: an error when it is given
-//! to the node, a clock's fault when a reading differs from true time. Models carry the [`FaultId`] of whatever is upon them and charge it at the moment it bites, so the
-//! cost without faults is nil.
+//! A fault that was requested but affected nothing tests nothing. [`Ledger::inert`] lists such faults; a run with one
+//! must not count as passed. An effect is counted where a node observes it, not where it is caused: an error when the
+//! node receives it, a clock fault when a reading differs from true time. Models keep the [`FaultId`] of each active
+//! fault and charge it at the moment it takes effect, so there is no cost without faults.
 
 use super::{Nanos, lock};
 use serde::{Deserialize, Serialize};
@@ -11,53 +11,53 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-/// A requested fault; its place in the ledger.
+/// Identifies a requested fault: its index in the ledger.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct FaultId(pub u32);
 
-/// What a fault did to the world; each is counted.
+/// An effect of a fault on the world; each is counted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
-    /// Messages lost: blocked, cut off in flight, lost on the way, or on a link that was reset.
+    /// Messages lost: blocked, cut off in flight, lost by chance, or on a link that was reset.
     MessagesDropped,
     /// Messages delivered twice.
     MessagesDuplicated,
-    /// Messages overtaken by a later one of the same link.
+    /// Messages overtaken by a later message on the same link.
     MessagesReordered,
     /// Messages with a bit flipped.
     MessagesCorrupted,
-    /// Messages slowed by added latency or a narrowed link.
+    /// Messages slowed by added latency or reduced bandwidth.
     MessagesDelayed,
-    /// Messages held back by a link that hangs, or by a cut of an ordered connection.
+    /// Messages held back by a hanging link, or by a cut of an ordered connection.
     MessagesHeld,
-    /// Messages that arrived only when they were sent again, and all behind them.
+    /// Messages that arrived only after a retransmission, together with all messages behind them.
     MessagesRetransmitted,
     /// Ordered connections that broke.
     ConnectionsBroken,
-    /// Power failures that found something unsynced.
+    /// Power failures at a time when there was unsynced data.
     UnsyncedAtStake,
     /// Unsynced sectors that did not survive a crash.
     SectorsLost,
-    /// Files of which some unsynced sectors survived a crash and some did not.
+    /// Files that lost some of their unsynced sectors in a crash and kept others.
     FilesTorn,
     /// Creations, renames and removals that did not survive a crash.
     NamesLost,
-    /// Sectors filled with noise by a power failure.
+    /// Sectors filled with random bytes by a power failure.
     SectorsGarbled,
-    /// Sectors and names lost whose sync had been reported as done.
+    /// Sectors and names lost although their sync had been reported as done.
     AcknowledgedLost,
     /// Syncs that failed.
     SyncsFailed,
-    /// Writes that failed, for want of space or otherwise.
+    /// Writes that failed, for lack of space or for another reason.
     WritesFailed,
-    /// Writes that landed elsewhere in their file.
+    /// Writes that landed at another place in their file.
     WritesMisdirected,
     /// Bits flipped in durable sectors.
     BitsFlipped,
     /// Sectors made unreadable.
     SectorsSpoiled,
-    /// Sectors read that were flipped or unreadable.
+    /// Reads of sectors with flipped bits or of unreadable sectors.
     BadReads,
     /// Reads that failed.
     ReadsFailed,
@@ -65,19 +65,19 @@ pub enum Effect {
     DiskOpsDelayed,
     /// Files lost with a whole disk.
     FilesWiped,
-    /// Clock readings that differed from what they would have been.
+    /// Clock readings that differ from those of a clock without faults.
     ClockReads,
     /// Nodes killed.
     NodesKilled,
     /// Nodes paused.
     NodesPaused,
-    /// Leaders asked to hand over.
+    /// Leaders asked to transfer leadership.
     LeadersAsked,
     /// Nodes told to stop.
     NodesStopped,
     /// Directed links cut, where messages cannot be counted.
     LinksCut,
-    /// Messages sent in another's name.
+    /// Messages sent in another sender's name.
     MessagesForged,
 }
 
@@ -93,19 +93,19 @@ impl fmt::Display for Effect {
 pub struct Entry {
     /// The fault.
     pub id: FaultId,
-    /// What kind, in the scenario's word.
+    /// The kind, as the scenario names it.
     pub kind: String,
-    /// What exactly, for the reader of a report.
+    /// Details for the reader of a report.
     pub description: String,
-    /// When it was to begin.
+    /// The planned begin.
     pub from: Nanos,
-    /// When it was to end; `None` for what happens in an instant.
+    /// The planned end; `None` for an instantaneous fault.
     pub until: Option<Nanos>,
-    /// What faults of its kind must have done in a run that is to count, besides anything at all.
+    /// Effects that faults of this kind must have had for the run to count. In any case it must have had some effect.
     pub expects: Vec<Effect>,
     /// How often it was switched on.
     pub fired: u64,
-    /// What it did, with counts above zero.
+    /// The effects, with counts above zero.
     pub effects: BTreeMap<Effect, u64>,
 }
 
@@ -114,7 +114,7 @@ pub struct Entry {
 pub struct Ledger(Arc<Mutex<Vec<Entry>>>);
 
 impl Ledger {
-    /// Enters a requested fault.
+    /// Records a requested fault.
     pub fn request(
         &self,
         kind: impl Into<String>,
@@ -138,12 +138,12 @@ impl Ledger {
         id
     }
 
-    /// Notes what the fault must do at least once, or another of its kind.
+    /// Records the effects that this fault or another of its kind must have at least once.
     pub fn expect(&self, id: FaultId, effects: Vec<Effect>) {
         lock(&self.0)[id.0 as usize].expects = effects;
     }
 
-    /// Notes that the fault was switched on.
+    /// Records that the fault was switched on.
     pub fn fired(&self, id: FaultId) {
         lock(&self.0)[id.0 as usize].fired += 1;
     }
@@ -155,20 +155,20 @@ impl Ledger {
         }
     }
 
-    /// Charges an effect to whoever caused it, if anybody did: the world's ordinary unreliability belongs to nobody.
+    /// Charges an effect to the fault that caused it, if there is one. Loss and delay without a fault are not charged.
     pub fn charge(&self, id: Option<FaultId>, effect: Effect, count: u64) {
         if let Some(id) = id {
             self.affected(id, effect, count);
         }
     }
 
-    /// All entries, in the order of their requests.
+    /// Returns all entries, in the order of their requests.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         lock(&self.0).clone()
     }
 
-    /// Requested faults that never affected anything.
+    /// Returns the requested faults that never affected anything.
     #[must_use]
     pub fn inert(&self) -> Vec<Entry> {
         lock(&self.0).iter().filter(|e| e.effects.is_empty()).cloned().collect()

@@ -1,18 +1,18 @@
-//! The simulated world a cluster lives in: network, disks, clocks, and the books kept about them.
+//! The simulated world that a cluster runs in: network, disks and clocks, plus the trace and the fault ledger.
 //!
-//! Every model is a pure function of the seed and of what is asked of it: it takes the time as an argument (or from a
-//! [`TimeSource`]), draws from its own labelled [`Rng`] stream, and knows nothing of madsim, so it is unit-tested in
-//! both builds. Only `runtime` touches madsim: it moves time-stamped events from the [`schedule`]
-//! to their receivers, and starts and stops nodes.
+//! Every model is a pure function of the seed and of its requests. It takes the time as an argument (or from a
+//! [`TimeSource`]), draws from its own labelled [`Rng`] stream, and does not depend on madsim, so it is unit-tested in
+//! both builds. Only `runtime` uses madsim: it delivers time-stamped events from the [`schedule`] to their receivers,
+//! and starts and stops nodes.
 //!
 //! - [`net`]: directed links with latency, loss, duplication, reordering, corruption, cuts and hangs.
-//! - [`disk`]: files made of sectors that are durable only after a sync took its time.
+//! - [`disk`]: files made of sectors, which become durable only when the latency of a sync has passed.
 //! - [`clock`]: a node's monotonic and wall clocks, with drift, jumps, strobes and freezes.
-//! - [`bug`]: mistakes planted in these models, to see them noticed.
-//! - [`ledger`]: each fault requested, and what it did. [`trace`]: the hash over everything that happened.
+//! - [`bug`]: bugs planted in these models, to check that they are detected.
+//! - [`ledger`]: the requested faults and their effects. [`trace`]: the hash over all events.
 //!
-//! Invariants: no model reads ambient time or entropy; equal (seed, requests) give equal traces, recorded or not; a
-//! fault is charged to the [`ledger::FaultId`] that caused it; every queue has a limit and counts what it drops.
+//! Invariants: no model reads ambient time or entropy. Equal (seed, requests) give equal traces, recorded or not. A
+//! fault is charged to the [`ledger::FaultId`] that caused it. Every queue has a limit and counts what it drops.
 
 pub mod bug;
 pub mod clock;
@@ -28,23 +28,23 @@ use seaworthy::types::Rng;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// True simulated time: nanoseconds since the simulation began. No node can read it; see [`clock`] for what they see.
+/// True simulated time: nanoseconds since the simulation began. No node can read it; see [`clock`] for what nodes see.
 pub type Nanos = u64;
 
 /// Reads the true simulated time.
 pub type TimeSource = Arc<dyn Fn() -> Nanos + Send + Sync>;
 
-/// A random delay: `base` plus up to `jitter`, uniformly; with probability `tail` also a heavy-tailed part of up to
-/// `tail_max` (`tail_max · u³` for uniform `u`: a quarter of it on average, and exact on every machine).
+/// A random delay: `base` plus a uniform part of up to `jitter`. With probability `tail`, a heavy-tailed part of up to
+/// `tail_max` is added (`tail_max · u³` for uniform `u`: a quarter of `tail_max` on average; exact on every machine).
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Latency {
-    /// The least delay.
+    /// The minimum delay.
     pub base: Duration,
     /// Width of the uniform part.
     pub jitter: Duration,
     /// Probability of the heavy-tailed part, 0 to 1.
     pub tail: f64,
-    /// Largest heavy-tailed part.
+    /// The largest heavy-tailed part.
     pub tail_max: Duration,
 }
 
@@ -71,19 +71,19 @@ impl Latency {
         delay
     }
 
-    /// The longest delay it can draw.
+    /// The longest delay that can be drawn.
     #[must_use]
     pub fn max(&self) -> Nanos {
         nanos(self.base) + nanos(self.jitter) + if self.tail > 0.0 { nanos(self.tail_max) } else { 0 }
     }
 }
 
-/// A duration in nanoseconds; the longest representable if it is longer than 584 years.
+/// Converts a duration to nanoseconds. Saturates if it is longer than 584 years.
 pub(crate) fn nanos(d: Duration) -> Nanos {
     u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Locks, also after a panic elsewhere: a failing run must still be able to unwind and tell its story.
+/// Locks the mutex even if it is poisoned: a failing run must still be able to unwind and report.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

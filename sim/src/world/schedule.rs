@@ -1,28 +1,28 @@
-//! The world's agenda: frames to deliver and sleepers to wake.
+//! The world's event schedule: frames to deliver and sleepers to wake.
 //!
-//! madsim's own timers cannot be cancelled: a sleep that loses a race still fires, and wakes its task for nothing. A
-//! driver that waits for "the next message or my deadline" would leave one behind every turn. Here a timer has a name, by which it
-//! is cancelled: then nothing happens when its time comes.
+//! madsim's own timers cannot be cancelled: a sleep that loses a race still fires and wakes its task for nothing. A
+//! driver that waits for "the next message or my deadline" would leave one behind every turn. A timer of this schedule
+//! has a key by which it can be cancelled; then nothing happens when its time comes.
 //!
-//! Whoever owns the agenda keeps what was put on it ([`Schedule::take`]) until it is due. Of events of one instant any may be
-//! first.
+//! The owner of the schedule collects new events with [`Schedule::take`] and keeps them until they are due. Events of
+//! the same instant have no defined order.
 
 use super::Nanos;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Waker;
 
-/// Names one timer; not reused.
+/// Identifies one timer; not reused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TimerKey {
     slot: u32,
     generation: u32,
 }
 
-/// Something that is due.
+/// An event that is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Due {
-    /// The frame in this slot of the network's table arrives.
+    /// The frame in this slot of the network's flight table arrives.
     Frame(u32),
     /// This timer fires.
     Timer(TimerKey),
@@ -32,28 +32,28 @@ pub enum Due {
 struct Timer {
     generation: u32,
     waker: Option<Waker>,
-    /// Told when it has fired.
+    /// Set when the timer has fired.
     fired: Arc<AtomicBool>,
 }
 
-/// The agenda.
+/// The event schedule.
 #[derive(Default)]
 pub struct Schedule {
     timers: Vec<Timer>,
     free: Vec<u32>,
-    /// It is this late: nothing can be due by now any more.
+    /// The current time; new events are later than this.
     now: Nanos,
-    /// What nobody has taken yet.
+    /// Events that have not been taken yet.
     new: Vec<(Nanos, Due)>,
 }
 
 impl Schedule {
-    /// Puts a frame's arrival on the agenda.
+    /// Schedules a frame's arrival.
     pub fn frame(&mut self, at: Nanos, slot: u32) {
         self.push(at, Due::Frame(slot));
     }
 
-    /// Sets a timer that wakes `waker` at `at` and says so in `fired`; with `None` it never fires by itself, only by
+    /// Sets a timer that wakes `waker` at `at` and sets `fired`. With `None` it never fires on its own, only through
     /// [`Schedule::fire`].
     pub fn timer(&mut self, at: Option<Nanos>, waker: Waker, fired: Arc<AtomicBool>) -> TimerKey {
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -69,7 +69,7 @@ impl Schedule {
         key
     }
 
-    /// Whether the timer is still to fire; if so, it will wake `waker` instead.
+    /// Whether the timer has yet to fire. If so, it will wake `waker` instead of the previous waker.
     pub fn is_set(&mut self, key: TimerKey, waker: &Waker) -> bool {
         match self.live(key).and_then(|timer| timer.waker.as_mut()) {
             Some(old) => {
@@ -97,12 +97,12 @@ impl Schedule {
         }
     }
 
-    /// It is `now`: what is asked for from here on comes later.
+    /// Sets the current time: events added from here on come later.
     pub fn begin(&mut self, now: Nanos) {
         self.now = now;
     }
 
-    /// What was put on the agenda since it was asked last, and when it is due.
+    /// Takes an event added since the last call, and its due time.
     pub fn take(&mut self) -> Option<(Nanos, Due)> {
         self.new.pop()
     }

@@ -1,8 +1,9 @@
-//! The event trace: everything that happens in the world, hashed as it happens, written down on demand.
+//! The event trace: a running hash over every event in the world, with the events written out on request.
 //!
-//! Two runs are the same run exactly when their trace hashes are equal; that is the determinism gate. Each event is a
-//! fixed record (time, kind, two parties, three numbers), fed to a 128-bit XXH3; formatting happens only when a sink
-//! was given, and cannot influence the run. Payload bytes enter as their own hash, once, at the send or write.
+//! Two runs are identical exactly when their trace hashes are equal; this is the determinism gate. Each event is a
+//! fixed-size record (time, kind, two parties, three numbers) that is fed to a 128-bit XXH3. Events are formatted only
+//! if a sink was given, and formatting cannot influence the run. Payload bytes enter as their own hash, once, at the
+//! send or write.
 
 use super::{Nanos, lock};
 use seaworthy::types::Addr;
@@ -12,13 +13,14 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])* $kind:ident $name:literal [$a:literal, $b:literal, $c:literal];)*) => {
-        /// What happened. The three labels name the numbers of the event; an empty one is not printed.
+        /// The kind of an event. The three labels name the numbers of the event; a number with an empty label is not
+        /// printed.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[repr(u8)]
         pub enum Kind { $($(#[doc = $doc])* $kind,)* }
 
         impl Kind {
-            /// The word it has in a written trace, and the labels of its numbers.
+            /// The kind's word in a written trace, and the labels of its numbers.
             #[must_use]
             pub fn words(self) -> (&'static str, [&'static str; 3]) {
                 match self { $(Kind::$kind => ($name, [$a, $b, $c]),)* }
@@ -30,47 +32,47 @@ macro_rules! kinds {
 kinds! {
     /// A frame was handed to the network.
     Send "send" ["frame", "bytes", "hash"];
-    /// A frame reached a mailbox.
+    /// A frame was put into a mailbox.
     Deliver "deliver" ["frame", "", ""];
     /// A frame was lost; the cause is a [`super::net::DropCause`] as a number.
     Drop "drop" ["frame", "cause", ""];
-    /// A second copy of a frame was put under way.
+    /// A second copy of a frame was sent on its way.
     Duplicate "duplicate" ["frame", "", ""];
     /// A bit of a frame was flipped.
     Corrupt "corrupt" ["frame", "bit", ""];
-    /// Frames in flight were cut off.
+    /// Frames in flight were lost because their link was cut or reset, or their receiver died.
     Cut "cut" ["frames", "", ""];
-    /// A fault was laid on a link or taken off.
+    /// A fault was applied to a link or lifted.
     LinkFault "link-fault" ["fault", "on", ""];
     /// A write to a file.
     Write "write" ["file", "offset", "hash"];
     /// A sync of a file (0 for the directory), and when it takes effect.
     Sync "sync" ["file", "effective", ""];
-    /// A disk operation failed on purpose.
+    /// A disk operation failed, because of a fault or because the disk is full.
     DiskFailure "disk-failure" ["file", "fault", ""];
-    /// Bits rotted or sectors were spoiled.
+    /// A bit was flipped, or a sector was made unreadable.
     Rot "rot" ["file", "sector", "bit"];
     /// The machine lost power: what the disk kept and lost.
     Crash "crash" ["sectors_kept", "sectors_lost", "names_lost"];
     /// A disk was replaced by an empty one.
     Wipe "wipe" ["files", "", ""];
-    /// A clock was tampered with.
+    /// A fault was applied to a clock or lifted.
     ClockFault "clock-fault" ["fault", "now", "wall"];
-    /// A node's process started, for the n-th time.
+    /// A node's process started; the number counts its starts, from 1.
     Start "start" ["times", "", ""];
     /// A node's process was killed.
     Kill "kill" ["power_loss", "", ""];
-    /// A node's process ended by itself.
+    /// A node's process ended on its own.
     Exit "exit" ["", "", ""];
-    /// A node stopped running.
+    /// A node was paused.
     Pause "pause" ["", "", ""];
-    /// A paused node runs again.
+    /// A paused node was resumed.
     Resume "resume" ["", "", ""];
-    /// A client began an operation.
+    /// A client invoked an operation.
     Invoke "invoke" ["op", "kind", "hash"];
-    /// A client's operation ended.
+    /// A client's operation completed.
     Return "return" ["op", "outcome", "hash"];
-    /// Free text, for what has no record of its own.
+    /// Free text, for events without a kind of their own.
     Note "note" ["bytes", "hash", ""];
     /// A node was told to stop.
     Stop "stop" ["", "", ""];
@@ -80,14 +82,14 @@ kinds! {
 #[derive(Clone)]
 pub struct Trace(Arc<Mutex<Inner>>);
 
-/// Bytes of records that are hashed at once.
+/// Size in bytes of the batches of records that are hashed together.
 const BATCH: usize = 64 * RECORD;
-/// Bytes of a record.
+/// Size of a record in bytes.
 const RECORD: usize = 56;
 
 struct Inner {
     hash: Xxh3,
-    /// Records that are not in the hash yet.
+    /// Records that are not yet in the hash.
     records: Vec<u8>,
     events: u64,
     last: Nanos,
@@ -108,7 +110,7 @@ impl Trace {
         Trace::default()
     }
 
-    /// A trace that also writes a readable line for each event. Give it a buffered sink.
+    /// A trace that also writes a readable line for each event. The sink should be buffered.
     #[must_use]
     pub fn recording(sink: Box<dyn Write + Send>) -> Trace {
         Trace::to(Some(sink))
@@ -125,7 +127,7 @@ impl Trace {
         })))
     }
 
-    /// Adds an event at true time `at` between two parties (the same one twice where there is one only).
+    /// Adds an event at true time `at` between two parties (the same one twice if there is only one).
     pub fn event(&self, at: Nanos, kind: Kind, from: Addr, to: Addr, numbers: [u64; 3]) {
         lock(&self.0).event(at, kind, from, to, numbers, None);
     }
@@ -136,7 +138,7 @@ impl Trace {
         lock(&self.0).event(at, Kind::Note, who, who, numbers, Some(text));
     }
 
-    /// The hash over all events so far.
+    /// Returns the hash over all events so far.
     #[must_use]
     pub fn hash(&self) -> u128 {
         let mut inner = lock(&self.0);
@@ -144,13 +146,13 @@ impl Trace {
         inner.hash.digest128()
     }
 
-    /// How many events there were.
+    /// Returns the number of events so far.
     #[must_use]
     pub fn events(&self) -> u64 {
         lock(&self.0).events
     }
 
-    /// The time of the last event.
+    /// Returns the time of the last event.
     #[must_use]
     pub fn last(&self) -> Nanos {
         lock(&self.0).last
@@ -159,7 +161,7 @@ impl Trace {
     /// Flushes the sink.
     ///
     /// # Errors
-    /// The first failure to write; the hash is right all the same.
+    /// The first write error. The hash is correct even so.
     pub fn finish(&self) -> io::Result<()> {
         let mut inner = lock(&self.0);
         if let Some(failure) = inner.failure.take() {
@@ -170,7 +172,7 @@ impl Trace {
 }
 
 impl Inner {
-    /// Takes the records that wait into the hash.
+    /// Adds the buffered records to the hash.
     fn digest(&mut self) {
         self.hash.update(&self.records);
         self.records.clear();
@@ -222,7 +224,7 @@ fn write_line(
     writeln!(sink)
 }
 
-/// The hash of payload bytes, as events carry it.
+/// Returns the hash of payload bytes, as events carry it.
 #[must_use]
 pub fn payload(bytes: &[u8]) -> u64 {
     xxh3_64(bytes)
@@ -235,7 +237,8 @@ fn code(addr: Addr) -> u64 {
     }
 }
 
-/// The first line in which two written traces differ: its number from 1, and both versions (`<end>` where one stops).
+/// Finds the first line in which two written traces differ. Returns its number, from 1, and both versions (`<end>` if a
+/// trace has ended).
 ///
 /// # Errors
 /// A trace cannot be read.
@@ -259,7 +262,7 @@ pub(crate) mod tests {
     use super::*;
     use seaworthy::types::NodeId;
 
-    /// A sink that can be read back.
+    /// A sink whose contents can be read back.
     #[derive(Clone, Default)]
     pub(crate) struct Memory(Arc<Mutex<Vec<u8>>>);
 

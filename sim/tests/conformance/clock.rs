@@ -1,4 +1,4 @@
-//! What every clock does.
+//! Checks that every clock must pass.
 
 use seaworthy::env::Clock;
 use seaworthy::types::Time;
@@ -43,7 +43,7 @@ async fn sleeps(clock: &impl Clock) {
             clock.sleep_until(deadline).await;
             let now = clock.now();
             assert!(now >= deadline, "{:?} too early", deadline.since(now));
-            // A busy machine may be late, but not for ever.
+            // A busy machine may be late, but not by two seconds.
             assert!(now.since(deadline) < MS * 2_000, "{:?} too late", now.since(deadline));
         }
     }

@@ -1,14 +1,14 @@
-//! What every disk does.
+//! Checks that every disk must pass.
 
 use seaworthy::storage::{Disk, DiskFault};
 use seaworthy::types::Rng;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-/// A directory, and the life of the process that has it.
+/// A directory, and the process that uses it.
 pub trait Bench {
     type Disk: Disk;
-    /// The disk as the present process has it.
+    /// The disk as seen by the current process.
     fn disk(&mut self) -> &mut Self::Disk;
     /// The process dies and another one opens the same directory.
     fn restart(&mut self);
@@ -16,7 +16,7 @@ pub trait Bench {
 
 pub type Check<B> = (&'static str, fn(&mut B));
 
-/// Each runs on an empty directory.
+/// The checks; each runs on an empty directory.
 pub fn checks<B: Bench>() -> [Check<B>; 7] {
     [
         ("names exist once", names_exist_once),

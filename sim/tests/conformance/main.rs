@@ -1,10 +1,12 @@
-//! One suite for what stands behind the seams of a node: disk, transport and clock of the simulated world, and those of a
-//! deployed server. What holds of one must hold of the other, or simulation tests something else than what is deployed.
+//! One conformance suite for the implementations of a node's environment traits: disk, transport and clock, of the
+//! simulated world and of a deployed server. Both must behave alike, or simulation does not test what is deployed.
 //!
-//! Built for the simulated world (`--cfg madsim`) it runs there, and then with each bug planted in the world that it must
-//! catch; built for the real one it runs against files in a temporary directory, TCP on this machine and the system's clock.
+//! Built for the simulated world (`--cfg madsim`), the suite runs there, and then again with each bug planted in the
+//! world that it must catch. Built for the real one, it runs against files in a temporary directory, TCP on this
+//! machine and the system's clock.
 //!
-//! Caveat: what a power failure leaves cannot be tried on a real disk here; the fault ledger watches over that.
+//! Caveat: the effects of a power failure cannot be tested on a real disk here; the fault ledger checks the simulated
+//! ones.
 
 mod clock;
 mod disk;
@@ -16,7 +18,7 @@ mod transport;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Whether a check passes: if not, what it says.
+/// Whether a check passes. If not, returns its panic message.
 fn outcome(check: impl FnOnce()) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(check)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
@@ -24,7 +26,7 @@ fn outcome(check: impl FnOnce()) -> Result<(), String> {
     })
 }
 
-/// Fails with all that failed.
+/// Panics with all failures, if there are any.
 fn assert_all(results: &[(&str, Result<(), String>)]) {
     assert!(results.len() > 2, "a suite of {} checks", results.len());
     let failed: Vec<String> =

@@ -74,7 +74,7 @@ impl transport::Bench for Machine {
         for _ in 0..100 {
             match TcpTransport::bind(config.clone(), Rng::new(1, "conformance")).await {
                 Ok(transport) => return transport,
-                // The one before is still being torn down.
+                // The previous transport is still shutting down.
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }

@@ -1,4 +1,4 @@
-//! The suite in the simulated world, as it is and with each bug planted in it that the suite must catch.
+//! The suite in the simulated world, without bugs and with each planted bug that the suite must catch.
 
 use super::{assert_all, clock, disk, outcome, transport};
 use madsim::runtime::Runtime;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Bugs of the world that the suite finds, each by a check of its own.
+/// Bugs of the world that the suite finds, each with the check that finds it.
 const FINDS: [(WorldBug, &str); 5] = [
     (WorldBug::PastEndReads, "reads are exact"),
     (WorldBug::OvertakenUnasked, "frames keep their order and their contents"),
@@ -96,7 +96,7 @@ impl transport::Bench for Sea {
     }
 }
 
-/// Runs a test in a world of its own.
+/// Runs a test in its own world.
 fn at_sea<F: Future<Output = ()>>(bug: Option<WorldBug>, test: impl FnOnce(Sea) -> F + Send) -> Result<(), String> {
     std::thread::scope(|scope| {
         let run = || {
@@ -133,7 +133,7 @@ fn at_sea<F: Future<Output = ()>>(bug: Option<WorldBug>, test: impl FnOnce(Sea) 
     })
 }
 
-/// Every check of the suite and what it says of the world with this bug in it.
+/// Runs every check of the suite in a world with this bug, if any, and returns the results.
 fn suite(bug: Option<WorldBug>) -> Vec<(&'static str, Result<(), String>)> {
     let mut results = Vec::new();
     for (name, check) in disk::checks::<Sectors>() {

@@ -1,4 +1,4 @@
-//! What every transport does. Frames may be lost on the way, so each check sends until enough has come.
+//! Checks that every transport must pass. Frames may be lost, so each check sends until enough have arrived.
 
 use seaworthy::env::{Clock, Transport};
 use seaworthy::types::{Addr, NodeId};
@@ -10,10 +10,10 @@ use std::time::Duration;
 pub trait Bench {
     type Transport: Transport;
     type Clock: Clock;
-    /// Listens as server 1 or 2; an earlier transport of the same server must be gone.
+    /// Listens as server 1 or 2. An earlier transport of the same server must have been dropped.
     fn listen(&mut self, node: NodeId) -> impl Future<Output = Self::Transport>;
     fn clock(&self) -> Self::Clock;
-    /// The least time that a frame is on its way.
+    /// The minimum latency of a frame.
     fn least_latency(&self) -> Duration;
 }
 
@@ -30,7 +30,7 @@ pub const CHECKS: [&str; 6] = [
     "frames take their time",
 ];
 
-/// Runs the check of this name on a network of its own.
+/// Runs the check of this name on its own network.
 pub async fn check<B: Bench>(name: &str, bench: &mut B) {
     match name {
         "frames keep their order and their contents" => order(bench).await,
@@ -42,7 +42,7 @@ pub async fn check<B: Bench>(name: &str, bench: &mut B) {
     }
 }
 
-/// A packet that carries a number twice: as its id and in its body.
+/// A packet that contains a number twice: as its id and in its body.
 fn packet(number: u32) -> Packet {
     Packet::from(Request::new(u64::from(number), RequestBody::Transfer { to: NodeId(number) }))
 }
@@ -54,7 +54,7 @@ fn number(packet: &Packet) -> u32 {
     number
 }
 
-/// The next number that arrives at `receiver` within `patience`.
+/// Returns the next number that arrives at `receiver` within `patience`.
 async fn next<B: Bench>(bench: &B, receiver: &mut B::Transport, patience: Duration) -> Option<u32> {
     let clock = bench.clock();
     let deadline = clock.now() + patience;
@@ -68,7 +68,8 @@ async fn next<B: Bench>(bench: &B, receiver: &mut B::Transport, patience: Durati
     }
 }
 
-/// Sends from 1 to 2, one number after the other from `first` on, until one arrives; which was sent last, and which arrived.
+/// Sends from 1 to 2, counting up from `first`, until a number arrives. Returns the last number sent and the one that
+/// arrived.
 async fn connect<B: Bench>(bench: &B, from: &mut B::Transport, to: &mut B::Transport, first: u32) -> (u32, u32) {
     let end = bench.clock().now() + PATIENCE;
     for n in first.. {
@@ -117,7 +118,7 @@ async fn the_dead<B: Bench>(bench: &mut B) {
     for n in sent + 1..=sent + 20 {
         one.send(Addr::Node(TWO), &packet(n));
     }
-    // They have arrived, nobody reads them, and the process dies.
+    // They arrive, are not read, and the process dies.
     let clock = bench.clock();
     clock.sleep_until(clock.now() + Duration::from_millis(300)).await;
     drop(two);

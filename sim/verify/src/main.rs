@@ -1,14 +1,13 @@
-//! `cargo verify`: every check that must pass before a commit, one after the other, in one command.
+//! `cargo verify`: runs every check that must pass before a commit, in sequence, in one command.
 //!
-//! A step is one or more programs run from the root of the repository; its whole output goes to
-//! `target/verify/STEP.log` and is printed when the step fails. The last line printed is `N passed, N failed`.
+//! A step is one or more programs run from the root of the repository. Its whole output goes to
+//! `target/verify/STEP.log` and is printed if the step fails. The last line printed is `N passed, N failed`.
 //!
-//! The order puts what is quick and what fails often first. Two worlds are built, each into a target folder of its own:
-//! the real one (`target`, debug) and the simulated one (`target/sim`, `--cfg madsim`: tests in the profile `release`, `cargo sim`
-//! itself in the profile `sim`, which takes longer to build and runs faster).
-//! `tests` builds the database with planted bugs possible (the feature `mutants`, which the simulator switches on);
-//! `tests-shipped` builds it alone, with the features users get, which recompiles it and the few dependencies whose
-//! features the simulator widens.
+//! Quick steps and those that fail often come first. Two builds are made, each into its own target folder: the real one
+//! (`target`, debug) and the simulated one (`target/sim`, `--cfg madsim`: tests in the profile `release`, `cargo sim`
+//! itself in the profile `sim`, which takes longer to build and runs faster). `tests` builds the database with planted
+//! bugs possible (the feature `mutants`, which the simulator enables). `tests-shipped` builds it alone, with the
+//! features users get; this recompiles it and the few dependencies whose features the simulator extends.
 
 mod steps;
 
@@ -33,7 +32,7 @@ Examples:
 
 Exit status: 0 all passed, 1 a step failed, 2 bad command line.";
 
-/// What the command line asks for.
+/// The command line options.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Options {
     only: Vec<String>,
@@ -41,7 +40,7 @@ struct Options {
     list: bool,
 }
 
-/// How a step ended.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Passed,
@@ -80,7 +79,7 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The root of the repository, two folders above this package.
+/// Returns the root of the repository, two folders above this package.
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_owned()
@@ -106,7 +105,7 @@ fn parse(args: &[String], names: &[&str]) -> Result<Options, String> {
     Ok(options)
 }
 
-/// Runs the steps in order; after a failure the rest only if `keep_going`.
+/// Runs the steps in order; after a failure, runs the rest only if `keep_going`.
 fn run_all(root: &Path, steps: &[&Step], keep_going: bool) -> Vec<(End, Duration)> {
     let mut ends: Vec<(End, Duration)> = Vec::new();
     for (i, step) in steps.iter().enumerate() {
@@ -133,7 +132,7 @@ fn run_all(root: &Path, steps: &[&Step], keep_going: bool) -> Vec<(End, Duration
     ends
 }
 
-/// Runs one step. On failure, returns all that its programs printed.
+/// Runs one step. On failure, returns everything its programs printed.
 fn run(root: &Path, step: &Step) -> Result<(), String> {
     let path = root.join("target/verify").join(format!("{}.log", step.name));
     let located = |e: std::io::Error| format!("{}: {e}", path.display());
@@ -174,7 +173,7 @@ fn table(steps: &[&Step], ends: &[(End, Duration)]) -> String {
     text + &format!("{:<width$}  {:<7}  {:>9}\n", "total", "", seconds(total))
 }
 
-/// The last line printed.
+/// Returns the last line to print.
 fn tally(ends: &[(End, Duration)]) -> String {
     let count = |wanted| ends.iter().filter(|(end, _)| *end == wanted).count();
     format!("{} passed, {} failed", count(End::Passed), count(End::Failed))

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-/// The version of cargo-deny that is installed when there is none.
+/// The version of cargo-deny to install if there is none.
 const DENY_VERSION: &str = "0.20.2";
 
 /// One check.
@@ -11,18 +11,18 @@ const DENY_VERSION: &str = "0.20.2";
 pub(crate) struct Step {
     /// Its name on the command line and in the table.
     pub(crate) name: &'static str,
-    /// What is run, in order; all must succeed.
+    /// The programs to run, in order; all must succeed.
     pub(crate) commands: Vec<Invocation>,
 }
 
 impl Step {
-    /// Its commands as one would type them.
+    /// Returns its commands as typed in a shell.
     pub(crate) fn shown(&self) -> String {
         self.commands.iter().map(Invocation::shown).collect::<Vec<_>>().join(" && ")
     }
 }
 
-/// A program, its arguments, and what is set in its environment.
+/// A program, its arguments, and environment variables to set.
 #[derive(Debug)]
 pub(crate) struct Invocation {
     program: String,
@@ -31,7 +31,7 @@ pub(crate) struct Invocation {
 }
 
 impl Invocation {
-    /// A program with arguments.
+    /// Creates an invocation of a program with arguments.
     pub(crate) fn of(program: &str, args: &[&str]) -> Invocation {
         Invocation { program: program.into(), args: args.iter().map(|&a| a.into()).collect(), env: Vec::new() }
     }
@@ -41,14 +41,14 @@ impl Invocation {
         self
     }
 
-    /// Ready to be run in `root`.
+    /// Returns the command, to be run in `root`.
     pub(crate) fn command(&self, root: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).envs(self.env.iter().copied()).current_dir(root);
         command
     }
 
-    /// As one would type it.
+    /// Returns the command line as typed in a shell.
     pub(crate) fn shown(&self) -> String {
         let env = self.env.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
         let words = std::iter::once(&self.program).chain(&self.args).map(|w| quoted(w));
@@ -56,12 +56,12 @@ impl Invocation {
     }
 }
 
-/// `word` in double quotes if the shell would otherwise read it differently.
+/// Puts `word` in double quotes if the shell would otherwise interpret it differently.
 fn quoted(word: &str) -> String {
     if word.contains([' ', '\'', '[']) { format!("\"{word}\"") } else { word.to_owned() }
 }
 
-/// All steps.
+/// Returns all steps.
 pub(crate) fn all(root: &Path) -> Vec<Step> {
     let step = |name, commands| Step { name, commands };
     let one = |name, args: &[&str]| step(name, vec![Invocation::of("cargo", args)]);
@@ -83,13 +83,13 @@ pub(crate) fn all(root: &Path) -> Vec<Step> {
         one("tests", &["test", "--workspace"]),
         one("tests-shipped", &["test", "--package", "seaworthy"]),
         step("tests-sim", vec![simulated("test", &[])]),
-        // As the tests have built it; `cargo sim` would build it once more, with link-time optimisation.
+        // Uses the build that the tests made; `cargo sim` would make another one, with link-time optimisation.
         step("sweep", vec![simulated("run", &["--quiet", "--", "sweep", "scenarios/", "--seeds", "20"])]),
         step("audit", vec![simulated("run", &["--quiet", "--", "audit", "--seeds", "10", "--reruns", "5"])]),
     ]
 }
 
-/// A cargo command on the simulator, in the simulated world; see the alias `sim` in `.cargo/config.toml`.
+/// Returns a cargo command on the simulator in the simulated build; see the alias `sim` in `.cargo/config.toml`.
 fn simulated(command: &str, rest: &[&str]) -> Invocation {
     let world = ["--release", "--config", "build.rustflags=['--cfg','madsim']", "--target-dir", "target/sim"];
     let args: Vec<&str> =
@@ -97,7 +97,7 @@ fn simulated(command: &str, rest: &[&str]) -> Invocation {
     Invocation::of("cargo", &args)
 }
 
-/// cargo-deny from the path if it is there; else our own, installed into `target/tools` the first time.
+/// Uses cargo-deny from the path if it is there, otherwise a copy installed into `target/tools` the first time.
 fn deny(root: &Path) -> Vec<Invocation> {
     let check = ["check", "licenses", "bans", "sources"];
     if Command::new("cargo-deny").arg("--version").output().is_ok_and(|o| o.status.success()) {
@@ -108,7 +108,7 @@ fn deny(root: &Path) -> Vec<Invocation> {
     if ours.is_file() {
         return vec![check];
     }
-    // Built for a short build, not for speed: it runs for a second.
+    // Optimized for a short build, not for speed: it runs for a second.
     let quick = [
         ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
         ("CARGO_PROFILE_RELEASE_LTO", "off"),

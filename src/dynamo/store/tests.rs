@@ -1,4 +1,5 @@
-//! A few stores in one process, with a network that delivers, delays or doubles at will and disks that forget nothing.
+//! Tests of several stores in one process, with a network that delivers, delays or duplicates messages as the test
+//! says, and disks that lose nothing.
 
 use super::*;
 use crate::dynamo::context::Seen;
@@ -25,7 +26,7 @@ struct Cluster {
     config: Config,
     now: Time,
     writes: u64,
-    /// What is under way: from, to, what.
+    /// Messages in flight: sender, receiver, message.
     wire: Vec<(usize, usize, Message)>,
 }
 
@@ -54,12 +55,12 @@ impl Cluster {
         let rng = Rng::new(n as u64 + self.now.0, "store");
         let mut store = Store::new(&config, self.layout.clone(), recovered, self.now, rng);
         store.date(Wall(self.now.0));
-        // The others know that it is there.
+        // The start has been announced already.
         store.greets = false;
         store
     }
 
-    /// The replicas of the key, then the others.
+    /// Returns the replicas of the key, then the other nodes.
     fn order(&self) -> Vec<usize> {
         self.layout.order(&KEY).iter().map(|node| node.0 as usize).collect()
     }
@@ -71,7 +72,7 @@ impl Cluster {
         self.nodes[n].out = Outbox::default();
     }
 
-    /// Writes to disk what a node has to write, and sends what it has to send.
+    /// Persists a node's records and puts its messages on the wire.
     fn settle(&mut self, n: usize) {
         let node = &mut self.nodes[n];
         loop {
@@ -108,7 +109,7 @@ impl Cluster {
         self.nodes.iter_mut().for_each(|other| other.store.peer(NodeId(node as u32), up));
     }
 
-    /// Delivers all there is, and what follows from it.
+    /// Delivers all messages in flight, and those that result from them.
     fn deliver(&mut self) {
         while !self.wire.is_empty() {
             let (from, to, message) = self.wire.remove(0);
@@ -118,7 +119,7 @@ impl Cluster {
         }
     }
 
-    /// Lets time pass, in rounds of housekeeping.
+    /// Advances time by this many rounds of housekeeping.
     fn pass(&mut self, rounds: usize) {
         for _ in 0..rounds {
             self.now = self.now + self.config.housekeeping;
@@ -136,7 +137,7 @@ impl Cluster {
         self.nodes[n].store.holds(&KEY).map(|entry| text(entry.siblings.versions())).unwrap_or_default()
     }
 
-    /// Of each replica.
+    /// Returns the values at each replica.
     fn all_values(&self) -> [Vec<String>; 3] {
         let order = self.order();
         [0, 1, 2].map(|slot| self.values(order[slot]))
@@ -146,7 +147,7 @@ impl Cluster {
         self.nodes[n].store.hints.all().len()
     }
 
-    /// Writes at the first replica and gives it to the other two.
+    /// Writes at the first replica and merges the result into the other two.
     fn everywhere(&mut self, context: &Seen, update: &Update) -> Siblings {
         let order = self.order();
         let siblings = self.put(order[0], None, context, update).unwrap().siblings;
@@ -271,13 +272,13 @@ fn a_tombstone_that_all_hold_is_forgotten_and_nothing_old_comes_back() {
         assert!(matches!(c.nodes[n].notes.last(), Some(Note::Collected { .. })), "{:?}", c.nodes[n].notes);
         assert!(c.nodes[n].store.deadline().is_none());
     }
-    // What was gathered before the delete arrives now.
+    // A message gathered before the delete arrives now.
     assert_eq!(c.take(third, &old, None, 0), PutResult::TooOld);
     assert_eq!(c.take(keeper, &old, Some(third), 0), PutResult::TooOld);
     c.restart(third);
     assert_eq!(c.take(third, &old, None, 0), PutResult::TooOld, "epochs survive a restart");
     assert_eq!(c.values(third), Vec::<String>::new());
-    // Without epochs it would be back.
+    // With the present epoch instead, the old value is accepted and comes back.
     let now = c.nodes[third].store.epoch();
     assert_eq!(c.take(third, &old, None, now), PutResult::Stored);
     assert_eq!(c.values(third), ["x"]);
@@ -297,7 +298,8 @@ fn a_tombstone_stays_while_a_node_is_down_or_an_old_hint_is_kept() {
     c.pass(40);
     assert_eq!(c.hints(keeper), 0);
     assert_eq!(c.all_values(), [const { Vec::<String>::new() }; 3]);
-    // A late copy of the tombstone itself, gathered of late, is collected again, though the first replica knows nothing.
+    // A copy of the tombstone with the present epoch is collected again, although the first replica knows nothing of
+    // it.
     let now = c.nodes[third].store.epoch();
     assert_eq!(c.take(third, &gone, None, now), PutResult::Stored);
     c.pass(60);
@@ -312,7 +314,7 @@ fn a_replica_without_the_key_is_sent_the_tombstone_first() {
     let dead = c.put(first, None, &Seen::of(&old), &Update::Delete).unwrap().siblings;
     c.take(second, &dead, None, 0);
     c.pass(2);
-    // The value, on its way all the while, comes to the replica that never had the key.
+    // The old value, in flight until now, reaches the replica that did not have the key.
     assert_eq!(c.values(third), ["†"]);
     c.take(third, &old, None, 0);
     c.pass(20);
@@ -357,7 +359,7 @@ fn full_keys_refuse_writes_that_add_to_them() {
     assert!(matches!(c.put(first, None, &none(), &add), Err(Refusal::Invalid(_))));
 }
 
-/// What is held of a key always fits a frame, and whoever reads it can overwrite it.
+/// The versions held of a key always fit a frame, and a client that reads them can overwrite them.
 #[test]
 fn the_bytes_of_a_key_are_bounded() {
     let mut c = Cluster::new(3, policy(), |_| {});
@@ -384,14 +386,15 @@ fn the_bytes_of_a_key_are_bounded() {
     assert_eq!(c.take(order[0], &fourth, None, 0), PutResult::NoRoom);
     let all = c.nodes[order[0]].store.holds(&KEY).unwrap().siblings.clone();
     assert!(all.versions().len() == 6 && all.bytes() <= MAX_HELD_BYTES);
-    // Whoever reads one side can overwrite it; then both fit.
+    // A client that reads one side can overwrite it; then both fit.
     let small = c.put(order[0], None, &Seen::of(&all), &large).unwrap().siblings;
     assert_eq!(small.versions().len(), 1);
     assert!(fourth.merge(&small, Resolve::Siblings, Mutant::default()));
     assert_eq!(c.take(order[0], &fourth, None, 0), PutResult::Stored);
 }
 
-/// A context that knows more of this node's writes than the node does, or as many as can be counted, ends its life as an actor.
+/// If a context covers more of this node's writes than the node holds, or the maximum count, the actor's incarnation
+/// ends.
 #[test]
 fn counts_are_bounded_and_no_dot_is_given_twice() {
     let mut c = Cluster::new(3, policy(), |_| {});
@@ -410,7 +413,8 @@ fn counts_are_bounded_and_no_dot_is_given_twice() {
     assert_eq!((text(next.versions()), next.versions()[0].dot.count), (vec!["zz".to_owned()], 2));
 }
 
-/// The stamp of a write is later than all its writer saw, though this node's date is behind and it holds none of that.
+/// The timestamp of a write is later than everything its writer saw, even if this node's clock is behind and it holds
+/// none of that.
 #[test]
 fn a_slow_clock_overwrites_what_a_fast_one_wrote() {
     let mut c = Cluster::new(3, Policy { resolve: Resolve::LastWriter, ..policy() }, |_| {});
@@ -442,7 +446,7 @@ fn planted_bugs_do_their_harm() {
     assert_eq!(c.all_values(), [vec![], vec![], vec!["x".to_owned()]]);
 }
 
-/// One thing that changes a store.
+/// One event that changes a store.
 #[derive(Clone, Debug)]
 enum Change {
     Write { key: u8, owner: Option<u8>, seen: bool, delete: bool },
@@ -477,7 +481,7 @@ fn blocks(mut snapshot: StoreSnapshot) -> (u64, Vec<Bytes>) {
 }
 
 proptest! {
-    /// Whatever happens to a store, log and snapshot give it back: the log in order, then the blocks.
+    /// After any sequence of changes, log and snapshot restore the store: the log in order, then the blocks.
     #[test]
     fn what_the_disk_holds_is_the_store(changes in proptest::collection::vec(change(), 0..60)) {
         let mut c = Cluster::new(1, policy(), |_| {});

@@ -1,4 +1,4 @@
-//! The state machine against a naive model, and its conversations.
+//! Tests of the state machine against a simple model, and a golden transcript.
 
 mod model;
 mod script;
@@ -39,7 +39,7 @@ fn run(kv: &mut Kv, ms: u64, session: Option<(u64, u64)>, op: Op) -> Reply {
     run_at(kv, (ms, ms), session, op)
 }
 
-/// The same with a date that has nothing to do with the time.
+/// Does the same with a date that is independent of the time.
 fn run_at(kv: &mut Kv, (date, time): (u64, u64), session: Option<(u64, u64)>, op: Op) -> Reply {
     let (stamp, time) = (Wall(date * MS), GroupTime(time * MS));
     kv.apply(kv.applied() + 1, &encode(&Command { stamp, time, session, op }))
@@ -63,7 +63,7 @@ fn restore(blocks: &[Vec<u8>], index: u64) -> Result<Kv, RestoreError> {
     restore.finish(index)
 }
 
-/// One log entry to be: an operation, or bytes that are none.
+/// A future log entry: an operation, or bytes that are not a valid command.
 #[derive(Clone, Debug)]
 enum Step {
     Command { stamp: Wall, time: GroupTime, session: Option<(prop::sample::Index, u64)>, op: Op },
@@ -108,7 +108,8 @@ impl FromStaticStr for Bytes {
     }
 }
 
-/// The log entries of `steps`; sessions are picked among the indices so far, most of which opened none.
+/// Returns the log entries of `steps`. Sessions are picked among the indices that opened one so far, and index 0, which
+/// opened none.
 fn entries(steps: &[Step]) -> Vec<Bytes> {
     let mut opened = vec![0];
     let mut entries = Vec::new();
@@ -146,7 +147,7 @@ proptest! {
         }
     }
 
-    /// What decodes is what would have been encoded: nothing is read loosely.
+    /// Bytes that decode are exactly the encoding of the result: decoding is strict.
     #[test]
     fn any_bytes_are_a_command_or_refused(mut bytes in vec(any::<u8>(), 0..80), tag in 0u8..8) {
         if let Some(first) = bytes.first_mut() {
@@ -238,7 +239,7 @@ fn times_at_the_end_of_the_range_do_not_panic() {
     assert_eq!(kv.get(b"k"), None, "its last deadline is a step ago");
 }
 
-/// A leader's date jumps a year ahead for a moment and is right again.
+/// A leader's date jumps a year ahead for a moment and is then right again.
 #[test]
 fn deadlines_do_not_know_the_date() {
     let mut kv = kv();
@@ -278,7 +279,7 @@ fn a_wrong_date_moves_stamps_by_no_more_than_the_time_it_was_wrong() {
     assert_eq!(stamp(&mut kv, 0, 230_000), 0);
 }
 
-/// 20,000 keys of 10 ms: they leave what is allowed, and no revision is given out twice.
+/// 20,000 keys that expire after 10 ms leave only the allowed number of tombstones, and no revision is used twice.
 #[test]
 fn keys_that_are_gone_leave_a_bounded_number_of_tombstones() {
     let mut kv = kv();

@@ -1,4 +1,4 @@
-//! The store against the simplest thing that could be meant: a `BTreeMap` searched from end to end.
+//! The store against the simplest possible model: a `BTreeMap` with linear search.
 
 use super::*;
 use std::collections::BTreeMap;
@@ -11,13 +11,13 @@ struct Model {
     index: u64,
     stamp: u64,
     time: u64,
-    /// What a key that is not known begins with.
+    /// First revision of an unknown key.
     first: u64,
     keys: BTreeMap<Key, (u64, Content)>,
     sessions: Vec<Client>,
 }
 
-/// What a key holds (value, stamp, deadline), or the index at which it was deleted.
+/// The content of a key (value, stamp, deadline), or the index at which it was deleted.
 type Content = Result<(Bytes, u64, Option<u64>), u64>;
 
 struct Client {
@@ -56,7 +56,7 @@ impl Model {
         }
     }
 
-    /// The key is deleted; beyond the limit the tombstones made first go.
+    /// Deletes the key. Beyond the limit, the oldest tombstones are dropped.
     fn bury(&mut self, key: &Key) {
         let (revision, held) = self.keys.get_mut(key).unwrap();
         (*revision, *held) = (*revision + 1, Err(self.index));
@@ -114,7 +114,7 @@ impl Model {
         }
     }
 
-    /// What a reader sees; a deadline that has come exactly now counts.
+    /// Returns what a reader sees. A key expires exactly at its deadline.
     fn get(&self, key: &Key) -> Option<Versioned> {
         let (revision, held) = self.keys.get(key)?.clone();
         let (value, commit, deadline) = held.ok()?;
@@ -124,7 +124,7 @@ impl Model {
     }
 }
 
-/// The conditions in words, one by one.
+/// Checks the conditions one by one.
 fn holds(when: &Condition, held: &Option<Versioned>) -> bool {
     let presence = match when.exists {
         None => true,

@@ -1,7 +1,7 @@
-//! A golden conversation: one line in, one line out.
+//! A golden transcript: one reply line per input line.
 //!
-//! `[@ms] [s<session>.<number>] set KEY VALUE | get KEY | del KEY | extend KEY MS | open | expire`, and behind a write any
-//! of `nx`, `xx`, `cmp=VALUE`, `cmprev=N`, `ttl=MS`. An empty value is written as `""`.
+//! `[@ms] [s<session>.<number>] set KEY VALUE | get KEY | del KEY | extend KEY MS | open | expire`. A write may be
+//! followed by any of `nx`, `xx`, `cmp=VALUE`, `cmprev=N`, `ttl=MS`. An empty value is written as `""`.
 
 use super::*;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! Sessions: retries, strays, and who is forgotten when the table is full.
+//! Sessions: retries, late duplicates, and which session is dropped when the table is full.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn a_write_is_applied_once_however_often_it_comes() {
     assert_eq!(kv.get(b"k").unwrap().value, "b");
 }
 
-/// A stray duplicate of a refused write must not come true once its condition holds.
+/// A late duplicate of a refused write must not be applied once its condition holds.
 #[test]
 fn a_refusal_is_final() {
     let mut kv = kv();

@@ -1,9 +1,9 @@
-//! Snapshots: what is restored is what was, and damage is refused.
+//! Snapshots: a restored state equals the original, and damage is refused.
 
 use super::*;
 use crate::kv::encoding::Reader;
 
-/// How many records are in `bytes`, by where each ends.
+/// Returns the end offset of each record in `bytes`.
 fn record_ends(bytes: &[u8]) -> Vec<usize> {
     let mut reader = Reader::new(bytes);
     let mut ends = Vec::new();
@@ -39,7 +39,7 @@ fn lived_in() -> Kv {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Also: the rest of the log is applied before the snapshot is written, and does not show in it.
+    /// Also: entries applied before the snapshot is written out do not show in it.
     #[test]
     fn a_restored_replica_cannot_be_told_from_the_original(
         steps in steps(1..120), cut in any::<prop::sample::Index>(), max_bytes in 0usize..400,
@@ -66,8 +66,8 @@ proptest! {
         prop_assert_eq!((restored.len(), restored.next_expiry()), (original.len(), original.next_expiry()));
     }
 
-    /// The bytes of a snapshot are canonical, so they decide which states are equal; the digest must agree, and the
-    /// incremental one must be the one computed afresh.
+    /// The bytes of a snapshot are canonical, so they decide which states are equal. The digest must agree, and the
+    /// incremental digest must equal one computed from scratch.
     #[test]
     fn digests_are_equal_exactly_when_states_are(a in steps(1..40), b in steps(1..40), common in steps(0..40)) {
         let state = |tail: &[Step]| {
@@ -95,7 +95,7 @@ proptest! {
     }
 }
 
-/// The storage task writes it out on a thread of its own.
+/// The storage task writes the snapshot on its own thread.
 #[test]
 fn a_snapshot_can_be_sent_to_another_thread() {
     let kv = lived_in();
@@ -182,7 +182,7 @@ fn a_retry_after_a_restore_is_still_a_retry() {
     assert_eq!(restored.get(b"a").unwrap().revision, 0);
 }
 
-/// The planted bug shows as a write applied twice, and in the digest.
+/// The planted bug shows in the digest, and as a write that is applied twice.
 #[cfg(feature = "mutants")]
 #[test]
 fn forgotten_sessions_are_caught() {

@@ -1,13 +1,14 @@
-//! Room for large frames of clients while they arrive, in bytes of all of them together.
+//! Room for large frames of clients while they arrive, bounded in bytes for all of them together.
 //!
-//! Who finds none is not read on, and so slowed down by TCP. A frame has room for [`ARRIVES_WITHIN`] at most, so that a client that
-//! stalls does not keep it. Who came last is let in first: who has waited long has given up by then, or never meant to send it all.
+//! A connection without room is not read, so TCP slows its sender down. A frame keeps its room for [`ARRIVES_WITHIN`]
+//! at most, so that a stalled client does not hold it. The newest waiting frame gets room first: a client that has
+//! waited long has given up by then, or never meant to send the whole frame.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// A frame that needs room must have arrived this long after it got it.
+/// Time within which a frame must arrive after it got room.
 pub(super) const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) struct Arrivals {
@@ -41,7 +42,7 @@ impl Arrivals {
         Room { of: self.clone(), bytes, until: Instant::now() + ARRIVES_WITHIN }
     }
 
-    /// Waits for room for a frame of so many bytes; a frame larger than all of it takes all of it.
+    /// Waits for room for a frame of `bytes`. A frame larger than the limit takes all of it.
     pub(super) async fn enter(self: &Arc<Self>, bytes: usize) -> Room {
         let bytes = bytes.min(self.limit);
         loop {
@@ -68,7 +69,7 @@ impl Arrivals {
         while let Some((bytes, call)) = waiting.pop_if(|(bytes, _)| *bytes <= *free) {
             match call.send(self.room(bytes)) {
                 Ok(()) => *free -= bytes,
-                // Who has gone takes nothing, and has nothing to give back.
+                // The waiter is gone: it takes nothing and has nothing to give back.
                 Err(mut room) => room.bytes = 0,
             }
         }
@@ -105,7 +106,7 @@ mod tests {
         assert!(second.as_mut().poll(&mut context).is_pending(), "it has waited longest");
         let Poll::Ready(third) = third.as_mut().poll(&mut context) else { panic!("it came last") };
         drop(third);
-        // Called, but gone before it heard of it.
+        // This waiter was given room, but it is dropped before it runs again.
         let mut late = Box::pin(arrivals.enter(10));
         assert!(late.as_mut().poll(&mut context).is_pending());
         let Poll::Ready(second) = second.as_mut().poll(&mut context) else { panic!("its turn") };

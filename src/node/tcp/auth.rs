@@ -1,4 +1,5 @@
-//! Servers prove to each other that they know the cluster's secret: mutual challenge and response, with keyed BLAKE3.
+//! Authentication of servers: each proves that it knows the cluster's secret, by mutual challenge and response with
+//! keyed BLAKE3.
 //!
 //! ```text
 //! dialler                                    accepter
@@ -9,13 +10,15 @@
 //!   frames under the session key  ══════▶
 //! ```
 //!
-//! A proof is a keyed hash over its direction, the cluster's name, both ids and both nonces. So an answer recorded earlier
-//! fits no later connection (replay), what one side says is no answer of the other's (reflection), and what is meant for one
-//! server does not open another. The dialler proves itself first: whoever dials without the secret is given nothing that is
-//! made with it. The session key comes from the same data, and seals what follows ([`sealed`](super::sealed)).
+//! A proof is a keyed hash over its direction, the cluster's name, both ids and both nonces. So a recorded proof is not
+//! valid for a later connection (replay), a proof of one side is not valid as the other side's (reflection), and a
+//! proof for one server is not valid for another. The dialler proves itself first: a dialler without the secret
+//! receives nothing that is derived from it. The session key is derived from the same data, and seals what follows
+//! ([`sealed`](super::sealed)).
 //!
-//! Caveats: nothing is encrypted. A secret that can be guessed can be guessed offline by whoever listens on the network, or on a
-//! server's address: hence a least length, and `seaworthy secret` to draw one. There is no forward secrecy.
+//! Caveats: nothing is encrypted. Anyone who listens on the network, or on a server's address, can guess a weak secret
+//! offline. This is why there is a minimum length, and why `seaworthy secret` generates one. There is no forward
+//! secrecy.
 
 use super::handshake::{ClusterName, Hello, HelloError, Turned};
 use super::server::TcpConfig;
@@ -24,12 +27,12 @@ use crate::types::{Lane, NodeId, Rng};
 use std::fmt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Least length of a secret in bytes.
+/// Minimum length of a secret in bytes.
 pub const LEAST_SECRET_BYTES: usize = 16;
-/// Bytes in the accepting side's proof: 0 or why it turns the dialler away, its layout, the proof.
+/// Bytes in the verdict of the accepting side: 0 or its reason to refuse the dialler, its layout, its proof.
 const VERDICT_BYTES: usize = 1 + 8 + 32;
 
-/// What a connection's two sides draw so that no two connections are alike.
+/// A random value drawn by each side, so that no two connections are alike.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Nonce(pub [u8; 32]);
 
@@ -43,15 +46,15 @@ impl Nonce {
     }
 }
 
-/// What the servers of a cluster know and others do not.
+/// The secret that the servers of a cluster share.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret([u8; 32]);
 
 impl Secret {
-    /// The secret that `text` is, without the white space around it.
+    /// Derives the secret from `text`, without the white space around it.
     ///
     /// # Errors
-    /// It is too short to be one.
+    /// The text is too short.
     pub fn new(text: &[u8]) -> Result<Secret, String> {
         let text = text.trim_ascii();
         if text.len() < LEAST_SECRET_BYTES {
@@ -60,13 +63,13 @@ impl Secret {
         Ok(Secret(blake3::derive_key("seaworthy 2026-11 cluster secret", text)))
     }
 
-    /// What stands for the secret of a cluster that has none: anybody can know it.
+    /// Returns the placeholder for a cluster without a secret. Anyone can know it.
     #[must_use]
     pub fn none() -> Secret {
         Secret([0; 32])
     }
 
-    /// A number that tells clusters apart and gives neither name nor secret away.
+    /// Returns a number that distinguishes clusters and does not reveal name or secret.
     pub(super) fn tag(&self, cluster: &ClusterName) -> u64 {
         let hash = blake3::Hasher::new_keyed(&self.0).update(b"tag").update(&cluster.padded()).finalize();
         hash.as_bytes()[..8].iter().fold(0, |tag, byte| tag << 8 | u64::from(*byte))
@@ -79,10 +82,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What both sides of a link have agreed on.
+/// The key that both sides of a connection have agreed on.
 pub(super) type SessionKey = [u8; 32];
 
-/// What every proof of one connection is about.
+/// The data that every proof of one connection covers.
 struct Talk<'a> {
     config: &'a TcpConfig,
     ids: (NodeId, NodeId),
@@ -113,7 +116,8 @@ impl Talk<'_> {
     }
 }
 
-/// The dialling side: proves itself to `peer` and has it do the same. Gives the peer's layout too.
+/// The dialling side: proves itself to `peer` and checks the peer's proof. Returns the session key and the peer's
+/// layout.
 pub(super) async fn dial(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     config: &TcpConfig,
@@ -146,7 +150,7 @@ pub(super) async fn dial(
     Ok((talk.key(), u64::from_le_bytes(layout)))
 }
 
-/// The accepting side: has whoever claims to be `peer` prove it, then proves itself.
+/// The accepting side: checks the proof of a dialler that claims to be `peer`, then proves itself.
 pub(super) async fn accept(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     config: &TcpConfig,

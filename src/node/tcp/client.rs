@@ -1,4 +1,4 @@
-//! A client's transport: a connection to each server it asks, dialled when it is first asked.
+//! A client's transport: one connection per server, dialled at the first request to it.
 
 use super::connection::{Closed, Delivery, Inbox, Pool, SendQueue, read_frames};
 use super::handshake::{ClusterName, Hello, HelloError, in_time};
@@ -13,22 +13,22 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
-/// Most bytes of answers waiting to be taken.
+/// Maximum bytes of responses that wait to be processed.
 const INBOX_BYTES: usize = 32 << 20;
-/// Most bytes of requests waiting to be written to one server.
+/// Maximum bytes of requests that wait to be written to one server.
 const QUEUE_BYTES: usize = 16 << 20;
 
-/// Where a cluster's servers are, for a client.
+/// The servers of a cluster, for a client.
 #[derive(Clone, Debug)]
 pub struct Servers {
-    /// The cluster's name, if known; servers of another one are then refused.
+    /// The cluster's name, if known. Servers of another cluster are then refused.
     pub cluster: Option<ClusterName>,
-    /// Where each server is, `host:port`.
+    /// The address of each server, `host:port`.
     pub nodes: BTreeMap<NodeId, String>,
 }
 
-/// Frames between one client and the servers of a cluster, over TCP. A packet for a server that cannot be reached is
-/// lost, as the trait allows; the next packet dials again. Dropping the transport ends all its tasks.
+/// The transport between one client and the servers of a cluster, over TCP. A packet for a server that cannot be
+/// reached is lost, as the trait allows; the next packet dials again. Dropping the transport ends all its tasks.
 pub struct TcpClientTransport {
     servers: Servers,
     links: BTreeMap<NodeId, Weak<SendQueue>>,
@@ -39,7 +39,7 @@ pub struct TcpClientTransport {
 }
 
 impl TcpClientTransport {
-    /// A transport that has not dialled anyone yet.
+    /// Creates a transport that has no connections yet.
     #[must_use]
     pub fn new(servers: Servers) -> TcpClientTransport {
         let (sender, arrived) = mpsc::unbounded_channel();
@@ -48,9 +48,9 @@ impl TcpClientTransport {
         TcpClientTransport { servers, links: BTreeMap::new(), inbox, arrived, bad_frames: Arc::default(), running }
     }
 
-    /// The open connection to `node`, or a new one; `None` when no address is known.
+    /// Returns the open connection to `node`, or a new one. `None` if its address is unknown.
     fn link(&mut self, node: NodeId) -> Option<Arc<SendQueue>> {
-        // The connection's task holds the only lasting reference: once it has ended, so has the queue.
+        // Only the connection's task keeps a strong reference: when the task ends, the queue is dropped.
         if let Some(open) = self.links.get(&node).and_then(Weak::upgrade) {
             return Some(open);
         }
@@ -89,7 +89,7 @@ impl Transport for TcpClientTransport {
     async fn recv(&mut self) -> (Addr, Packet) {
         match self.arrived.recv().await {
             Some(delivery) => delivery.open(),
-            None => pending().await, // `inbox` holds a sender for as long as we live.
+            None => pending().await, // `inbox` holds a sender as long as `self` exists.
         }
     }
 
@@ -102,7 +102,7 @@ impl Transport for TcpClientTransport {
     }
 }
 
-/// Speaks with one server until the connection ends.
+/// Exchanges frames with one server until the connection ends.
 async fn converse(
     node: NodeId,
     address: &str,
@@ -128,7 +128,7 @@ async fn converse(
     Ok(closed)
 }
 
-/// Connects as a client and exchanges hellos: who answers, and its cluster's tag.
+/// Connects as a client and exchanges hellos. Returns the server's id and its cluster's tag.
 async fn greet(address: &str, cluster: Option<ClusterName>) -> Result<(TcpStream, (NodeId, u64)), HelloError> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -140,10 +140,10 @@ async fn greet(address: &str, cluster: Option<ClusterName>) -> Result<(TcpStream
     }
 }
 
-/// Asks whoever listens at `address` which server it is; with it comes a tag that is equal on all servers of a cluster.
+/// Asks the server at `address` which server it is. Returns its id and a tag that is equal on all servers of a cluster.
 ///
 /// # Errors
-/// Nobody answers there, or not a server of ours, or of another cluster than this.
+/// No server answers there, or it is not a Seaworthy server, or it belongs to another cluster than `cluster`.
 pub async fn identify(address: &str, cluster: Option<ClusterName>) -> Result<(NodeId, u64), HelloError> {
     in_time(greet(address, cluster)).await.map(|(_, found)| found)
 }

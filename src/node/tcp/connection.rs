@@ -1,4 +1,5 @@
-//! The two directions of one connection: frames read into the inbox, frames queued for writing. Both are bounded in bytes.
+//! The two directions of one connection: frames read into the inbox, and frames queued for writing. Both are bounded in
+//! bytes.
 
 use super::arrivals::{ARRIVES_WITHIN, Arrivals, Room};
 use crate::types::{Addr, Bytes};
@@ -13,11 +14,11 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// A connection whose other side takes nothing for this long is closed.
+/// A connection whose other side accepts no bytes for this long is closed.
 pub(super) const WRITE_STALL: Duration = Duration::from_secs(5);
-/// Room made for each read.
+/// Buffer space reserved for each read.
 const READ_BYTES: usize = 16 << 10;
-/// A write buffer larger than this is given back to the allocator once written, and a read buffer once its frame is taken.
+/// A larger write buffer is freed after it was written, and a larger read buffer after its frame was taken.
 const KEEP_BYTES: usize = 256 << 10;
 
 /// Why a connection ended.
@@ -42,7 +43,7 @@ pub(super) enum Closed {
 }
 
 impl Closed {
-    /// Whether the other side sent something that it never should.
+    /// Returns whether the other side sent something invalid.
     pub(super) fn is_bad_frame(&self) -> bool {
         let forged = |error: &io::Error| error.kind() == io::ErrorKind::InvalidData;
         matches!(self, Closed::Frame(_) | Closed::Truncated(_) | Closed::Slow)
@@ -50,7 +51,7 @@ impl Closed {
     }
 }
 
-/// What arrived and when, holding its share of the inbox's budget until it is taken out.
+/// A received packet and its time of arrival. It holds its share of the inbox's budget until it is opened.
 pub(super) struct Delivery {
     from: Addr,
     packet: Packet,
@@ -59,7 +60,7 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    /// Takes it out; a request is by now so much older.
+    /// Returns the sender and the packet. A request's patience is reduced by the time it spent in the inbox.
     pub(super) fn open(self) -> (Addr, Packet) {
         let mut packet = self.packet;
         if let Packet::Request(request) = &mut packet {
@@ -69,8 +70,8 @@ impl Delivery {
     }
 }
 
-/// The way into the inbox for one kind of sender. Whoever finds the budget spent waits, and so stops reading: the
-/// pressure goes back over TCP to the one who sends too much. The inbox is bounded in bytes of frames.
+/// The inbox for one kind of sender, bounded in bytes of frames. A connection that finds the budget spent waits and
+/// stops reading, so that TCP's backpressure reaches the sender.
 #[derive(Clone)]
 pub(super) struct Inbox {
     sender: mpsc::UnboundedSender<Delivery>,
@@ -84,13 +85,13 @@ impl Inbox {
         Inbox { sender, budget: Arc::new(Semaphore::new(bytes)), bytes, arrivals: None }
     }
 
-    /// The same for senders that prove nothing: of what is still arriving no more than so many bytes are held either, besides what
-    /// one read of each brings.
+    /// Creates an inbox for senders that prove nothing. It also bounds the bytes of large frames that are still
+    /// arriving, except for what one read of each connection brings.
     pub(super) fn of_strangers(sender: mpsc::UnboundedSender<Delivery>, bytes: usize, arriving: usize) -> Inbox {
         Inbox { arrivals: Some(Arrivals::new(arriving)), ..Inbox::new(sender, bytes) }
     }
 
-    /// Room for a frame of so many bytes while it arrives, if it needs any.
+    /// Waits for room for a frame of `bytes` while it arrives. Small frames need none.
     async fn room(&self, bytes: usize) -> Option<Room> {
         let arrivals = self.arrivals.as_ref().filter(|_| bytes > READ_BYTES)?;
         Some(arrivals.enter(bytes).await)
@@ -105,7 +106,7 @@ impl Inbox {
     }
 }
 
-/// Reads frames until the connection ends, giving each one's packet to the inbox. `heard` counts them.
+/// Reads frames until the connection ends, and delivers their packets to the inbox. `heard` counts them.
 pub(super) async fn read_frames(
     mut reader: impl AsyncRead + Unpin,
     from: Addr,
@@ -131,7 +132,7 @@ pub(super) async fn read_frames(
             Ok((None, bytes)) if room.is_none() => room = inbox.room(bytes).await,
             Ok((None, _)) => {}
         }
-        // The buffer grows with what was received, never with what a header claims.
+        // The buffer grows with the bytes received, not with the size that a header claims.
         buffer.reserve(READ_BYTES);
         let read = reader.read_buf(&mut buffer);
         let read = match &room {
@@ -151,7 +152,8 @@ pub(super) async fn read_frames(
     }
 }
 
-/// Takes the first frame off `buffer` if it is there whole: its packet and its size, if they are known.
+/// Takes the first frame off `buffer` if it is complete. Returns its packet, if complete, and its size, or 0 if the
+/// size is not known yet.
 fn next_frame(buffer: &mut BytesMut) -> Result<(Option<Packet>, usize), FrameError> {
     let Some(head) = buffer.first_chunk() else { return Ok((None, 0)) };
     let header = frame::Header::parse(head)?;
@@ -162,8 +164,7 @@ fn next_frame(buffer: &mut BytesMut) -> Result<(Option<Packet>, usize), FrameErr
     Ok((Some(packet), bytes))
 }
 
-/// Frames on their way out: one growing buffer, so that whatever gathered while a write was under way goes out in the
-/// next one.
+/// Frames to be written, in one growing buffer: all frames queued during a write go out with the next one.
 pub(super) struct SendQueue {
     queue: Mutex<Queue>,
     wake: Notify,
@@ -172,7 +173,7 @@ pub(super) struct SendQueue {
     pool: Arc<Pool>,
 }
 
-/// Bytes that several queues may hold together.
+/// A limit on the bytes that several queues hold together.
 #[derive(Debug)]
 pub(super) struct Pool {
     used: AtomicUsize,
@@ -185,12 +186,12 @@ impl Pool {
     }
 }
 
-/// Why a frame found no room.
+/// Why there was no room for a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Full {
-    /// Its own queue is full.
+    /// Its queue is full.
     Queue,
-    /// All queues together are.
+    /// The queues together are full.
     Pool,
 }
 
@@ -198,13 +199,13 @@ pub(super) enum Full {
 struct Queue {
     bytes: Vec<u8>,
     frames: u64,
-    /// What was taken out last is still being written.
+    /// Whether the bytes taken last are still being written.
     writing: bool,
 }
 
 impl SendQueue {
-    /// A queue of so many bytes at most, beside others of a pool. What is being written counts no more; it is one queue's worth at
-    /// most. An empty queue takes a frame of any size.
+    /// Creates a queue with at most `limit` bytes, which shares a pool with other queues. Bytes that are being written
+    /// no longer count; they are at most the contents of one full queue. An empty queue accepts a frame of any size.
     pub(super) fn new(limit: usize, pool: Arc<Pool>) -> SendQueue {
         SendQueue { queue: Mutex::default(), wake: Notify::new(), cut: Notify::new(), limit, pool }
     }
@@ -246,13 +247,13 @@ impl SendQueue {
         Closed::Overflow
     }
 
-    /// Whether all that was pushed has been written.
+    /// Returns whether everything pushed has been written.
     pub(super) fn is_written(&self) -> bool {
         let queue = self.queue();
         queue.bytes.is_empty() && !queue.writing
     }
 
-    /// Forgets what is queued; how many frames that were.
+    /// Drops what is queued. Returns the number of frames.
     pub(super) fn clear(&self) -> u64 {
         let mut queue = self.queue();
         self.pool.used.fetch_sub(queue.bytes.len(), Relaxed);
@@ -261,7 +262,7 @@ impl SendQueue {
         mem::take(&mut queue.frames)
     }
 
-    /// Exchanges `empty` for everything queued, waiting until that is something.
+    /// Exchanges `empty` for everything queued; waits until there is something.
     async fn take(&self, empty: &mut Vec<u8>) {
         loop {
             {
@@ -278,7 +279,7 @@ impl SendQueue {
         }
     }
 
-    /// Writes what is queued until the connection ends.
+    /// Writes queued frames until the connection ends.
     pub(super) async fn write_to(&self, mut writer: impl AsyncWrite + Unpin) -> Closed {
         let mut batch = Vec::new();
         loop {
@@ -300,7 +301,7 @@ impl Drop for SendQueue {
     }
 }
 
-/// Writes all of `bytes`, giving up when the other side takes nothing for [`WRITE_STALL`].
+/// Writes all of `bytes`. Gives up if the other side accepts nothing for [`WRITE_STALL`].
 pub(super) async fn write(writer: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> Result<(), Closed> {
     while !bytes.is_empty() {
         let written = tokio::time::timeout(WRITE_STALL, writer.write(bytes)).await.map_err(|_| Closed::Stalled)??;

@@ -1,9 +1,10 @@
-//! Who may be connected: a number of seats, so many for one address, and who gives way when all are taken.
+//! Limits on connections: a number of seats, a maximum per address, and a rule for which connection gives way when all
+//! seats are taken.
 //!
-//! A connection that has asked nothing gives way first, of those the oldest of the address that has most of them: whoever opens
-//! connections and says nothing displaces its own. Then one that has been idle for [`IDLE_GIVES_WAY`]. When all are at work a
-//! newcomer is turned away. A seat is free again only when the connection that had it is closed, so that the files of the process
-//! are counted too.
+//! A connection without a request gives way first. Among these it is the oldest one of the address that has most
+//! connections: a sender that opens connections and says nothing displaces its own. Next is a connection that has been
+//! idle for [`IDLE_GIVES_WAY`]. If all are busy, the new connection is refused. A seat is free again only when its
+//! connection is closed, so that the limit also covers the process's file descriptors.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// A connection on which nothing was asked for this long gives way to a newcomer when all seats are taken.
+/// Time without a request after which a connection gives way to a new one when all seats are taken.
 pub const IDLE_GIVES_WAY: Duration = Duration::from_secs(30);
 
 /// Seats for one kind of connection.
@@ -26,14 +27,14 @@ pub(super) struct Door {
 #[derive(Default)]
 struct Guests {
     next: u64,
-    /// In the order in which they came.
+    /// By order of arrival.
     seated: BTreeMap<u64, Guest>,
     from: BTreeMap<IpAddr, usize>,
 }
 
 struct Guest {
     from: IpAddr,
-    /// Frames it has sent.
+    /// Number of frames it has sent.
     heard: Arc<AtomicU64>,
     active: Instant,
     /// Dropped to ask the connection to end.
@@ -51,11 +52,11 @@ impl Guests {
         }
     }
 
-    /// Who gives way, of one address or of all.
+    /// Returns the connection that gives way, of one address or of all.
     fn to_give_way(&self, of: Option<IpAddr>, now: Instant) -> Option<u64> {
         let eligible = || self.seated.iter().filter(|(_, guest)| of.is_none_or(|of| guest.from == of));
         let silent = eligible().filter(|(_, guest)| guest.heard.load(Relaxed) == 0);
-        // Of equals `min_by_key` takes the first, the oldest.
+        // `min_by_key` returns the first of equal elements: the oldest.
         let count = |guest: &Guest| self.from.get(&guest.from).copied().unwrap_or(0);
         let silent = silent.min_by_key(|(_, guest)| std::cmp::Reverse(count(guest)));
         let idle = || eligible().filter(|(_, guest)| now >= guest.active + IDLE_GIVES_WAY);
@@ -64,7 +65,7 @@ impl Guests {
 }
 
 impl Door {
-    /// A door to `seats` seats, `per_address` of them for one address.
+    /// Creates a door with `seats` seats, at most `per_address` of them for one address.
     pub(super) fn new(seats: usize, per_address: usize) -> Arc<Door> {
         let free = Arc::new(Semaphore::new(seats));
         Arc::new(Door { seats, per_address, free, guests: Mutex::default() })
@@ -74,8 +75,8 @@ impl Door {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A seat for a connection from this address, whose frames are counted in `heard`; `None` when nobody gives way. Waits until
-    /// who gives way is gone.
+    /// Returns a seat for a connection from this address, whose frames are counted in `heard`. `None` if no connection
+    /// gives way. Waits until the connection that gives way is closed.
     pub(super) async fn enter(self: &Arc<Self>, from: IpAddr, heard: Arc<AtomicU64>, now: Instant) -> Option<Seat> {
         let (id, cut) = {
             let mut guests = self.guests();
@@ -96,14 +97,14 @@ impl Door {
         Some(seat)
     }
 
-    /// How many are seated.
+    /// Returns the number of connections with a seat.
     #[cfg(test)]
     pub(super) fn seated(&self) -> usize {
         self.guests().seated.len()
     }
 }
 
-/// A seat; given up when dropped.
+/// A seat. It is freed when dropped.
 pub(super) struct Seat {
     door: Arc<Door>,
     id: u64,
@@ -112,12 +113,12 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// Waits until it is to be given up for another.
+    /// Waits until the seat must be given up for another connection.
     pub(super) async fn displaced(&mut self) {
         let _ = (&mut self.cut).await;
     }
 
-    /// Something was asked lately.
+    /// Records that there was a request recently.
     pub(super) fn active(&self, now: Instant) {
         if let Some(guest) = self.door.guests().seated.get_mut(&self.id) {
             guest.active = now;
@@ -131,12 +132,12 @@ impl Drop for Seat {
     }
 }
 
-/// Lets one line a second into the log and counts those it leaves out.
+/// Lets one line per second into the log and counts the others.
 #[derive(Default)]
 pub(super) struct LogLimit(Mutex<(Option<Instant>, u64)>);
 
 impl LogLimit {
-    /// How many lines were left out since the last, if there may be one now.
+    /// Returns whether a line may be logged now, and if so, how many were left out since the last.
     pub(super) fn pass(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.0.is_some_and(|last| now < last + Duration::from_secs(1)) {

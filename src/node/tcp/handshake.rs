@@ -1,7 +1,9 @@
-//! The first bytes either side of a connection sends: who it is and whom it wants (byte by byte in docs/formats.md).
+//! The handshake: the first bytes in each direction of a connection. They say who the sender is and which server it
+//! wants (byte by byte in docs/formats.md).
 //!
-//! A client is told who answers, and a tag by which it can tell whether two servers are of one cluster. Between servers the
-//! hellos carry nonces, and proofs follow ([`auth`](super::auth)); neither says a cluster's name or layout.
+//! A client is told which server answers, and a tag that tells it whether two servers belong to the same cluster.
+//! Between servers the hellos carry nonces, and proofs follow ([`auth`](super::auth)); neither contains the cluster's
+//! name or layout.
 
 use super::auth::Nonce;
 use crate::types::{Lane, NodeId};
@@ -12,23 +14,23 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Bytes in a hello.
 pub const HELLO_BYTES: usize = 52;
-/// The version of everything that follows on the connection.
+/// The version of the whole protocol on a connection.
 pub const VERSION: u16 = 3;
 const MAGIC: &[u8; 4] = b"SEA!";
-/// Most bytes in a cluster's name.
+/// Maximum number of bytes in a cluster's name.
 pub(super) const NAME_BYTES: usize = 32;
 /// Bytes that the checksum covers.
 const CHECKED: usize = HELLO_BYTES - 4;
-/// How long all that comes before the first frame may take.
+/// Time limit for everything before the first frame.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(3);
 
-/// What a cluster is called: 1 to 32 ASCII letters, digits, `-`, `_` or `.`. Servers of different clusters refuse each
+/// The name of a cluster: 1 to 32 ASCII letters, digits, `-`, `_` or `.`. Servers of different clusters refuse each
 /// other, so that a wrong address in a configuration cannot mix their data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClusterName(String);
 
 impl ClusterName {
-    /// The name, filled up with zeros.
+    /// Returns the name, padded with zeros.
     pub(super) fn padded(&self) -> [u8; NAME_BYTES] {
         let mut bytes = [0; NAME_BYTES];
         bytes[..self.0.len()].copy_from_slice(self.0.as_bytes());
@@ -53,14 +55,14 @@ impl fmt::Display for ClusterName {
     }
 }
 
-/// What is said before the first frame.
+/// A message before the first frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Hello {
     /// A server dials the server `to`.
     Server {
-        /// Who dials.
+        /// The dialling server.
         node: NodeId,
-        /// Whom it means to reach.
+        /// The server that it wants to reach.
         to: NodeId,
         /// What the connection is for.
         lane: Lane,
@@ -69,33 +71,33 @@ pub enum Hello {
     },
     /// A client dials.
     Client {
-        /// The cluster it means to reach, if it knows the name.
+        /// The cluster that it wants to reach, if it knows the name.
         cluster: Option<ClusterName>,
     },
-    /// The server dialled by a server asks for a proof.
+    /// A server that was dialled by a server asks for a proof.
     Challenge {
-        /// Who answers.
+        /// The server that answers.
         node: NodeId,
         /// New for each connection.
         nonce: Nonce,
     },
-    /// The server dialled by a client takes requests.
+    /// A server that was dialled by a client accepts requests.
     Welcome {
-        /// Who answers.
+        /// The server that answers.
         node: NodeId,
         /// Equal on all servers of a cluster.
         tag: u64,
     },
-    /// The server does not speak with whoever dialled.
+    /// The server refuses the connection.
     Refused(Turned),
 }
 
-/// Why a server turns a connection away.
+/// Why a server refuses a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Turned {
     /// The client named another cluster.
     OtherCluster = 1,
-    /// The dialling server meant another server.
+    /// The dialling server wants another server.
     OtherServer = 2,
     /// The dialling server is not in this one's configuration, or claims this one's id.
     Unknown = 3,
@@ -128,22 +130,22 @@ impl fmt::Display for Turned {
     }
 }
 
-/// Why a connection was refused or given up before its first frame.
+/// Why a connection failed before its first frame.
 #[derive(Debug, thiserror::Error)]
 pub enum HelloError {
-    /// The bytes are no hello of ours.
+    /// The bytes are not a hello of this protocol.
     #[error("not a hello: {0}")]
     Malformed(String),
-    /// A hello of somebody with whom this node does not speak.
+    /// The hello is valid, but this node does not talk to its sender.
     #[error("{0}")]
     Unwanted(String),
-    /// The other side turned this one away.
+    /// The other side refused the connection.
     #[error("{0}")]
     Turned(Turned),
     /// The connection failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// Nothing came in time.
+    /// The handshake took too long.
     #[error("no hello within {HANDSHAKE:?}")]
     Silent,
 }
@@ -205,7 +207,7 @@ impl Hello {
             5 if let Some(why) = Turned::of(head[7]) => Hello::Refused(why),
             kind => return malformed(format!("kind {kind}, reason {}, {node} to {to}", head[7])),
         };
-        // Each hello has one encoding: what is to be zero is.
+        // Each hello has exactly one encoding. This also checks that reserved bytes are zero.
         if hello.encode() == *bytes { Ok(hello) } else { malformed("reserved bytes are set".to_owned()) }
     }
 
@@ -221,7 +223,7 @@ impl Hello {
     }
 }
 
-/// Gives `exchange`, all that comes before the first frame, as long as it may take.
+/// Runs `exchange`, which is everything before the first frame, with the handshake's time limit.
 pub(super) async fn in_time<T>(exchange: impl Future<Output = Result<T, HelloError>>) -> Result<T, HelloError> {
     tokio::time::timeout(HANDSHAKE, exchange).await.unwrap_or(Err(HelloError::Silent))
 }

@@ -1,21 +1,24 @@
-//! Packets over TCP: what a deployed server and its clients have behind [`Transport`](super::Transport).
+//! Packets over TCP: the [`Transport`](crate::env::Transport) of deployed servers and of clients.
 //!
-//! A connection begins with a [`Hello`] each way and then carries frames ([`crate::wire::frame`]). Between two servers
-//! each direction has two connections, one a lane ([`Lane`](crate::types::Lane)), dialled by the one who sends; it dials again, with a growing and jittered
-//! pause, for as long as it lives. Servers first prove to each other that they know the cluster's [`Secret`] (`auth`), and what
-//! they send is sealed (`sealed`). A client's connection carries its questions one way and the answers back.
+//! A connection begins with a [`Hello`] in each direction and then carries frames ([`crate::wire::frame`]). Between two
+//! servers each direction has two connections, one per lane ([`Lane`](crate::types::Lane)). The sender dials them, and
+//! dials again after a failure, with a growing and jittered pause, for as long as it runs. Servers first prove to each
+//! other that they know the cluster's [`Secret`] (`auth`), and seal what they send (`sealed`). A client's connection
+//! carries its requests in one direction and the responses in the other.
 //!
 //! Invariants:
-//! - **Best effort, never altered.** A frame that fails its checks closes the connection, is counted and logged with
-//!   the sender's address; nothing in it is acted on.
-//! - **Who has proved nothing can ask, and nothing else.** Frames count as a server's only after its proof; others are taken for a
-//!   client's, from which the driver takes requests only.
-//! - **Every queue is bounded in bytes** ([`Memory`](super::Memory)) and so is the number of connections (`door`), and so are
-//!   frames that arrive slowly (`arrivals`). A full inbox stops reading; a full queue to a peer drops the newest frame; a client that does not read its answers is disconnected.
-//!   Servers always get in: who says nothing gives way to them, and their links are not counted.
-//! - **Order within a connection** is kept; across a reconnection frames are lost, and never repeated by us.
+//! - **Best effort, never altered.** A frame that fails its checks closes the connection, and is counted and logged
+//!   with the sender's address. Nothing in it is acted on.
+//! - **A sender that has proved nothing can only make requests.** Frames count as a server's only after its proof. All
+//!   others count as a client's, and the driver accepts only requests from clients.
+//! - **Every queue is bounded in bytes** ([`Memory`](super::Memory)). So are the number of connections (`door`) and the
+//!   frames that arrive slowly (`arrivals`). A full inbox stops reading. A full queue to a peer drops the newest frame.
+//!   A client that does not read its responses is disconnected. Servers always get in: connections that have said
+//!   nothing give way to them, and their own connections are not counted.
+//! - **Order within a connection** is kept. Across a reconnection frames may be lost, but this transport never repeats
+//!   one.
 //!
-//! Caveats: clients prove nothing; whoever reaches the port can read and write. Nothing is encrypted.
+//! Caveats: clients prove nothing, so anyone who reaches the port can read and write. Nothing is encrypted.
 
 mod arrivals;
 mod auth;

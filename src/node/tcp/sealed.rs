@@ -1,8 +1,9 @@
-//! What a server sends to another after they have proved themselves: records with a tag each, under the session key.
+//! Sealed records: after authentication, what one server sends to another, each with a tag under the session key.
 //!
-//! A record is a length (`u32`, little-endian, 1 to 65,536), so many bytes, and the first 16 bytes of the keyed BLAKE3 of the
-//! record's number (`u64`, from 0) and those bytes. What a record carries is handed on once its tag fits: nothing that is
-//! changed, left out, repeated or put in by an attacker on the path gets further. Nothing is hidden from them.
+//! A record is a length (`u32`, little-endian, 1 to 65,536), that many bytes, and the first 16 bytes of the keyed
+//! BLAKE3 of the record's number (`u64`, from 0) and those bytes. A record's contents are passed on only after its tag
+//! was verified. So nothing that an attacker on the path has changed, left out, repeated or inserted is passed on. The
+//! contents are not hidden from an attacker.
 
 use super::auth::SessionKey;
 use std::io::{self, ErrorKind};
@@ -10,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 
-/// Most bytes that one record carries.
+/// Maximum number of bytes in one record.
 const RECORD_BYTES: usize = 64 << 10;
 const TAG_BYTES: usize = 16;
 const LENGTH_BYTES: usize = 4;
@@ -19,12 +20,12 @@ fn tag(key: &SessionKey, number: u64, bytes: &[u8]) -> blake3::Hash {
     blake3::Hasher::new_keyed(key).update(&number.to_le_bytes()).update(bytes).finalize()
 }
 
-/// Seals what is written to it.
+/// A writer that seals what is written to it.
 pub(super) struct Sealing<W> {
     inner: W,
     key: SessionKey,
     number: u64,
-    /// The record on its way out, and how far it is.
+    /// The record being written, and the number of its bytes already written.
     record: Vec<u8>,
     written: usize,
 }
@@ -39,7 +40,7 @@ impl<W: AsyncWrite + Unpin> Sealing<W> {
         &mut self.inner
     }
 
-    /// Hands on what is left of the record.
+    /// Writes the rest of the record.
     fn drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.record.len() {
             let rest = &self.record[self.written..];
@@ -66,7 +67,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Sealing<W> {
         this.record.extend_from_slice(bytes);
         this.record.extend_from_slice(&tag(&this.key, this.number, bytes).as_bytes()[..TAG_BYTES]);
         (this.number, this.written) = (this.number + 1, 0);
-        // The bytes are taken, whether or not the record leaves at once.
+        // The bytes are accepted even if the record cannot be written yet.
         match this.drain(context) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(bytes.len())),
@@ -86,15 +87,15 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Sealing<W> {
     }
 }
 
-/// Opens what is read through it.
+/// A reader that opens sealed records.
 pub(super) struct Opening<R> {
     inner: BufReader<R>,
     key: SessionKey,
     number: u64,
-    /// The record that is being read, and how much of it is here.
+    /// The record being read, and the number of its bytes received.
     record: Vec<u8>,
     here: usize,
-    /// What of an opened record is yet to be handed on.
+    /// The part of an opened record that was not passed on yet.
     ready: std::ops::Range<usize>,
 }
 
@@ -104,7 +105,8 @@ impl<R: AsyncRead + Unpin> Opening<R> {
         Opening { inner, key, number: 0, record: Vec::new(), here: 0, ready: 0..0 }
     }
 
-    /// Reads until `want` bytes of the record are here; false at the end of the connection, which may come between records.
+    /// Reads until `want` bytes of the record are received. Returns false at the end of the connection, which is valid
+    /// only between records.
     fn fill(&mut self, context: &mut Context<'_>, want: usize) -> Poll<io::Result<bool>> {
         self.record.resize(want.max(self.record.len()), 0);
         while self.here < want {
@@ -119,7 +121,7 @@ impl<R: AsyncRead + Unpin> Opening<R> {
         Poll::Ready(Ok(true))
     }
 
-    /// Opens the next record; false when there is none.
+    /// Opens the next record. Returns false if there is none.
     fn open(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let forged = |what: &str| Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, what.to_owned())));
         if !ready!(self.fill(context, LENGTH_BYTES))? {
@@ -190,7 +192,7 @@ mod tests {
         assert_eq!(found, [b"a", long.as_slice(), b"end"].concat());
         assert!(end.is_ok());
 
-        // Through a pipe too narrow for a record, both ends wait for each other.
+        // Through a pipe too narrow for a record, both ends must wait for each other.
         let (near, far) = tokio::io::duplex(100);
         let writing = async {
             let mut sealing = Sealing::new(near, KEY);

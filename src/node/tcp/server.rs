@@ -1,4 +1,4 @@
-//! A server's transport: a listener, one link out to every peer, and the connections that were accepted.
+//! A server's transport: a listener, outgoing connections to every peer, and the accepted connections.
 
 use super::auth::{self, Nonce, Secret, SessionKey};
 use super::connection::{Closed, Delivery, Full, Inbox, Pool, SendQueue, read_frames, write};
@@ -22,57 +22,58 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
-/// A client connection on which nothing was asked for this long is closed…
+/// Time without a request after which a client connection is closed.
 pub const CLIENT_IDLE: Duration = Duration::from_secs(300);
-/// …and sooner if nothing was ever asked on it.
+/// Time after which a client connection is closed if it never made a request.
 pub const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// How often to look at a client connection for that.
+/// Interval of the check for idle client connections.
 const LOOK: Duration = Duration::from_secs(2);
-/// The accepting side of a link between servers says one byte this often…
+/// How often the accepting side of a connection between servers sends one byte.
 const PULSE: Duration = Duration::from_secs(1);
-/// …and the dialling side gives the link up when it has heard nothing for this long. Without it a link over which the
-/// network fell silent would stay silent long after the network healed, for as long as TCP waits to send again.
+/// Silence after which the dialling side closes the connection. Without this, a connection that went silent with the
+/// network would stay silent long after the network recovers, until TCP retransmits.
 const SILENCE: Duration = Duration::from_secs(4);
-/// Servers that are started together do not find each other at once: not worth a warning for this long.
+/// Failures to connect cause no warning in this time after the start: servers that start together do not find each
+/// other at once.
 const YOUTH: Duration = Duration::from_secs(3);
-/// Pause before dialling again: doubled with each failure, drawn between half and whole.
+/// Pause before dialling again. It doubles with each failure, and is drawn between half and the whole.
 const BACKOFF_LEAST: Duration = Duration::from_millis(50);
 const BACKOFF_MOST: Duration = Duration::from_secs(2);
 
-/// Where a server is and with whom it speaks.
+/// The address of a server and its cluster.
 #[derive(Clone, Debug)]
 pub struct TcpConfig {
     /// This server.
     pub id: NodeId,
     /// Its cluster.
     pub cluster: ClusterName,
-    /// Where it listens, `host:port`.
+    /// The address where it listens, `host:port`.
     pub listen: String,
-    /// What the cluster's servers know and others do not.
+    /// The secret that the cluster's servers share.
     pub secret: Secret,
-    /// Every server of the cluster and where the others reach it; this one's own entry is not used.
+    /// The addresses of all servers of the cluster. This server's own entry is not used.
     pub nodes: BTreeMap<NodeId, String>,
-    /// How many connections there may be.
+    /// Limits on the number of connections.
     pub limits: Limits,
-    /// What the queues of this server may hold.
+    /// The memory budget of this server's queues.
     pub memory: Memory,
     /// The cluster's layout as this server has it ([`Layout::digest`](crate::placement::Layout::digest)).
     pub layout: u64,
-    /// Where that is said, for messages: the configuration file.
+    /// Where the layout is configured, for messages: the configuration file.
     pub source: String,
     /// The planted bug, if any.
     pub mutant: Mutant,
 }
 
-/// How many connections a server accepts; links of its peers are not counted. All together they must leave the process files for
-/// its log and its links.
+/// Limits on accepted connections; connections of peers are not counted. The sum must leave enough file descriptors for
+/// the log and for the connections between servers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Most client connections at a time.
+    /// Maximum number of client connections.
     pub clients: usize,
-    /// Most of them from one address.
+    /// Maximum number of client connections from one address.
     pub per_address: usize,
-    /// Most connections that have not introduced themselves. The oldest gives way to a newcomer.
+    /// Maximum number of connections that have not introduced themselves. The oldest gives way to a new one.
     pub strangers: usize,
 }
 
@@ -82,11 +83,11 @@ impl Default for Limits {
     }
 }
 
-/// Frames between the servers of a cluster and to their clients, over TCP.
+/// The transport between the servers of a cluster and to their clients, over TCP.
 ///
-/// Each direction between two servers has a connection of its own for each lane, dialled by the sender; answers to a client go back
-/// on the connection it asked on. What arrives in the control lane is taken first, and what servers have begun before what clients
-/// ask anew. Dropping the transport ends all its tasks.
+/// Each direction between two servers has one connection per lane, dialled by the sender. Responses go back on the
+/// client's own connection. Packets in the control lane are received first, then the bulk lane, and requests of clients
+/// last: work that servers have begun precedes new requests. Dropping the transport ends all its tasks.
 pub struct TcpTransport {
     shared: Arc<Shared>,
     peers: BTreeMap<(NodeId, Lane), Arc<SendQueue>>,
@@ -97,21 +98,21 @@ pub struct TcpTransport {
     _running: watch::Sender<()>,
 }
 
-/// What the tasks of one server have in common.
+/// What the tasks of one server share.
 struct Shared {
     config: TcpConfig,
     from_peers: [Inbox; 2],
     from_clients: Inbox,
     to_clients: Arc<Pool>,
     clients: Mutex<BTreeMap<u64, Arc<SendQueue>>>,
-    /// Seats of clients, and of those who have not said yet what they are.
+    /// Seats for clients, and for connections that have not introduced themselves yet.
     seats: Arc<Door>,
     hall: Arc<Door>,
     refusals: LogLimit,
     complaints: LogLimit,
-    /// For each peer a bell that rings when it dials: it is up, so there is no reason to wait before dialling it.
+    /// Notified when a peer dials this server: then the peer is up, and there is no reason to wait before dialling it.
     up: BTreeMap<(NodeId, Lane), Notify>,
-    /// For each peer and lane the connection it last opened to us.
+    /// For each peer and lane, the connection that it opened last.
     links_in: Mutex<BTreeMap<(NodeId, Lane), LinkIn>>,
     next_client: AtomicU64,
     bad_frames: AtomicU64,
@@ -119,10 +120,10 @@ struct Shared {
 }
 
 impl TcpTransport {
-    /// Listens, and begins to dial the peers.
+    /// Listens, and starts to dial the peers.
     ///
     /// # Errors
-    /// The address cannot be listened on.
+    /// The server cannot listen on the address.
     pub async fn bind(config: TcpConfig, mut rng: Rng) -> io::Result<TcpTransport> {
         let listener = TcpListener::bind(config.listen.as_str()).await?;
         let address = listener.local_addr()?;
@@ -164,25 +165,25 @@ impl TcpTransport {
         Ok(TcpTransport { shared, peers, control, bulk, asked, address, _running: running })
     }
 
-    /// Where this server listens: of use when the port was left to the system to choose.
+    /// Returns the address where this server listens. Useful if the system chose the port.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Frames that were not sent because a queue was full or a link lost, since start.
+    /// Returns the number of frames dropped since the start because a queue was full or a connection was lost.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Relaxed)
     }
 
-    /// Clients connected now.
+    /// Returns the number of connected clients.
     #[must_use]
     pub fn clients(&self) -> usize {
         self.shared.clients().len()
     }
 
-    /// Waits until all answers to clients are handed to the system, for so long at most.
+    /// Waits until all responses to clients are handed to the operating system, at most for `patience`.
     pub async fn answered(&self, patience: Duration) {
         let written = |shared: &Shared| shared.clients().values().all(|outbound| outbound.is_written());
         let begun = Instant::now();
@@ -191,7 +192,7 @@ impl TcpTransport {
         }
     }
 
-    /// Queues a frame; false when it is dropped.
+    /// Queues a frame. Returns false if it is dropped.
     fn push(&self, to: Addr, lane: Lane, frame: &Bytes) -> bool {
         match to {
             Addr::Node(peer) => self.peers.get(&(peer, lane)).is_some_and(|outbound| outbound.push(frame).is_ok()),
@@ -221,7 +222,7 @@ impl Transport for TcpTransport {
     }
 
     async fn recv(&mut self) -> (Addr, Packet) {
-        // `Shared` holds a sender of each for as long as we live.
+        // `Shared` holds a sender of each channel as long as `self` exists.
         let arrived = tokio::select! {
             biased;
             arrived = self.control.recv() => arrived,
@@ -253,7 +254,7 @@ impl Shared {
         self.links_in.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One line a second of what strangers can cause at will.
+    /// Logs a refused connection. At most one line per second, because strangers can cause these at will.
     fn refused(&self, address: SocketAddr, why: &str) {
         if let Some(others) = self.refusals.pass(Instant::now()) {
             warn!(%address, others, "connection refused: {why}");
@@ -270,7 +271,8 @@ impl Shared {
         }
     }
 
-    /// Who keeps what is computed, not agreed upon: servers that compute different things must not work together.
+    /// Returns the error for a peer with another layout. Placement is computed, not agreed upon, so servers that
+    /// compute different placements must not work together.
     fn other_layout(&self, node: NodeId, theirs: u64) -> HelloError {
         let TcpConfig { layout, source, .. } = &self.config;
         HelloError::Unwanted(format!(
@@ -279,7 +281,7 @@ impl Shared {
         ))
     }
 
-    /// Whether this server speaks with whoever dials it as `node` and means to reach `to`.
+    /// Returns an error unless this server talks to a dialler that claims to be `node` and wants to reach `to`.
     fn knows(&self, node: NodeId, to: NodeId) -> Result<(), Turned> {
         if to != self.config.id {
             return Err(Turned::OtherServer);
@@ -289,7 +291,7 @@ impl Shared {
     }
 }
 
-/// A connection that a peer has opened to us. Dropping it closes it.
+/// A connection that a peer has opened to this server. Dropping it closes the connection.
 struct LinkIn {
     close: oneshot::Sender<()>,
     from: SocketAddr,
@@ -297,7 +299,7 @@ struct LinkIn {
 }
 
 impl LinkIn {
-    /// Whether its peer cannot have given it up yet, so that whoever opens another is another process.
+    /// Returns whether its peer cannot have given it up yet. Then a new connection comes from another process.
     fn is_held(&self) -> bool {
         !self.close.is_closed() && self.since.elapsed() < SILENCE
     }
@@ -325,7 +327,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receive
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors, most likely: wait for some to be closed.
+                // Most likely there are no file descriptors left: wait until some are closed.
                 if let Some(others) = shared.complaints.pass(Instant::now()) {
                     warn!(others, "cannot accept: {error}");
                 }
@@ -356,7 +358,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receive
     }
 }
 
-/// All that comes before the first frame of a connection that was accepted.
+/// The handshake of an accepted connection: everything before the first frame.
 async fn welcome(
     mut stream: TcpStream,
     address: SocketAddr,
@@ -393,7 +395,7 @@ async fn welcome(
     Err(HelloError::Unwanted(why))
 }
 
-/// Takes in what a peer sends over the link it dialled. Its newest link replaces an older one.
+/// Receives what a peer sends over the connection it dialled. A peer's newest connection replaces an older one.
 async fn serve_peer(
     stream: TcpStream,
     (link, key): ((NodeId, Lane), SessionKey),
@@ -435,7 +437,7 @@ async fn serve_client(stream: TcpStream, mut seat: Seat, heard: &AtomicU64, addr
     let outbound = Arc::new(SendQueue::new(shared.config.memory.to_clients() / 8, shared.to_clients.clone()));
     let _registered = Registered::new(shared, client, outbound.clone());
     let (reader, writer) = tokio::io::split(stream);
-    // Reading and writing take turns in one task; either's end is the connection's.
+    // One task both reads and writes. The connection ends when either of them does.
     let closed = tokio::select! {
         biased;
         closed = read_frames(reader, Addr::Client(client), &shared.from_clients, heard) => closed,
@@ -446,7 +448,7 @@ async fn serve_client(stream: TcpStream, mut seat: Seat, heard: &AtomicU64, addr
     shared.report("a client", address, &closed);
 }
 
-/// Waits until a client has asked nothing for too long, or must give way to another.
+/// Waits until a client has made no request for too long, or must give way to another.
 async fn idle(seat: &mut Seat, heard: &AtomicU64) -> Closed {
     let (mut before, mut since) = (0, Instant::now());
     loop {
@@ -466,7 +468,7 @@ async fn idle(seat: &mut Seat, heard: &AtomicU64) -> Closed {
     }
 }
 
-/// A client's place among the connected, given up when its task ends in whatever way.
+/// A client's entry in the list of connections, removed when its task ends for any reason.
 struct Registered<'a>(&'a Shared, u64);
 
 impl<'a> Registered<'a> {
@@ -482,7 +484,7 @@ impl Drop for Registered<'_> {
     }
 }
 
-/// The link out to one peer, of one lane.
+/// The outgoing connection to one peer, for one lane.
 struct Dialler {
     shared: Arc<Shared>,
     peer: NodeId,
@@ -495,7 +497,7 @@ struct Dialler {
 impl Dialler {
     async fn run(mut self) {
         let mut backoff = BACKOFF_LEAST;
-        // A peer that stays away is worth one line for each reason, not one a second.
+        // An unreachable peer gets one warning per reason, not one per second.
         let mut told = String::new();
         let born = Instant::now();
         let (peer, address) = (self.peer, self.address.clone());
@@ -515,14 +517,14 @@ impl Dialler {
                 Err(HelloError::Io(error)) if born.elapsed() < YOUTH => {
                     debug!("cannot reach {peer} at {address}: {error}");
                 }
-                // The other lane says the same.
+                // The other lane logs the same.
                 Err(error) if bulk || told == error.to_string() => debug!("cannot reach {peer} at {address}: {error}"),
                 Err(error) => {
                     warn!("cannot reach {peer} at {address}, trying on: {error}");
                     told = error.to_string();
                 }
             }
-            // What gathered meanwhile is old news; Raft says it again.
+            // Drop what was queued meanwhile: it is outdated, and Raft sends it again.
             self.shared.dropped.fetch_add(self.outbound.clear(), Relaxed);
             let half = backoff / 2;
             let pause = half + Duration::from_nanos(self.rng.below(half.as_nanos() as u64 + 1));

@@ -1,4 +1,4 @@
-//! The TCP transport on real loopback connections, with honest and dishonest far ends.
+//! Tests the TCP transport on real loopback connections, with honest and dishonest peers.
 
 use super::*;
 use crate::env::Transport;
@@ -31,11 +31,11 @@ pub(super) fn config(id: u32, listen: &str, nodes: &[(u32, String)]) -> TcpConfi
     }
 }
 
-/// Bytes of frames from clients that wait to be taken.
+/// Bytes of frames from clients that wait to be processed.
 const SERVER_INBOX: usize = Memory(256 << 20).from_clients();
 
 async fn bind(config: TcpConfig) -> TcpTransport {
-    // A transport that was dropped gives its port back when its tasks notice.
+    // The port of a dropped transport is free only when its tasks have ended.
     for _ in 0..1_000 {
         let rng = Rng::new(u64::from(config.id.0), "tcp test");
         match TcpTransport::bind(config.clone(), rng).await {
@@ -46,7 +46,7 @@ async fn bind(config: TcpConfig) -> TcpTransport {
     panic!("{} stays in use", config.listen);
 }
 
-/// n1, listening, in a cluster whose n2 is at `n2`.
+/// Starts n1, which listens, in a cluster whose n2 is at `n2`.
 async fn server(n2: &str) -> TcpTransport {
     bind(config(1, "127.0.0.1:0", &[(1, String::new()), (2, n2.to_owned())])).await
 }
@@ -73,16 +73,16 @@ async fn next(transport: &mut impl Transport) -> (Addr, Packet) {
     timeout(PATIENCE, transport.recv()).await.expect("a packet in time")
 }
 
-/// Waits until the server has closed the connection, reading whatever it says before.
+/// Waits until the server has closed the connection, and discards what it sends before.
 async fn closed(stream: &mut TcpStream) {
     let mut rest = Vec::new();
-    // A reset is as good an end as any.
+    // A reset counts as closed too.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("closed in time");
 }
 
 #[tokio::test]
 async fn peers_hear_each_other_in_order() {
-    // n2 must know where n1 is and n1 where n2 is: take a free port for n2 first.
+    // n1 and n2 must know each other's address: take a free port for n2 first.
     let n2_port = free_port().await;
     let mut n1 = server(&n2_port).await;
     let nodes = [(1, n1.local_addr().to_string()), (2, n2_port.clone())];
@@ -101,7 +101,7 @@ async fn peers_hear_each_other_in_order() {
     assert_eq!((n1.bad_frames(), n2.bad_frames()), (0, 0));
 }
 
-/// Sends until something arrives: what was queued before the link was up may be lost with a failed dial.
+/// Sends until something arrives: packets queued before the connection is up may be lost with a failed dial.
 async fn link_up((a, from): (u32, &mut TcpTransport), (b, to): (u32, &mut TcpTransport)) {
     let (source, target) = (Addr::Node(NodeId(a)), Addr::Node(NodeId(b)));
     let arrived = async {
@@ -157,7 +157,7 @@ async fn a_client_is_answered_on_its_own_connection() {
     timeout(PATIENCE, gone).await.expect("connections are forgotten when they end");
 }
 
-/// What a server answers to `hello`, and that it closes the connection then, whatever more it is sent.
+/// Returns a server's answer to `hello`. Checks that it then closes the connection, whatever else it is sent.
 async fn turned_away(server: &TcpTransport, hello: &Hello) -> Hello {
     let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
     hello.write(&mut stream).await.expect("written");
@@ -181,7 +181,7 @@ async fn strangers_are_turned_away_and_learn_nothing() {
     ] {
         assert_eq!(turned_away(&server, &hello).await, Hello::Refused(why), "{hello:?}");
     }
-    // One who claims to be n2 is asked for a proof; a frame is none.
+    // A dialler that claims to be n2 is asked for a proof. A frame is not a proof.
     let challenge = turned_away(&server, &dials(2, 1)).await;
     assert!(matches!(challenge, Hello::Challenge { node: NodeId(1), .. }), "{challenge:?}");
     let welcome = greeted(&server).await.1;
@@ -194,7 +194,7 @@ async fn strangers_are_turned_away_and_learn_nothing() {
     assert_eq!(server.bad_frames(), 0, "they spoke properly, only to the wrong server");
 }
 
-/// A client's connection, welcomed.
+/// Opens a client's connection and exchanges hellos.
 async fn greeted(server: &TcpTransport) -> (TcpStream, Hello) {
     let mut stream = TcpStream::connect(server.local_addr()).await.expect("connects");
     Hello::Client { cluster: None }.write(&mut stream).await.expect("written");
@@ -202,7 +202,7 @@ async fn greeted(server: &TcpTransport) -> (TcpStream, Hello) {
     (stream, answer)
 }
 
-/// An impostor with another secret gets nowhere; one that plays back what a real peer said does not either.
+/// An impostor with another secret is refused. So is one that replays what a real peer sent.
 #[tokio::test]
 async fn impostors_and_recordings_are_turned_away() {
     let n2_port = free_port().await;
@@ -216,7 +216,7 @@ async fn impostors_and_recordings_are_turned_away() {
     }
     drop(impostor);
 
-    // n2 dials n1 through somebody who writes down all it says.
+    // n2 dials n1 through a relay that records everything n2 sends.
     let wiretap = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let through = [(1, wiretap.local_addr().expect("bound").to_string()), (2, n2_port.clone())];
     let mut n2 = bind(config(2, &n2_port, &through)).await;
@@ -241,7 +241,7 @@ async fn impostors_and_recordings_are_turned_away() {
         }
     };
     assert_eq!(heard, (Addr::Node(NodeId(2)), peer_packet(7)), "it was a real conversation");
-    // What is put in behind it, or sent again, is noticed.
+    // Bytes inserted after the recording, or sent again, are detected.
     far.write_all(&recorded[recorded.len() - 40..]).await.expect("n1 listens");
     closed(&mut far).await;
     assert_eq!(n1.bad_frames(), 1);
@@ -251,12 +251,13 @@ async fn impostors_and_recordings_are_turned_away() {
     assert_eq!(n1.try_recv(), None);
 }
 
-/// A server's own answers open nothing: neither its challenge given back as a proof, nor what it says to another that it dials.
+/// A server's own messages are not valid as answers to it: not its challenge as a proof, and not its proof to a server
+/// that it dials.
 #[tokio::test]
 async fn reflections_are_turned_away() {
     let trap = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let mut n1 = server(&trap.local_addr().expect("bound").to_string()).await;
-    // n1 dials n2 and meets an impostor, who dials n1 and gives it back what it says there.
+    // n1 dials n2 but reaches an impostor, which dials n1 and reflects n1's messages.
     let (mut dialled, _) = trap.accept().await.expect("n1 dials");
     let Ok(Hello::Server { node: NodeId(1), to: NodeId(2), nonce, .. }) = Hello::read(&mut dialled).await else {
         panic!("n1 says who it is")
@@ -275,7 +276,7 @@ async fn reflections_are_turned_away() {
     back.read_exact(&mut verdict).await.expect("a verdict");
     assert_eq!((verdict[0], &verdict[1..]), (Turned::Unproven as u8, &[0; 40][..]), "and nothing made with the secret");
     closed(&mut back).await;
-    // Nor does the impostor get n1 to speak by giving it its own proof.
+    // n1's own proof, sent back as the impostor's, is not accepted either.
     dialled.write_all(&[&[0; 9][..], &proof].concat()).await.expect("written");
     closed(&mut dialled).await;
     assert_eq!(n1.try_recv(), None);
@@ -418,7 +419,7 @@ async fn the_inbox_pushes_back_instead_of_growing() {
     Hello::Client { cluster: None }.write(&mut stream).await.expect("written");
     let key = vec![7; 1 << 20].into();
     let frame = frame::encode(&Packet::from(Request::new(1, RequestBody::Get { key }))).expect("fits");
-    // Nobody takes anything out: before long, nothing more goes in.
+    // Nothing is taken out of the inbox: before long, nothing more is accepted.
     let mut sent = 0;
     while timeout(Duration::from_millis(300), stream.write_all(&frame)).await.is_ok() {
         sent += 1;

@@ -1,5 +1,5 @@
-//! A replica whose state is not what the log makes of it: the others and it find out, and it stops serving. And the group's
-//! time, which no date changes.
+//! Tests of state divergence: a replica's state is not what the log produces; all members find out, and the replica
+//! stops serving. Also tests that the group's time does not depend on the wall clock.
 
 use super::many::put;
 use super::*;
@@ -28,7 +28,7 @@ fn session(town: &mut Town, node: u32) -> u64 {
     }
 }
 
-/// Memory goes bad: the state is an empty one.
+/// Corrupts the memory: the state is an empty one.
 fn corrupt(town: &mut Town, node: u32) {
     town.pass(500);
     let group = town.node(NodeId(node)).driver.groups.get_mut(&GROUP).unwrap();
@@ -96,7 +96,7 @@ fn a_leader_whose_state_differs_is_replaced_by_one_that_knows() {
     write(&mut town, (session, 1..5));
     corrupt(&mut town, bad);
     for number in 5..20 {
-        // What it answers until it is found out may be wrong.
+        // Its answers may be wrong until the difference is found.
         town.ask(bad, put(session, number, Key::from("x")));
     }
     town.pass(3000);
@@ -122,8 +122,8 @@ fn two_that_differ_are_told_of_and_go_on() {
     assert_eq!(leader(&town), leads);
 }
 
-/// A key's deadline survives its leader: the next one counts on from what it heard, and a group in which nothing else
-/// happens tells its time.
+/// A key's deadline survives its leader: the next leader counts on from the last time it received. A group without
+/// other activity still writes its time.
 #[test]
 fn a_new_leader_counts_on() {
     let mut town = town(3);

@@ -1,4 +1,4 @@
-//! Several cores on a node: one batch, requests that find their core, answers that wait for the disk.
+//! Several cores on a node: they share one batch, requests reach their core, responses wait for the disk.
 
 use super::*;
 use crate::dynamo::siblings::{Siblings, WriteId};
@@ -87,7 +87,7 @@ fn all_cores_of_a_node_share_one_batch_and_one_sync() {
 
 #[test]
 fn any_node_passes_a_request_on_to_the_leader() {
-    // Each group on two of the three nodes: some are asked for groups they are not in.
+    // Each group has two of the three nodes: some nodes are asked for groups that they are not members of.
     let mut town = Town::new(layout(3, Buckets::default(), 6, 2));
     town.pass(3000);
     for n in 0..30 {
@@ -205,7 +205,7 @@ fn an_answer_of_the_ap_core_waits_for_the_sync() {
     assert_eq!(replies(&town), 1);
 }
 
-/// What a write leaves behind.
+/// Builds the state that a write leaves behind.
 fn written() -> Siblings {
     use crate::dynamo::context::Seen;
     use crate::dynamo::siblings::Content;
@@ -240,7 +240,7 @@ fn a_long_log_is_cut_by_a_checkpoint_of_all_cores() {
     town.pass(1500);
     let (session, _) = open(&mut town, 1, key(0));
     assert!(town.ask(1, put(session, 1, key(0))).is_some());
-    // Segments of 64 KiB: a checkpoint is due at 256 KiB.
+    // With segments of 64 KiB a checkpoint is due at 256 KiB.
     for n in 0..100 {
         let answer = town.ask(1, ap_put_of(&format!("cart/{n}"), n, 8_000));
         assert!(matches!(answer, Some(ResponseBody::Ap(ClientReply::Done { .. }))), "{answer:?}");
@@ -290,7 +290,7 @@ fn leaders_spread_as_the_layout_says_and_a_dead_leaders_groups_wake() {
     let named = |node: u32| layout.all_groups().filter(|g| layout.voters_of(*g)[0] == NodeId(node)).count();
     assert_eq!(led(&town), [named(1), named(2), named(3)]);
     assert!(town.nodes.iter().all(|n| n.driver.groups.values().all(|g| g.raft().is_asleep())), "idle groups sleep");
-    // n1's process ends.
+    // The process of n1 ends.
     let post = town.post.clone();
     let dead = town.nodes.remove(0);
     drop(dead);
@@ -341,7 +341,7 @@ fn what_an_operator_moved_stays_until_the_named_leader_has_been_away() {
     }
     town.pass(20_000);
     assert_eq!([1, 2, 3].map(|node| led(&mut town, node)), [0, 6, 0], "nobody undoes it");
-    // n3 hears nothing of n1 and nobody hears n3 for a second: it seems to have been away.
+    // n3 hears nothing of n1, and no node hears n3 for a second: n3 seems to have been down.
     let absent = town.nodes.pop().unwrap();
     for _ in 0..100 {
         town.time.fetch_add(10_000_000, Ordering::Relaxed);
@@ -361,7 +361,8 @@ fn what_an_operator_moved_stays_until_the_named_leader_has_been_away() {
     assert_eq!([1, 2, 3].map(|node| led(&mut town, node)), [0, 4, 2], "what n3 should lead has gone back to it");
 }
 
-/// What waited in a queue until its client has given up is not carried out; what is passed on says how long its client still waits.
+/// A request that waited in a queue until its client gave up is not executed. A forwarded request carries the time that
+/// its client still waits.
 #[test]
 fn what_comes_too_late_is_dropped() {
     let mut town = Town::new(layout(3, Buckets::default(), 6, 1));
@@ -389,7 +390,8 @@ fn what_comes_too_late_is_dropped() {
     assert_eq!(town.nodes[0].driver.relays.open_count(), 0, "given up when its client does");
 }
 
-/// A node that takes on nothing more still says how it is; and what is announced is at most what may be written.
+/// A node that accepts nothing more still reports its status. An announced size is counted as at most the maximum of a
+/// write.
 #[test]
 fn a_busy_node_tells_how_it_is() {
     let mut town = Town::new(layout(1, carts(), 1, 1));
@@ -413,7 +415,7 @@ fn a_busy_node_tells_how_it_is() {
     );
 }
 
-/// Who leads its group admits a request that is passed on: what the others can take on themselves does not matter.
+/// The leader of a group admits forwarded requests. What the other nodes could admit themselves does not matter.
 #[test]
 fn what_is_passed_on_is_admitted_where_it_is_carried_out() {
     let mut town = Town::new(layout(3, Buckets::default(), 6, 1));
@@ -431,7 +433,8 @@ fn what_is_passed_on_is_admitted_where_it_is_carried_out() {
     assert_eq!((open.open_count(), open.bytes()), (0, 0));
 }
 
-/// A copy that comes while the first is under way gets the one answer there is; one that comes later gets it again.
+/// A copy that arrives while the first is in progress gets the only response. A copy that arrives later gets the
+/// response again.
 #[test]
 fn a_request_that_is_sent_again_joins_the_first() {
     let mut town = Town::new(layout(1, carts(), 1, 1));

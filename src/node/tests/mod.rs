@@ -1,4 +1,4 @@
-//! Tests of whole nodes, turned by hand: the clock, the network and the disk do what the test says.
+//! Tests of whole nodes, driven by hand: the clock, the network and the disk do what the test says.
 
 mod differ;
 mod many;
@@ -18,7 +18,7 @@ use crate::wire::{Request as Ask, RequestBody, Response, ResponseBody};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// What was sent, and by whom.
+/// What was sent, and by which node.
 type Post = Arc<Mutex<VecDeque<(NodeId, Addr, Packet)>>>;
 
 /// A network that keeps what is sent, and a clock that the test sets.
@@ -69,22 +69,22 @@ impl StorageHost for AtOnce {
     }
 }
 
-/// A node that the test turns.
+/// A node whose turns the test runs.
 struct Node {
     driver: Driver<World, World, AtOnce, LogRoles>,
     store: AtOnce,
     disk: MemDisk,
-    /// What the disk was given and has not done yet.
+    /// Jobs that the disk has been given and has not done yet.
     job: Option<Job>,
 }
 
 impl Node {
-    /// A node that finds what `disk` holds.
+    /// Starts a node with the contents of `disk`.
     fn start(world: World, layout: &Arc<Layout>, disk: MemDisk) -> Node {
         Node::try_start(world, layout, disk, |_, _| {}).unwrap()
     }
 
-    /// The same with other settings, on a disk that may fail.
+    /// Starts a node with other settings, on a disk that may fail.
     fn try_start(
         world: World,
         layout: &Arc<Layout>,
@@ -102,7 +102,7 @@ impl Node {
         Ok(Node { driver, store, disk, job: None })
     }
 
-    /// Its peers confirm that it has all its data.
+    /// Lets its peers confirm that it has all its data.
     fn vouch(&mut self) -> Result<(), StorageError> {
         let answer = Some(Answer { to: self.driver.standing.origin().incarnation, objection: None });
         let config = &self.driver.turn.config;
@@ -119,7 +119,7 @@ impl Node {
         Ok(())
     }
 
-    /// One turn; the disk is given what there is if it is idle.
+    /// Runs one turn. An idle disk is given the next job.
     fn turn(&mut self) {
         self.try_turn().unwrap();
     }
@@ -140,7 +140,7 @@ impl Node {
         self.driver.on_packet(from, packet, at);
     }
 
-    /// The disk does what it was given.
+    /// Lets the disk do its job.
     fn disk_works(&mut self) {
         self.try_disk_works().unwrap();
     }
@@ -155,12 +155,12 @@ impl Node {
     }
 }
 
-/// What a peer that is not there says of itself.
+/// Returns the origin of a peer that does not run in the test.
 fn origin_of(peer: NodeId) -> Origin {
     Origin { incarnation: u64::from(peer.0), durable: 0 }
 }
 
-/// The result of a future that has no reason to wait.
+/// Returns the result of a future that never has to wait.
 fn now_or_never<F: Future>(future: F) -> F::Output {
     let mut future = Box::pin(future);
     let waker = std::task::Waker::noop();
@@ -175,7 +175,7 @@ struct Town {
     nodes: Vec<Node>,
     post: Post,
     time: Arc<AtomicU64>,
-    /// Answers to clients that nobody has taken.
+    /// Responses to clients that no one has collected.
     answers: Vec<(NodeId, u64, Response)>,
     next: u64,
 }
@@ -229,7 +229,8 @@ impl Town {
         }
     }
 
-    /// Asks a node and gives its answer, if there is one within a second; for a write of an AP bucket in a lane that it gives.
+    /// Sends a request to a node and returns the response, if there is one within a second. A write of an AP bucket
+    /// uses the dedup window that the node gives it.
     fn ask(&mut self, node: u32, mut body: RequestBody) -> Option<ResponseBody> {
         let answer = self.ask_once(node, body.clone())?;
         if take_window(&mut body, &answer) { self.ask_once(node, body) } else { Some(answer) }
@@ -250,7 +251,7 @@ impl Town {
     }
 }
 
-/// Puts a write into the lane that was given instead of an answer, if there was.
+/// Sets the dedup window of a write to the one that was returned instead of an answer, if there was one.
 fn take_window(body: &mut RequestBody, answer: &ResponseBody) -> bool {
     let (
         RequestBody::Ap(ClientRequest::Put { slot, .. }),
@@ -267,7 +268,7 @@ fn ids(nodes: u32) -> Vec<NodeId> {
     (1..=nodes).map(NodeId).collect()
 }
 
-/// Buckets where `cart/…` is kept by quorums.
+/// Buckets where `cart/…` is stored by quorums.
 fn carts() -> Buckets {
     Buckets { default: Mode::Cp, named: BTreeMap::from([("cart".to_owned(), Mode::Ap(Policy::default()))]) }
 }

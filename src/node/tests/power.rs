@@ -1,5 +1,5 @@
-//! A node with Raft groups and the AP core loses power at every single step of its disk, through snapshots of both kinds and
-//! checkpoints; what it acknowledged is there afterwards.
+//! Tests that cut power at every single step of a node's disk, through snapshots of both kinds and checkpoints. The
+//! node has Raft groups and the AP core. Everything it acknowledged must be there afterwards.
 
 use super::many::{ap_put_of, key, put};
 use super::*;
@@ -14,18 +14,18 @@ use crate::types::{Bytes, Hlc, Key, Lane, Resolve};
 const ME: NodeId = NodeId(1);
 const OWNER: NodeId = NodeId(3);
 
-/// What a node was asked to keep.
+/// What a node was asked to store.
 #[derive(Clone, Debug)]
 enum Kept {
-    /// A key of a Raft group, written so often.
+    /// A key of a Raft group, and how often it was written.
     Group(Key, u64),
     /// A write of a key of an AP bucket.
     Ap(Key, WriteId),
-    /// The same for [`OWNER`].
+    /// The same, as a hint for [`OWNER`].
     Hint(Key, WriteId),
 }
 
-/// One of three servers; each group has one voter and each key of `cart/…` one replica.
+/// One of three servers. Each group has one voter, and each key of `cart/…` one replica.
 fn alone_of_three() -> Arc<Layout> {
     let mut buckets = carts();
     buckets.named.insert("cart".to_owned(), Mode::Ap(Policy { n: 1, ..Policy::default() }));
@@ -52,7 +52,7 @@ impl Life {
         Ok(Life { node, post, time, next: 0 })
     }
 
-    /// Lets 10 ms pass and gives what was sent meanwhile.
+    /// Lets 10 ms pass and returns what was sent meanwhile.
     fn turn(&mut self) -> Result<Vec<Packet>, StorageError> {
         self.time.fetch_add(10_000_000, Ordering::Relaxed);
         self.node.try_disk_works()?;
@@ -60,7 +60,7 @@ impl Life {
         Ok(mem::take(&mut *self.post.lock().unwrap()).into_iter().map(|(.., packet)| packet).collect())
     }
 
-    /// Asks until there is an answer that is no refusal.
+    /// Repeats a request until the response is not a refusal.
     fn ask(&mut self, body: &RequestBody) -> Result<ResponseBody, StorageError> {
         let mut body = body.clone();
         let answer = self.ask_as_it_stands(&body)?;
@@ -136,7 +136,7 @@ fn holds(siblings: &Siblings, write: WriteId) -> bool {
     siblings.versions().iter().any(|version| version.write == write)
 }
 
-/// Keys of which this node is the only voter, and keys of `cart/…` of which that node is the only replica.
+/// Keys with `node` as their only voter, and keys of `cart/…` with `node` as their only replica.
 fn keys_of(node: NodeId) -> (Vec<Key>, Vec<Key>) {
     let layout = alone_of_three();
     let of_group = |key: &Key| layout.voters_of(layout.group_of(key)) == [node];
@@ -144,7 +144,7 @@ fn keys_of(node: NodeId) -> (Vec<Key>, Vec<Key>) {
     ((0..1000).map(key).filter(of_group).take(4).collect(), in_cart.take(12).collect())
 }
 
-/// The same on every disk; tells `done` of everything that was acknowledged.
+/// Runs the same workload on every disk. Calls `done` for everything that was acknowledged.
 fn script(disk: &MemDisk, mut done: impl FnMut(Kept)) -> Result<(), StorageError> {
     let mut life = Life::begin(disk)?;
     let ((cp, ap), (_, owners)) = (keys_of(ME), keys_of(OWNER));
@@ -199,13 +199,13 @@ fn power_cut_at_every_step_loses_nothing_acknowledged() {
         script(&disk, |item| kept.push(item)).expect_err("the power was cut");
         disk.crash(rng, [0.0, 0.5, 1.0][step as usize % 3]);
         if step % 2 == 0 {
-            // Power is cut again while it starts.
+            // Power is cut again while the node starts.
             disk.cut_power_after(step / 2 % 10);
             let _ = Life::begin(&disk);
             disk.crash(rng, 0.5);
         }
         let mut life = Life::begin(&disk).unwrap_or_else(|error| panic!("step {step}: {error}"));
-        // Of a Raft group's key the last is enough.
+        // For a Raft group's key the last write is enough.
         let (groups, ap): (Vec<Kept>, Vec<Kept>) = kept.into_iter().partition(|kept| matches!(kept, Kept::Group(..)));
         for kept in ap.iter().chain(&groups[groups.len().saturating_sub(4)..]) {
             assert!(life.holds(kept), "step {step}: lost {kept:?}");

@@ -1,4 +1,4 @@
-//! Whose turn it is at the disk.
+//! Tests how jobs alternate at the disk.
 
 use super::*;
 use crate::raft::{Record, SnapshotMeta};
@@ -14,7 +14,7 @@ fn alone() -> Node {
     node
 }
 
-/// The group has something to write.
+/// Gives the group something to write.
 fn write(node: &mut Node) {
     node.driver.groups.get_mut(&GROUP).unwrap().host.outbox.persist(Record::HardState { term: 1, vote: None });
     node.driver.writing.insert(GROUP);

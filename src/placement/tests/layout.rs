@@ -8,7 +8,7 @@ fn layout(capacities: &[u32], groups: u32, voters: u32) -> Layout {
     Layout::new((1..).zip(capacities).map(member).collect(), Buckets::default(), groups, voters)
 }
 
-/// How many groups each server is to lead.
+/// Returns the number of groups each server is the preferred leader of.
 fn leads(layout: &Layout) -> BTreeMap<NodeId, u32> {
     let mut leads = BTreeMap::new();
     layout.all_groups().for_each(|group| *leads.entry(layout.voters_of(group)[0]).or_default() += 1);
@@ -61,7 +61,7 @@ fn voters_are_the_first_of_the_order_or_all() {
     assert_eq!(layout(&[1; 40], 2, 20).voters_of(GroupId(2)).len(), DEPTH);
 }
 
-/// A server more takes its share of the groups' seats, and only from others.
+/// An additional server takes its share of the groups' seats, and no seat moves between the other servers.
 #[test]
 fn few_groups_move_to_a_new_server() {
     let (small, big) = (layout(&[1; 9], 1000, 3), layout(&[1; 10], 1000, 3));

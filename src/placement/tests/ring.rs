@@ -1,4 +1,4 @@
-//! The ring against its definition; balance, weights, spread, movement.
+//! Compares the ring with its definition; tests balance, weights, spread and movement.
 
 use super::*;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ fn key(n: u64) -> [u8; 8] {
     n.to_le_bytes()
 }
 
-/// The definition, word for word: of those left, the least used region, then zone, then the nearest on the walk.
+/// The literal definition: of the servers left, the least used region, then zone, then the nearest on the walk.
 fn defined(members: &[&Member], tokens: &[(u64, u32)], point: u64) -> Vec<NodeId> {
     let (before, after): (Vec<_>, Vec<_>) = tokens.iter().partition(|(token, _)| *token < point);
     let mut left: Vec<&Member> = Vec::new();
@@ -36,7 +36,8 @@ fn defined(members: &[&Member], tokens: &[(u64, u32)], point: u64) -> Vec<NodeId
 }
 
 proptest! {
-    /// Any tokens, colliding ones among them; any zones; more servers, zones and regions than an order is long.
+    /// Arbitrary tokens, including colliding ones; arbitrary zones; more servers, zones and regions than an order has
+    /// entries.
     #[test]
     fn the_order_is_what_is_defined(
         places in prop::collection::vec((0..20usize, 0..20usize), 1..60),
@@ -54,7 +55,7 @@ proptest! {
         }
     }
 
-    /// In whatever order members are listed, the ring is the same.
+    /// The ring does not depend on the order in which members are listed.
     #[test]
     fn members_may_be_listed_in_any_order(mut ids in prop::collection::vec(0..50u32, 0..12), n in any::<u64>()) {
         let ring = |ids: &[u32]| Ring::new(&ids.iter().map(|id| member(*id, id % 3, *id as usize % 2, 0)).collect::<Vec<_>>(), 5);
@@ -75,7 +76,7 @@ fn nobody_to_hold_anything_is_an_empty_order() {
     assert_eq!([0, 1, u64::MAX / 2, u64::MAX].map(|point| one.at(point)), [&[NodeId(1)]; 4]);
 }
 
-/// Keys that each server is first to hold, in permille of all.
+/// Returns the share of keys, in permille, for which each server is first in the order.
 fn shares(ring: &Ring, keys: u64) -> BTreeMap<NodeId, f64> {
     let mut shares = BTreeMap::new();
     for n in 0..keys {
@@ -84,7 +85,7 @@ fn shares(ring: &Ring, keys: u64) -> BTreeMap<NodeId, f64> {
     shares
 }
 
-/// A share is the sum of v independent parts: it spreads by about 1/√v of itself.
+/// A share is the sum of v independent parts, so its relative spread is about 1/√v.
 #[test]
 fn more_virtual_nodes_balance_better() {
     for (vnodes, limit) in [(64, 1.4), (256, 1.2)] {
@@ -107,7 +108,7 @@ fn weights_are_respected() {
     }
 }
 
-/// Three regions of two zones of two servers: every three replicas are in three regions, every six in six zones.
+/// Three regions of two zones of two servers: any three replicas are in three regions, any six in six zones.
 #[test]
 fn replicas_are_spread() {
     let members: Vec<Member> = (0..12).map(|id| member(id, 1, id as usize % 3, id as usize / 3 % 2)).collect();
@@ -122,8 +123,9 @@ fn replicas_are_spread() {
     }
 }
 
-/// From `small` to `big`, which has one server more: how many of `keys` changed their first server and their first three,
-/// in permille; and that no key went anywhere but to the new server or, the other way round, from the one that left.
+/// Compares `small` with `big`, which has one more server. Returns how many of `keys`, in permille, changed their first
+/// server and their first three. Checks that keys moved only to the new server or, in the other direction, only from
+/// the removed one.
 fn moved(small: &Ring, big: &Ring, new: NodeId, keys: u64) -> [f64; 2] {
     let mut counts = [0u64; 2];
     for n in 0..keys {
@@ -152,7 +154,7 @@ fn one_server_more_or_less_moves_its_share_and_no_more() {
     }
 }
 
-/// With zones the first replica still moves only to the new server, and not more of them.
+/// With zones the first replica still moves only to the new server, and no more keys move.
 #[test]
 fn zones_do_not_make_first_replicas_move() {
     let all: Vec<Member> = (0..13).map(|id| member(id, 1, id as usize % 3, id as usize % 2)).collect();

@@ -1,11 +1,11 @@
-//! A group of nodes in one process: the least a driver must do, with network, disks and clocks in the test's hands.
+//! A group of nodes in one process, with a minimal driver. The test controls the network, disks and clocks.
 
 use super::oracle::Oracle;
 use super::*;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// A message on its way.
+/// A message in flight.
 #[derive(Clone)]
 pub struct Packet {
     pub from: NodeId,
@@ -17,7 +17,7 @@ pub struct Packet {
 #[derive(Default)]
 struct Disk {
     records: Vec<Record>,
-    /// Snapshot files. The contents are the index and a digest of what was applied.
+    /// Snapshot files. Each contains the index and the digest of the applied state.
     files: BTreeMap<SnapshotMeta, Vec<u8>>,
 }
 
@@ -27,7 +27,7 @@ pub struct Server {
     pub up: bool,
     out: Outbox<Raft>,
     disk: Disk,
-    /// Written and not yet durable.
+    /// Written but not durable yet.
     writes: VecDeque<(Ticket, Vec<Record>)>,
     durable: Ticket,
     /// Messages that wait for a ticket.
@@ -46,15 +46,15 @@ pub struct Cluster {
     pub oracle: Oracle,
     /// Writes become durable at once.
     pub instant_disk: bool,
-    /// The next piece of a snapshot is put off, whoever is to read or write it.
+    /// The next read or write of a snapshot chunk is answered as `Busy`, on whichever node it happens.
     pub busy: bool,
-    /// The conversation so far, if it is written down.
+    /// The transcript so far, if one is kept.
     pub transcript: Option<String>,
     seed: u64,
     next_request: RequestId,
 }
 
-/// Digest of a history one entry longer.
+/// Returns the digest of a history extended by `entry`.
 fn digest(before: u64, entry: &Entry) -> u64 {
     let fold = |h: u64, b: u64| (h ^ b).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
     entry.command.iter().fold(fold(before, entry.term), |h, b| fold(h, u64::from(*b)))
@@ -112,7 +112,7 @@ impl Cluster {
         &self.nodes[&id(n)].raft
     }
 
-    /// Writes a line down.
+    /// Adds a line to the transcript.
     pub fn note(&mut self, line: &str) {
         if let Some(transcript) = &mut self.transcript {
             transcript.push_str(line);
@@ -132,7 +132,7 @@ impl Cluster {
         Time((now + now * i128::from(self.nodes[&id].rate) / 1_000_000) as u64)
     }
 
-    /// One turn of a driver: an input, a tick if one is due, then the outbox.
+    /// Runs one turn of a driver: an input, a tick if one is due, then the outbox.
     pub fn step(&mut self, id: NodeId, input: Input<Raft>) {
         let now = self.clock(id);
         let node = self.nodes.get_mut(&id).unwrap();
@@ -182,7 +182,7 @@ impl Cluster {
         self.nodes.iter().filter(|(_, node)| !node.writes.is_empty()).map(|(id, _)| *id)
     }
 
-    /// Whatever a node has written becomes durable.
+    /// Makes everything a node has written durable.
     pub fn sync(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();
         let Some(&(ticket, _)) = node.writes.back() else { return };
@@ -251,7 +251,7 @@ impl Cluster {
         number
     }
 
-    /// The node writes a snapshot of its state and lets the log go.
+    /// Writes a snapshot of the node's state and compacts its log.
     pub fn compact(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();
         let index = node.applied.0;
@@ -261,7 +261,7 @@ impl Cluster {
         self.step(id, Input::Request(Request::Compact { meta }));
     }
 
-    /// The disk starts a fresh segment from what the core restates.
+    /// Starts a new log segment on disk from the records that the core restates.
     pub fn checkpoint(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();
         if node.up && node.writes.is_empty() && !node.out.has_records() {
@@ -269,7 +269,7 @@ impl Cluster {
         }
     }
 
-    /// Stops a node; of what was written and not durable, the first `lucky` records survive.
+    /// Stops a node. Of the records that were written but not durable, the first `lucky` survive.
     pub fn crash(&mut self, id: NodeId, lucky: usize) {
         self.note_of(id, "crashes");
         let node = self.nodes.get_mut(&id).unwrap();
@@ -279,7 +279,7 @@ impl Cluster {
         node.up = false;
     }
 
-    /// Starts it again from its disk.
+    /// Restarts a node from its disk.
     pub fn restart(&mut self, id: NodeId) {
         let now = self.clock(id);
         let node = self.nodes.get_mut(&id).unwrap();
@@ -299,7 +299,7 @@ impl Cluster {
         self.note_of(id, "restarts");
     }
 
-    /// Puts this on the node's disk and starts it from there.
+    /// Puts `recovered` on the node's disk and restarts the node from it.
     pub fn start_with(&mut self, id: NodeId, recovered: Recovered) {
         let node = self.nodes.get_mut(&id).unwrap();
         let config = node.raft.config().clone();
@@ -307,12 +307,12 @@ impl Cluster {
         self.restart(id);
     }
 
-    /// Time passes; nobody is woken.
+    /// Advances time without waking any node.
     pub fn pass(&mut self, ms: u64) {
         self.now = self.now + Duration::from_millis(ms);
     }
 
-    /// Wakes those whose deadline has come.
+    /// Wakes the nodes whose deadline has passed.
     pub fn wake(&mut self) {
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
             if self.nodes[&id].raft.deadline().is_some_and(|d| d <= self.clock(id)) {

@@ -1,4 +1,5 @@
-//! A leader that lacks what is committed, or has something else in its place: it, or this node, does not have its own data.
+//! A leader lacks a committed entry, or has a different one in its place: the leader or this node does not have the
+//! data it wrote.
 
 use super::*;
 
@@ -6,7 +7,7 @@ fn entries(terms: &[Term]) -> Vec<Entry> {
     terms.iter().map(|term| Entry { term: *term, command: command("x") }).collect()
 }
 
-/// What node 1 says and asks for when node 2, in `term`, appends these after `prev`.
+/// Returns the outbox of node 1 after node 2, in `term`, sends an `Append` with these entries after `prev`.
 fn append(raft: &mut Raft, term: Term, prev: (Index, Term), terms: &[Term], commit: Index) -> Outbox<Raft> {
     let (prev_index, prev_term) = prev;
     let body = Body::Append { prev_index, prev_term, entries: entries(terms), commit, round: 1 };

@@ -1,4 +1,5 @@
-//! Tests of the core as a group of nodes in one process: golden conversations, random storms, nonsense.
+//! Tests of the core with a group of nodes in one process: golden transcripts, random fault schedules, invalid
+//! messages.
 
 mod cluster;
 mod contradiction;

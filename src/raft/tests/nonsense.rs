@@ -1,4 +1,4 @@
-//! Whatever the members of a group are told by each other, or by liars, nobody panics.
+//! Invalid and forged messages: no sequence of messages from peers makes a node panic.
 
 use super::*;
 use crate::types::Rng;
@@ -49,7 +49,7 @@ fn body() -> impl Strategy<Value = Body> {
     ]
 }
 
-/// One message with the last of all terms would be the end of a group: nobody could be elected any more.
+/// A single message with the highest possible term would make the group useless: no node could be elected any more.
 #[test]
 fn an_absurd_term_is_refused_without_harm() {
     let config = Config::new(id(1), vec![id(1), id(2), id(3)]);
@@ -73,7 +73,8 @@ fn an_absurd_term_is_refused_without_harm() {
     assert_eq!(raft.status().soft.term, jump + 3, "a term within the bound is followed");
 }
 
-/// The way out for a group that an earlier release let a forged message drive to its last term: a greater bound for one start.
+/// Recovery of a group that an earlier release let a forged message raise to its last term: one start with a larger
+/// bound.
 #[test]
 fn a_group_at_an_absurd_term_goes_on() {
     let mut config = Config::new(id(1), vec![id(1), id(2), id(3)]);
@@ -94,7 +95,7 @@ enum Event {
     Wake,
     Transfer(u32),
     Compact,
-    /// The node's disk is asked to have done what the last effect wanted, or failed.
+    /// The node's disk did what the last effect asked for (true), or failed (false).
     Disk(bool),
     Pass(u64),
     Persist,
@@ -114,7 +115,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Carries out what the node was asked for, so that transfers get somewhere.
+/// Answers the node's last request to the disk, so that snapshot transfers make progress.
 fn disk(effects: &[Effect], ok: bool) -> Option<Request> {
     effects.iter().rev().find_map(|effect| match effect {
         Effect::LoadChunk { to, meta, offset } => {
@@ -190,7 +191,7 @@ proptest! {
 }
 
 proptest! {
-    /// Logs and traces may be kept as JSON.
+    /// Messages and records can be stored as JSON, for logs and traces.
     #[test]
     fn messages_and_records_survive_json(term in number(), body in body()) {
         let message = Message { term, body };

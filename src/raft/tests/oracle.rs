@@ -1,9 +1,9 @@
-//! What must hold across nodes (figure 3), watched from outside.
+//! Invariants across nodes (figure 3), checked from outside.
 
 use super::*;
 use std::collections::BTreeMap;
 
-/// Knows what every node ever claimed.
+/// Records what every node has claimed so far.
 #[derive(Default)]
 pub struct Oracle {
     leaders: BTreeMap<Term, NodeId>,
@@ -25,7 +25,7 @@ impl Oracle {
         self.reads.insert(read, self.commit());
     }
 
-    /// A node asked for `effect`.
+    /// Checks and records an effect emitted by a node.
     pub fn see(&mut self, raft: &Raft, effect: &Effect) {
         let me = raft.config().id;
         match effect {
@@ -51,7 +51,7 @@ impl Oracle {
         }
     }
 
-    /// Leader completeness: what was committed in an earlier term is in the log of every later leader.
+    /// Leader completeness: the log of every later leader has the entries committed in earlier terms.
     fn check_complete(&self, raft: &Raft, term: Term) {
         let behind = raft.status().snapshot.index + 1;
         for (index, (entry, _)) in self.committed.range(behind..).filter(|(_, (_, t))| *t < term) {
@@ -59,7 +59,7 @@ impl Oracle {
         }
     }
 
-    /// Log matching: logs that agree on an entry's term agree on all before it.
+    /// Log matching: logs that agree on an entry's term agree on all entries before it.
     pub fn check_matching<'a>(&self, rafts: &(impl Iterator<Item = &'a Raft> + Clone)) {
         for (i, a) in rafts.clone().enumerate() {
             for b in rafts.clone().skip(i + 1) {

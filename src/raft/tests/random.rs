@@ -1,18 +1,18 @@
-//! Random storms: loss, repetition, reordering, partitions, crashes that lose what was not durable, compaction, clocks
-//! that run apart. After every step the oracle looks for what must never happen; then the storm ends and the group must
-//! get work done.
+//! Random fault schedules: loss, duplication, reordering, partitions, crashes that lose what was not durable,
+//! compaction, clock drift. The oracle checks the invariants after every step. Then the faults end and the group must
+//! make progress.
 
 use super::cluster::Cluster;
 use super::*;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// What a storm did, so that a test can tell it from a calm.
+/// Counts of what a fault schedule did, to prove that it tested something.
 #[derive(Default, Debug)]
 struct Tally {
-    /// Entries committed in the storm.
+    /// Entries committed during the faults.
     commits: u64,
-    /// Reads answered and snapshots restored, in storm and calm.
+    /// Reads answered and snapshots restored, during the faults and after them.
     reads: usize,
     restores: usize,
 }
@@ -20,15 +20,15 @@ struct Tally {
 struct Storm {
     cluster: Cluster,
     rng: Rng,
-    /// Directed links that lose everything.
+    /// Directed links that lose all messages.
     cut: BTreeSet<(NodeId, NodeId)>,
-    /// How often time leaps, so that many stand for election at once.
+    /// Probability that time leaps, so that many nodes start elections at once.
     leaps: f64,
-    /// How often a node crashes and restarts just after a message.
+    /// Probability that a node crashes and restarts just after a message.
     reboots: f64,
-    /// Whether idle groups sleep.
+    /// Whether idle groups quiesce.
     quiesce: bool,
-    /// What befalls snapshots on their way, beside the rest.
+    /// Randomness for the additional faults of snapshot transfers.
     snapshots: Rng,
 }
 
@@ -70,7 +70,7 @@ impl Storm {
         id(self.rng.between(1, self.cluster.nodes.len() as u64) as u32)
     }
 
-    /// One who believes to lead if there is one, mostly.
+    /// Returns a node that considers itself the leader, if there is one, in most cases; otherwise any node.
     fn leader(&mut self) -> NodeId {
         let leads = |id: &&NodeId| {
             let node = &self.cluster.nodes[*id];
@@ -91,13 +91,13 @@ impl Storm {
         self.cluster.check_logs();
     }
 
-    /// Short reigns: one node after another stands for election, some messages get through and the rest are lost, and
-    /// now and then a node crashes or comes back. Rich in what figure 8 is about.
+    /// Runs short terms: one node after another starts an election, some messages arrive and the rest are lost, and
+    /// sometimes a node crashes or restarts. This often produces the situations of figure 8.
     fn reigns(&mut self) {
         self.cluster.instant_disk = true;
         for _ in 0..40 {
             let who = self.someone();
-            // Twice, because the first attempt may do no more than learn of a newer term.
+            // Twice, because the first attempt may only learn of a newer term.
             for _ in 0..2 {
                 self.cluster.request(who, |_| Request::Wake);
                 let due = self.cluster.nodes[&who].raft.deadline().unwrap_or(self.cluster.now);
@@ -107,7 +107,7 @@ impl Storm {
                 let patience = self.rng.between(8, 20);
                 self.deliver_some(patience, leads);
                 if leads(self) {
-                    // Many a reign ends before anyone hears of it, or with the first entries.
+                    // Many terms end before any node hears of them, or with the first entries.
                     let patience = *self.rng.pick(&[0, 0, 0, 4, 6, 8, 40]).unwrap();
                     self.deliver_some(patience, |_| false);
                     break;
@@ -122,7 +122,7 @@ impl Storm {
         self.cluster.check_logs();
     }
 
-    /// Delivers up to `count` messages in order, or until `enough`.
+    /// Delivers up to `count` messages in order, or until `enough` holds.
     fn deliver_some(&mut self, count: u64, enough: impl Fn(&Storm) -> bool) {
         for _ in 0..count {
             if self.cluster.net.is_empty() || enough(self) {
@@ -179,7 +179,7 @@ impl Storm {
         if waiting == 0 {
             return;
         }
-        // Mostly among the oldest, sometimes any.
+        // Mostly one of the oldest messages, sometimes any.
         let among = if self.rng.chance(0.8) { waiting.min(4) } else { waiting };
         let packet = self.cluster.net.remove(self.rng.below(among) as usize);
         if self.cut.contains(&(packet.from, packet.to)) || self.rng.chance(0.05) {
@@ -196,14 +196,14 @@ impl Storm {
         };
         let before = state(self);
         self.cluster.deliver(packet);
-        // The worst moments to crash are right after a vote, an election, and what a leader commits.
+        // The worst moments for a crash are right after a vote, after an election, and after a commit by a leader.
         let worst = if state(self) == before { 1.0 } else { 5.0 };
         if self.cluster.nodes[&to].up && self.rng.chance(self.reboots * worst) {
             self.reboot(to);
         }
     }
 
-    /// A crash and an immediate restart; what was on its way from the node may be lost with its connections.
+    /// Crashes a node and restarts it immediately. Its messages in flight may be lost with its connections.
     fn reboot(&mut self, who: NodeId) {
         if self.rng.chance(0.8) {
             self.cluster.sync(who);
@@ -224,7 +224,7 @@ impl Storm {
         }
     }
 
-    /// Cuts links of a node: all or one, one way or both.
+    /// Cuts a node's links: all or one, in one direction or both.
     fn cut_links(&mut self, who: NodeId) {
         let (ways, one) = (self.rng.below(3), self.rng.chance(0.5).then(|| self.someone()));
         for &other in self.cluster.nodes.keys().filter(|&&other| one.is_none_or(|one| one == other)) {
@@ -237,7 +237,7 @@ impl Storm {
         }
     }
 
-    /// Ten milliseconds in which nothing goes wrong.
+    /// Runs ten milliseconds without faults.
     fn moment(&mut self) {
         for packet in std::mem::take(&mut self.cluster.net) {
             self.cluster.deliver(packet);
@@ -246,7 +246,7 @@ impl Storm {
         self.cluster.wake();
     }
 
-    /// Moments until something holds, of which none may be left out within 20 simulated seconds.
+    /// Runs without faults until `holds`. Panics if that takes more than 20 simulated seconds.
     fn until(&mut self, what: &str, holds: impl Fn(&Cluster) -> bool) {
         for _ in 0..2000 {
             if holds(&self.cluster) {
@@ -257,8 +257,9 @@ impl Storm {
         panic!("{what} took too long");
     }
 
-    /// After the calm: the group falls asleep and says nothing more; a member that restarts, or a needless alarm, costs the
-    /// leader nothing; and when the leader is dead, being told so is enough for the others to elect another.
+    /// Checks quiescence after the faults. The group quiesces and sends nothing more. A member that restarts, or a
+    /// needless `Wake`, does not depose the leader. When the leader is dead, a `Wake` is enough for the other members
+    /// to elect a new one.
     fn sleep(&mut self) {
         let asleep = |c: &Cluster| c.net.is_empty() && c.nodes.values().all(|n| !n.up || n.raft.deadline().is_none());
         self.until("falling asleep", asleep);
@@ -289,7 +290,7 @@ impl Storm {
         self.cluster.check_logs();
     }
 
-    /// The storm ends. Within 20 simulated seconds a new proposal must be committed and everyone must catch up.
+    /// Ends the faults. Within 20 simulated seconds a new proposal must be committed and all nodes must catch up.
     fn calm(&mut self) -> Tally {
         self.cluster.instant_disk = true;
         for node in self.cluster.nodes.keys().copied().collect::<Vec<_>>() {
@@ -324,7 +325,7 @@ impl Storm {
     }
 }
 
-/// Runs a storm; the panic's text if an oracle or the core itself objects.
+/// Runs one fault schedule. Panics if the oracle or the core itself finds a violation.
 fn storm(seed: u64, mutant: Mutant, events: usize) -> Tally {
     let mut storm = Storm::new(seed, mutant);
     if seed.is_multiple_of(3) {
@@ -353,7 +354,7 @@ fn storms_break_nothing() {
     assert!(total.commits > 10_000 && total.reads > 5_000 && total.restores > 500, "a calm, not a storm: {total:?}");
 }
 
-/// The oracles bite: every planted bug is found, and by the property it breaks.
+/// Every planted bug is found, and by the property it violates.
 #[cfg(feature = "mutants")]
 #[test]
 fn planted_bugs_are_caught() {

@@ -1,4 +1,4 @@
-//! Golden conversations. Each script drives a small group by hand; the snapshot beside it is what was said.
+//! Golden transcripts. Each script drives a small group step by step; the snapshot beside it holds what the nodes said.
 
 use super::cluster::{Cluster, Packet};
 use super::*;
@@ -6,7 +6,7 @@ use super::*;
 mod situations;
 mod transfers;
 
-/// A group whose conversation is written down.
+/// A group with a transcript.
 struct Script(Cluster);
 
 impl Script {
@@ -16,18 +16,18 @@ impl Script {
         Script(cluster)
     }
 
-    /// A heading in the transcript.
+    /// Adds a heading to the transcript.
     fn says(&mut self, text: &str) {
         self.0.note(&format!("# {text}"));
     }
 
-    /// Time passes until node `n`'s timer runs out; nobody else notices.
+    /// Advances time until node `n`'s timer expires. Only `n` is woken.
     fn timeout(&mut self, n: u32) {
         self.0.now = self.0.nodes[&id(n)].raft.deadline().unwrap().max(self.0.now);
         self.0.step(id(n), Input::Tick);
     }
 
-    /// The same, while the others, led by `leader`, go on unrecorded.
+    /// Does the same while the other nodes, led by `leader`, go on without being recorded.
     fn timeout_of_isolated(&mut self, n: u32, leader: u32) {
         let transcript = self.0.transcript.take();
         while self.0.nodes[&id(n)].raft.deadline().unwrap() > self.0.now {
@@ -38,7 +38,7 @@ impl Script {
         self.0.step(id(n), Input::Tick);
     }
 
-    /// Time passes for all; only those in `woken` notice.
+    /// Advances time for all nodes. Only those in `woken` get a tick.
     fn pass(&mut self, ms: u64, woken: &[u32]) {
         self.0.pass(ms);
         for &n in woken {
@@ -46,7 +46,7 @@ impl Script {
         }
     }
 
-    /// Delivers messages, oldest first, until none is left; those that `lost` picks are dropped.
+    /// Delivers messages, oldest first, until none is left. Drops those for which `lost` holds.
     fn deliver_unless(&mut self, lost: impl Fn(&Packet) -> bool) {
         while !self.0.net.is_empty() {
             let packet = self.0.net.remove(0);
@@ -60,7 +60,7 @@ impl Script {
         self.deliver_unless(|_| false);
     }
 
-    /// Delivers until none is left, except what goes to or comes from `cut`.
+    /// Delivers messages until none is left. Drops those to or from the nodes in `cut`.
     fn deliver_without(&mut self, cut: &[u32]) {
         self.deliver_unless(|p| cut.contains(&p.from.0) || cut.contains(&p.to.0));
     }
@@ -74,7 +74,7 @@ impl Script {
         self.0.request(id(n), |id| Request::Propose { id, command: command(text) });
     }
 
-    /// Starts node `n` again with this term and a log of entries of these terms.
+    /// Restarts node `n` with this term and a log with entries of these terms.
     fn with_log(&mut self, n: u32, term: Term, terms: &[Term]) {
         let entries =
             terms.iter().enumerate().map(|(i, &term)| Entry { term, command: command(&format!("e{}", i + 1)) });
@@ -95,7 +95,7 @@ impl Script {
     }
 }
 
-/// §5.2: two candidates of one term share the votes; the next term decides.
+/// §5.2: two candidates of one term split the votes; an election in the next term succeeds.
 #[test]
 fn split_vote() {
     let mut s = Script::new(4, |_| {});
@@ -117,7 +117,7 @@ fn split_vote() {
     insta::assert_snapshot!(s.end());
 }
 
-/// A follower whose disk stands still is no follower lost.
+/// A follower with a stalled disk does not count as lost.
 #[test]
 fn a_heartbeat_is_answered_while_the_disk_is_busy() {
     let mut s = Script::new(3, |_| {});
@@ -140,7 +140,7 @@ fn a_heartbeat_is_answered_while_the_disk_is_busy() {
     insta::assert_snapshot!(s.end());
 }
 
-/// Figure 7: a new leader and the six kinds of follower it may find.
+/// Figure 7: a new leader and the six kinds of follower it may meet.
 #[test]
 fn figure_7() {
     let mut s = Script::new(7, |_| {});
@@ -169,7 +169,7 @@ fn figure_7() {
     insta::assert_snapshot!(s.end());
 }
 
-/// Figure 8: an entry of an older term on a majority of disks is not committed by that.
+/// Figure 8: an entry of an older term is not committed merely because a majority of disks holds it.
 #[test]
 fn figure_8() {
     let mut s = Script::new(5, |config| config.max_append_bytes = 1);
@@ -216,7 +216,7 @@ fn figure_8() {
     insta::assert_snapshot!(s.end());
 }
 
-/// Thesis §9.6: a node that was cut off comes back without a higher term, and is not listened to.
+/// Thesis §9.6: a node that was partitioned away returns without a higher term, and gets no answer to its pre-votes.
 #[test]
 fn prevote_of_an_isolated_node() {
     let mut s = Script::new(3, |_| {});
@@ -236,7 +236,7 @@ fn prevote_of_an_isolated_node() {
     insta::assert_snapshot!(s.end());
 }
 
-/// Thesis §6.4: a deposed leader that has not noticed answers no read.
+/// Thesis §6.4: a deposed leader that does not know it yet answers no read.
 #[test]
 fn read_on_a_deposed_leader() {
     let mut s = Script::new(3, |_| {});
@@ -289,7 +289,8 @@ fn snapshot_to_a_lagging_follower() {
     insta::assert_snapshot!(s.end());
 }
 
-/// Thesis §3.10: proposals stop, the target catches up, campaigns at once, and loyalty does not stand in its way.
+/// Thesis §3.10: the leader stops proposals, the target catches up and campaigns at once, and stickiness does not
+/// prevent it.
 #[test]
 fn transfer() {
     let mut s = Script::new(3, |_| {});
@@ -313,7 +314,7 @@ fn transfer() {
     insta::assert_snapshot!(s.end());
 }
 
-/// Thesis §6.2: a leader that no majority answers steps down after an election timeout.
+/// Thesis §6.2: a leader that gets no answer from a majority steps down after an election timeout.
 #[test]
 fn check_quorum() {
     let mut s = Script::new(3, |_| {});
@@ -327,7 +328,7 @@ fn check_quorum() {
     insta::assert_snapshot!(s.end());
 }
 
-/// What is not durable was never said: a crash between writing and sending loses both.
+/// A message is sent only once its records are durable: a crash between writing and sending loses both.
 #[test]
 fn crash_between_persist_and_send() {
     let mut s = Script::new(3, |_| {});
@@ -373,7 +374,7 @@ fn group_of_one() {
     insta::assert_snapshot!(s.end());
 }
 
-/// An idle group falls asleep, a copy of what put it to sleep does no harm, and a proposal wakes it.
+/// An idle group quiesces, a late copy of the `Quiesce` does no harm, and a proposal wakes the group.
 #[test]
 fn falls_asleep_and_wakes() {
     let mut s = Script::new(3, |config| config.quiesce = true);
@@ -405,8 +406,8 @@ fn falls_asleep_and_wakes() {
     insta::assert_snapshot!(s.end());
 }
 
-/// An append that comes after all have fallen asleep, since bulk data travels in a lane of its own, wakes a follower. Its answer
-/// wakes the leader, which puts it to sleep again: else the follower would depose a leader that is well.
+/// Bulk data has its own lane, so an append may arrive after all members have quiesced. It wakes a follower. The
+/// follower's reply wakes the leader, which quiesces it again. Otherwise the follower would depose a healthy leader.
 #[test]
 fn what_comes_late_does_not_depose_a_sleeping_leader() {
     let mut s = Script::new(3, |config| config.quiesce = true);
@@ -425,7 +426,7 @@ fn what_comes_late_does_not_depose_a_sleeping_leader() {
     insta::assert_snapshot!(s.end());
 }
 
-/// The leader of a sleeping group dies: one follower is told, which is enough.
+/// The leader of a quiesced group fails: waking one follower is enough to elect a new leader.
 #[test]
 fn a_sleeping_group_elects_another_leader() {
     let mut s = Script::new(3, |config| config.quiesce = true);
@@ -449,7 +450,7 @@ fn a_sleeping_group_elects_another_leader() {
     insta::assert_snapshot!(s.end());
 }
 
-/// A lease ends while its leader sleeps: it is not renewed by sleeping, and a read after that takes a round.
+/// A lease expires while its leader is quiesced: quiescence does not renew it, and a later read takes a round.
 #[test]
 fn a_lease_does_not_outlast_sleep() {
     let mut s = Script::new(3, |config| (config.quiesce, config.lease_ppm) = (true, Some(0)));

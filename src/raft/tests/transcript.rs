@@ -1,4 +1,4 @@
-//! How the golden scripts write things down.
+//! Text forms of messages, records and effects for golden transcripts.
 
 use super::*;
 use std::fmt::Write;
@@ -65,7 +65,7 @@ pub fn record(record: &Record) -> String {
     }
 }
 
-/// What an effect says, unless it is the node's own business.
+/// Returns the text of an effect, or `None` for requests to the node's disk.
 pub fn effect(effect: &Effect) -> Option<String> {
     Some(match effect {
         Effect::Accepted { index, term, .. } => format!("accepts {index}@{term}"),
@@ -87,7 +87,7 @@ pub fn effect(effect: &Effect) -> Option<String> {
     })
 }
 
-/// A node's log on one line.
+/// Returns a node's log on one line.
 pub fn log(raft: &Raft) -> String {
     let status = raft.status();
     let mut line = format!("{} term={} commit={} log:", raft.config().id, status.soft.term, status.commit);

@@ -10,7 +10,7 @@ use crate::storage::{Recovery, ap_meta, snapshot};
 use crate::types::{CoreId, Hlc, Key, Resolve, Rng};
 use std::sync::Arc;
 
-/// A key with one version, the `n`th.
+/// A key with one version, written by the `n`th write.
 fn version(key: &str, n: u64) -> dynamo::Record {
     let mut siblings = Siblings::default();
     let (actor, write) = (Actor { node: NodeId(1), incarnation: 7 }, WriteId { client: 1, number: n });
@@ -28,7 +28,7 @@ fn found(disk: &MemDisk) -> Recovery {
     Store::open(disk.clone(), &config(), &mut rng()).unwrap().1
 }
 
-/// The keys found and when each was written.
+/// Returns the recovered keys and when each was written.
 fn keys(found: &Recovery) -> Vec<(String, u64)> {
     let key = |(key, entry): (&Key, &Arc<ApEntry>)| {
         (String::from_utf8_lossy(key).into_owned(), entry.siblings.versions()[0].stamp.0)
@@ -51,7 +51,7 @@ fn one_batch_holds_records_of_all_cores() {
     assert_eq!((keys(&found), found.ap.epoch), (vec![("a".to_owned(), 3), ("b".to_owned(), 2)], 6));
 }
 
-/// A log whose AP snapshot 1 holds `a` and `b`, and which says more of `b` and `c`.
+/// Returns a disk whose log has AP snapshot 1 with `a` and `b`, and later records of `b` and `c`.
 fn checkpointed() -> MemDisk {
     let disk = MemDisk::default();
     let (mut store, _) = must_open(&disk);

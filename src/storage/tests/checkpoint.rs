@@ -1,10 +1,10 @@
-//! Checkpoints: cut the power at every single step, let all, nothing or a part of what was unsynced survive.
+//! Checkpoints: power is cut at every single step, and all, none or some of the unsynced data survives.
 
 use super::*;
 use crate::storage::segment;
 use crate::types::Rng;
 
-/// Appends, a snapshot, a checkpoint and more appends; tells `reached` the number of what is acknowledged.
+/// Appends, a snapshot, a checkpoint and more appends; passes `reached` the number of acknowledged steps.
 fn script(disk: &MemDisk, mut reached: impl FnMut(usize)) -> Result<(), StorageError> {
     let (mut store, _) = open(disk.clone())?;
     let append = |store: &mut Store<MemDisk>, record| store.append(&[Raft(G, record)]);
@@ -96,7 +96,7 @@ fn a_checkpoint_is_wanted_when_more_was_appended_than_it_would_rewrite() {
         batches += 1;
         store.append(&[Raft(G, entries(batches, 1, 0))]).unwrap();
     }
-    // With the start of the process four segments' worth of one-sector batches.
+    // Together with the record of the process start, these are four segments' worth of one-sector batches.
     assert_eq!(batches, 31);
     assert!(must_open(&disk).0.wants_checkpoint(), "forgotten by a restart");
     // 81 sectors, which is more than four segments.

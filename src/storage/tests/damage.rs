@@ -1,4 +1,4 @@
-//! Damage to the log: what is refused, and exactly what cannot be told from a crash.
+//! Damage to the log: what is refused, and exactly which damage cannot be distinguished from a crash.
 
 use super::*;
 use crate::mutant::Mutant;
@@ -7,8 +7,9 @@ use crate::storage::sector::{Batch, SECTOR, State, judge};
 use crate::storage::segment::{self, Header};
 use crate::types::Rng;
 
-/// Two segments of thirteen sectors: a checkpoint of one sector, the start, batches of 1, 2, 3 and 4; then, since the next does not
-/// fit, a segment with batches of 2, 1 and 1. Gives also the state after all, and after all but the last batch.
+/// Two segments of thirteen sectors. The first has a checkpoint of one sector, the process start, and batches of 1, 2,
+/// 3 and 4 sectors; the next batch does not fit, so a second segment has batches of 2, 1 and 1. Also returns the state
+/// after all batches and after all but the last.
 fn small_log() -> (MemDisk, Groups, Groups) {
     let disk = MemDisk::default();
     let (mut store, _) =
@@ -60,7 +61,7 @@ fn every_truncation_and_extension_is_refused() {
     }
 }
 
-/// A sector wiped to zeros is refused unless it is of the very last batch, which then looks as if it was never synced.
+/// A zeroed sector is refused unless it belongs to the very last batch, which then looks as if it was never synced.
 #[test]
 fn a_wiped_sector_is_refused_except_in_the_last_batch() {
     let (disk, after, before) = small_log();
@@ -92,7 +93,7 @@ fn every_sector_written_to_a_wrong_place_is_refused() {
                 for other in (0..len).step_by(SECTOR) {
                     let copy = disk.copy();
                     copy.tamper(&to, |file| file[other..other + SECTOR].copy_from_slice(&sector));
-                    // Zeros over something are the test above; the same over the same is no damage.
+                    // Zeros over data are covered by the test above; a sector over an identical one is no damage.
                     if sector != [0; SECTOR] && (&from, start) != (&to, other) {
                         assert_eq!(refusal(open(copy)).0, to, "{from}:{start} over {to}:{other}");
                     }
@@ -123,7 +124,7 @@ fn a_missing_segment_is_refused_except_the_newest() {
         store.append(&[Raft(G, entries(index + 1, 1, 3000))]).unwrap();
         states.push(durable_state(&disk));
     }
-    // Seven sectors each, so every batch has a segment of its own, after the one that the log begins with.
+    // Seven sectors each, so every batch has its own segment, after the segment that the log begins with.
     assert_eq!(files(&disk).len(), 5);
     for seq in 1..5 {
         let copy = disk.copy();
@@ -131,7 +132,7 @@ fn a_missing_segment_is_refused_except_the_newest() {
         let (file, _, what) = refusal(open(copy));
         assert_eq!(file, segment::name(if seq == 1 { 2 } else { seq }), "{what}");
     }
-    // The newest segment was born with a batch; without it the log ends like one that never had it.
+    // The newest segment was created with its batch; without it the log ends as if that batch had never been written.
     disk.lose(&segment::name(5));
     assert_eq!(must_open(&disk).1, states[2]);
 }
@@ -216,13 +217,14 @@ fn every_start_has_a_number_of_its_own_and_says_what_it_found() {
     assert_eq!(start().1.found, 4, "the third was not");
 }
 
-/// Every subset of the sectors of a batch in flight: whole, or erased, and the log goes on after it either way.
+/// Every subset of the sectors of a batch in flight: the batch is complete or is erased, and appending works either
+/// way.
 #[test]
 fn every_torn_tail_is_erased_before_the_log_goes_on() {
     let (disk, _, before) = small_log();
     let torn = disk.copy();
     let (mut store, _) = must_open(&torn);
-    // Every opening records its start.
+    // Every opening records a process start.
     let disk = torn.copy();
     store.append(&[Raft(G, entries(12, 1, 1500))]).unwrap();
     let after = durable_state(&torn);
@@ -254,14 +256,14 @@ fn every_torn_tail_is_erased_before_the_log_goes_on() {
     }
 }
 
-/// Segments whose checksums are right but whose contents are noise: an error or a state, never a panic.
+/// Segments with correct checksums but random contents give an error or a state, never a panic.
 #[test]
 fn noise_never_panics() {
     let mut rng = Rng::new(1, "noise");
     for round in 0..3000 {
         let mut noise: Vec<u8> = (0..rng.between(1, 3000)).map(|_| rng.next() as u8).collect();
         if round % 2 == 0 {
-            // Something like records: small tags and numbers.
+            // Resembles records: small tags and numbers.
             noise.iter_mut().for_each(|b| *b = if *b < 200 { 0 } else { *b % 4 });
         }
         let disk = MemDisk::default();
@@ -284,7 +286,7 @@ fn noise_never_panics() {
     }
 }
 
-/// The planted bug is one: the flipped bit of a command comes back as if it had been appended.
+/// The planted bug is detectable: a command with a flipped bit is recovered as if it had been appended.
 #[cfg(feature = "mutants")]
 #[test]
 fn skip_checksum_gives_wrong_data_back() {
@@ -304,7 +306,7 @@ fn skip_checksum_gives_wrong_data_back() {
     assert!(wrong > 1000, "wrong data for {wrong} flipped bits only");
 }
 
-/// The directory is node 1's, number 1.
+/// Plants the identity file of node 1's directory, number 1.
 fn plant_identity(disk: &MemDisk) {
     let identity = Identity { directory: 1, facts: vec![("node".to_owned(), "n1".to_owned())] };
     identity.make(&mut disk.clone()).expect("a disk in order");

@@ -1,4 +1,4 @@
-//! Tests of storage, on a disk that forgets what was not synced, and on the real one.
+//! Tests of storage, on a disk that loses what was not synced, and on the real one.
 
 mod both;
 mod checkpoint;
@@ -33,24 +33,24 @@ fn open<D: Disk>(disk: D) -> Result<(Store<D>, Groups), StorageError> {
     Store::open(disk, &config(), &mut rng()).map(|(store, found)| (store, found.groups))
 }
 
-/// The files of a directory but for the one that says whose it is.
+/// The files of a directory except its identity file.
 fn files(disk: &MemDisk) -> Vec<String> {
     disk.names().into_iter().filter(|name| name != "identity").collect()
 }
 
-/// Opens a disk that must be in order.
+/// Opens a disk that must be intact.
 fn must_open(disk: &MemDisk) -> (Store<MemDisk>, Groups) {
     open(disk.clone()).expect("a directory in order")
 }
 
-/// What a copy of the disk holds after losing power with nothing unsynced surviving.
+/// Returns the state that a copy of the disk recovers after a power loss in which nothing unsynced survives.
 fn durable_state(disk: &MemDisk) -> Groups {
     let copy = disk.copy();
     copy.crash(&mut crate::types::Rng::new(0, "unused"), 0.0);
     must_open(&copy).1
 }
 
-/// Entries of term 1 from `first` on, each holding its index and `size` more bytes.
+/// Entries of term 1 starting at `first`, each containing its index and `size` more bytes.
 fn entries(first: u64, count: u64, size: usize) -> Record {
     let entry = |index: u64| {
         let mut command = index.to_le_bytes().to_vec();
@@ -68,7 +68,7 @@ fn meta(index: u64) -> SnapshotMeta {
     SnapshotMeta { index, term: 1 }
 }
 
-/// Where an open was refused for damage.
+/// Returns the file, offset and reason of a refusal because of damage.
 fn refusal(result: Result<(Store<MemDisk>, Groups), StorageError>) -> (String, u64, String) {
     match result {
         Err(StorageError::Corrupt { file, offset, what }) => (file, offset, what),
@@ -77,7 +77,7 @@ fn refusal(result: Result<(Store<MemDisk>, Groups), StorageError>) -> (String, u
     }
 }
 
-/// Writes a snapshot file of `blocks`, without putting it in force.
+/// Writes a snapshot file of `blocks` without appending its record.
 fn write_snapshot<D: Disk>(store: &mut Store<D>, core: CoreId, meta: SnapshotMeta, blocks: &[&[u8]]) {
     store.snapshot_begin(core, meta).unwrap();
     for block in blocks {

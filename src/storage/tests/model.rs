@@ -1,10 +1,11 @@
-//! The log against a model that never crashes: what was acknowledged is there, what was never appended is not.
+//! Compares the log with a model that never crashes: everything acknowledged is there, and nothing that was never
+//! appended is.
 
 use super::*;
 use crate::types::Rng;
 use proptest::prelude::*;
 
-/// Replays records the naive way: a map from index to entry for each group.
+/// Replays records naively: a map from index to entry for each group.
 #[derive(Clone, Default)]
 struct Model {
     hard: BTreeMap<GroupId, (u64, Option<NodeId>)>,
@@ -38,7 +39,7 @@ impl Model {
         self.logs.iter().map(group).collect()
     }
 
-    /// Records that may follow, every command different from all before.
+    /// Generates records that may follow, with every command different from all earlier ones.
     fn invent(&mut self, rng: &mut Rng) -> Vec<LogRecord> {
         let mut after = self.clone();
         let mut records = Vec::new();
@@ -81,11 +82,12 @@ impl Model {
 
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// Power is cut after so many changes, and each unsynced sector or name survives with this chance in percent.
+    /// Power is cut after this many changes, and each unsynced sector or name survives with this probability in
+    /// percent.
     PowerCut(u64, u8),
     /// Syncs fail, then the process restarts, then power is cut.
     SyncFails,
-    /// The process is killed after so many changes.
+    /// The process is killed after this many changes.
     Kill(u64),
 }
 
@@ -106,7 +108,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..30)
 }
 
-/// Appends and checkpoints until the disk fails, and gives the records of the append in flight, if it was one.
+/// Appends and checkpoints until the disk fails, and returns the records of the append in flight, if it was an append.
 fn until_failure(store: &mut Store<MemDisk>, model: &mut Model, rng: &mut Rng) -> Vec<LogRecord> {
     loop {
         if rng.chance(0.2) {
@@ -148,7 +150,7 @@ fn run(ops: &[Op], seed: u64) -> Result<(), TestCaseError> {
                     End::PowerCut(_, keep) => disk.crash(rng, f64::from(*keep) / 100.0),
                     End::SyncFails | End::Kill(_) => disk.kill(),
                 }
-                // Recovery itself may be cut short.
+                // Recovery itself may be interrupted.
                 if rng.chance(0.5) {
                     disk.cut_power_after(rng.below(6));
                     let _ = open(disk.clone());

@@ -1,4 +1,4 @@
-//! The same on real files, and the thread that storage runs on.
+//! Storage on real files, and the thread that storage runs on.
 
 use super::*;
 use crate::env::StorageHost;
@@ -13,7 +13,7 @@ fn in_directory(f: impl FnOnce(&std::path::Path)) {
     f(&dir.path().join("made/as/needed"));
 }
 
-/// Waits on this thread for a future that another thread completes.
+/// Blocks this thread until a future that another thread completes is ready.
 fn wait<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {

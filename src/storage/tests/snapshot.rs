@@ -1,4 +1,4 @@
-//! Snapshot files: whole, damaged, sent and received, and what is kept of them.
+//! Snapshot files: complete, damaged, sent and received, and which of them are kept.
 
 use super::*;
 use crate::storage::{Incoming, MAX_BLOCK_BYTES, snapshot};
@@ -6,7 +6,7 @@ use crate::types::Rng;
 
 const BLOCKS: [&[u8]; 3] = [b"one", b"the second block", b"3"];
 
-/// A log at entry 5 whose snapshot at 4 is in force.
+/// A log at entry 5 with a snapshot at 4 in effect.
 fn with_snapshot() -> (MemDisk, Store<MemDisk>) {
     let disk = MemDisk::default();
     let (mut store, _) = must_open(&disk);
@@ -50,7 +50,7 @@ fn every_flipped_bit_truncation_and_extension_is_refused() {
         check(whole[..len].to_vec(), &format!("cut to {len}"));
     }
     check([whole.as_slice(), b"\0"].concat(), "one byte more");
-    // The second block taken out, with its head: the checksums are chained.
+    // The second block removed together with its header: the chained checksums detect it.
     check([&whole[..47], &whole[71..]].concat(), "a block less");
 }
 
@@ -95,7 +95,7 @@ fn a_begun_snapshot_is_given_up_for_the_next() {
     assert!(disk.names().iter().all(|name| !name.ends_with(".tmp")));
 }
 
-/// Sends the snapshot at 4 in pieces of `max` bytes, each twice and one of them too early.
+/// Sends the snapshot at 4 in chunks of `max` bytes, each twice and one of them too early.
 fn transfer(from: &mut Store<MemDisk>, to: &mut Store<MemDisk>, max: usize, spoil: Option<u64>) -> Incoming {
     let mut offset = 0;
     loop {
@@ -183,7 +183,7 @@ fn a_block_too_large_is_a_bug() {
     let _ = store.snapshot_write(&vec![0; MAX_BLOCK_BYTES + 1]);
 }
 
-/// What each record does to a group, and what cannot follow.
+/// The effect of each record on a group, and which records cannot follow.
 #[test]
 fn records_mean_what_raft_says() {
     let state = |records: &[Record]| {

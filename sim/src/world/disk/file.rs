@@ -1,8 +1,8 @@
-//! One file: its contents now, and what its sectors held before each sync that is not yet in effect.
+//! One file: its current contents, and the old contents of its sectors before each sync that is not yet in effect.
 //!
-//! Contents live in chunks that exist only once written to, so reserving a segment of zeros costs nothing. Before a
-//! sector is first changed after a sync its old contents go into an undo list. A sync in effect throws the list away;
-//! a crash plays some of it back.
+//! Contents are stored in chunks that are allocated on the first write, so reserving a segment of zeros costs nothing.
+//! Before a sector is first changed after a sync, its old contents go into an undo list. When the sync takes effect the
+//! list is dropped; a crash plays back some of it.
 
 use super::super::Nanos;
 use seaworthy::types::Rng;
@@ -10,25 +10,25 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The unit that is written whole or not at all, in bytes.
 pub const SECTOR: usize = 512;
-/// A sync of which the disk lied takes effect at this time: never, unless an honest one follows.
+/// The effective time of a sync that the disk only pretended to do: never, unless a real sync follows.
 pub(super) const NEVER: Nanos = Nanos::MAX;
 const CHUNK: usize = 32 * SECTOR;
 
-/// What a sector held before.
+/// The old contents of a sector.
 enum Old {
     Zeros,
     Bytes(Box<[u8]>),
 }
 
-/// What changed between two syncs: first old contents of each sector changed, in the order of the changes.
+/// The changes between two syncs: the old contents of each changed sector, in the order of the first changes.
 #[derive(Default)]
 struct Batch {
     old_len: u64,
-    /// Its place in the order of batches and failed syncs, once its sync has begun.
+    /// Its number in the order of batches and failed syncs, once its sync has begun.
     number: u32,
     /// When the first change of length began.
     grown: Nanos,
-    /// Each with the time at which the first change of the sector began.
+    /// For each changed sector: when its first change began, the sector, and its old contents.
     undo: Vec<(Nanos, u32, Old)>,
 }
 
@@ -51,33 +51,33 @@ pub(super) struct SimFile {
     len: u64,
     batch: u32,
     dirty: Batch,
-    /// Syncs under way: when they take effect, and what they make durable.
+    /// Syncs in progress: when they take effect, and what they make durable.
     syncing: VecDeque<(Nanos, Batch)>,
-    /// Sectors whose sync failed: they read as written and count as clean, but what is durable is what they held before.
-    /// Each with the place of that sync; only a later one can mend it.
+    /// Sectors whose sync failed: they read as written and count as clean, but their durable contents are the old ones.
+    /// Each has the number of the failed sync; only a later sync can make it durable.
     stranded: BTreeMap<u32, (u32, Old)>,
 }
 
-/// What a crash did to a file.
+/// The effect of a crash on a file.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Wreck {
     pub(super) kept: u64,
     pub(super) lost: u64,
-    /// Of those lost, the ones whose sync had been reported as done.
+    /// Those lost sectors whose sync had been reported as done.
     pub(super) forgotten: u64,
-    /// Sectors that hold neither what was written nor what was there before.
+    /// Sectors that hold random bytes instead of the new or the old contents.
     pub(super) garbled: u64,
 }
 
-/// How the power fails.
+/// The parameters of a power failure.
 #[derive(Clone, Copy)]
 pub(super) struct Fall {
     pub(super) now: Nanos,
-    /// Sectors in a physical block, which survives whole or not at all.
+    /// Sectors per physical block. A block survives whole or not at all.
     pub(super) block: u32,
-    /// Blocks that are being written may come to hold anything.
+    /// Blocks that are being written may contain anything afterwards.
     pub(super) garbles: bool,
-    /// Nothing survives that is not durable.
+    /// Only durable data survives.
     pub(super) empties: bool,
 }
 
@@ -86,7 +86,7 @@ impl SimFile {
         SimFile { chunks: Vec::new(), len: 0, batch: 1, dirty: Batch::new(0), ..SimFile::default() }
     }
 
-    /// A file whose contents have always been there.
+    /// A file whose contents are durable from the start.
     pub(super) fn durable(contents: &[u8]) -> SimFile {
         let mut file = SimFile::new();
         file.grow(0, contents.len() as u64);
@@ -99,7 +99,7 @@ impl SimFile {
         file
     }
 
-    /// All of it.
+    /// Returns the whole contents.
     pub(super) fn contents(&self) -> Vec<u8> {
         let mut contents = vec![0; self.len as usize];
         self.read(0, &mut contents);
@@ -114,7 +114,7 @@ impl SimFile {
         self.len.div_ceil(SECTOR as u64) as u32
     }
 
-    /// Fills `buf`; the range must lie within the file.
+    /// Fills `buf`; the range must be within the file.
     pub(super) fn read(&self, offset: u64, buf: &mut [u8]) {
         for (at, part) in pieces(offset, buf.len(), CHUNK) {
             let (chunk, within) = (at as usize / CHUNK, at as usize % CHUNK);
@@ -126,7 +126,7 @@ impl SimFile {
         }
     }
 
-    /// Writes, beginning at `begun`, extending the file if need be.
+    /// Writes, with begin time `begun`, and extends the file if necessary.
     pub(super) fn write(&mut self, begun: Nanos, offset: u64, data: &[u8]) {
         for (at, part) in pieces(offset, data.len(), SECTOR) {
             self.save(begun, (at / SECTOR as u64) as u32);
@@ -147,7 +147,7 @@ impl SimFile {
         }
     }
 
-    /// Everything written so far becomes durable at `effective`.
+    /// Makes everything written so far durable at `effective`.
     pub(super) fn begin_sync(&mut self, effective: Nanos) {
         self.flush(effective);
         let mut batch = std::mem::replace(&mut self.dirty, Batch::new(self.len));
@@ -156,14 +156,14 @@ impl SimFile {
         self.syncing.push_back((effective, batch));
     }
 
-    /// What the disk had lied about becomes durable at `effective`.
+    /// Makes the pretended syncs take effect at `effective`.
     pub(super) fn flush(&mut self, effective: Nanos) {
         for (lied, _) in self.syncing.iter_mut().rev().take_while(|(lied, _)| *lied == NEVER) {
             *lied = effective;
         }
     }
 
-    /// Syncs that are in effect by `now` leave nothing to undo.
+    /// Drops the undo lists of syncs that are in effect by `now`.
     pub(super) fn settle(&mut self, now: Nanos) {
         while let Some((_, batch)) = self.syncing.pop_front_if(|(effective, _)| *effective <= now) {
             if !self.stranded.is_empty() {
@@ -174,24 +174,24 @@ impl SimFile {
         }
     }
 
-    /// Whether a power failure could take something that was written by `now`.
+    /// Whether a power failure could lose something that was written by `now`.
     pub(super) fn at_stake(&self, now: Nanos) -> bool {
         let batches = self.syncing.iter().map(|(_, batch)| batch).chain([&self.dirty]);
         batches.flat_map(|batch| &batch.undo).any(|(begun, ..)| *begun <= now)
     }
 
-    /// Whether anything was written since the last sync, failed or not.
+    /// Whether anything was written since the last sync, successful or not.
     pub(super) fn is_dirty(&self) -> bool {
         !self.dirty.undo.is_empty()
     }
 
-    /// Whether it has grown since the last sync.
+    /// Whether the file has grown since the last sync.
     pub(super) fn has_grown(&self) -> bool {
         self.dirty.old_len < self.len
     }
 
-    /// A sync failed: what it should have written stays readable and counts as clean, and is gone after a power failure
-    /// unless it is written again.
+    /// A sync failed: the unsynced data stays readable and counts as clean, but is lost in a power failure unless it is
+    /// written again.
     pub(super) fn strand_dirty(&mut self) {
         self.batch += 1;
         for (_, sector, old) in std::mem::take(&mut self.dirty.undo) {
@@ -199,7 +199,7 @@ impl SimFile {
         }
     }
 
-    /// A sync failed: what it should have written is gone, though the length stays. How many sectors.
+    /// A sync failed: the unsynced data is lost at once, though the length stays. Returns the number of lost sectors.
     pub(super) fn drop_dirty(&mut self) -> u64 {
         self.batch += 1;
         let undo = std::mem::take(&mut self.dirty.undo);
@@ -209,8 +209,8 @@ impl SimFile {
         undo.len() as u64
     }
 
-    /// The power fails: of what had begun and is not durable, some survives. Whole blocks do or do not; which ones is a
-    /// matter of the file's luck: all, none, those written first, or each for itself.
+    /// The power fails: of the writes that had begun and are not durable, some survive. Each block survives whole or
+    /// not at all. A draw per file decides which blocks survive: all, none, those written first, or each independently.
     pub(super) fn crash(&mut self, fall: Fall, rng: &mut Rng) -> Wreck {
         self.batch += 1;
         let dirty = std::mem::replace(&mut self.dirty, Batch::new(0));
@@ -220,7 +220,7 @@ impl SimFile {
         let luck = if fall.empties { Luck::None } else { luck };
         self.crash_len(fall.now, &batches, rng, &luck);
         let (mut kept, mut lost, mut forgotten) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        // A block that survives has the newest version of all its sectors, and a batch writes a block at once.
+        // A surviving block has the newest version of all its sectors, and a batch writes a block as a whole.
         let (mut blocks, mut written) = (BTreeSet::new(), BTreeSet::new());
         let mut position = total as u64;
         for (effective, batch) in batches.iter().rev() {
@@ -257,7 +257,7 @@ impl SimFile {
         Wreck { kept: kept.len() as u64, lost: lost.len() as u64, forgotten: forgotten.len() as u64, garbled }
     }
 
-    /// Fills some of the blocks with noise; how many sectors.
+    /// Fills some of the blocks with random bytes. Returns the number of sectors filled.
     fn garble(&mut self, blocks: &BTreeSet<u32>, size: u32, rng: &mut Rng) -> u64 {
         let mut garbled = 0;
         for block in blocks {
@@ -275,7 +275,7 @@ impl SimFile {
         garbled
     }
 
-    /// The length that survives: the newest, or that of some sync not in effect.
+    /// Sets the length that survives: the newest, or that of some sync not in effect.
     fn crash_len(&mut self, now: Nanos, batches: &[(Nanos, Batch)], rng: &mut Rng, luck: &Luck) {
         for (_, batch) in batches.iter().rev() {
             if batch.old_len >= self.len {
@@ -294,7 +294,7 @@ impl SimFile {
         }
     }
 
-    /// Zeroes what lies past the end.
+    /// Zeroes the bytes past the end.
     fn truncate(&mut self) {
         self.chunks.truncate(self.len.div_ceil(CHUNK as u64) as usize);
         if let Some(Some(last)) = self.chunks.last_mut()
@@ -304,7 +304,7 @@ impl SimFile {
         }
     }
 
-    /// Sectors that are durable and hold something, in order.
+    /// Returns the sectors that are durable and not all zeros, in order.
     pub(super) fn durable_sectors(&self) -> Vec<u32> {
         let batches = self.syncing.iter().map(|(_, batch)| batch).chain([&self.dirty]);
         let mut pending: BTreeSet<u32> =
@@ -313,7 +313,7 @@ impl SimFile {
         (0..self.sectors()).filter(|s| !pending.contains(s) && self.sector(*s).is_some_and(|d| !is_zero(d))).collect()
     }
 
-    /// Flips one bit, durably and unnoticed.
+    /// Flips one bit durably, without any error.
     pub(super) fn flip(&mut self, sector: u32, bit: usize) {
         let at = sector as usize * SECTOR + bit / 8;
         if let Some(Some(chunk)) = self.chunks.get_mut(at / CHUNK) {
@@ -327,7 +327,7 @@ impl SimFile {
         Some(&chunk.data[at % CHUNK..at % CHUNK + SECTOR])
     }
 
-    /// Keeps the sector's contents for undoing, once a batch.
+    /// Saves the sector's contents for undoing, once per batch.
     fn save(&mut self, begun: Nanos, sector: u32) {
         let at = sector as usize * SECTOR;
         let within = at % CHUNK / SECTOR;
@@ -372,9 +372,9 @@ impl SimFile {
 enum Luck {
     All,
     None,
-    /// Those made before this one.
+    /// The changes made before this one.
     First(u64),
-    /// Each with this probability.
+    /// Each change with this probability.
     Each(f64),
 }
 
@@ -402,7 +402,7 @@ fn is_zero(data: &[u8]) -> bool {
     data.chunks(SECTOR).all(|part| *part == [0; SECTOR][..part.len()])
 }
 
-/// Splits a range of a file at multiples of `unit`: offsets, and ranges of the buffer.
+/// Splits a range of a file at multiples of `unit`. Yields offsets and the matching ranges of the buffer.
 fn pieces(offset: u64, len: usize, unit: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! The disk behind the seam: what each operation takes, does, and fails at.
+//! The disk's state machine: the duration, effect and failures of each operation.
 
 use super::super::bug::WorldBug;
 use super::super::ledger::{Effect, FaultId, Ledger};
@@ -12,14 +12,14 @@ use seaworthy::types::{Addr, Rng};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A disk and all that is wrong with it.
+/// A disk and its current faults.
 pub(super) struct State {
     pub(super) node: Addr,
     pub(super) settings: DiskSettings,
     pub(super) time: TimeSource,
     pub(super) rng: Rng,
     pub(super) busy_until: Nanos,
-    /// When the latest operation began: a job's operations are carried out here in one go, yet a crash in the midst of
+    /// When the latest operation began. A job's operations are executed here all at once, yet a crash in the middle of
     /// them must leave no trace of those that had not begun.
     pub(super) begun: Nanos,
     pub(super) names: Names,
@@ -29,28 +29,29 @@ pub(super) struct State {
     pub(super) next_file: u64,
     pub(super) session: u64,
     pub(super) troubles: Vec<(FaultId, DiskTrouble)>,
-    /// Syncs that were reported and not done, by whose fault the first was, and what a power failure leaves of them.
+    /// Set while there are syncs that were reported but not done: the fault of the first, and what a power failure
+    /// leaves.
     pub(super) lied: Option<(FaultId, Losing)>,
     pub(super) damaged: BTreeMap<(Inode, u32), (FaultId, Damage)>,
     pub(super) stats: DiskStats,
     pub(super) trace: Trace,
     pub(super) ledger: Ledger,
-    /// What the operation under way fails of, and by which fault: charged once the node gets the error.
+    /// Why the current operation fails, and the fault to blame; charged once the node gets the error.
     pub(super) felt: Option<(FaultId, Effect)>,
 }
 
-/// How a sync fails.
+/// The way a sync fails.
 #[derive(Clone, Copy)]
 enum SyncFailure {
-    /// What it should have written is gone at once.
+    /// The unsynced data is lost at once.
     Drops,
-    /// It reads as written until the power fails.
+    /// The unsynced data stays readable until the power fails.
     Strands,
-    /// Likewise, for want of space.
+    /// Like `Strands`, for lack of space.
     NoRoom,
 }
 
-/// A failure, with the file's name.
+/// Builds an error that names the file.
 pub(super) fn error(op: &'static str, file: &str, what: DiskFault) -> DiskError {
     DiskError { op, file: file.to_owned(), what }
 }
@@ -74,7 +75,7 @@ impl State {
         self.collect();
     }
 
-    /// Spends `cost` on an operation; when it ends.
+    /// Spends `cost` on an operation. Returns when it ends.
     pub(super) fn spend(&mut self, cost: Nanos) -> Nanos {
         let begin = self.busy_until.max(self.now());
         let (mut cost, mut not_before) = (cost, 0);
@@ -102,7 +103,7 @@ impl State {
         self.spend(cost)
     }
 
-    /// Uses up one of a counted trouble, if there is one.
+    /// Uses up one count of a counted fault, if there is one. Returns that fault.
     pub(super) fn strike(&mut self, of: impl Fn(&mut DiskTrouble) -> Option<&mut u64>) -> Option<FaultId> {
         let hit = self.troubles.iter_mut().find_map(|(id, trouble)| match of(trouble) {
             Some(left) if *left > 0 => {
@@ -118,7 +119,7 @@ impl State {
         self.files.values().map(SimFile::len).sum()
     }
 
-    /// Refuses to grow a file beyond what fits.
+    /// Fails if the file would grow beyond the available space.
     pub(super) fn check_space(
         &mut self,
         op: &'static str,
@@ -142,7 +143,7 @@ impl State {
         Err(error(op, name, DiskFault::Full))
     }
 
-    /// On a disk that copies what it overwrites every write takes room.
+    /// On a disk that copies on write, every write needs space.
     fn check_copies(&mut self, name: &str, inode: Inode, bytes: u64) -> Result<(), DiskError> {
         let used = self.used();
         let full = self.troubles.iter_mut().find_map(|(id, trouble)| match trouble {
@@ -160,7 +161,7 @@ impl State {
         Err(error("write", name, DiskFault::Full))
     }
 
-    /// The operation under way fails, by `fault` if by one.
+    /// Records that the current operation fails, because of `fault` if given.
     pub(super) fn failure(&mut self, inode: Inode, fault: Option<FaultId>, effect: Effect) {
         self.felt = fault.map(|id| (id, effect));
         self.event(Kind::DiskFailure, [inode, fault.map_or(u64::MAX, |id| u64::from(id.0)), 0]);
@@ -174,7 +175,7 @@ impl State {
         self.files.get_mut(&inode).expect("open and named files exist")
     }
 
-    /// Fails a read that meets an unreadable sector, and notes one that meets a rotten one.
+    /// Fails if the read meets an unreadable sector. Charges reads of unreadable and of rotten sectors to their faults.
     pub(super) fn check_damage(&mut self, name: &str, inode: Inode, offset: u64, len: usize) -> Result<(), DiskError> {
         let mut fails = None;
         for (&(_, _), &(id, damage)) in self.damaged.range(sectors(inode, offset, len)) {
@@ -215,7 +216,8 @@ impl State {
         Ok(())
     }
 
-    /// Where a write lands: where it should, unless it is misdirected to another place that fits in the file.
+    /// Returns the offset at which a write lands: its own, or another that fits in the file if the write is
+    /// misdirected.
     pub(super) fn direct(&mut self, inode: Inode, offset: u64, len: usize) -> u64 {
         let room = self.files[&inode].len().saturating_sub(len as u64) / SECTOR as u64;
         let own = offset / SECTOR as u64;
@@ -262,7 +264,7 @@ impl State {
         Ok(())
     }
 
-    /// Whether a sync of the file fails, by which fault, and what becomes of what it should have written.
+    /// Whether a sync of the file fails. If so, returns the fault and what becomes of the unsynced data.
     fn fails_sync(&mut self, inode: Inode) -> Option<(FaultId, SyncFailure)> {
         if self.troubles.is_empty() {
             return None;
@@ -280,8 +282,8 @@ impl State {
         })
     }
 
-    /// When a sync that would take effect at `effective` does: never if the disk lies. An honest one makes good for all
-    /// lies before it, as a drive empties its cache as a whole.
+    /// Returns when a sync that would take effect at `effective` really does: never if the disk lies. A real sync also
+    /// makes all earlier pretended ones take effect, because a drive empties its cache as a whole.
     fn honest(&mut self, effective: Nanos) -> Nanos {
         let lies = self.troubles.iter().find_map(|(id, trouble)| match trouble {
             DiskTrouble::LieSyncs(losing) => Some((*id, *losing)),
@@ -318,7 +320,7 @@ impl State {
         Ok(())
     }
 
-    /// The power fails; `garbles`: blocks that are being written may come to hold anything.
+    /// The power fails. With `garbles`, blocks that are being written may contain anything afterwards.
     pub(super) fn crash(&mut self, fault: Option<FaultId>, garbles: bool) {
         let now = self.now();
         let lied = self.lied.take();
@@ -390,14 +392,14 @@ impl State {
         candidates.into_iter().map(|(name, _, sector)| (name, sector)).collect()
     }
 
-    /// Frees files that no name and no handle leads to.
+    /// Frees files that no name and no open handle refers to.
     pub(super) fn collect(&mut self) {
         let (names, open) = (&self.names, &self.open);
         self.files.retain(|inode, _| names.leads_to(*inode) || open.values().any(|(other, _)| other == inode));
     }
 }
 
-/// The keys of the damage table that a byte range of a file covers.
+/// The keys of the damage table that cover a byte range of a file.
 fn sectors(inode: Inode, offset: u64, len: usize) -> std::ops::Range<(Inode, u32)> {
     let sector = SECTOR as u64;
     (inode, (offset / sector) as u32)..(inode, (offset + len as u64).div_ceil(sector) as u32)

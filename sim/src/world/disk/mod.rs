@@ -1,20 +1,21 @@
-//! A node's disk: a flat directory of files made of 512-byte sectors, and time.
+//! A node's disk: a flat directory of files made of 512-byte sectors, with modelled latencies.
 //!
-//! What is written is volatile. A sync takes effect when its modelled latency has passed, not when it is called: a
-//! node that is killed meanwhile had not been promised anything, and may find any part of it. On a power failure any
-//! subset of the sectors not durable survives (torn, not only a prefix), and so does any subset of the creations,
-//! renames and removals whose directory was not synced; of operations that had not begun, nothing. When only the process dies, nothing is lost: the operating
-//! system still has it.
+//! Writes are volatile. A sync takes effect when its modelled latency has passed, not when it is called: a node that is
+//! killed in between has not been told that the sync succeeded, and may find any part of the data. After a power
+//! failure, any subset of the non-durable sectors survives (torn, not only a prefix), and so does any subset of the
+//! creations, renames and removals whose directory was not synced. Operations that had not begun leave no trace. If
+//! only the process dies, nothing is lost: the operating system still has the data.
 //!
-//! The disk serves one operation at a time: each starts when the one before ended, or now. Whoever runs jobs on it
-//! waits until [`DiskHandle::busy_until`] before it goes on. The owner of [`DiskHandle`] is the world, which crashes
-//! and troubles the disk; the owner of [`SimDisk`] is one run of the node's process, and a dead one's is of no effect.
+//! The disk executes one operation at a time: each starts when the previous one has ended, or now. The caller that runs
+//! jobs on the disk waits until [`DiskHandle::busy_until`] before it continues. The world owns [`DiskHandle`], and uses
+//! it to crash the disk and to apply faults. One run of the node's process owns [`SimDisk`]; that of a dead process has
+//! no effect.
 //!
-//! Sectors of one physical block share their fate; blocks being written may also come to hold noise. A failed sync reverts
-//! the pages it should have written at once, or leaves them readable until the power fails, as Linux does. A disk may lie:
-//! it reports a sync and keeps the data in a cache that a power failure empties.
+//! The sectors of a physical block survive together or not at all; blocks being written may also end up with random
+//! contents. A failed sync reverts the unsynced pages at once, or leaves them readable until the power fails, as Linux
+//! does. A disk may lie: it reports a sync as done but keeps the data in a cache that a power failure empties.
 //!
-//! Caveat: space is counted by file length.
+//! Caveat: used space is computed from file lengths.
 
 mod file;
 mod machine;
@@ -40,20 +41,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How long a disk takes, and how much fits on it.
+/// A disk's latencies and capacity.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DiskSettings {
-    /// For each operation other than a sync.
+    /// Cost of each operation other than a sync.
     pub per_operation: Duration,
-    /// For each KiB read or written, in addition.
+    /// Additional cost per KiB read or written.
     pub per_kib: Duration,
-    /// For a sync of a file or of the directory.
+    /// Latency of a sync of a file or of the directory.
     pub sync: Latency,
-    /// Sum of file lengths it can hold, in bytes.
+    /// Maximum sum of file lengths, in bytes.
     pub capacity: u64,
-    /// Sectors in a physical block, which survives a power failure whole or not at all; at least 1.
+    /// Sectors per physical block, which survives a power failure whole or not at all; at least 1.
     pub block_sectors: u32,
-    /// The bug planted in it.
+    /// The bug planted in the disk.
     pub bug: Option<WorldBug>,
 }
 
@@ -70,11 +71,11 @@ pub struct DiskStats {
     pub syncs: u64,
     /// Power failures.
     pub crashes: u64,
-    /// Bytes of unsynced sectors lost in them.
+    /// Bytes of unsynced sectors lost in power failures.
     pub bytes_lost: u64,
     /// Files of which some unsynced sectors survived and some did not.
     pub files_torn: u64,
-    /// Creations, renames and removals lost.
+    /// Creations, renames and removals lost in power failures.
     pub names_lost: u64,
 }
 
@@ -82,18 +83,18 @@ pub struct DiskStats {
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct DirectoryCopy(BTreeMap<String, Vec<u8>>);
 
-/// The world's hold on a disk. Clones share it.
+/// The world's handle on a disk. Clones share it.
 #[derive(Clone)]
 pub struct DiskHandle(Arc<Mutex<State>>);
 
-/// The disk as one run of a node's process has it.
+/// The disk as seen by one run of a node's process.
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
     session: u64,
 }
 
 impl DiskHandle {
-    /// An empty disk.
+    /// Creates an empty disk.
     #[must_use]
     pub fn new(
         seed: u64,
@@ -126,7 +127,7 @@ impl DiskHandle {
         })))
     }
 
-    /// The disk for a new run of the node's process; any earlier [`SimDisk`] is of no effect from now on.
+    /// Returns the disk for a new run of the node's process. Any earlier [`SimDisk`] has no effect from now on.
     #[must_use]
     pub fn attach(&self) -> SimDisk {
         let mut state = lock(&self.0);
@@ -134,34 +135,34 @@ impl DiskHandle {
         SimDisk { state: self.0.clone(), session: state.session }
     }
 
-    /// The node's process died; what the operating system has of its writes stays.
+    /// The node's process died; its writes stay with the operating system.
     pub fn detach(&self) {
         lock(&self.0).detach();
     }
 
-    /// The node's machine lost power, by `fault` if by one.
+    /// The node's machine lost power, because of `fault` if given.
     pub fn crash(&self, fault: Option<FaultId>) {
         lock(&self.0).crash(fault, false);
     }
 
-    /// The node's machine lost power in the midst of its writes: of the physical blocks being written some hold noise.
+    /// The node's machine lost power during writes: some of the physical blocks being written get random contents.
     pub fn crash_garbled(&self, fault: Option<FaultId>) {
         lock(&self.0).crash(fault, true);
     }
 
-    /// When the operations so far are done.
+    /// Returns when the operations so far are done.
     #[must_use]
     pub fn busy_until(&self) -> Nanos {
         lock(&self.0).busy_until
     }
 
-    /// What it did so far.
+    /// Returns the counts so far.
     #[must_use]
     pub fn stats(&self) -> DiskStats {
         lock(&self.0).stats
     }
 
-    /// Lays a fault on the disk.
+    /// Applies a fault to the disk.
     pub fn trouble(&self, id: FaultId, trouble: DiskTrouble) {
         let mut state = lock(&self.0);
         state.ledger.fired(id);
@@ -172,23 +173,23 @@ impl DiskHandle {
         state.troubles.push((id, trouble));
     }
 
-    /// Takes a fault off the disk; damaged sectors stay damaged.
+    /// Lifts a fault; damaged sectors stay damaged.
     pub fn lift(&self, id: FaultId) {
         lock(&self.0).troubles.retain(|(other, _)| *other != id);
     }
 
-    /// Takes every fault off the disk; damaged sectors stay damaged.
+    /// Lifts every fault; damaged sectors stay damaged.
     pub fn heal(&self) {
         lock(&self.0).troubles.clear();
     }
 
-    /// Damages up to `count` sectors of the scope: one bit flipped in each, or made unreadable. What was hit, as
-    /// (file name, sector).
+    /// Damages up to `count` sectors of the scope: flips one bit in each, or makes it unreadable. Returns the damaged
+    /// sectors as (file name, sector).
     pub fn damage(&self, id: FaultId, scope: &Scope, damage: Damage, count: usize) -> Vec<(String, u32)> {
         lock(&self.0).damage(id, scope, damage, count)
     }
 
-    /// All files as they are now, whether synced or not, as a copy of the whole volume has them.
+    /// Returns all files as they are now, synced or not, like a snapshot of the whole volume.
     #[must_use]
     pub fn copy(&self) -> DirectoryCopy {
         let state = lock(&self.0);
@@ -196,13 +197,13 @@ impl DiskHandle {
         DirectoryCopy(state.names.iter().map(contents).collect())
     }
 
-    /// The disk is lost and replaced by one that holds a copy. The node's process should be dead.
+    /// Replaces the disk by a new one that holds a copy. The node's process should be dead.
     pub fn replace(&self, id: FaultId, copy: &DirectoryCopy) {
         self.wipe(id);
         self.restore(copy);
     }
 
-    /// Puts the files of a copy on an empty disk.
+    /// Adds the files of a copy to an empty disk.
     pub fn restore(&self, copy: &DirectoryCopy) {
         let mut state = lock(&self.0);
         for (name, contents) in &copy.0 {
@@ -213,7 +214,7 @@ impl DiskHandle {
         }
     }
 
-    /// The disk is lost and replaced by an empty one. The node's process should be dead.
+    /// Replaces the disk by an empty one. The node's process should be dead.
     pub fn wipe(&self, id: FaultId) {
         let mut state = lock(&self.0);
         state.detach();

@@ -1,11 +1,11 @@
-//! The directory: names now, names that would be found after a crash, and the changes between them.
+//! The directory: the current names, the names that survive a crash, and the changes between them.
 
 use super::super::Nanos;
 use super::file::NEVER;
 use seaworthy::types::Rng;
 use std::collections::{BTreeMap, VecDeque};
 
-/// A file's number, which outlives its names.
+/// Identifies a file, independently of its names.
 pub(super) type Inode = u64;
 
 #[derive(Clone)]
@@ -20,9 +20,9 @@ enum Change {
 pub(super) struct Names {
     now: BTreeMap<String, Inode>,
     durable: BTreeMap<String, Inode>,
-    /// Each with the time at which it began.
+    /// Changes that are not durable yet, each with the time at which it began.
     pending: VecDeque<(Nanos, Change)>,
-    /// Syncs under way: when they take effect, and how many of the pending changes they cover.
+    /// Syncs in progress: when they take effect, and how many of the pending changes they cover.
     syncing: VecDeque<(Nanos, usize)>,
 }
 
@@ -35,7 +35,7 @@ impl Names {
         self.now.iter().map(|(name, inode)| (name, *inode))
     }
 
-    /// Whether any name, now or after a crash, leads to the file.
+    /// Whether any name refers to the file, now or after a crash.
     pub(super) fn leads_to(&self, inode: Inode) -> bool {
         let changes = self.pending.iter().any(|(_, change)| match change {
             Change::Link(_, i) | Change::Rename(_, _, i) => *i == inode,
@@ -48,7 +48,7 @@ impl Names {
         self.change(begun, Change::Link(name.to_owned(), inode));
     }
 
-    /// A name that was always there.
+    /// Adds a name that is durable from the start.
     pub(super) fn put_durable(&mut self, name: &str, inode: Inode) {
         self.now.insert(name.to_owned(), inode);
         self.durable.insert(name.to_owned(), inode);
@@ -68,14 +68,14 @@ impl Names {
         self.syncing.push_back((effective, self.pending.len() - covered));
     }
 
-    /// What the disk had lied about becomes durable at `effective`.
+    /// Makes the pretended syncs take effect at `effective`.
     pub(super) fn flush(&mut self, effective: Nanos) {
         for (lied, _) in self.syncing.iter_mut().rev().take_while(|(lied, _)| *lied == NEVER) {
             *lied = effective;
         }
     }
 
-    /// Syncs that are in effect by `now` make their changes durable; true if any was.
+    /// Makes the changes of syncs that are in effect by `now` durable. Returns whether there was one.
     pub(super) fn settle(&mut self, now: Nanos) -> bool {
         let mut any = false;
         while let Some(&(effective, count)) = self.syncing.front()
@@ -90,8 +90,8 @@ impl Names {
         any
     }
 
-    /// The power fails at `now`: some of the pending changes that had begun survive, or none (`empties`); how many did not,
-    /// and of how many of those the sync had been reported as done.
+    /// The power fails at `now`: some of the pending changes that had begun survive, or none (`empties`). Returns how
+    /// many changes are lost, and how many of those belong to a sync that had been reported as done.
     pub(super) fn crash(&mut self, now: Nanos, empties: bool, rng: &mut Rng) -> (u64, u64) {
         let pending: Vec<(Nanos, Change)> = self.pending.drain(..).collect();
         let covered: usize = self.syncing.iter().map(|(_, count)| count).sum();

@@ -1,4 +1,4 @@
-//! The disk as a node's storage sees it.
+//! The storage's view of the disk: `SimDisk` implements the trait `Disk`.
 
 use super::super::bug::WorldBug;
 use super::super::lock;
@@ -8,7 +8,7 @@ use super::machine::{State, error};
 use seaworthy::storage::{Disk, DiskError, DiskFault, FileId};
 
 impl SimDisk {
-    /// Runs one operation, unless this process is dead.
+    /// Runs one operation. Fails if this process is dead.
     fn with<T>(
         &self,
         op: &'static str,

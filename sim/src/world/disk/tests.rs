@@ -1,4 +1,4 @@
-//! The disk model against a plain file system, and every fault seen to bite.
+//! Tests of the disk model against a plain file system, and of the effect of every fault.
 
 use super::*;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const MS: u64 = 1_000_000;
 
-/// A disk and the hand that moves its time.
+/// A disk and its clock, which the test sets.
 struct Bench {
     handle: DiskHandle,
     disk: SimDisk,
@@ -34,7 +34,7 @@ impl Bench {
         Bench { disk: handle.attach(), handle, now, ledger }
     }
 
-    /// Lets the disk do what was asked of it.
+    /// Waits until the disk has finished all requested operations.
     fn wait(&self) {
         self.now.fetch_max(self.handle.busy_until(), Ordering::Relaxed);
     }
@@ -102,7 +102,7 @@ fn a_crash_leaves_no_trace_of_what_had_not_begun() {
     for (seed, micros) in (0..200).flat_map(|seed| [(seed, 500), (seed, 2_500), (seed, 4_500)]) {
         let mut bench = Bench::new(seed);
         bench.durable_file("old", &[1; SECTOR]);
-        // A job: every operation is carried out in one go, but each begins when the one before is done.
+        // One job: all its operations are executed at once, but each begins when the previous one is done.
         let file = bench.disk.open("temporary", true).unwrap();
         bench.disk.write_at(file, 0, &[2; 4 * SECTOR]).unwrap();
         bench.disk.sync(file).unwrap();
@@ -225,7 +225,7 @@ fn a_failed_sync_may_leave_its_pages_readable_until_the_power_fails() {
         bench.disk.sync(file).expect("there is nothing left to write");
         bench.handle.lift(id);
         assert_eq!(sectors(&mut bench), [2, 2, 1], "as it was written");
-        // One of the two is written again, and that sync is honest.
+        // One of the two is written again, and that sync succeeds.
         bench.disk.write_at(file, 0, &[2; SECTOR]).unwrap();
         bench.disk.sync(file).unwrap();
         bench.wait();
@@ -410,12 +410,13 @@ fn a_wiped_disk_is_empty() {
     assert_eq!(bench.effect(id, Effect::FilesWiped), 1);
 }
 
-/// What a file may be after a crash: for each byte, the values it had since it was last known durable.
+/// The allowed contents of a file after a crash: for each byte, the values it had since it was last known to be
+/// durable.
 #[derive(Clone, Default)]
 struct ModelFile {
     data: Vec<u8>,
     durable: Vec<u8>,
-    /// Contents at each moment since, oldest first; the last is `data`.
+    /// Contents at each moment since then, oldest first; the last is `data`.
     versions: Vec<Vec<u8>>,
 }
 
@@ -453,7 +454,7 @@ impl ModelFile {
     }
 
     /// Whether `found` is a possible outcome of a crash now: each sector whole, from the durable or a later version,
-    /// zero where it lies past the version's end; at least as long as what is durable.
+    /// zero if it is past that version's end. The file is at least as long as the durable version.
     fn allows(&self, found: &[u8]) -> bool {
         let versions = || [&self.durable].into_iter().chain(&self.versions);
         versions().any(|v| v.len() == found.len())
@@ -466,8 +467,8 @@ impl ModelFile {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Without crashes the disk is a plain file system; after one, all that was synced is there, and each sector holds
-    /// something it held since.
+    /// Without crashes the disk is a plain file system. After a crash all synced data is there, and each sector has
+    /// some contents that it had since.
     #[test]
     fn the_disk_agrees_with_a_simple_model(seed in any::<u64>(), steps in prop::collection::vec(step(), 1..60)) {
         let mut bench = Bench::new(seed);

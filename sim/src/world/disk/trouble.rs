@@ -1,67 +1,67 @@
-//! What can be wrong with a disk.
+//! The faults of a disk.
 
 use super::super::Nanos;
 
 /// A fault that lasts until it is lifted or used up.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum DiskTrouble {
-    /// So many syncs fail, and what they should have written is lost. `u64::MAX`: all of them.
+    /// This many syncs fail, and their unsynced data is lost. `u64::MAX`: all of them.
     FailSyncs(u64),
-    /// Syncs that have something to write fail. What they should have written stays readable and counts as clean, as on
-    /// Linux: a further sync succeeds, and the next power failure takes it.
+    /// Syncs that have something to write fail. The unsynced data stays readable and counts as clean, as on Linux: a
+    /// further sync succeeds, and the next power failure loses the data.
     FailDirtySyncs,
-    /// Syncs are reported as done and are not; the next honest one makes good for them.
+    /// Syncs are reported as done but are not; the next real sync makes the earlier data durable too.
     LieSyncs(Losing),
-    /// So many writes fail, nothing having been written.
+    /// This many writes fail, and write nothing.
     FailWrites(u64),
-    /// So many writes land elsewhere in their file.
+    /// This many writes land at another place in their file.
     Misdirect(u64),
-    /// Only so many bytes fit on the disk: more than it holds when the fault is laid on.
+    /// The disk has only this many bytes of space left when the fault is applied.
     Full {
-        /// How many; [`DiskHandle::trouble`](super::DiskHandle::trouble) adds what is there already.
+        /// How many bytes; [`DiskHandle::trouble`](super::DiskHandle::trouble) adds the bytes already used.
         limit: u64,
-        /// What takes room.
+        /// Which operations need space.
         room: Room,
     },
-    /// Every operation takes so many times as long.
+    /// Every operation takes this many times as long.
     Slow(u32),
     /// No operation ends before this time.
     StallUntil(Nanos),
 }
 
-/// What a power failure leaves of what a disk lied about.
+/// What survives a power failure of the data whose sync the disk pretended to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Losing {
-    /// Nothing, nor of anything written since.
+    /// Nothing, and nothing written since then either.
     All,
-    /// Some sectors and names, by chance.
+    /// Some sectors and names, at random.
     Some,
 }
 
-/// When a full disk refuses.
+/// When a full disk returns errors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Room {
-    /// When a file is to grow.
+    /// When a file must grow.
     Growth,
-    /// When what has grown is synced, as where space is allocated late.
+    /// When a file that has grown is synced, as with delayed allocation.
     Syncs,
-    /// At every write, as where what is overwritten is copied.
+    /// At every write, as with copy-on-write.
     Writes,
 }
 
-/// Which sectors to damage: durable ones that hold something.
+/// Which sectors to damage: only sectors that are durable and not all zeros.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Scope {
-    /// In files whose names begin so.
+    /// In files whose names start with this.
     pub prefix: String,
-    /// Among those sectors, in order of file name and offset, only this first part (0 to 1): 1 is anywhere, 0.5 the
-    /// older half of a log.
+    /// Only this leading fraction (0 to 1) of those sectors, in order of file name and offset: 1 is anywhere, 0.5 is
+    /// the older half of a log.
     pub oldest: f64,
-    /// In the first so many bytes of a sector.
+    /// Only within this many bytes at the start of each sector.
     pub bytes: usize,
 }
 
-/// Damage to a sector, until it is written anew.
+/// Damage to a sector, which lasts until the sector is written again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Damage {
     /// Some bits are flipped; reads succeed.

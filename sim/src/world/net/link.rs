@@ -1,11 +1,12 @@
-//! One direction between two endpoints: what happens to a frame on its way.
+//! A link: one direction between two endpoints, and what happens to a frame on it.
 //!
-//! A link has its ordinary [`LinkSettings`] and any number of faults laid over them. Each layer makes its own draws, so
-//! each fault is charged for exactly what it did. The link draws from its own random stream: a fault on one link does
-//! not shift what happens on another.
+//! A link has its normal [`LinkSettings`] and any number of faults on top of them. Each layer makes its own random
+//! draws, so each fault is charged for exactly its own effects. Each link draws from its own random stream, so a fault
+//! on one link does not change the draws of another.
 //!
-//! Without reordering a link is first in, first out: a frame never arrives before one sent earlier. As a datagram network it
-//! loses frames one by one, and all in flight at a cut or a reset; as an ordered connection it is a [`Stream`].
+//! Without reordering a link is first in, first out: a frame never arrives before one sent earlier. A datagram link
+//! loses frames individually, and all frames in flight at a cut or a reset. An ordered connection behaves as described
+//! in [`Stream`].
 
 use super::super::bug::WorldBug;
 use super::super::ledger::{Effect, FaultId, Ledger};
@@ -19,24 +20,24 @@ use std::time::Duration;
 /// How a link treats frames.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LinkSettings {
-    /// Time under way.
+    /// Time from leaving the sender to arrival.
     pub latency: Latency,
-    /// Bytes a second; frames queue for it. `None` is unlimited.
+    /// Bytes per second; frames queue for it. `None` means unlimited.
     pub bandwidth: Option<u64>,
     /// Probability that a frame is lost.
     pub loss: f64,
     /// Probability that a second copy arrives, up to `reorder_by` later.
     pub duplicate: f64,
-    /// Probability that a frame is set aside for up to `reorder_by`, so that later ones overtake it.
+    /// Probability that a frame is delayed by up to `reorder_by`, so that later ones overtake it.
     pub reorder: f64,
-    /// How long a reordered frame or a copy may be late.
+    /// Maximum extra delay of a reordered frame or a copy.
     pub reorder_by: Duration,
     /// Probability that one bit is flipped.
     pub corrupt: f64,
 }
 
 impl LinkSettings {
-    /// Changes nothing: the starting point for a fault that changes one thing.
+    /// No effect: the starting point for a fault that changes one setting.
     pub const CLEAN: LinkSettings = LinkSettings {
         latency: Latency::ZERO,
         bandwidth: None,
@@ -48,21 +49,23 @@ impl LinkSettings {
     };
 }
 
-/// What can be laid over a link.
+/// A fault on a link.
 #[derive(Clone, PartialEq, Debug)]
 pub enum LinkFault {
-    /// Nothing passes; what is in flight when it begins is lost.
+    /// Nothing passes. On a datagram link, frames in flight when the fault begins are lost.
     Block,
-    /// Nothing arrives while it lasts, but what was sent is delivered when it ends, as after a stalled connection.
-    Hang,
-    /// What is sent while it lasts arrives so much later, overtaken by what is sent afterwards: the rest of an older
+    /// Nothing arrives during the fault; frames sent during it are delivered when it ends, as after a stalled
     /// connection.
+    Hang,
+    /// Frames sent during the fault arrive later by this duration, and frames sent after it overtake them, like the
+    /// remainder of an older connection.
     Delay(Duration),
-    /// Latency is added, the narrowest bandwidth counts, and loss and the rest strike independently of the link's own.
+    /// Latency is added, the smallest bandwidth applies, and loss and the other probabilities apply independently of
+    /// the link's own.
     Degrade(LinkSettings),
 }
 
-/// Why a frame was dropped; the number a trace shows.
+/// Why a frame was dropped. The trace shows the number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum DropCause {
@@ -70,33 +73,33 @@ pub enum DropCause {
     Lost = 0,
     /// The link is blocked.
     Blocked = 1,
-    /// Too many frames are on the link.
+    /// The link is full: too many frames in flight, or too many bytes waiting to be sent.
     LinkFull = 2,
     /// The receiver's mailbox is full.
     MailboxFull = 3,
-    /// Nobody listens at the address.
+    /// The address has no listener.
     Unbound = 4,
-    /// The connection broke with it.
+    /// The connection broke while sending it.
     Broken = 5,
 }
 
-/// What becomes of one frame.
+/// The outcome of sending one frame.
 pub(super) enum Route {
     Drop(DropCause),
     Hold,
-    /// The connection breaks, by this fault if by one, and with it all that is under way.
+    /// The connection breaks, caused by this fault if any. All frames in flight are lost.
     Break(Option<FaultId>),
     Arrive {
         at: Nanos,
         late: Option<Late>,
         copy: Option<Nanos>,
         flip: Option<u64>,
-        /// Of the link.
+        /// The link's epoch.
         epoch: u32,
     },
 }
 
-/// A frame was set aside to be overtaken, by this fault if by one.
+/// Marks a frame that was delayed to be overtaken, by this fault if any.
 #[derive(Clone, Copy)]
 pub(super) struct Late(pub(super) Option<FaultId>);
 
@@ -107,21 +110,21 @@ pub(super) struct Link {
     bug: Option<WorldBug>,
     sending_until: Nanos,
     last_arrival: Nanos,
-    /// Of the frames that are delayed.
+    /// Arrival time of the newest frame delayed by `LinkFault::Delay`.
     last_delayed: Nanos,
-    /// Of an ordered connection.
+    /// The state of an ordered connection; `None` for datagrams.
     pub(super) stream: Option<Stream>,
-    /// Bytes of the frames held.
+    /// Bytes of the held frames.
     held_bytes: u64,
-    /// When frames leave that were sent and have not left, each with its bytes, and all those.
+    /// Frames that were sent and have not left yet: when each leaves, and its bytes. `leaving_bytes` is their sum.
     leaving: VecDeque<(Nanos, u64)>,
     leaving_bytes: u64,
-    /// Frames under way; those of an older epoch are lost and no longer counted.
+    /// Frames in flight. Frames of an older epoch are lost and not counted.
     pub(super) in_flight: u32,
     pub(super) epoch: u32,
-    /// Order of the newest frame delivered, to see overtaking.
+    /// Number of the newest frame delivered, to detect overtaking.
     pub(super) newest: u64,
-    /// Frames held by a hang or, of an ordered connection, a cut, with their numbers.
+    /// Frames held by a hang or by a cut of an ordered connection, with their numbers.
     pub(super) held: Vec<(u64, Bytes)>,
 }
 
@@ -146,7 +149,7 @@ impl Link {
         }
     }
 
-    /// Lays a fault on at `now`; true if what is in flight must be cut.
+    /// Applies a fault at `now`. Returns whether frames in flight must be cut.
     pub(super) fn lay(&mut self, now: Nanos, id: FaultId, fault: LinkFault) -> bool {
         let blocks = fault == LinkFault::Block;
         self.faults.push((id, fault));
@@ -157,19 +160,19 @@ impl Link {
         blocks
     }
 
-    /// Takes a fault off; true if it was on.
+    /// Lifts a fault. Returns whether it was on this link.
     pub(super) fn lift(&mut self, id: FaultId) -> bool {
         let before = self.faults.len();
         self.faults.retain(|(other, _)| *other != id);
         self.faults.len() != before
     }
 
-    /// Takes all faults off; true if there was one.
+    /// Lifts all faults. Returns whether there was one.
     pub(super) fn heal(&mut self) -> bool {
         !std::mem::take(&mut self.faults).is_empty()
     }
 
-    /// Loses everything under way: how many frames.
+    /// Loses all frames in flight. Returns how many.
     pub(super) fn cut(&mut self) -> u32 {
         self.epoch += 1;
         (self.held_bytes, self.leaving_bytes) = (0, 0);
@@ -178,7 +181,7 @@ impl Link {
         std::mem::take(&mut self.in_flight) + held
     }
 
-    /// What keeps frames back: a hang, or a cut of an ordered connection.
+    /// Returns the fault that holds frames back: a hang, or a cut of an ordered connection.
     pub(super) fn holds(&self) -> Option<FaultId> {
         let holds = |fault: &LinkFault| match fault {
             LinkFault::Hang => true,
@@ -188,13 +191,13 @@ impl Link {
         self.faults.iter().find(|(_, fault)| holds(fault)).map(|(id, _)| *id)
     }
 
-    /// Keeps a frame until what holds it ends.
+    /// Holds a frame until the fault that holds it ends.
     pub(super) fn hold(&mut self, number: u64, frame: Bytes) {
         self.held_bytes += frame.len() as u64;
         self.held.push((number, frame));
     }
 
-    /// The frames held, in the order in which they were sent.
+    /// Takes the held frames, in the order in which they were sent.
     pub(super) fn release(&mut self) -> Vec<(u64, Bytes)> {
         self.held_bytes = 0;
         let mut held = std::mem::take(&mut self.held);
@@ -202,13 +205,13 @@ impl Link {
         held
     }
 
-    /// Whether so many bytes may wait to be sent, and there is no room among them for a frame. An empty queue takes any.
+    /// Whether a queue of at most `queue` bytes has no room for a frame. An empty queue takes a frame of any size.
     fn is_full(&mut self, now: Nanos, bytes: usize, queue: u64) -> bool {
         let queued = self.queued(now);
         queued > 0 && queued + bytes as u64 > queue && self.bug != Some(WorldBug::QueuesUnbounded)
     }
 
-    /// Bytes that wait to be sent: held, or for the connection to be dialled, for their turn, or to be sent again.
+    /// Bytes that wait to be sent: held, waiting for the dial or for bandwidth, or waiting to be retransmitted.
     pub(super) fn queued(&mut self, now: Nanos) -> u64 {
         while let Some((_, bytes)) = self.leaving.pop_front_if(|(leaves, _)| *leaves <= now) {
             self.leaving_bytes -= bytes;
@@ -216,7 +219,7 @@ impl Link {
         self.held_bytes + self.leaving_bytes
     }
 
-    /// Decides over a frame sent now. A receiver can be reached since `reachable`.
+    /// Decides the outcome of a frame sent now. The receiver has been reachable since `reachable`.
     pub(super) fn route(
         &mut self,
         now: Nanos,
@@ -274,7 +277,8 @@ impl Link {
         self.arrival((now, leaves + late), bytes, ledger)
     }
 
-    /// Puts a frame under way that was `sent` and is not lost: when it arrives, and how, if it can leave at `now`.
+    /// Computes the arrival of a frame that was `sent` and is not lost, if it can leave at `now`. Counts it as in
+    /// flight.
     pub(super) fn arrival(&mut self, (sent, now): (Nanos, Nanos), bytes: usize, ledger: &Ledger) -> Route {
         let leaves = self.depart(now, bytes, ledger);
         if leaves > sent {
@@ -304,7 +308,7 @@ impl Link {
             self.last_delayed = (at + nanos(by)).max(self.last_delayed + 1);
             return Route::Arrive { at: self.last_delayed, late: Some(Late(Some(id))), copy: None, flip: None, epoch };
         }
-        // Never in the same instant as the one before, so that the order is kept.
+        // Strictly later than the frame before, so that the order is kept.
         at = at.max(self.last_arrival + 1).max(now + 1);
         if self.stream.is_some() {
             self.last_arrival = at;
@@ -328,7 +332,7 @@ impl Link {
         Route::Arrive { at, late, copy, flip, epoch }
     }
 
-    /// The fault that delays what is sent, and by how much.
+    /// Returns the fault that delays frames, and the delay.
     fn delays(&self) -> Option<(FaultId, Duration)> {
         self.faults.iter().find_map(|(id, fault)| match fault {
             LinkFault::Delay(by) => Some((*id, *by)),
@@ -336,7 +340,7 @@ impl Link {
         })
     }
 
-    /// The least bandwidth, and the fault that it comes from if from one.
+    /// Returns the smallest bandwidth, and the fault that sets it, if any.
     fn narrowest(&self) -> Option<(u64, Option<FaultId>)> {
         let mut narrowest = self.base.bandwidth.map(|bandwidth| (bandwidth, None));
         for (id, fault) in &self.faults {
@@ -349,7 +353,7 @@ impl Link {
         narrowest
     }
 
-    /// When the last byte leaves, after those queued before it.
+    /// Returns when the last byte leaves, after the frames queued before it.
     fn depart(&mut self, now: Nanos, bytes: usize, ledger: &Ledger) -> Nanos {
         let Some((bandwidth, id)) = self.narrowest() else { return now };
         ledger.charge(id, Effect::MessagesDelayed, 1);
@@ -357,7 +361,8 @@ impl Link {
         self.sending_until
     }
 
-    /// Draws for the link itself and for each fault on it; who struck first, if any did (`Some(None)`: the link).
+    /// Draws for the link itself and for each fault on it. Returns the first that strikes, if any (`Some(None)`: the
+    /// link).
     fn strikes(&mut self, probability: impl Fn(&LinkSettings) -> f64) -> Option<Option<FaultId>> {
         let own = probability(&self.base);
         if own > 0.0 && self.rng.chance(own) {
@@ -374,7 +379,7 @@ impl Link {
         None
     }
 
-    /// How late a reordered frame or a copy is: 1 ns to the widest `reorder_by` on the link.
+    /// Draws the extra delay of a reordered frame or a copy: 1 ns to the largest `reorder_by` on the link.
     fn late_by(&mut self) -> Nanos {
         let added = self.faults.iter().filter_map(|(_, fault)| match fault {
             LinkFault::Degrade(settings) => Some(settings),

@@ -1,19 +1,21 @@
-//! The network: endpoints with mailboxes, and a directed link from each to each.
+//! The network: endpoints with mailboxes, and a directed link between each pair.
 //!
-//! Servers and clients are endpoints alike, so a client can be cut off too. A partition of any shape is a set of
-//! directed pairs with [`LinkFault::Block`] on them; who draws the shape is not the network's business. What is in
-//! flight on a link when it is blocked or reset is lost; what is in flight to a process when it dies is lost too, while
-//! what a dead process had already sent still arrives.
+//! Servers and clients are both endpoints, so a client can be partitioned too. A partition of any shape is a set of
+//! directed pairs with [`LinkFault::Block`] on them; the caller chooses the shape. Frames in flight on a datagram link
+//! are lost when it is blocked, and on any link when it is reset. Frames in flight to a process are lost when it dies.
+//! Frames that a dead process has already sent still arrive.
 //!
-//! Servers have two links each way, one a lane, as they have two connections when deployed: bulk data is no obstacle to heartbeats.
-//! A mailbox has two lanes as well, and one for what clients ask; the control lane is emptied first, and clients' last.
+//! Servers have two links in each direction, one per lane, as they have two connections when deployed: bulk data does
+//! not delay heartbeats. A mailbox also has these two lanes, and a third for client requests. The control lane is
+//! emptied first, and the client lane last.
 //!
-//! Limits: frames in flight on a link that carries datagrams, bytes that wait to be sent on a link and from a server to all clients,
-//! frames and bytes in a mailbox. What overflows is dropped and counted in [`NetStats`].
+//! Limits: frames in flight on a datagram link, bytes that wait to be sent on a link and from a server to all clients,
+//! frames and bytes in a mailbox. Frames over a limit are dropped and counted in [`NetStats`].
 //!
 //! A link carries datagrams, or is an ordered connection like those of the deployed transport ([`Carriage`], `stream`).
 //!
-//! Caveat: no network tells of failures; a receiver learns nothing of a sender's death, which is the harsher world.
+//! Caveat: the network does not report failures. A receiver does not learn that a sender has died, which is the harsher
+//! model.
 
 mod link;
 mod port;
@@ -41,61 +43,62 @@ use std::sync::Arc;
 use std::task::Waker;
 use stream::Stream;
 
-/// How the network is without faults.
+/// The settings of the network without faults.
 #[derive(Clone, PartialEq, Debug)]
 pub struct NetSettings {
     /// Links between servers.
     pub server_links: LinkSettings,
     /// Links with a client at one end.
     pub client_links: LinkSettings,
-    /// What links are made of.
+    /// Whether links carry datagrams or are ordered connections.
     pub carriage: Carriage,
-    /// Most frames in flight on a link that carries datagrams.
+    /// Maximum number of frames in flight on a datagram link.
     pub link_limit: u32,
-    /// Most bytes that wait to be sent on a link; an empty queue takes a frame of any size.
+    /// Maximum number of bytes that wait to be sent on a link. An empty queue takes a frame of any size.
     pub queue: u64,
-    /// Most bytes that wait to be sent from a server to all clients.
+    /// Maximum number of bytes that wait to be sent from a server to all clients.
     pub to_clients: u64,
-    /// Most frames in a mailbox.
+    /// Maximum number of frames in a mailbox.
     pub mailbox_limit: usize,
-    /// The bug planted in it.
+    /// The bug planted in the network.
     pub bug: Option<WorldBug>,
-    /// Most bytes of frames in each lane of a mailbox; an empty one takes a frame of any size.
+    /// Maximum number of bytes of frames in each lane of a mailbox. An empty lane takes a frame of any size.
     pub mailbox_bytes: usize,
 }
 
-/// What carries frames from one to another.
+/// How links carry frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Carriage {
-    /// Each frame goes by itself.
+    /// Each frame is independent.
     Datagrams,
-    /// One ordered stream for each direction.
+    /// One ordered stream per direction and lane.
     Ordered,
 }
 
-/// Streams from one to another, each ordered by itself.
+/// Number of lanes; each lane between two servers is ordered on its own.
 const LANES: usize = Lane::ALL.len();
 
-/// An endpoint's place in the network.
+/// Identifies an endpoint of the network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Endpoint(u16);
 
-/// Proof of listening at an endpoint; a later binding of the same address makes it void.
+/// The right to receive at an endpoint. A later binding of the same address makes it void.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Binding {
-    /// Where.
+    /// The bound endpoint.
     pub endpoint: Endpoint,
     generation: u64,
 }
 
-/// What a mailbox has for its owner.
+/// What an owner gets from its mailbox.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Mail {
-    /// A frame, its sender, and when it arrived; and what it says, if the sender told and it arrived as it was sent.
+    /// A frame: sender, bytes and arrival time; also the decoded packet, if the sender provided it and the frame
+    /// arrived unchanged.
     Frame(Addr, Bytes, Nanos, Option<Box<Packet>>),
-    /// Nothing yet; the waker will be woken.
+    /// No frame yet; the waker will be woken.
     Empty,
-    /// The binding is void: the process it belonged to is dead.
+    /// The binding is void: its process is dead.
     Void,
 }
 
@@ -116,7 +119,7 @@ pub struct Net {
     seed: u64,
     settings: NetSettings,
     ports: Vec<Port>,
-    /// Only looked into, never iterated.
+    /// Used for look-ups only, never iterated.
     index: HashMap<Addr, Endpoint>,
     flights: Vec<Option<Flight>>,
     free: Vec<u32>,
@@ -127,7 +130,7 @@ pub struct Net {
 }
 
 impl Net {
-    /// A network without endpoints.
+    /// Creates a network without endpoints.
     #[must_use]
     pub fn new(seed: u64, settings: NetSettings, trace: Trace, ledger: Ledger) -> Net {
         Net {
@@ -144,13 +147,13 @@ impl Net {
         }
     }
 
-    /// What it did so far.
+    /// Returns the counts so far.
     #[must_use]
     pub fn stats(&self) -> NetStats {
         self.stats
     }
 
-    /// Listens at `addr`. An earlier binding becomes void and its mail is lost.
+    /// Listens at `addr`. An earlier binding becomes void, and its mailbox is lost.
     pub fn bind(&mut self, now: Nanos, addr: Addr) -> Binding {
         let endpoint = self.endpoint(addr);
         let port = &mut self.ports[endpoint.0 as usize];
@@ -165,20 +168,20 @@ impl Net {
         Binding { endpoint, generation: port.generation }
     }
 
-    /// What waits at a port, for its present owner.
+    /// Returns the counters of what waits at a port, for its current owner.
     #[must_use]
     pub fn waiting(&self, binding: Binding) -> Arc<Waiting> {
         self.ports[binding.endpoint.0 as usize].waiting.clone()
     }
 
-    /// Stops listening, if the binding is the present one. What is on its way there is lost.
+    /// Stops listening, if the binding is the current one. Frames in flight to it are lost.
     pub fn unbind(&mut self, now: Nanos, binding: Binding) {
         if self.ports[binding.endpoint.0 as usize].generation == binding.generation {
             self.reset(now, self.ports[binding.endpoint.0 as usize].addr);
         }
     }
 
-    /// The process at `addr` is dead: its mail, read or on the way, is lost.
+    /// The process at `addr` is dead: frames in its mailbox and in flight to it are lost.
     pub fn reset(&mut self, now: Nanos, addr: Addr) {
         let endpoint = self.endpoint(addr);
         let port = &mut self.ports[endpoint.0 as usize];
@@ -205,7 +208,7 @@ impl Net {
         }
     }
 
-    /// Sends a frame in a lane, with what it says if that is known. Never waits; the frame may be dropped.
+    /// Sends a frame in a lane, with its decoded packet if known. Never waits; the frame may be dropped.
     pub fn send(
         &mut self,
         now: Nanos,
@@ -225,13 +228,14 @@ impl Net {
         let (listens, since) = (self.ports[to_endpoint.0 as usize].bound, self.ports[to_endpoint.0 as usize].since);
         let port = &self.ports[from.0 as usize];
         let to_client = matches!((sender, to), (Addr::Node(_), Addr::Client(_)));
-        // There may be no room for more that waits for clients.
+        // A cheap upper bound on the bytes that wait for clients; the exact sum is computed only if it is over the
+        // limit.
         let crowded = to_client && (port.holds || (port.flying + frame.len()) as u64 > self.settings.to_clients);
         let full =
             crowded && self.link(from, to_endpoint, lane).queued(now) > 0 && !self.has_room(now, from, frame.len());
         let link = link_of(&mut self.ports, (&self.settings, self.seed), (from, to_endpoint, lane));
         if link.stream.is_some() && !listens {
-            // Dialled in vain: what is in the queue goes.
+            // Dialling fails: the frame is dropped.
             return self.dropped(now, sender, to, number, DropCause::Unbound);
         }
         if full {
@@ -253,7 +257,7 @@ impl Net {
         }
     }
 
-    /// Whether a server's queues to clients have room for a frame together.
+    /// Whether a server's queues to clients, taken together, have room for a frame.
     fn has_room(&mut self, now: Nanos, from: Endpoint, bytes: usize) -> bool {
         self.queued(now, from).1 + bytes as u64 <= self.settings.to_clients
     }
@@ -268,7 +272,8 @@ impl Net {
         (peers, clients)
     }
 
-    /// Bytes of a server's frames that wait to be taken, or to be sent. What its clients have sent waits on their side.
+    /// Bytes of a server's frames that wait to be received or sent. Requests from clients do not count: they wait on
+    /// the client's side.
     pub fn waiting_bytes(&mut self, now: Nanos, endpoint: Endpoint) -> usize {
         let (peers, clients) = self.queued(now, endpoint);
         self.ports[endpoint.0 as usize].mail_bytes() + usize::try_from(peers + clients).unwrap_or(usize::MAX)
@@ -308,7 +313,7 @@ impl Net {
         let full = port.mail() >= self.settings.mailbox_limit;
         let place = if matches!(sender, Addr::Client(_)) { FROM_CLIENTS } else { flight.lane as usize };
         let lodged = &mut port.mailbox[place];
-        // What a client has sent waits in its connection, as TCP's flow control has it.
+        // Frames from clients are not dropped for size: TCP flow control makes them wait in the connection.
         let crowded = lodged.bytes > 0 && lodged.bytes + flight.frame.len() > self.settings.mailbox_bytes;
         if full || crowded && place != FROM_CLIENTS {
             return self.dropped(now, sender, receiver, flight.number, DropCause::MailboxFull);
@@ -323,7 +328,8 @@ impl Net {
         self.trace.event(now, Kind::Deliver, sender, receiver, [flight.number, 0, 0]);
     }
 
-    /// Takes the oldest frame of a mailbox, of the control lane first; if there is none and a waker is given, that is woken by the next.
+    /// Takes the oldest frame of a mailbox, from the control lane first. If there is none and a waker is given, the
+    /// next frame wakes it.
     pub fn take(&mut self, binding: Binding, waker: Option<&Waker>) -> Mail {
         let port = &mut self.ports[binding.endpoint.0 as usize];
         if port.generation != binding.generation {
@@ -342,7 +348,7 @@ impl Net {
         }
     }
 
-    /// Lays a fault on directed links.
+    /// Applies a fault to directed links.
     pub fn lay(&mut self, now: Nanos, id: FaultId, pairs: &[(Addr, Addr)], fault: &LinkFault) {
         self.ledger.fired(id);
         let one_way_ignored = *fault == LinkFault::Block && self.settings.bug == Some(WorldBug::OneWayIgnored);
@@ -358,17 +364,17 @@ impl Net {
         }
     }
 
-    /// Takes a fault off every link it is on. Frames held by a hang that ends continue their way.
+    /// Lifts a fault from every link it is on. Frames held by a hang that ends continue on their way.
     pub fn lift(&mut self, now: Nanos, id: FaultId, schedule: &mut Schedule) {
         self.relax(now, u64::from(id.0), |link| link.lift(id), schedule);
     }
 
-    /// Takes all faults off all links.
+    /// Lifts all faults from all links.
     pub fn heal_all(&mut self, now: Nanos, schedule: &mut Schedule) {
         self.relax(now, u64::MAX, Link::heal, schedule);
     }
 
-    /// Loses everything in flight on directed links, which then go on as before.
+    /// Loses all frames in flight on directed links, which then continue to work as before.
     pub fn reset_links(&mut self, now: Nanos, id: FaultId, pairs: &[(Addr, Addr)]) {
         self.ledger.fired(id);
         for &(from, to) in pairs {
@@ -395,7 +401,7 @@ impl Net {
         }
     }
 
-    /// Nothing holds frames back any more: what was held goes on its way, or is lost with its connection.
+    /// Nothing holds frames back any more: held frames continue on their way, or are lost with their connection.
     fn resume(&mut self, now: Nanos, (from, to, lane): (Endpoint, Endpoint, Lane), schedule: &mut Schedule) {
         let link = self.link(from, to, lane);
         let goes_on = match &mut link.stream {
@@ -478,7 +484,7 @@ impl Net {
         }
     }
 
-    /// The endpoint of an address.
+    /// Returns the endpoint of an address.
     pub fn endpoint(&mut self, addr: Addr) -> Endpoint {
         if let Some(&endpoint) = self.index.get(&addr) {
             return endpoint;
@@ -501,13 +507,13 @@ impl Net {
         endpoint
     }
 
-    /// The link of a lane; between a client and a server there is one for both.
+    /// Returns the link of a lane. Between a client and a server one link serves both lanes.
     fn link(&mut self, from: Endpoint, to: Endpoint, lane: Lane) -> &mut Link {
         link_of(&mut self.ports, (&self.settings, self.seed), (from, to, lane))
     }
 }
 
-/// The link from one to another, made when it is first used.
+/// Returns the link between two endpoints, created on first use.
 fn link_of<'a>(
     ports: &'a mut [Port],
     (settings, seed): (&NetSettings, u64),
@@ -534,7 +540,7 @@ fn link_of<'a>(
     })
 }
 
-/// The lanes that have links of their own.
+/// The lanes that have their own links.
 fn lanes(from: Addr, to: Addr) -> &'static [Lane] {
     match (from, to) {
         (Addr::Node(_), Addr::Node(_)) => &Lane::ALL,

@@ -1,4 +1,4 @@
-//! An endpoint: its mailbox, its links, and what its owner may know of both without asking the network.
+//! An endpoint: its mailbox, its links, and the counters that its owner may read without locking the network.
 
 use super::link::Link;
 use super::{LANES, Nanos};
@@ -10,26 +10,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
 
-/// An endpoint's place in the network.
+/// The network's state for one endpoint.
 pub(super) struct Port {
     pub(super) addr: Addr,
     pub(super) generation: u64,
     pub(super) bound: bool,
-    /// Since when somebody listens.
+    /// When the current listener was bound.
     pub(super) since: Nanos,
-    /// Frames that have arrived: by their lane, and apart from these a server's from clients.
+    /// Frames that have arrived: one queue per lane, and another for a server's frames from clients.
     pub(super) mailbox: [Lodged; 3],
-    /// Of each binding its own.
+    /// Counters for the current owner; each binding has its own.
     pub(super) waiting: Arc<Waiting>,
     pub(super) waker: Option<Waker>,
-    /// Bytes of its frames that are under way, and whether any were ever held back.
+    /// Bytes of its sent frames that are in flight. `holds` tells whether any were ever held back.
     pub(super) flying: usize,
     pub(super) holds: bool,
     /// Links by receiver and lane.
     pub(super) links: Vec<Option<Box<Link>>>,
 }
 
-/// What waits at a port, for its present owner to look at without asking the network.
+/// Counters of what waits at a port, for its current owner to read without locking the network.
 #[derive(Default)]
 pub struct Waiting {
     frames: AtomicUsize,
@@ -43,14 +43,14 @@ impl Waiting {
         self.frames.load(Relaxed) == 0
     }
 
-    /// More than [`Net::waiting_bytes`](super::Net::waiting_bytes) cannot be.
+    /// An upper bound on [`Net::waiting_bytes`](super::Net::waiting_bytes).
     #[must_use]
     pub fn most_bytes(&self) -> usize {
         self.bytes.load(Relaxed)
     }
 }
 
-/// The place of clients' frames in a mailbox.
+/// Index of the mailbox lane for frames from clients.
 pub(super) const FROM_CLIENTS: usize = LANES;
 
 /// One lane of a mailbox.
@@ -65,7 +65,7 @@ impl Port {
         self.mailbox.iter().map(|lane| lane.frames.len()).sum()
     }
 
-    /// The oldest frame of the first lane that has one.
+    /// Takes the oldest frame of the first lane that has one.
     pub(super) fn pop(&mut self) -> Option<(Addr, Bytes, Nanos, Option<Box<Packet>>)> {
         let lane = self.mailbox.iter_mut().find(|lane| !lane.frames.is_empty())?;
         let mail = lane.frames.pop_front()?;
@@ -74,19 +74,19 @@ impl Port {
         Some(mail)
     }
 
-    /// Bytes in the mailbox, without those from clients.
+    /// Bytes in the mailbox, except those from clients.
     pub(super) fn mail_bytes(&self) -> usize {
         self.mailbox[..FROM_CLIENTS].iter().map(|lane| lane.bytes).sum()
     }
 
-    /// Tells its owner what waits.
+    /// Updates the owner's counters.
     pub(super) fn tell(&self) {
         let bytes = if self.holds { usize::MAX } else { self.mail_bytes() + self.flying };
         self.waiting.frames.store(self.mail(), Relaxed);
         self.waiting.bytes.store(bytes, Relaxed);
     }
 
-    /// Frames are held back on one of its links.
+    /// Notes that frames are held back on one of its links.
     pub(super) fn holds(&mut self) {
         self.holds = true;
         self.tell();

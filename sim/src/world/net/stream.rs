@@ -1,24 +1,26 @@
-//! What an ordered connection adds to a link: the behaviour of the deployed transport (`seaworthy::node::tcp`) over TCP.
+//! Ordered connections: a link that behaves like the deployed transport (`seaworthy::node::tcp`) over TCP.
 //!
-//! One stream for each direction, dialled by the sender. A frame that is lost is sent again after a time-out and holds up all
-//! behind it (head-of-line blocking). A cut does not lose what is sent into it: that arrives, late, when TCP tries again
-//! after the cut, unless the cut outlasts the sender's patience. A connection that breaks loses all that is under way, and is
-//! dialled again after a pause that grows with each failure; what is sent meanwhile waits.
+//! There is one stream per direction, dialled by the sender. A lost frame is retransmitted after a time-out and delays
+//! all frames behind it (head-of-line blocking). A cut does not lose frames sent during it: they arrive late, when TCP
+//! retries after the cut, unless the cut lasts longer than the sender's silence time-out. A connection that breaks
+//! loses all frames in flight. It is dialled again after a pause that grows with each failure; frames sent meanwhile
+//! wait.
 //!
-//! Caveat: what a blocked or narrow link delays is the frames alone; acknowledgements on their way back are not modelled.
+//! Caveat: a blocked or narrow link delays frames only; acknowledgements in the reverse direction are not modelled.
 
 use super::super::{Nanos, nanos};
 use super::link::Link;
 use seaworthy::types::Rng;
 use std::time::Duration;
 
-/// The first time-out after which TCP sends again; doubled each time.
+/// TCP's first retransmission time-out; doubled each time.
 const RETRANSMIT: Nanos = nanos_of_ms(200);
-/// Who hears nothing for this long gives the connection up.
+/// A side that hears nothing for this long closes the connection.
 const SILENCE: Nanos = nanos_of_ms(4_000);
-/// A frame lost so many times in a row outlasts the sender's patience.
+/// A sender closes the connection after a frame is lost this many times in a row.
 const LOSSES: u32 = 5;
-/// Pause before dialling again: doubled with each failure, drawn between half and whole.
+/// Minimum pause before dialling again: doubled with each failure; the actual pause is drawn between half and all of
+/// it.
 const BACKOFF_LEAST: Nanos = nanos_of_ms(50);
 const BACKOFF_MOST: Nanos = nanos_of_ms(2_000);
 
@@ -26,18 +28,18 @@ const fn nanos_of_ms(ms: u64) -> Nanos {
     ms * 1_000_000
 }
 
-/// An ordered connection's own state.
+/// The state of an ordered connection.
 pub(super) struct Stream {
-    /// Whether the sender pauses before it dials again; a client dials with its next question.
+    /// Whether the sender pauses before it dials again. A client dials with its next request.
     patient: bool,
-    /// When it broke, until it is dialled again.
+    /// When the connection broke; `None` once it has been dialled again.
     pub(super) broken: Option<Nanos>,
-    /// When it is up (again).
+    /// When the connection is up, or will be up again.
     up: Nanos,
     backoff: Nanos,
-    /// Since when the receiver can be reached, as far as cuts are concerned.
+    /// The receiver is reachable from this time on, as far as cuts are concerned.
     reachable: Nanos,
-    /// When the cut began that is upon it.
+    /// When the current cut began.
     pub(super) cut_since: Option<Nanos>,
 }
 
@@ -46,7 +48,7 @@ impl Stream {
         Stream { patient, broken: None, up: 0, backoff: BACKOFF_LEAST, reachable: 0, cut_since: None }
     }
 
-    /// It broke at `at`: the next frame dials.
+    /// The connection broke at `at`; the next frame dials again.
     pub(super) fn breaks(&mut self, at: Nanos) {
         if at.saturating_sub(self.up) > BACKOFF_MOST {
             self.backoff = BACKOFF_LEAST;
@@ -54,12 +56,13 @@ impl Stream {
         self.broken = Some(at);
     }
 
-    /// Its sender's process is another one, which dials afresh.
+    /// The sender has a new process, which dials afresh.
     pub(super) fn begins(&mut self) {
         (self.broken, self.backoff) = (None, BACKOFF_LEAST);
     }
 
-    /// The earliest time from `now` on at which a frame can leave, if its receiver can be reached since `reachable`.
+    /// Returns the earliest time from `now` on at which a frame can leave. The receiver has been reachable since
+    /// `reachable`.
     pub(super) fn departs(&mut self, now: Nanos, reachable: Nanos, rng: &mut Rng) -> Nanos {
         let reachable = reachable.max(self.reachable);
         if let Some(mut dial) = self.broken.take() {
@@ -79,14 +82,14 @@ impl Stream {
         self.up.max(now)
     }
 
-    /// How long a frame that is lost with this chance each time is delayed by being sent again; `None` if the sender loses
-    /// patience.
+    /// Returns the delay of a frame due to retransmissions; `lost` draws whether one attempt is lost. `None` if the
+    /// sender closes the connection.
     pub(super) fn retransmits(lost: impl FnMut() -> bool) -> Option<Nanos> {
         let losses = std::iter::repeat_with(lost).take(LOSSES as usize).take_while(|lost| *lost).count() as u32;
         (losses < LOSSES).then(|| RETRANSMIT * ((1 << losses) - 1))
     }
 
-    /// The cut ends at `now`: when TCP tries again; `None` if the sender has lost patience.
+    /// The cut ends at `now`. Returns when TCP retries; `None` if the sender has closed the connection.
     pub(super) fn resumes(&mut self, now: Nanos) -> Option<Nanos> {
         let since = self.cut_since.take().unwrap_or(now);
         if now - since >= SILENCE {
@@ -99,13 +102,13 @@ impl Stream {
 }
 
 impl Link {
-    /// Its connection, if it is one, breaks; what is under way is lost either way: how many frames.
+    /// Breaks the ordered connection, if the link is one. Frames in flight are lost in any case; returns how many.
     pub(super) fn breaks(&mut self, now: Nanos) -> u32 {
         self.stream.iter_mut().for_each(|stream| stream.breaks(now));
         self.cut()
     }
 
-    /// The time of a handshake: there and back, and there and back again.
+    /// The time of a handshake: two round trips.
     pub(super) fn handshake(&self) -> Nanos {
         4 * nanos(self.base.latency.base.max(Duration::from_micros(1)))
     }
@@ -149,7 +152,7 @@ mod tests {
         let up = stream.departs(10_000 * MS, 0, &mut rng);
         assert!((10_025 * MS..=10_050 * MS).contains(&up), "{up}");
         assert_eq!(stream.departs(10_001 * MS, 0, &mut rng), up, "the same attempt");
-        // The receiver is away for three seconds: the attempts in vain make the pauses grow.
+        // The receiver is down for three seconds; failed attempts make the pauses grow.
         stream.breaks(10_100 * MS);
         let up = stream.departs(13_200 * MS, 13_100 * MS, &mut rng);
         assert!((13_100 * MS..=15_200 * MS).contains(&up), "{up}");

@@ -21,11 +21,11 @@ fn plain() -> LinkSettings {
     LinkSettings { latency: Latency::uniform(ms(1), ms(9)), ..LinkSettings::CLEAN }
 }
 
-/// Two nodes and a client, driven by hand.
+/// Two nodes and a client, stepped by hand.
 struct Bench {
     net: Net,
     schedule: Schedule,
-    /// Frames by the time of their arrival.
+    /// Frames in flight, by arrival time.
     under_way: BTreeSet<(Nanos, u32)>,
     now: Nanos,
     ends: Vec<Binding>,
@@ -57,7 +57,7 @@ impl Bench {
         self.net.send(self.now, self.ends[from].endpoint, (to, Lane::Control), (frame, None), &mut self.schedule);
     }
 
-    /// Sends `count` numbered frames from n0 to n1, one each 100 µs, delivering as time passes.
+    /// Sends `count` numbered frames from n0 to n1, one every 100 µs, and delivers frames as time passes.
     fn stream(&mut self, count: u32) {
         for i in 0..count {
             self.send(0, n(1), i);
@@ -353,7 +353,7 @@ fn a_connection_that_breaks_loses_all_under_way_and_is_dialled_again_after_a_pau
     assert!(bench.received(1).is_empty(), "the next attempt is yet to come");
     bench.run(60 * MS);
     assert_eq!(bench.received(1), [9]);
-    // A frame that is ruined breaks the connection too.
+    // A corrupted frame breaks the connection too.
     let dirt = bench.fault();
     let ruin = LinkFault::Degrade(LinkSettings { corrupt: 1.0, ..LinkSettings::CLEAN });
     bench.net.lay(bench.now, dirt, &[(n(0), n(1))], &ruin);

@@ -1,24 +1,24 @@
-//! A node's processor: what its process takes and sends costs time, and while that lasts nothing else of the process happens:
-//! frames wait in its mailbox, its timers and its disk's answers are late.
+//! A node's processor: receiving and sending frames costs time. While a process is busy, nothing else happens in it:
+//! frames wait in its mailbox, and its timers and storage results are late.
 //!
-//! Work is charged to a turn as it is done; what the turn sends leaves at once, and the process is busy afterwards. With
-//! costs of zero nothing is charged and nothing waits.
+//! Work is charged to a turn as it is done. What the turn sends leaves at once, and the process is busy afterwards.
+//! With costs of zero nothing is charged and nothing waits.
 
 use super::super::{Nanos, nanos};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// What work costs.
+/// The costs of work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CpuSettings {
-    /// Time of each frame taken or sent.
+    /// Time per frame received or sent.
     pub per_frame: Duration,
-    /// Time of each KiB taken or sent, in addition.
+    /// Additional time per KiB received or sent.
     pub per_kib: Duration,
 }
 
-/// One process's processor. Clones are the same.
+/// The processor of one process. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cpu {
     settings: CpuSettings,
@@ -30,12 +30,12 @@ impl Cpu {
         Cpu { settings, busy_until: Arc::default() }
     }
 
-    /// The process is gone, and its work with it.
+    /// The process has ended; its pending work is dropped.
     pub fn reset(&self) {
         self.busy_until.store(0, Relaxed);
     }
 
-    /// Takes or sends a frame of so many bytes.
+    /// Charges for receiving or sending a frame of `bytes` bytes.
     pub fn frame(&self, now: impl FnOnce() -> Nanos, bytes: usize) {
         let CpuSettings { per_frame, per_kib } = self.settings;
         let cost = nanos(per_frame) + nanos(per_kib) * bytes as u64 / 1024;
@@ -44,7 +44,7 @@ impl Cpu {
         }
     }
 
-    /// Until when the process is busy.
+    /// Returns the time until which the process is busy.
     pub fn busy_until(&self) -> Nanos {
         self.busy_until.load(Relaxed)
     }

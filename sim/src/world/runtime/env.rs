@@ -1,4 +1,4 @@
-//! The three seams of a node, as simulation has them: [`SimTransport`], [`SimClock`], [`SimStorage`].
+//! The simulated implementations of a node's environment traits: [`SimTransport`], [`SimClock`], [`SimStorage`].
 
 use super::super::clock::{ClockFault, ClockModel};
 use super::super::disk::{DiskHandle, SimDisk};
@@ -18,20 +18,21 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-/// An endpoint on the simulated network. Frames are encoded and decoded for real; one that does not decode is counted.
+/// An endpoint on the simulated network. Frames are really encoded and decoded; a frame that does not decode is
+/// counted.
 pub struct SimTransport {
     hub: Arc<Hub>,
     binding: Binding,
-    /// What waits there.
+    /// The counters of what waits at the endpoint.
     waiting: Arc<Waiting>,
-    /// Whom the network was told to wake when one arrives, and whether it is still to do so.
+    /// The waker given to the network. `asleep` tells whether the network has yet to wake it.
     waker: Option<Waker>,
     asleep: bool,
     bad_frames: u64,
-    /// Where frames are made.
+    /// The buffer in which frames are encoded.
     frame: Vec<u8>,
     cpu: Cpu,
-    /// Rings when the processor is free again.
+    /// Fires when the processor is free again.
     free: Timer,
 }
 
@@ -45,7 +46,8 @@ impl SimTransport {
         SimTransport { hub, binding, waiting, waker: None, asleep: false, bad_frames: 0, frame: Vec::new(), cpu, free }
     }
 
-    /// Tells how many bytes of its frames wait to be taken, or to be sent, if they are more than so many.
+    /// Returns a function that counts the bytes of the endpoint's frames that wait to be received or sent. If an upper
+    /// bound is not over the argument, the function returns the bound; otherwise it returns the exact count.
     pub fn queued(&self) -> impl Fn(usize) -> usize + Send + use<> {
         let (hub, endpoint, waiting) = (self.hub.clone(), self.binding.endpoint, self.waiting.clone());
         move |enough| {
@@ -58,7 +60,7 @@ impl SimTransport {
         }
     }
 
-    /// Whether the processor is; then the waker will be woken.
+    /// Whether the processor is busy. If so, the waker will be woken when it is free.
     fn is_busy(&mut self, waker: &Waker) -> bool {
         let until = self.cpu.busy_until();
         let busy = until > 0 && until > self.hub.now();
@@ -68,7 +70,7 @@ impl SimTransport {
         busy
     }
 
-    /// The next packet that decodes, `None` if there is none yet. The mailbox of a dead process has none ever.
+    /// Takes the next packet that decodes; `None` if there is none yet. The mailbox of a dead process is always empty.
     fn take(&mut self, waker: Option<&Waker>) -> Option<(Addr, Packet)> {
         loop {
             match self.hub.look(|core| core.net.take(self.binding, waker)) {
@@ -101,7 +103,7 @@ impl Transport for SimTransport {
     fn send(&mut self, to: Addr, packet: &Packet) {
         match frame::encode_into(packet, &mut self.frame) {
             Ok(()) => {
-                // What is read back here is what arrives there.
+                // The receiver gets the packet as decoded here.
                 let read = frame::decode(&self.frame);
                 assert!(read.as_ref() == Ok(packet), "a packet that cannot be read back: {packet:?}");
                 let (from, bytes) = (self.binding.endpoint, Bytes::copy_from_slice(&self.frame));
@@ -154,7 +156,7 @@ struct Clocks {
 struct ClockState {
     addr: Addr,
     model: ClockModel,
-    /// Faults that make readings differ from what they would be.
+    /// The faults that can make readings differ from those of clocks without faults.
     faults: Vec<(FaultId, ClockFault)>,
     sleepers: Vec<TimerKey>,
     trace: Trace,
@@ -162,13 +164,13 @@ struct ClockState {
 }
 
 impl ClockState {
-    /// Charges a reading that differs from what it would have been to the faults that can have done it.
+    /// Charges a reading that differs from that of clocks without faults to the faults that can have caused it.
     fn charge(&self, now: u64, wall: bool) {
         if self.faults.is_empty() {
             return;
         }
         let (rate, date) = self.model.differs(now, self.model.monotonic(now), self.model.wall(now));
-        // While the date is thrown to and fro nobody can tell whether it has jumped as well.
+        // During a strobe it is impossible to tell whether the wall clock has jumped as well.
         let strobes = self.faults.iter().any(|(_, fault)| matches!(fault, ClockFault::Strobe { .. }));
         for (id, fault) in &self.faults {
             let shows = match fault {
@@ -193,7 +195,7 @@ impl SimClock {
         SimClock(Arc::new(Clocks { hub, cpu, state: Mutex::new(state) }))
     }
 
-    /// Does `fault` to the clocks.
+    /// Applies `fault` to the clocks.
     pub fn disturb(&self, id: FaultId, fault: ClockFault) {
         self.change(|state, now| {
             state.ledger.fired(id);
@@ -203,8 +205,7 @@ impl SimClock {
         });
     }
 
-    /// Ends what lasts of a fault, if it is on these clocks. A wall clock that jumped stays jumped, and goes on being
-    /// charged for it.
+    /// Ends a fault, if it is on these clocks. A jump of the wall clock is permanent and continues to be charged.
     pub fn lift(&self, id: FaultId) {
         if lock(&self.0.state).faults.iter().any(|(other, fault)| *other == id && lasts(*fault)) {
             self.change(|state, now| {
@@ -218,13 +219,13 @@ impl SimClock {
         }
     }
 
-    /// Ends what lasts of every fault.
+    /// Ends every fault, except jumps.
     pub fn heal(&self) {
         let ids: Vec<FaultId> = lock(&self.0.state).faults.iter().map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.lift(id));
     }
 
-    /// Changes the clocks and wakes all who sleep by them, to look again.
+    /// Changes the clocks and wakes all sleepers so that they check again.
     fn change(&self, work: impl FnOnce(&mut ClockState, u64)) {
         let sleepers = {
             let mut state = lock(&self.0.state);
@@ -272,7 +273,7 @@ impl Clock for SimClock {
     }
 }
 
-/// Waits until a node's own clock shows a time, whatever is done to the clock meanwhile, and its processor is free.
+/// Waits until a node's own clock shows a time, even if the clock is changed meanwhile, and its processor is free.
 struct ClockSleep {
     clock: SimClock,
     deadline: Time,
@@ -284,7 +285,7 @@ impl Future for ClockSleep {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        // Whatever is done to the clock makes it ring.
+        // Every change of the clock fires this timer.
         if this.timer.is_set(context.waker()) {
             return Poll::Pending;
         }
@@ -310,7 +311,7 @@ impl Drop for ClockSleep {
     }
 }
 
-/// A node's storage: each job runs at once, and its result comes when the disk would be done.
+/// A node's storage: each job runs at once, and its result arrives when the disk would be done.
 pub struct SimStorage {
     store: Mutex<Store<SimDisk>>,
     disk: DiskHandle,

@@ -1,13 +1,15 @@
-//! Where simulated time meets the models: one lock over the agenda and the network, and a bell for each event, rung by madsim.
+//! Connects simulated time to the models: one lock over the event schedule and the network, and a wakeup per event,
+//! woken by madsim.
 //!
-//! Every event on the agenda has one timer of madsim's, which wakes its [`Wakeup`]. That carries the event out on the spot,
-//! without a task: at a thousand operations a second a task of its own would be every second poll of the executor.
+//! Every scheduled event has one madsim timer, which wakes its [`Wakeup`]. The wakeup executes the event immediately,
+//! without a task: at a thousand operations a second, a task would account for every second poll of the executor.
 //!
-//! madsim rings with its timers locked and, when it leaps, before its clock shows the new time. So whatever happens at a ring
-//! only wakes tasks and sets no timer, and its time is the event's. A timer is set through `Sleep::reset`, because a fresh
-//! madsim sleep never lasts less than a millisecond; so events keep their nanosecond. What is due at once is due one
-//! nanosecond later: the clock moves on by more than that with every poll. Timers of one instant ring in an order that depends on
-//! nothing but which timers were set and when; where order matters (frames on a link), instants differ.
+//! madsim fires a timer while its timers are locked and, when it skips ahead, before its clock shows the new time. So
+//! an event only wakes tasks and sets no timer, and it happens at its own scheduled time. A timer is set through
+//! `Sleep::reset`, because a fresh madsim sleep lasts at least a millisecond; this way events keep nanosecond
+//! precision. An event that is due immediately is scheduled one nanosecond later: the clock advances by more than that
+//! with every poll. Timers of the same instant fire in an order that depends only on which timers were set and when.
+//! Where order matters (frames on a link), the instants differ.
 
 use super::super::net::Net;
 use super::super::schedule::{Due, Schedule, TimerKey};
@@ -20,10 +22,10 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-/// What everyone who puts events on the agenda shares.
+/// State shared by everything that schedules events.
 pub(super) struct Hub {
     time: TimeHandle,
-    /// When simulated time began.
+    /// The start of simulated time.
     origin: Instant,
     core: Mutex<Core>,
 }
@@ -31,15 +33,15 @@ pub(super) struct Hub {
 pub(super) struct Core {
     pub(super) schedule: Schedule,
     pub(super) net: Net,
-    /// Sets madsim's timers; reset each time.
+    /// Sets madsim's timers; reset for each event.
     timer: Sleep,
     hub: Weak<Hub>,
-    /// Bells that have rung, to be used again: as many as events were ever under way at once.
+    /// Used wakeups, kept for reuse: as many as the maximum number of events pending at once.
     wakeups: Vec<Arc<Wakeup>>,
     stopped: bool,
 }
 
-/// Woken by madsim's timer when an event is due. It does not hold the world, for madsim's timers hold it.
+/// Woken by madsim's timer when an event is due. It holds the hub weakly, because madsim's timers hold the wakeup.
 struct Wakeup {
     hub: Weak<Hub>,
     at: Nanos,
@@ -55,7 +57,7 @@ impl Wake for Wakeup {
 }
 
 impl Hub {
-    /// The hub of the running simulation.
+    /// Creates the hub of the running simulation.
     pub(super) fn start(net: Net) -> Arc<Hub> {
         let time = TimeHandle::current();
         Arc::new_cyclic(|hub| Hub {
@@ -72,18 +74,18 @@ impl Hub {
         })
     }
 
-    /// True time.
+    /// Returns the true time.
     pub(super) fn now(&self) -> Nanos {
         nanos(self.time.elapsed())
     }
 
-    /// True time, for models that ask for it.
+    /// Returns a source of true time, for the models.
     pub(super) fn time_source(&self) -> TimeSource {
         let time = self.time.clone();
         Arc::new(move || nanos(time.elapsed()))
     }
 
-    /// Works on the agenda and the network at the present time; new events will be kept.
+    /// Runs `work` on the schedule and the network at the current time, then sets timers for the new events.
     pub(super) fn with<T>(&self, work: impl FnOnce(&mut Core, Nanos) -> T) -> T {
         let mut core = lock(&self.core);
         let now = self.now();
@@ -95,17 +97,17 @@ impl Hub {
         result
     }
 
-    /// Works on what puts no events on the agenda.
+    /// Runs `work`, which must not schedule events.
     pub(super) fn look<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
         work(&mut lock(&self.core))
     }
 
-    /// Nothing is delivered and nobody is woken any more.
+    /// Stops the hub: no event is executed any more.
     pub(super) fn stop(&self) {
         lock(&self.core).stopped = true;
     }
 
-    /// Carries out a bell's event.
+    /// Executes a wakeup's event.
     fn ring(&self, wakeup: Arc<Wakeup>) {
         let mut core = lock(&self.core);
         if core.stopped {
@@ -120,7 +122,7 @@ impl Hub {
 }
 
 impl Core {
-    /// Has a bell rung for what is due at a time to come.
+    /// Sets a madsim timer for an event in the future.
     fn arm(&mut self, instant: Instant, at: Nanos, due: Due) {
         let mut wakeup =
             self.wakeups.pop().unwrap_or_else(|| Arc::new(Wakeup { hub: self.hub.clone(), at: 0, due: Due::Frame(0) }));
@@ -134,10 +136,10 @@ impl Core {
     }
 }
 
-/// One timer on the agenda, set while its owner waits and cancelled with it.
+/// One timer of the schedule, set while its owner waits and cancelled when dropped.
 pub(super) struct Timer {
     hub: Arc<Hub>,
-    /// Its timer, and whom that will wake.
+    /// The timer's key, and the waker that it will wake.
     set: Option<(TimerKey, Waker)>,
     fired: Arc<AtomicBool>,
 }
@@ -147,7 +149,7 @@ impl Timer {
         Timer { hub, set: None, fired: Arc::default() }
     }
 
-    /// Whether it is set, now for this waker.
+    /// Whether the timer is set. If so, it will wake this waker.
     pub(super) fn is_set(&mut self, waker: &Waker) -> bool {
         let Some((key, woken)) = &mut self.set else { return false };
         if self.fired.load(Relaxed) {
@@ -161,7 +163,7 @@ impl Timer {
         self.hub.look(|core| core.schedule.is_set(key, waker))
     }
 
-    /// Sets it anew; `None` only for [`Schedule::fire`] to end.
+    /// Sets the timer again. With `None` it fires only through [`Schedule::fire`].
     pub(super) fn set(&mut self, at: Option<Nanos>, waker: Waker) -> TimerKey {
         let old = self.key();
         self.fired.store(false, Relaxed);
@@ -189,7 +191,7 @@ impl Drop for Timer {
     }
 }
 
-/// Waits for a point of true time.
+/// Waits until a true time.
 pub struct TrueSleep {
     timer: Timer,
     at: Nanos,

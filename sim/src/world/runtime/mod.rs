@@ -1,15 +1,15 @@
-//! The running world: nodes that start, stop and die on madsim, over the models.
+//! The running world: starts, stops and kills nodes on madsim, on top of the models.
 //!
-//! A [`World`] is made inside a madsim runtime. It owns what outlives a node's process (its disk, its clocks, its
-//! address) and starts the process anew after a kill. A kill does three things at one instant: the process's tasks
-//! never run again, its mail is lost, and its disk loses power (or, if only the process dies, merely its handles). It is
-//! not a `plugin::Simulator`: madsim tells plugins of a kill but not of a process that ends by itself, and the order of
-//! these three matters.
+//! A [`World`] is created inside a madsim runtime. It owns what survives a node's process (its disk, its clocks, its
+//! address) and starts a new process after a kill. A kill does three things at one instant: the process's tasks never
+//! run again, its mailbox is lost, and its disk loses power (or, if only the process dies, just its open file handles).
+//! It is not a `plugin::Simulator`: madsim tells plugins of a kill but not of a process that ends on its own, and the
+//! order of these three steps matters.
 //!
-//! Determinism: one runtime a thread, a fresh thread a seed; madsim picks the next ready task at random from the seed
-//! and lets each take 50 to 100 ns, so any extra wake-up shifts the run. Recording the trace adds none.
+//! Determinism: one runtime per thread, a new thread per seed. madsim picks the next ready task at random from the seed
+//! and lets each take 50 to 100 ns, so any extra wake-up changes the run. Recording the trace adds none.
 //!
-//! Caveat: a run must end with [`World::shutdown`]: tasks, timers and models hold each other, and would be leaked.
+//! Caveat: a run must end with [`World::shutdown`]; otherwise tasks, timers and models hold each other and are leaked.
 
 mod cpu;
 mod env;
@@ -43,42 +43,42 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// What a world is made of.
+/// The settings of a world.
 #[derive(Clone, PartialEq, Debug)]
 pub struct WorldSettings {
-    /// Decides everything that is left to chance in the models.
+    /// Determines everything random in the models.
     pub seed: u64,
-    /// The network.
+    /// The network's settings.
     pub net: NetSettings,
-    /// Every node's disk.
+    /// The settings of every node's disk.
     pub disk: DiskSettings,
-    /// Packets travel over madsim's TCP instead of the network above, this long each way.
+    /// If set, packets travel over madsim's TCP instead of the simulated network, with a one-way latency in this range.
     pub tcp: Option<Range<Duration>>,
-    /// Every node's processor.
+    /// The settings of every node's processor.
     pub cpu: CpuSettings,
 }
 
-/// How a node dies.
+/// The way a node dies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Death {
-    /// Its process is killed; the operating system keeps what it wrote.
+    /// Its process is killed; the operating system keeps its writes.
     Process,
-    /// Its machine loses power; what was not synced is at the mercy of the disk.
+    /// Its machine loses power; unsynced writes may be lost.
     PowerLoss,
-    /// Likewise, and physical blocks that were being written may hold anything.
+    /// Its machine loses power, and physical blocks that were being written may contain anything.
     GarblingPowerLoss,
 }
 
-/// What a node's process does, from start to end.
+/// A node's process, as a future that runs from start to end.
 pub type Process = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What a node's process has of the world, made anew for each start.
+/// What a node's process gets from the world, created for each start.
 pub struct NodeEnv {
-    /// The node.
+    /// The node's identifier.
     pub id: NodeId,
-    /// How often it was started before.
+    /// The number of earlier starts.
     pub restarts: u64,
-    /// Its address, bound.
+    /// Its endpoint, bound to its address.
     pub transport: SimTransport,
     /// Its clocks.
     pub clock: SimClock,
@@ -89,7 +89,7 @@ pub struct NodeEnv {
 }
 
 impl NodeEnv {
-    /// Waits until the node is told to stop. To be taken once.
+    /// Waits until the node is told to stop. Only the first call gets the signal; a second one waits forever.
     pub fn stopped(&mut self) -> impl Future<Output = ()> + Send + use<> {
         let (_, never) = oneshot::channel();
         let told = std::mem::replace(&mut self.stop, never);
@@ -100,11 +100,11 @@ impl NodeEnv {
         }
     }
 
-    /// Opens the node's store with `open` and puts it behind the storage seam. Opening takes the disk some time:
-    /// [`NodeEnv::disk_idle`] waits for it.
+    /// Opens the node's store with `open` and makes it available as storage of the node. Opening takes the disk some
+    /// time: [`NodeEnv::disk_idle`] waits for it.
     ///
     /// # Errors
-    /// Whatever `open` says.
+    /// The error of `open`.
     pub fn open<T, E>(
         &self,
         open: impl FnOnce(SimDisk) -> Result<(Store<SimDisk>, T), E>,
@@ -113,7 +113,7 @@ impl NodeEnv {
         Ok((SimStorage::new(self.hub.clone(), (self.disk.clone(), self.cpu.clone()), store), found))
     }
 
-    /// Waits until the disk has done all that was asked of it, such as opening the store.
+    /// Waits until the disk has finished all requested operations, such as opening the store.
     pub fn disk_idle(&self) -> TrueSleep {
         TrueSleep::new(self.hub.clone(), self.disk.busy_until())
     }
@@ -138,7 +138,7 @@ struct Node {
     stop: Option<oneshot::Sender<()>>,
 }
 
-/// The address of a machine on madsim's network.
+/// Returns the address of a machine on madsim's network.
 #[must_use]
 pub fn ip(addr: Addr) -> IpAddr {
     let (net, number) = match addr {
@@ -156,15 +156,15 @@ pub struct World {
     trace: Trace,
     ledger: Ledger,
     nodes: Mutex<BTreeMap<NodeId, Node>>,
-    /// Machines of those who are no servers.
+    /// Machines of clients and of others that are not servers.
     hosts: Mutex<BTreeMap<Addr, NodeHandle>>,
-    /// What is cut of madsim's network, and by which fault.
+    /// The cut links of madsim's network, by the fault that cut them.
     clogged: Mutex<BTreeMap<FaultId, Vec<(Addr, Addr)>>>,
     this: Weak<World>,
 }
 
 impl World {
-    /// A world without nodes. To be called inside a madsim runtime, on its main node.
+    /// Creates a world without nodes. Must be called inside a madsim runtime, on its main node.
     #[must_use]
     pub fn new(settings: WorldSettings, trace: Trace, ledger: Ledger) -> Arc<World> {
         let net = Net::new(settings.seed, settings.net.clone(), trace.clone(), ledger.clone());
@@ -185,60 +185,61 @@ impl World {
         })
     }
 
-    /// True time.
+    /// Returns the true time.
     #[must_use]
     pub fn now(&self) -> Nanos {
         self.hub.now()
     }
 
-    /// Reads the true time, for whoever records.
+    /// Returns a source of true time, for recording.
     #[must_use]
     pub fn time_source(&self) -> TimeSource {
         self.hub.time_source()
     }
 
-    /// Waits for a point of true time.
+    /// Waits until a true time.
     pub fn sleep_until(&self, at: Nanos) -> TrueSleep {
         TrueSleep::new(self.hub.clone(), at)
     }
 
-    /// The trace.
+    /// Returns the trace.
     #[must_use]
     pub fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// The fault ledger.
+    /// Returns the fault ledger.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// What the network did so far.
+    /// Returns the network's counts so far.
     #[must_use]
     pub fn net_stats(&self) -> NetStats {
         self.hub.with(|core, _| core.net.stats())
     }
 
-    /// What a node's disk did so far.
+    /// Returns the counts of a node's disk so far.
     #[must_use]
     pub fn disk_stats(&self, id: NodeId) -> DiskStats {
         self.disk(id).stats()
     }
 
-    /// A client's endpoint on the network.
+    /// Binds a client's endpoint on the network.
     #[must_use]
     pub fn client(&self, number: u64) -> SimTransport {
         self.endpoint(Addr::Client(number))
     }
 
-    /// An endpoint on the network at any address. A node's process has its own; this one is for tests of the network.
+    /// Binds an endpoint on the network at any address. A node's process has its own; this one is for tests of the
+    /// network.
     #[must_use]
     pub fn endpoint(&self, addr: Addr) -> SimTransport {
         SimTransport::bind(self.hub.clone(), addr, Cpu::default())
     }
 
-    /// A clock of its own for somebody, set as told. Clients have one that is not faulty.
+    /// Creates a clock with these settings. Clients have one that is not faulty.
     #[must_use]
     pub fn new_clock(&self, addr: Addr, settings: ClockSettings) -> SimClock {
         self.clock_of(addr, settings, Cpu::default())
@@ -249,8 +250,8 @@ impl World {
         SimClock::new((self.hub.clone(), cpu), addr, model, self.trace.clone(), self.ledger.clone())
     }
 
-    /// Adds a node with an empty disk and starts it, at once or at a later time. `start` is called for every start and must not
-    /// hold the world.
+    /// Adds a node with an empty disk and starts it, now or at a later time. `start` is called for every start and must
+    /// not hold the world.
     pub fn add_node(
         &self,
         id: NodeId,
@@ -289,12 +290,13 @@ impl World {
         assert!(before.is_none(), "{id} was added twice");
     }
 
-    /// Kills a node, by `fault` if by one; false if it is dead already (its machine loses power all the same).
+    /// Kills a node, because of `fault` if given. Returns false if it was dead already; a power loss still takes
+    /// effect.
     pub fn kill(&self, id: NodeId, death: Death, fault: Option<FaultId>) -> bool {
         let was = self.with(id, |node| std::mem::replace(&mut node.state, State::Dead));
         if was == State::Dead {
             if death != Death::Process {
-                // The machine is on, though nothing of ours runs on it: what the process wrote and did not sync is at stake.
+                // The machine is still on, although the process is dead: the process's unsynced writes can be lost.
                 self.bury(id, death, fault);
             }
             return false;
@@ -309,7 +311,7 @@ impl World {
         true
     }
 
-    /// Tells a node to stop, as SIGTERM does, by `fault` if by one; false if it does not run.
+    /// Tells a node to stop, as SIGTERM does, because of `fault` if given. Returns false if it is not running.
     pub fn stop(&self, id: NodeId, fault: Option<FaultId>) -> bool {
         let told = self.with(id, |node| (node.state == State::Running).then(|| node.stop.take()).flatten());
         let Some(told) = told.filter(|told| !told.is_closed()) else { return false };
@@ -321,7 +323,7 @@ impl World {
         told.send(()).is_ok()
     }
 
-    /// The machine of a client or of anybody else who is no server, to run tasks on that use madsim's TCP.
+    /// Returns the machine of a client or of another party that is not a server, for tasks that use madsim's TCP.
     #[must_use]
     pub fn host(&self, addr: Addr) -> NodeHandle {
         let mut hosts = lock(&self.hosts);
@@ -329,7 +331,7 @@ impl World {
         hosts.entry(addr).or_insert_with(made).clone()
     }
 
-    /// Sends a frame from one in the name of another.
+    /// Sends a frame to `to` in the name of `from`.
     pub fn forge(&self, fault: FaultId, from: Addr, to: Addr, packet: &Packet) {
         let frame = frame::encode(packet).expect("a forged packet is small");
         self.hub.with(|core, now| {
@@ -340,7 +342,7 @@ impl World {
         self.ledger.affected(fault, Effect::MessagesForged, 1);
     }
 
-    /// Starts a dead node again on the disk it left; false if it is alive.
+    /// Restarts a dead node on the disk that it left. Returns false if it is alive.
     pub fn restart(&self, id: NodeId) -> bool {
         self.with(id, |node| {
             if node.state != State::Dead {
@@ -352,8 +354,8 @@ impl World {
         })
     }
 
-    /// Stops a running node from running, by `fault` if by one; its mail and its timers wait. False if it was not
-    /// running.
+    /// Pauses a running node, because of `fault` if given; frames in its mailbox and its timers wait. Returns false if
+    /// it was not running.
     pub fn pause(&self, id: NodeId, fault: Option<FaultId>) -> bool {
         self.with(id, |node| {
             if node.state != State::Running {
@@ -370,7 +372,7 @@ impl World {
         })
     }
 
-    /// Lets a paused node run again; false if it was not paused.
+    /// Resumes a paused node. Returns false if it was not paused.
     pub fn resume(&self, id: NodeId) -> bool {
         self.with(id, |node| {
             if node.state != State::Paused {
@@ -389,19 +391,19 @@ impl World {
         self.with(id, |node| node.state != State::Dead)
     }
 
-    /// A node's disk, to trouble it.
+    /// Returns a node's disk, to apply faults to it.
     #[must_use]
     pub fn disk(&self, id: NodeId) -> DiskHandle {
         self.with(id, |node| node.disk.clone())
     }
 
-    /// A node's clocks, to disturb them.
+    /// Returns a node's clocks, to apply faults to them.
     #[must_use]
     pub fn clock(&self, id: NodeId) -> SimClock {
         self.with(id, |node| node.clock.clone())
     }
 
-    /// Lays a fault on directed links. Over madsim's TCP they can only be cut.
+    /// Applies a fault to directed links. Over madsim's TCP links can only be cut.
     pub fn lay(&self, id: FaultId, pairs: &[(Addr, Addr)], fault: &LinkFault) {
         if self.settings.tcp.is_none() {
             return self.hub.with(|core, now| core.net.lay(now, id, pairs, fault));
@@ -415,7 +417,7 @@ impl World {
         self.ledger.affected(id, Effect::LinksCut, pairs.len() as u64);
     }
 
-    /// The madsim node of a server or client.
+    /// Returns the madsim node of a server or client.
     fn machine(&self, addr: Addr) -> madsim::task::NodeId {
         match addr {
             Addr::Node(id) => self.with(id, |node| node.madsim),
@@ -423,7 +425,7 @@ impl World {
         }
     }
 
-    /// Takes a fault off madsim's links, unless another still cuts them.
+    /// Lifts a fault from madsim's links, except those that another fault still cuts.
     fn unclog(&self, id: FaultId) {
         let mut clogged = lock(&self.clogged);
         for pair in clogged.remove(&id).unwrap_or_default() {
@@ -433,7 +435,7 @@ impl World {
         }
     }
 
-    /// Takes a fault off every link, disk and clock it is on.
+    /// Lifts a fault from every link, disk and clock that it is on.
     pub fn lift(&self, id: FaultId) {
         self.hub.with(|core, now| core.net.lift(now, id, &mut core.schedule));
         self.unclog(id);
@@ -443,8 +445,8 @@ impl World {
         }
     }
 
-    /// Takes all faults off all links, disks and clocks. What was done stays done: jumped clocks, damaged sectors,
-    /// dead and paused nodes.
+    /// Lifts all faults from all links, disks and clocks. Lasting damage remains: jumped clocks, damaged sectors, dead
+    /// and paused nodes.
     pub fn heal(&self) {
         self.hub.with(|core, now| core.net.heal_all(now, &mut core.schedule));
         for (disk, clock) in self.belongings() {
@@ -453,12 +455,12 @@ impl World {
         }
     }
 
-    /// Loses everything in flight on directed links.
+    /// Loses all frames in flight on directed links.
     pub fn reset_links(&self, id: FaultId, pairs: &[(Addr, Addr)]) {
         self.hub.with(|core, now| core.net.reset_links(now, id, pairs));
     }
 
-    /// Ends the run: kills every node, delivers nothing any more, and lets what they held be freed.
+    /// Ends the run: kills every node, stops all delivery, and lets their resources be freed.
     pub async fn shutdown(&self) {
         let nodes = std::mem::take(&mut *lock(&self.nodes));
         for node in nodes.values() {
@@ -501,7 +503,7 @@ impl World {
         });
     }
 
-    /// The process ended by itself: what the operating system has stays, everything else of it ends too.
+    /// The process ended on its own: its writes stay with the operating system, and everything else of it ends.
     fn exited(&self, id: NodeId, starts: u64) {
         let ended = self.with(id, |node| {
             let current = node.starts == starts && node.state != State::Dead;
@@ -516,7 +518,7 @@ impl World {
         }
     }
 
-    /// What outlives the nodes' processes.
+    /// The disk and clocks of each node, which survive its processes.
     fn belongings(&self) -> Vec<(DiskHandle, SimClock)> {
         lock(&self.nodes).values().map(|node| (node.disk.clone(), node.clock.clone())).collect()
     }

@@ -1,4 +1,4 @@
-//! The world as nodes see it. Each test runs in a thread and a runtime of its own.
+//! Tests of the world as nodes see it. Each test runs in its own thread and runtime.
 
 use super::super::Latency;
 use super::super::clock::{ClockFault, ClockSettings};
@@ -54,7 +54,7 @@ fn settings(seed: u64) -> WorldSettings {
 
 const CLOCK: ClockSettings = ClockSettings { start: 0, epoch: 1_000_000_000_000, drift_ppm: 0, bug: None };
 
-/// Runs `body` in a world of its own, shuts the world down, and gives its trace.
+/// Runs `body` in its own world, shuts the world down, and returns its trace.
 fn in_world<F, Fut>(seed: u64, trace: Trace, body: F) -> Trace
 where
     F: FnOnce(Arc<World>) -> Fut + Send + 'static,
@@ -89,7 +89,7 @@ fn number(packet: &Packet) -> u64 {
     }
 }
 
-/// Answers every packet with itself.
+/// Sends every packet back to its sender.
 fn echo(mut env: NodeEnv) -> Process {
     Box::pin(async move {
         loop {
@@ -291,7 +291,7 @@ fn lifting_a_fault_takes_off_that_one_and_healing_all() {
     });
 }
 
-/// A storm of echoes, kills, pauses and cuts.
+/// A run with many echoes, kills, pauses and cuts.
 async fn storm(world: Arc<World>) {
     for id in [N1, N2] {
         world.add_node(id, (ClockSettings { drift_ppm: i64::from(id.0) * 50, ..CLOCK }, 0), echo);

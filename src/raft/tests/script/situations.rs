@@ -1,4 +1,4 @@
-//! Situations from the interaction scripts and unit tests of etcd's Raft library, each named after the one that it follows.
+//! Situations from the interaction tests and unit tests of etcd's Raft library. Each comment names the test it follows.
 use super::*;
 use crate::raft::progress::Phase;
 
@@ -57,7 +57,8 @@ fn aba_race() {
     let (a, _) = say(&mut raft, 2, 1, (0, 0), vec![entry(1, ""), entry(1, "a")]);
     let (b, sent_b) = say(&mut raft, 3, 2, (1, 1), vec![entry(2, "b")]);
     assert_eq!(sent_b.last().unwrap().after, b);
-    // A third leader: term first, by an empty append, then the *old* entry again, and its no-op.
+    // A third leader sends an empty append first, which brings its term. Then it sends the *old* entry again, and its
+    // no-op.
     let (c, _) = say(&mut raft, 4, 3, (1, 1), vec![]);
     let (d, sent_d) = say(&mut raft, 4, 3, (1, 1), vec![entry(1, "a"), entry(3, "")]);
     let last = sent_d.last().unwrap();
@@ -75,7 +76,7 @@ fn aba_race() {
     assert_eq!(recovered.entries.iter().map(|e| e.term).collect::<Vec<_>>(), [1, 1, 3]);
 }
 
-/// async_storage_writes: two batches in flight; a commit ahead of the leader's own disk; its crash.
+/// async_storage_writes: two batches in flight, a commit before the leader's own disk is done, a crash of the leader.
 #[test]
 fn pipeline_of_writes() {
     let mut s = Script::new(3, |_| {});
@@ -120,7 +121,7 @@ fn heartbeat_ends_probing() {
     s.deliver_unless(|p| p.to == id(3) && carries(p));
     s.propose(1, "b");
     s.propose(1, "c");
-    // n3 says so twice: what came before is lost, not late. The probe that follows is lost too.
+    // n3 rejects twice, so the earlier append is lost, not late. The probe that follows is lost too.
     let heard = std::cell::Cell::new(0);
     s.deliver_unless(|p| p.to == id(3) && carries(p) && heard.replace(heard.get() + 1) >= 2);
     assert_eq!(phase(&s, 1, 3), "probe");
@@ -202,7 +203,7 @@ fn slow_follower_after_compaction() {
     assert_eq!(phase(&s, 1, 3), "replicate");
 }
 
-/// snapshot_succeed_via_app_resp: the snapshot ends with the leader's last entry, and the answer is lost.
+/// snapshot_succeed_via_app_resp: the snapshot ends with the leader's last entry, and the reply is lost.
 #[test]
 fn snapshot_answer_lost() {
     let mut s = Script::new(3, |c| c.keep_entries = 0);
@@ -226,7 +227,7 @@ fn snapshot_answer_lost() {
     assert_eq!(s.0.raft(3).status().last, 3);
 }
 
-/// snapshot_succeed_via_app_resp_behind: what was installed is older than what the leader has left.
+/// snapshot_succeed_via_app_resp_behind: the installed snapshot is older than the entries the leader still has.
 #[test]
 fn snapshot_behind() {
     let mut s = Script::new(3, |c| (c.keep_entries, c.max_pinned_bytes) = (0, 0));
@@ -253,7 +254,7 @@ fn snapshot_behind() {
     assert_eq!(phase(&s, 1, 3), "replicate");
 }
 
-/// prevote: who is behind is not promised a vote, though nobody is loyal any more.
+/// prevote: a node with an outdated log gets no pre-vote, although no node is sticky any more.
 #[test]
 fn prevote_behind() {
     let mut s = Script::new(3, |_| {});
@@ -271,7 +272,7 @@ fn prevote_behind() {
     assert_eq!((leader(&s), s.0.raft(2).status().soft.term), (Some(2), 2));
 }
 
-/// checkquorum, with the old leader's heartbeats arriving after it stepped down.
+/// checkquorum: the old leader's heartbeats arrive after it stepped down.
 #[test]
 fn checkquorum_slow_network() {
     let mut s = Script::new(3, |_| {});
@@ -288,7 +289,7 @@ fn checkquorum_slow_network() {
     assert_eq!((leader(&s), s.0.raft(1).status().soft.leader), (Some(2), Some(id(2))));
 }
 
-/// prevote_checkquorum: a quorum that does not hear the leader replaces it, though it is well.
+/// prevote_checkquorum: a quorum that does not hear the leader replaces it, although the leader is healthy.
 #[test]
 fn quorum_of_precandidates() {
     let mut s = Script::new(3, |_| {});
@@ -297,7 +298,7 @@ fn quorum_of_precandidates() {
         s.pass(100, &[1]);
         s.deliver_unless(|p| p.from == id(1));
     }
-    // n1 was not heard for long; 2 and 3 stand, and one of them wins while n1 still believes to lead.
+    // n1 was not heard for long. n2 and n3 campaign, and one of them wins while n1 still considers itself the leader.
     s.0.pass(400);
     s.timeout(2);
     s.deliver_without(&[1]);
@@ -313,7 +314,7 @@ fn quorum_of_precandidates() {
     assert_eq!((s.0.raft(1).status().soft.role, s.0.raft(1).status().soft.leader), (Role::Follower, Some(id(l))));
 }
 
-/// TestFreeStuckCandidateWithCheckQuorum: a candidate ahead of its group's term comes back into it.
+/// TestFreeStuckCandidateWithCheckQuorum: a candidate with a term higher than its group's rejoins the group.
 #[test]
 fn stuck_candidate() {
     let mut s = Script::new(3, |_| {});
@@ -344,7 +345,7 @@ fn smaller_term_completes_election() {
     s.elect(1);
     s.pass(100, &[1]);
     s.deliver();
-    // n3 sleeps through terms 2 and 3.
+    // n3 is cut off during terms 2 and 3.
     for n in [2, 1] {
         s.0.pass(1000);
         s.timeout(n);
@@ -352,7 +353,7 @@ fn smaller_term_completes_election() {
     }
     let term = s.0.raft(2).status().soft.term;
     assert!(term >= 2 && s.0.raft(3).status().soft.term == 1);
-    // n2 restarts and misses nothing; n1 dies: 2 and 3 are left, and n3 lacks no-ops, so 2 must win in the end.
+    // n2 misses nothing and n1 crashes. n2 and n3 are left, and n3 lacks no-ops, so n2 must win in the end.
     s.0.crash(id(1), 0);
     let mut waits = 0;
     while leader(&s).is_none() {
@@ -386,7 +387,7 @@ fn transfer_after_snapshot() {
     }
 }
 
-/// TestRestoreIgnoreSnapshot: a late copy of a snapshot does nothing.
+/// TestRestoreIgnoreSnapshot: a late copy of a snapshot has no effect.
 #[test]
 fn late_snapshot() {
     let mut s = Script::new(3, |c| c.keep_entries = 0);
@@ -419,7 +420,7 @@ fn late_snapshot() {
     assert_eq!(phase(&s, 1, 3), "replicate");
 }
 
-/// What travels to one follower, counted.
+/// Counts of the messages to one follower.
 #[derive(Default)]
 struct Traffic {
     appends: std::cell::Cell<usize>,
@@ -456,7 +457,7 @@ fn reordered_burst() {
     s.0.check_logs();
 }
 
-/// One `Append` of a stream is lost: the second one after it makes the leader send again, and no heartbeat is needed.
+/// One `Append` of a stream is lost: the second one after it makes the leader resend, without waiting for a heartbeat.
 #[test]
 fn one_lost_of_a_stream() {
     let mut s = Script::new(3, |_| {});
@@ -476,7 +477,7 @@ fn one_lost_of_a_stream() {
     s.0.check_logs();
 }
 
-/// What a follower keeps for later is bounded, and is not believed in another term.
+/// The early `Append`s that a follower keeps are bounded, and are dropped when the term changes.
 #[test]
 fn early_appends_are_bounded_and_of_one_term() {
     let mut s = Script::new(3, |c| c.max_append_bytes = 100);

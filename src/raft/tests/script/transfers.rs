@@ -1,9 +1,10 @@
-//! Snapshots on their way to followers that are slow, busy, silent or told twice.
+//! Snapshot transfers to followers that are slow, busy or silent, or that get chunks twice.
 
 use super::situations::phase;
 use super::*;
 
-/// A follower that needs a snapshot of which every piece takes a round trip, while its leader compacts after every entry.
+/// Runs a follower that needs a snapshot, with a round trip per chunk, while its leader compacts after every entry.
+/// Returns the number of heartbeats until the follower has nearly caught up.
 fn slow_follower(s: &mut Script) -> usize {
     s.timeout(1);
     s.deliver_without(&[3]);
@@ -16,7 +17,7 @@ fn slow_follower(s: &mut Script) -> usize {
     while s.0.raft(3).status().commit + 3 < s.0.raft(1).status().commit && beats < 100 {
         beats += 1;
         s.pass(100, &[1]);
-        // One hop a heartbeat to and from n3; the others are fast.
+        // Messages to and from n3 take one heartbeat per hop; the others are fast.
         let (slow, fast): (Vec<Packet>, Vec<Packet>) =
             std::mem::take(&mut s.0.net).into_iter().partition(|p| p.to == id(3) || p.from == id(3));
         s.0.net = fast;
@@ -42,7 +43,7 @@ fn a_follower_slower_than_compaction_catches_up_under_load() {
     assert!(beats < 40, "{beats} heartbeats");
 }
 
-/// The pin is bounded: without room for the log behind the snapshot the transfer begins again and again.
+/// The pin is bounded: without room for the log after the snapshot, the transfer restarts again and again.
 #[test]
 fn a_pin_holds_no_more_than_its_bytes() {
     let mut s = Script::new(3, |c| (c.keep_entries, c.snapshot_chunk, c.max_pinned_bytes) = (0, 2, 100));
@@ -50,7 +51,7 @@ fn a_pin_holds_no_more_than_its_bytes() {
     assert!(s.0.raft(1).status().log_bytes < 300, "{}", s.0.raft(1).status().log_bytes);
 }
 
-/// Nothing is kept for a follower that gets no further.
+/// Nothing is kept for a follower that makes no progress.
 #[test]
 fn a_pin_ends_when_the_follower_is_silent() {
     let mut s = Script::new(3, |c| c.keep_entries = 0);
@@ -66,7 +67,7 @@ fn a_pin_ends_when_the_follower_is_silent() {
     assert_eq!((status.first, status.commit), (32, 31));
 }
 
-/// A piece for which there is no room, a late one and one that comes twice do not send the transfer back.
+/// A chunk that is postponed, late or duplicated does not restart the transfer.
 #[test]
 fn pieces_that_are_put_off_late_or_doubled_do_no_harm() {
     let mut s = Script::new(3, |c| (c.keep_entries, c.snapshot_chunk) = (0, 2));
