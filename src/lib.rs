@@ -7,7 +7,7 @@
 //! - [`placement`]: which servers hold a key. [`dynamo`]: the AP core, pure: quorums, versions, hinted handoff.
 //! - [`storage`]: the disk interface, the write-ahead log, snapshot files.
 //! - [`wire`]: messages and frames. [`codec`]: the only user of bincode.
-//! - [`env`]: network, clocks and storage as traits; simulation and deployment implement them.
+//! - [`mod@env`]: network, clocks and storage as traits; simulation and deployment implement them.
 //! - [`node`]: the driver, the only place that awaits.
 //! - [`client`]: the retrying client. [`cli`]: commands of the `seaworthy` binary.
 //! - [`mutant`]: planted bugs.

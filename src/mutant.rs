@@ -169,10 +169,8 @@ bugs! {
     /// A follower puts the pieces of a snapshot together in the order in which they come, and believes the file (raft/,
     /// storage/).
     PiecesAsTheyCome = "pieces-as-they-come",
-    /// A node takes pieces of all groups' snapshots at once, and a piece for which it has no room sends its transfer back to the
-    /// first (node/turn.rs, raft/).
     /// A node takes pieces of all groups' snapshots at once, and a piece for which it has no room sends its transfer
-    /// back to the first (node/shared.rs, raft/).
+    /// back to the first (node/turn.rs, raft/).
     BusyStartsOver = "busy-starts-over",
     /// A server stops over a piece of a snapshot that it cannot read for a follower (node/jobs.rs).
     UnreadablePieceStops = "unreadable-piece-stops",

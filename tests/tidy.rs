@@ -28,6 +28,8 @@ const LONG: [(&str, &str); 0] = [];
 /// Folders of the repository; paths under them are checked when documents mention them.
 const MENTIONED: [&str; 9] =
     ["src/", "sim/", "docs/", "scenarios/", "benches/", "tests/", "examples/", ".ci/", ".cargo/"];
+/// Words that a newcomer stumbles over. Comments and documents use plain ones.
+const MANNERED: [&str; 8] = ["nobody", "somebody", "whom", "lest", "hence", "thereby", "bears", "how-manieth"];
 /// This file contains violations on purpose.
 const SELF: &str = "tests/tidy.rs";
 
@@ -215,6 +217,25 @@ fn no_path_of_one_machine(source: &Source<'_>) -> Vec<String> {
     problems
 }
 
+/// Comments, and documents outside of code blocks, use plain words.
+fn words_are_plain(source: &Source<'_>) -> Vec<String> {
+    let document = source.path.ends_with(".md");
+    let mut in_block = false;
+    let mut problems = Vec::new();
+    for (i, line) in source.lines.iter().enumerate() {
+        in_block ^= document && line.text.trim_start().starts_with("```");
+        let prose = if document { line.text } else { &line.text[line.code.len()..] };
+        if in_block {
+            continue;
+        }
+        let prose = prose.to_lowercase();
+        for found in MANNERED.into_iter().filter(|mannered| word(&prose, mannered).is_some()) {
+            problems.push(source.problem(i, &format!("`{found}`: say it in plain words")));
+        }
+    }
+    problems
+}
+
 /// Documents mention only what exists: the targets of links, and words that look like paths of the repository. `exists`
 /// is called with paths relative to the root.
 fn mentions_exist(source: &Source<'_>, exists: &dyn Fn(&str) -> bool) -> Vec<String> {
@@ -254,7 +275,7 @@ fn resolve(folder: &str, link: &str) -> String {
 }
 
 /// The rules for Rust sources.
-const RULES: [fn(&Source<'_>) -> Vec<String>; 8] = [
+const RULES: [fn(&Source<'_>) -> Vec<String>; 9] = [
     cores_are_pure,
     select_is_biased,
     one_source_for_both_worlds,
@@ -263,6 +284,7 @@ const RULES: [fn(&Source<'_>) -> Vec<String>; 8] = [
     files_open_with_documentation,
     files_are_short,
     no_path_of_one_machine,
+    words_are_plain,
 ];
 
 /// Returns all problems of one file of the repository.
@@ -270,7 +292,9 @@ fn problems(path: &str, text: &str, exists: &dyn Fn(&str) -> bool) -> Vec<String
     let source = Source::new(path, text);
     match path.rsplit_once('.').map(|(_, extension)| extension) {
         Some("rs") if path != SELF => RULES.iter().flat_map(|rule| rule(&source)).collect(),
-        Some("md") => [mentions_exist(&source, exists), no_path_of_one_machine(&source)].concat(),
+        Some("md") => {
+            [mentions_exist(&source, exists), no_path_of_one_machine(&source), words_are_plain(&source)].concat()
+        }
         Some("toml") => no_path_of_one_machine(&source),
         _ => Vec::new(),
     }
@@ -316,6 +340,16 @@ fn planted(path: &str, text: &str) -> Vec<String> {
         .into_iter()
         .map(|p| p.strip_prefix(&format!("{path}:")).unwrap().to_owned())
         .collect()
+}
+
+#[test]
+fn mannered_words_are_found_in_prose_only() {
+    let found = ["2: `nobody`: say it in plain words"];
+    assert_eq!(planted("src/lib.rs", "/// Nobody knows."), found);
+    assert_eq!(planted("src/lib.rs", "let x = 1; // which nobody reads"), found);
+    assert_eq!(planted("docs/formats.md", "Of which nobody knows."), found);
+    assert_eq!(planted("src/lib.rs", "let nobody = \"whom\"; // plain"), Vec::<String>::new());
+    assert_eq!(planted("docs/formats.md", "```text\nnobody\n```"), Vec::<String>::new());
 }
 
 #[test]
