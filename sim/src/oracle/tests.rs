@@ -1,10 +1,13 @@
 //! Tests every property of the oracle, both violated and kept.
 
 use super::contents::LOOKED_INTO;
+use super::contents::contents;
 use super::*;
 use bytes::Bytes;
+use seaworthy::kv::Kv;
 use seaworthy::node::GROUP;
-use seaworthy::raft::{Role, SoftState};
+use seaworthy::node::Observer;
+use seaworthy::raft::{AppendResult, Body, Effect, Message, Role, SoftState};
 use seaworthy::types::Wall;
 
 const A: NodeId = NodeId(1);
