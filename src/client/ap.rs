@@ -1,12 +1,14 @@
-//! The client's side of buckets kept by quorums.
+//! The client for AP buckets (kept by quorums).
 //!
-//! Any server can coordinate, so a client has no leader to look for: it asks its favourite, and the next one when that does not
-//! answer or cannot reach enough others. That goes for reads as it stands. A write is carried out by one server only
-//! (`dynamo/coordinator/windows.rs`): while it may have been taken by the server that was asked first, others are asked just to
-//! pass the same request on to that one. If that server is down for them too, what became of the write is not known.
+//! Any server can coordinate, so a client has no leader to look for. It asks its favourite server, and the next one
+//! when that one does not answer or cannot reach enough others. Reads need nothing more. A write is executed by one
+//! server only (`dynamo/coordinator/dedup.rs`): while the server that was asked first may have accepted it, other
+//! servers are only asked to forward the same request to that one. If that server is down for them too, the outcome of
+//! the write is unknown.
 //!
-//! So that few writes end like that, a server that has not been heard for the time of an attempt is asked for a new lane
-//! first: that costs a round trip, and if there is no answer, nothing has happened and the next server is asked.
+//! To keep such outcomes rare, the client first asks for a new dedup window if it has not heard from the server for the
+//! length of an attempt. That costs a round trip, and if there is no answer, nothing has happened and the next server
+//! is asked.
 
 use super::{Client, ClientError, Tried};
 use crate::dynamo::siblings::WriteId;
@@ -19,37 +21,38 @@ use std::time::Duration;
 /// What a read found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
-    /// The versions that no other supersedes; none: there is no such key.
+    /// The versions that no other supersedes; if empty, the key does not exist.
     pub siblings: Vec<Sibling>,
-    /// To be given back with the next write of this key.
+    /// The context to send with the next write of this key.
     pub context: Bytes,
-    /// Who took part.
+    /// How many replicas and stand-ins took part.
     pub achieved: Achieved,
 }
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wrote {
-    /// Who took part.
+    /// How many replicas and stand-ins took part.
     pub achieved: Achieved,
-    /// What the write left behind, if that was asked for.
+    /// The state after the write, if that was asked for.
     pub found: Option<Found>,
-    /// The server that was to carry it out; if it is no replica of the key, it has picked another.
+    /// The server that had to execute it; if it is not a replica of the key, it has picked another.
     pub through: NodeId,
 }
 
-/// How a write is to be done.
+/// The options of a write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ApWrite {
-    /// How many replicas must hold it; the bucket's W if not said.
+    /// How many replicas must hold it; the bucket's W if `None`.
     pub w: Option<Level>,
-    /// Whether stand-ins count; as the bucket says if not said.
+    /// Whether stand-ins count; the bucket's setting if `None`.
     pub sloppy: Option<bool>,
-    /// Tell what the write left behind, with a context for the next.
+    /// Return the state after the write, with a context for the next write.
     pub read_back: bool,
 }
 
-/// A lane that a server has given this client, the number of its latest request there, and when that server last answered.
+/// A dedup window that a server has granted this client, the number of the latest request in it, and when that server
+/// last answered.
 #[derive(Clone, Copy)]
 pub(super) struct Window {
     id: dynamo::WindowId,
@@ -66,7 +69,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
         match self.ap_read(ClientRequest::Get { key, r, deadline_ms: 0 }).await {
             Ok((achieved, Some(found))) => Ok(Found { achieved, ..found }),
             Ok((_, None)) => Err(ClientError::Confused("a read was answered without versions".to_owned())),
-            // Whatever became of the attempts: a read has no effect.
+            // A read has no effect, whatever happened to its attempts.
             Err(ClientError::Unknown(patience)) => Err(ClientError::NotDone(patience)),
             Err(error) => Err(error),
         }
@@ -97,7 +100,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
         let end = self.clock.now() + patience;
         let mut backoff = self.patience.backoff;
         let mut tried = Tried::new(self.next_id, end);
-        // Why nothing was done, for when nobody does better.
+        // The latest refusal, reported if no server does better.
         let mut refused = None;
         loop {
             let now = self.clock.now();
@@ -129,7 +132,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
         let mut backoff = self.patience.backoff;
         let mut tried = Tried::new(self.next_id, end);
         let mut refused = None;
-        // The request's place, and how often it was sent with that, while some server may have taken it there.
+        // The request's slot, and how often it was sent with that slot, while some server may have accepted it there.
         let mut at: Option<(Slot, u32)> = None;
         loop {
             let now = self.clock.now();
@@ -156,7 +159,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
             }
             let (slot, sent) = at.unwrap_or_else(|| (self.slot(node, now), 0));
             request.stand_at(slot);
-            // Who took it sees to it for as long as the client waits.
+            // The server that accepted it works on it for as long as the client waits.
             request.set_deadline(end.since(now));
             match self.attempt(node, RequestBody::Ap(request.clone()), &tried, until).await.map(took) {
                 Some(Took::Done(achieved, found)) => return Ok((achieved, found, slot.server)),
@@ -174,7 +177,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
                     tried.tries -= 1;
                     continue;
                 }
-                // It stands for every copy of the request.
+                // The refusal covers every copy of the request.
                 Some(Took::Refused(why)) => {
                     (tried.maybe, at) = (false, None);
                     if !passes(&why) {
@@ -182,12 +185,12 @@ impl<T: Transport, C: Clock> Client<T, C> {
                     }
                     refused = Some(why);
                 }
-                // It stands for this copy.
+                // The refusal covers this copy only.
                 Some(Took::NotTaken(why)) if passes(&why) => refused = Some(why),
                 Some(Took::NotTaken(why)) => return Err(tried.refused(error_of(why), patience)),
                 Some(Took::Fails(error)) => return Err(error),
                 Some(Took::Maybe) => return Err(ClientError::Unknown(patience)),
-                // In no lane nothing is carried out.
+                // Without a dedup window the request is not executed.
                 None if slot.window == 0 => self.is_wary(&mut tried),
                 None => {
                     self.is_wary(&mut tried);
@@ -199,13 +202,13 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    /// Whether to wait for the server that is busy, or to try another first, once.
+    /// Whether to wait for the busy server, instead of trying another server first, once.
     fn stays(&self, retry_ms: u32, tried: &mut Tried) -> bool {
         let soon = Duration::from_millis(u64::from(retry_ms)) < self.patience.attempt;
         retry_ms > 0 && (soon || std::mem::replace(&mut tried.moved, true))
     }
 
-    /// The next place in the lane that a server has given, or in none: nothing is carried out there.
+    /// The next slot in the window that the server has granted, or a slot in no window, in which nothing is executed.
     fn slot(&mut self, server: NodeId, now: Time) -> Slot {
         match self.windows.get_mut(&server).filter(|window| now <= window.heard + self.patience.attempt) {
             Some(window) => {
@@ -217,17 +220,17 @@ impl<T: Transport, C: Clock> Client<T, C> {
     }
 }
 
-/// What a server's answer says of the request it answers.
+/// What a server's answer means for the request it answers.
 enum Took {
     Done(Achieved, Option<Found>),
-    /// It is not carried out, and no copy of it is.
+    /// The request is not executed, and no copy of it is.
     Refused(Refusal),
-    /// This copy of it was not carried out.
+    /// This copy of it was not executed.
     NotTaken(Refusal),
-    /// Nor was this one, for want of a lane: here is one.
+    /// Not executed: unknown dedup window. Use this one.
     UnknownWindow(dynamo::WindowId),
     Maybe,
-    /// This copy was not carried out for want of room, which there is likely to be in so many milliseconds.
+    /// This copy was not executed for lack of room; there is likely to be room in this many milliseconds.
     Busy(u32),
     /// There is room for what was announced.
     Room,
@@ -247,7 +250,7 @@ fn took(answer: ResponseBody) -> Took {
         ResponseBody::Refused(Refused::Busy { .. } | Refused::NotServing(_)) => Took::NotTaken(Refusal::Busy),
         ResponseBody::Continue => Took::Room,
         ResponseBody::Refused(Refused::Invalid(why)) => Took::NotTaken(Refusal::Invalid(why)),
-        // All servers have the same buckets, so whoever was asked before has not taken it either.
+        // All servers have the same buckets, so no server that was asked before has accepted it either.
         ResponseBody::Refused(Refused::OtherMode(ap)) => Took::Fails(ClientError::OtherMode(ap)),
         answer => Took::Fails(ClientError::Confused(format!("{answer:?}"))),
     }
@@ -266,7 +269,7 @@ fn error_of(why: Refusal) -> ClientError {
 }
 
 impl ClientRequest {
-    /// A coordinator gives up a little before the client does, to tell it how far it got.
+    /// Sets the coordinator's deadline a little before the client's, so that it can still report how far it got.
     fn set_deadline(&mut self, left: Duration) {
         let (ClientRequest::Get { deadline_ms, .. } | ClientRequest::Put { deadline_ms, .. }) = self;
         *deadline_ms = u32::try_from(left.as_millis() * 9 / 10).unwrap_or(u32::MAX).max(1);

@@ -1,14 +1,14 @@
-//! The client: finds the leader, retries, and says what became of each operation.
+//! The client: finds the leader, retries, and reports the outcome of each operation.
 //!
-//! One operation at a time. A write bears (session, number) and a retry repeats both, so that it is applied at most once
-//! however often it is sent (Raft thesis §6.3). The client is generic over the node's own seams, so that the same code
-//! runs in the shell, in the simulator's workload and in tests.
+//! A client executes one operation at a time. A write carries (session, number) and a retry repeats both, so that it is
+//! applied at most once however often it is sent (Raft thesis §6.3). The client is generic over the node's environment
+//! traits, so that the same code runs in the CLI, in the simulator's workload and in tests.
 //!
-//! Sessions belong to Raft groups. The first write of a key opens one and thereby learns which group that was and how many
-//! there are; from then on a key's group, its session and the server that leads it are found by arithmetic.
+//! Sessions belong to Raft groups. The first write of a key opens a session; the answer names the key's group and the
+//! number of groups. From then on the client computes a key's group, and looks up its session and its leader.
 //!
-//! What an error means is never left open: [`ClientError::happened`] tells whether the operation certainly had no effect
-//! or may have had (and, for a write of unknown outcome, may still).
+//! The meaning of an error is never left open: [`ClientError::happened`] tells whether the operation certainly had no
+//! effect or may have had one (a write of unknown outcome may still take effect).
 
 mod ap;
 #[cfg(test)]
@@ -25,16 +25,17 @@ use crate::wire::{NodeStatus, Packet, Refused, Request, RequestBody, Response, R
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How patient a client is.
+/// The timeouts and retry limits of a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// After this the whole operation is given up.
+    /// The time after which the client gives up the whole operation.
     pub operation: Duration,
-    /// After this one server is given up and the next one asked.
+    /// The time after which the client gives up one server and asks the next one.
     pub attempt: Duration,
-    /// After so many tries the whole operation is given up.
+    /// The number of tries after which the client gives up the whole operation.
     pub tries: u32,
-    /// Pause before asking again after a refusal; doubled with each, up to `attempt`, and drawn between half and whole.
+    /// Pause before a retry after a refusal. It doubles with each, up to `attempt`, and the actual pause is drawn
+    /// between half of it and all of it.
     pub backoff: Duration,
 }
 
@@ -52,29 +53,29 @@ impl Default for Patience {
 /// Why an operation did not succeed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No server took it in time.
+    /// No server accepted it in time.
     #[error("no server carried it out within {0:?}: it certainly did not happen")]
     NotDone(Duration),
-    /// All have too much to do.
+    /// All servers are overloaded.
     #[error("the servers have too much to do: it certainly did not happen; try again in {0:?}")]
     Busy(Duration),
-    /// Some server may have taken it.
+    /// Some server may have accepted it.
     #[error("not confirmed within {0:?}: it may have happened, or may yet")]
     Unknown(Duration),
-    /// The session was forgotten by the servers. Whether an earlier try (or a copy made by the network) was applied
-    /// before that, they no longer know.
+    /// The servers no longer know the session. They cannot tell whether an earlier try (or a copy made by the network)
+    /// was applied before it expired.
     #[error("the session has expired: the write may have happened")]
     SessionExpired,
-    /// A server answered what was not asked.
+    /// A server gave an answer that does not match the request.
     #[error("the server gave an answer of the wrong kind, so what happened is not known: {0}")]
     Confused(String),
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
-    /// The servers that could be asked could not do it as things are.
+    /// The reachable servers could not do it in their present state.
     #[error("not done: {0}")]
     Refused(dynamo::Refusal),
-    /// The key's bucket is of the other mode: AP if this is true.
+    /// The key's bucket is of the other mode: AP if this is true, CP if it is false.
     #[error("the key is in {} bucket", if *.0 { "an AP" } else { "a CP" })]
     OtherMode(bool),
 }
@@ -87,16 +88,16 @@ impl ClientError {
     }
 }
 
-/// How long after it was refused as busy a client asks before it sends what is large.
+/// How long after a busy refusal a client asks for room before it sends a large write.
 const WARY: Duration = Duration::from_secs(5);
-/// How much that is, in bytes.
+/// Size of a large write, in bytes.
 const LARGE: usize = 4 << 10;
 
 /// A session with one group.
 #[derive(Clone, Copy)]
 struct Session {
     id: SessionId,
-    /// Of its latest write.
+    /// The number of its latest write.
     number: u64,
 }
 
@@ -104,34 +105,35 @@ struct Session {
 pub struct Client<T, C> {
     transport: T,
     clock: C,
-    /// For when a server has not answered.
+    /// Fires when a server has not answered.
     timer: Timer<C>,
     rng: Rng,
     nodes: Vec<NodeId>,
-    /// Index into `nodes` of the server to ask first, unless it is known better.
+    /// Index into `nodes` of the server to ask first, unless a group's leader is known.
     favourite: usize,
     patience: Patience,
-    /// How many Raft groups there are, once a session has told.
+    /// The number of Raft groups, once the first session is open.
     groups: Option<u32>,
     sessions: BTreeMap<GroupId, Session>,
-    /// The server to ask first about a group's keys, where that is not the favourite: an index into `nodes`.
+    /// The server to ask first for a group's keys, if that is not the favourite: an index into `nodes`.
     leaders: BTreeMap<GroupId, usize>,
     next_id: u64,
-    /// This client's name and count among writes of AP buckets.
+    /// This client's ID and write counter for AP buckets.
     ap_name: u64,
     ap_number: u64,
-    /// What lets it ask each server for writes of AP buckets.
+    /// The dedup window that each server has granted to this client, for writes to AP buckets.
     windows: BTreeMap<NodeId, ap::Window>,
-    /// Until when to ask whether there is room for what is large.
+    /// Until this time the client asks for room before it sends a large write.
     wary: Time,
 }
 
 impl<T: Transport, C: Clock> Client<T, C> {
-    /// A client of the cluster made of `nodes` (at least one).
+    /// Creates a client of the cluster made of `nodes` (at least one).
     pub fn new(transport: T, clock: C, nodes: Vec<NodeId>, patience: Patience, mut rng: Rng) -> Client<T, C> {
         assert!(!nodes.is_empty(), "a client needs at least one server to ask");
         let favourite = rng.below(nodes.len() as u64) as usize;
-        // Ids start at a random place, so that answers to an earlier client at the same address are not taken for ours.
+        // Ids start at a random number, so that answers to an earlier client at the same address are not taken for
+        // answers to this one.
         let next_id = rng.next() >> 1;
         let ap_name = rng.next();
         let (groups, sessions, leaders, ap_number) = (None, BTreeMap::new(), BTreeMap::new(), 0);
@@ -154,10 +156,10 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    /// The value of `key`, as of some moment between call and return.
+    /// Returns the value of `key`, as of some moment between call and return.
     ///
     /// # Errors
-    /// A read has no effect, so never [`ClientError::Unknown`] or [`ClientError::SessionExpired`].
+    /// A read has no effect, so the error is never [`ClientError::Unknown`] or [`ClientError::SessionExpired`].
     pub async fn get(&mut self, key: Key) -> Result<Option<Versioned>, ClientError> {
         let group = self.group(&key);
         match self.call(group, RequestBody::Get { key }).await {
@@ -190,10 +192,11 @@ impl<T: Transport, C: Clock> Client<T, C> {
         self.write(Write::Delete { key, when }).await
     }
 
-    /// Carries out a write, opening a session with the key's group first if there is none.
+    /// Executes a write; opens a session with the key's group first if there is none.
     ///
     /// # Errors
-    /// See [`ClientError`]. After [`ClientError::SessionExpired`] the next write to a key of that group opens a new session.
+    /// See [`ClientError`]. After [`ClientError::SessionExpired`] the next write to a key of that group opens a new
+    /// session.
     pub async fn write(&mut self, write: Write) -> Result<Reply, ClientError> {
         let end = self.clock.now() + self.patience.operation;
         let known = self.groups.and_then(|groups| self.sessions.get_key_value(&group_of(write.key(), groups)));
@@ -214,7 +217,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    /// Where to look for a key's leader.
+    /// The key's group; group 1 if the number of groups is not known yet.
     fn group(&self, key: &Key) -> GroupId {
         group_of(key, self.groups.unwrap_or(1))
     }
@@ -238,13 +241,13 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 self.sessions.insert(group, session);
                 Ok((group, session))
             }
-            // A session too many does no harm: it is forgotten in time. The write itself was not sent.
+            // An extra session does no harm: it expires in time. The write itself was not sent.
             Err(ClientError::Unknown(patience)) => Err(ClientError::NotDone(patience)),
             other => Err(unexpected(other)),
         }
     }
 
-    /// How the server `node` is, asked once.
+    /// Returns the status of the server `node`, which is asked once.
     ///
     /// # Errors
     /// [`ClientError::NotDone`] when it does not answer.
@@ -256,7 +259,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    /// What the server `node` holds of a key in an AP bucket, asked once.
+    /// Returns what the server `node` holds of a key in an AP bucket. The server is asked once.
     ///
     /// # Errors
     /// [`ClientError::NotDone`] when it does not answer; [`ClientError::OtherMode`].
@@ -270,7 +273,8 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    /// Asks the server `node`, once, to hand over to `to` all groups that it leads and `to` is in. Whether there are any.
+    /// Asks the server `node`, once, to transfer to `to` the leadership of all groups that it leads and that `to` is
+    /// in. Returns whether there are any.
     ///
     /// # Errors
     /// [`ClientError::NotDone`] when it does not answer; [`ClientError::Invalid`].
@@ -284,7 +288,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    /// Asks the leader of the only group to hand over to `to`. Returns when the transfer has begun.
+    /// Asks the leader of the only group to transfer its leadership to `to`. Returns when the transfer has begun.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -295,7 +299,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    /// Asks one server after another until one answers or patience ends, first the one that leads `group`.
+    /// Asks one server after another, first the leader of `group`, until one answers or the time is up.
     async fn call(&mut self, group: GroupId, body: RequestBody) -> Result<ResponseBody, ClientError> {
         self.call_until(self.clock.now() + self.patience.operation, group, body).await
     }
@@ -328,7 +332,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 Some(ResponseBody::Refused(Refused::Invalid(why))) => {
                     return Err(tried.refused(ClientError::Invalid(why), self.patience.operation));
                 }
-                // All servers have the same buckets, so whoever was asked before has not taken it either.
+                // All servers have the same buckets, so no server that was asked before has accepted it either.
                 Some(ResponseBody::Refused(Refused::OtherMode(ap))) => return Err(ClientError::OtherMode(ap)),
                 Some(ResponseBody::Refused(Refused::NotLeader(hint))) => hint,
                 Some(ResponseBody::Refused(Refused::NotServing(_))) => None,
@@ -344,7 +348,8 @@ impl<T: Transport, C: Clock> Client<T, C> {
             match hint.and_then(|hint| self.nodes.iter().position(|n| *n == hint)) {
                 Some(leader) if leader != at => {
                     self.leaders.insert(group, leader);
-                    // A hint can be wrong, and two nodes can point at each other: never ask without a pause twice.
+                    // A hint can be wrong, and two nodes can point at each other: never retry without a pause twice in
+                    // a row.
                     if backoff == self.patience.backoff {
                         backoff *= 2;
                         continue;
@@ -359,12 +364,12 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    /// The server that is asked first: the one that answered last, if it did.
+    /// The server that is asked first: the one that answered last, if any did.
     pub fn asked(&self) -> NodeId {
         self.nodes[self.favourite]
     }
 
-    /// Asks this server first the next time, if it is one of the cluster.
+    /// Makes this server the one to ask first, if it is in the cluster.
     pub fn favour(&mut self, node: NodeId) {
         if let Some(at) = self.nodes.iter().position(|n| *n == node) {
             self.favourite = at;
@@ -372,19 +377,20 @@ impl<T: Transport, C: Clock> Client<T, C> {
         }
     }
 
-    /// What to ask before a write of so many bytes is sent: whether there is room for it, if it is large and there was none lately.
+    /// Returns the question to ask before a write of this size is sent: whether there is room for it. `None` if the
+    /// write is small, if no server was busy or silent lately, or if room was already confirmed.
     fn expect(&self, (key, bytes, ap): (&Key, usize, bool), tried: &Tried, now: Time) -> Option<RequestBody> {
         let asks = bytes >= LARGE && now < self.wary && !tried.may_send;
         asks.then(|| RequestBody::Expect { key: key.clone(), bytes: u32::try_from(bytes).unwrap_or(u32::MAX), ap })
     }
 
-    /// A server has not answered: it may have too much to do.
+    /// A server has not answered; it may be overloaded.
     fn is_wary(&mut self, tried: &mut Tried) {
         self.wary = self.clock.now() + WARY;
         tried.may_send = false;
     }
 
-    /// A server has too much to do: comes again when it was told to, or not at all if that is too late.
+    /// A server is busy: waits until the time that the server named, or fails if that is too late.
     async fn wait_in_line(&mut self, retry_ms: u32, tried: &mut Tried) -> Result<(), ClientError> {
         let retry = Duration::from_millis(u64::from(retry_ms)).max(tried.pause);
         tried.pause = (retry * 2).min(self.patience.attempt / 2);
@@ -399,7 +405,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
         Ok(())
     }
 
-    /// Waits before asking again, until `end` at most; says how long to wait the next time.
+    /// Waits before a retry, until `end` at most. Returns the length of the next pause.
     async fn pause(&mut self, backoff: Duration, end: Time) -> Duration {
         let half = backoff / 2;
         let pause = half + Duration::from_nanos(self.rng.below(half.as_nanos() as u64 + 1));
@@ -407,9 +413,9 @@ impl<T: Transport, C: Clock> Client<T, C> {
         (backoff * 2).min(self.patience.attempt)
     }
 
-    /// Asks one server once; `None` when it does not answer by `deadline`. An answer to an earlier attempt at the same
-    /// operation is as good, however late: without it a group that takes longer than an
-    /// attempt would never be heard. A late refusal is not, for it says nothing of this attempt.
+    /// Asks one server once; `None` when it does not answer by `deadline`. A late answer to an earlier attempt at the
+    /// same operation counts as well: without it, a group that takes longer than an attempt would never get its answer
+    /// through. A late refusal does not count, because it says nothing about this attempt.
     async fn attempt(
         &mut self,
         node: NodeId,
@@ -439,7 +445,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
                     {
                         return Some(body);
                     }
-                    _ => {} // Too late: of another operation, or a refusal.
+                    _ => {} // Answers another operation, or is a late refusal.
                 },
                 () = self.timer.fires() => if self.clock.now() >= deadline {
                     return None;
@@ -449,22 +455,22 @@ impl<T: Transport, C: Clock> Client<T, C> {
     }
 }
 
-/// How one operation fares.
+/// The progress of one operation.
 struct Tried {
     /// The id of its first attempt.
     first: u64,
     tries: u32,
-    /// Some server may have taken it.
+    /// Some server may have accepted it.
     maybe: bool,
-    /// When it is given up.
+    /// When the client gives it up.
     end: Time,
-    /// There was said to be room for it.
+    /// A server has said that there is room for it.
     may_send: bool,
-    /// It was refused as busy, and comes when it was told to.
+    /// It was refused as busy, and is sent again at the time that the server named.
     returns: bool,
-    /// How long it waits at least when it is refused as busy again.
+    /// Minimum wait when it is refused as busy again.
     pause: Duration,
-    /// It has gone to another server because the first had too much to do.
+    /// It was sent to another server because the first was busy.
     moved: bool,
 }
 
@@ -482,19 +488,19 @@ impl Tried {
         }
     }
 
-    /// There is room for it: the try that asked for that does not count.
+    /// There is room for it. The try that asked for room does not count.
     fn may_send(&mut self) {
         self.may_send = true;
         self.tries -= 1;
     }
 
-    /// Counts another try; whether it is one of the first `most`.
+    /// Counts another try; returns whether it is one of the first `most`.
     fn again(&mut self, most: u32) -> bool {
         self.tries += 1;
         self.tries <= most
     }
 
-    /// What a refusal of this attempt says of the operation: an earlier attempt may have been taken all the same.
+    /// What a refusal of this attempt means for the operation: an earlier attempt may have been accepted.
     fn refused(&self, why: ClientError, patience: Duration) -> ClientError {
         if self.maybe { ClientError::Unknown(patience) } else { why }
     }
@@ -504,7 +510,7 @@ impl Tried {
     }
 }
 
-/// Whether an answer ends an operation well, whichever attempt at it was answered.
+/// Whether an answer completes an operation successfully, whichever attempt it answers.
 fn succeeded(body: &ResponseBody) -> bool {
     !matches!(
         body,

@@ -1,4 +1,5 @@
-//! The client against servers that answer as they are told to: what is sent, to whom, and what is made of the answers.
+//! The client against servers with scripted answers: what is sent, to which server, and how the answers are
+//! interpreted.
 
 use super::*;
 use crate::dynamo::siblings::WriteId;
@@ -7,7 +8,7 @@ use crate::types::{Bytes, Wall};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-/// What the servers answer to the n-th request there was (from 0): bodies, each to the request of the number given.
+/// What the servers answer to the n-th request (from 0): bodies, each with the number of the request that it answers.
 type Answers = Box<dyn FnMut(usize, NodeId, &RequestBody) -> Vec<(usize, ResponseBody)> + Send>;
 
 #[derive(Default)]
@@ -19,7 +20,7 @@ struct Inner {
     answers: Option<Answers>,
 }
 
-/// Network and clock in one: when nothing is on its way, time leaps to whatever is waited for.
+/// Network and clock in one: when no packet is in transit, time jumps to the next deadline.
 #[derive(Clone, Default)]
 struct World(Arc<Mutex<Inner>>);
 
@@ -216,7 +217,7 @@ fn slot_of(body: &RequestBody) -> Slot {
     }
 }
 
-/// What a server says to a write in no lane.
+/// What a server answers to a write without a dedup window.
 fn window(granted: u64) -> ResponseBody {
     ap(ClientReply::UnknownWindow { refused: 0, granted })
 }
@@ -232,8 +233,8 @@ async fn ap_set(client: &mut Client<World, World>) -> Result<Wrote, ClientError>
     client.ap_put(key(0), Update::Set(Bytes::from_static(b"v")), Bytes::new(), ApWrite::default()).await
 }
 
-/// While the server that was asked first may have taken a write, the others are asked to pass the same request on; what it
-/// refused goes to another one.
+/// While the server that was asked first may have accepted a write, the others are asked to forward the same request. A
+/// write that it refused goes to another server.
 #[tokio::test]
 async fn a_write_is_for_one_server_until_that_has_refused_it() {
     let (mut client, world) = client(move |number, _, _| match number {
@@ -259,7 +260,8 @@ async fn a_write_is_for_one_server_until_that_has_refused_it() {
     assert_eq!(places[4..], [in_window(next, 0, 0), in_window(next, 9, 1), in_window(next, 9, 2)]);
 }
 
-/// A server that has started anew has not taken what was sent once; of what was sent more often nobody knows.
+/// A server that has restarted has not executed what was sent once; of what was sent more often, the outcome is
+/// unknown.
 #[tokio::test]
 async fn a_lane_that_is_gone() {
     let gone = || ap(ClientReply::UnknownWindow { refused: 7, granted: 8 });
@@ -287,8 +289,8 @@ async fn a_lane_that_is_gone() {
     assert!(!ap_set(&mut never).await.unwrap_err().happened(), "nobody takes anything in no lane");
 }
 
-/// A coordinator's refusal stands for all copies of a request, whatever became of earlier attempts; a server that did not
-/// look at the request speaks for this attempt only.
+/// A coordinator's refusal covers all copies of a request, whatever happened to earlier attempts. A refusal by a server
+/// that did not look at the request covers this attempt only.
 #[tokio::test]
 async fn whose_refusal_says_what() {
     let refused = |why| ap(ClientReply::Refused(why));
@@ -329,7 +331,7 @@ async fn whose_refusal_says_what() {
     }
 }
 
-/// Of which mode a bucket is, no server sees differently: a silent one has not done it either.
+/// All servers agree on a bucket's mode, so a silent server has not executed the request either.
 #[tokio::test]
 async fn the_other_mode_is_certain() {
     let (mut ap_of_cp, _) = client(|n, _, _| (n > 0).then_some(ResponseBody::Refused(Refused::OtherMode(false))));
@@ -366,7 +368,7 @@ async fn a_late_success_counts_and_a_late_refusal_does_not() {
     assert_eq!(world.sent().len(), 4);
 }
 
-/// What a coordinator is given is less than the client waits, also when little is left.
+/// A coordinator gets less time than the client waits, also when little is left.
 #[tokio::test]
 async fn a_coordinator_gives_up_before_its_client_does() {
     let (mut client, world) = client(|_, _, _| None);
@@ -384,7 +386,8 @@ async fn a_coordinator_gives_up_before_its_client_does() {
     assert!(deadlines[0] == 900 && (1..450).contains(&deadlines[1]) && deadlines.len() == 2, "{deadlines:?}");
 }
 
-/// Who is refused as busy comes again when it is told to, later each time, and asks first whether there is room for what is large.
+/// A client that is refused as busy retries when it is told to, later each time, and asks first whether there is room
+/// for a large write.
 #[tokio::test]
 async fn a_busy_server_is_asked_before_it_is_sent_much() {
     let (mut client, world) = client(|number, _, body| match (number, body) {
@@ -413,7 +416,7 @@ async fn a_busy_server_is_asked_before_it_is_sent_much() {
     assert_eq!(kinds, ["open", "write", "expect", "expect", "write", "write", "expect", "write", "write"]);
 }
 
-/// To come again only after its time is over is of no use: it ends at once, and says so.
+/// If the retry time is after the client's deadline, the operation ends at once with an error.
 #[tokio::test]
 async fn a_busy_server_that_has_time_too_late_is_not_waited_for() {
     let refused = |retry_ms| Some(ResponseBody::Refused(Refused::Busy { retry_ms }));

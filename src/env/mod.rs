@@ -1,6 +1,7 @@
 //! The environment of nodes and clients: network, clocks and storage as traits.
 //!
-//! Simulation and deployment differ only in what implements them. [`SystemClock`] and [`entropy`] are those of deployment.
+//! Simulation and deployment differ only in the implementations of these traits. [`SystemClock`] and [`entropy`] are
+//! those of deployment.
 
 mod storage_thread;
 mod system;
@@ -15,16 +16,17 @@ use crate::types::{Addr, Time, Wall};
 use crate::wire::Packet;
 use std::future::Future;
 
-/// Packets to and from peers and clients, best effort: any may be lost, late, repeated or out of order, none is ever
-/// altered (frames carry checksums; a bad one is dropped, counted, and its connection closed).
+/// Sends and receives packets between peers and clients, best effort: any packet may be lost, delayed, repeated or
+/// reordered, but none is ever altered (frames carry checksums; a bad frame is dropped and counted, and its connection
+/// closed).
 pub trait Transport: Send {
-    /// Sends, never waiting: when the way is blocked or the queue full, the packet is dropped and counted.
+    /// Sends without waiting: if the connection is blocked or the queue is full, the packet is dropped and counted.
     fn send(&mut self, to: Addr, packet: &Packet);
-    /// The next packet. Cancel-safe.
+    /// Waits for the next packet. Cancel-safe.
     fn recv(&mut self) -> impl Future<Output = (Addr, Packet)> + Send;
-    /// The next packet if one is there already.
+    /// Returns the next packet if one is there already.
     fn try_recv(&mut self) -> Option<(Addr, Packet)>;
-    /// Frames refused so far.
+    /// The number of frames refused so far.
     fn bad_frames(&self) -> u64;
 }
 
@@ -32,7 +34,7 @@ pub trait Transport: Send {
 pub trait Clock: Clone + Send + Sync + 'static {
     /// Monotonic time.
     fn now(&self) -> Time;
-    /// The date, as this node believes it.
+    /// The date according to this node's clock.
     fn wall(&self) -> Wall;
     /// Both at once.
     fn read(&self) -> (Time, Wall) {
@@ -42,7 +44,7 @@ pub trait Clock: Clone + Send + Sync + 'static {
     fn sleep_until(&self, deadline: Time) -> impl Future<Output = ()> + Send;
 }
 
-/// Where a node's storage lives: runs jobs on it one at a time, in the order they were handed in.
+/// Owns a node's storage and runs jobs on it one at a time, in the order they were submitted.
 pub trait StorageHost: Send {
     /// The disk underneath.
     type Disk: Disk + 'static;

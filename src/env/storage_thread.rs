@@ -7,15 +7,16 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
-/// Jobs that may wait. The driver awaits each batch before it hands in the next, so a handful is all there ever is.
+/// Most jobs that may wait. The driver awaits each batch before it submits the next, so there are never more than a
+/// handful.
 const QUEUE: usize = 128;
 
 type Job<D> = Box<dyn FnOnce(&mut Store<D>) + Send>;
 
 /// Runs jobs on a dedicated thread.
 ///
-/// A job that panics ends the thread, and with it the node: this and every later `run` panics in the caller rather
-/// than wait for an answer that cannot come. Dropping the host finishes the jobs handed in, then closes the store.
+/// A job that panics ends the thread, and with it the node: this and every later `run` panics in the caller rather than
+/// wait for an answer that cannot come. Dropping the host finishes the submitted jobs, then closes the store.
 pub struct ThreadHost<D: Disk + 'static> {
     /// `None` only while being dropped.
     jobs: Option<SyncSender<Job<D>>>,
@@ -26,7 +27,7 @@ impl<D: Disk + 'static> ThreadHost<D> {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The system refuses a thread.
+    /// The system cannot create a thread.
     pub fn spawn(mut store: Store<D>) -> std::io::Result<ThreadHost<D>> {
         let (jobs, inbox) = sync_channel::<Job<D>>(QUEUE);
         let thread = std::thread::Builder::new().name("storage".into()).spawn(move || {
@@ -43,15 +44,15 @@ const GONE: &str = "the storage thread has panicked; a node without storage must
 impl<D: Disk + 'static> StorageHost for ThreadHost<D> {
     type Disk = D;
 
-    /// Hands the job in at once, before the future is polled, so that dropping the future never cancels it. With
-    /// `QUEUE` jobs waiting this blocks until the storage thread, which waits for nobody, has taken one.
+    /// Submits the job at once, before the future is polled, so that dropping the future never cancels it. If `QUEUE`
+    /// jobs are waiting, this blocks until the storage thread has taken one; that thread never waits for another.
     fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Store<D>) -> T + Send + 'static,
     ) -> impl Future<Output = T> + Send {
         let (answer, result) = oneshot::channel();
         let job: Job<D> = Box::new(move |store| {
-            // Nobody may be waiting any more; the job counts all the same.
+            // The caller may have stopped waiting; the job is done all the same.
             let _ = answer.send(job(store));
         });
         self.jobs.as_ref().expect("not dropped").send(job).expect(GONE);

@@ -1,4 +1,4 @@
-//! The clocks and the entropy of the machine a deployed node runs on.
+//! The clocks and the entropy of the machine that a deployed node runs on.
 
 use crate::env::Clock;
 use crate::types::{Time, Wall};
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// The system's monotonic clock and date. Copies share one start.
 ///
-/// Caveat: on Linux the monotonic clock stands still while the machine is suspended, so that a suspended leader does not
-/// notice how long it was away. It stops answering at the next round all the same (check-quorum, ReadIndex); lease reads
-/// assume that machines are not suspended.
+/// Caveat: on Linux the monotonic clock stops while the machine is suspended, so a suspended leader does not notice how
+/// long it was away. It still stops answering at the next round (check-quorum, ReadIndex); lease reads assume that
+/// machines are not suspended.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock(Instant);
 
 impl SystemClock {
-    /// A clock that starts at zero now.
+    /// Creates a clock that starts at zero now.
     #[must_use]
     pub fn start() -> SystemClock {
         SystemClock(Instant::now())
@@ -33,7 +33,7 @@ impl Clock for SystemClock {
     }
 
     async fn sleep_until(&self, deadline: Time) {
-        // The timer counts whole milliseconds and may ring early by a part of one.
+        // Tokio's timer counts whole milliseconds and may fire a fraction of one early.
         loop {
             let left = deadline.since(self.now());
             if left.is_zero() {
@@ -44,8 +44,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// A number nobody can foretell, from the entropy the standard library takes from the system for its hash keys: the seed
-/// of a deployed process's [`crate::types::Rng`].
+/// An unpredictable number, from the entropy that the standard library takes from the system for its hash keys: the
+/// seed of a deployed process's [`crate::types::Rng`].
 #[must_use]
 pub fn entropy() -> u64 {
     RandomState::new().build_hasher().finish()

@@ -1,12 +1,12 @@
-//! A timer that costs little to move back.
+//! A timer whose deadline is cheap to move back.
 
 use super::Clock;
 use crate::types::Time;
 use std::future::{Future, pending};
 use std::pin::Pin;
 
-/// A timer that is re-armed only when it must ring earlier: a follower's election deadline moves back with every
-/// heartbeat, a client's with every request, and an early ring costs less than a new timer each time.
+/// A timer that is re-armed only when it must fire earlier. A follower's election deadline moves back with every
+/// heartbeat, a client's with every request, and an early firing costs less than a new timer each time.
 pub(crate) struct Timer<C> {
     clock: C,
     at: Option<Time>,
@@ -18,7 +18,7 @@ impl<C: Clock> Timer<C> {
         Timer { clock, at: None, sleep: Box::pin(pending()) }
     }
 
-    /// Rings at `deadline` at the latest, perhaps earlier.
+    /// Fires at `deadline` at the latest, perhaps earlier.
     pub(crate) fn set(&mut self, deadline: Option<Time>) {
         if let Some(deadline) = deadline
             && self.at.is_none_or(|at| deadline < at)
@@ -29,7 +29,7 @@ impl<C: Clock> Timer<C> {
         }
     }
 
-    /// Waits until it rings. Cancel-safe.
+    /// Waits until it fires. Cancel-safe.
     pub(crate) async fn fires(&mut self) {
         self.sleep.as_mut().await;
         self.at = None;

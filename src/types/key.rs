@@ -1,4 +1,4 @@
-//! Keys: any bytes, mostly few, compared and copied more often than anything else.
+//! Keys: any bytes, mostly short, compared and copied more often than anything else.
 
 use super::Bytes;
 use serde::de::{Error, SeqAccess, Visitor};
@@ -9,12 +9,12 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
-/// Bytes of a key that is kept in place: as many as make it no larger than one that is not.
+/// Most bytes of a key that is stored inline: as many as fit without making it larger than a key that is not.
 const SHORT: usize = 23;
 
 /// A key: any bytes, at most [`MAX_KEY_BYTES`](super::MAX_KEY_BYTES).
 ///
-/// A short one is kept in place: it is copied without allocating and compared without following a pointer.
+/// A short key is stored inline: it is copied without allocating and compared without following a pointer.
 #[derive(Clone)]
 pub struct Key(Repr);
 
@@ -29,7 +29,7 @@ enum Repr {
 }
 
 impl Key {
-    /// A key whose bytes last.
+    /// Creates a key from static bytes.
     #[must_use]
     pub const fn from_static(key: &'static [u8]) -> Key {
         if key.len() > SHORT {
@@ -51,7 +51,7 @@ impl Key {
         }
     }
 
-    /// The key if it is short, and nothing otherwise.
+    /// Returns the key if it is short, `None` otherwise.
     fn short(key: &[u8]) -> Option<Key> {
         let mut bytes = [0; SHORT];
         bytes.get_mut(..key.len())?.copy_from_slice(key);
@@ -88,7 +88,7 @@ impl Borrow<[u8]> for Key {
 impl Ord for Key {
     fn cmp(&self, other: &Key) -> Ordering {
         match (&self.0, &other.0) {
-            // With zeros after them, the shorter of two that differ in nothing else is the one with fewer.
+            // Both are padded with zeros. If they differ in nothing else, the shorter one is less.
             (Repr::Short { len, bytes }, Repr::Short { len: len2, bytes: bytes2 }) => {
                 words(bytes).cmp(&words(bytes2)).then(len.cmp(len2))
             }
@@ -97,7 +97,7 @@ impl Ord for Key {
     }
 }
 
-/// The bytes as numbers in the same order; one byte is in two of them.
+/// The bytes as big-endian numbers, which compare in the same order. The second and third overlap in one byte.
 fn words(bytes: &[u8; SHORT]) -> [u64; 3] {
     [0, 8, SHORT - 8].map(|at| {
         let (_, rest) = bytes.split_at(at);
@@ -119,7 +119,7 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
-/// As its bytes, which a map may be asked for instead.
+/// Hashes as its bytes, so that a map can be queried with them.
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_slice().hash(state);
@@ -168,7 +168,7 @@ impl From<String> for Key {
     }
 }
 
-/// As a byte string.
+/// Serializes as a byte string.
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_bytes(self)
@@ -216,7 +216,7 @@ mod tests {
     }
 
     proptest! {
-        /// Few different bytes, zeros among them, so that keys are often equal or begin alike.
+        /// Few different byte values, zeros among them, so that keys are often equal or share a prefix.
         #[test]
         fn keys_are_like_their_bytes(
             a in prop::collection::vec(0u8..3, 0..50),

@@ -1,7 +1,8 @@
-//! The words every part of the store shares: who, when, and what is stored.
+//! The types that every part of the store shares: identities, times, keys and values.
 //!
 //! Times are plain nanosecond counts so that protocols stay pure: [`Time`] is a node's own monotonic clock (meaningless
-//! on another node), [`Wall`] is what that node believes the date to be. Neither is ever read here, only carried.
+//! on another node), [`Wall`] is the date according to that node's clock. Nothing here reads a clock; these types only
+//! carry times.
 
 mod key;
 mod policy;
@@ -16,7 +17,7 @@ use std::{fmt, ops::Add, time::Duration};
 
 /// A value: any bytes, at most [`MAX_VALUE_BYTES`].
 pub type Value = Bytes;
-/// How often a key was modified; the first write is revision 0 (design §5).
+/// The number of times a key was modified; the first write is revision 0 (design §5).
 pub type Revision = u64;
 
 /// Longest key accepted, in bytes.
@@ -96,38 +97,39 @@ impl Add<Duration> for Time {
     }
 }
 
-/// A date as one node believes it: nanoseconds since the Unix epoch. May jump and differ between nodes.
+/// A date according to one node's clock: nanoseconds since the Unix epoch. May jump and differ between nodes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct Wall(pub u64);
 
-/// A hybrid logical clock: nanoseconds since the Unix epoch as the writer believed them, pushed forward past every stamp it
-/// had seen (Kulkarni and others, 2014). It orders writes of the last-writer-wins policy and of registers, nothing else.
+/// A hybrid logical clock: nanoseconds since the Unix epoch by the writer's clock, pushed past every stamp it had seen
+/// (Kulkarni and others, 2014). It orders writes of the last-writer-wins policy and of registers, nothing else.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct Hlc(pub u64);
 
-/// What must not wait for what: heartbeats, votes and acknowledgements never stand behind bulk data.
+/// The priority class of a message. It prevents head-of-line blocking: heartbeats, votes and acknowledgements never
+/// wait behind bulk data.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Lane {
-    /// Small, and waited for by others.
+    /// Small messages that other nodes wait for.
     Control,
-    /// All the rest.
+    /// All other messages.
     Bulk,
 }
 
 impl Lane {
-    /// Both.
+    /// Both lanes.
     pub const ALL: [Lane; 2] = [Lane::Control, Lane::Bulk];
-    /// Payload bytes of a message above which it goes in the bulk lane.
+    /// A message with more payload bytes than this goes in the bulk lane.
     pub const BULK_BYTES: usize = 8 << 10;
 
-    /// The lane of a message with so many bytes of payload.
+    /// The lane of a message with this many bytes of payload.
     #[must_use]
     pub fn of(bytes: usize) -> Lane {
         if bytes > Lane::BULK_BYTES { Lane::Bulk } else { Lane::Control }
     }
 }
 
-/// The far end of a frame: a server, or a client by the number its connection was given.
+/// The other end of a connection: a server, or a client, identified by its connection's number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Addr {
     /// A server of the cluster.

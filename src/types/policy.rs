@@ -1,8 +1,8 @@
-//! How a bucket is kept: by Raft or by quorums, and then by which quorums and with what rule for concurrent writes.
+//! How a bucket is kept: by Raft or by quorums; for quorums, by which ones and with what rule for concurrent writes.
 //!
-//! N, R and W are Dynamo's (§4.5 of the paper): so many replicas, so many of them asked by a read, so many of them to hold a
-//! write before it is acknowledged. R + W > N makes a read meet every acknowledged write, but only while quorums are strict,
-//! concurrent writes are not thrown away by [`Resolve::LastWriter`], and no disk is lost (design §5).
+//! N, R and W are Dynamo's (§4.5 of the paper): N replicas, of which a read asks R, and W of which must hold a write
+//! before it is acknowledged. R + W > N makes a read meet every acknowledged write, but only while quorums are strict,
+//! [`Resolve::LastWriter`] does not discard concurrent writes, and no disk is lost (design §5).
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -17,7 +17,7 @@ pub enum Level {
     One,
     /// A majority of N.
     Quorum,
-    /// Each of N.
+    /// All N.
     All,
     /// A majority of those of N that are in the coordinator's region.
     LocalQuorum,
@@ -26,7 +26,8 @@ pub enum Level {
 }
 
 impl Level {
-    /// How many of `replicas` that is, of which `local` are in the coordinator's region: 1 to `replicas`.
+    /// The number of replicas this level requires, given `replicas` in total and `local` in the coordinator's region: 1
+    /// to `replicas`.
     #[must_use]
     pub fn of(self, replicas: usize, local: usize) -> usize {
         let wanted = match self {
@@ -71,7 +72,7 @@ pub enum MergeKind {
     Counter,
     /// A counter that goes up and down.
     PnCounter,
-    /// A register: the write with the latest stamp holds.
+    /// A register: the write with the latest stamp wins.
     Register,
     /// A set in which an add wins over a concurrent remove.
     Set,
@@ -80,7 +81,7 @@ pub enum MergeKind {
 }
 
 impl MergeKind {
-    /// Every kind with the word it has in configurations and scenarios.
+    /// Every kind with its name in configurations and scenarios.
     pub const ALL: [(&str, MergeKind); 5] = [
         ("counter", MergeKind::Counter),
         ("pn-counter", MergeKind::PnCounter),
@@ -90,14 +91,14 @@ impl MergeKind {
     ];
 }
 
-/// What becomes of concurrent writes.
+/// How concurrent writes are resolved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Resolve {
-    /// All are kept; whoever reads them decides.
+    /// All are kept; the reader decides.
     Siblings,
-    /// The one with the latest stamp is kept. The others are lost although they were acknowledged: that is the policy.
+    /// The one with the latest stamp is kept. The others are lost although they were acknowledged; that is the policy.
     LastWriter,
-    /// They are merged by the rules of a type.
+    /// They are merged by the rules of a mergeable type.
     Merge(MergeKind),
 }
 
@@ -123,18 +124,18 @@ impl fmt::Display for Resolve {
     }
 }
 
-/// How a bucket of quorums is kept.
+/// The policy of a bucket of quorums.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Policy {
-    /// Replicas of each key, 1 to [`MAX_REPLICAS`]; in a smaller cluster every server has one.
+    /// Replicas of each key, 1 to [`MAX_REPLICAS`]; in a smaller cluster every server is a replica.
     pub n: u8,
-    /// How many a read asks, unless it says otherwise.
+    /// How many replicas a read asks, unless the read says otherwise.
     pub r: Level,
-    /// How many must hold a write, unless it says otherwise.
+    /// How many nodes must hold a write, unless the write says otherwise.
     pub w: Level,
     /// Whether a server further along the ring may stand in for a replica that cannot be reached.
     pub sloppy: bool,
-    /// What becomes of concurrent writes.
+    /// How concurrent writes are resolved.
     pub resolve: Resolve,
 }
 
@@ -145,7 +146,7 @@ impl Default for Policy {
     }
 }
 
-/// Which of the two databases a bucket is.
+/// Which of the two databases keeps a bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Mode {
     /// Raft groups.

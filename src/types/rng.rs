@@ -1,4 +1,4 @@
-//! The only source of randomness in the store: a ChaCha8 stream that is handed in, never ambient.
+//! The only source of randomness in the store: a ChaCha8 stream that is passed in, never global.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng};
@@ -8,7 +8,7 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng};
 pub struct Rng(ChaCha8Rng);
 
 impl Rng {
-    /// A stream for `label` under `seed`; different labels give independent streams.
+    /// Creates the stream for `label` under `seed`; different labels give independent streams.
     #[must_use]
     pub fn new(seed: u64, label: &str) -> Rng {
         let mut key = [0u8; 32];
@@ -47,7 +47,7 @@ impl Rng {
         self.unit() < p
     }
 
-    /// One of `items`, or `None` when there are none.
+    /// Returns one of `items`, or `None` if there are none.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
         items.get(self.below(items.len() as u64) as usize)
     }

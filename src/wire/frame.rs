@@ -1,21 +1,21 @@
-//! Frames: the envelope of every packet, on TCP and in the simulated network alike (byte by byte in docs/formats.md).
+//! Frames: the envelope of every packet, both on TCP and in the simulated network (byte layout in docs/formats.md).
 //!
-//! A header of [`HEADER_BYTES`] says what follows; the body is a [`Packet`] in the codec of this version. The checksum
-//! covers the length and the body, and what stands before it can have one value only, so that no single flipped bit and no
-//! burst of up to 32 goes unnoticed; TCP's own checksum is too weak for that.
+//! A header of [`HEADER_BYTES`] describes the body; the body is a [`Packet`] in the codec of this version. The checksum
+//! covers the length and the body. The bytes before it can have only one valid value, so that no single flipped bit and
+//! no burst of up to 32 bits goes unnoticed; TCP's own checksum is too weak for that.
 //!
-//! A reader takes [`HEADER_BYTES`], asks [`Header::parse`], which refuses a foreign or oversized frame before anything is
-//! allocated for it, then takes `body_bytes` more and asks [`Header::open`] for the packet. After any error the connection is of no more
-//! use: where the next frame starts is not known.
+//! A reader reads [`HEADER_BYTES`] and calls [`Header::parse`], which refuses a foreign or oversized frame before
+//! anything is allocated for it. It then reads `body_bytes` more and calls [`Header::open`] to get the packet. After
+//! any error the connection is unusable: the start of the next frame is unknown.
 //!
-//! **Versions.** Every frame bears the version of its whole layout. Magic and version stand at the same place for ever,
-//! so any release can tell that it meets another one, and says so ([`FrameError::Version`]). There is one version now and
-//! no negotiation. To introduce a second: a release first learns to read both and still writes the old one; when all
-//! servers run it, the next release writes the new one; then reading the old one can go.
+//! **Versions.** Every frame carries the version of its whole layout. The positions of magic and version never change,
+//! so any release can detect a frame of another version, and reports it ([`FrameError::Version`]). There is one version
+//! now and no negotiation. To introduce a second: a release first learns to read both and still writes the old one;
+//! when all servers run it, the next release writes the new one; then support for reading the old one can be removed.
 //!
 //! Caveats: a decoded packet can take more memory than its frame, at worst about 12 times (a frame full of the smallest
-//! messages). Payload bytes are copied out of the frame, so that one small command does not keep a large frame alive. The
-//! checksum is against damage, not against forgery.
+//! messages). Payload bytes are copied out of the frame, so that one small command does not keep a large frame in
+//! memory. The checksum protects against damage, not against forgery.
 
 use super::Packet;
 use crate::codec;
@@ -24,7 +24,7 @@ use std::ops::RangeFrom;
 
 /// Size of the header in bytes.
 pub const HEADER_BYTES: usize = 16;
-/// Most bytes in a whole frame, header included: room for several of the largest commands (a little over 2 MiB).
+/// Maximum size of a whole frame, header included: room for several of the largest commands (a little over 2 MiB).
 pub const MAX_FRAME_BYTES: usize = 8 << 20;
 /// The version of the layout.
 pub const VERSION: u16 = 1;
@@ -43,32 +43,32 @@ pub enum FrameError {
     /// The bytes end before the frame does.
     #[error("the frame has {want} bytes, only {have} are here")]
     Truncated {
-        /// How many bytes there are.
+        /// Number of bytes present.
         have: usize,
-        /// How many there should be.
+        /// Number of bytes expected.
         want: usize,
     },
-    /// The other end speaks another version.
+    /// The other end uses another version.
     #[error("the frame is of version {got}, this release speaks version {VERSION} only")]
     Version {
         /// Its version.
         got: u16,
     },
-    /// Not one of our frames at all.
+    /// Not a frame of this protocol.
     #[error("not a frame: it does not begin with {MAGIC:02x?}")]
     Magic,
-    /// Damaged on the way.
+    /// Damaged in transit.
     #[error("the frame's checksum does not match its contents")]
     Checksum,
-    /// The checksum is right, but the contents mean nothing.
+    /// The checksum is right, but the contents are not a packet.
     #[error("the frame's body is not a packet: {0}")]
     Body(String),
 }
 
-/// What a frame's first bytes say.
+/// The parsed header of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// Bytes that follow the header.
+    /// Number of bytes that follow the header.
     pub body_bytes: usize,
     /// CRC-32 of the frame from [`CHECKED`] on.
     checksum: u32,
@@ -78,7 +78,7 @@ impl Header {
     /// Reads a header.
     ///
     /// # Errors
-    /// Not a frame, of another version, or too large.
+    /// The bytes are not a frame, or the frame is of another version or too large.
     pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Header, FrameError> {
         let [m0, m1, m2, m3, v0, v1, r0, r1, c0, c1, c2, c3, l0, l1, l2, l3] = *bytes;
         if [m0, m1, m2, m3] != MAGIC {
@@ -117,10 +117,10 @@ impl Header {
     }
 }
 
-/// What the checksum is of: the length and the body.
+/// The range the checksum covers: the length and the body.
 const CHECKED: RangeFrom<usize> = 12..;
 
-/// The frame that carries `packet`.
+/// Encodes `packet` as a frame.
 ///
 /// # Errors
 /// [`FrameError::TooLarge`]: the sender put too many messages into one packet.
@@ -130,10 +130,10 @@ pub fn encode(packet: &Packet) -> Result<Bytes, FrameError> {
     Ok(frame.into())
 }
 
-/// The same, into a buffer that is used again and again: what it held is gone.
+/// Like [`encode`], but into a reusable buffer. The buffer's previous contents are dropped.
 ///
 /// # Errors
-/// As [`encode`]; what the buffer then holds is no frame.
+/// As [`encode`]; the buffer then does not contain a valid frame.
 pub fn encode_into(packet: &Packet, frame: &mut Vec<u8>) -> Result<(), FrameError> {
     frame.clear();
     frame.resize(HEADER_BYTES, 0);
@@ -150,7 +150,7 @@ pub fn encode_into(packet: &Packet, frame: &mut Vec<u8>) -> Result<(), FrameErro
     Ok(())
 }
 
-/// The packet in one whole frame.
+/// Decodes the packet in one whole frame.
 ///
 /// # Errors
 /// `frame` is not exactly one undamaged frame of this version.

@@ -1,4 +1,4 @@
-//! What travels between processes: messages (here) and the frames around them ([`frame`], byte layout in
+//! The wire protocol between processes: messages (here) and the frames around them ([`frame`], byte layout in
 //! docs/formats.md).
 
 pub mod frame;
@@ -18,49 +18,49 @@ pub use size::{ap_bytes, raft_bytes};
 /// The body of a frame.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Packet {
-    /// From a server to a server: what its cores have to say since the last frame, each in order. An empty one only shows
-    /// that the sender is up.
+    /// Server to server: the messages of its cores since the last frame, those of each core in order. An empty packet
+    /// only shows that the sender is up.
     Peer {
-        /// The process that sends it, and how far its log is durable.
+        /// The sending process, and how far its log is durable.
         origin: Origin,
-        /// The lane that it takes.
+        /// The lane it is sent in.
         lane: Lane,
-        /// Its Raft groups.
+        /// Messages of its Raft groups.
         raft: Vec<(GroupId, raft::Message)>,
-        /// Its AP side.
+        /// Messages of its AP side.
         ap: Vec<dynamo::Message>,
     },
-    /// From a server to a server: who it is, and what it thinks of the other's data.
+    /// Server to server: its identity, and its view of the other's data.
     Greeting(Greeting),
-    /// From a client; in a box, since most packets are small.
+    /// Client to server. Boxed, since most packets are small.
     Request(Box<Request>),
-    /// To a client.
+    /// Server to client.
     Response(Response),
 }
 
-/// A client's question.
+/// A client's request.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Request {
     /// Chosen by the client, echoed in the response.
     pub id: u64,
-    /// A server passed it on: who cannot carry it out says so instead of passing it on again.
+    /// A server has forwarded it. A server that cannot execute it says so instead of forwarding it again.
     pub forwarded: bool,
-    /// How long the client still waits, in milliseconds: what is older is dropped unanswered.
+    /// How long the client still waits, in milliseconds. An older request is dropped without an answer.
     pub patience_ms: u32,
-    /// It was refused as [`Refused::Busy`], and comes again when it was told to.
+    /// It was refused as [`Refused::Busy`], and is sent again at the time it was told.
     pub again: bool,
-    /// What it wants.
+    /// The operation.
     pub body: RequestBody,
 }
 
 impl Request {
-    /// Of a client that waits for as long as it takes, for the first time.
+    /// Creates a request sent for the first time, by a client that waits without limit.
     #[must_use]
     pub fn new(id: u64, body: RequestBody) -> Request {
         Request { id, forwarded: false, patience_ms: u32::MAX, again: false, body }
     }
 
-    /// It has waited in a queue for so long, in milliseconds.
+    /// Deducts the time it has waited in a queue, in milliseconds.
     pub fn ages(&mut self, by_ms: u64) {
         if self.patience_ms != u32::MAX {
             self.patience_ms = u32::try_from(u64::from(self.patience_ms).saturating_sub(by_ms)).unwrap_or(0);
@@ -68,7 +68,7 @@ impl Request {
     }
 }
 
-/// What a client may ask.
+/// The operations of a client.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum RequestBody {
     /// Open a session (needed for writes) with the Raft group of a key.
@@ -78,48 +78,48 @@ pub enum RequestBody {
     },
     /// A linearizable read.
     Get {
-        /// Which key.
+        /// The key.
         key: Key,
     },
     /// A write, applied at most once for each `(session, number)`.
     Write {
         /// The session.
         session: SessionId,
-        /// Grows by one with every new write of the session; a retry repeats it.
+        /// Increases by one with every new write of the session; a retry repeats it.
         number: u64,
         /// The write.
         write: Write,
     },
     /// A read or write of a key in an AP bucket.
     Ap(ClientRequest),
-    /// May a write of so many bytes come? Asked before a large one is sent to a server that was busy before, as `Expect:
-    /// 100-continue` of HTTP is.
+    /// Asks whether there is room for a write of this size. Sent before a large write to a server that was busy before,
+    /// like `Expect: 100-continue` of HTTP.
     Expect {
-        /// Which key.
+        /// The key.
         key: Key,
-        /// Bytes of the write.
+        /// Size of the write in bytes.
         bytes: u32,
-        /// Whether the key is thought to be in an AP bucket.
+        /// Whether the client takes the key's bucket for an AP bucket.
         ap: bool,
     },
-    /// What this node holds of a key in an AP bucket, and how it came here.
+    /// Asks what this node holds of a key in an AP bucket, and how it got there.
     Why {
-        /// Which key.
+        /// The key.
         key: Key,
     },
-    /// How is this node?
+    /// Asks for the node's status.
     Status,
-    /// Hand leadership of every group that the asked node leads, and `to` is a member of, to that one.
+    /// Transfers the leadership of every group that the asked node leads, and that `to` is a member of, to `to`.
     Transfer {
         /// The new leader.
         to: NodeId,
     },
 }
 
-/// A server's answer.
+/// A server's response.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Response {
-    /// Echoes the request.
+    /// The request's `id`.
     pub id: u64,
     /// The answer.
     pub body: ResponseBody,
@@ -132,107 +132,109 @@ pub enum ResponseBody {
     Reply(Reply),
     /// A session was opened.
     Session {
-        /// Its name within its group.
+        /// Its ID within its group.
         id: SessionId,
         /// The group.
         group: GroupId,
-        /// How many groups there are: it tells which keys the session is good for ([`crate::placement::Layout::group_of`]).
+        /// The number of groups. It determines which keys the session is valid for
+        /// ([`crate::placement::Layout::group_of`]).
         groups: u32,
     },
     /// The coordinator's answer about a key in an AP bucket.
     Ap(ClientReply),
     /// What this node holds of a key.
     Why(Vec<Holding>),
-    /// How this node is.
+    /// The status of this node.
     Status(Box<NodeStatus>),
     /// The transfer has begun.
     TransferStarted,
     /// There is room for the write that was announced, for a while.
     Continue,
-    /// Not done, and it will not be.
+    /// The request was not executed and will not be.
     Refused(Refused),
 }
 
-/// Why a request was certainly not carried out.
+/// Why a request was certainly not executed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Refused {
-    /// Ask this one, where known.
+    /// This node is not the leader; the leader, if known.
     NotLeader(Option<NodeId>),
-    /// The key's bucket is of the other mode; AP if this is true.
+    /// The key's bucket is of the other mode: AP if this is true.
     OtherMode(bool),
-    /// Too much is under way.
+    /// Too many requests are in progress.
     Busy {
-        /// When there is likely to be room, in milliseconds from now; 0: soon.
+        /// When there is likely to be room, in milliseconds from now; 0 means soon.
         retry_ms: u32,
     },
-    /// The proposal was displaced by another leader's; it can never commit. Safe to retry.
+    /// The proposal was overwritten by another leader's; it can never commit. Safe to retry.
     Displaced,
     /// The request itself is wrong; the text says how.
     Invalid(String),
-    /// This server takes no part, now or for good; the text says why. Ask another.
+    /// This server does not serve requests, temporarily or permanently; the text says why. Ask another.
     NotServing(String),
 }
 
-/// How a node is.
+/// The status of a node.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NodeStatus {
     /// The node.
     pub node: NodeId,
-    /// All members of the first Raft group that it is in.
+    /// All members of the first Raft group that the node is in.
     pub voters: Vec<NodeId>,
-    /// Its core; of a node that is in none, [`NO_GROUP`].
+    /// The status of that group's Raft core; [`NO_GROUP`] if the node is in no group.
     pub raft: raft::Status,
-    /// Last index applied in it.
+    /// Last index applied in that group.
     pub applied: u64,
     /// Keys that hold a value, in all groups.
     pub keys: u64,
     /// Open sessions, in all groups.
     pub sessions: u64,
-    /// Frames refused since start (bad checksum, version, length or content).
+    /// Frames refused since the start (bad checksum, version, length or content).
     pub bad_frames: u64,
-    /// All Raft groups of the cluster.
+    /// Number of Raft groups in the cluster.
     pub all_groups: u32,
-    /// Those of them that it is in.
+    /// Number of Raft groups that it is in.
     pub groups: u32,
-    /// Those that it leads.
+    /// Number of Raft groups that it leads.
     pub led: u32,
-    /// Its AP side, if any bucket is kept by quorums.
+    /// The status of its AP side, if any bucket is kept by quorums.
     pub ap: Option<ApStatus>,
-    /// The cluster's layout as it has it ([`Layout::digest`](crate::placement::Layout::digest)).
+    /// The digest of the cluster's layout that it uses ([`Layout::digest`](crate::placement::Layout::digest)).
     pub layout: u64,
-    /// Groups in which the states of the members were found to differ.
+    /// Groups whose members were found to have different states.
     pub diverged: Vec<Divergence>,
-    /// How it takes part.
+    /// Its standing in the cluster.
     pub standing: Standing,
-    /// If it takes no part: why.
+    /// The reason if it does not serve requests.
     pub idle: Option<String>,
-    /// Peers that seem to be down; with a single Raft group and no AP bucket nobody watches.
+    /// Peers that seem to be down. With a single Raft group and no AP bucket there is no failure detector.
     pub down: Vec<NodeId>,
 }
 
-/// Members of a Raft group whose state differs from that of most, at one index of its log. They no longer serve the group.
+/// Members of a Raft group whose state differs from that of the majority at one index of the log. They no longer serve
+/// the group.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Divergence {
     /// The group.
     pub group: GroupId,
     /// The index.
     pub index: u64,
-    /// The members; none where no state has a majority.
+    /// The members; none if no state has a majority.
     pub minority: Vec<NodeId>,
 }
 
-/// How the AP side of a node is.
+/// The status of the AP side of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ApStatus {
-    /// Keys it holds state of, deleted ones included.
+    /// Keys of which it holds state, deleted ones included.
     pub keys: u64,
-    /// Hints it keeps for others.
+    /// Hints it keeps for other nodes.
     pub hints: u64,
     /// Its epoch.
     pub epoch: dynamo::Epoch,
 }
 
-/// What stands for the core of a node that is in no Raft group.
+/// The status reported by a node that is in no Raft group.
 pub const NO_GROUP: raft::Status = raft::Status {
     soft: raft::SoftState { role: raft::Role::Follower, term: 0, leader: None },
     vote: None,

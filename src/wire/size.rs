@@ -1,5 +1,5 @@
-//! About how many bytes of payload messages have: what limits on bytes, lanes and packets go by. Only what may be large counts
-//! exactly.
+//! Approximate payload sizes of messages, used by byte limits, lanes and packets. Only parts that may be large are
+//! counted exactly.
 
 use super::{Packet, RequestBody, ResponseBody};
 use crate::dynamo::siblings::Siblings;
@@ -8,12 +8,12 @@ use crate::kv::{Reply, Write};
 use crate::raft::{self, Body};
 use crate::types::Lane;
 
-/// What a message has besides its payload.
+/// Bytes of a message besides its payload.
 const MESSAGE: usize = 64;
-/// Most that an operation of a mergeable type has; it is bounded by what a value may have.
+/// Most bytes assumed for an operation of a mergeable type; it is bounded by the limit on values.
 const OPERATION: usize = 1024;
 
-/// Of a message of a Raft group.
+/// Approximate payload bytes of a message of a Raft group.
 #[must_use]
 pub fn raft_bytes(message: &raft::Message) -> usize {
     match &message.body {
@@ -23,7 +23,7 @@ pub fn raft_bytes(message: &raft::Message) -> usize {
     }
 }
 
-/// Of a message between replicas.
+/// Approximate bytes of a message between replicas.
 #[must_use]
 pub fn ap_bytes(message: &dynamo::Message) -> usize {
     use dynamo::Message;
@@ -63,13 +63,13 @@ fn client_reply_bytes(reply: &ClientReply) -> usize {
     }
 }
 
-/// About how many bytes a request for an AP bucket has.
+/// Approximate bytes of a request for an AP bucket.
 pub(crate) fn ap_request_bytes(request: &ClientRequest) -> usize {
     MESSAGE + client_request_bytes(request)
 }
 
 impl RequestBody {
-    /// About how many bytes it has.
+    /// Approximate size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
@@ -81,7 +81,7 @@ impl RequestBody {
 }
 
 impl ResponseBody {
-    /// About how many bytes it has.
+    /// Approximate size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
@@ -93,7 +93,7 @@ impl ResponseBody {
 }
 
 impl Packet {
-    /// About how many bytes it has.
+    /// Approximate size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         MESSAGE
@@ -108,7 +108,7 @@ impl Packet {
             }
     }
 
-    /// The lane in which it travels, and is taken in: what clients ask never stands before what servers tell each other.
+    /// The lane in which it is sent and received: clients' requests never go ahead of messages between servers.
     #[must_use]
     pub fn lane(&self) -> Lane {
         match self {

@@ -1,4 +1,4 @@
-//! Frames: round trips, damage, truncation, and bytes that were never a frame.
+//! Frames: round trips, damage, truncation, and bytes that are not a frame.
 
 use super::frame::{FrameError, HEADER_BYTES, Header, MAX_FRAME_BYTES, VERSION, decode, encode};
 use super::*;
@@ -171,7 +171,7 @@ fn packet() -> impl Strategy<Value = Packet> {
     ]
 }
 
-/// A frame with a good header and checksum around any body.
+/// A frame with a valid header and checksum around any body.
 fn sealed(body: &[u8]) -> Vec<u8> {
     let checked = [&(body.len() as u32).to_le_bytes(), body].concat();
     let crc = crc32fast::hash(&checked).to_le_bytes();
@@ -270,7 +270,7 @@ fn a_packet_too_large_for_a_frame_is_refused_by_its_sender() {
     assert_eq!(encode(&packet(len - overhead)), Err(FrameError::TooLarge { len }));
 }
 
-/// A correct checksum around an announced length that the body does not cover: of messages, of entries, of bytes.
+/// A correct checksum over an announced length (of messages, entries or bytes) that exceeds the body.
 #[test]
 fn announced_lengths_are_not_believed() {
     let frame = encode(&Packet::from(Request::new(1, RequestBody::Get { key: "k".into() })));
@@ -285,7 +285,7 @@ fn announced_lengths_are_not_believed() {
     }
 }
 
-/// What the caveat in frame.rs says: a vector may have grown to twice its contents.
+/// Checks the caveat in frame.rs: a vector may have grown to twice its contents.
 #[test]
 fn decoding_takes_at_most_twelve_times_the_frame() {
     let full = |n: usize| vec![(GroupId(1), Message { term: 1, body: Body::TimeoutNow }); n];

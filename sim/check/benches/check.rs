@@ -1,6 +1,6 @@
-//! What reading and checking cost, to compare one change with another: `cargo bench -p seaworthy-check`.
+//! The cost of reading and checking, to compare one change with another: `cargo bench -p seaworthy-check`.
 //!
-//! Small sizes of the histories whose figures the example `figures` tells.
+//! The histories are small versions of those that the example `figures` measures.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use seaworthy_check::format::{ReadOptions, export, jsonl, read};
@@ -53,7 +53,7 @@ fn checking(c: &mut Criterion) {
     group.finish();
 }
 
-/// A minute at a thousand operations a second.
+/// The load of a minute at a thousand operations per second.
 fn leaderless(c: &mut Criterion) {
     let mut group = c.benchmark_group("replicas");
     group.sample_size(20).throughput(Throughput::Elements(60_000));

@@ -1,11 +1,12 @@
-//! What checking costs: generates histories, checks each in a process of its own on one thread, and prints the table.
+//! The cost of checking: generates histories, checks each in its own process on one thread, and prints the table.
 //!
 //! `cargo run --release -p seaworthy-check --example figures [-- --histories FOLDER] [--only TEXT]`
 //!
-//! Time is that of checking alone, after the history is in memory: the fastest of several, in processor time of the thread
-//! (where the system tells it, else by the clock), so that other work on the machine does not count. Memory is the peak
-//! of the whole process, generation and history included. The search may take [`STEPS`] steps a key: with values that
-//! repeat the problem is NP-complete, and the rows whose clients grow show where that budget ends.
+//! The time is that of checking alone, with the history in memory. It is the minimum of several runs, in processor time
+//! of the thread if the system reports it, else in elapsed time, so that other work on the machine does not count.
+//! Memory is the peak of the whole process, generation and history included. The search may take [`STEPS`] steps per
+//! key. With repeated values the problem is NP-complete, and the rows with a growing number of clients show where that
+//! budget ends.
 //!
 //! FOLDER may hold Porcupine's and Jepsen's own files, which are not part of this repository: `etcd_*.log`, `c*.txt`,
 //! `hard-*.txt`.
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 /// A row of the table.
 struct Row {
     name: &'static str,
-    /// What it shall reach; empty: nothing is asked.
+    /// The target; empty if there is none.
     reach: &'static str,
     source: Source,
 }
@@ -35,11 +36,11 @@ enum Source {
     Files(&'static str),
 }
 
-/// How long a sample takes at least, about how many there are, and when there are enough.
+/// Minimum duration of a sample, maximum number of samples, and the time after which no more are taken.
 const SAMPLE: Duration = Duration::from_millis(100);
 const SAMPLES: usize = 10;
 const ENOUGH: Duration = Duration::from_secs(2);
-/// Steps of the search after which the answer is unknown, and bytes for what it remembers.
+/// Steps of the search after which the answer is unknown, and maximum bytes that it may store.
 const STEPS: u64 = 100_000_000;
 const MEMORY: usize = 1 << 30;
 
@@ -50,7 +51,7 @@ fn rows() -> Vec<Row> {
     [linear(), objects(), transactions(), sessions(), reading()].into_iter().flatten().collect()
 }
 
-/// Registers.
+/// Rows for registers.
 fn linear() -> Vec<Row> {
     let of = |workload, kind, name, reach, shape| Row { name, reach, source: Source::Objects(workload, kind, shape) };
     let cas = |name, reach, shape| of(Workload::CasRegister, Kind::CasRegister, name, reach, shape);
@@ -82,7 +83,7 @@ fn linear() -> Vec<Row> {
     ]
 }
 
-/// One of each other kind.
+/// One row for each other kind of object.
 fn objects() -> Vec<Row> {
     let row = |name, reach, workload, kind, shape| Row { name, reach, source: Source::Objects(workload, kind, shape) };
     let append = Shape { operations: 5_000, clients: 50, keys: 10, ..BASE };
@@ -127,7 +128,7 @@ fn read_your_writes(history: &History, options: &session::Options) -> Report {
     session::check_guarantee(history, session::Guarantee::ReadYourWrites, options)
 }
 
-/// Parsing, and histories of others.
+/// Rows for parsing, and for histories recorded by other tools.
 fn reading() -> Vec<Row> {
     let parse = |name, reach, workload, format| Row { name, reach, source: Source::Parse(workload, format) };
     let files = |name, reach, prefix| Row { name, reach, source: Source::Files(prefix) };
@@ -175,7 +176,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The row's figures; `None`: its files are not there.
+/// Measures a row; `None` if its files are missing.
 fn measure(row: &Row, folder: Option<&Path>) -> Option<String> {
     let options = Options { steps: STEPS, memory: MEMORY, ..Options::default() };
     match &row.source {
@@ -214,7 +215,7 @@ fn measure(row: &Row, folder: Option<&Path>) -> Option<String> {
     }
 }
 
-/// All files of a folder whose names begin so.
+/// Checks all files of a folder whose names begin with `prefix`.
 fn files(folder: &Path, prefix: &str, options: &Options) -> Option<String> {
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.filter_map(|e| Some(e.ok()?.path())).collect();
     paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)));
@@ -243,7 +244,7 @@ fn object(history: &History) -> Kind {
     [Kind::CasRegister, Kind::Kv, Kind::Append].into_iter().find(fits).unwrap_or(Kind::Kv)
 }
 
-/// The verdicts alone, without evidence.
+/// Returns the verdicts alone, without evidence.
 fn decide(kind: Kind, history: &History, options: &Options) -> Vec<Decision> {
     let mut judge = kind.judge();
     let limits = Limits::new(options.steps, options.memory);
@@ -251,7 +252,7 @@ fn decide(kind: Kind, history: &History, options: &Options) -> Vec<Decision> {
     parts(history).iter().map(|part| judge.decide(history, &items(part), limits)).collect()
 }
 
-/// The fastest of a few, and what it gave. The system's account is coarse, so what is short is done many times at once.
+/// Returns the time of the fastest run, and its result. The system's accounting is coarse, so short work is repeated.
 fn fastest<T>(mut work: impl FnMut() -> T) -> (Duration, T) {
     let begun = Instant::now();
     let mut result = work();
@@ -271,7 +272,7 @@ fn fastest<T>(mut work: impl FnMut() -> T) -> (Duration, T) {
     (best, result)
 }
 
-/// What the thread has used of a processor.
+/// Returns the processor time used by this thread.
 fn processor_time() -> Option<Duration> {
     let times = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     times.split(' ').next()?.parse().ok().map(Duration::from_nanos)
@@ -299,7 +300,7 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
-/// The most memory that this process has used.
+/// Returns the peak memory of this process.
 fn peak() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

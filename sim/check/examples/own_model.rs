@@ -1,22 +1,22 @@
-//! A model of your own: bank accounts with deposit, withdraw and balance, recorded by hand and checked.
-//! `cargo run --release --example own_model` in this package's folder.
+//! A user-defined model: bank accounts with deposit, withdraw and balance, recorded by hand and checked. Run `cargo run
+//! --release --example own_model` in this package's folder.
 
 use seaworthy_check::linear::check_model;
 use seaworthy_check::model::Model;
 use seaworthy_check::{Datum, End, History, OpId, Operation, Options, Recorder, Report, Request, Value};
 
-/// An account: what is withdrawn must be there, else the withdrawal is refused.
+/// An account. A withdrawal is refused if the balance does not cover it.
 pub struct Account;
 
 /// An operation.
 pub enum Step {
-    /// Pays in.
+    /// A deposit of this amount.
     Deposit(i64),
-    /// Takes out.
+    /// A withdrawal of this amount.
     Withdraw(i64),
-    /// A withdrawal that was refused: so much was not there.
+    /// A withdrawal that was refused, because the balance was below this amount.
     Refused(i64),
-    /// Saw so much.
+    /// A read that saw this balance.
     Balance(i64),
 }
 
@@ -37,7 +37,7 @@ impl Model for Account {
             "deposit" => Some(Step::Deposit(number(op.arg)?)),
             "withdraw" if told && op.end == End::Refused => Some(Step::Refused(number(op.arg)?)),
             "withdraw" => Some(Step::Withdraw(number(op.arg)?)),
-            // Without its answer a look at the balance tells nothing.
+            // A read of the balance without a reply gives no information.
             "balance" if told => Some(Step::Balance(number(op.reply)?)),
             _ => None,
         }
@@ -66,22 +66,22 @@ impl Model for Account {
     }
 }
 
-/// Records operations on the account of one customer.
+/// Records operations on one customer's account.
 #[derive(Default)]
 pub struct Teller {
     log: Recorder,
 }
 
 impl Teller {
-    /// A client calls a function, with an amount where it takes one.
+    /// Records that a client calls a function, with an amount if it takes one.
     pub fn call(&mut self, client: u32, function: &str, amount: Option<i64>) -> OpId {
-        // A function that is not in the vocabulary of the built-in models.
+        // This function is not in the vocabulary of the built-in models.
         let f = self.log.other(function).expect("there is room for 256 functions");
         let (customer, amount) = (self.log.value(Datum::Text("alice")), self.number(amount));
         self.log.begin(client, 0, customer, Request::new(f, amount))
     }
 
-    /// It is answered, with an amount where that is the answer.
+    /// Records the reply, with an amount if it has one.
     pub fn answer(&mut self, op: OpId, end: End, amount: Option<i64>) {
         let amount = self.number(amount);
         self.log.end(op, 0, end, amount, None);
@@ -91,7 +91,7 @@ impl Teller {
         n.map_or(Value::UNTOLD, |n| self.log.value(Datum::Int(n)))
     }
 
-    /// The verdict.
+    /// Checks the history.
     pub fn check(self) -> Report {
         check_model(|| Account, &self.log.finish(), &Options::default())
     }

@@ -1,6 +1,6 @@
-//! Everything that says something about one history must say the same: the check, the verifier of its certificate, and the
-//! online checker, which sees no reply before its event, against the check of what was recorded until then.
-//! `CHECK_HISTORIES` says how many of each model.
+//! All judgements of one history must agree: the check, the verifier of its certificate, and the online checker, which
+//! sees no reply before its event, against the check of what was recorded until then. `CHECK_HISTORIES` sets the number
+//! of histories of each model.
 
 mod common;
 mod objects;
@@ -22,7 +22,7 @@ fn histories() -> u64 {
     std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(sample)
 }
 
-/// A value of one history in another.
+/// Copies a value of one history into another.
 fn copied(history: &History, log: &mut Recorder, value: Value) -> Value {
     match history.datum(value) {
         Datum::List(list) => {
@@ -33,7 +33,7 @@ fn copied(history: &History, log: &mut Recorder, value: Value) -> Value {
     }
 }
 
-/// Records the first events of a history again, as they happened. What `see` returns ends it.
+/// Records the first events of a history again, in their order. Stops when `see` returns true.
 fn replay(history: &History, events: u32, mut see: impl FnMut(&History, OpId, bool) -> bool) -> History {
     let mut log = Recorder::default();
     let initial = copied(history, &mut log, history.initial());
@@ -63,7 +63,7 @@ fn prefix(history: &History, events: u32) -> History {
     replay(history, events, |_, _, _| false)
 }
 
-/// The number of events with which the history is first impossible, by the online checker; `Err`: it gave up.
+/// Returns the number of events with which the history is first impossible, by the online checker; `Err` if it gave up.
 fn online<M: Model>(model: M, history: &History) -> Result<Option<u32>, ()> {
     let mut online = Online::new(model, Bounds { configurations: 1_000_000, open: 64 });
     let mut broken = None;
@@ -148,7 +148,7 @@ impl Agreement {
         })
     }
 
-    /// Both verdicts must occur, and the online checker must judge most.
+    /// Checks that both verdicts occur, and that the online checker judged most histories.
     fn finish(&self, judged: u64) {
         let Tally { valid, invalid, judged_online } = self.tally;
         let all = valid + invalid;
@@ -157,7 +157,7 @@ impl Agreement {
     }
 }
 
-/// Whether an operation failed that had not by then: that it did is known only with hindsight.
+/// Returns whether an operation failed whose failure was not yet known: it is known only with hindsight.
 fn failed_later(history: &History, events: u32) -> bool {
     history.operations().iter().any(|op| op.end == End::Fail && op.called < events && op.returned >= events)
 }
@@ -224,7 +224,7 @@ fn on_every_object() {
     }
 }
 
-/// Objects that hold something at first, and answer in more ways.
+/// Compares on objects that are not empty at first, and that answer in more ways.
 fn object<O: Object>(kind: Kind, judged: u64, seed: u64, new: impl Fn(&mut Rng) -> O) {
     let mut agreement = Agreement { kind, tally: Tally::default() };
     let mut rng = Rng(seed);
@@ -278,7 +278,7 @@ fn on_sequences() {
     object(Kind::Sequence, 0, 106, |rng| Numbers::new([None, Some(3)][rng.below(2) as usize], 5));
 }
 
-/// A history on which two once disagreed: what the online checker finds.
+/// Checks a history on which two of the judges once disagreed. Returns what the online checker finds.
 fn settled(kind: Kind, script: Script, valid: bool) -> Result<Option<u32>, ()> {
     let mut agreement = Agreement { kind, tally: Tally::default() };
     let history = script.finish();
@@ -307,13 +307,13 @@ fn as_many_elements_are_not_the_same_elements() {
 
 #[test]
 fn the_online_checker_gives_up_what_it_cannot_judge() {
-    // The token becomes known when the lock was seen held already.
+    // The token becomes known only after the lock was seen held.
     let mut script = Script::default();
     let acquire = script.call(0, F::Acquire, Val::Untold);
     script.ok(1, F::Acquire, Val::Untold, Val::Bool(false));
     script.end(acquire, End::Ok, Val::Int(1));
     assert_eq!(settled(Kind::Lock, script, true), Err(()));
-    // The read took place before a number that was given while it was open.
+    // The read takes effect before a number that was given out while the read was open.
     let mut script = Script::default();
     let read = script.call(0, F::Read, Val::Untold);
     script.ok(1, F::Next, Val::Untold, Val::Int(1));

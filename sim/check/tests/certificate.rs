@@ -1,4 +1,5 @@
-//! Certificates: those of true verdicts verify, and nothing else does, by trying every order of small histories.
+//! Certificates: those of true verdicts verify, and no others do. The truth comes from trying every order of small
+//! histories.
 
 mod common;
 mod objects;
@@ -12,7 +13,7 @@ use seaworthy_check::{
 
 const HISTORIES: u64 = if cfg!(debug_assertions) { 400 } else { 4_000 };
 
-/// Of each kind.
+/// Number of histories of each kind.
 fn histories() -> u64 {
     objects::histories(HISTORIES)
 }
@@ -37,7 +38,7 @@ fn refusal(core: &[usize]) -> Verdict {
     }))
 }
 
-/// A certificate of a verdict on the only part.
+/// Returns the certificate of a verdict on the only part.
 fn certificate(history: &History, kind: Kind, verdict: Verdict, order: &[usize]) -> String {
     let part = PartReport {
         name: "o".to_owned(),
@@ -59,7 +60,8 @@ fn orders_verify_exactly_if_they_explain_everything() {
         let (mut accepted, mut refused) = (0, 0);
         for n in 0..histories() {
             let (raws, order) = play(kind, 3 + rng.below(8) as usize, 3, &mut rng);
-            // In a certificate of these it stands right before a reply that there was nothing.
+            // In a certificate of an unordered queue, an open dequeue must come right before a reply that the queue was
+            // empty.
             let open = |order: &[usize]| {
                 order.iter().any(|&i| raws[i].f == seaworthy_check::Function::Dequeue && raws[i].settled().is_none())
             };
@@ -128,7 +130,7 @@ fn cores_verify_exactly_if_no_order_explains_them() {
     }
 }
 
-/// Keys of a store, with conditions, deletes and revisions, as the package itself certifies them.
+/// The keys of a store, with conditions, deletes and revisions, as the package itself certifies them.
 #[test]
 fn reports_on_keys_verify_and_changed_cores_do_not() {
     let mut rng = Rng(3);
@@ -161,7 +163,7 @@ fn reports_on_keys_verify_and_changed_cores_do_not() {
                 Verdict::Invalid(evidence) => {
                     assert_eq!(*verified, Verified::Invalid, "{n}: {raws:#?} {evidence}");
                     invalid += 1;
-                    // Without any one of its operations the smallest core can be ordered.
+                    // The core is minimal: without any one of its operations it can be ordered.
                     evidence.core.remove(rng.below(evidence.core.len() as u64) as usize);
                 }
                 Verdict::Unknown(why) => panic!("{why}"),

@@ -1,5 +1,5 @@
-//! Certificates of transactions and of sequential consistency: those of true verdicts verify, and no others do, by trying
-//! every order of small histories.
+//! Certificates of transactions and of sequential consistency: those of true verdicts verify, and no others do. The
+//! truth comes from trying every order of small histories.
 
 mod common;
 mod txn_common;
@@ -58,8 +58,8 @@ fn certified(history: &History, level: Isolation) -> (Verdict, String, Verified)
     (verdict, text, verified.into_iter().next().expect("one part"))
 }
 
-/// Every verdict on lists but "valid and not serializable" has a certificate that verifies; changed ones are refused, or
-/// true.
+/// Every verdict on lists except "valid and not serializable" has a certificate that verifies. A changed certificate is
+/// refused, unless its claim is true.
 #[test]
 fn certificates_of_transactions_are_true() {
     let mut rng = Rng(31);
@@ -107,7 +107,7 @@ fn certificates_of_transactions_are_true() {
             assert!(verified != Verified::Valid || possible, "{n} {level}: {text} {txns:#?}");
             assert!(verified != Verified::Invalid || !possible, "{n} {level}: {text} {txns:#?}");
         }
-        // Forged: a digit is another, or the level is another.
+        // Forge the certificate: change a digit, or the level.
         for _ in 0..6 {
             let (mut forged, mut level) = (text.clone().into_bytes(), level);
             let start = text.find('\n').unwrap_or(0);
@@ -180,7 +180,7 @@ fn another_property_is_not_offered() {
     assert!(sequential(&history, Kind::Kv, &report, &session::Options::default()).is_err());
 }
 
-/// Orders of sequential consistency, of histories that are and that are not linearizable.
+/// Certificates of sequential consistency, for histories that are linearizable and for histories that are not.
 #[test]
 fn orders_of_sequential_consistency_verify() {
     let mut rng = Rng(32);
@@ -211,7 +211,7 @@ fn orders_of_sequential_consistency_verify() {
             (_, Verified::Unknown(_)) => open += 1,
             (_, other) => panic!("{n}: {other:?} {raws:#?}"),
         }
-        // Without its first operation the order is refused, unless that need not take place.
+        // Without its first operation the order is refused, unless that operation need not have happened.
         if let Some((head, rest)) = text.split_once("\"order\":[")
             && let Some((first, rest)) = rest.split_once(',')
         {

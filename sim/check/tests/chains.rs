@@ -1,6 +1,6 @@
-//! The procedure for distinguishable values against trying every order, by a model of the key of its own.
+//! Compares the procedure for distinguishable values with trying every order, by this file's own model of a key.
 //!
-//! `CHECK_HISTORIES=1000000 cargo test --release --test chains` for more.
+//! Set `CHECK_HISTORIES` for more: `CHECK_HISTORIES=1000000 cargo test --release --test chains`.
 
 mod common;
 
@@ -14,7 +14,7 @@ use seaworthy_check::{
     Condition, End, Function, History, OpId, Operation, Options, Recorder, Request, Value, Verdict, check,
 };
 
-/// A key: what it holds, and how often it was changed.
+/// A key: its value, and how often it was changed.
 struct Kv;
 
 impl Model for Kv {
@@ -55,13 +55,13 @@ impl Model for Kv {
     }
 }
 
-/// Percents, apart from the first two.
+/// The parameters of a history. Except for the first two and the last, they are percentages.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     ops: usize,
     processes: usize,
     revisions: u64,
-    /// Refusals that tell what was there.
+    /// Refusals that report what the key held.
     told: u64,
     deletes: u64,
     cas: u64,
@@ -90,7 +90,7 @@ impl Shape {
         }
     }
 
-    /// Whether the procedure promises to decide whatever comes of it.
+    /// Returns whether the procedure promises to decide every history of this shape.
     fn promised(&self) -> bool {
         let plain = self.deletes + self.conditions + self.repeated == 0 && (self.told == 100 || self.cas == 0);
         plain && (self.revisions == 0 || self.revisions == 100 && self.info == 0)
@@ -110,15 +110,15 @@ struct Raw {
     revision: Option<u32>,
 }
 
-/// Operations and the order of their events: calls and returns.
+/// Operations, and the order of their calls and returns.
 #[derive(Clone, Debug)]
 struct Raws(Vec<Raw>, Vec<(usize, bool)>);
 
-/// What an atomic key answers to clients whose operations take effect somewhere between call and return.
+/// Generates what an atomic key answers to clients. Each operation takes effect between its call and its return.
 fn generate(shape: Shape, rng: &mut Rng) -> Raws {
     let (mut ops, mut events): (Vec<Raw>, Vec<(usize, bool)>) = (Vec::new(), Vec::new());
     let mut state = (shape.initial, 0u32);
-    // By process: an operation, and whether it took effect.
+    // For each process: its current operation, and whether it has taken effect.
     let mut at: Vec<Option<(usize, bool)>> = vec![None; shape.processes];
     let mut adrift: Vec<usize> = Vec::new();
     while ops.len() < shape.ops || at.iter().any(Option::is_some) {
@@ -209,7 +209,7 @@ fn request(shape: Shape, (value, count): (Value, u32), n: u32, rng: &mut Rng) ->
     Request { f: Function::Write, arg, when }
 }
 
-/// Makes a reply, a request or the order of two events another.
+/// Changes a reply, a request or the order of two events.
 fn mutate(Raws(ops, events): &mut Raws, rng: &mut Rng) {
     let at = rng.below(ops.len() as u64) as usize;
     let other = match rng.below(8) {
@@ -259,7 +259,7 @@ fn record(Raws(ops, events): &Raws, initial: Value) -> History {
     log.finish()
 }
 
-/// Whether an order obeys the model and real time, and has everything that must be in it.
+/// Returns whether an order obeys the model and real time, and contains every operation that it must contain.
 fn replays(history: &History, items: &[Item], order: &[OpId]) -> bool {
     let settled = |op: OpId| {
         let open = items.iter().any(|item| item.op == op && item.open);
@@ -290,7 +290,7 @@ fn replays(history: &History, items: &[Item], order: &[OpId]) -> bool {
             .all(|item| sorted.binary_search(&item.op).is_ok() || settled(item.op).is_none() || blind(item.op))
 }
 
-/// What is decided by the procedure in question.
+/// Returns whether the verdict came from the procedure under test.
 fn decided(by: &str) -> bool {
     by.starts_with("zones") || by.starts_with("revisions")
 }
@@ -354,7 +354,7 @@ fn agrees_with_trying_every_order() {
     assert!(suspected > invalid * 6 / 10, "{suspected} of {invalid} explained: too few");
 }
 
-/// Longer histories, against the engine for any model with this file's model.
+/// Longer histories, compared with the general engine running this file's model.
 #[test]
 fn agrees_with_the_engine_for_all_models() {
     let histories = if cfg!(debug_assertions) { 400 } else { 4_000 };
@@ -395,7 +395,7 @@ fn agrees_with_the_engine_for_all_models() {
     assert!(handed_over < histories / 4, "{handed_over} handed over");
 }
 
-/// A long history of one key with one stale read: the cause is found, small, and minimal.
+/// A long history of one key with one stale read: the cause that is found is small and minimal.
 #[test]
 fn one_stale_read_among_many_is_named() {
     let mut log = Recorder::default();

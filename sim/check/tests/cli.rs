@@ -1,4 +1,4 @@
-//! The command line from end to end: exit statuses, messages, and everything that is written.
+//! The command line end to end: exit statuses, messages, and all output files.
 
 use seaworthy_check::generate::Workload;
 use serde_json::Value as Json;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// A folder of its own, in which the binary runs.
+/// A temporary folder in which the binary runs.
 struct Place(TempDir);
 
 impl Place {
@@ -38,7 +38,7 @@ impl Place {
         self.command(arguments).output().unwrap()
     }
 
-    /// Runs, expects an exit status, and gives what was printed.
+    /// Runs the binary, expects an exit status, and returns what was printed.
     fn told(&self, arguments: &str, status: i32) -> String {
         let output = self.run(arguments);
         let text = String::from_utf8(output.stdout).unwrap();
@@ -47,7 +47,7 @@ impl Place {
         text
     }
 
-    /// Runs, expects one message and exit status 2, and gives the message.
+    /// Runs the binary, expects one message and exit status 2, and returns the message.
     fn refused(&self, arguments: &str) -> String {
         let output = self.run(arguments);
         let errors = String::from_utf8(output.stderr).unwrap();
@@ -208,7 +208,7 @@ fn no_output_destroys_the_history_or_another_output() {
     assert!(place.refused("h.jsonl --html missing/x.html").starts_with("missing/x.html: "));
 }
 
-/// Figures of the machine's own clock become 0.
+/// Replaces durations measured by the machine's clock by 0.
 fn without_times(mut told: Json) -> Json {
     for part in ["reading", "checking"] {
         assert!(told["seconds"][part].as_f64().unwrap() >= 0.0);
@@ -264,7 +264,7 @@ fn certificates_hold_for_their_history_alone() {
     assert!(place.told("verify valid.jsonl valid.proof", 0).starts_with("verified: 3 parts valid, 0 not valid"));
     assert!(place.told("verify broken.jsonl broken.proof", 1).starts_with("verified: 0 parts valid, 1 not valid"));
 
-    // An order with two operations that are far apart exchanged.
+    // Swap two distant operations of the order.
     let proof = place.read("valid.proof");
     let mut lines: Vec<String> = proof.lines().map(str::to_owned).collect();
     let mut claim: Json = serde_json::from_str(&lines[1]).unwrap();
@@ -275,7 +275,7 @@ fn certificates_hold_for_their_history_alone() {
     place.file("tampered.proof", lines.join("\n"));
     assert!(place.refused("verify valid.jsonl tampered.proof").starts_with("tampered.proof:2: "));
 
-    // One value that was read becomes another.
+    // Change one value that was read.
     let history = place.read("valid.jsonl");
     let read = |line: &&str| line.contains("\"type\":\"ok\",\"f\":\"get\"") && line.contains("\"v\":");
     let seen = history.lines().filter(read).nth(5).unwrap();
@@ -284,7 +284,7 @@ fn certificates_hold_for_their_history_alone() {
     assert!(place.refused("verify other.jsonl valid.proof").contains("does not prove it"));
     assert!(place.refused("verify broken.jsonl valid.proof").contains("does not prove it"));
 
-    // A core that can be ordered: without the operation that breaks it.
+    // Remove the operation that breaks the core, so that the rest can be ordered.
     let proof = place.read("broken.proof");
     let mut lines: Vec<String> = proof.lines().map(str::to_owned).collect();
     let mut claim: Json = serde_json::from_str(&lines[1]).unwrap();
@@ -366,7 +366,8 @@ fn a_reader_that_leaves_early_is_no_error() {
     }
 }
 
-/// A stale read of nothing: what was exported of it says what its nil means; without that it is not known, and the verdict says so.
+/// A stale read of nothing. An export states what its nil means. Without that statement the meaning is unknown, and the
+/// verdict says so.
 #[test]
 fn what_nil_says_is_stated_or_asked_for() {
     let place = Place::new();
@@ -381,14 +382,14 @@ fn what_nil_says_is_stated_or_asked_for() {
     let stated = place.told("h.edn", 1);
     assert!(stated.contains("note: the file states what its words mean"), "{stated}");
     assert!(stated.contains("a read of nil: nothing there\n"), "{stated}");
-    // What others write does not say, nor does what is left when the first line is gone.
+    // Files of other tools do not state it, and an export without its first line does not either.
     place.file("cut.edn", place.read("h.edn").split_once('\n').unwrap().1);
     let open = place.told("cut.edn", 3);
     assert!(open.contains("it hangs on what a read of nil says: not valid if that nothing was there"), "{open}");
     assert!(open.contains("hint: say what it says: --nil absent"), "{open}");
     place.told("cut.edn --nil absent", 1);
     place.told("cut.edn --nil unknown", 0);
-    // The caller knows better than the file.
+    // The command line overrides the file.
     place.told("h.edn --nil unknown", 0);
     for (line, says) in [
         ("{:nil :absnt}", "the setting cannot be absnt"),
@@ -399,7 +400,7 @@ fn what_nil_says_is_stated_or_asked_for() {
         let told = place.refused("wrong.edn");
         assert!(told.starts_with("wrong.edn:1:") && told.contains(says), "{told}");
     }
-    // What holds for both meanings is decided.
+    // A violation under both meanings is decided.
     let more = "{:process 0, :type :invoke, :f :read, :value [\"a\" nil]}\n\
                 {:process 0, :type :ok, :f :read, :value [\"a\" 7]}\n";
     place.file("both.edn", place.read("cut.edn") + more);
@@ -424,15 +425,15 @@ fn a_delete_that_finds_nothing_is_what_was_said() {
     let any = place.told("twice.jsonl --delete any", 0);
     assert!(any.contains("an ok delete: found the key or found nothing\n"), "{any}");
     place.told("twice.jsonl --format edn", 2);
-    // Whatever it found, the key is missing afterwards.
+    // Whatever the delete found, the key is missing afterwards.
     place.file("after.jsonl", twice + &call("read", "null", "1"));
     place.told("after.jsonl --delete any", 1);
-    // In EDN there is no word for a delete that found nothing.
+    // EDN has no word for a delete that found nothing.
     let edn = "{:process 0, :type :invoke, :f :delete, :key :a}\n{:process 0, :type :ok, :f :delete, :key :a}\n";
     place.file("h.edn", edn);
     place.told("h.edn", 0);
     place.told("h.edn --delete found", 1);
-    // Who counts changes says with each whether it was one.
+    // A store that reports revisions tells with each operation whether it was a change.
     place.file(
         "counted.jsonl",
         call("write", "1", "1")
@@ -489,7 +490,7 @@ fn the_value_of_a_refusal_says_what_was_said() {
     place.file("other.jsonl", history("3"));
     place.told("other.jsonl", 1);
     assert!(place.told("other.jsonl --refused ignored", 0).contains("the value of a refusal: not looked at\n"));
-    // As Jepsen's clients do.
+    // Jepsen's clients repeat the request in a refusal.
     place.file("repeats.jsonl", history("[2,3]"));
     assert!(
         place
@@ -498,7 +499,7 @@ fn the_value_of_a_refusal_says_what_was_said() {
     );
 }
 
-/// Ten million operations in a few megabytes, or anything else that is more than there is room for.
+/// A small compressed file that expands to more than the budget allows.
 #[test]
 fn a_history_that_does_not_fit_is_unknown() {
     let place = Place::new();
@@ -533,7 +534,7 @@ fn evidence_need_not_be_looked_for() {
     assert_eq!(json["verdict"], "not valid");
 }
 
-/// Whatever is wrong, a page says what in one sentence, and a phone is shown the clash alone.
+/// The page summarizes every violation in one sentence. On a phone it shows only the clashing operations.
 #[test]
 fn every_refutation_has_a_headline() {
     let place = Place::new();

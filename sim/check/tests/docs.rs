@@ -1,5 +1,5 @@
-//! What the documents show is what the binary does: their programs are run, and what they record is checked; their transcripts
-//! are made again and compared.
+//! The documents show what the binary does. Their programs are run, and the recorded histories are checked. Their
+//! transcripts are regenerated and compared.
 //!
 //! After a change that alters output on purpose: `UPDATE_DOCS=1 cargo test -p seaworthy-check --test docs`.
 
@@ -15,8 +15,8 @@ fn checked(arguments: &[&str], folder: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_seaworthy-check")).args(arguments).current_dir(folder).output().unwrap()
 }
 
-/// What stands between an opening mark, which is completed by ` -->`, and the next end mark: what completed the opening, the
-/// text, and what completed the end.
+/// Returns, for each text between an opening mark (closed by ` -->`) and the next end mark: the rest of the opening
+/// mark, the text, and the rest of the end mark.
 fn marked<'a>(text: &'a str, opening: &str, end: &str) -> Vec<(&'a str, &'a str, &'a str)> {
     let mut found = Vec::new();
     for block in text.split(opening).skip(1) {
@@ -27,7 +27,7 @@ fn marked<'a>(text: &'a str, opening: &str, end: &str) -> Vec<(&'a str, &'a str,
     found
 }
 
-/// The text within the only fence.
+/// Returns the text within the only code fence.
 fn fenced(block: &str) -> &str {
     let within = block.split_once("```").and_then(|(_, rest)| rest.split_once('\n')).expect("a fence opens").1;
     within.rsplit_once("```").expect("a fence closes").0
@@ -55,7 +55,7 @@ fn programs_of_the_manual_record_what_it_says() {
     }
 }
 
-/// Figures of the machine's own clock are replaced.
+/// Replaces durations measured by the machine's clock.
 fn settled(output: &str) -> String {
     let line = |line: &str| if line.starts_with("read in ") { "read in … s, checked in … s" } else { line }.to_owned();
     output.lines().map(line).collect::<Vec<_>>().join("\n")

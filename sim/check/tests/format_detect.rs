@@ -1,10 +1,10 @@
-//! Which model a history is taken for.
+//! Detection of the model that fits a history.
 
 use seaworthy_check::format::jsonl;
 use seaworthy_check::model::Kind;
 use seaworthy_check::model::detect::{Meant, detect};
 
-/// A history in which each of these is called and answered `ok`.
+/// A history in which each of these functions is called and answered `ok`.
 fn of(calls: &[&str]) -> seaworthy_check::History {
     let mut text = String::new();
     for (i, call) in calls.iter().enumerate() {
@@ -55,7 +55,7 @@ fn every_model_is_found() {
             assert_eq!(kind.accepts(&of(calls)), Ok(()));
         }
     }
-    // Whether a queue promises an order no history tells.
+    // No history shows whether a queue promises an order.
     for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::UnorderedQueue) {
         assert!(cases.iter().any(|(_, name)| *name == kind.name()), "{} is never found", kind.name());
     }

@@ -1,4 +1,4 @@
-//! What is malformed is located, and told what was expected.
+//! Errors of malformed input: each names its position and what was expected.
 
 mod format_common;
 

@@ -1,4 +1,4 @@
-//! Whatever is read, nothing panics and nothing gets lost: files of every shape, cut, spliced and with bytes changed.
+//! Reading never panics and never loses anything: files of every shape, cut, spliced and with changed bytes.
 
 mod common;
 mod format_common;
@@ -12,7 +12,7 @@ use seaworthy_check::jepsen::{Analysis, Terms};
 use seaworthy_check::model::detect::detect;
 use std::io::Write;
 
-/// How many cases; `CHECK_HISTORIES` asks for more.
+/// Number of cases; set `CHECK_HISTORIES` for more.
 fn cases() -> u64 {
     std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(if cfg!(debug_assertions) {
         4_000
@@ -96,11 +96,11 @@ fn mutate(file: &[u8], rng: &mut Rng) -> Vec<u8> {
     bytes
 }
 
-/// What must be true of everything that was read.
+/// Checks what must hold for everything that was read.
 fn whole(reading: &Reading, bytes: &[u8]) {
     let history = &reading.history;
     let shown = || String::from_utf8_lossy(bytes).into_owned();
-    // A drain is as many operations as it took elements.
+    // A drain counts as one operation per element it took.
     let drained = history.names().iter().any(|name| name == "drain");
     assert!(drained || reading.understood.events == u64::from(history.events()), "{}", shown());
     for analysis in Analysis::ALL {
@@ -209,7 +209,7 @@ fn broken_compression_is_read_or_refused() {
     assert!(bad > good, "{good} good, {bad} bad");
 }
 
-/// The quick way of JSON lines and the long one, which any space in an object asks for.
+/// The fast and the slow path of JSON lines agree. Any space in an object selects the slow one.
 #[test]
 fn both_ways_of_json_agree() {
     let files: Vec<&str> = FILES.iter().filter(|(name, _)| name.starts_with("json")).map(|(_, text)| *text).collect();
@@ -237,7 +237,7 @@ fn both_ways_of_json_agree() {
     assert!(good > cases() / 8 && bad > cases() / 4, "{good} good, {bad} bad");
 }
 
-/// With a space before every colon that follows a quote outside of strings.
+/// Inserts a space before every colon that follows a quote, outside of strings.
 fn spaced(bytes: &[u8]) -> Vec<u8> {
     let (mut out, mut within, mut escaped) = (Vec::new(), false, false);
     for &byte in bytes {

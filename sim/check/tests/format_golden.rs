@@ -1,4 +1,4 @@
-//! Small files of every shape, as they are understood.
+//! Small files of every shape, and how they are understood.
 
 mod format_common;
 
@@ -33,7 +33,7 @@ fn settings_can_be_told() {
     insta::assert_snapshot!(all);
 }
 
-/// Gives a byte at a time.
+/// Reads one byte at a time.
 struct Slow<'a>(&'a [u8]);
 
 impl Read for Slow<'_> {
@@ -53,7 +53,7 @@ fn compression_and_pieces_do_not_matter() {
             gzip.finish().expect("memory takes everything")
         };
         let zstd = |text: &[u8]| compress_to_vec(text, CompressionLevel::Fastest);
-        // In two parts each, and of zstd a frame to be skipped before.
+        // Each file is compressed in two parts; for zstd, also in one part after a frame that must be skipped.
         let (a, b) = text.as_bytes().split_at(text.len() / 2);
         let skipped = [0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 9, 9, 9].to_vec();
         let files = [

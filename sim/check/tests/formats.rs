@@ -1,4 +1,4 @@
-//! What is written is read back, in JSON and EDN; EDN for a register is golden.
+//! What is written can be read back, in JSON and EDN. EDN for a register is golden.
 
 mod common;
 mod format_common;
@@ -22,7 +22,7 @@ fn written(history: &History) -> String {
 fn recorded(shape: Shape, seed: u64) -> History {
     let mut rng = Rng(seed);
     let mut raws = generate(shape, &mut rng);
-    // A process that never hears of an operation may call the next only under another name in these formats.
+    // In these formats, a process whose operation never returns can make its next call only under another name.
     for (i, raw) in raws.iter_mut().enumerate() {
         if raw.events.1.is_none() {
             raw.process = 1_000 + i as u32;
@@ -42,7 +42,7 @@ proptest! {
         let again = jsonl::read(text.as_bytes()).expect("what was written can be read");
         prop_assert_eq!(again.operations().len(), history.operations().len());
         prop_assert_eq!(written(&again), text);
-        // In words they differ: what was read has lines.
+        // The reports themselves differ: only the history that was read has lines.
         let verdicts = |h: &History| {
             let report = check(h, &Options::default());
             let cores: Vec<_> = report.violations().map(|evidence| (evidence.event, evidence.core.clone())).collect();
@@ -60,7 +60,7 @@ proptest! {
         let again = jsonl::read(written(&history).as_bytes()).expect("readable");
         prop_assert_eq!(&*again.key(again.operations()[0].key), &key);
         prop_assert_eq!(again.datum(again.operations()[0].arg), Datum::Text(&value));
-        // EDN has texts of its own.
+        // EDN has its own syntax for texts.
         let mut edn_text = Vec::new();
         edn::write(&history, &mut edn_text).expect("memory takes everything");
         let reading = read(&edn_text[..], &ReadOptions::default()).expect("readable");
@@ -94,7 +94,7 @@ fn edn_projects_onto_a_register() {
     insta::assert_snapshot!(String::from_utf8(text).expect("EDN is text"));
 }
 
-/// A history with every function, every ending and every kind of value.
+/// A history with every function, every outcome and every kind of value.
 fn everything() -> History {
     use Function::{Acquire, Add, Append, Contains, Delete, Dequeue, Enqueue, Next, Read, Release, Remove, Write};
     let mut log = Recorder::default();
@@ -162,7 +162,7 @@ fn everything() -> History {
     log.finish()
 }
 
-/// Without lines, which only the history that was read has.
+/// Shows a history without lines, which only a history that was read has.
 fn shown(history: &History) -> String {
     let mut kept = String::new();
     for line in show(history).lines() {
@@ -196,7 +196,7 @@ fn everything_is_exported_as_edn() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What an export implies for others is less than what it tells us, which is all.
+    /// An export implies less to other tools than it tells this one, which gets everything.
     #[test]
     fn edn_keeps_every_verdict(seed: u64, ops in 1..40usize, info in 0..30u64, conditional in 0..100u64, revisions in 0..100u64) {
         let history = recorded(Shape { ops, processes: 4, keys: 3, values: 4, info, fail: 5, conditional, revisions }, seed);
@@ -209,7 +209,7 @@ proptest! {
             report.parts.iter().map(|part| (part.name.clone(), part.operations, part.verdict == Verdict::Valid)).collect::<Vec<_>>()
         };
         prop_assert_eq!(verdicts(&reading.history), verdicts(&history));
-        // But that it asks for a missing key in two ways at once it is the same.
+        // The histories are equal, except that one may require a missing key in two ways at once.
         let lines = |h: &History| shown(h).replace(" if nil", "");
         prop_assert_eq!(lines(&reading.history), lines(&history));
     }

@@ -1,4 +1,5 @@
-//! What is generated is what it is said to be: possible, or with one reply that is not; and the same every time.
+//! Generated histories are as announced: possible, or with one impossible reply. The same parameters give the same
+//! history.
 
 use seaworthy_check::generate::{Shape, Workload, history};
 use seaworthy_check::txn::{self, Isolation};
@@ -6,7 +7,7 @@ use seaworthy_check::{Kind, Options, check_as};
 
 const SHAPE: Shape = Shape { operations: 400, clients: 4, keys: 2, values: 0, info: 0, plant: false };
 
-/// The models of objects that fit a workload.
+/// Returns the model of the objects of a workload.
 fn kind(workload: Workload) -> Option<Kind> {
     Some(match workload {
         Workload::Register => Kind::Register,

@@ -1,4 +1,4 @@
-//! Jepsen's own analyses: histories of known verdict, comparison with plain counting, and what is refused.
+//! Jepsen's own analyses: histories with known verdicts, comparison with plain counting, and errors.
 
 #[path = "jepsen/bank.rs"]
 mod bank;
@@ -17,7 +17,7 @@ use seaworthy_check::jepsen::{Analysis, Terms};
 use seaworthy_check::{Amount, Evidence, History, Report, Verdict};
 use std::fmt::Write;
 
-/// A history in Jepsen's own words, an event a line: process, type, function, value.
+/// A history in Jepsen's notation, one event per line: process, type, function, value.
 fn edn(lines: &str) -> History {
     let mut text = String::new();
     for (n, line) in lines.lines().map(str::trim).filter(|line| !line.is_empty()).enumerate() {
@@ -38,7 +38,7 @@ fn judged(analysis: Analysis, history: &History) -> Report {
     analysis.check(history, &Terms::default()).unwrap_or_else(|misfit| panic!("{misfit:?}"))
 }
 
-/// What is found in the only part: the anomaly of a refutation, `valid` or `unknown`.
+/// Returns the verdict on the only part: the anomaly of a refutation, `valid` or `unknown`.
 fn verdict(analysis: Analysis, history: &History) -> String {
     match &judged(analysis, history).parts[0].verdict {
         Verdict::Valid => "valid".to_owned(),
@@ -51,7 +51,7 @@ fn evidence(report: &Report) -> &Evidence {
     report.violations().next().unwrap_or_else(|| panic!("nothing was found: {report}"))
 }
 
-/// A figure of the only part.
+/// Returns a figure of the only part.
 fn figure(report: &Report, name: &str) -> Amount {
     let figure = report.parts[0].figures.iter().find(|figure| figure.name == name);
     figure.unwrap_or_else(|| panic!("no figure {name} in {report:?}")).amount.clone()
@@ -61,12 +61,12 @@ fn elements(all: &[&str]) -> Amount {
     Amount::Elements(all.iter().map(|&element| element.to_owned()).collect())
 }
 
-/// What reading a history is refused with, and where.
+/// Returns the error of reading a history, with its position.
 fn refused(text: &str) -> String {
     read(text.as_bytes(), &ReadOptions::default()).err().map_or_else(String::new, |error| error.to_string())
 }
 
-/// What an analysis is refused with.
+/// Returns the error of an analysis, with the line.
 fn misfit(analysis: Analysis, history: &History) -> String {
     let misfit = analysis.check(history, &Terms::default()).expect_err("it is refused");
     let line = history.line(history.operation(misfit.op).called);

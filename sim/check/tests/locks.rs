@@ -1,4 +1,4 @@
-//! Locks: the direct procedure against trying every order, and planted bugs.
+//! Locks: the direct procedure compared with trying every order, and planted bugs.
 
 mod common;
 
@@ -92,7 +92,7 @@ fn refused_while_free() {
         (script.finish(), [a, r, refused])
     };
     assert_valid(Kind::Lock, &build(true).0);
-    // The release tells that the acquire was over.
+    // Without the lost acquire, the release proves that the lock was free.
     let (history, [_, release, refused]) = build(false);
     assert_caught(Kind::Lock, &history, refused, &[release, refused]);
 }

@@ -1,4 +1,4 @@
-//! Pairs of quorums that meet, reads that never go back, registers and sets: small histories with known verdicts.
+//! Quorums that meet, reads that never go back, registers and sets: small histories with known verdicts.
 
 use seaworthy_check::replicas::{
     self, Call, Dump, End, FORWARD, LATEST, NONE_INVENTED, NONE_LOST, NONE_RESURRECTED, ONCE, Observed, Operation,
@@ -96,7 +96,8 @@ fn what_a_read_found_later_ones_that_meet_it_find_too() {
     assert!(back(&[]).is_empty());
 }
 
-/// With r = 1 and w = 3 of 3 each read meets each acknowledged write, and no other read: a write is here and not yet there.
+/// With r = 1 and w = 3 of 3, each read meets each acknowledged write, but no other read. An unacknowledged write may
+/// be visible on one replica and not yet on another.
 #[test]
 fn reads_that_meet_all_writes_need_not_meet_each_other() {
     let judged = |operations| {

@@ -1,4 +1,4 @@
-//! The online checker against trying every order of every prefix.
+//! The online checker compared with trying every order of every prefix.
 
 mod common;
 
@@ -7,7 +7,7 @@ use seaworthy_check::model::kv::Kv;
 use seaworthy_check::online::{Bounds, Impossible, Online};
 use seaworthy_check::{History, Recorder};
 
-/// Feeds a history as if it happened now: the checker sees no reply before its event.
+/// Feeds a history event by event: the checker sees no reply before its event.
 fn feed(history: &History, bounds: Bounds) -> (Option<Impossible>, bool) {
     let mut online = Online::new(Kv, bounds);
     let mut broken = None;
@@ -65,7 +65,7 @@ fn tells_the_first_impossible_event() {
     assert!(impossible > count / 6 && possible > count / 4, "{impossible} impossible, {possible} possible: one-sided");
 }
 
-/// Many writes of unknown outcome, without revisions: more configurations than the bounds allow.
+/// Many writes of unknown outcome, without revisions, give more configurations than the bounds allow.
 #[test]
 fn gives_a_key_up_at_the_bounds() {
     let mut log = Recorder::default();

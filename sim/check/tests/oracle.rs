@@ -1,5 +1,5 @@
-//! The search against a checker that tries every order, on random small histories: valid ones and mutated ones, with and
-//! without unknown outcomes, revisions, conditions and repeated values.
+//! The search compared with a checker that tries every order, on small random histories: valid ones and mutated ones,
+//! with and without unknown outcomes, revisions, conditions and repeated values.
 
 mod common;
 
@@ -9,7 +9,7 @@ use seaworthy_check::{
     Call, Condition, Datum, End, History, Kind, Options, Recorder, Reply, Value, Verdict, check, check_as,
 };
 
-/// How many random histories: a sample, or as the environment says.
+/// Number of random histories: the default, or `CHECK_HISTORIES`.
 fn histories() -> u64 {
     let sample = if cfg!(debug_assertions) { 20_000 } else { 50_000 };
     std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(sample)
@@ -51,10 +51,10 @@ fn agrees_with_trying_every_order() {
                     assert!(evidence.minimal);
                     let (breaks, event) = (evidence.breaks.expect("an operation"), evidence.event.expect("an event"));
                     assert!(evidence.core.contains(&breaks), "history {n}: {raws:#?}\n{evidence}");
-                    // The prefix is impossible, and without its last event it is not.
+                    // The prefix is impossible; without its last event it is possible.
                     assert!(!brute_force(&history, &key.name, event + 1, None), "history {n}: {raws:#?}");
                     assert!(brute_force(&history, &key.name, event, None), "history {n}: {raws:#?}");
-                    // The core alone is impossible; without any one of its operations it is not.
+                    // The core alone is impossible; without any one of its operations it is possible.
                     let impossible = |core: &[_]| {
                         let firm = [core, &evidence.given].concat();
                         !brute_force(&history, &key.name, event + 1, Some(&firm))
@@ -73,8 +73,8 @@ fn agrees_with_trying_every_order() {
     assert!(valid > count / 4 && invalid > count / 6, "{valid} valid, {invalid} invalid: too one-sided");
 }
 
-/// Records a register as logs of other tools have it: texts that are `nil` are nil, refusals may tell nothing, and there
-/// may be something at first.
+/// Records a register as in the logs of other tools: texts equal to `nil` become nil, refusals may report nothing, and
+/// there may be an initial value.
 fn record_register(raws: &[Raw], initial: &str, nil: &str, rng: &mut Rng) -> History {
     let mut log = Recorder::default();
     let value = |log: &mut Recorder, text: &str| match text {

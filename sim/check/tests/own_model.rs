@@ -1,6 +1,6 @@
-//! A model of the user's own: the example's bank account.
+//! A user-defined model: the example's bank account.
 
-#[allow(dead_code)] // Its main.
+#[allow(dead_code)] // For the example's `main`.
 #[path = "../examples/own_model.rs"]
 mod example;
 
@@ -11,7 +11,7 @@ fn evidence(report: &Report) -> &Evidence {
     report.violations().next().unwrap_or_else(|| panic!("not found: {report}"))
 }
 
-/// A deposit of 100, and two withdrawals of 80 at the same time, answered so.
+/// A deposit of 100, and two concurrent withdrawals of 80 with these outcomes.
 fn two_withdrawals(ends: [End; 2]) -> Teller {
     let mut teller = Teller::default();
     let deposit = teller.call(1, "deposit", Some(100));
@@ -27,7 +27,7 @@ fn two_withdrawals(ends: [End; 2]) -> Teller {
 fn money_that_is_paid_twice() {
     let report = two_withdrawals([End::Ok, End::Ok]).check();
     let evidence = evidence(&report);
-    // The deposit is not needed to see it: nobody can withdraw twice from what was deposited once.
+    // The core does not need the deposit: it does not cover two withdrawals.
     assert_eq!(evidence.core.iter().map(|op| op.0).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(evidence.breaks.map(|op| op.0), Some(2));
     assert_eq!((evidence.part.as_str(), evidence.event, evidence.minimal), ("alice", Some(5), true));
@@ -40,7 +40,7 @@ fn one_is_refused_or_unknown() {
         let report = two_withdrawals(ends).check();
         assert!(report.is_valid(), "{ends:?}: {report}");
     }
-    // Somebody must have got the money for the other to be refused, and it was there.
+    // A refusal means that the other withdrawal was paid. Both were refused, although the money was there.
     let report = two_withdrawals([End::Refused, End::Refused]).check();
     assert_eq!(evidence(&report).core.len(), 3);
 }

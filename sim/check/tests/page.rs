@@ -1,4 +1,4 @@
-//! The page: well formed, self-contained, bounded, and nothing of the user's is taken for markup.
+//! The page is well formed, self-contained and bounded, and no user text is taken for markup.
 
 mod common;
 
@@ -16,7 +16,7 @@ fn got(value: &str) -> Reply<&str> {
 
 const DONE: Reply<&str> = Reply::Done { revision: None };
 
-/// The page of a history's report, with the lines of its source where they are known.
+/// Renders the page of a history's reports, with the lines of its source where they are known.
 fn page(history: &History, reports: &[Report]) -> String {
     let source: Vec<(u32, String)> =
         lines(history, reports).into_iter().map(|line| (line, format!("text of <line> {line}"))).collect();
@@ -44,7 +44,7 @@ fn evidence(reports: &[Report]) -> Vec<&Evidence> {
     reports.iter().flat_map(Report::violations).collect()
 }
 
-/// Every tag is closed in its turn, every attribute quoted; no source beside the page itself.
+/// Checks that every tag is closed in order and every attribute quoted, and that the page refers to no other source.
 fn assert_sound(page: &str) {
     assert!(page.len() <= MOST_BYTES, "{} bytes", page.len());
     let mut open: Vec<String> = Vec::new();
@@ -272,7 +272,7 @@ fn transactions_that_form_a_cycle() {
     assert!(page.contains(">rw y</text>") && page.contains(">T1 "));
 }
 
-/// The numbers of attributes of a tag.
+/// Returns the values of numeric attributes of a tag.
 fn numbers<const N: usize>(tag: &str, names: [&str; N]) -> [f64; N] {
     names.map(|name| {
         let (_, rest) = tag.split_once(&format!(" {name}=\"")).unwrap_or_else(|| panic!("{name} of {tag}"));
@@ -280,7 +280,7 @@ fn numbers<const N: usize>(tag: &str, names: [&str; N]) -> [f64; N] {
     })
 }
 
-/// Four transactions at the same time, and edges between all lanes: labels stand on no bar and on no other label.
+/// Concurrent transactions with edges between all lanes: labels cover no bar and no other label.
 #[test]
 fn labels_of_arrows_cover_no_bars() {
     use seaworthy_check::Function;
@@ -294,7 +294,7 @@ fn labels_of_arrows_cover_no_bars() {
     for op in open {
         log.end_txn(op, 1, End::Ok, Some(&steps));
     }
-    // And one more of the first client.
+    // One more transaction of the first client.
     let last = log.begin_txn(0, 2, &steps);
     log.end_txn(last, 3, End::Ok, Some(&steps));
     let history = log.finish();
@@ -410,7 +410,7 @@ fn what_users_wrote_is_never_markup() {
     }
 }
 
-/// Many keys, each broken, with long texts and many clients: what does not fit is counted, and the page stays small.
+/// Many broken keys with long texts and many clients: what does not fit is counted, and the page stays small.
 #[test]
 fn the_page_is_bounded() {
     let mut log = Recorder::default();
@@ -446,7 +446,7 @@ fn the_page_is_bounded() {
     assert!(page.len() > 1 << 20, "{} bytes: the room is not used", page.len());
 }
 
-/// One key, a large core: the picture shows its end, and says what is missing.
+/// One key with a large core: the diagram shows its end, and says what is missing.
 #[test]
 fn a_large_core_is_cut() {
     let mut history = Recorder::default();

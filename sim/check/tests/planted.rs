@@ -1,4 +1,4 @@
-//! Violations planted by hand: each must be found, put in its words, and drawn. The texts are golden.
+//! Violations planted by hand: each must be found, described and drawn. The texts are golden.
 
 use seaworthy_check::{Call, Condition, History, Options, Recorder, Reply, Verdict, Version, check, check_final};
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ fn done(revision: u64) -> Reply<&'static str> {
 
 const DONE: Reply<&str> = Reply::Done { revision: None };
 
-/// One operation after the other, each over before the next begins.
+/// A sequence of operations, each finished before the next begins.
 struct Script {
     log: Recorder,
     time: u64,
@@ -59,7 +59,7 @@ impl Script {
     }
 }
 
-/// The evidence against the only key.
+/// Returns the evidence against the only key.
 fn explain(history: &History) -> String {
     let report = check(history, &Options::default());
     let Verdict::Invalid(evidence) = &report.parts[0].verdict else { panic!("not found: {report}") };
@@ -234,7 +234,7 @@ fn final_state_is_a_read_after_everything() {
 
 #[test]
 fn limits_give_unknown_with_the_reason() {
-    // Ten concurrent writes of few values and reads that need a search.
+    // Twelve concurrent writes of few values, and reads that need a search.
     let mut log = Recorder::default();
     let texts: Vec<String> = (0..12).map(|i| format!("v{}", i % 6)).collect();
     let writes: Vec<_> = (0u32..).zip(&texts).map(|(p, text)| log.invoke(p, 0, "k", Call::put(text))).collect();
@@ -253,7 +253,7 @@ fn limits_give_unknown_with_the_reason() {
     assert!(!is_valid(&history));
 }
 
-/// A key that is there and found missing: two operations say so, however many deletes there are before.
+/// A key that exists is read as missing: two operations prove it, however many deletes come before.
 #[test]
 fn a_stale_read_of_nothing_is_shown_with_two_operations() {
     let mut log = Recorder::default();

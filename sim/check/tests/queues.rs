@@ -1,4 +1,4 @@
-//! Queues: the direct procedure against trying every order, and planted bugs.
+//! Queues: the direct procedure compared with trying every order, and planted bugs.
 
 mod common;
 
@@ -76,7 +76,7 @@ fn wrong_empty() {
     assert_caught(Kind::Queue, &history, OpId(1), &[OpId(0), OpId(1)]);
 }
 
-/// There is always something, but never the same.
+/// The queue is never empty, although no element is in it throughout.
 #[test]
 fn wrong_empty_because_of_two_elements_that_overlap() {
     let build = |overlap: bool| {
@@ -113,7 +113,7 @@ fn an_open_dequeue_explains_one_loss() {
     assert_caught(Kind::Queue, &history, last, &[OpId(1), OpId(2), last]);
 }
 
-/// Few values, many clients: which `enqueue` an element is of shows late, if ever.
+/// Few values and many clients: which `enqueue` an element comes from becomes known late, if ever.
 fn crowd(rng: &mut Rng, ops: usize, clients: usize) -> (Val, Vec<common::objects::Raw>) {
     let size = common::objects::Size { ops, processes: clients, info: 0, fail: 0 };
     let mut object = Fifo::new(Vec::new(), 3, 50 + rng.below(15), 0);
@@ -137,7 +137,7 @@ fn twenty_clients_and_three_values_are_decided() {
         let (valid, steps) = decided(&common::objects::record(&initial, &raws));
         assert!(valid, "history {n}");
         most = most.max(steps);
-        // An answer of the second half says something else.
+        // Change an answer in the second half.
         let taken = |i: &usize| matches!(raws[*i].reply, Val::Int(_));
         let answers: Vec<usize> = (500..raws.len()).filter(taken).collect();
         let at = answers[rng.below(answers.len() as u64) as usize];

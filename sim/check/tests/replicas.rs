@@ -1,4 +1,4 @@
-//! Stores without a leader: planted violations are found, valid histories pass, and figures agree with slow ones.
+//! Leaderless stores: planted violations are found, valid histories pass, and the figures agree with a slow oracle.
 
 #[path = "replicas/guarantees.rs"]
 mod guarantees;
@@ -42,7 +42,7 @@ fn add(client: u32, times: (u64, u64), n: i64) -> Operation {
     operation(client, times, Call::Add(n), if times.1 == 0 { End::Info } else { End::Ok(None) })
 }
 
-/// Three replicas that hold the same.
+/// A history after which three replicas hold the same values.
 fn ending(operations: Vec<Operation>, values: &[&str]) -> Observed {
     let dump = |replica: &str| Dump {
         replica: replica.to_owned(),
@@ -57,7 +57,7 @@ fn judge(observed: &Observed, policy: Policy, strict: bool) -> Findings {
     replicas::check(observed, &Options { policy, strict, ..Options::default() })
 }
 
-/// The properties that are violated.
+/// Returns the properties that are violated.
 fn violated(observed: &Observed, policy: Policy, strict: bool) -> Vec<&'static str> {
     judge(observed, policy, strict).counts.into_keys().collect()
 }
@@ -273,7 +273,7 @@ fn valid_histories_pass_and_their_figures_agree() {
     assert!(one.conflicts > 100 && quorum.conflicts > 100);
 }
 
-/// Values that nobody saw who may have written.
+/// Returns whether no write or delete that may have happened saw this value.
 fn kept(observed: &Observed, key: &str, value: &String) -> bool {
     let saw = |op: &&Operation| {
         matches!(&op.call, Call::Put { saw, .. } | Call::Delete { saw } if saw.contains(value)) && op.end != End::Fail
@@ -281,7 +281,7 @@ fn kept(observed: &Observed, key: &str, value: &String) -> bool {
     !observed.operations.iter().filter(|op| op.key == key).any(|op| saw(&op))
 }
 
-/// Breaks a history in one way, if it can be broken so; the property that is then violated.
+/// Breaks a history in one way, if possible. Returns the property that is then violated.
 fn break_it(observed: &mut Observed, options: &Options, way: usize, dice: &mut Dice) -> Option<&'static str> {
     let acked = |op: &Operation| matches!(op.end, End::Ok(_)) && op.call != Call::Get;
     let pick = |of: usize, dice: &mut Dice| (of > 0).then(|| dice.below(of));
@@ -423,7 +423,7 @@ fn files_that_are_wrong_are_refused_where_they_are() {
     }
 }
 
-/// Anything at all: values before they are written, circles of `saw`, times that run backwards.
+/// Random nonsense: values read before they are written, cycles of `saw`, times that run backwards.
 fn nonsense(dice: &mut Dice) -> Observed {
     let value = |dice: &mut Dice| format!("v{}", dice.below(12));
     let values = |dice: &mut Dice| (0..dice.below(4)).map(|_| value(dice)).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! Budgets, threads and the clock; and that repeated values and many unknown outcomes are decided within small budgets.
+//! Budgets, threads and the clock. Repeated values and many unknown outcomes are decided within small budgets.
 
 mod common;
 
@@ -15,14 +15,14 @@ fn busy(seed: u64, keys: u64) -> Vec<Raw> {
             && when.revision.take().is_some()
             && matches!(raw.end, End::Ok(Reply::Refused(_)))
         {
-            // It was refused for its revision.
+            // It was refused because of its revision.
             raw.end = End::Fail;
         }
     }
     raws
 }
 
-/// Makes one read in the middle see a value that is written only later.
+/// Makes one read in the middle return a value that is written only later.
 fn plant(raws: &mut [Raw], key: u64) -> bool {
     let from = raws.len() / 2;
     let late = raws[from..].iter_mut().find(|raw| raw.key == key && matches!(raw.end, End::Ok(Reply::Got(_))));

@@ -1,4 +1,4 @@
-//! Sequences: the direct procedure against trying every order, and planted bugs.
+//! Sequences: the direct procedure compared with trying every order, and planted bugs.
 
 mod common;
 

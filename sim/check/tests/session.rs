@@ -1,5 +1,5 @@
-//! Every property weaker than linearizability against its definition, tried out on random small histories; and against each
-//! other: what is linearizable is sequentially consistent, and so on down.
+//! Every property weaker than linearizability, compared with its definition on small random histories, and with the
+//! other properties: a linearizable history is sequentially consistent, and so on.
 
 mod common;
 #[path = "session/oracle.rs"]
@@ -10,13 +10,13 @@ use oracle::Oracle;
 use seaworthy_check::session::{self, Guarantee, Options, Unit};
 use seaworthy_check::{Call, History, Reply, Verdict, Version, linear};
 
-/// How many histories: a sample, or as many as asked for.
+/// Number of histories: the default, or `CHECK_HISTORIES`.
 fn histories(sample: u64) -> u64 {
     let asked = std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse().ok());
     asked.unwrap_or(if cfg!(debug_assertions) { sample } else { sample * 5 })
 }
 
-/// Makes some reads see other values that were written to their key, and swaps told revisions.
+/// Makes some reads return other values written to their key, and swaps two reported revisions.
 fn scramble(raws: &mut [Raw], times: u64, rng: &mut Rng) {
     let told = |raw: &Raw| matches!(raw.end, End::Ok(Reply::Done { revision: Some(_) }));
     let told: Vec<usize> = (0..raws.len()).filter(|&i| told(&raws[i])).collect();
@@ -202,7 +202,7 @@ fn staleness_is_as_defined() {
             Some(_) => some += 1,
             None => never += 1,
         }
-        // Times are 1,000 ns an event.
+        // Events are 1,000 ns apart.
         let ns = &session::smallest_delta(&history, Unit::Nanoseconds, &limits)[0];
         assert_eq!(ns.exact().map(|ns| ns.div_ceil(1_000)), expected.map(|delta| delta as u64), "{ns:?}: {raws:#?}");
         if !raws.iter().all(|raw| oracle::stale_model_knows(&raw.call, &raw.end)) {
@@ -220,7 +220,7 @@ fn staleness_is_as_defined() {
     assert!(zero > n / 5 && some > n / 20 && never > n / 100 && several > n / 20 && fast > n / 4);
 }
 
-/// Whether the only key is linearizable when every read is called this many events earlier.
+/// Returns whether the only key is linearizable when every read is called this many events earlier.
 fn delta_atomic(raws: &[Raw], delta: usize) -> bool {
     let mut raws = raws.to_vec();
     for raw in &mut raws {
@@ -228,7 +228,7 @@ fn delta_atomic(raws: &[Raw], delta: usize) -> bool {
         raw.events =
             ((1_000 + raw.events.0 - early) * 1_000 + raw.events.0, raw.events.1.map(|e| (1_000 + e) * 1_000 + e));
     }
-    // The oracle wants operations in the order of their calls.
+    // The oracle needs operations in the order of their calls.
     raws.sort_by_key(|raw| raw.events.0);
     let key = format!("k{}", raws[0].key);
     brute_force(&record(&raws), &key, u32::MAX, None)
@@ -293,7 +293,7 @@ fn each_property_implies_the_weaker_ones() {
     );
 }
 
-/// Whether a verdict is what it should be.
+/// With repeated values the verdict is unknown.
 #[test]
 fn equal_values_are_not_guessed_at() {
     let shape = Shape { ops: 3_000, processes: 5, keys: 2, values: 3, info: 0, fail: 0, conditional: 0, revisions: 0 };

@@ -1,9 +1,9 @@
-//! A simulated store that replicates lazily, with bugs planted one at a time: each breaks the guarantees that it should, and
-//! the others hold.
+//! A simulated store that replicates lazily, with bugs planted one at a time. Each bug breaks the guarantees that it
+//! should, and the others hold.
 //!
-//! Every client writes at its own replica. Writes are versions with a global number (so that revisions tell the order of a
-//! key's versions), kept if newer; messages to the other replicas take random times. Without bugs a message waits for what
-//! its sender had done and seen (causal delivery), in the order of its sender.
+//! Every client writes at its own replica. Writes are versions with a global number, so that revisions give the order
+//! of a key's versions; a replica keeps the newest. Messages to the other replicas take random times. Without bugs, a
+//! message waits for what its sender had done and seen (causal delivery), in the order of its sender.
 
 mod common;
 
@@ -19,9 +19,9 @@ enum Bug {
     None,
     /// Clients read at any replica.
     NoStickiness,
-    /// Messages of one sender overtake each other; they still wait for what the sender had read from others.
+    /// Messages of one sender can overtake each other. They still wait for what the sender had read from others.
     OutOfOrder,
-    /// Messages wait for their sender's earlier ones only, not for what it had read.
+    /// Messages wait only for their sender's earlier ones, not for what it had read.
     NoDependencies,
 }
 
@@ -30,7 +30,7 @@ struct Message {
     key: u64,
     number: u64,
     sender: usize,
-    /// What must be applied first.
+    /// Numbers of the messages that must be applied first.
     after: Vec<u64>,
 }
 
@@ -42,7 +42,7 @@ struct Replica {
     inbox: Vec<Message>,
 }
 
-/// One operation after the other; revisions are the places of the numbers of a key.
+/// Runs one operation after the other. The revision of a write is its position among the writes of its key.
 fn run(bug: Bug, ops: usize, final_reads: bool, rng: &mut Rng) -> History {
     let mut log = Recorder::default();
     let mut replicas = vec![Replica::default(); CLIENTS];
@@ -115,11 +115,11 @@ fn look(
     let revision = number.map(|number| revisions[&number]);
     let op = log.invoke(client as u32, time, &format!("k{key}"), Call::Get);
     log.ok(op, time + 500, Reply::Got(value.as_deref().map(|value| Version { value, revision })));
-    // What a replica held back because of something newer has been seen as well.
+    // Adds only the newest version: the replica has not kept the older ones.
     read.extend(number);
 }
 
-/// Applies one message that may be applied. The link from each replica's neighbour (`at`: its own number) is slow.
+/// Applies one message whose dependencies are met. At replica `at`, messages from its neighbour are slow.
 fn deliver(replica: &mut Replica, at: Option<usize>, rng: &mut Rng) {
     let ready = |message: &Message| message.after.iter().all(|number| replica.applied.contains(number));
     let ready: Vec<usize> = (0..replica.inbox.len()).filter(|&i| ready(&replica.inbox[i])).collect();
@@ -240,7 +240,7 @@ fn staleness_is_measured() {
     let figures = session::measure(&log.finish());
     assert_eq!(figures.get("stale reads"), Some(1.0));
     assert_eq!(figures.get("staleness in versions, max"), Some(2.0));
-    // "b" had returned at 10.000001 ms, and the read was called at 25.
+    // "b" returned at 10.000001 ms, and the read was called at 25 ms.
     assert!((figures.get("staleness in ms, max").unwrap_or_default() - 14.999_999).abs() < 1e-9, "{figures}");
     assert!(serde_json::to_string(&figures).is_ok_and(|json| json.contains("\"stale reads\"")));
 }

@@ -1,4 +1,4 @@
-//! Sets: the direct procedures against trying every order, and planted bugs.
+//! Sets: the direct procedures compared with trying every order, and planted bugs.
 
 mod common;
 

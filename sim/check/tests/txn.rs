@@ -1,5 +1,5 @@
-//! Anomalies planted by hand: each must be found by its name, with its transactions and edges, and put in words that are
-//! golden. And the levels that it rules out.
+//! Anomalies planted by hand. Each must be found under its name, with its transactions and edges, and described in
+//! golden texts. The levels that it rules out are checked too.
 
 mod common;
 mod txn_common;
@@ -12,12 +12,12 @@ fn findings(txns: &[Txn]) -> Findings {
     find(&record(txns), &Options::default()).expect("a history of transactions")
 }
 
-/// The names found, with how often.
+/// Returns the names found and how often each was found.
 fn names(findings: &Findings) -> Vec<(&str, u64)> {
     findings.counts.iter().map(|count| (count.name, count.times)).collect()
 }
 
-/// The labels of an anomaly's edges with the operations that they join.
+/// Returns the labels of an anomaly's edges, with the operations that they connect.
 fn edges(anomaly: &Anomaly) -> Vec<(u32, &str, u32)> {
     let label = |why: &'_ str| why.find(':').unwrap_or(why.len());
     anomaly.edges.iter().map(|edge| (edge.from.0, &edge.why[..label(&edge.why)], edge.to.0)).collect()
@@ -27,7 +27,7 @@ fn ops(anomaly: &Anomaly) -> Vec<u32> {
     anomaly.ops.iter().map(|op| op.0).collect()
 }
 
-/// The example of a name.
+/// Returns the example of an anomaly.
 fn the<'a>(findings: &'a Findings, name: &str) -> &'a Anomaly {
     findings.anomalies.iter().find(|anomaly| anomaly.name == name).unwrap_or_else(|| panic!("no {name}: {findings:#?}"))
 }
@@ -36,7 +36,8 @@ fn report(history: &History, isolation: Isolation) -> String {
     check(history, isolation, &Options::default()).to_string()
 }
 
-/// One anomaly of this name, with these operations and edges, in golden words; and the levels that remain.
+/// Checks that there is one anomaly of this name, with these operations, these edges and a golden description, and that
+/// these levels remain.
 fn planted(txns: &[Txn], name: &str, members: &[u32], cycle: &[(u32, &str, u32)], remain: &[Isolation]) {
     let found = findings(txns);
     let anomaly = the(&found, name);
@@ -97,7 +98,7 @@ fn g1b_intermediate_read() {
     planted(&txns, "G1b", &[0, 1], &[(0, "wr x", 1)], &[ReadUncommitted]);
     let txns = together(&["wx1 wx2", "rx=1"]);
     planted(&txns, "G1b", &[0, 1], &[(0, "wr x", 1)], &[ReadUncommitted]);
-    // One's own.
+    // A transaction may read its own intermediate state.
     assert_eq!(names(&findings(&together(&["ax1 rx1 ax2", "rx12"]))), []);
     assert_eq!(names(&findings(&together(&["wx1 rx=1 wx2", "rx=2"]))), []);
 }
@@ -120,7 +121,7 @@ fn g_single_read_skew() {
 
 #[test]
 fn g_nonadjacent_long_fork_with_dependencies_between() {
-    // 0 misses 1's x; 2 reads 1's y; 2 misses 3's z; 0 reads 3's w.
+    // Transaction 0 misses 1's x; 2 reads 1's y; 2 misses 3's z; 0 reads 3's w.
     let txns = together(&["rx[] rw1", "ax1 ay1", "ry1 rz[]", "az1 aw1", "rx1 rz1"]);
     let cycle = [(0, "rw x", 1), (1, "wr y", 2), (2, "rw z", 3), (3, "wr w", 0)];
     planted(&txns, "G-nonadjacent", &[0, 1, 2, 3], &cycle, &[ParallelSnapshotIsolation]);
@@ -136,7 +137,7 @@ fn g2_item_write_skew() {
 
 #[test]
 fn g2_item_long_fork() {
-    // Two readers see two writes in opposite orders: not even snapshots explain it.
+    // Two readers see two writes in opposite orders: not even snapshots explain that.
     let found = findings(&together(&["ax1", "ay1", "rx1 ry[]", "rx[] ry1", "rx1 ry1"]));
     assert_eq!(names(&found), [("G-nonadjacent", 1)]);
     let cycle = [(0, "wr x", 2), (2, "rw y", 1), (1, "wr y", 3), (3, "rw x", 0)];
@@ -151,7 +152,7 @@ fn lost_update() {
     assert_eq!(edges(the(&found, "G-single")), [(0, "ww x", 1), (1, "rw x", 0)]);
     let txns = together(&["wx1", "rx=1 wx2", "rx=1 wx3"]);
     planted(&txns, "lost update", &[1, 2], &[(1, "rw x", 2), (2, "rw x", 1)], &[PrefixConsistency]);
-    // Also where no read ever shows the writes.
+    // The same when no read ever shows the writes.
     let found = findings(&together(&["rx[] ax1", "rx[] ax2"]));
     assert_eq!(names(&found), [("lost update", 1), ("G2-item", 1)]);
     assert_eq!(found.strongest(), [PrefixConsistency]);
@@ -215,9 +216,9 @@ fn cyclic_versions() {
 
 #[test]
 fn assumptions_order_registers_and_are_named() {
-    // The first write returned before the second was called, and then the first was read again.
+    // The first write returned before the second was called. After both, the first value was read again.
     let history = record(&sequence(&["wx1", "wx2", "rx=1 wy1", "rx=2 ry=1"]));
-    // Whatever order the writes came in, they returned in another than the one in which they were read.
+    // No order of the writes agrees with both their returns and the reads.
     let plain = check(&history, StrictSerializable, &Options::default());
     assert_eq!(
         plain.violations().map(|evidence| evidence.anomaly.as_str()).collect::<Vec<_>>(),
@@ -233,13 +234,13 @@ fn assumptions_order_registers_and_are_named() {
         report.parts[0].by.contains("assuming linearizable keys")
             && report.to_string().contains("Assumed: linearizable keys")
     );
-    // The same by one client.
+    // The same with all transactions by one client.
     let mut txns = sequence(&["wx1", "wx2", "rx=1"]);
     txns.iter_mut().for_each(|txn| txn.process = 0);
     let options = Options { sequential_keys: true, ..Options::default() };
     let found = find(&record(&txns), &options).expect("transactions");
     assert_eq!(names(&found), [("cyclic versions", 1)]);
-    // What is assumed of keys orders versions whatever the database promises; what a transaction read does not.
+    // An assumption about keys orders versions at every level; what a transaction read does not.
     assert_eq!(found.strongest(), []);
     assert_eq!(names(&findings(&txns)), [("no serial order-process", 1), ("no serial order-realtime", 1)]);
 }
@@ -268,14 +269,14 @@ fn g_cursor_is_an_append_between_read_and_append() {
 fn a_fractured_read_sees_half_of_what_another_wrote() {
     let txns = together(&["ax1 ay1", "rx[] ry1", "rx1"]);
     planted(&txns, "fractured read", &[0, 1], &[(0, "wr y", 1), (1, "rw x", 0)], &[CursorStability]);
-    // A third transaction in between makes it no fracture, but no prefix either.
+    // A third transaction in between: this is no longer a fractured read, but no prefix explains it either.
     let found = findings(&together(&["ax1", "rx1 ay1", "rx[] ry1", "rx1"]));
     assert_eq!((names(&found), found.strongest()), (vec![("G-single", 1)], vec![CursorStability, ReadAtomic]));
 }
 
 #[test]
 fn registers_of_unknown_order_are_not_called_valid_without_an_order_that_explains_them() {
-    // The third read what the second overwrote, so it is before it; but the second missed what the third wrote.
+    // The third read what the second overwrote, so it comes first; but the second missed what the third wrote.
     let txns = together(&["wx1 wy1", "rx=1 rz=- wy2", "ry=1 wz1"]);
     let history = record(&txns);
     let report = check(&history, Serializable, &Options::default());
@@ -283,14 +284,14 @@ fn registers_of_unknown_order_are_not_called_valid_without_an_order_that_explain
     assert!(report.to_string().contains("Still possible: strong snapshot isolation."), "{report}");
     let report = check(&record(&together(&["wx1 wy1", "rx=1 wy2", "ry=1 wz1"])), Serializable, &Options::default());
     assert!(report.is_valid() && report.parts[0].by.contains("an order of all transactions"), "{report}");
-    // Without the steps to look for one nothing is said.
+    // Without steps to search for an order there is no verdict.
     let none = Options { steps: 0, ..Options::default() };
     let report = check(&history, Serializable, &none);
     assert!(report.to_string().contains("leave the order of writes to y open"), "{report}");
     assert!(check(&history, ReadCommitted, &none).is_valid());
 }
 
-/// A client's second transaction is as if before its first.
+/// Assigns these transactions to one client.
 fn in_process(mut txns: Vec<Txn>, process: u32, which: &[usize]) -> Vec<Txn> {
     which.iter().for_each(|&i| txns[i].process = process);
     txns
@@ -298,7 +299,7 @@ fn in_process(mut txns: Vec<Txn>, process: u32, which: &[usize]) -> Vec<Txn> {
 
 #[test]
 fn g0_process_and_realtime() {
-    // 1 appended before 0, though 0 had returned; a reader shows it.
+    // 1 appended before 0, though 0 had returned; a read shows it.
     let txns = sequence(&["ax1", "ax2", "rx21"]);
     planted(&txns, "G0-realtime", &[0, 1], &[(0, "realtime", 1), (1, "ww x", 0)], &[StrongSessionSerializable]);
     let txns = in_process(txns, 7, &[0, 1]);
@@ -323,7 +324,8 @@ fn g_single_process_and_realtime() {
 
 #[test]
 fn g_nonadjacent_process_and_realtime() {
-    // Each client writes and then misses what the other had written; nobody had returned before the others were called.
+    // Each client writes, and then misses what the other wrote. The two writes are concurrent, and so are the two
+    // reads.
     let mut txns = together(&["ax1", "ay1", "ry[]", "rx[]", "rx1 ry1"]);
     for (i, events) in [(0, 2), (1, 3), (4, 8), (5, 9), (10, 11)].into_iter().enumerate() {
         txns[i].events = (events.0, Some(events.1));
@@ -331,7 +333,7 @@ fn g_nonadjacent_process_and_realtime() {
     let txns = in_process(in_process(txns, 7, &[0, 2]), 8, &[1, 3]);
     let cycle = [(0, "process", 2), (2, "rw y", 1), (1, "process", 3), (3, "rw x", 0)];
     planted(&txns, "G-nonadjacent-process", &[0, 2, 1, 3], &cycle, &[Serializable]);
-    // 0 misses 2's x; 2 had returned when 3 was called; 3 misses 1's y, and 0 saw 1.
+    // Transaction 0 misses 2's x; 2 returned before 3 was called; 3 misses 1's y; 0 saw 1's z.
     let mut txns = together(&["rx[] rz1", "ay1 az1", "ax1", "ry[]", "rx1 ry1 rz1"]);
     for (i, events) in [(0, 6), (1, 8), (2, 3), (4, 7), (9, 10)].into_iter().enumerate() {
         txns[i].events = (events.0, Some(events.1));
@@ -342,7 +344,7 @@ fn g_nonadjacent_process_and_realtime() {
 
 #[test]
 fn g2_item_process_and_realtime() {
-    // 0 misses 1's x; 1 had returned when 2 was called; 2 misses 0's y.
+    // Transaction 0 misses 1's x; 1 returned before 2 was called; 2 misses 0's y.
     let mut txns = together(&["rx[] ay1", "ax1", "ry[]", "rx1 ry1"]);
     for (i, events) in [(0, 7), (1, 2), (4, 6), (8, 9)].into_iter().enumerate() {
         txns[i].events = (events.0, Some(events.1));
@@ -356,10 +358,11 @@ fn g2_item_process_and_realtime() {
 
 #[test]
 fn appends_that_no_read_saw_come_last() {
-    // Four writers of one key and four who missed them all, which also write: a fan, and no edge to oneself.
+    // Writers of one key, and transactions that missed all of them and also write: a fan of edges, none from a
+    // transaction to itself.
     let txns = together(&["ax1", "ax2", "ax3", "ax4", "rx[] ay1", "rx[] ax5 az1"]);
     assert_eq!(names(&findings(&txns)), []);
-    // One of the writers was before one of the readers by another key.
+    // Another key puts one of the writers before one of the readers.
     let txns = together(&["ax1", "ax2 ay1", "ax3", "ax4", "rx[] ry1"]);
     let found = findings(&txns);
     assert_eq!(names(&found), [("fractured read", 1), ("G-single", 1)]);
@@ -369,13 +372,13 @@ fn appends_that_no_read_saw_come_last() {
 
 #[test]
 fn unknown_outcomes_count_once_they_are_seen() {
-    // Nobody saw it: it may never have happened.
+    // No read saw the append: it may never have happened.
     assert_eq!(names(&findings(&sequence(&["ax1~", "rx[]"]))), []);
-    // Somebody did, and then somebody did not.
+    // One read saw it, and a later one did not.
     let txns = sequence(&["ax1~", "rx1", "rx[]"]);
     let found = findings(&txns);
     assert_eq!(edges(the(&found, "G-single-realtime")), [(0, "wr x", 1), (1, "realtime", 2), (2, "rw x", 0)]);
-    // The rest of what it did has happened too.
+    // The transaction was seen, so its other append has happened too.
     let found = findings(&together(&["ax1 ay1~", "rx1 ry[]"]));
     assert_eq!(edges(the(&found, "G-single")), [(0, "wr x", 1), (1, "rw y", 0)]);
 }
@@ -392,7 +395,7 @@ fn what_cannot_be_told_is_unknown() {
     log.invoke(0, 0, "k", seaworthy_check::Call::Get);
     let report = check(&log.finish(), Serializable, &Options::default());
     assert!(matches!(&report.parts[0].verdict, Verdict::Unknown(why) if why.contains("is no transaction")));
-    // What is certain is still told.
+    // What is certain is still reported.
     let found = findings(&together(&["az1", "az1", "ax1!", "rx1"]));
     assert!(matches!(found.verdict(ReadCommitted), Verdict::Invalid(_)));
     assert!(matches!(found.verdict(ReadUncommitted), Verdict::Unknown(_)));

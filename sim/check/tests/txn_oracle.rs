@@ -1,6 +1,7 @@
-//! Transactions against trying everything, on random tiny histories: of databases of several levels with and without bugs,
-//! and with replies changed. Lists are decided exactly, both ways; so are registers at the serializabilities. At the snapshot
-//! levels whatever is refused of registers is impossible, whatever is called valid is possible, and the rest is unknown.
+//! Transactions compared with trying everything, on tiny random histories: of databases at several levels, with and
+//! without bugs, and with changed replies. Lists are decided exactly, both ways. Registers are, too, at the levels of
+//! serializability. At the snapshot levels, a refused history of registers is impossible, a valid one is possible, and
+//! the rest is unknown.
 
 mod common;
 mod txn_common;
@@ -13,7 +14,7 @@ use txn_common::brute::{Order, Reads, possible};
 use txn_common::store::{Shape, simulate};
 use txn_common::{Op, Txn, record};
 
-/// By default a sample.
+/// Number of histories; by default a sample.
 fn histories() -> u64 {
     let asked = std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse().ok());
     asked.unwrap_or(if cfg!(debug_assertions) { 20_000 } else { 100_000 })
@@ -30,7 +31,7 @@ const LEVELS: [(Isolation, Order, Reads); 8] = [
     (Isolation::ReadAtomic, Order::Any, Reads::Atomic),
 ];
 
-/// Makes a reply say something else.
+/// Changes a reply.
 fn mutate(txns: &mut [Txn], rng: &mut Rng) {
     let at = rng.below(txns.len() as u64) as usize;
     let txn = &mut txns[at];
@@ -48,7 +49,7 @@ fn mutate(txns: &mut [Txn], rng: &mut Rng) {
     }
 }
 
-/// `None`: unknown.
+/// Returns the verdict at each level (`None`: unknown), and whether every verdict is exact.
 fn verdicts(history: &History, options: &Options) -> (Vec<Option<bool>>, bool) {
     let found = find(history, options).expect("transactions");
     let valid = LEVELS.iter().map(|&(level, ..)| match found.verdict(level) {
@@ -77,7 +78,7 @@ fn lists_are_decided_as_by_trying_everything() {
             let valid = valid.expect("lists are decided");
             let expected = possible(&txns, order, reads);
             if reads != Reads::Last && !known {
-                // The order of appends that no read saw is not tried.
+                // The orders of appends that no read saw are not tried.
                 assert!(valid || !expected, "history {n}, {level}: wrongly refused: {txns:#?}");
                 open += u64::from(valid != expected);
                 continue;
@@ -111,7 +112,7 @@ fn registers_are_decided_where_it_is_said() {
         let (linearizable, sequential) = (verdicts(&history, &linearizable).0, verdicts(&history, &sequential).0);
         for (i, &(level, order, reads)) in LEVELS.iter().enumerate() {
             let expected = possible(&txns, order, reads);
-            // What an assumption refuses is impossible at the levels that imply the assumption.
+            // A history refused under an assumption is impossible at the levels that imply the assumption.
             let mut told = vec![plain[i]];
             told.extend((level == Isolation::StrictSerializable).then_some(linearizable[i]));
             told.extend(level.implies(Isolation::StrongSessionSerializable).then_some(sequential[i]));

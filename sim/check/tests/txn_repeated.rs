@@ -1,4 +1,5 @@
-//! Transactions on registers whose values repeat: against trying everything, larger ones, and what they hold at first.
+//! Transactions on registers with repeated values: compared with trying everything, larger histories, and initial
+//! values.
 
 mod common;
 mod txn_common;
@@ -12,7 +13,7 @@ use txn_common::brute::{Order, Reads, possible};
 use txn_common::store::{Mode, Shape, simulate};
 use txn_common::{Op, Txn, record};
 
-/// Values 1 to `values` for all others.
+/// Replaces all values by values from 1 to `values`.
 fn repeat(txns: &mut [Txn], values: u32) {
     for op in txns.iter_mut().flat_map(|txn| &mut txn.ops) {
         if let Op::Write(_, value) | Op::Read(_, Some(Some(value))) = op {
@@ -21,7 +22,7 @@ fn repeat(txns: &mut [Txn], values: u32) {
     }
 }
 
-/// Another answer of some read, if there is one.
+/// Changes the result of some read, if there is one.
 fn lie(txns: &mut [Txn], values: u32, rng: &mut Rng) -> bool {
     let at = rng.below(txns.len() as u64) as usize;
     let read = txns[at..].iter_mut().flat_map(|txn| &mut txn.ops).find_map(|op| match op {
@@ -116,7 +117,8 @@ const WRITTEN_AGAIN: &str = "{:process 0, :type :invoke, :f :txn, :value [[:r :x
 {:process 0, :type :ok, :f :txn, :value [[:r :x 0] [:r :y SEEN]]}
 ";
 
-/// What registers hold at first is a value like any other: who writes it again makes reads of it say nothing of whom they read.
+/// The initial value of a register is a value like any other. If it is written again, a read of it does not show where
+/// it comes from.
 #[test]
 fn what_registers_hold_at_first_may_be_written_again() {
     let (good, stale) = (WRITTEN_AGAIN.replace("SEEN", "1"), WRITTEN_AGAIN.replace("SEEN", "0"));
@@ -124,7 +126,7 @@ fn what_registers_hold_at_first_may_be_written_again() {
         let history = read_as(initial, text);
         assert_eq!(verdict(&history, Isolation::StrictSerializable), Some(expected), "at first {initial}: {text}");
     }
-    // A read of the first value after it was overwritten, and never written again.
+    // The initial value is read after it was overwritten, and it was never written again.
     let early = "{:process 1, :type :invoke, :f :txn, :value [[:w :x 1]]}
 {:process 1, :type :ok, :f :txn, :value [[:w :x 1]]}
 {:process 0, :type :invoke, :f :txn, :value [[:r :x nil]]}

@@ -1,5 +1,5 @@
-//! Histories of a small database whose transactions interleave: at the level that it keeps nothing is found; bugs planted in
-//! it, and levels that it does not keep, are.
+//! Histories of a small database whose transactions interleave. At the level that the database guarantees nothing is
+//! found. Planted bugs, and violations of higher levels, are found.
 
 mod common;
 mod txn_common;
@@ -24,7 +24,7 @@ const SHAPE: Shape = Shape {
     last_read: true,
 };
 
-/// How many of so many histories do not have a level; and all findings to look into.
+/// Returns how many of the histories violate a level, and all findings.
 fn refused(shape: Shape, level: Isolation) -> (usize, Vec<Findings>) {
     let mut rng = Rng(5);
     let found: Vec<Findings> = (0..HISTORIES)
@@ -109,7 +109,8 @@ fn read_committed_is_that_and_no_more() {
         assert!(times(&found, "G-single") > HISTORIES / 50 && times(&found, "non-repeatable read") > 0);
         assert!(refused(shape, Isolation::ReadAtomic).0 > HISTORIES / 2);
     });
-    // A register read twice shows no cycle, as its order of writes is not known; and Elle has it that repeatable read may be.
+    // A register read twice shows no cycle, because the order of its writes is unknown; and according to Elle
+    // repeatable read remains possible.
     assert!(refused(Shape { mode: Mode::Committed, ..SHAPE }, Isolation::RepeatableRead).0 > HISTORIES / 2);
 }
 

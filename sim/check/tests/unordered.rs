@@ -1,4 +1,4 @@
-//! Queues without an order: the direct procedure against trying every order, and planted bugs.
+//! Unordered queues: the direct procedure compared with trying every order, and planted bugs.
 
 mod common;
 mod objects;
@@ -33,7 +33,7 @@ fn agrees_with_trying_every_order() {
     assert!(valid > histories / 3 && invalid > histories / 8 && direct > histories / 2, "{valid} {invalid} {direct}");
 }
 
-/// Witnesses are replayed there.
+/// This comparison also replays witnesses.
 #[test]
 fn agrees_with_the_search_on_longer_histories() {
     let fifo = |rng: &mut Rng| Fifo::new(vec![7], if rng.percent(40) { 3 } else { 0 }, 55, 0);

@@ -1,4 +1,4 @@
-//! Words for anomalies: each is named as engineers name it, and no rule ever matches a valid history.
+//! Descriptions of anomalies: each has the name that engineers use, and no rule matches a valid history.
 
 mod common;
 mod objects;
@@ -12,12 +12,12 @@ use std::fmt::Write;
 
 const HISTORIES: u64 = if cfg!(debug_assertions) { 1_500 } else { 15_000 };
 
-/// Of each kind.
+/// Number of histories of each kind.
 fn histories() -> u64 {
     objects::histories(HISTORIES)
 }
 
-/// The name found when all operations with an outcome are said to clash.
+/// Returns the name found if all operations with an outcome are taken as the core.
 fn name(history: &History, kind: Kind) -> Option<(String, String)> {
     let all: Vec<OpId> = (0..history.operations().len() as u32).map(OpId).collect();
     let core: Vec<OpId> = all.iter().copied().filter(|&op| history.operation(op).settled().is_some()).collect();
@@ -93,7 +93,7 @@ fn no_rule_matches_a_valid_history_of_keys() {
     }
 }
 
-/// One operation after the other, or several at once.
+/// A sequence of operations, some of them concurrent.
 struct Script {
     log: Recorder,
     key: Value,
@@ -138,7 +138,7 @@ impl Script {
         self.ok(process, F::Read, U, Datum::List(&items))
     }
 
-    /// The anomaly, the words and the drawing.
+    /// Returns the anomaly, its description and the diagram.
     fn told(self) -> String {
         let history = self.log.finish();
         let (anomaly, text) = name(&history, Kind::Kv).expect("something was answered");

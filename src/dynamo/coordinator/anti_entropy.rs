@@ -1,14 +1,14 @@
-//! Sweeps: what hints and reads do not bring home.
+//! Anti-entropy: repairs what hinted handoff and read repair miss.
 //!
-//! A coordinator that dies in the middle of a write leaves no hint behind, and one whose stand-ins had no room has none to leave;
-//! a key that nobody reads is not repaired by reading. So when a node starts, when another one comes back, and when a hint was
-//! refused or has expired, a node goes once through the keys it shares with those concerned. It sends the other replicas digests
-//! of what it holds, a few keys at a time, and they name the keys of which they hold something else. Only these are read, of all
-//! their replicas, and whoever is behind is brought up to date, this node included. Merkle trees would find the same
-//! differences with fewer messages.
+//! A coordinator that crashes in the middle of a write leaves no hint, and neither does one whose stand-ins had no
+//! room. A key that no client reads is not repaired by reads. So when a node starts, when another node comes back, and
+//! when a hint was refused or has expired, a node walks once through the keys it shares with the nodes concerned. It
+//! sends the other replicas digests of what it holds, a few keys at a time, and they reply with the keys of which they
+//! hold something else. Only these are read, from all their replicas, and each replica that is behind is brought up to
+//! date, this node included. Merkle trees would find the same differences with fewer messages.
 //!
-//! **A sweep leaves room for clients.** One comparison is under way at a time, and what is read is paced: so many bytes a second.
-//! Who is taken for dead and comes back, again and again, costs digests.
+//! **Anti-entropy leaves room for clients.** One comparison is in progress at a time, and reads are paced to a number
+//! of bytes per second. A node that is repeatedly suspected and comes back costs only digests.
 
 use super::get::Get;
 use super::{Coordinator, Op, Turn, Work};
@@ -20,44 +20,44 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
-/// Keys looked at in one go.
+/// Keys compared in one step.
 const KEYS: usize = 64;
-/// Keys read in one go.
+/// Keys read in one step.
 const READS: usize = 16;
-/// Bytes that sweeps have replicas send and take in a second, about.
+/// Approximate number of bytes per second that anti-entropy makes replicas send and receive.
 const BYTES_PER_SECOND: u64 = 4 << 20;
-/// Pause before the next.
+/// Pause between two steps.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long replicas may take to answer, and to take a repair in.
+/// How long replicas may take to answer, and to apply a repair.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Who has not after this long is asked again.
+/// Replicas that have not answered after this long are asked again.
 const AGAIN: Duration = Duration::from_millis(300);
-/// How often a comparison is asked for; who does not answer is compared with when it comes back.
+/// How often a comparison is sent. A node that does not answer is compared with when it comes back.
 const TRIES: u32 = 5;
 
 /// Digests of keys.
 type Digests = Vec<(Key, u64)>;
 
-/// A walk through the keys.
+/// The state of the walk through the keys.
 #[derive(Debug, Default)]
 pub(super) struct AntiEntropy {
-    /// The nodes whose keys are looked at.
+    /// The nodes whose shared keys are compared.
     peers: BTreeSet<NodeId>,
-    /// Those for whom another walk is to follow, because this one had begun already.
+    /// Nodes that need another walk, because this one had already begun.
     then: BTreeSet<NodeId>,
-    /// The last key looked at.
+    /// The last key compared.
     after: Option<Key>,
     next: Option<Time>,
-    /// The comparison that is under way.
+    /// The comparison in progress.
     comparison: Option<Comparison>,
-    /// Keys that replicas hold differently: to be read.
+    /// Keys that replicas hold differently, yet to be read.
     differing: BTreeSet<Key>,
 }
 
 #[derive(Debug)]
 struct Comparison {
     op: OpId,
-    /// Who has not answered, and what was asked.
+    /// The nodes that have not answered, and the digests they were sent.
     asked: BTreeMap<NodeId, Digests>,
     tries: u32,
 }
@@ -69,7 +69,7 @@ impl AntiEntropy {
 }
 
 impl Coordinator {
-    /// The keys shared with `node` are to be looked at.
+    /// Schedules a walk through the keys shared with `node`.
     pub fn compare_with(&mut self, node: NodeId) {
         if self.config.mutant.is(Bug::SweepDead) {
             return;
@@ -82,7 +82,7 @@ impl Coordinator {
         }
     }
 
-    /// Reads what differs, asks again for a comparison, or compares some more keys, if it is time to.
+    /// Executes the next step if it is due: reads differing keys, retries a comparison, or compares more keys.
     pub(super) fn anti_entropy(&mut self, turn: &mut Turn<'_>) {
         if self.anti_entropy.next.is_none_or(|next| next > self.now) {
             return;
@@ -100,7 +100,7 @@ impl Coordinator {
         }
     }
 
-    /// Reads some of the keys that differ, and then pauses as long as their bytes may take.
+    /// Reads some of the keys that differ, then pauses for as long as their bytes take at the byte rate.
     fn read_differing(&mut self, turn: &mut Turn<'_>) {
         let mut bytes = 0;
         for _ in 0..READS {
@@ -113,7 +113,7 @@ impl Coordinator {
         }
     }
 
-    /// Asks those again that have not answered, but not for ever.
+    /// Retries a comparison with the nodes that have not answered, a limited number of times.
     fn compare_again(&mut self, turn: &mut Turn<'_>) {
         let down = &self.down;
         let Some(comparison) = &mut self.anti_entropy.comparison else { return };
@@ -129,7 +129,7 @@ impl Coordinator {
         self.anti_entropy.next = Some(self.now + AGAIN);
     }
 
-    /// Sends digests of the next keys to the others that hold them.
+    /// Sends digests of the next keys to their other replicas.
     fn compare_more(&mut self, turn: &mut Turn<'_>) {
         let mut asked: BTreeMap<NodeId, Digests> = BTreeMap::new();
         for _ in 0..KEYS {
@@ -170,7 +170,7 @@ impl Coordinator {
         self.anti_entropy.next = Some(self.now + AGAIN);
     }
 
-    /// Takes a replica's answer: of these keys it holds something else.
+    /// Handles a replica's answer: the keys of which it holds something else.
     pub fn differs(&mut self, from: NodeId, op: OpId, keys: &[Key]) {
         let Some(comparison) = self.anti_entropy.comparison.as_mut().filter(|comparison| comparison.op == op) else {
             return;
@@ -195,7 +195,8 @@ impl Coordinator {
         }
     }
 
-    /// Reads a key of all its replicas, so as to repair them; about how many bytes that moves.
+    /// Reads a key from all its replicas in order to repair them. Returns the approximate number of bytes that this
+    /// moves.
     fn read_all(&mut self, key: &Key, turn: &mut Turn<'_>) -> usize {
         let crate::types::Mode::Ap(policy) = *self.layout.buckets.mode(key) else { return 0 };
         let mut up = self.others(key);
@@ -215,13 +216,13 @@ impl Coordinator {
     }
 }
 
-/// Of which of these keys `holds` says something else than the digests do.
+/// Returns the keys whose state in `holds` does not match the digest.
 pub(in crate::dynamo) fn differing<'a>(keys: Digests, holds: impl Fn(&Key) -> Option<&'a Siblings>) -> Vec<Key> {
     let differs = |(key, other): (Key, u64)| (holds(&key).map_or(0, digest) != other).then_some(key);
     keys.into_iter().filter_map(differs).collect()
 }
 
-/// What replicas compare; equal for equal states, and 0 for none.
+/// The digest that replicas compare: equal for equal states, and 0 for none.
 fn digest(siblings: &Siblings) -> u64 {
     if siblings.is_empty() { 0 } else { siblings.digest() }
 }

@@ -1,62 +1,64 @@
-//! Lanes: a write is carried out by one coordinator only, and once.
+//! Dedup windows: each write is executed by one coordinator only, and once.
 //!
-//! Two coordinators that took the same write would give it two dots. Once one of these is superseded, nothing but a memory of
-//! all writes there ever were could tell the other one from a new write, and it would come back from the dead. So no write is
-//! ever taken twice. A server gives whoever asks it for writes a *lane*; the sender numbers its requests there, and a request
-//! that is sent again has the number it had. The server carries out each number once and repeats its answer to copies; a refusal
-//! is an answer too, and final. A sender without an answer asks no other server to carry the write out: others can only pass
-//! the same request on ([`Slot::server`]). In the end what became of it is not known, and is told so. RIFL (Lee and others,
-//! 2015) makes remote calls happen once in much the same way.
+//! Two coordinators that executed the same write would assign it two dots. Once one of these is superseded, only a
+//! memory of all writes ever made could tell the other one from a new write, and a superseded value would come back. So
+//! no write is ever executed twice. A server grants each sender of writes a *dedup window*. The sender numbers its
+//! requests in the window, and a retry repeats the number. The server executes each number once and repeats its answer
+//! to copies; a refusal is an answer too, and final. A sender without an answer asks no other server to execute the
+//! write: other servers can only forward the same request ([`Slot::server`]). If no answer comes in the end, the
+//! outcome is unknown, and the client is told so. RIFL (Lee and others, 2015) makes remote calls execute exactly once
+//! in much the same way.
 //!
-//! Lanes are in memory. A request in a lane that the server does not know, because it has started anew or has forgotten the
-//! lanes that were used the longest time ago, is not carried out, and its sender gets a new lane. If it was sent only once that
-//! is all there is to say of it, for what was on its way to a dead process does not reach the next one.
+//! Windows are kept in memory. A server does not know a window if it has restarted, or if it has dropped the least
+//! recently used windows. It does not execute a request in an unknown window, and grants the sender a new one. If the
+//! request was sent only once, it certainly was not executed: what was in transit to a dead process does not reach the
+//! next one.
 
 use crate::dynamo::{ClientReply, Slot, WindowId};
 use crate::types::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Lanes that are remembered.
+/// Most windows that are remembered.
 const WINDOWS: usize = 10_000;
-/// Requests remembered of a lane of a client, which asks for one write at a time.
+/// Requests remembered per window of a client, which sends one write at a time.
 pub(super) const OF_CLIENT: usize = 64;
-/// And of one of another node, which passes on what its clients ask.
+/// Requests remembered per window of another node, which forwards its clients' requests.
 pub(super) const OF_NODE: usize = 1024;
-/// Bytes of answers that are remembered, of all lanes together; beyond that the lanes used the longest time ago go.
+/// Most bytes of remembered answers in all windows together. Beyond it the least recently used windows are dropped.
 const BYTES: usize = 32 << 20;
-/// Larger answers to writes are remembered without what they left behind.
+/// Answers to writes that are larger than this are remembered without the state they returned.
 const LARGE_REPLY: usize = 1 << 10;
 
-/// The lanes that this node has given.
+/// The windows that this node has granted.
 #[derive(Debug)]
 pub(super) struct DedupWindows {
     rng: Rng,
     windows: BTreeMap<WindowId, Window>,
-    /// By when they were last used.
+    /// The windows ordered by last use.
     order: BTreeSet<(u64, WindowId)>,
     uses: u64,
     bytes: usize,
 }
 
-/// What came in a lane.
+/// The requests received in a window.
 #[derive(Debug)]
 struct Window {
     used: u64,
     room: usize,
-    /// The answer to each, if it has been given.
+    /// The answer to each request, if it has been given.
     seen: BTreeMap<u64, Option<ClientReply>>,
     /// All numbers up to this one are forgotten.
     floor: u64,
     bytes: usize,
 }
 
-/// What a request in a lane is.
+/// How a request relates to those already received in its window.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     New,
-    /// With its answer; `None`: it is under way, or older than what is remembered.
+    /// A copy, with the answer; `None` if the request is in progress, or older than what is remembered.
     Copy(Option<ClientReply>),
-    /// There is no such lane, but this one.
+    /// The window is unknown. Use this one.
     UnknownWindow(WindowId),
 }
 
@@ -65,7 +67,7 @@ impl DedupWindows {
         DedupWindows { rng, windows: BTreeMap::new(), order: BTreeSet::new(), uses: 0, bytes: 0 }
     }
 
-    /// Takes note of a request; should it need a lane, that remembers `room` requests.
+    /// Records a request. If it needs a new window, that window remembers `room` requests.
     pub fn arrives(&mut self, slot: Slot, room: usize) -> Arrival {
         self.uses += 1;
         let Some(window) = self.windows.get_mut(&slot.window) else { return Arrival::UnknownWindow(self.grant(room)) };
@@ -132,7 +134,7 @@ fn small(reply: &ClientReply) -> ClientReply {
     }
 }
 
-/// The bytes of what a reply says.
+/// The payload bytes of a reply.
 fn bytes(reply: &ClientReply) -> usize {
     match reply {
         ClientReply::Value { siblings, context, .. } => {

@@ -1,8 +1,9 @@
-//! Requests that another node has to coordinate: what this node cannot, and what was asked of that one and got no answer.
+//! Requests that another node must coordinate: those that this node cannot coordinate, and those that were sent to that
+//! node and got no answer.
 //!
-//! Only writes are passed on. The node that passes one on asks again until it is answered; copies do no harm (`windows`). What
-//! this node itself picked a coordinator for goes in a lane that it has there; what names another server goes with the place
-//! that it came with.
+//! Only writes are forwarded. The forwarding node retries until it gets an answer; copies are harmless (`dedup`). If
+//! this node itself picked the coordinator, the request uses a dedup window that the coordinator granted to this node.
+//! If the request names another server, it keeps the slot that it came with.
 
 use super::dedup::{Arrival, OF_CLIENT, OF_NODE};
 use super::{Caller, Coordinator, Op, Turn, Work, small};
@@ -16,13 +17,13 @@ use std::time::Duration;
 pub(super) struct Forwarded {
     pub to: NodeId,
     request: ClientRequest,
-    /// It goes in a lane of this node, not in the client's.
+    /// It uses a dedup window of this node, not the client's.
     own: bool,
-    /// How often it was sent in that lane.
+    /// How often it was sent in that window.
     sent: u32,
-    /// How many are to hold it.
+    /// How many nodes must hold it.
     pub wanted: u8,
-    /// When to ask again.
+    /// When to retry.
     pub again: Time,
     /// How long to wait after that; it doubles.
     pub pause: Duration,
@@ -34,8 +35,8 @@ impl Forwarded {
         turn.out.send(self.to, Message::Forward { op, request: Box::new(self.request.clone()) });
     }
 
-    /// The receiver does not know the lane. Whether the request can be sent in the one given instead: not if another copy of it
-    /// may have been carried out.
+    /// The receiver does not know the dedup window. Moves the request to the granted window and returns true, unless
+    /// another copy of it may have been executed.
     fn goes_to(&mut self, (refused, granted): (WindowId, WindowId)) -> bool {
         let ClientRequest::Put { slot, .. } = &mut self.request else { return false };
         let first = slot.window == refused && (refused == 0 || self.sent == 1);
@@ -45,7 +46,7 @@ impl Forwarded {
         first
     }
 
-    /// About how many bytes it keeps.
+    /// Approximate number of bytes it keeps.
     pub fn bytes(&self) -> usize {
         self.request.bytes()
     }
@@ -56,7 +57,8 @@ impl Forwarded {
 }
 
 impl Coordinator {
-    /// Takes a write from its client or from the node that passed it on: one that came before is answered as it was.
+    /// Accepts a request from its client or from the forwarding node. A write that is a copy gets the answer of the
+    /// first.
     pub(super) fn arrives(
         &mut self,
         caller: Caller,
@@ -65,7 +67,7 @@ impl Coordinator {
     ) -> Option<(Caller, ClientRequest)> {
         let ClientRequest::Put { slot, write, .. } = &mut request else { return Some((caller, request)) };
         if slot.server != self.config.id {
-            return Some((caller, request)); // It is to be passed on.
+            return Some((caller, request)); // To be forwarded.
         }
         let room = if matches!(caller, Caller::Client { .. }) { OF_CLIENT } else { OF_NODE };
         match self.windows.arrives(*slot, room) {
@@ -82,7 +84,7 @@ impl Coordinator {
                 return None;
             }
             Arrival::Copy(None) => {
-                // A node asks again; a client's request may not stay open without anybody who could answer it.
+                // A node asks again. A client's request must not stay open without an operation that can answer it.
                 if matches!(caller, Caller::Client { .. }) {
                     self.tell(caller, ClientReply::Unfinished { achieved: Achieved::default() }, turn);
                 }
@@ -97,7 +99,7 @@ impl Coordinator {
         Some((caller, request))
     }
 
-    /// Passes on what names another server.
+    /// Forwards a write that names another server.
     pub(super) fn pass_on(
         &mut self,
         caller: Caller,
@@ -111,7 +113,7 @@ impl Coordinator {
         if self.is_up(server) {
             self.forward(caller, (server, 0, false), (request, policy, deadline_ms), turn);
         } else {
-            // Nobody is left to say whether it was done.
+            // No node can tell whether it was executed.
             self.answer(caller, ClientReply::Unfinished { achieved: Achieved::default() }, turn);
         }
         Ok(())
@@ -154,7 +156,8 @@ impl Coordinator {
         self.keep(id, op, turn);
     }
 
-    /// Nobody has answered for a while: asks again, unless there is nobody any more. Then what became of it is not known.
+    /// Handles a timeout: sends the request again. If the coordinator is down, the outcome is unknown, and the caller
+    /// is told so.
     pub(super) fn forward_is_slow(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) {
         let Work::Forward(forwarded) = &mut op.work else { return };
         if self.down.contains(&forwarded.to) {
@@ -166,7 +169,7 @@ impl Coordinator {
         forwarded.again = self.now + forwarded.pause;
     }
 
-    /// Takes the answer to a request that this node passed on.
+    /// Handles the answer to a request that this node forwarded.
     pub fn forward_reply(&mut self, from: NodeId, id: OpId, reply: ClientReply, turn: &mut Turn<'_>) {
         self.resume(id, turn, |this, op, turn| {
             let Work::Forward(forwarded) = &mut op.work else { return };

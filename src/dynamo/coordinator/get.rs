@@ -1,12 +1,13 @@
-//! Reads: R replicas are asked, a further one when they are slow, and what they say is merged (§4.5).
+//! Reads: R replicas are asked, a further one if they are slow, and their replies are merged (§4.5).
 //!
-//! **Read repair.** Of the R that answer, those that are behind are brought up to date before the answer is given: whoever
-//! reads after that meets, with R + R > N, a replica that holds it, so two reads in a row do not go back in time. Reads of one
-//! replica may, even where writes reach all: a write under way is here and not yet there. Replies that come later, and those of
-//! all replicas for a sample of reads, serve to repair in the background. A stand-in's hints are read, and never repaired: what
-//! it lacks others hold for the same owner.
+//! **Read repair.** Of the R replicas that answer, those that are behind are brought up to date before the answer is
+//! given. A later read then meets, with R + R > N, a replica that holds it, so two reads in a row do not go back in
+//! time. Reads of one replica may go back in time, even where writes reach all replicas: a write in progress is on some
+//! replicas and not yet on others. Later replies, and those of all replicas for a sample of reads, are used for repair
+//! in the background. A stand-in's hints are read but never repaired: what it lacks, other nodes hold for the same
+//! owner.
 //!
-//! What is merged is as old as the oldest part of it: a repair bears the least epoch of the replies.
+//! A merged state is as old as its oldest part: a repair carries the lowest epoch of the replies.
 
 use super::{Caller, Coordinator, Op, Turn, Work, reply, small};
 use crate::dynamo::context::Seen;
@@ -18,22 +19,22 @@ use crate::mutant::{Bug, Mutant};
 use crate::types::{Key, Level, NodeId, Policy, Resolve, Time};
 use std::time::Duration;
 
-/// A read under way.
+/// A read in progress.
 #[derive(Debug)]
 pub(super) struct Get {
     wanted: usize,
-    /// Whom to ask, in this order; the first `asked` have been.
+    /// The nodes to ask, in this order; the first `asked` have been asked.
     replicas: Vec<Replica>,
     asked: usize,
-    /// What those that made the quorum say together, once they have, and since which epoch.
+    /// The merged replies of the quorum, once complete, and their epoch.
     found: Option<(Siblings, Epoch)>,
-    /// What this node itself holds, while that is not durable yet.
+    /// What this node itself holds and its epoch, while that is not durable yet.
     own: Option<(Siblings, Epoch)>,
     achieved: Achieved,
-    /// When to ask a further one, or again.
+    /// When to ask a further replica, or retry.
     again: Time,
     pause: Duration,
-    /// Nobody waits for what is found; all are to hold it.
+    /// A read of anti-entropy: no client waits for the result, and all replicas must come to hold it.
     anti_entropy: bool,
     mutant: Mutant,
 }
@@ -41,13 +42,13 @@ pub(super) struct Get {
 #[derive(Debug)]
 struct Replica {
     node: NodeId,
-    /// It is none of the key's replicas, and is asked for its hints.
+    /// It is not one of the key's replicas, and is asked for its hints.
     stands_in: bool,
-    /// What it holds as far as is known, and since which epoch.
+    /// What it is known to hold, and its epoch.
     says: Option<(Siblings, Epoch)>,
-    /// What it says counts: it is not being refilled.
+    /// Its reply counts: it is not being refilled.
     counts: bool,
-    /// It made the quorum and was behind: it has been sent what was found.
+    /// It was part of the quorum and behind: it has been sent what was found.
     behind: bool,
 }
 
@@ -56,7 +57,7 @@ impl Replica {
         Replica { node, stands_in, says: None, counts: true, behind: false }
     }
 
-    /// Whether it lacks some of `found`. Of what is deleted a replica that has nothing needs to know nothing.
+    /// Whether it lacks some of `found`. A replica that has nothing needs to know nothing of a deleted key.
     fn lacks(&self, found: &Siblings) -> bool {
         let needless = |held: &Siblings| held.is_empty() && found.is_deleted();
         !self.stands_in && self.says.as_ref().is_some_and(|(held, _)| !held.includes(found) && !needless(held))
@@ -64,8 +65,9 @@ impl Replica {
 }
 
 impl Get {
-    /// A read of all these replicas that nobody waits for: it ends when all have answered and hold what all know, or at its
-    /// deadline. Who does not answer is asked again after `pause`, and then ever less often.
+    /// Creates a read of all these replicas that no client waits for. It ends when all have answered and hold the
+    /// merged state, or at its deadline. Replicas that do not answer are asked again after `pause`, and then less and
+    /// less often.
     pub fn of_all(nodes: Vec<NodeId>, (now, pause): (Time, Duration), mutant: Mutant) -> Get {
         let replica = |node| Replica::new(node, false);
         Get {
@@ -95,13 +97,13 @@ impl Get {
         Achieved { wanted: small(self.wanted), replicas: small(count(false)), hints: small(count(true)) }
     }
 
-    /// About how many bytes it keeps.
+    /// Approximate number of bytes it keeps.
     pub fn bytes(&self) -> usize {
         let said = self.replicas.iter().filter_map(|r| r.says.as_ref());
         said.chain(&self.found).map(|(siblings, _)| siblings.bytes()).sum()
     }
 
-    /// What all that replied say together. What a client is shown comes from full members only.
+    /// The merged replies. What a client is shown comes from full members only.
     fn merged(&self, resolve: Resolve) -> (Siblings, Epoch) {
         let mut all = Siblings::default();
         let mut since = Epoch::MAX;
@@ -114,12 +116,12 @@ impl Get {
         (all, since)
     }
 
-    /// How many of those that replied hold what was found.
+    /// The number of replicas that replied and hold what was found.
     fn holders(&self) -> usize {
         self.replicas.iter().filter(|r| r.says.is_some() && (r.counts || self.anti_entropy) && !r.behind).count()
     }
 
-    /// What waited for this node's own disk is durable: what it read, or what it repaired.
+    /// This node's own disk has made durable what it read, or what it repaired.
     pub fn is_durable(&mut self, me: NodeId, resolve: Resolve) {
         match self.own.take() {
             Some((siblings, epoch)) => self.says(me, siblings, epoch, true),
@@ -148,7 +150,7 @@ impl Get {
         }
     }
 
-    /// What a repair writes: `found`.
+    /// The state that a repair writes: `found`.
     fn cure(&self, found: &Siblings, me: NodeId, resolve: Resolve) -> Siblings {
         let older = |held: &&Siblings| !held.versions().is_empty() && !held.includes(found);
         let stale = self.replicas.iter().filter_map(|r| r.says.as_ref().map(|(held, _)| held)).find(older);
@@ -156,7 +158,7 @@ impl Get {
             Some(stale) if self.mutant.is(Bug::RepairOlder) => {
                 let mut stale = stale.clone();
                 let version = stale.versions()[0].clone();
-                // As if somebody had written it again.
+                // As if a client had written it again.
                 let WriteId { client, number } = version.write;
                 let again = WriteId { client: (client ^ u64::from(me.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15), number };
                 stale.write(
@@ -173,7 +175,7 @@ impl Get {
     }
 }
 
-/// What this node says when it is asked for a key: what it holds, or what it keeps of it for others, and since which epoch.
+/// This node's reply to a read: what it holds of the key, or else the hint it keeps of it, and the epoch.
 pub(in crate::dynamo) fn reads(store: &Store, key: &Key) -> (Siblings, Epoch) {
     match (store.holds(key), store.hinted(key)) {
         (None, Some(hinted)) => hinted,
@@ -229,7 +231,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Asks one more replica; whether there was one.
+    /// Asks one more replica; returns whether there was one.
     pub(super) fn ask_next(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) -> bool {
         let Work::Get(get) = &mut op.work else { return false };
         let Some(replica) = get.replicas.get(get.asked) else { return false };
@@ -242,7 +244,7 @@ impl Coordinator {
         true
     }
 
-    /// Takes this node's own part in a read: what it holds now, once that is durable.
+    /// Reads this node's own copy: what it holds now, once that is durable.
     fn read_own(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) {
         let Work::Get(get) = &mut op.work else { return };
         let (siblings, epoch) = reads(turn.store, &op.key);
@@ -255,7 +257,7 @@ impl Coordinator {
         }
     }
 
-    /// Takes a replica's answer.
+    /// Handles a replica's answer.
     pub fn get_reply(
         &mut self,
         from: NodeId,
@@ -273,7 +275,7 @@ impl Coordinator {
         });
     }
 
-    /// Some have not answered for a while: a further one is asked, or, if there is none, the same again.
+    /// Handles a timeout: asks a further replica, or, if there is none, the same ones again.
     pub(super) fn get_is_slow(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) {
         let spends = self.pace.spends(self.now);
         let more = spends && op.caller.is_some() && self.ask_next(id, op, turn);
@@ -294,7 +296,7 @@ impl Coordinator {
         }
     }
 
-    /// Brings those up to date that were behind when the quorum was complete.
+    /// Repairs the replicas that were behind when the quorum was complete.
     fn repair(&mut self, id: OpId, (key, resolve): (&Key, Resolve), get: &mut Get, turn: &mut Turn<'_>) {
         let (me, Some((found, epoch))) = (self.config.id, &get.found) else { return };
         let (cure, epoch) = (get.cure(found, me, resolve), *epoch);
@@ -306,7 +308,7 @@ impl Coordinator {
         }
     }
 
-    /// Sends a replica what it lacks; whether that is done already.
+    /// Sends a replica what it lacks; returns whether that is done already.
     fn send_repair(
         &mut self,
         id: OpId,
@@ -328,7 +330,8 @@ impl Coordinator {
         stored && ticket.is_none()
     }
 
-    /// Answers once enough have replied and hold what they say together; when to look again, `None` if all is done.
+    /// Answers once enough replicas have replied and hold the merged state. Returns when to look again, `None` if all
+    /// is done.
     pub(super) fn get_goes_on(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) -> Option<Time> {
         let resolve = op.policy.resolve;
         let Work::Get(get) = &mut op.work else { return None };
@@ -359,7 +362,7 @@ impl Coordinator {
         None
     }
 
-    /// A read is over: whoever is still behind what all together say is sent that.
+    /// Ends a read: repairs the replicas that are still behind the merged state of all replies.
     pub(super) fn repair_rest(&mut self, id: OpId, (key, resolve): (&Key, Resolve), get: &Get, turn: &mut Turn<'_>) {
         let (all, epoch) = get.merged(resolve);
         if !get.replicas.iter().any(|r| r.lacks(&all)) {

@@ -1,10 +1,10 @@
-//! What a request may be: refused here, with a reason, before anything is done.
+//! Limits on requests: an invalid request is refused here, with a reason, before anything is done.
 
 use crate::dynamo::{ClientRequest, Refusal, Update};
 use crate::placement::Buckets;
 use crate::types::{Level, MAX_KEY_BYTES, MAX_VALUE_BYTES, Mode, Policy};
 
-/// The policy of the bucket that the request is for.
+/// Returns the policy of the request's bucket.
 pub(super) fn check(request: &ClientRequest, buckets: &Buckets) -> Result<Policy, Refusal> {
     let key = request.key();
     let Mode::Ap(policy) = buckets.mode(key) else {

@@ -1,16 +1,17 @@
-//! The coordinator: takes clients' requests and sees to it that enough replicas take part (§4.5, §4.6 of the paper).
+//! The coordinator: executes clients' requests and makes sure that enough replicas take part (§4.5, §4.6 of the paper).
 //!
-//! Any node can be asked. A read is coordinated where it arrives; a write by a node that holds the key's state, because only
-//! such a node may give it a dot: others pass it on (`forward`). A coordinator waits for as many as were asked for, answers,
-//! and goes on in the background until every replica has been dealt with or the deadline is there.
+//! A client can ask any node. A read is coordinated by the node it arrives at. A write is coordinated by a node that
+//! holds the key's state, because only such a node may assign a dot; other nodes forward it (`forward`). A coordinator
+//! waits for as many replicas as the request asks for, answers, and continues in the background until every replica has
+//! been dealt with or the deadline has passed.
 //!
 //! Invariants, checked in release builds:
-//! - A write is acknowledged only when W nodes hold it durably, stand-ins among them only under a sloppy quorum.
-//! - A context given to a client covers nothing that the client is not shown.
-//! - Each request is answered once: the [`Caller`] is taken when it is.
+//! - A write is acknowledged only when W nodes hold it durably. Stand-ins count among them only under a sloppy quorum.
+//! - A context given to a client covers nothing that the client has not been shown.
+//! - Each request is answered once: answering takes the [`Caller`].
 //!
-//! Bounds: at most `max_open` operations that keep about `open_bytes` together, those in the background included; each ends at its
-//! deadline, at most [`MAX_DEADLINE`] away.
+//! Bounds: at most `max_open` operations, which together keep about `open_bytes`, background operations included. Each
+//! ends at its deadline, at most [`MAX_DEADLINE`] away.
 
 mod anti_entropy;
 mod dedup;
@@ -44,19 +45,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest time a coordinator works on a request, whatever its client asks for.
+/// Longest time a coordinator works on a request, whatever deadline the client asks for.
 const MAX_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Who waits for an answer.
+/// The sender of a request, waiting for its answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Caller {
-    /// A client of this node; its write stands in that place.
+    /// A client of this node, and the slot of its write.
     Client { id: RequestId, slot: Option<Slot> },
-    /// The node that passed the request on.
+    /// The node that forwarded the request.
     Node { node: NodeId, op: OpId, slot: Option<Slot> },
 }
 
-/// What a step works on beside the coordinator itself.
+/// What a step works on besides the coordinator itself.
 pub(super) struct Turn<'a> {
     pub store: &'a mut Store,
     pub out: &'a mut Outbox<Dynamo>,
@@ -70,9 +71,9 @@ struct Op {
     caller: Option<Caller>,
     begun: Time,
     deadline: Time,
-    /// For when its timer is set.
+    /// When its timer fires, if it is set.
     armed: Option<Time>,
-    /// About how many bytes it keeps.
+    /// Approximate number of bytes it keeps.
     bytes: usize,
     work: Work,
 }
@@ -100,7 +101,7 @@ impl Work {
     }
 }
 
-/// All requests under way on this node.
+/// All requests in progress on this node.
 #[derive(Debug)]
 pub(super) struct Coordinator {
     config: Config,
@@ -111,18 +112,19 @@ pub(super) struct Coordinator {
     near: BTreeSet<NodeId>,
     /// The nodes that seem to be down.
     down: BTreeSet<NodeId>,
-    /// The nodes that have lost what they held, and until when that is believed unless they say so again.
+    /// Nodes that have lost their data, each with the time until which its replies do not count. A further announcement
+    /// extends it.
     refilled: BTreeMap<NodeId, Time>,
-    /// What is under way; `None` while something that has happened to it is carried out.
+    /// The operations in progress; `None` while a step of the operation is executed.
     ops: BTreeMap<OpId, Option<Box<Op>>>,
-    /// About how many bytes `ops` keep.
+    /// Approximate number of bytes that `ops` keep.
     bytes: usize,
     /// When each of `ops` is due.
     timers: BTreeSet<(Time, OpId)>,
     /// Operations that wait for this node's own disk.
     syncing: BTreeSet<(Ticket, OpId)>,
     next: OpId,
-    /// The lanes that this node has given, and those it has been given by others.
+    /// The dedup windows that this node has granted, and below those that other nodes have granted to it.
     windows: DedupWindows,
     given: BTreeMap<NodeId, WindowId>,
     anti_entropy: AntiEntropy,
@@ -134,7 +136,8 @@ impl Coordinator {
         let region = layout.region(config.id);
         let near = layout.nodes().filter(|node| layout.region(*node) == region).collect();
         Coordinator {
-            // Replies to an earlier process of this node may be under way still. Numbers are even, and never wrap.
+            // Replies to an earlier process of this node may still arrive, so numbering starts at random. Numbers are
+            // even, and never wrap.
             next: rng.next() >> 2 << 1,
             windows: DedupWindows::new(Rng::new(rng.next(), "lanes")),
             config,
@@ -154,7 +157,7 @@ impl Coordinator {
         }
     }
 
-    /// The node has started with keys on its disk.
+    /// Called when the node has started with keys on its disk: compares them with all other nodes.
     pub fn starts_again(&mut self) {
         let layout = self.layout.clone();
         let me = self.config.id;
@@ -166,7 +169,7 @@ impl Coordinator {
         first.into_iter().chain(self.anti_entropy.deadline()).min()
     }
 
-    /// The coordinator's time goes on; it never goes back.
+    /// Advances the coordinator's time; it never goes back.
     pub fn pass(&mut self, now: Time) {
         self.now = self.now.max(now);
     }
@@ -181,17 +184,17 @@ impl Coordinator {
         }
     }
 
-    /// A node says that it has lost what it held: its word does not count for a while.
+    /// A node announces that it has lost its data: its replies do not count for a while.
     pub fn is_refilled(&mut self, node: NodeId) {
         self.refilled.insert(node, self.now + self.config.housekeeping * 4);
     }
 
-    /// This node has lost what it held: it goes on with nothing that clients wait for.
+    /// This node has lost its data: ends all operations that clients wait for.
     pub fn steps_back(&mut self, turn: &mut Turn<'_>) {
         self.ops.keys().copied().collect::<Vec<_>>().into_iter().for_each(|id| self.give_up(id, turn));
     }
 
-    /// Begins on a request, or refuses it.
+    /// Starts a request, or refuses it.
     pub fn request(&mut self, caller: Caller, request: ClientRequest, turn: &mut Turn<'_>) {
         let Some((caller, request)) = self.arrives(caller, request, turn) else { return };
         if let Err(why) = self.begin(caller, request, turn) {
@@ -200,14 +203,14 @@ impl Coordinator {
     }
 
     fn begin(&mut self, caller: Caller, request: ClientRequest, turn: &mut Turn<'_>) -> Result<(), Refusal> {
-        // What another server is to see to is passed on all the same: to refuse it would mean that no server has carried it out.
+        // A write for another server is forwarded all the same: a refusal would mean that no server has executed it.
         let passes = matches!(request, ClientRequest::Put { slot, .. } if slot.server != self.config.id);
         if turn.store.rejoins() && !passes && !self.config.mutant.is(Bug::AmnesiacCoordinates) {
             return Err(Refusal::Rejoining);
         }
         if self.ops.len() >= self.config.max_open || self.bytes >= self.config.open_bytes {
             if passes {
-                // Its server may have taken an earlier copy.
+                // Its server may have accepted an earlier copy.
                 self.answer(caller, ClientReply::Unfinished { achieved: Achieved::default() }, turn);
                 return Ok(());
             }
@@ -222,18 +225,18 @@ impl Coordinator {
         }
     }
 
-    /// Numbers a new operation.
+    /// Returns the number of a new operation.
     fn number(&mut self) -> OpId {
         self.next += 2;
         self.next
     }
 
-    /// When an operation that may take so long is to end.
+    /// The time at which an operation with this deadline ends.
     fn end(&self, deadline_ms: u32) -> Time {
         self.now + Duration::from_millis(u64::from(deadline_ms)).min(MAX_DEADLINE)
     }
 
-    /// Goes on with an operation after something has happened to it: it is kept until it is done.
+    /// Continues an operation after an event, and keeps it until it is done.
     fn resume(
         &mut self,
         id: OpId,
@@ -266,7 +269,7 @@ impl Coordinator {
         };
     }
 
-    /// Takes a reply to a write or a repair.
+    /// Handles a reply to a write or a repair.
     pub fn put_reply(&mut self, from: NodeId, id: OpId, result: PutResult, turn: &mut Turn<'_>) {
         self.resume(id, turn, |this, op, turn| match op.work {
             Work::Put(_) => {
@@ -278,7 +281,7 @@ impl Coordinator {
         });
     }
 
-    /// What waited for the disk, and may be told now.
+    /// Continues the operations that waited for the disk up to `ticket`.
     pub fn persisted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
         while let Some(&(first, id)) = self.syncing.first()
             && first <= ticket
@@ -292,7 +295,7 @@ impl Coordinator {
         }
     }
 
-    /// Does what is due: asks others, asks again, gives up.
+    /// Does what is due: asks further replicas, retries, gives up.
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
         self.anti_entropy(turn);
         while let Some(&(due, id)) = self.timers.first()
@@ -315,7 +318,7 @@ impl Coordinator {
         }
     }
 
-    /// The deadline of an operation is there.
+    /// Ends an operation whose deadline has passed.
     fn give_up(&mut self, id: OpId, turn: &mut Turn<'_>) {
         let Some(mut op) = self.ops.remove(&id).flatten() else { return };
         op.armed.map(|at| self.timers.remove(&(at, id)));
@@ -335,7 +338,7 @@ impl Coordinator {
         }
     }
 
-    /// Tells the answer to who waits for it, and remembers it for copies of the request.
+    /// Sends the answer to the caller, and remembers it for copies of the request.
     fn answer(&mut self, caller: Caller, reply: ClientReply, turn: &mut Turn<'_>) {
         if let Caller::Client { slot: Some(slot), .. } | Caller::Node { slot: Some(slot), .. } = caller {
             self.windows.answered(slot, &reply);
@@ -350,7 +353,7 @@ impl Coordinator {
         }
     }
 
-    /// Whether the node is one of the cluster's others.
+    /// Whether the node is another member of the cluster.
     pub fn knows(&self, node: NodeId) -> bool {
         node != self.config.id && self.layout.members.binary_search_by_key(&node, |m| m.id).is_ok()
     }
@@ -359,7 +362,7 @@ impl Coordinator {
         !self.down.contains(&node)
     }
 
-    /// Whether the node's word counts, as far as is known.
+    /// Whether the node is up and its replies count, as far as is known.
     fn serves(&self, node: NodeId) -> bool {
         self.is_up(node) && self.refilled.get(&node).is_none_or(|until| *until <= self.now)
     }
@@ -371,7 +374,7 @@ impl Coordinator {
         (level.of(replicas.len(), near), level == Level::LocalQuorum && near > 0 && !anywhere)
     }
 
-    /// The nodes of a key: its replicas, then those that may stand in for them.
+    /// The key's preference list: its replicas, then the possible stand-ins. Also returns the number of replicas.
     fn order(&self, key: &[u8], policy: &Policy) -> (Vec<NodeId>, usize) {
         let order = self.layout.order(key).to_vec();
         let n = usize::from(policy.n).min(order.len());
@@ -379,7 +382,7 @@ impl Coordinator {
     }
 }
 
-/// A number of replicas as it is told.
+/// Converts a number of replicas to the type used in replies.
 fn small(count: usize) -> u8 {
     u8::try_from(count).unwrap_or(u8::MAX)
 }

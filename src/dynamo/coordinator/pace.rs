@@ -1,24 +1,24 @@
-//! How long replicas take to answer, and so how long to wait before a further one is asked or the same again.
+//! Retry pacing: how long replicas take to answer, and so how long to wait before asking a further one or retrying.
 //!
-//! What is asked again under load is more load: a cluster that is slow because much is asked of it must not be asked more. So
-//! the configured pauses are only the least; beyond them patience follows the answers' mean time and four times its mean
-//! deviation, as TCP's retransmission timeout does (Jacobson 1988). And asking again has a budget, a part of what is answered,
-//! as the retries of gRPC and Finagle do.
+//! Retries under load add load: a cluster that is slow because of many requests must not get more of them. So the
+//! configured pauses are only minimums. Beyond them the patience follows the mean response time plus four times its
+//! mean deviation, as TCP's retransmission timeout does (Jacobson 1988). Retries also have a budget, a fraction of the
+//! answers, as the retries of gRPC and Finagle do.
 
 use crate::types::Time;
 use std::time::Duration;
 
-/// Mean time of answers and mean deviation from it, in nanoseconds.
+/// Mean response time and mean deviation from it, in nanoseconds.
 #[derive(Debug)]
 pub(super) struct Pace {
     mean: u64,
     deviation: u64,
-    /// What may be asked again, in thousandths, and as of when.
+    /// The retry budget, in thousandths of a retry, and the time as of which it is computed.
     budget: u64,
     since: Time,
 }
 
-/// How often something may be asked again, in thousandths: at most in a row, a second, and for each answer.
+/// Retry budget, in thousandths of a retry: the maximum, the amount gained per second, and per answer.
 const MOST: u64 = 20_000;
 const A_SECOND: u64 = 20_000;
 const AN_ANSWER: u64 = 100;
@@ -30,7 +30,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// A replica has answered.
+    /// Records the response time of a replica.
     pub fn answered(&mut self, took: Duration) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.deviation = self.deviation - self.deviation / 8 + self.mean.abs_diff(took) / 8;
@@ -38,7 +38,7 @@ impl Pace {
         self.budget = (self.budget + AN_ANSWER).min(MOST);
     }
 
-    /// Whether something may be asked again; it is counted.
+    /// Whether a retry is allowed; if so, it is deducted from the budget.
     pub fn spends(&mut self, now: Time) -> bool {
         let earned = now.since(self.since).as_nanos() * u128::from(A_SECOND) / 1_000_000_000;
         self.budget = self.budget.saturating_add(u64::try_from(earned).unwrap_or(u64::MAX)).min(MOST);
@@ -48,15 +48,16 @@ impl Pace {
         may
     }
 
-    /// None has answered for so long, after the first `pause` or a later one: an answer takes at least the first. Who is dead or
-    /// cut off says nothing of how long the others take.
+    /// Records that no replica has answered for `took`, after the first `pause` or a later one. Only the first counts:
+    /// a response takes at least that long. A replica that is dead or cut off says nothing about the response time of
+    /// the others.
     pub fn silent(&mut self, took: Duration, pause: Duration) {
         if took < pause + pause / 4 {
             self.answered(took);
         }
     }
 
-    /// How long to wait for one: at least this long, and else not longer than half of the time that is left.
+    /// How long to wait for an answer: at least `least`, and otherwise at most half of the time that is left.
     pub fn patience(&self, least: Duration, left: Duration) -> Duration {
         let adapted = Duration::from_nanos(self.mean.saturating_add(self.deviation.saturating_mul(4)));
         adapted.min(left / 2).max(least)

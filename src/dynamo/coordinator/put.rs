@@ -1,11 +1,12 @@
-//! Writes: carried out here, then brought to the key's other replicas or to those that stand in for them (§4.5, §4.6).
+//! Writes: executed here, then sent to the key's other replicas or to their stand-ins (§4.5, §4.6).
 //!
-//! A replica that seems down, or has not acknowledged after a while, gets a stand-in: the next node of the key's order, which
-//! keeps a hint for it. Where no node is left the coordinator keeps the hint beside what it holds, which adds no holder. A
-//! write under way ends when each replica has it or somebody keeps it for that replica, and at the latest at its deadline.
+//! A replica that seems down, or has not acknowledged after a while, gets a stand-in: the next node of the key's
+//! preference list, which keeps a hint for it. If no node is left, the coordinator keeps the hint itself, in addition
+//! to its own copy, which adds no holder. A write in progress ends when each replica has it or a hint is kept for that
+//! replica, and at the latest at its deadline.
 //!
-//! Nothing is sent before the coordinator itself has the write on disk. Otherwise a crash could make it forget that it gave a
-//! dot away, and give it to another write: one of the two would be lost without a trace.
+//! Nothing is sent before the coordinator itself has the write on disk. Otherwise a crash could make it forget that it
+//! had assigned a dot, and assign that dot to another write: one of the two would be lost without a trace.
 
 use super::{Caller, Coordinator, Op, Turn, Work, reply, small};
 use crate::dynamo::siblings::Siblings;
@@ -16,24 +17,25 @@ use crate::types::{Key, NodeId, Policy, Time};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// A write under way.
+/// A write in progress.
 #[derive(Debug)]
 pub(super) struct Put {
     siblings: Siblings,
     epoch: Epoch,
-    /// What must be durable here before others are told; `None`: it is.
+    /// What must be durable here before others are told; `None` if it is durable.
     ticket: Option<Ticket>,
     sloppy: bool,
     wanted: usize,
     read_back: bool,
     slots: Vec<Slot>,
-    /// Who may stand in and has not been asked yet, the next one last.
+    /// Possible stand-ins that have not been asked yet, the next one last.
     spare: Vec<NodeId>,
-    /// When to ask again those that have not acknowledged.
+    /// When to retry the nodes that have not acknowledged.
     again: Time,
-    /// How long to wait after that; it doubles, so that slow links are not made slower.
+    /// How long to wait after that. It doubles, so that slow links are not made slower.
     pause: Duration,
-    /// A replica has refused it as too old: epochs went by while it was on its way. It is gathered anew before it is sent again.
+    /// A replica has refused it as too old, because epochs passed while it was in transit. It is read from the store
+    /// again before it is sent again.
     too_old: bool,
 }
 
@@ -45,11 +47,12 @@ struct Slot {
     counts: bool,
     /// The owner holds the write.
     stored: bool,
-    /// Who was asked to keep it for the owner.
+    /// The nodes that were asked to keep it for the owner.
     asked: Vec<NodeId>,
-    /// Who does.
+    /// The node that keeps it for the owner.
     stand_in: Option<NodeId>,
-    /// The coordinator keeps it for the owner, beside what it holds; or the owner has it, and is being refilled. Neither counts.
+    /// The coordinator keeps it for the owner in addition to its own copy, or the owner has it but is being refilled.
+    /// Neither counts.
     kept: bool,
 }
 
@@ -60,7 +63,7 @@ impl Slot {
 }
 
 impl Put {
-    /// Who takes part so far.
+    /// What has been achieved so far.
     pub fn achieved(&self) -> Achieved {
         let count = |held: &dyn Fn(&Slot) -> bool| small(self.slots.iter().filter(|s| s.counts && held(s)).count());
         let hints = if self.sloppy { count(&|s| !s.stored && s.stand_in.is_some()) } else { 0 };
@@ -72,7 +75,7 @@ impl Put {
         usize::from(replicas + hints) >= if ack_early { 1 } else { self.wanted }
     }
 
-    /// The coordinator `me` has it on disk.
+    /// The coordinator `me` has the write on disk.
     pub fn is_durable(&mut self, me: NodeId) {
         self.ticket = None;
         self.holds(me);
@@ -88,12 +91,12 @@ impl Put {
         }
     }
 
-    /// The node has it durably, and does not count.
+    /// The node holds the write durably, but does not count.
     fn has_in_vain(&mut self, node: NodeId) {
         self.slots.iter_mut().filter(|slot| slot.owner == node).for_each(|slot| slot.kept = true);
     }
 
-    /// About how many bytes it keeps.
+    /// Approximate number of bytes it keeps.
     pub fn bytes(&self) -> usize {
         self.siblings.bytes()
     }
@@ -104,7 +107,8 @@ impl Put {
         self.slots.iter().filter(|s| s.counts).filter_map(holder).collect()
     }
 
-    /// Keeps what nobody else keeps; for whom there was no room.
+    /// Keeps a hint for each replica that does not have the write and for which no hint is kept elsewhere. Returns the
+    /// owners for which there was no room.
     pub fn keep_hints(&mut self, key: &Key, turn: &mut Turn<'_>) -> Vec<NodeId> {
         let mut refused = Vec::new();
         for slot in self.slots.iter_mut().filter(|s| !s.is_settled()) {
@@ -161,7 +165,7 @@ impl Coordinator {
                 _ => return Err(unavailable),
             }
         }
-        // A stand-in writes into what it keeps for the first replica that seems down.
+        // A stand-in adds the write to the hint it keeps for the first replica that seems down.
         let absent = replicas.iter().find(|node| !self.is_up(**node)).or(replicas.first()).copied();
         let owner = absent.filter(|_| !is_replica);
         let written = turn.store.write(key, owner, &seen, *write, update, &policy, turn.out)?;
@@ -204,8 +208,8 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Who is to coordinate a write of which this node is no replica: the first replica that seems up, one of this region
-    /// rather than another; else the first that may stand in.
+    /// Picks the coordinator for a write if this node is not a replica: the first replica that seems up, preferably one
+    /// of this region; otherwise the first possible stand-in.
     fn who_coordinates(&self, replicas: &[NodeId], others: &[NodeId]) -> Option<NodeId> {
         let mut up = replicas.iter().filter(|node| self.serves(**node));
         let first = up.clone().find(|node| self.near.contains(node)).or_else(|| up.next());
@@ -221,7 +225,7 @@ impl Coordinator {
         }
     }
 
-    /// Finds a (further) stand-in for each replica for which nobody has it yet.
+    /// Finds a (further) stand-in for each replica that lacks the write and for which no node keeps a hint yet.
     fn find_stand_ins(&mut self, id: OpId, key: &Key, put: &mut Put, all: bool, turn: &mut Turn<'_>) {
         let me = self.config.id;
         for at in 0..put.slots.len() {
@@ -242,7 +246,7 @@ impl Coordinator {
                 return;
             }
         }
-        // Who is up and slow is likely to have it soon; if not, a hint is kept at the deadline.
+        // An owner that is up but slow is likely to have it soon; if not, a hint is kept at the deadline.
         if !put.slots[at].kept && !self.serves(owner) {
             put.slots[at].kept = true;
             let (result, _) = turn.store.keep_hint(owner, key, &put.siblings, put.epoch, turn.out);
@@ -273,14 +277,14 @@ impl Coordinator {
         }
     }
 
-    /// Some have not acknowledged for a while.
+    /// Handles a timeout: some nodes have not acknowledged for a while.
     pub(super) fn put_is_slow(&mut self, id: OpId, op: &mut Op, turn: &mut Turn<'_>) {
         let Work::Put(put) = &mut op.work else { return };
         if put.ticket.is_some() {
             put.again = self.now + put.pause;
-            return; // It is this node's own disk that is slow: nobody has been asked yet.
+            return; // This node's own disk is slow: no other node has been asked yet.
         }
-        // What the coordinator's own replica holds by now contains the write, or what took its place.
+        // What the coordinator's own replica holds by now contains the write, or what superseded it.
         if std::mem::take(&mut put.too_old)
             && let Some(entry) = turn.store.holds(&op.key)
         {
@@ -295,7 +299,7 @@ impl Coordinator {
         }
     }
 
-    /// Answers once enough hold the write; when to look again, `None` if all is done.
+    /// Answers once enough nodes hold the write. Returns when to look again, `None` if all is done.
     pub(super) fn put_goes_on(&mut self, op: &mut Op, turn: &mut Turn<'_>) -> Option<Time> {
         let Work::Put(put) = &op.work else { return None };
         let early = self.config.mutant.is(Bug::AckBeforeW);
@@ -309,7 +313,7 @@ impl Coordinator {
             let achieved = put.achieved();
             let reply = match put.read_back.then(|| reply::value(&op.key, &put.siblings, achieved)) {
                 Some(value @ ClientReply::Value { .. }) => value,
-                // Or what it left behind is more than can be shown: it is done all the same.
+                // If the key's state is too large to show, the write is done all the same.
                 _ => ClientReply::Done { achieved },
             };
             if let Some(caller) = op.caller.take() {

@@ -1,4 +1,4 @@
-//! What a client is shown of a key's versions.
+//! The reply that shows a client the versions of a key.
 
 use crate::dynamo::context::{self, MAX_HELD_ACTORS};
 use crate::dynamo::siblings::{Content, Siblings, Version};
@@ -6,11 +6,11 @@ use crate::dynamo::store::MAX_HELD_BYTES;
 use crate::dynamo::{Achieved, ClientReply, Refusal, Sibling};
 use crate::types::Bytes;
 
-/// Most bytes of values in an answer: with the context and what is around it that fits a frame.
+/// Most bytes of values in an answer. Together with the context and the envelope that fits a frame.
 const MAX_SHOWN_BYTES: usize = 7 << 20;
 
-/// All versions, mergeable ones as one, and the context that covers exactly what is known of them; a refusal if that could not
-/// be sent or given back.
+/// Returns all versions, mergeable ones merged into one, and the context that covers exactly those; or a refusal if the
+/// reply could not be sent, or the context could not be sent back.
 pub(in crate::dynamo) fn value(key: &[u8], siblings: &Siblings, achieved: Achieved) -> ClientReply {
     if siblings.clock().len() > MAX_HELD_ACTORS {
         return ClientReply::Refused(Refusal::TooManyActors(siblings.clock().len() as u32));

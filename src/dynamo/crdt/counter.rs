@@ -1,10 +1,11 @@
-//! Counters: of each actor the sum of its additions and that of its subtractions, under the dot of the latest.
+//! Counters: for each actor, the sum of its additions and the sum of its subtractions, under the dot of its latest
+//! write.
 
 use super::dots::Dots;
 use crate::dynamo::version_vector::Dot;
 use serde::{Deserialize, Serialize};
 
-/// What an actor has added, and what it has taken away.
+/// What an actor has added, and what it has subtracted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Tally {
     pub(super) up: u64,
@@ -14,10 +15,10 @@ pub(super) struct Tally {
 /// A counter.
 pub(super) type Counter = Dots<Tally>;
 
-/// Adds `n` as the write `dot`.
+/// Adds `n` in the write with the dot `dot`.
 ///
 /// # Errors
-/// The actor's sum is at its end.
+/// The actor's sum would overflow.
 pub(super) fn add(counter: &mut Counter, n: i64, dot: Dot) -> Result<(), String> {
     let held_by_actor = Dot { count: 0, ..dot }..=Dot { count: u64::MAX, ..dot };
     let own = counter.0.range(held_by_actor).next().map(|(held, tally)| (*held, *tally));
@@ -31,7 +32,7 @@ pub(super) fn add(counter: &mut Counter, n: i64, dot: Dot) -> Result<(), String>
     Ok(())
 }
 
-/// The sum of all, as far as JSON's numbers go.
+/// The sum of all actors, clamped to the range of JSON's integers.
 pub(super) fn render(counter: &Counter) -> serde_json::Value {
     let sum: i128 = counter.0.values().map(|tally| i128::from(tally.up) - i128::from(tally.down)).sum();
     match u64::try_from(sum) {
@@ -41,7 +42,7 @@ pub(super) fn render(counter: &Counter) -> serde_json::Value {
     }
 }
 
-/// Whether no actor is there twice and, if it `grows` only, nothing was taken away.
+/// Whether each actor occurs only once and, if the counter only `grows`, nothing was subtracted.
 pub(super) fn is_sane(counter: &Counter, grows: bool) -> bool {
     let mut actors = counter.0.keys().map(|dot| dot.actor);
     let mut last = actors.next();

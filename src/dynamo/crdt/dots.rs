@@ -1,11 +1,11 @@
-//! Dot stores: things under the names of the writes that put them there.
+//! Dot stores: things keyed by the dots of the writes that added them.
 
 use super::{DOT, LEN, Size};
 use crate::dynamo::version_vector::{Dot, VersionVector};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Things by the writes that put them there.
+/// Things keyed by the dots of the writes that added them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Dots<T>(pub(super) BTreeMap<Dot, T>);
 
@@ -16,8 +16,9 @@ impl<T> Default for Dots<T> {
 }
 
 impl<T: Clone + Ord> Dots<T> {
-    /// Takes in what another side that knows `theirs` holds, while this one knows `mine`: what both hold stays, what only one
-    /// holds stays unless the other knows of it. Two things of one name, which no two sane writes have, are settled by order.
+    /// Merges the dot store of another side whose version vector is `theirs`, while this side's is `mine`. What both
+    /// hold stays. What only one holds stays unless the other's version vector contains its dot. Two different things
+    /// with the same dot do not occur in sane states; the greater one is kept.
     pub(super) fn merge(&mut self, mine: &VersionVector, other: &Dots<T>, theirs: &VersionVector) {
         self.0.retain(|dot, _| other.0.contains_key(dot) || !theirs.contains(*dot));
         for (dot, thing) in &other.0 {
@@ -29,12 +30,12 @@ impl<T: Clone + Ord> Dots<T> {
         }
     }
 
-    /// Whether the clock knows all of them.
+    /// Whether the version vector contains all the dots.
     pub(super) fn known_to(&self, clock: &VersionVector) -> bool {
         self.0.keys().all(|dot| dot.count > 0 && clock.contains(*dot))
     }
 
-    /// Their size, given that of each thing.
+    /// The size of the store, given the size of each thing.
     pub(super) fn size(&self, bytes: impl Fn(&T) -> usize) -> Size {
         Size { parts: self.0.len(), bytes: LEN + self.0.values().map(|thing| DOT + bytes(thing)).sum::<usize>() }
     }

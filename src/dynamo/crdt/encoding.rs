@@ -1,14 +1,14 @@
-//! The bytes of a state on disk, as part of a record of the AP store (`dynamo::layout`, whose words these are).
+//! The encoding of a state on disk, as part of a record of the AP store. The terms are those of `dynamo::encoding`.
 //!
 //! ```text
-//! state     clock: count (4), each dot; value
-//! value     1 counter | 2 pn-counter: count (4), each dot, added (8), taken away (8)
+//! state     version vector: count (4), each dot; value
+//! value     1 counter | 2 pn-counter: count (4), each dot, added (8), subtracted (8)
 //!           3 register: count (4), each dot, stamp (8), length (4), bytes
 //!           4 set: count (4), each length (4), bytes of the element, count (4), its dots
 //!           5 map: count (4), each length (4), name, count (4), its values, none of them a map
 //! ```
 //!
-//! Everything is in order, so equal states have equal bytes, and what is not in order is no state.
+//! Everything is sorted, so equal states have equal bytes. Bytes that are not sorted are rejected.
 
 use super::counter::Tally;
 use super::dots::Dots;
@@ -45,7 +45,7 @@ impl State {
         }
     }
 
-    /// Takes a state off the front.
+    /// Decodes a state from the front of the bytes.
     pub(in crate::dynamo) fn decode(from: &mut Reader<'_>) -> Option<State> {
         let clock = from.clock()?;
         let body = match from.u8()? {
@@ -121,7 +121,7 @@ fn dots<T>(from: &mut Reader<'_>, thing: impl Fn(&mut Reader<'_>) -> Option<T>) 
     in_order(from.many(|from| Some((from.dot()?, thing(from)?)))?).map(Dots)
 }
 
-/// The map of these, if they are in order and none is there twice.
+/// Returns these entries as a map, if they are sorted and no key occurs twice.
 fn in_order<K: Ord, V>(entries: Vec<(K, V)>) -> Option<BTreeMap<K, V>> {
     entries.windows(2).all(|pair| pair[0].0 < pair[1].0).then(|| entries.into_iter().collect())
 }

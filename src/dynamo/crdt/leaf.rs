@@ -1,4 +1,4 @@
-//! A value of any type but a map.
+//! A value of any type except a map.
 
 use super::counter::{self, Counter};
 use super::register::{self, Register};
@@ -8,7 +8,7 @@ use crate::dynamo::version_vector::{Dot, VersionVector};
 use crate::types::{Hlc, MergeKind};
 use serde::{Deserialize, Serialize};
 
-/// A counter, register or set. What its dots mean is known only together with the state's clock.
+/// A counter, register or set. Its dots have a meaning only together with the state's version vector.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Leaf {
     Counter(Counter),
@@ -18,7 +18,7 @@ pub(super) enum Leaf {
 }
 
 impl Leaf {
-    /// An empty one, unless `kind` is a map.
+    /// Returns an empty value, or `None` if `kind` is a map.
     pub(super) fn new(kind: MergeKind) -> Option<Leaf> {
         Some(match kind {
             MergeKind::Counter => Leaf::Counter(Counter::default()),
@@ -38,10 +38,10 @@ impl Leaf {
         }
     }
 
-    /// Carries a write out.
+    /// Applies a write.
     ///
     /// # Errors
-    /// It is not for this type, the counter is full, or the element too long.
+    /// The write is not for this type, the counter is full, or the element is too long.
     pub(super) fn change(&mut self, op: &Op, dot: Dot, stamp: Hlc) -> Result<(), String> {
         match (self, op) {
             (Leaf::Counter(_), Op::Add(n)) if *n < 0 => return Err("this counter only grows".to_owned()),
@@ -59,7 +59,7 @@ impl Leaf {
         Ok(())
     }
 
-    /// Takes in one of the same type; another is ignored.
+    /// Merges a value of the same type; a value of another type is ignored.
     pub(super) fn merge(&mut self, mine: &VersionVector, other: &Leaf, theirs: &VersionVector) {
         match (self, other) {
             (Leaf::Counter(a), Leaf::Counter(b)) | (Leaf::PnCounter(a), Leaf::PnCounter(b)) => a.merge(mine, b, theirs),

@@ -1,4 +1,5 @@
-//! Maps of named fields. A name has a value of each type that it was ever concurrently given, nearly always one.
+//! Maps of named fields. A field has one value for each type it was concurrently created with; nearly always that is
+//! one.
 
 use super::leaf::Leaf;
 use super::{LEN, MARK, Op, Size, short};
@@ -9,15 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) type Field = BTreeMap<MergeKind, Leaf>;
 
-/// A map. No field is without a value, no value empty.
+/// A map. Each field has at least one value, and no value is empty.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Map(pub(super) BTreeMap<String, Field>);
 
 impl Map {
-    /// Carries a write out.
+    /// Applies a write.
     ///
     /// # Errors
-    /// It is not for a map, not for the field's type, or the name is too long.
+    /// The write is not for a map or not for the field's type, or the name is too long.
     pub(super) fn change(&mut self, op: &Op, dot: Dot, stamp: Hlc) -> Result<(), String> {
         match op {
             Op::RemoveField { name } => drop(self.0.remove(name)),
@@ -57,7 +58,7 @@ impl Map {
         self.tidy();
     }
 
-    /// Drops what is empty.
+    /// Drops empty values and empty fields.
     fn tidy(&mut self) {
         self.0.values_mut().for_each(|field| field.retain(|_, leaf| !leaf.is_empty()));
         self.0.retain(|_, field| !field.is_empty());

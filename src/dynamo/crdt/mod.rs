@@ -1,36 +1,39 @@
-//! Mergeable types: values whose concurrent versions have one right merge (Shapiro and others, 2011).
+//! Mergeable types (CRDTs): values whose concurrent versions have exactly one correct merge (Shapiro and others, 2011).
 //!
-//! A write to a key of a mergeable bucket is an [`Op`], applied by its coordinator to what it holds; what travels and is
-//! stored is the [`State`]. Concurrent states stay siblings until the next write or read of the key merges them.
+//! A write to a key of a mergeable bucket is an [`Op`], which its coordinator applies to the state it holds. The
+//! [`State`] is what is sent and stored. Concurrent states stay siblings until the next write or read of the key merges
+//! them.
 //!
-//! **One mechanism for all types**: a causal dot store (Almeida, Shoker, Baquero, "Delta State Replicated Data Types", 2018,
-//! §7; for the set alone: "An Optimized Conflict-free Replicated Set", Bieniusa and others, 2012). Each thing in a state bears
-//! the [`Dot`] of the write that put it there; one [`VersionVector`] over the state says which writes it knows. A dot that one side
-//! knows and does not hold was taken away there, so a merge drops it; one that it does not know is news. So nothing that was
-//! removed leaves a tombstone behind, and an add wins over a concurrent remove: its dot is not known to the remover.
+//! **One mechanism for all types**: a causal dot store (Almeida, Shoker, Baquero, "Delta State Replicated Data Types",
+//! 2018, §7; for the set alone: "An Optimized Conflict-free Replicated Set", Bieniusa and others, 2012). Each thing in
+//! a state carries the [`Dot`] of the write that added it. One [`VersionVector`] for the whole state tells which writes
+//! the state knows. If a side knows a dot and does not hold it, it was removed there, so a merge drops it. A dot that a
+//! side does not know is new to it. So a removal leaves no tombstone, and an add wins over a concurrent remove, because
+//! the remover does not know its dot.
 //!
 //! What the types mean:
 //! - *counter*, *pn-counter*: the sum of all additions.
-//! - *register*: of assignments that did not know of each other the one with the latest stamp, then the greatest dot. One that
-//!   knew of another always replaces it, whatever the stamps: a slow clock cannot lose a write to one that it has seen.
-//! - *set*: an element is in it if some insert of it is not known to any remove of it.
-//! - *map*: named fields, each of one of the types above; maps do not nest, so no peer can send what decodes without end. A
-//!   field is there as long as something is in it. Removing it takes away what the coordinator holds of it. Of concurrent changes
-//!   to it inserts and assignments survive by themselves; a concurrent addition survives **with all that the same server
-//!   had added to the counter before**, since a server's additions are one sum. If two replicas make one field with
-//!   different types, both are kept, and it is shown as an object by type.
+//! - *register*: of concurrent assignments, the one with the latest stamp, then the one with the greatest dot. An
+//!   assignment that knew of another always replaces it, whatever the stamps: a node with a slow clock cannot lose its
+//!   write to one that it has seen.
+//! - *set*: an element is in the set if it has an insert that no remove of it has known.
+//! - *map*: named fields, each of one of the types above. Maps do not nest, so no peer can send a value that nests
+//!   without end. A field exists as long as it is not empty. Removing a field removes what the coordinator holds of it.
+//!   Changes concurrent with the removal survive: an insert or an assignment by itself, an addition **together with all
+//!   that the same server had added to the counter before**, since a server's additions are kept as one sum. If two
+//!   replicas create the same field with different types, both are kept, and the field is shown as an object by type.
 //!
-//! Removes act on what the coordinator holds; one of something that it does not hold changes nothing.
+//! Removes act on what the coordinator holds; removing something that it does not hold changes nothing.
 //!
-//! As JSON: counters are numbers (at most 2⁶⁴ − 1, at least −2⁶³), a register is its bytes or null, a set an array in the
-//! order of its bytes, a map an object. Bytes that are UTF-8 are a string, others `{"hex": "…"}`.
+//! As JSON: counters are numbers (at most 2⁶⁴ − 1, at least −2⁶³), a register is its bytes or null, a set is an array
+//! in byte order, a map is an object. Bytes that are valid UTF-8 are a string, others `{"hex": "…"}`.
 //!
-//! Invariants: every dot held is known to the clock; of one actor a counter holds one dot; no element and no field is empty,
-//! so equal values have equal states. [`State::is_sane`] asks this of what peers sent.
+//! Invariants: the version vector contains every dot held; a counter holds one dot per actor; no element and no field
+//! is empty, so equal values have equal states. [`State::is_sane`] checks this of states that peers sent.
 //!
-//! Caveats: adding to a counter is not idempotent. That no write is carried out twice, however often it is asked for, is all that
-//! keeps its sum right (`coordinator/windows.rs`). The limits bound what a write makes; a merge of states that were each within
-//! them may exceed them, and then only what shrinks the value is taken.
+//! Caveats: adding to a counter is not idempotent. Its sum is right only because no write is executed twice, however
+//! often it is retried (`coordinator/dedup.rs`). The limits apply to what a write produces. A merge of states that are
+//! each within the limits may exceed them, and then only writes that shrink the value are accepted.
 
 mod counter;
 mod dots;
@@ -46,21 +49,21 @@ use leaf::Leaf;
 use map::Map;
 use serde::{Deserialize, Serialize};
 
-/// Most dots and clock entries that a write may leave: elements, fields, servers that took part.
+/// Most dots and version vector entries that a write may leave: elements, fields, and servers that took part.
 pub const MAX_PARTS: usize = 16_384;
 
 /// What a write does to a mergeable value.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Op {
-    /// Adds to a counter; below zero only to one that goes both ways.
+    /// Adds to a counter; a negative number only to one that goes both ways.
     Add(i64),
     /// Sets a register.
     Assign(#[serde(deserialize_with = "crate::codec::bytes")] Value),
-    /// Puts an element into a set.
+    /// Inserts an element into a set.
     Insert(#[serde(deserialize_with = "crate::codec::bytes")] Value),
-    /// Takes an element out of a set.
+    /// Removes an element from a set.
     Remove(#[serde(deserialize_with = "crate::codec::bytes")] Value),
-    /// Changes a field of a map, which comes into being with it.
+    /// Changes a field of a map; creates the field if it does not exist.
     Field {
         /// Its name.
         name: String,
@@ -69,28 +72,28 @@ pub enum Op {
         /// The change.
         op: FieldOp,
     },
-    /// Takes a field out of a map.
+    /// Removes a field from a map.
     RemoveField {
         /// Its name.
         name: String,
     },
 }
 
-/// What a write does to a field of a map: as the [`Op`] of the same name.
+/// What a write does to a field of a map: the same as the [`Op`] of the same name.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FieldOp {
     /// Adds to a counter.
     Add(i64),
     /// Sets a register.
     Assign(#[serde(deserialize_with = "crate::codec::bytes")] Value),
-    /// Puts an element into a set.
+    /// Inserts an element into a set.
     Insert(#[serde(deserialize_with = "crate::codec::bytes")] Value),
-    /// Takes an element out of a set.
+    /// Removes an element from a set.
     Remove(#[serde(deserialize_with = "crate::codec::bytes")] Value),
 }
 
 impl Op {
-    /// The bytes of what it adds or names.
+    /// The number of bytes that it adds or names.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Op::Add(_) => 0,
@@ -125,7 +128,7 @@ enum Body {
     Map(Map),
 }
 
-/// How much a state is: dots and clock entries, and bytes when encoded.
+/// The size of a state: the number of dots and version vector entries, and the bytes when encoded.
 #[derive(Clone, Copy, Default)]
 struct Size {
     parts: usize,
@@ -139,7 +142,7 @@ impl std::ops::Add for Size {
     }
 }
 
-/// Encoded sizes: of a dot or clock entry, of a length or number, of an enum's or a kind's mark.
+/// Encoded sizes of a dot or version vector entry, of a length or number, and of an enum's or a kind's tag.
 const DOT: usize = 20;
 const LEN: usize = 8;
 const MARK: usize = 4;
@@ -161,10 +164,10 @@ impl State {
         }
     }
 
-    /// Applies a write named `dot`, made at `stamp`.
+    /// Applies a write with the dot `dot`, made at `stamp`.
     ///
     /// # Errors
-    /// The write does not fit the type or its limits; a sentence for the user. Nothing has changed.
+    /// The write does not fit the type or its limits; the error is a sentence for the user. The state is unchanged.
     pub fn apply(&mut self, op: &Op, dot: Dot, stamp: Hlc) -> Result<(), String> {
         let mut next = self.clone();
         match &mut next.body {
@@ -186,7 +189,7 @@ impl State {
         Ok(())
     }
 
-    /// Takes in a concurrent state of the same type; one of another type is ignored.
+    /// Merges a concurrent state of the same type; a state of another type is ignored.
     pub fn merge(&mut self, other: &State) {
         match (&mut self.body, &other.body) {
             (Body::Leaf(mine), Body::Leaf(theirs)) if mine.kind() == theirs.kind() => {
@@ -207,7 +210,7 @@ impl State {
         }
     }
 
-    /// Whether this could be a replica's state. What a peer sent is asked.
+    /// Whether this could be a replica's state. Checked for states that peers sent.
     #[must_use]
     pub fn is_sane(&self) -> bool {
         self.clock.is_sane()
@@ -217,7 +220,7 @@ impl State {
             }
     }
 
-    /// About how many bytes it has.
+    /// Approximate size in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.size().bytes
     }
@@ -232,7 +235,7 @@ impl State {
     }
 }
 
-/// Refuses the name of an element or a field that is longer than a key may be.
+/// Refuses an element or field name that is longer than a key may be.
 fn short(what: &str, bytes: usize) -> Result<(), String> {
     if bytes <= MAX_KEY_BYTES {
         return Ok(());

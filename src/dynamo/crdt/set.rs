@@ -1,4 +1,4 @@
-//! Sets in which an add wins: of each element the writes that inserted it and that no remove has known.
+//! Add-wins sets: each element with the dots of the writes that inserted it and that no remove has known.
 
 use super::dots::Dots;
 use super::{LEN, Size, text};
@@ -7,12 +7,12 @@ use crate::types::{MAX_KEY_BYTES, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A set. No element is without a dot.
+/// A set. Each element has at least one dot.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Set(pub(super) BTreeMap<Value, Dots<()>>);
 
 impl Set {
-    /// Puts an element in; the new dot stands for all that it had here.
+    /// Inserts an element. The new dot replaces all the dots that the element had here.
     pub(super) fn insert(&mut self, element: &Value, dot: Dot) {
         self.0.insert(element.clone(), Dots(BTreeMap::from([(dot, ())])));
     }

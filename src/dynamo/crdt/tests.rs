@@ -1,4 +1,4 @@
-//! Mergeable values against a model that knows only the writes and who knew of whom; laws, limits, refusals.
+//! Mergeable values against a model that knows only the writes and which write knew which; laws, limits, refusals.
 
 use super::*;
 use crate::codec;
@@ -19,7 +19,7 @@ fn encode(state: &State) -> Vec<u8> {
     out
 }
 
-/// The state that these bytes are, and nothing more.
+/// Decodes a state; `None` if bytes are left over.
 fn stored(bytes: &[u8]) -> Option<State> {
     let mut from = Reader::new(bytes);
     State::decode(&mut from).filter(|_| from.rest().is_empty())
@@ -59,7 +59,7 @@ fn kind() -> impl Strategy<Value = MergeKind> {
     (0..MergeKind::ALL.len()).prop_map(|at| MergeKind::ALL[at].1)
 }
 
-/// Ops of which about half fit `kind`.
+/// Operations; about half of them fit `kind`.
 fn op(of: MergeKind) -> BoxedStrategy<Op> {
     let field = |kind: MergeKind, op: FieldOp, name: &str| Op::Field { name: name.to_owned(), kind, op };
     let fitting = |op: &FieldOp| match op {
@@ -87,7 +87,7 @@ fn schedule(of: MergeKind) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..40)
 }
 
-/// A write that was carried out: what it did, under which name, and what its coordinator knew.
+/// A write that was executed: its operation, its dot, and the writes its coordinator knew.
 struct Done {
     op: Op,
     dot: Dot,
@@ -95,19 +95,19 @@ struct Done {
     seen: BTreeSet<usize>,
 }
 
-/// The model: the value as the definition has it, from the writes alone. A replica is the set of writes that it knows.
+/// The model: computes the value by definition, from the writes alone. A replica is the set of writes that it knows.
 #[derive(Default)]
 struct Model {
     done: Vec<Done>,
 }
 
 impl Model {
-    /// Whether, of what a replica knows, a write that `undoes` knew of `at`.
+    /// Whether a replica knows a write that matches `undoes` and that knew of `at`.
     fn undone(&self, known: &BTreeSet<usize>, at: usize, undoes: impl Fn(&Op) -> bool) -> bool {
         known.iter().any(|by| self.done[*by].seen.contains(&at) && undoes(&self.done[*by].op))
     }
 
-    /// The value of what `pick` finds in the writes; `cleared` is what takes all of it away.
+    /// The value of the writes that `pick` selects; `cleared` matches writes that remove all of it.
     fn leaf(
         &self,
         kind: MergeKind,
@@ -118,7 +118,8 @@ impl Model {
         let mine = |at: &usize| pick(&self.done[*at].op);
         match kind {
             MergeKind::Counter | MergeKind::PnCounter => {
-                // Each actor's sum, since a removal that it knew of; what a removal did not know stands for all before it.
+                // Each actor's sum since a removal that it knew of. If a removal did not know an actor's last addition,
+                // that addition keeps all additions before it.
                 let mut sums: BTreeMap<Actor, (i64, usize)> = BTreeMap::new();
                 for at in known {
                     let Some(FieldOp::Add(n)) = mine(at) else { continue };
@@ -186,7 +187,7 @@ impl Model {
     }
 }
 
-/// Runs a schedule against the model; the replicas' states at its end.
+/// Runs a schedule against the model; returns the replicas' states at its end.
 fn run(kind: MergeKind, steps: &[Step]) -> Result<Vec<State>, TestCaseError> {
     let mut replicas = vec![(State::new(kind), BTreeSet::new()); 3];
     let (mut model, mut counts) = (Model::default(), [0u64; 3]);
@@ -240,7 +241,7 @@ proptest! {
         prop_assert_eq!(&merged(&State::new(kind), a), a);
     }
 
-    /// A write made on a merged state holds against what was merged, whatever the stamps.
+    /// A write made on a merged state wins over what was merged, whatever the stamps.
     #[test]
     fn a_write_after_a_merge_supersedes((kind, steps) in kind().prop_flat_map(|k| (Just(k), schedule(k)))) {
         let replicas = run(kind, &steps)?;
@@ -260,7 +261,7 @@ proptest! {
         prop_assert!(holds(&all.render()), "{}", all.render());
     }
 
-    /// Whatever bytes come, decoding ends, and what it gives can be asked whether it is sane.
+    /// Decoding ends on any bytes, and its result can be checked for sanity.
     #[test]
     fn noise_decodes_to_an_error_or_a_state(noise in prop::collection::vec(prop_oneof![Just(0u8), Just(1), any::<u8>()], 0..200)) {
         if let Ok(state) = codec::decode::<State, 65536>(&noise) {
@@ -269,7 +270,8 @@ proptest! {
         let _ = codec::decode::<Op, 65536>(&noise);
     }
 
-    /// On disk, what decodes is exactly what would be written: there is one way to write a state, and no other passes.
+    /// On disk, bytes that decode are exactly what would be written: a state has one encoding, and no other is
+    /// accepted.
     #[test]
     fn noise_on_disk_is_no_state_or_just_that_state(
         mut noise in prop::collection::vec(prop_oneof![4 => Just(0u8), 1 => 1..6u8, 1 => any::<u8>()], 0..80),
@@ -409,7 +411,8 @@ fn refusals_say_why() {
     assert_eq!(clash, "the field `f` is a pn-counter already; remove it first");
 }
 
-/// A full set takes no more, but lets elements go and takes others in their place; a merge may exceed the limit.
+/// A full set accepts no more elements, but elements can be removed and others inserted in their place; a merge may
+/// exceed the limit.
 #[test]
 fn a_state_has_its_limits() {
     let entries = (1..=MAX_PARTS as u32).map(|node| (dot(node, 1).actor, 1));

@@ -1,4 +1,5 @@
-//! Servers that come back with less than they had: the last batch is gone, the directory is empty, or an old copy of it is back.
+//! Servers that restart with less data than they had: the last batch is gone, the directory is empty, or an old copy of
+//! it was restored.
 
 use super::cluster::Packet;
 use super::scribe::{Script, three};
@@ -15,7 +16,7 @@ fn quiet(size: u32) -> Script {
     s
 }
 
-/// Writes a key, deletes it and waits until that is forgotten, by which all come to a later epoch.
+/// Writes a key, deletes it and waits until its tombstone is forgotten, which moves all nodes to a later epoch.
 fn age(s: &mut Script, name: &str) {
     let k = s.cluster.key(name, &[1, 2, 3]);
     s.put(1, &k, "x");
@@ -40,7 +41,7 @@ fn rejoins(s: &Script, n: u32) -> bool {
     s.cluster.nodes[&id(n)].dynamo.store.rejoins()
 }
 
-/// A disk that loses its last batch, though it had said that it was durable: the dot of what is lost is not given again.
+/// A disk loses its last batch although it had reported it durable: the dot of the lost write is not reused.
 #[test]
 fn the_last_batch_is_lost() {
     let mut s = quiet(3);
@@ -67,7 +68,8 @@ fn the_last_batch_is_lost() {
     }
 }
 
-/// A server comes back with an empty disk to a cluster that has forgotten a tombstone before, and is not told: it finds out.
+/// A server restarts with an empty disk in a cluster that has already forgotten a tombstone. It is not told that its
+/// disk is empty, and detects it.
 #[test]
 fn an_empty_disk_that_nobody_tells_of() {
     let mut s = quiet(5);
@@ -84,12 +86,12 @@ fn an_empty_disk_that_nobody_tells_of() {
     s.cluster.run(1000, none);
     let achieved = Achieved { wanted: 2, replicas: 2, hints: 0 };
     assert_eq!(s.cluster.replies[&put], ClientReply::Done { achieved });
-    // Tombstones are forgotten again.
+    // Tombstone GC works again.
     age(&mut s, "another");
     assert!(s.cluster.nodes.values().all(|node| node.dynamo.hints().is_empty()));
 }
 
-/// One that is told neither coordinates nor counts until all others have refilled it.
+/// A server that is told this does not coordinate and does not count until all others have refilled it.
 #[test]
 fn an_empty_disk() {
     let mut s = Script::new(4, three(), |_| {});
@@ -129,7 +131,7 @@ fn an_empty_disk() {
     insta::assert_snapshot!(s.end());
 }
 
-/// It goes on with that when it starts again in the middle.
+/// A server continues to rejoin if it restarts in the middle.
 #[test]
 fn rejoining_outlasts_a_restart() {
     let mut s = quiet(3);
@@ -187,7 +189,7 @@ fn old_copy(told: bool, mutant: Mutant) {
     }
 }
 
-/// Of a copy that is hardly old what no other has is kept: nothing can have been forgotten since.
+/// A restored copy of the same epoch keeps what no other server has: no tombstone can have been forgotten since.
 #[test]
 fn a_copy_of_the_same_epoch_keeps_what_it_has() {
     let mut s = quiet(3);
@@ -202,7 +204,8 @@ fn a_copy_of_the_same_epoch_keeps_what_it_has() {
     assert!((1..=3).all(|n| s.cluster.held(id(n), &k).versions().len() == 1));
 }
 
-/// What a client asks of another server is passed on, not refused: that server may have carried it out already.
+/// A node that rejoins forwards a write for another server instead of refusing it: that server may have executed it
+/// already.
 #[test]
 fn a_node_that_rejoins_passes_on() {
     let mut s = quiet(3);
@@ -221,7 +224,7 @@ fn a_node_that_rejoins_passes_on() {
     }
 }
 
-/// Two lose their disks at once; the third refills both.
+/// Two servers lose their disks at once; the third refills both.
 #[test]
 fn two_empty_disks() {
     let mut s = quiet(3);
@@ -241,7 +244,7 @@ fn two_empty_disks() {
     assert!((1..=3).all(|n| s.cluster.held(id(n), &k).versions().len() == 1));
 }
 
-/// A peer that lies about its epoch makes nobody drop anything.
+/// A peer that lies about its epoch does not make any node drop data.
 #[test]
 fn an_absurd_epoch() {
     let mut s = quiet(3);

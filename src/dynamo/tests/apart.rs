@@ -1,5 +1,5 @@
-//! Golden conversations of nodes that are apart: in two regions, away while nobody has room to stand in, or cut off from each
-//! other while they count.
+//! Golden transcripts of separated nodes: nodes in two regions, a node that is down while no stand-in has room, and
+//! nodes that increment a counter on both sides of a partition.
 
 use super::cluster::{Cluster, Packet};
 use super::scribe::{Script, three};
@@ -7,13 +7,14 @@ use super::*;
 use crate::placement::Member;
 use crate::types::{Level, MergeKind, Policy, Resolve};
 
-/// What crosses the border between these nodes and all others.
+/// Selects packets between these nodes and all others.
 fn across(some: &'static [u32]) -> impl Fn(&Packet) -> bool {
     move |p| some.contains(&p.from.0) != some.contains(&p.to.0)
 }
 
-/// Two regions of three, each with two of a key's four replicas, are cut off from each other. Both go on by local quorums, while
-/// a quorum of all replicas cannot be had. In either, what the other region lacks is kept until the cut heals.
+/// Two regions of three nodes, each with two of a key's four replicas, are partitioned from each other. Both continue
+/// with local quorums, while a quorum of all replicas is impossible. Each region keeps what the other lacks until the
+/// partition heals.
 #[test]
 fn local_quorums() {
     const EAST: &[u32] = &[1, 3, 5];
@@ -65,8 +66,9 @@ fn local_quorums() {
     insta::assert_snapshot!(s.end());
 }
 
-/// n3 is away, and everybody has room for one hint. A stand-in that has none is passed over for the next; when the last has
-/// refused the coordinator keeps the hint itself, which adds no holder; when it cannot either, n3 has to wait for a sweep.
+/// n3 is down, and every node has room for one hint. A stand-in without room is skipped for the next. When the last one
+/// has refused, the coordinator keeps the hint itself, which adds no holder. When it has no room either, n3 has to wait
+/// for anti-entropy.
 #[test]
 fn stand_ins_without_room() {
     let mut s = Script::new(5, three(), |config| config.hint_bytes = 250);
@@ -101,7 +103,8 @@ fn stand_ins_without_room() {
     insta::assert_snapshot!(s.end());
 }
 
-/// A counter is added to on both sides of a partition. Both sums were right where they were told; together they are one.
+/// A counter is incremented on both sides of a partition. Each side reports its own correct sum; after the merge the
+/// sum includes both.
 #[test]
 fn a_counter_on_both_sides() {
     let policy = Policy { r: Level::One, w: Level::One, resolve: Resolve::Merge(MergeKind::PnCounter), ..three() };

@@ -1,5 +1,5 @@
-//! Several nodes in one process: the least a driver must do, with network, disks, clocks and failure detector in the test's
-//! hands.
+//! Several nodes in one process: a minimal driver, with network, disks, clocks and failure detector controlled by the
+//! test.
 
 use super::super::siblings::Siblings;
 use super::oracle::Oracle;
@@ -10,10 +10,10 @@ use crate::types::{Mode, Policy, Wall};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// When the tests' clocks begin: stamps are told as nanoseconds from here.
+/// The start of the tests' clocks; transcripts show stamps as nanoseconds from here.
 pub const EPOCH: u64 = 1_000_000_000_000;
 
-/// A message on its way.
+/// A message in transit.
 #[derive(Clone)]
 pub struct Packet {
     pub from: NodeId,
@@ -30,12 +30,12 @@ pub struct Server {
     disk: Recovered,
     /// What was on the disk before the last batch.
     before: Recovered,
-    /// Written and not yet durable.
+    /// Writes that are not durable yet.
     pub writes: VecDeque<(Ticket, Vec<Record>)>,
     durable: Ticket,
     /// Messages that wait for a ticket.
     held: Vec<(Ticket, Packet)>,
-    /// How far its date is off, in nanoseconds.
+    /// Error of its wall clock, in nanoseconds.
     pub skew: i64,
 }
 
@@ -44,21 +44,21 @@ pub struct Cluster {
     pub layout: Arc<Layout>,
     pub net: Vec<Packet>,
     pub now: Time,
-    /// Writes become durable at once.
+    /// Whether writes become durable at once.
     pub instant_disk: bool,
-    /// The conversation so far, if it is written down.
+    /// The transcript so far, if one is recorded.
     pub transcript: Option<String>,
-    /// What each request was answered; none is answered twice.
+    /// The answer to each request; no request is answered twice.
     pub replies: BTreeMap<RequestId, ClientReply>,
     pub notes: Vec<(NodeId, Note)>,
     pub oracle: Oracle,
-    /// Requests under way.
+    /// Requests in progress.
     asked: BTreeMap<RequestId, ClientRequest>,
-    /// What keys are called in the transcript.
+    /// The names of keys in the transcript.
     pub names: BTreeMap<Key, String>,
     seed: u64,
     next_request: RequestId,
-    /// The lane of the clients at each node, and its latest number.
+    /// The clients' dedup window at each node, and the latest number in it.
     windows: BTreeMap<NodeId, (WindowId, u64)>,
 }
 
@@ -68,7 +68,7 @@ impl Cluster {
         Cluster::of(members, seed, policy, configure)
     }
 
-    /// Of nodes that stand where `members` says.
+    /// Creates a cluster of nodes located as `members` says.
     pub fn of(members: Vec<Member>, seed: u64, policy: Policy, configure: impl Fn(&mut Config)) -> Cluster {
         let ids: Vec<NodeId> = members.iter().map(|member| member.id).collect();
         let buckets = Buckets { default: Mode::Ap(policy), ..Buckets::default() };
@@ -106,7 +106,7 @@ impl Cluster {
             };
             cluster.nodes.insert(id, server);
         }
-        // All tell each other that they are there.
+        // All nodes tell each other that they are up.
         cluster.wake();
         cluster.deliver_unless(|_| false);
         cluster
@@ -122,7 +122,7 @@ impl Cluster {
         self.nodes.keys().copied().collect()
     }
 
-    /// A key whose order begins with these nodes, by the name that the transcript gives it.
+    /// Returns a key whose preference list begins with these nodes, and gives it a name for the transcript.
     pub fn key(&mut self, name: &str, order: &[u32]) -> Key {
         let order: Vec<NodeId> = order.iter().copied().map(NodeId).collect();
         let fits = |key: &Key| self.layout.order(key).starts_with(&order) && !self.names.contains_key(key);
@@ -131,7 +131,7 @@ impl Cluster {
         key
     }
 
-    /// Writes a line down.
+    /// Adds a line to the transcript.
     pub fn note(&mut self, line: &str) {
         if let Some(transcript) = &mut self.transcript {
             transcript.push_str(line);
@@ -139,7 +139,7 @@ impl Cluster {
         }
     }
 
-    /// One turn of a driver: the date, an input, then the outbox.
+    /// One turn of the driver: passes the date and an input, then processes the outbox.
     pub fn step(&mut self, id: NodeId, input: Input<Dynamo>) {
         let now = self.now;
         let node = self.nodes.get_mut(&id).unwrap();
@@ -196,7 +196,7 @@ impl Cluster {
         self.nodes.iter().filter(|(_, node)| !node.writes.is_empty()).map(|(id, _)| *id).collect()
     }
 
-    /// Whatever a node has written becomes durable.
+    /// Makes everything that a node has written durable.
     pub fn sync(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();
         let Some(&(ticket, _)) = node.writes.back() else { return };
@@ -216,7 +216,7 @@ impl Cluster {
         self.step(id, Input::Persisted(ticket));
     }
 
-    /// The next place in a lane that `server` has given the clients.
+    /// The next slot in a dedup window that `server` has granted to the clients.
     pub fn slot(&mut self, server: NodeId) -> Slot {
         if !self.windows.contains_key(&server) {
             let slot = Slot { server, window: 0, number: 1 };
@@ -239,7 +239,7 @@ impl Cluster {
         Slot { server, window: *window, number: *number }
     }
 
-    /// A client asks a node; for a write, that node to see to it.
+    /// Sends a client's request to a node; a write gets a slot of that node.
     pub fn request(&mut self, to: NodeId, mut request: ClientRequest) -> RequestId {
         if let ClientRequest::Put { slot, .. } = &mut request {
             *slot = self.slot(to);
@@ -247,7 +247,7 @@ impl Cluster {
         self.send(to, request)
     }
 
-    /// A client asks a node for what stands where it stands.
+    /// Sends a client's request to a node, with the slot it already has.
     pub fn send(&mut self, to: NodeId, request: ClientRequest) -> RequestId {
         let number = self.next_request;
         self.next_request += 1;
@@ -261,7 +261,7 @@ impl Cluster {
         number
     }
 
-    /// What all others believe of a node.
+    /// Sets what all other nodes' failure detectors report about a node.
     pub fn believe(&mut self, node: NodeId, up: bool) {
         self.note(&format!("{node} seems {}", if up { "up" } else { "down" }));
         for id in self.ids() {
@@ -271,7 +271,7 @@ impl Cluster {
         }
     }
 
-    /// What the nodes of `some` and all others believe of each other.
+    /// Sets what the failure detectors of the nodes in `some` and of all others report about each other.
     pub fn believe_apart(&mut self, some: &[u32], up: bool) {
         let (some, others): (Vec<NodeId>, Vec<NodeId>) = self.ids().into_iter().partition(|id| some.contains(&id.0));
         let list = |nodes: &[NodeId]| nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ");
@@ -282,7 +282,7 @@ impl Cluster {
         }
     }
 
-    /// Stops a node; of what was written and not durable, the first `lucky` records survive.
+    /// Crashes a node. Of the writes that are not durable, the first `lucky` records survive.
     pub fn crash(&mut self, id: NodeId, lucky: usize) {
         self.note(&format!("{id} crashes"));
         let node = self.nodes.get_mut(&id).unwrap();
@@ -293,27 +293,27 @@ impl Cluster {
         }
         node.held.clear();
         node.up = false;
-        // What is on its way to a dead process does not reach the next one.
+        // What is in transit to a dead process does not reach the next one.
         self.net.retain(|packet| packet.to != id);
     }
 
-    /// What was on a node's disk before the last batch.
+    /// The content of a node's disk before the last batch.
     pub fn disk_before(&self, id: NodeId) -> Recovered {
         self.nodes[&id].before.clone()
     }
 
-    /// What is on a node's disk.
+    /// The content of a node's disk.
     pub fn disk(&self, id: NodeId) -> Recovered {
         self.nodes[&id].disk.clone()
     }
 
-    /// Starts a node from another state of its disk, which it is told if `told`.
+    /// Restarts a node with another disk content; it is told that it has lost data if `told`.
     pub fn restart_from(&mut self, id: NodeId, disk: Recovered, told: bool) {
         self.nodes.get_mut(&id).unwrap().disk = disk;
         self.start_again(id, told);
     }
 
-    /// Starts it again from its disk; it believes all others to be up.
+    /// Restarts a node from its disk; it assumes all others to be up.
     pub fn restart(&mut self, id: NodeId) {
         self.start_again(id, false);
     }
@@ -330,7 +330,7 @@ impl Cluster {
         (node.dynamo, node.out, node.durable, node.up) = (dynamo, Outbox::default(), Ticket(0), true);
     }
 
-    /// Time goes on until `end`; everybody is woken when due, and messages are delivered as they come.
+    /// Advances time by `ms`: wakes nodes when their deadlines are due, and delivers messages as they come.
     pub fn run(&mut self, ms: u64, lost: impl Fn(&Packet) -> bool) {
         let end = self.now + Duration::from_millis(ms);
         loop {
@@ -343,7 +343,7 @@ impl Cluster {
         self.now = end;
     }
 
-    /// Wakes those whose deadline has come.
+    /// Wakes the nodes whose deadline has passed.
     pub fn wake(&mut self) {
         for id in self.ids() {
             if self.nodes[&id].dynamo.deadline().is_some_and(|due| due <= self.now) {
@@ -352,7 +352,7 @@ impl Cluster {
         }
     }
 
-    /// Delivers messages, oldest first, until none is left; those that `lost` picks are dropped.
+    /// Delivers messages, oldest first, until none is left; drops those that `lost` selects.
     pub fn deliver_unless(&mut self, lost: impl Fn(&Packet) -> bool) {
         let mut budget = 100_000;
         while !self.net.is_empty() {
@@ -380,7 +380,7 @@ impl Cluster {
         }
     }
 
-    /// What a node holds of a key for itself.
+    /// What a node holds of a key as a replica, hints excluded.
     pub fn held(&self, id: NodeId, key: &Key) -> Siblings {
         self.nodes[&id].dynamo.store.holds(key).map(|entry| entry.siblings.clone()).unwrap_or_default()
     }

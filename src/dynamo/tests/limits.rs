@@ -1,4 +1,4 @@
-//! What is accepted can be read back, whoever sends it; and nothing grows without bound.
+//! What is accepted can be read back, whichever node sends it, and nothing grows without bound.
 
 use super::cluster::Packet;
 use super::scribe::{Script, three};
@@ -19,7 +19,7 @@ fn quiet(size: u32, policy: Policy) -> Script {
     s
 }
 
-/// As another node would send it.
+/// A state with one version, as another node would send it.
 fn one(incarnation: u64, content: Content) -> Siblings {
     let mut siblings = Siblings::default();
     let (actor, write) = (Actor { node: id(2), incarnation }, WriteId { client: 1, number: incarnation });
@@ -37,7 +37,7 @@ fn can_be_read_back(record: &Record) -> bool {
     encoding::decode(&mut &bytes[..]).as_ref() == Some(record)
 }
 
-/// Two clients assign to a register at the same time, then a third assigns more than a value may have.
+/// Two clients assign to a register at the same time, then a third assigns a value that is too long.
 #[test]
 fn a_register_of_several_long_values() {
     let mut s = quiet(3, Policy { resolve: Resolve::Merge(MergeKind::Register), ..three() });
@@ -62,7 +62,7 @@ fn a_register_of_several_long_values() {
     }
 }
 
-/// A peer sends a key, a value or a clock that is longer than any may be: it is ignored, and that is told.
+/// A peer sends a key, a value or a version vector that is longer than allowed: it is ignored, and a note reports it.
 #[test]
 fn too_long_from_a_peer() {
     let mut s = quiet(3, three());
@@ -83,7 +83,7 @@ fn too_long_from_a_peer() {
     assert_eq!(s.cluster.notes.pop(), Some((id(1), Note::Full { key: k })));
 }
 
-/// A replica whose disk stalls takes in so much and no more, and goes on when the disk does.
+/// A replica whose disk stalls accepts a limited amount of data, and continues when the disk does.
 #[test]
 fn a_stalled_disk() {
     let mut s = Script::new(3, three(), |config| config.unsynced_bytes = 1 << 20);
@@ -113,7 +113,7 @@ fn a_stalled_disk() {
     assert!(matches!(s.cluster.replies[&taken], ClientReply::Done { .. }));
 }
 
-/// What operations keep has a limit too.
+/// The memory that operations keep is limited too.
 #[test]
 fn many_open_writes() {
     let mut s = Script::new(3, three(), |config| config.open_bytes = 1 << 20);
@@ -122,7 +122,7 @@ fn many_open_writes() {
     let value = "v".repeat(100_000);
     let puts: Vec<RequestId> = (0..20).map(|_| s.put(1, &k, &value)).collect();
     let refused = puts.iter().filter(|put| s.cluster.replies.contains_key(put)).count();
-    // Each write keeps all versions that there are by then.
+    // Each write keeps all versions that exist by then.
     assert_eq!(refused, 20 - 5);
     s.cluster.run(2000, none);
     let last = s.put(1, &k, "small");
@@ -130,7 +130,8 @@ fn many_open_writes() {
     assert!(matches!(s.cluster.replies[&last], ClientReply::Done { .. }));
 }
 
-/// A key that is written and deleted again and again while a server is down leaves one grave, and a clock of one actor.
+/// A key that is written and deleted again and again while a server is down leaves one tombstone, and a version vector
+/// of one actor.
 #[test]
 fn a_key_deleted_many_times_while_one_is_down() {
     let mut s = quiet(4, three());
@@ -151,7 +152,7 @@ fn a_key_deleted_many_times_while_one_is_down() {
     assert!(s.cluster.held(id(1), &k).is_empty(), "forgotten");
 }
 
-/// A counter that is deleted and begun anew again and again while a server is down.
+/// A counter is deleted and started again many times while a server is down.
 #[test]
 fn a_counter_deleted_many_times_while_one_is_down() {
     let mut s = quiet(4, Policy { resolve: Resolve::Merge(MergeKind::Counter), ..three() });
@@ -168,7 +169,7 @@ fn a_counter_deleted_many_times_while_one_is_down() {
     assert!(s.cluster.held(id(1), &k).clock().len() <= 3);
 }
 
-/// Nodes start again and again, each time as another actor: clocks are pruned.
+/// Nodes restart many times, each time as another actor: version vectors are pruned.
 #[test]
 fn many_restarts() {
     let mut s = quiet(3, three());

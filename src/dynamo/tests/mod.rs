@@ -1,4 +1,4 @@
-//! Tests of the whole core as several nodes in one process: golden conversations and random storms.
+//! Tests of the whole core as several nodes in one process: golden transcripts and random fault schedules.
 
 mod amnesia;
 mod apart;

@@ -1,4 +1,4 @@
-//! What must hold of every conversation, judged from what clients asked and were told and from what nodes wrote to disk.
+//! The oracle: invariants of every run, checked against what clients asked and were told and what nodes wrote to disk.
 
 use super::super::context;
 use super::super::siblings::{Siblings, WriteId};
@@ -10,28 +10,28 @@ type Writes = BTreeSet<WriteId>;
 
 #[derive(Default)]
 pub struct Oracle {
-    /// What clients asked for.
+    /// The writes that clients requested.
     issued: BTreeMap<WriteId, (Key, Update)>,
-    /// Which write each dot names, as it is on some disk.
+    /// The write of each dot that is on some disk.
     dots: BTreeMap<Key, BTreeMap<Dot, WriteId>>,
-    /// And the dot of each write.
+    /// The dot of each write.
     names: BTreeMap<WriteId, Dot>,
-    /// What the writer of each had been shown, directly.
+    /// The writes that the client of each write had been shown directly.
     saw: BTreeMap<WriteId, Writes>,
-    /// Acknowledged, in order.
+    /// Acknowledged writes, in order.
     pub acked: BTreeMap<Key, Vec<WriteId>>,
-    /// Deletes that were on some disk and were forgotten.
+    /// Deletes that were on some disk and whose tombstones were forgotten.
     collected: BTreeMap<Key, Writes>,
-    /// Reads under way: how many writes of their key were acknowledged before.
+    /// Reads in progress: how many writes of their key were acknowledged before they began.
     reads: BTreeMap<RequestId, (Key, usize)>,
-    /// Quorums are strict and meet.
+    /// Whether quorums are strict and intersect.
     pub strict: bool,
-    /// Concurrent writes are kept.
+    /// Whether concurrent writes are kept.
     pub keeps_siblings: bool,
 }
 
 impl Oracle {
-    /// A client asks.
+    /// Records a client's request.
     pub fn asked(&mut self, id: RequestId, request: &ClientRequest) {
         match request {
             ClientRequest::Get { key, .. } => {
@@ -48,13 +48,13 @@ impl Oracle {
         }
     }
 
-    /// The writes that a clock knows.
+    /// The writes that a version vector covers.
     fn covered(&self, key: &Key, clock: &VersionVector) -> Writes {
         let dots = self.dots.get(key).into_iter().flatten();
         dots.filter(|(dot, _)| clock.contains(**dot)).map(|(_, write)| *write).collect()
     }
 
-    /// These writes and all that their writers, and the writers of what those saw, had been shown.
+    /// These writes and, transitively, all writes that their clients had been shown.
     fn known(&self, writes: impl IntoIterator<Item = WriteId>) -> Writes {
         let mut known = Writes::new();
         let mut left: Vec<WriteId> = writes.into_iter().collect();
@@ -70,14 +70,14 @@ impl Oracle {
         self.issued.get(&write).is_some_and(|(_, update)| *update == Update::Delete)
     }
 
-    /// What a node holds, for itself or for others, is durable in place of what was.
+    /// Records that an entry or a hint of a node has become durable and replaces the previous one.
     pub fn writes(&mut self, record: &Record, before: &Recovered) {
         let (key, entry, old) = match record {
             Record::Key(key, entry) => (key, entry.as_ref(), before.keys.get(key)),
             Record::Hint(_, key, hint) => (key, hint.as_ref().map(|hint| &hint.entry), None),
             _ => return,
         };
-        // Who rejoins drops whatever there is.
+        // A rejoining node drops whatever it has.
         if let (None, Some(old)) = (entry, old.filter(|_| !before.rejoining)) {
             let gone: Writes = old.siblings.versions().iter().map(|v| v.write).collect();
             assert!(gone.iter().all(|w| self.is_delete(*w)), "more than deletes were forgotten");
@@ -96,7 +96,7 @@ impl Oracle {
         }
     }
 
-    /// A client is told.
+    /// Checks an answer to a client.
     pub fn told(&mut self, id: RequestId, request: &ClientRequest, reply: &ClientReply) {
         let key = request.key();
         if let (ClientRequest::Put { write, .. }, ClientReply::Done { .. } | ClientReply::Value { .. }) =
@@ -134,7 +134,7 @@ impl Oracle {
         }
     }
 
-    /// The storm is over and this is what all replicas hold of a key.
+    /// Checks what all replicas hold of a key after the faults have ended.
     pub fn in_the_end(&self, key: &Key, held: &Siblings) {
         let there: Writes = held.versions().iter().map(|v| v.write).collect();
         let forgotten = self.collected.get(key).into_iter().flatten();

@@ -1,5 +1,6 @@
-//! Random storms: loss, repetition, reordering, partitions, crashes that lose what was not durable, a failure detector that
-//! errs, dates that differ, directories that come back with less than they had. The oracle judges every answer; then the storm ends and all replicas must come to agree.
+//! Random fault schedules ("storms"): loss, repetition, reordering, partitions, crashes that lose what was not durable,
+//! a failure detector that errs, wall clocks that differ, directories that come back with less than they had. The
+//! oracle checks every answer; then the faults end and all replicas must converge.
 
 use super::super::siblings::{Siblings, WriteId};
 use super::cluster::Cluster;
@@ -8,7 +9,7 @@ use crate::types::{Level, Policy, Resolve};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What storms did, so that a test can tell them from a calm.
+/// What the storms did, so that a test can check that enough happened.
 #[derive(Default, Debug)]
 struct Tally {
     acked: usize,
@@ -23,31 +24,31 @@ struct Storm {
     cluster: Cluster,
     rng: Rng,
     keys: Vec<Key>,
-    /// What each client saw last of each key.
+    /// The last context of each key that each client saw.
     contexts: BTreeMap<(u64, Key), Bytes>,
-    /// Requests under way with the client's number.
+    /// Requests in progress, with the client's number.
     open: BTreeMap<RequestId, (u64, ClientRequest)>,
-    /// Writes that clients have not seen acknowledged.
+    /// Writes that no client has seen acknowledged.
     unsure: Vec<(u64, ClientRequest)>,
     writes: u64,
-    /// Directed links that lose everything.
+    /// Directed connections that lose every message.
     cut: BTreeSet<(NodeId, NodeId)>,
     deletes: f64,
-    /// What may become of a directory.
+    /// The faults that directories may suffer.
     amnesia: Amnesia,
     /// An old copy of each node's directory.
     copies: BTreeMap<NodeId, Recovered>,
     tally: Tally,
 }
 
-/// What a node may find on its disk when it starts again.
+/// What a node may find on its disk when it restarts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Amnesia {
-    /// All that was durable.
+    /// Everything that was durable.
     None,
-    /// Once, all but the last batch; nobody is told.
+    /// Once, everything except the last batch; the node is not told.
     LastBatch,
-    /// Now and then an old copy or nothing, which the node is told. One at a time has forgotten anything.
+    /// Sometimes an old copy or nothing, which the node is told. At most one node at a time has lost data.
     Told,
 }
 
@@ -77,14 +78,14 @@ impl Storm {
         }
         let keys = (0..2).map(|n| Key::from(format!("k{n}"))).collect();
         let deletes = *rng.pick(&[0.0, 0.0, 0.2]).unwrap();
-        // What one server alone holds is lost with its disk.
+        // Data that only one server holds is lost with its disk.
         let several = !sloppy && w != Level::One;
         let amnesia = match rng.below(4) {
             0 if several => Amnesia::LastBatch,
             1..3 if several => Amnesia::Told,
             _ => Amnesia::None,
         };
-        // A read may well miss what a disk has lost in silence.
+        // A read may miss what a disk has lost silently.
         cluster.oracle.strict &= amnesia != Amnesia::LastBatch;
         Storm {
             cluster,
@@ -132,7 +133,7 @@ impl Storm {
                 }
             }
             95..98 => {
-                // Mostly right, now and then wrong.
+                // Mostly right, sometimes wrong.
                 let (node, by) = (self.someone(), self.someone());
                 let up = self.cluster.nodes[&node].up != self.rng.chance(0.2);
                 if node != by {
@@ -241,7 +242,7 @@ impl Storm {
         }
     }
 
-    /// Clients take what they were told.
+    /// Clients handle their answers.
     fn hear(&mut self) {
         while let Some((number, reply)) = self.cluster.replies.pop_first() {
             let Some((client, request)) = self.open.remove(&number) else { continue };
@@ -266,7 +267,8 @@ impl Storm {
         }
     }
 
-    /// All are up and see each other; hints go home, reads repair the rest, and all agree.
+    /// Ends the faults: all nodes are up and see each other, hints are delivered, reads repair the rest, and all
+    /// replicas must converge.
     fn calm(mut self) -> Tally {
         self.cut.clear();
         self.cluster.instant_disk = true;
@@ -280,7 +282,7 @@ impl Storm {
         for node in self.cluster.ids() {
             self.cluster.believe(node, true);
         }
-        // Long enough for a hint that was sent to a dead node to be sent again, and for one that has lost its disk to be refilled.
+        // Long enough to resend a hint that was sent to a dead node, and to refill a node that has lost its disk.
         self.cluster.run(6000, |_| false);
         assert!(self.cluster.ids().into_iter().all(|id| !self.cluster.disk(id).rejoining), "a node rejoins for ever");
         for key in self.keys.clone() {
@@ -294,7 +296,7 @@ impl Storm {
         for key in &self.keys {
             let order = self.cluster.layout.order(key);
             let states: Vec<_> = order.iter().take(3).map(|node| self.cluster.held(*node, key)).collect();
-            // What was deleted may be forgotten by some already, and so may parts of the clock that nothing needs.
+            // Some nodes may already have forgotten a deleted key, and parts of the version vector that nothing needs.
             let of = |s: &Siblings| s.versions().iter().filter(|_| !s.is_deleted()).cloned().collect::<Vec<_>>();
             assert!(states.iter().all(|s| of(s) == of(&states[0])), "replicas differ in the end: {states:?}");
             // A replica that has nothing needs no tombstone.
@@ -327,7 +329,7 @@ fn storm(seed: u64, mutant: Mutant, events: usize) -> Tally {
     storm.calm()
 }
 
-/// `STORMS=100000 cargo test --release …` for more.
+/// Run `STORMS=100000 cargo test --release …` for more.
 #[test]
 fn storms_break_nothing() {
     let mut total = Tally::default();
@@ -347,7 +349,7 @@ fn storms_break_nothing() {
     assert!(total.forgotten > 20, "no directory was lost: {total:?}");
 }
 
-/// The oracle bites: every planted bug is found, and by the property it breaks.
+/// The oracle detects every planted bug, by the property that it violates.
 #[cfg(feature = "mutants")]
 #[test]
 fn planted_bugs_are_caught() {

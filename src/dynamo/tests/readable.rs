@@ -1,4 +1,5 @@
-//! Whatever is kept or sent can be read back, at every limit: records through the log's bytes, messages through frames.
+//! Whatever is stored or sent can be read back, at every limit: records through the log's bytes, messages through
+//! frames.
 
 use super::*;
 use crate::dynamo::context::{MAX_ACTORS, MAX_HELD_ACTORS, Seen};
@@ -14,7 +15,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Mostly little, now and then as much as there may be.
+/// Mostly small lengths, sometimes the largest.
 fn length(most: usize) -> impl Strategy<Value = usize> {
     prop_oneof![12 => 0..20usize, 1 => Just(most), 1 => Just(most - 1)]
 }
@@ -52,12 +53,12 @@ fn op() -> impl Strategy<Value = (MergeKind, Op)> {
     ]
 }
 
-/// What one write makes; of a mergeable value what `op` makes of nothing.
+/// The content of one write; for a mergeable value, the result of `op` on an empty state.
 fn content() -> impl Strategy<Value = Content> {
     let state = (op(), actor(), 1..=version_vector::MAX_COUNT, 0..=MAX_STAMP.0).prop_map(
         |((kind, op), actor, count, stamp)| {
             let mut state = State::new(kind);
-            // What is beyond the limits is refused and leaves nothing.
+            // An operation beyond the limits is refused and changes nothing.
             let _ = state.apply(&op, Dot { actor, count }, Hlc(stamp));
             Content::Merge(state)
         },
@@ -75,7 +76,7 @@ fn clock() -> impl Strategy<Value = VersionVector> {
     ]
 }
 
-/// What a replica may hold: some writes, each of which has seen something.
+/// A state that a replica may hold: some writes, each with the writes its client had seen.
 fn siblings() -> impl Strategy<Value = Siblings> {
     let write = (clock(), actor(), 0..=MAX_STAMP.0, (number(), number()), content());
     vec(write, 0..4).prop_map(|writes| {
@@ -214,7 +215,7 @@ proptest! {
     }
 }
 
-/// As much as a key may hold fits a frame, a block of a snapshot and the log.
+/// The largest entry of a key fits a frame, a block of a snapshot, and the log.
 #[test]
 fn the_largest_entry() {
     let key = Key::from(&[0xff; MAX_KEY_BYTES][..]);
@@ -254,7 +255,7 @@ fn the_largest_entry() {
     survives(&Packet::Response(Response { id: 1, body: ResponseBody::Ap(shown) })).unwrap();
 }
 
-/// The longest lists that graves send fit a frame.
+/// The longest lists that tombstone GC sends fit a frame.
 #[test]
 fn the_longest_lists() {
     let wide =

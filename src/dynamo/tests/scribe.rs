@@ -1,4 +1,4 @@
-//! What golden conversations are made with: a few nodes driven by hand, whose conversation is written down.
+//! Tools for golden transcripts: a few nodes driven by hand, with everything they do recorded.
 
 use super::cluster::{Cluster, Packet};
 use super::*;
@@ -6,7 +6,7 @@ use crate::dynamo::crdt::Op;
 use crate::dynamo::siblings::WriteId;
 use crate::types::{Level, Policy};
 
-/// Nodes whose conversation is written down.
+/// Nodes with a transcript.
 pub struct Script {
     pub cluster: Cluster,
     writes: u64,
@@ -22,7 +22,7 @@ impl Script {
         Script { cluster, writes: 0 }
     }
 
-    /// A heading in the transcript.
+    /// Adds a heading to the transcript.
     pub fn says(&mut self, text: &str) {
         self.cluster.note(&format!("# {text}"));
     }
@@ -47,7 +47,7 @@ impl Script {
         self.cluster.request(id(n), request)
     }
 
-    /// A write at a level of its own.
+    /// Writes with a level other than the bucket's.
     pub fn put_at(&mut self, level: Level, n: u32, key: &Key, value: &str) -> RequestId {
         let mut request = self.set(key, value);
         if let ClientRequest::Put { w, .. } = &mut request {
@@ -56,7 +56,7 @@ impl Script {
         self.cluster.request(id(n), request)
     }
 
-    /// Adds to a counter, and asks what it is then.
+    /// Adds to a counter and reads back its value.
     pub fn add(&mut self, n: u32, key: &Key, amount: i64) -> RequestId {
         let mut request = self.set(key, "");
         if let ClientRequest::Put { update, read_back, .. } = &mut request {
@@ -97,7 +97,7 @@ impl Script {
         self.get_at(None, n, key)
     }
 
-    /// A read at a level of its own.
+    /// Reads with a level other than the bucket's.
     pub fn get_at(&mut self, r: Option<Level>, n: u32, key: &Key) -> RequestId {
         let request = ClientRequest::Get { key: key.clone(), r, deadline_ms: 1000 };
         self.cluster.request(id(n), request)

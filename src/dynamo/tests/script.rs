@@ -1,4 +1,4 @@
-//! Golden conversations. Each script drives a few nodes by hand; the snapshot is what was said.
+//! Golden transcripts. Each script drives a few nodes by hand; the snapshot is the recorded transcript.
 
 use super::cluster::Packet;
 use super::scribe::{Script, three, without};
@@ -6,7 +6,7 @@ use super::*;
 use crate::types::{Level, Policy};
 use std::collections::BTreeMap;
 
-/// N=3, R=W=2: the slowest replica is waited for by nobody.
+/// N=3, R=W=2: no operation waits for the slowest replica.
 #[test]
 fn put_and_get() {
     let mut s = Script::new(3, three(), |_| {});
@@ -39,7 +39,7 @@ fn put_and_get() {
     insta::assert_snapshot!(s.end());
 }
 
-/// Two write on both sides of a partition, a third resolves: {n1:1}, {n2:1} → {n1:1, n2:1, n3:1}.
+/// Two clients write on both sides of a partition, a third resolves: {n1:1}, {n2:1} → {n1:1, n2:1, n3:1}.
 #[test]
 fn red_blue_purple() {
     let policy = Policy { r: Level::All, w: Level::One, ..three() };
@@ -65,7 +65,8 @@ fn red_blue_purple() {
     insta::assert_snapshot!(s.end());
 }
 
-/// Five nodes, two of the three replicas down: a sloppy write goes on with stand-ins, a strict one is refused at once.
+/// Five nodes, two of the three replicas down: a sloppy write continues with stand-ins, a strict one is refused at
+/// once.
 #[test]
 fn sloppy_against_strict() {
     let mut s = Script::new(5, three(), |_| {});
@@ -123,8 +124,8 @@ fn hedged_read() {
     insta::assert_snapshot!(s.end());
 }
 
-/// A read that finds one of its two replicas behind answers when that has caught up; the third is repaired without anybody
-/// waiting.
+/// A read that finds one of its two replicas behind answers when that replica has caught up; the third is repaired in
+/// the background.
 #[test]
 fn read_repair() {
     let mut s = Script::new(3, three(), |config| config.repair_permille = 1000);
@@ -158,8 +159,9 @@ fn read_repair() {
     insta::assert_snapshot!(s.end());
 }
 
-/// R=1 and W=3: a write under way is found by a read of n2 and missed by one of n3, for these two do not meet, R + R ≤ N. Reads
-/// of two do: what the first has found, the second finds. An acknowledged write none misses.
+/// R=1 and W=3: R + R ≤ N, so two reads need not intersect. A read of n2 finds a write in progress, and a read of n3
+/// misses it. Reads of two replicas do intersect: what the first has found, the second finds. No read misses an
+/// acknowledged write.
 #[test]
 fn reads_of_one_need_not_meet() {
     let policy = Policy { r: Level::One, w: Level::All, sloppy: false, ..three() };
@@ -187,8 +189,8 @@ fn reads_of_one_need_not_meet() {
     insta::assert_snapshot!(s.end());
 }
 
-/// A client without an answer asks another server to pass the same request on: it is carried out once. With that server down
-/// nobody knows; once it is back it does not know either, and says so.
+/// A client without an answer asks another server to forward the same request: it is executed once. While the
+/// coordinator is down the outcome is unknown; after a restart it does not know either, and says so.
 #[test]
 fn asked_through_another_server() {
     let mut s = Script::new(3, three(), |_| {});
@@ -220,7 +222,7 @@ fn asked_through_another_server() {
     insta::assert_snapshot!(s.end());
 }
 
-/// n4 passes a write on, the network makes two of it, and n4 asks again: it is carried out once, and answered again.
+/// n4 forwards a write, the network duplicates it, and n4 retries: it is executed once, and answered again.
 #[test]
 fn forwarded_twice() {
     let mut s = Script::new(4, three(), |_| {});
@@ -246,7 +248,8 @@ fn forwarded_twice() {
     insta::assert_snapshot!(s.end());
 }
 
-/// Nobody but the coordinator is there, and nobody has noticed: the write is answered as unfinished, and lives on in hints.
+/// Only the coordinator is up, and no failure detector has noticed: the write is answered as unfinished, and its hints
+/// are kept.
 #[test]
 fn unfinished() {
     let mut s = Script::new(3, three(), |_| {});
@@ -263,7 +266,7 @@ fn unfinished() {
     insta::assert_snapshot!(s.end());
 }
 
-/// What is refused before anything is done, and why.
+/// Requests that are refused before anything is done, and the reasons.
 #[test]
 fn refused() {
     let mut s = Script::new(3, three(), |config| config.max_open = 1);
@@ -294,7 +297,8 @@ fn refused() {
     insta::assert_snapshot!(s.end());
 }
 
-/// C is down when Key1 is written. D keeps it for C, over a restart of its own, until C is back and has it.
+/// C is down when Key1 is written. D keeps a hint for C, across a restart of its own, until C is back and has the
+/// write.
 #[test]
 fn hinted_handoff() {
     let mut s = Script::new(4, three(), |_| {});
@@ -328,7 +332,8 @@ fn hinted_handoff() {
     insta::assert_snapshot!(s.end());
 }
 
-/// A deleted key is forgotten once all replicas have acknowledged that, and nothing older can be under way: five epochs.
+/// A deleted key is forgotten once all replicas have acknowledged that, and nothing older can be in transit: five
+/// epochs.
 #[test]
 fn delete_and_collect() {
     let mut s = Script::new(3, three(), |_| {});
@@ -359,7 +364,8 @@ fn delete_and_collect() {
     insta::assert_snapshot!(s.end());
 }
 
-/// The coordinator dies between its own write and the others. Nobody knows of the write until it is back and looks around.
+/// The coordinator crashes between its own write and the others. No other node knows of the write until the coordinator
+/// is back and runs anti-entropy.
 #[test]
 fn sweep_after_a_crash() {
     let mut s = Script::new(3, three(), |_| {});
@@ -383,7 +389,7 @@ fn sweep_after_a_crash() {
     insta::assert_snapshot!(s.end());
 }
 
-/// Nobody has room for a hint. When its owner is back, the others' sweeps bring it what it missed.
+/// No node has room for a hint. When the owner is back, the others' anti-entropy brings it what it missed.
 #[test]
 fn sweep_after_a_refused_hint() {
     let mut s = Script::new(3, three(), |config| config.hint_bytes = 0);
@@ -406,7 +412,7 @@ fn sweep_after_a_refused_hint() {
     insta::assert_snapshot!(s.end());
 }
 
-/// A sweep's messages are lost too; it asks, and repairs, until it has been heard.
+/// Messages of anti-entropy are lost too; it retries comparisons and repairs until they arrive.
 #[test]
 fn sweep_over_a_bad_network() {
     let mut s = Script::new(3, three(), |config| config.hint_bytes = 0);
@@ -425,7 +431,7 @@ fn sweep_over_a_bad_network() {
     insta::assert_snapshot!(s.end());
 }
 
-/// Pauses of no length make nobody spin.
+/// Zero pauses do not make any node spin.
 #[test]
 fn pauses_are_never_zero() {
     let zero = |config: &mut Config| {

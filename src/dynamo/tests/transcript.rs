@@ -1,4 +1,4 @@
-//! How the golden scripts write things down. Operation numbers are left out, births too.
+//! The text format of golden transcripts. Operation numbers and incarnations are left out.
 
 use super::super::siblings::{Content, Siblings};
 use super::*;
@@ -14,7 +14,7 @@ fn value(value: Option<&Bytes>) -> String {
     value.map_or("†".to_owned(), |v| format!("{:?}", String::from_utf8_lossy(v)))
 }
 
-/// `{n1:1} [n1:1 "Red"]`.
+/// Formats siblings, for example `{n1:1} [n1:1 "Red"]`.
 pub fn siblings(siblings: &Siblings) -> String {
     if siblings.is_empty() {
         return "nothing".to_owned();

@@ -1,12 +1,13 @@
 //! `jepsen.tests.bank`: clients transfer money between accounts and read all balances, whose sum never changes.
 //!
-//! Of each answered read one thing is told, the first of these: it has an account that there is not (*unexpected key*), an
-//! account without a balance (*nil balance*), another sum (*wrong total*), or a balance below zero (*negative value*), unless that
-//! is allowed. An answer that is no map of accounts to whole numbers, nor a list of balances, is an error of the file.
+//! At most one error is reported per answered read, the first of these: it has an unknown account (*unexpected key*),
+//! an account without a balance (*nil balance*), another sum (*wrong total*), or a balance below zero (*negative
+//! value*), unless that is allowed. An answer must be a map from accounts to integers, or a list of balances; anything
+//! else is an error of the file.
 //!
-//! The accounts and the total are what the caller says; else those of the balances at first (`--initial`), if they are told; else those
-//! of the first read, so that one wrong read among right ones is found in any case, though it may be the right ones that are
-//! shown.
+//! The accounts and the total are those that the caller gives; else those of the initial balances (`--initial`), if
+//! given; else those of the first read. In the last case one wrong read among right ones is always detected, though the
+//! right ones may be the ones that are shown.
 
 use super::{Judged, NOTHING, Terms, counts, evidence, figure};
 use crate::evidence::capital;
@@ -16,13 +17,13 @@ use crate::history::{Datum, End, Function, History, OpId, Operation, Value};
 use crate::linear::{Amount, Figure, Part, Verdict};
 use crate::model::Misfit;
 
-/// The function of transfers.
+/// The name of the function that transfers money.
 pub const TRANSFER: &str = "transfer";
 
-/// Balances by account; `None`: nothing is there.
+/// Balances by account; `None`: the read shows no balance for it.
 type Balances = Vec<(String, Option<i64>)>;
 
-/// What is wrong with a read, by the names of Jepsen, worst first.
+/// The errors of a read, by Jepsen's names, worst first.
 const KINDS: [&str; 4] = ["wrong total", "negative value", "nil balance", "unexpected key"];
 
 /// What all reads must agree with.
@@ -32,7 +33,7 @@ struct Bank {
     negative: bool,
 }
 
-/// Something that is wrong with a read.
+/// An error of a read.
 struct Wrong {
     kind: &'static str,
     op: OpId,
@@ -76,7 +77,7 @@ pub fn judge(history: &History, part: Part<'_>, terms: &Terms) -> Result<Judged,
     Ok(Judged { verdict, by, counts: counts(&KINDS.map(|kind| (kind, times(kind)))), figures })
 }
 
-/// What the caller says, or what the balances at first or the first read tell.
+/// Returns what the caller gives, else what the initial balances or the first read say.
 fn bank(history: &History, reads: &[(OpId, Balances)], terms: &Terms) -> (Bank, &'static str) {
     let first = match history.initial() {
         Value::NIL => None,
@@ -101,7 +102,7 @@ fn total(balances: &Balances) -> i128 {
     balances.iter().map(|(_, balance)| i128::from(balance.unwrap_or(0))).sum()
 }
 
-/// The balances that a value says.
+/// Reads balances from a value.
 fn balances(history: &History, value: Value) -> Result<Balances, String> {
     let wrong = |what: &str| {
         format!("expected balances, as {{account amount, …}} or a list of amounts: {what} {}", history.show(value))

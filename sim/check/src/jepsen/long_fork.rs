@@ -1,13 +1,13 @@
-//! `jepsen.tests.long-fork`: transactions that write one key each, once, and others that only read a group of keys. Under
-//! snapshot isolation the reads of a group can be put in a row, each seeing what those before it saw; two that cannot have
-//! seen two writes in opposite orders.
+//! `jepsen.tests.long-fork`: transactions that write one key each, once, and others that only read a group of keys.
+//! Under snapshot isolation the reads of a group can be ordered so that each sees what those before it saw. Two reads
+//! that cannot be ordered have seen two writes in opposite orders.
 //!
-//! Sorted by how many keys they saw written, reads of a group are in a row if each saw all that the one before it saw; so
-//! neighbours suffice. Jepsen's test compares all pairs and lists those; here one is shown, and counted is how many
-//! neighbours do not fit.
+//! The reads of a group are sorted by how many keys they saw written. They can be ordered if each saw everything that
+//! the one before it saw, so it suffices to compare neighbours. Jepsen's test compares all pairs and lists those that
+//! conflict. Here one pair is shown, and the count is that of conflicting neighbours.
 //!
-//! *Multiple writes*: a key was written more than once, which makes the verdict unknown, as in Jepsen's test. What that test calls an
-//! illegal history is an error here: transactions of several writes or of reads and writes, groups of
+//! *Multiple writes*: a key was written more than once, which makes the verdict unknown, as in Jepsen's test. What that
+//! test calls an illegal history is an error here: transactions of several writes or of reads and writes, groups of
 //! different sizes, a key read with two values.
 
 use super::{NOTHING, counts, evidence, figure, place};
@@ -18,7 +18,7 @@ use crate::model::Misfit;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
-/// What a read saw, by key; keys are in order.
+/// What a read saw, sorted by key.
 type Seen = Vec<(KeyId, Value)>;
 
 /// The reads of each group of keys.
@@ -69,7 +69,7 @@ pub fn judge(history: &History) -> Result<PartReport, Misfit> {
     })
 }
 
-/// The answered reads.
+/// Returns the answered reads.
 fn reads(history: &History) -> Result<Vec<(OpId, Seen)>, Misfit> {
     let mut reads = Vec::new();
     for (id, op) in (0u32..).map(OpId).zip(history.operations()) {
@@ -99,9 +99,9 @@ fn reads(history: &History) -> Result<Vec<(OpId, Seen)>, Misfit> {
     Ok(reads)
 }
 
-/// A key that was written twice, by which transactions.
+/// Returns a key that was written twice, and the two transactions.
 fn written_twice(history: &History) -> Option<(KeyId, OpId, OpId)> {
-    let mut writers: HashMap<KeyId, OpId> = HashMap::new(); // Only looked into.
+    let mut writers: HashMap<KeyId, OpId> = HashMap::new(); // Never iterated.
     for (id, op) in (0u32..).map(OpId).zip(history.operations()) {
         for step in history.micro_ops(op).iter().filter(|step| step.f == Function::Write) {
             if let Some(first) = writers.insert(step.key, id) {
@@ -112,10 +112,10 @@ fn written_twice(history: &History) -> Option<(KeyId, OpId, OpId)> {
     None
 }
 
-/// Whether all groups are of one size, and no key was seen with two values.
+/// Checks that all groups have the same size, and that no key was seen with two values.
 fn legal(history: &History, groups: &Groups) -> Result<(), Misfit> {
     let size = groups.keys().map(Vec::len).max().unwrap_or(0);
-    let mut values: HashMap<KeyId, Value> = HashMap::new(); // Only looked into.
+    let mut values: HashMap<KeyId, Value> = HashMap::new(); // Never iterated.
     for (keys, reads) in groups {
         for (op, seen) in reads {
             if keys.len() != size {
@@ -138,7 +138,7 @@ fn legal(history: &History, groups: &Groups) -> Result<(), Misfit> {
 
 type Fork = ((OpId, Seen), (OpId, Seen));
 
-/// Neighbours in a row by how much they saw, of which one misses what the other saw.
+/// Returns the neighbours, sorted by how much they saw, where the later misses something that the earlier saw.
 fn forks_in(history: &History, mut group: Vec<(OpId, Seen)>) -> Vec<Fork> {
     let saw = |seen: &Seen, at: usize| seen[at].1 != history.initial();
     group.sort_by_key(|(op, seen)| ((0..seen.len()).filter(|&at| saw(seen, at)).count(), *op));

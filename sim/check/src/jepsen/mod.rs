@@ -1,9 +1,9 @@
-//! The analyses of Jepsen's own tests that are no linearizability: accounts of what went in and came out.
+//! The analyses of Jepsen's own tests other than linearizability: they account for what went in and what came out.
 //!
-//! They follow `jepsen.checker` (total-queue, set-full), `jepsen.tests.bank` and `jepsen.tests.long-fork`, and their figures have
-//! the names that these give them. Each key is judged apart, as `jepsen.independent` does. Where a verdict differs from
-//! Jepsen's the file of the analysis says so: here *not valid* is certain, so what an operation of unknown outcome can explain
-//! is no violation.
+//! They follow `jepsen.checker` (total-queue, set-full), `jepsen.tests.bank` and `jepsen.tests.long-fork`, and use the
+//! same names for their figures. Each key is judged separately, as `jepsen.independent` does. Each analysis documents
+//! where its verdict differs from Jepsen's. Here *not valid* is certain, so anything that an operation of unknown
+//! outcome can explain is not a violation.
 
 mod bank;
 mod long_fork;
@@ -24,7 +24,7 @@ pub enum Analysis {
     TotalQueue,
     /// No element of a set is lost.
     SetFull,
-    /// And none is missing from a read that began after it was known to be there.
+    /// No element of a set is lost, and none is missing from a read that began after it was known to be present.
     SetFullLinearizable,
     /// The balances of every read of all accounts have the same sum.
     Bank,
@@ -32,10 +32,10 @@ pub enum Analysis {
     LongFork,
 }
 
-/// What an analysis takes for granted.
+/// The parameters of an analysis.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Terms {
-    /// The sum of all balances; `None`: that of the initial ones, else of the first read.
+    /// The sum of all balances; `None`: that of the initial balances, else that of the first read.
     pub total: Option<i128>,
     /// The accounts; empty: those of the initial balances, else of the first read.
     pub accounts: Vec<String>,
@@ -44,11 +44,11 @@ pub struct Terms {
 }
 
 impl Analysis {
-    /// All of them.
+    /// All analyses.
     pub const ALL: [Analysis; 5] =
         [Analysis::TotalQueue, Analysis::SetFull, Analysis::SetFullLinearizable, Analysis::Bank, Analysis::LongFork];
 
-    /// Its name on command lines.
+    /// Returns the analysis's name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -60,13 +60,13 @@ impl Analysis {
         }
     }
 
-    /// The analysis of this name.
+    /// Returns the analysis with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Analysis> {
         Analysis::ALL.into_iter().find(|analysis| analysis.name() == name)
     }
 
-    /// As it reads after "is" or "is not".
+    /// Returns the property in the form that follows "is" or "is not".
     fn property(self) -> &'static str {
         match self {
             Analysis::TotalQueue => "a total queue",
@@ -80,7 +80,7 @@ impl Analysis {
     /// Judges a history.
     ///
     /// # Errors
-    /// The first operation that the analysis cannot understand.
+    /// Returns the first operation that the analysis cannot interpret.
     pub fn check(self, history: &History, terms: &Terms) -> Result<Report, Misfit> {
         let each = |judge: &dyn Fn(Part<'_>) -> Result<Judged, Misfit>| -> Result<Vec<PartReport>, Misfit> {
             parts(history).iter().map(|part| Ok(judge(part)?.report(history, part))).collect()
@@ -96,10 +96,10 @@ impl Analysis {
     }
 }
 
-/// Why an unknown verdict says nothing against the history: there was too little in it.
+/// The reason of an unknown verdict that says nothing against the history: there was too little to judge.
 pub const NOTHING: &str = "nothing to judge";
 
-/// What was found out about a part.
+/// The result for one part.
 struct Judged {
     verdict: Verdict,
     by: &'static str,
@@ -115,7 +115,7 @@ impl Judged {
     }
 }
 
-/// Counts of what was found at all.
+/// Returns the counts that are not zero.
 fn counts(all: &[(&'static str, u64)]) -> Vec<Count> {
     all.iter().filter(|(_, times)| *times > 0).map(|&(name, times)| Count { name, times }).collect()
 }
@@ -124,13 +124,13 @@ fn figure(name: &'static str, count: u64) -> Figure {
     Figure { name, amount: Amount::Count(count) }
 }
 
-/// Elements, as people see them, in order; numbers by size.
+/// A figure of elements as displayed, in order; numbers are sorted by size.
 fn elements(history: &History, name: &'static str, mut values: Vec<Value>) -> Figure {
     values.sort_unstable_by_key(|&value| (value.as_small().is_none(), value));
     Figure { name, amount: Amount::Elements(values.into_iter().map(|value| history.show(value)).collect()) }
 }
 
-/// Evidence from a few operations. `breaks`: the one whose answer is wrong, if one is.
+/// Returns a verdict with evidence from a few operations. `breaks` is the one whose answer is wrong, if there is one.
 fn evidence(
     history: &History,
     part: &str,
@@ -144,7 +144,7 @@ fn evidence(
     Verdict::Invalid(Box::new(Evidence::of_clash((part, anomaly), (core, breaks), diagram, explanation)))
 }
 
-/// Where an operation was called, for errors and unknown verdicts.
+/// Returns where an operation was called, for errors and unknown verdicts.
 fn place(history: &History, op: OpId) -> String {
     let called = history.operation(op).called;
     history.line(called).map_or(format!("event {called}"), |line| format!("line {line}"))

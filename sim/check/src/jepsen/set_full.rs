@@ -1,13 +1,15 @@
-//! `jepsen.checker/set-full`: what became of each element that was added to a set, by reads of the whole.
+//! `jepsen.checker/set-full`: the fate of each element that was added to a set, determined by reads of the whole set.
 //!
-//! An element is *known* from the return of its `add` or of the first read that shows it. It is *stable* if it is in the read
-//! that was called last of those that show it or miss it, and else *lost*, if that read was called after the element was
-//! known; otherwise it was *never read*. A stable element is *stale* if a read called after it was known misses it: Jepsen
-//! counts it only if that read came a millisecond later. Latencies are the times from when an element was known to just after the last
-//! such call, in milliseconds.
+//! An element is *known* from the return of its `add`, or of the first read that shows it, whichever is earlier.
+//! Consider the last called of the reads that show or miss it. The element is *stable* if that read shows it. It is
+//! *lost* if that read misses it and was called after the element was known. Otherwise it was *never read*. A stable
+//! element is *stale* if a read called after it was known misses it; Jepsen counts it only if that read came a
+//! millisecond later. A latency is the time from when an element was known to just after the last such call, in
+//! milliseconds.
 //!
-//! Not valid: an element is lost; it is in one read twice; a read shows it before any client called its `add` (Jepsen's analysis
-//! does not look for that); or it is stale, if the set is to be linearizable. Unknown: no element was ever stable.
+//! Not valid: an element is lost; it is in one read twice; a read shows it before any client called its `add` (Jepsen's
+//! analysis does not look for that); or it is stale and the set must be linearizable. Unknown: no element was ever
+//! stable.
 
 use super::{Judged, NOTHING, counts, elements, evidence, figure};
 use crate::evidence::capital;
@@ -17,23 +19,23 @@ use crate::linear::{Amount, Figure, Part, Verdict};
 use crate::model::{Misfit, set};
 use hashbrown::HashMap;
 
-/// Parts of all at which latencies are told.
+/// The quantiles at which latencies are reported.
 const QUANTILES: [(&str, f64); 5] = [("0", 0.0), ("0.5", 0.5), ("0.95", 0.95), ("0.99", 0.99), ("1", 1.0)];
 
 /// An element that was added.
 struct Element {
     value: Value,
-    /// The first call of an `add`, an event.
+    /// The event of the first call of an `add`.
     called: u32,
-    /// The event from which it is known, and what tells so.
+    /// The event from which it is known, and the operation that shows this.
     known: Option<(u32, OpId)>,
-    /// The `add`, the first of several.
+    /// The first `add` of this element.
     add: OpId,
-    /// Places of the reads that show it, the last called first.
+    /// Positions of the reads that show it, the last called first.
     present: Vec<u32>,
 }
 
-/// What became of it; the read that was called last of those that show it, and of those that miss it.
+/// The fate of an element: `present` is the last called of the reads that show it, `absent` of those that miss it.
 struct Fate {
     outcome: Outcome,
     present: Option<OpId>,
@@ -53,7 +55,7 @@ enum Outcome {
 /// The reads of a part, the last called first.
 struct Reads {
     ops: Vec<OpId>,
-    /// Of each read and all called before it: the latest return.
+    /// For each read: the latest return of it and all reads called before it.
     returned: Vec<u32>,
 }
 
@@ -104,7 +106,7 @@ pub fn judge(history: &History, part: Part<'_>, linearizable: bool) -> Result<Ju
 
 fn elements_of(history: &History, part: Part<'_>) -> Result<Vec<Element>, Misfit> {
     let mut all: Vec<Element> = Vec::new();
-    let mut places: HashMap<Value, usize> = HashMap::new(); // Only looked into.
+    let mut places: HashMap<Value, usize> = HashMap::new(); // Never iterated.
     for &id in part.ops {
         let op = history.operation(id);
         if !matches!(op.f, Function::Add | Function::Read) {
@@ -143,12 +145,12 @@ fn reads_of(history: &History, part: Part<'_>) -> Result<Reads, Misfit> {
 }
 
 impl Reads {
-    /// The read that was called last of those that miss an element, and could have shown it.
+    /// Returns the last called of the reads that miss an element and could have shown it.
     fn absent(&self, history: &History, element: &Element) -> Option<OpId> {
         let mut present = element.present.iter().peekable();
         for (place, &id) in (0u32..).zip(&self.ops) {
             if self.returned[place as usize] < element.called {
-                return None; // As all that were called before it.
+                return None; // This read and all called before it returned too early.
             }
             if present.next_if(|&&shows| shows == place).is_none() && history.operation(id).returned > element.called {
                 return Some(id);
@@ -168,7 +170,7 @@ impl Reads {
             (present, absent) if present < absent && late(absent) => Outcome::Lost,
             _ => Outcome::NeverRead,
         };
-        // Just after the last call that says otherwise.
+        // Just after the last call that contradicts the outcome.
         let since = match outcome {
             Outcome::Stable => called(absent),
             Outcome::Lost => called(present),
@@ -188,7 +190,7 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// The elements with such a fate.
+    /// Returns the elements whose fate satisfies a predicate.
     fn of(&self, fits: impl Fn(&Fate) -> bool) -> Vec<(&Element, &Fate)> {
         self.all.iter().zip(self.fates).filter(|(_, fate)| fits(fate)).collect()
     }
@@ -265,7 +267,7 @@ impl Found<'_> {
     }
 }
 
-/// An element that is missing from a read.
+/// Returns the verdict for an element that is missing from a read.
 fn miss(history: &History, key: &str, anomaly: &str, element: &Element, fate: &Fate) -> Verdict {
     let what = quoted(history, element.value);
     let (known, by) = element.known.unwrap_or((element.called, element.add));

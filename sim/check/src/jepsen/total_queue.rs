@@ -1,13 +1,14 @@
-//! `jepsen.checker/total-queue`: what goes in must come out. To be asked only of histories that drain the queue in the end.
+//! `jepsen.checker/total-queue`: what goes in must come out. Only meaningful for histories that drain the queue at the
+//! end.
 //!
-//! - *lost*: acknowledged, and taken out less often than acknowledged;
-//! - *unexpected*: taken out, and never put in;
-//! - *duplicated*: taken out more often than it was tried to put it in, which at-least-once delivery allows;
-//! - *recovered*: taken out, though whether it was put in was not known.
+//! - *lost*: acknowledged, and dequeued fewer times than acknowledged;
+//! - *unexpected*: dequeued, and never enqueued;
+//! - *duplicated*: dequeued more often than its enqueue was attempted, which at-least-once delivery allows;
+//! - *recovered*: dequeued, though the outcome of its enqueue was unknown.
 //!
-//! Two differences. An `enqueue` that failed, which is to say that it certainly did not happen, explains no element: Jepsen
-//! calls such an element recovered, here it is unexpected. And a `dequeue` of unknown outcome may have taken what is missing:
-//! where there are enough of them nothing is certainly lost, and the verdict is unknown.
+//! There are two differences from Jepsen. An `enqueue` that failed certainly did not happen, so it explains no element:
+//! Jepsen calls such an element recovered, here it is unexpected. And a `dequeue` of unknown outcome may have taken
+//! what is missing: if there are enough of them, nothing is certainly lost, and the verdict is unknown.
 
 use super::{Judged, counts, elements, evidence, figure};
 use crate::evidence::capital;
@@ -17,15 +18,15 @@ use crate::linear::{Part, Verdict};
 use crate::model::{Misfit, queue::initial};
 use std::collections::BTreeMap;
 
-/// How many of an element are of some sort.
+/// A function that counts occurrences of an element.
 type Count = fn(&Element) -> u64;
 
 /// What happened to one element.
 #[derive(Default)]
 struct Element {
-    /// Called for, whatever came of it.
+    /// Number of enqueues called, whatever their outcome.
     attempts: u64,
-    /// Of these, what may have happened.
+    /// How many of them may have happened.
     possible: u64,
     acknowledged: u64,
     dequeued: u64,
@@ -60,7 +61,7 @@ pub fn judge(history: &History, part: Part<'_>) -> Result<Judged, Misfit> {
         let element = all.entry(value).or_default();
         (element.possible, element.acknowledged) = (element.possible + 1, element.acknowledged + 1);
     }
-    // Dequeues that may have taken something that they did not tell.
+    // Dequeues that may have taken an element without reporting which.
     let mut silent = 0;
     for &id in part.ops {
         let op = history.operation(id);

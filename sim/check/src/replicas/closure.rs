@@ -1,33 +1,34 @@
-//! What each write of a key overwrote, directly or not, and itself: a bit for each pair.
+//! What each write of a key overwrote, directly or not, and the write itself: one bit per pair.
 //!
-//! Writes are numbered by key and call. The bits of a write come in blocks of 512, and a block that is as it is in what the
-//! write saw is shared with it. Old blocks soon change no more, however writes branch: so a key with n writes costs some 64
-//! bytes a write for blocks, and n²/256 bytes to name them (14 MB for 60,000 writes), unless its writers see very different things
-//! throughout. With [`MOST`] bytes it is given up.
+//! Writes are numbered per key, in the order of their calls. The bits of a write are split into blocks of 512. A block
+//! that is equal to the one of a write it saw is shared with it. Old blocks soon stop changing, however writes branch.
+//! So a key with n writes costs about 64 bytes per write for blocks, and n²/256 bytes to reference them (14 MB for
+//! 60,000 writes), unless its writers see very different things throughout. Beyond [`MOST`] bytes the closure is not
+//! computed.
 
 use super::set::Set;
 
-/// Bytes spent on a key at most.
+/// Maximum number of bytes spent on a key.
 pub const MOST: usize = 256 << 20;
 
-/// Words of a block.
+/// Words per block.
 const WORDS: usize = 8;
-/// Bits of a block.
+/// Bits per block.
 const BITS: usize = WORDS * 64;
 
 type Block = [u64; WORDS];
 
-/// For each write, what it overwrote.
+/// The set of writes that each write overwrote.
 pub struct Closure {
     blocks: Vec<Block>,
-    /// By write, one after the other: the numbers of its blocks, up to that of its own bit.
+    /// The numbers of each write's blocks, up to the block of its own bit; one write after the other.
     names: Vec<u32>,
-    /// By write: where its names begin.
+    /// Where each write's block numbers begin in `names`.
     starts: Vec<usize>,
 }
 
 impl Closure {
-    /// Of writes that saw earlier ones; `None` if that would take more than so many bytes.
+    /// Builds the closure of writes that saw earlier ones; `None` if that would take more than `most` bytes.
     pub fn new<'a>(saw: impl Iterator<Item = &'a [u32]>, most: usize) -> Option<Closure> {
         let mut all = Closure { blocks: vec![[0; WORDS]], names: Vec::new(), starts: Vec::new() };
         for (write, saw) in (0u32..).zip(saw) {
@@ -48,7 +49,7 @@ impl Closure {
         Some(all)
     }
 
-    /// The names of a write's blocks.
+    /// Returns the numbers of a write's blocks.
     fn names(&self, write: u32) -> &[u32] {
         let start = self.starts[write as usize];
         &self.names[start..=start + write as usize / BITS]
@@ -56,11 +57,11 @@ impl Closure {
 
     fn block(&mut self, block: Block) -> u32 {
         self.blocks.push(block);
-        // `new` allows less than 2^32 of them.
+        // `new` allows fewer than 2^32 blocks.
         (self.blocks.len() - 1) as u32
     }
 
-    /// A block of all these writes together.
+    /// Returns the block at position `at` of the union of these writes.
     fn united(&mut self, writes: &[u32], at: usize) -> u32 {
         let mut name = 0;
         for &write in writes {
@@ -79,7 +80,7 @@ impl Closure {
         name
     }
 
-    /// Whether a write overwrote another, directly or not.
+    /// Returns whether a write overwrote another, directly or not.
     pub fn overwrote(&self, write: u32, other: u32) -> bool {
         if other >= write {
             return false;
@@ -88,9 +89,9 @@ impl Closure {
         self.blocks[name as usize][other as usize / 64 % WORDS] >> (other % 64) & 1 != 0
     }
 
-    /// Adds these writes and all that they overwrote to a set.
+    /// Adds these writes and everything they overwrote to a set.
     pub fn cover(&self, writes: &[u32], covered: &mut Set) {
-        // The latest first: it needs the most room.
+        // The latest write comes first: it needs the most room.
         for &write in writes.iter().rev() {
             if !covered.contains(write) {
                 covered.add(self.names(write).iter().map(|&name| &self.blocks[name as usize]));
@@ -105,7 +106,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    /// Writes that saw some of the writes up to so many before.
+    /// Writes that each saw some of the writes before: mostly at most 5 back, at most 1499.
     fn histories() -> impl Strategy<Value = Vec<Vec<u32>>> {
         let saw = prop::collection::vec(prop_oneof![9 => 1..6u32, 1 => 1..1500u32], 0..4);
         prop::collection::vec(saw, 0..1400).prop_map(|all| {

@@ -1,23 +1,24 @@
-//! Counters: what is read and what is held in the end is a sum of what was added.
+//! Counters: the value that is read, or held at the end, must be a sum of what was added.
 //!
-//! An addition of unknown outcome may count or not, so that a sum has bounds: what certainly counts and the negative ones in
-//! doubt, what certainly counts and the positive ones in doubt. Of a read, whatever was called before it returned is in doubt;
-//! what had been acknowledged before it was called, by a quorum that it meets, counts certainly. A key that is not there counts as 0. A
-//! key that somebody put or deleted is not judged: what a counter is then worth is not known.
+//! An addition of unknown outcome may or may not count, so a sum has bounds. The lower bound is what certainly counts
+//! plus the negative additions in doubt; the upper bound is what certainly counts plus the positive additions in doubt.
+//! For a read, everything called before it returned is in doubt, except what certainly counts: additions acknowledged
+//! before the read was called, by a quorum that it meets. An absent key counts as 0. A key that was put or deleted is
+//! not checked, because the value of the counter is then unknown.
 
 use super::history::Part;
 use super::words;
 use super::{COUNTED, Call, End, Findings, LATEST, NONE_INVENTED, ONCE, Observed, Operation, Options, Quorum};
 use std::collections::BTreeMap;
 
-/// The least and the most that a counter can be.
+/// The least and greatest possible value of a counter.
 #[derive(Clone, Copy, Default)]
 struct Bounds {
     least: i128,
     most: i128,
 }
 
-/// Additions in the order of some time, with the bounds of what came before each.
+/// Additions sorted by a time, each with the sums up to and including it.
 struct Sums(Vec<(u64, Bounds)>);
 
 impl Sums {
@@ -32,14 +33,14 @@ impl Sums {
         Sums(additions.into_iter().map(add).collect())
     }
 
-    /// The sums of the negative and of the positive ones until a time.
+    /// Returns the sum of the negative and that of the positive additions up to a time, inclusive.
     fn until(&self, time: u64) -> Bounds {
         let before = self.0.partition_point(|&(at, _)| at <= time);
         if before == 0 { Bounds::default() } else { self.0[before - 1].1 }
     }
 }
 
-/// Judges one counter.
+/// Checks one counter.
 pub fn check(observed: &Observed, part: &Part, options: &Options, findings: &mut Findings) {
     let ops = || part.operations.iter().map(|&at| (at, &observed.operations[at as usize]));
     let written = |op: &Operation| matches!(op.call, Call::Put { .. } | Call::Delete { .. }) && op.end != End::Fail;
@@ -54,7 +55,7 @@ pub fn check(observed: &Observed, part: &Part, options: &Options, findings: &mut
     };
     let called = Sums::new(additions().map(|(op, n)| (op.called, n)).collect());
     let acked = |(op, n): (&Operation, i64)| Some((op.returned.filter(|_| matches!(op.end, End::Ok(_)))?, n));
-    // For each quorum of reads: what such a read meets.
+    // For each quorum of reads: the acknowledged additions that such a read meets.
     let mut met: BTreeMap<Option<Quorum>, Option<Sums>> = BTreeMap::new();
     for (_, read) in ops().filter(|(_, op)| op.call == Call::Get) {
         met.entry(read.quorum).or_insert_with(|| {

@@ -1,30 +1,30 @@
-//! Measures of runs, which add up over runs.
+//! Measurements of runs, which can be added up over runs.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
 
-/// Lower ends, in nanoseconds, of the bands in which [`Level::visible`] counts: 0, 10 ms, 100 ms, 1 s, 10 s.
+/// Lower bounds, in nanoseconds, of the bands in which [`Level::visible`] counts: 0, 10 ms, 100 ms, 1 s, 10 s.
 pub const AGES: [u64; 5] = [0, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000];
 
-/// How many of how many.
+/// How many cases were judged, and how many of them were violations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Tally {
-    /// How many could have gone wrong.
+    /// Number of cases that could have gone wrong.
     pub judged: u64,
-    /// How many did.
+    /// Number of cases that went wrong.
     pub violated: u64,
 }
 
 impl Tally {
-    /// Counts one more.
+    /// Counts one more case.
     pub fn count(&mut self, violated: bool) {
         self.judged += 1;
         self.violated += u64::from(violated);
     }
 
-    /// The share that went wrong, 0 if there was nothing.
+    /// Returns the share of cases that went wrong; 0 if there were none.
     #[must_use]
     pub fn share(self) -> f64 {
         if self.judged == 0 { 0.0 } else { self.violated as f64 / self.judged as f64 }
@@ -38,7 +38,7 @@ impl AddAssign for Tally {
     }
 }
 
-/// Numbers by size: exact below 16, within an eighth above.
+/// A histogram: exact below 16, to within an eighth above.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Histogram(BTreeMap<u32, u64>);
 
@@ -48,24 +48,24 @@ impl Histogram {
         *self.0.entry(bucket(number)).or_default() += 1;
     }
 
-    /// How many numbers it holds.
+    /// Returns how many numbers it holds.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.0.values().sum()
     }
 
-    /// Whether it holds none.
+    /// Returns whether it holds none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The buckets that hold any: the largest number of each, and how many it holds.
+    /// Returns the non-empty buckets: the largest number of each, and how many numbers it holds.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.0.iter().map(|(&bucket, &count)| (largest(bucket), count))
     }
 
-    /// The largest number of the bucket that so many percent of the numbers do not exceed; 0 if there is none.
+    /// Returns the largest number of the bucket in which this percentile falls; 0 if the histogram is empty.
     #[must_use]
     pub fn percentile(&self, percent: u64) -> u64 {
         let rank = (u128::from(self.len()) * u128::from(percent)).div_ceil(100).max(1);
@@ -80,7 +80,7 @@ impl Histogram {
     }
 }
 
-/// Below 16 each number has a bucket; above, each power of two has eight.
+/// Returns the bucket of a number. Below 16 each number has its own bucket; above, each power of two has eight.
 fn bucket(number: u64) -> u32 {
     if number < 16 {
         return number as u32;
@@ -106,14 +106,15 @@ impl AddAssign<&Histogram> for Histogram {
     }
 }
 
-/// What reads at one consistency level were like.
+/// Measurements of the reads at one consistency level. For a `Tally`, the comment names the reads judged, then those
+/// that count as violated.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Level {
-    /// Answered reads.
+    /// Reads that were answered.
     pub reads: u64,
-    /// Those of them that returned several values.
+    /// Reads that returned several values.
     pub conflicts: u64,
-    /// The most values that one returned.
+    /// The most values that one read returned.
     pub values_max: u64,
     /// Reads by a client that had written or deleted the key; those that missed one of its writes.
     pub read_your_writes: Tally,
@@ -125,16 +126,18 @@ pub struct Level {
     pub writes_follow_reads: Tally,
     /// Reads called after some write of the key was acknowledged; those that missed an acknowledged one.
     pub stale: Tally,
-    /// Of stale reads: how many acknowledged writes they missed (k).
+    /// For stale reads: the number of acknowledged writes they missed (k).
     pub versions: Histogram,
-    /// Of stale reads: for how many microseconds the first that they missed had been acknowledged (t).
+    /// For stale reads: microseconds from the acknowledgement of the first write they missed to the call of the read
+    /// (t).
     pub micros: Histogram,
-    /// Reads by how long before their call the latest write of the key was acknowledged, in the bands of [`AGES`]; those that missed it.
+    /// Reads by the time from the acknowledgement of the latest write of the key to the call of the read, in the bands
+    /// of [`AGES`]; those that missed that write.
     pub visible: [Tally; AGES.len()],
 }
 
 impl Level {
-    /// Several values, among all reads.
+    /// Returns the share of reads that returned several values.
     #[must_use]
     pub fn conflict_rate(&self) -> f64 {
         Tally { judged: self.reads, violated: self.conflicts }.share()
@@ -159,32 +162,33 @@ impl AddAssign<&Level> for Level {
     }
 }
 
-/// Measures of one run or, added up, of many.
+/// Measurements of one run, or of many added up.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Figures {
-    /// Keys.
+    /// Number of keys.
     pub keys: u64,
-    /// Keys of which no replica was dumped, so that nothing is known of their end.
+    /// Keys that no replica dumped, so that nothing is known of their final state.
     pub keys_not_dumped: u64,
-    /// Keys with so many writes that what each overwrote does not fit into memory: of them only convergence was judged.
+    /// Keys with so many writes that what each overwrote does not fit into memory. Only their convergence is checked.
     #[serde(default)]
     pub keys_too_large: u64,
     /// Operations of all kinds.
     pub operations: u64,
     /// Acknowledged writes, deletes and additions.
     pub acknowledged: u64,
-    /// Those whose outcome is unknown.
+    /// Writes, deletes and additions of unknown outcome.
     pub unknown: u64,
-    /// Those that certainly did not happen.
+    /// Writes, deletes and additions that certainly did not happen.
     pub failed: u64,
-    /// Acknowledged writes that the policy of the last writer lost: an older value was shown after them, and they never.
+    /// Acknowledged writes lost to the last-writer policy: an older value was shown after them, and they were never
+    /// shown.
     pub lost_to_policy: u64,
     /// Reads, by consistency level.
     pub levels: BTreeMap<String, Level>,
 }
 
 impl Figures {
-    /// All levels in one.
+    /// Returns the sum of all levels.
     #[must_use]
     pub fn overall(&self) -> Level {
         let mut all = Level::default();
@@ -194,12 +198,12 @@ impl Figures {
         all
     }
 
-    /// A level, made when it first comes.
+    /// Returns a level, and creates it on first use.
     pub(super) fn level(&mut self, name: &str) -> &mut Level {
         if !self.levels.contains_key(name) {
             self.levels.insert(name.to_owned(), Level::default());
         }
-        // invariant: it is there or was just put there.
+        // invariant: the level exists, or was just inserted.
         self.levels.get_mut(name).expect("a level that is there")
     }
 }
@@ -220,7 +224,7 @@ impl AddAssign<&Figures> for Figures {
     }
 }
 
-/// A table: one column for each level, and one for all if there are several.
+/// A table with one column per level, and one for their sum if there are several.
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Figures {
@@ -295,10 +299,10 @@ impl fmt::Display for Figures {
     }
 }
 
-/// What a level says of something.
+/// Selects a tally of a level.
 type Of = fn(&Level) -> Tally;
 
-/// The guarantees of sessions, as they are told.
+/// The session guarantees, by the names under which they are printed.
 const GUARANTEES: [(&str, Of); 4] = [
     ("not: read your writes", |level| level.read_your_writes),
     ("not: monotonic reads", |level| level.monotonic_reads),

@@ -1,8 +1,8 @@
 //! One key's writes and what they overwrote.
 //!
-//! A write overwrites the values that its writer had seen, and what these had overwritten: the transitive closure of `saw`.
-//! Whoever sees a value sees it after it was written, so that `saw` leads from later calls to earlier ones and has no
-//! cycles; what a hand-written history says against that is a violation and left out.
+//! A write overwrites the values that its writer had seen, and what these had overwritten: the transitive closure of
+//! `saw`. A value is seen only after it was written, so `saw` leads from later calls to earlier ones and has no cycles.
+//! A hand-written history that contradicts this is reported as a violation, and the contradicting entry is left out.
 
 use super::closure::{Closure, MOST};
 use super::words;
@@ -11,19 +11,19 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use std::ops::Range;
 
-/// Never.
+/// A time after all events.
 pub const NEVER: u64 = u64::MAX;
 
-/// What there is of one key: positions of operations, by call, and of dumps.
+/// The operations and dumps of one key.
 #[derive(Default)]
 pub struct Part {
-    /// Positions in [`Observed::operations`].
+    /// Positions in [`Observed::operations`], by call.
     pub operations: Vec<u32>,
     /// Positions in [`Observed::dumps`].
     pub dumps: Vec<u32>,
 }
 
-/// Takes a history apart by key, in the order in which keys first come.
+/// Splits a history by key, in the order of the keys' first appearance.
 pub fn by_key(observed: &Observed) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     let mut numbers: HashMap<&str, usize> = HashMap::new();
@@ -51,37 +51,38 @@ pub fn by_key(observed: &Observed) -> Vec<Part> {
 pub struct Write {
     /// Its position in [`Observed::operations`].
     pub op: u32,
-    /// It put a value.
+    /// Whether it is a put, not a delete.
     pub put: bool,
-    /// When it was called.
+    /// Time of its call.
     pub called: u64,
-    /// When it was acknowledged, else [`NEVER`].
+    /// Time of its acknowledgement, or [`NEVER`].
     pub acked: u64,
-    /// The writes whose values it overwrote directly, among all such.
+    /// The writes whose values it overwrote directly, as a range of `Keyed::seen`.
     saw: Range<usize>,
-    /// When the first that overwrote it, directly or not, was acknowledged, and which.
+    /// The first acknowledged write or delete that overwrote it, directly or not: time of the acknowledgement, and
+    /// which write it was.
     pub overwritten: (u64, u32),
-    /// When the first delete that overwrote it, directly or not, was called.
+    /// Time of the call of the first delete that overwrote it, directly or not.
     pub deleted: u64,
 }
 
 /// One key's history.
 pub struct Keyed<'a> {
-    /// Everything.
+    /// The whole history.
     pub observed: &'a Observed,
     /// The key.
     pub name: &'a str,
-    /// Its operations and dumps.
+    /// The key's operations and dumps.
     pub part: &'a Part,
-    /// The writes and deletes that may have happened, by call.
+    /// The writes and deletes that may have happened, in the order of their calls.
     pub writes: Vec<Write>,
-    /// Values of dumps as writes, by dump; those that are not known are left out.
+    /// The writes of the dumped values, by dump. Unknown values are left out.
     pub dumped: Vec<Vec<u32>>,
-    /// What reads, and writes that were asked to tell, showed, by call.
+    /// What reads showed, and writes that were asked to return values, in the order of their calls.
     pub shown: Vec<Shown>,
-    /// When the first delete that may have happened was called.
+    /// Time of the call of the first delete that may have happened.
     pub first_delete: u64,
-    /// All of [`Write::saw`] and of [`Shown::writes`].
+    /// The storage of [`Write::saw`] and [`Shown::writes`].
     seen: Vec<u32>,
     by_value: HashMap<&'a str, u32>,
     failed: HashMap<&'a str, u32>,
@@ -89,13 +90,13 @@ pub struct Keyed<'a> {
 
 /// Values that a client was shown.
 pub struct Shown {
-    /// By which operation.
+    /// The operation that showed them.
     pub op: u32,
-    /// The writes of the values, ascending, none twice; those that are not known are left out; among all such.
+    /// The writes of the values, ascending and distinct, as a range of `Keyed::seen`. Unknown values are left out.
     writes: Range<usize>,
 }
 
-/// The values that an operation showed.
+/// Returns the values that an operation showed.
 pub fn shown(op: &Operation) -> Option<&[String]> {
     match (&op.end, op.returned, &op.call) {
         (End::Ok(Some(values)), Some(_), Call::Get | Call::Put { .. } | Call::Delete { .. }) => Some(values),
@@ -104,7 +105,7 @@ pub fn shown(op: &Operation) -> Option<&[String]> {
 }
 
 impl<'a> Keyed<'a> {
-    /// Finds who wrote what over what; what nobody wrote is a violation.
+    /// Finds which write each value comes from and what it overwrote. A value that no client wrote is a violation.
     pub fn new(observed: &'a Observed, part: &'a Part, findings: &mut Findings) -> Keyed<'a> {
         let first = part.operations.first().map(|&op| observed.operations[op as usize].key.as_str());
         let name = first.or_else(|| part.dumps.first().map(|&dump| observed.dumps[dump as usize].key.as_str()));
@@ -128,17 +129,17 @@ impl<'a> Keyed<'a> {
         keyed
     }
 
-    /// An operation by its position.
+    /// Returns the operation at a position.
     pub fn op(&self, at: u32) -> &'a Operation {
         &self.observed.operations[at as usize]
     }
 
-    /// The operation of a write.
+    /// Returns the operation of a write.
     pub fn write(&self, write: u32) -> &'a Operation {
         self.op(self.writes[write as usize].op)
     }
 
-    /// The value of a write; empty for a delete.
+    /// Returns the value of a write; empty for a delete.
     pub fn value(&self, write: u32) -> &'a str {
         match &self.write(write).call {
             Call::Put { value, .. } => value,
@@ -146,17 +147,17 @@ impl<'a> Keyed<'a> {
         }
     }
 
-    /// The writes whose values a write overwrote directly, ascending.
+    /// Returns the writes whose values a write overwrote directly, ascending.
     pub fn saw(&self, write: &Write) -> &[u32] {
         &self.seen[write.saw.clone()]
     }
 
-    /// The writes of values that were shown, ascending.
+    /// Returns the writes of the values that were shown, ascending.
     pub fn found(&self, shown: &Shown) -> &[u32] {
         &self.seen[shown.writes.clone()]
     }
 
-    /// A dump by its place among the key's dumps.
+    /// Returns a dump by its position among the key's dumps.
     pub fn dump(&self, at: usize) -> &'a Dump {
         &self.observed.dumps[self.part.dumps[at] as usize]
     }
@@ -196,7 +197,7 @@ impl<'a> Keyed<'a> {
         }
     }
 
-    /// The write of a value that somebody found, unless nobody can have written it by then.
+    /// Returns the write of a value that was found. A value that no client can have written by then is a violation.
     fn source(&self, value: &str, by: u64, at: &[u32], who: &dyn Fn() -> String, to: &mut Findings) -> Option<u32> {
         match self.by_value.get(value) {
             Some(&write) if self.writes[write as usize].called <= by => Some(write),
@@ -232,7 +233,7 @@ impl<'a> Keyed<'a> {
             let start = self.seen.len();
             for value in saw {
                 let source = self.source(value, op.called, &[at], &who, findings);
-                // Of two calls at the same time the one told first was first.
+                // Calls at the same time count in the order of the history.
                 self.seen.extend(source.filter(|&write| (write as usize) < number));
             }
             self.seen[start..].sort_unstable();
@@ -284,7 +285,7 @@ impl<'a> Keyed<'a> {
             for value in &dump.values {
                 self.seen.extend(self.source(value, NEVER, &[], &who, findings));
             }
-            // Copies of one write, which was tried again, may live side by side; readers are to be shown one.
+            // A write that was retried may leave several copies among a replica's siblings. Readers must see only one.
             self.seen[start..].sort_unstable();
             let length = dedup(&mut self.seen[start..]);
             self.seen.truncate(start + length);
@@ -293,7 +294,7 @@ impl<'a> Keyed<'a> {
         self.dumped = all;
     }
 
-    /// Puts the siblings seen from some place on in order; a value that is there twice is a violation. How many there are.
+    /// Sorts and deduplicates the siblings from `start` on, and returns their number. A duplicate is a violation.
     fn once(&mut self, start: usize, at: &[u32], who: &dyn Fn() -> String, to: &mut Findings) -> usize {
         self.seen[start..].sort_unstable();
         if let Some(twice) = self.seen[start..].windows(2).find(|pair| pair[0] == pair[1]) {
@@ -312,13 +313,13 @@ impl<'a> Keyed<'a> {
         length
     }
 
-    /// What each write overwrote, directly or not; `None` if that is too much to know.
+    /// Returns what each write overwrote, directly or not; `None` if that would take too much memory.
     pub fn closure(&self) -> Option<Closure> {
         Closure::new(self.writes.iter().map(|write| self.saw(write)), MOST)
     }
 }
 
-/// Puts each of ascending numbers first once; how many there are.
+/// Moves the distinct numbers of a sorted slice to its front and returns how many there are.
 fn dedup(numbers: &mut [u32]) -> usize {
     let mut kept = 0;
     for at in 0..numbers.len() {

@@ -1,4 +1,4 @@
-//! Histories of stores without a leader, as JSON: one operation or dump a line.
+//! Histories of leaderless stores, as JSON: one operation or dump per line.
 //!
 //! ```text
 //! {"policy":"siblings","strict":false,"final_from":9000}
@@ -12,21 +12,21 @@
 //! |---|---|---|
 //! | `policy` | first line, which may be left out | `siblings`, `last-writer`, `counter`, `register`, `set` or `map` |
 //! | `strict`, `forward`, `skew`, `final_from` | first line | see [`Options`]; may be left out |
-//! | `client` | operation | a number: it does one thing at a time |
+//! | `client` | operation | a number; a client runs one operation at a time |
 //! | `key` | operation, dump | a string |
 //! | `f` | operation | `get`, `put`, `delete`, `add`, `insert` or `remove` |
-//! | `value` | put | what it writes: a string that no other put of the key writes |
+//! | `value` | put | the value written: a string that no other put of the key writes |
 //! | `value` | insert, remove | the element |
-//! | `saw` | put, delete | the values that were shown when the context was got; none if left out |
-//! | `add` | add | a whole number |
-//! | `called`, `returned` | operation | nanoseconds; without `returned` it was never answered |
+//! | `saw` | put, delete | the values that the client had been shown with its context; none if left out |
+//! | `add` | add | an integer |
+//! | `called`, `returned` | operation | nanoseconds; without `returned` there was no response |
 //! | `end` | operation | `ok`, `fail` (certainly did not happen) or `info` (unknown) |
-//! | `found` | get, a put that was asked to tell, dump | the values; of an operation only with `ok` |
+//! | `found` | get, a put asked to return values, dump | the values; in operations only with `ok` |
 //! | `level` | operation | the consistency level; may be left out |
-//! | `quorum` | operation | `[replicas, of, region]`: how many of how many replicas took part, in which region (0: any); may be left out |
-//! | `replica`, `state` | dump | who, and a text that is equal for equal versions |
+//! | `quorum` | operation | `[replicas, of, region]`: `replicas` of `of` took part, in `region` (0: any); optional |
+//! | `replica`, `state` | dump | the replica, and a text that is equal for equal versions |
 //!
-//! A file may be packed by gzip or zstd. Empty lines are skipped.
+//! A file may be compressed by gzip or zstd. Empty lines are skipped.
 
 use super::{Call, Dump, End, Observed, Operation, Options, Policy, Quorum};
 use crate::format::Error;
@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
 
-/// A line; which fields must be there is said by the others.
+/// A line of any kind. The functions below check which fields it must have.
 #[derive(Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Line<'a> {
@@ -80,7 +80,7 @@ struct Line<'a> {
 }
 
 impl Policy {
-    /// Every policy with its name.
+    /// All policies with their names.
     pub const ALL: [(&str, Policy); 6] = [
         ("siblings", Policy::Siblings),
         ("last-writer", Policy::LastWriter),
@@ -90,17 +90,17 @@ impl Policy {
         ("map", Policy::Map),
     ];
 
-    /// Its name.
+    /// Returns the policy's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         Policy::ALL.iter().find(|(_, policy)| *policy == self).map_or("", |(name, _)| name)
     }
 }
 
-/// Reads a history and what was promised of it.
+/// Reads a history and its options.
 ///
 /// # Errors
-/// The first line that is not one, or an error of `input`.
+/// Describes the first malformed line, or the error of `input`.
 pub fn read(input: impl Read) -> Result<(Observed, Options), Error> {
     let (mut source, _) = Source::open(input)?;
     let (mut observed, mut options) = (Observed::default(), Options::default());
@@ -231,7 +231,7 @@ fn needed(field: Option<Cow<str>>, name: &str) -> Result<String, String> {
 }
 
 impl Line<'_> {
-    /// Whatever is left was not to be there.
+    /// Fails if a field is left that this kind of line must not have.
     fn nothing_more(&self, of: &str) -> Result<(), String> {
         let left = [
             ("policy", self.policy.is_some()),
@@ -261,10 +261,10 @@ impl Line<'_> {
     }
 }
 
-/// Writes a history and what was promised of it.
+/// Writes a history and its options.
 ///
 /// # Errors
-/// Those of `out`.
+/// Returns the errors of `out`.
 pub fn write(observed: &Observed, options: &Options, out: &mut impl Write) -> io::Result<()> {
     let promised = Line {
         policy: Some(options.policy.name().into()),
@@ -303,7 +303,7 @@ fn told(op: &Operation) -> Line<'_> {
     let (end, found) = match (&op.end, op.returned) {
         (End::Ok(found), Some(_)) => ("ok", found.as_ref()),
         (End::Fail, _) => ("fail", None),
-        // What is said to be acknowledged and was never answered is taken for that by the checks, too.
+        // An acknowledged operation without a response counts as unknown in the checks, too.
         _ => ("info", None),
     };
     Line {

@@ -1,16 +1,18 @@
-//! Registers and sets: what is read and what is held in the end follows from what was done and when, whatever the store's own
-//! merge says.
+//! Registers and sets. What is read, and what is held at the end, must follow from what was done and when, whatever the
+//! store's own merge function does.
 //!
-//! **Registers.** One value at most, that somebody wrote before. A write that was acknowledged leaves the register with a value.
-//! Where the dates of writes are near true time ([`Options::skew`]), a write that returned longer than twice that before another
-//! was called has the earlier date: it is not what the register holds once the other is there.
+//! **Registers.** A register holds at most one value, which some client wrote before. Once a write has been
+//! acknowledged, the register has a value. If the timestamps of writes are near true time ([`Options::skew`]), a write
+//! that returned more than twice the skew before another was called has the earlier timestamp. The register does not
+//! hold it once the other write is present.
 //!
-//! **Sets.** A removal takes out the insertions that its coordinator knew of. It cannot have known of one that was called after the
-//! removal had returned; so an element must be there if it was inserted, and every removal of it had returned before that insertion was
-//! called. It must not be there if nobody had inserted it; nor if every insertion was held by all replicas when a removal was
-//! called that was acknowledged since: whoever coordinated that knew of them all. Other elements may be there or not.
+//! **Sets.** A removal takes out the insertions that its coordinator knew of. The coordinator cannot have known of an
+//! insertion that was called after the removal had returned. So an element must be present if it was inserted, and
+//! every removal of it had returned before that insertion was called. An element must be absent if no client had
+//! inserted it. It must also be absent if all replicas held every insertion when a removal was called that has been
+//! acknowledged since: the coordinator of that removal knew of all of them. Other elements may be present or absent.
 //!
-//! What reads must show is the same, of what had been acknowledged by a quorum that the read met.
+//! The same rules apply to reads, restricted to what had been acknowledged by a quorum that the read met.
 
 use super::history::Part;
 use super::words;
@@ -20,7 +22,7 @@ use super::{
 use super::{LATEST, history::NEVER};
 use std::collections::BTreeMap;
 
-/// What a key is judged as.
+/// Returns the policy by which a key is checked.
 pub fn policy_of(observed: &Observed, part: &Part, policy: Policy) -> Policy {
     if policy != Policy::Map {
         return policy;
@@ -43,16 +45,16 @@ struct Change<'a> {
 }
 
 impl Change<'_> {
-    /// When it was acknowledged; [`NEVER`]: not.
+    /// Returns the time of the acknowledgement, or [`NEVER`].
     fn acked(&self) -> u64 {
         self.op.returned.filter(|_| matches!(self.op.end, End::Ok(_))).unwrap_or(NEVER)
     }
 }
 
-/// What somebody found: an operation, or a replica in the end.
+/// An observation: by an operation, or of a replica at the end.
 struct Found<'a> {
     who: String,
-    /// The position of the operation.
+    /// Position of the operation.
     at: Option<u32>,
     op: Option<&'a Operation>,
     called: u64,
@@ -61,7 +63,7 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Whether a change had been acknowledged before, by a quorum that this met.
+    /// Returns whether a change had been acknowledged before, by a quorum that this observation met.
     fn met(&self, change: &Change, options: &Options) -> bool {
         change.acked() < self.called && self.op.is_none_or(|op| options.meet(op, change.op))
     }
@@ -70,13 +72,13 @@ impl Found<'_> {
         self.at.into_iter().chain(others.iter().copied()).collect()
     }
 
-    /// What it breaks if it misses something.
+    /// Returns the property that a missing value violates.
     fn missing(&self) -> &'static str {
         if self.op.is_some() { LATEST } else { NONE_LOST }
     }
 }
 
-/// All that was found, and counts the reads.
+/// Returns all observations, and counts the reads.
 fn found<'a>(observed: &'a Observed, part: &Part, findings: &mut Findings) -> Vec<Found<'a>> {
     let mut all = Vec::new();
     for &at in &part.operations {
@@ -95,7 +97,7 @@ fn found<'a>(observed: &'a Observed, part: &Part, findings: &mut Findings) -> Ve
     all
 }
 
-/// The changes that may have happened.
+/// Returns the changes that may have happened.
 fn changes<'a>(observed: &'a Observed, part: &'a Part) -> impl Iterator<Item = Change<'a>> {
     let change = |&at: &u32| Change { at, op: &observed.operations[at as usize] };
     part.operations.iter().map(change).filter(|change| change.op.end != End::Fail && change.op.call != Call::Get)
@@ -106,7 +108,7 @@ fn name<'a>(observed: &'a Observed, part: &Part) -> &'a str {
     first.or_else(|| part.dumps.first().map(|&at| observed.dumps[at as usize].key.as_str())).unwrap_or_default()
 }
 
-/// Judges one register.
+/// Checks one register.
 pub fn register(observed: &Observed, part: &Part, options: &Options, findings: &mut Findings) {
     let key = name(observed, part);
     let writes: Vec<Change> = changes(observed, part).collect();
@@ -132,7 +134,7 @@ pub fn register(observed: &Observed, part: &Part, options: &Options, findings: &
             });
             continue;
         }
-        // When what is there returned: it has no later date, by twice the skew.
+        // The acknowledgement of the value found plus twice the skew. A write called after that has a later timestamp.
         let dated = match (holds, options.skew) {
             (None, _) => Some(0),
             (Some(write), Some(skew)) => write.acked().checked_add(2 * skew),
@@ -155,7 +157,7 @@ fn value<'a>(write: &Change<'a>) -> Option<&'a str> {
     }
 }
 
-/// What was done to one element.
+/// The changes of one element.
 #[derive(Default)]
 struct Element<'a> {
     inserted: Vec<Change<'a>>,
@@ -163,7 +165,7 @@ struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    /// An insertion that must be seen.
+    /// Returns an insertion that must be visible, if there is one.
     fn certain(&self, found: &Found, options: &Options) -> Option<&Change<'a>> {
         let knew = |removal: &&Change, insertion: &Change| {
             removal.op.called <= found.returned && removal.acked() >= insertion.op.called
@@ -172,7 +174,7 @@ impl<'a> Element<'a> {
         self.inserted.iter().find(|insertion| found.met(insertion, options) && stays(insertion))
     }
 
-    /// A removal after which it must not be seen.
+    /// Returns a removal after which the element must not be visible, if there is one.
     fn certainly_gone(&self, found: &Found, options: &Options) -> Option<&Change<'a>> {
         let everywhere =
             |op: &Operation| op.quorum.is_some_and(|quorum| quorum.replicas == quorum.of && quorum.region == 0);
@@ -183,7 +185,7 @@ impl<'a> Element<'a> {
     }
 }
 
-/// Judges one set.
+/// Checks one set.
 pub fn set(observed: &Observed, part: &Part, options: &Options, findings: &mut Findings) {
     let key = name(observed, part);
     let mut elements: BTreeMap<&str, Element> = BTreeMap::new();

@@ -1,9 +1,10 @@
-//! Checks of stores without a leader, from what clients did and saw and from what replicas hold at the end, and from nothing
-//! else.
+//! Checks leaderless stores. The evidence is what clients did and saw, and what replicas hold at the end; nothing else
+//! is used.
 //!
-//! Such a store promises no order. What it promises instead: an acknowledged write is there in the end, unless somebody who had
-//! seen it wrote over it; what was overwritten or deleted stays so; all replicas come to hold the same. Each write has a value of
-//! its own, and tells which values its writer had seen: the causal history is read off that, not off the store's own versions.
+//! A leaderless store promises no order. It promises instead that an acknowledged write is present at the end unless a
+//! later write that had seen it overwrote it, that overwritten and deleted values do not return, and that all replicas
+//! converge. Each write has a value of its own and lists the values its writer had seen. The causal history is derived
+//! from these lists, not from the store's own versions.
 
 mod closure;
 mod counter;
@@ -23,69 +24,72 @@ use history::Keyed;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// An acknowledged write is there in the end, or explained.
+/// An acknowledged write is present at the end, or its absence is explained.
 pub const NONE_LOST: &str = "no acknowledged write lost";
-/// What was overwritten or deleted does not come back.
+/// An overwritten or deleted value does not come back.
 pub const NONE_RESURRECTED: &str = "no resurrection";
-/// What is read was written.
+/// Every value read was written.
 pub const NONE_INVENTED: &str = "no invented value";
-/// No value twice among siblings.
+/// No value appears twice among siblings.
 pub const ONCE: &str = "written once";
-/// In the end all replicas of a key hold the same.
+/// At the end all replicas of a key hold the same.
 pub const CONVERGED: &str = "convergence";
-/// A strict read quorum meets every strict write quorum.
+/// A strict read returns the latest acknowledged writes: its quorum meets every strict write quorum.
 pub const LATEST: &str = "strict quorums read the latest";
-/// What a strict read found, a later one that meets it does not miss, acknowledged or not.
+/// A read does not miss what an earlier read that it meets has found, acknowledged or not.
 pub const FORWARD: &str = "strict reads never go back";
-/// A counter is in the end the sum of what was added.
+/// At the end a counter is the sum of what was added.
 pub const COUNTED: &str = "counters add up";
-/// Each write has a value of its own: else the history tells nothing.
+/// Each write has a value of its own. Without that, the history proves nothing.
 pub const USABLE: &str = "usable history";
 
-/// All the properties, in the order in which they are told.
+/// All the properties, in the order in which they are reported.
 pub const PROPERTIES: [&str; 9] =
     [NONE_LOST, NONE_RESURRECTED, NONE_INVENTED, ONCE, CONVERGED, LATEST, FORWARD, COUNTED, USABLE];
 
-/// Violations of one property that are told in words; more are counted.
+/// Maximum number of violations of one property that are described; further ones are only counted.
 const TOLD: u64 = 20;
 
 /// How concurrent writes of a key are resolved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Policy {
-    /// All are kept, as siblings.
+    /// All writes are kept, as siblings.
     #[default]
     Siblings,
-    /// One of them wins; the others are lost, as was agreed.
+    /// One write wins. The others are lost, as the policy allows.
     LastWriter,
-    /// The keys are counters: additions, and reads of one whole number.
+    /// The keys are counters: operations are additions, and reads of one integer.
     Counter,
-    /// The keys are registers: the write of the latest date holds, and is what all are shown.
+    /// The keys are registers: the write with the latest timestamp wins, and every read returns it.
     Register,
-    /// The keys are sets of elements, in which an insertion wins over a concurrent removal.
+    /// The keys are sets of elements. An insertion wins over a concurrent removal.
     Set,
-    /// Each key is what is done to it: a counter, a set, or else a register. So are the fields of a map.
+    /// The type of a key follows from its operations: a counter, a set, or else a register. Likewise for the fields of
+    /// a map.
     Map,
 }
 
-/// What was promised.
+/// What the store promised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Options {
     /// How concurrent writes are resolved.
     pub policy: Policy,
-    /// Reads and writes met strict quorums, R + W > N, and no disk was lost: a stale read is a violation. Without it only
-    /// those pairs are judged that meet by their own quorums ([`Operation::quorum`]), as pairs of reads always are.
+    /// Reads and writes used strict quorums, R + W > N, and no disk was lost: a stale read is a violation. Without this
+    /// flag, only pairs that meet by their own quorums ([`Operation::quorum`]) are checked. Pairs of reads are always
+    /// checked that way.
     pub strict: bool,
-    /// A read brings as many replicas up to date as it waited for before it returns: reads that meet by their own quorums,
-    /// R + R > N, never go back.
+    /// Before a read returns, it brings as many replicas up to date as it waited for: reads that meet by their own
+    /// quorums, R + R > N, never go back.
     pub forward: bool,
-    /// How far the dates that servers give to writes of registers may be from true time, in nanoseconds; `None`: any.
+    /// Maximum error of the timestamps that servers assign to register writes, in nanoseconds; `None`: unbounded.
     pub skew: Option<u64>,
-    /// At this time the replicas had converged: reads called then or later must not return what had been overwritten before.
+    /// The time at which the replicas had converged. Reads called then or later must not return values overwritten
+    /// before.
     pub final_from: Option<u64>,
 }
 
 impl Options {
-    /// The properties that are judged of this, in the order of [`PROPERTIES`].
+    /// Returns the properties checked under these options, in the order of [`PROPERTIES`].
     pub fn properties(&self, observed: &Observed) -> impl Iterator<Item = &'static str> {
         let quorums = observed.operations.iter().any(|op| op.quorum.is_some());
         let (policy, strict, forward) = (self.policy, self.strict || quorums, self.forward);
@@ -102,38 +106,38 @@ impl Options {
     }
 }
 
-/// What was found.
+/// The result of a check.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Findings {
-    /// What was promised and not kept, by property and key; of each property the first few.
+    /// The violations, by property and key; at most a fixed number per property.
     pub violations: Vec<Violation>,
-    /// How many violations there are of each property that has any.
+    /// Number of violations of each property that has any.
     pub counts: BTreeMap<&'static str, u64>,
-    /// Measures; never verdicts.
+    /// Measurements. They never affect the verdict.
     pub figures: Figures,
 }
 
-/// A promise not kept.
+/// A violation of one property.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Violation {
-    /// Which: one of [`PROPERTIES`].
+    /// The property: one of [`PROPERTIES`].
     pub property: &'static str,
-    /// Of which key.
+    /// The key.
     pub key: String,
-    /// Why, in words.
+    /// The explanation.
     pub words: String,
-    /// The operations that show it, as positions in [`Observed::operations`].
+    /// The operations that prove it, as positions in [`Observed::operations`].
     pub operations: Vec<usize>,
 }
 
 impl Findings {
-    /// Whether every promise was kept.
+    /// Returns whether there are no violations.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.counts.is_empty()
     }
 
-    /// Adds a violation; the words are made only for those that are told.
+    /// Adds a violation. `words` is called only if the violation is described, not just counted.
     fn violated(&mut self, property: &'static str, key: &str, operations: &[u32], words: impl FnOnce() -> String) {
         let count = self.counts.entry(property).or_default();
         *count += 1;
@@ -144,7 +148,7 @@ impl Findings {
     }
 }
 
-/// Judges what clients saw and what replicas hold at the end.
+/// Checks what clients saw and what replicas hold at the end.
 #[must_use]
 pub fn check(observed: &Observed, options: &Options) -> Findings {
     let mut findings = Findings::default();
@@ -181,7 +185,7 @@ pub fn check(observed: &Observed, options: &Options) -> Findings {
     findings
 }
 
-/// Counts what needs no judgement.
+/// Counts the operations by outcome.
 fn count(observed: &Observed, figures: &mut Figures) {
     figures.operations += observed.operations.len() as u64;
     for op in observed.operations.iter().filter(|op| op.call != Call::Get) {
@@ -199,44 +203,44 @@ fn count(observed: &Observed, figures: &mut Figures) {
 pub struct Observed {
     /// The operations, in the order of their calls.
     pub operations: Vec<Operation>,
-    /// What each replica that should hold a key held at the end, one for each replica and key.
+    /// What each replica that should hold a key held at the end: one dump per replica and key.
     pub dumps: Vec<Dump>,
 }
 
 /// One operation of a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Operation {
-    /// Who.
+    /// The client.
     pub client: u32,
-    /// On which key.
+    /// The key.
     pub key: String,
-    /// When it was called, in nanoseconds.
+    /// Time of the call, in nanoseconds.
     pub called: u64,
-    /// When it was answered; `None`: never.
+    /// Time of the response; `None`: there was none.
     pub returned: Option<u64>,
-    /// What was asked for.
+    /// The request.
     pub call: Call,
-    /// How it ended.
+    /// The outcome.
     pub end: End,
-    /// The consistency level it was done at, such as `quorum` or `quorum, sloppy`: figures are told apart by it.
+    /// The consistency level, such as `quorum` or `quorum, sloppy`. Figures are kept per level.
     pub level: String,
-    /// How many of the key's replicas certainly took part, if that is known.
+    /// How many of the key's replicas certainly took part, if known.
     pub quorum: Option<Quorum>,
 }
 
-/// So many of the replicas of a key.
+/// The replicas that took part in an operation, by number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Quorum {
-    /// So many.
+    /// Number of replicas that took part.
     pub replicas: u32,
-    /// Of how many.
+    /// Number of replicas that could have taken part.
     pub of: u32,
-    /// All of them in this region; 0: in any.
+    /// The region that all of them belong to; 0: any region.
     pub region: u32,
 }
 
 impl Quorum {
-    /// Whether some replica certainly took part in both: R + W > N.
+    /// Returns whether some replica certainly took part in both operations: R + W > N.
     #[must_use]
     pub fn meets(self, other: Quorum) -> bool {
         let all = match (self.region, other.region) {
@@ -250,46 +254,46 @@ impl Quorum {
 }
 
 impl Options {
-    /// Whether a read met a write.
+    /// Returns whether the quorum of a read meets that of a write.
     fn meet(&self, read: &Operation, write: &Operation) -> bool {
         self.strict || read.quorum.zip(write.quorum).is_some_and(|(read, write)| read.meets(write))
     }
 }
 
-/// What was asked for.
+/// A request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Call {
     /// A read.
     Get,
     /// A write.
     Put {
-        /// Of this value, which no other write of the history writes.
+        /// The value. No other write of the history writes it.
         value: String,
-        /// The values its writer had seen and meant to overwrite.
+        /// The values that the writer had seen and meant to overwrite.
         saw: Vec<String>,
     },
     /// A delete.
     Delete {
-        /// The values that whoever deletes had seen.
+        /// The values that the deleting client had seen.
         saw: Vec<String>,
     },
     /// An addition to a counter.
     Add(i64),
-    /// Puts an element into a set.
+    /// Inserts an element into a set.
     Insert(String),
-    /// Takes an element out of a set.
+    /// Removes an element from a set.
     Remove(String),
 }
 
-/// How an operation ended.
+/// The outcome of an operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum End {
-    /// A read found these values, none if the key is not there; or a write was acknowledged, and left these values behind if it
-    /// was asked to tell.
+    /// A read found these values, none if the key is absent; or a write was acknowledged. A write that was asked to
+    /// return the resulting values has them here.
     Ok(Option<Vec<String>>),
-    /// It certainly did not happen.
+    /// The operation certainly did not happen.
     Fail,
-    /// It may have happened, or may yet.
+    /// The operation may have happened, or may yet happen.
     Info,
 }
 
@@ -300,7 +304,7 @@ pub struct Dump {
     pub replica: String,
     /// The key.
     pub key: String,
-    /// The values, none if it does not hold the key.
+    /// The values; none if the replica does not hold the key.
     pub values: Vec<String>,
     /// A text that is equal for replicas that hold the same versions.
     pub state: String,

@@ -1,19 +1,19 @@
-//! What the policy of the last writer cost: lost updates.
+//! Lost updates: the cost of the last-writer policy.
 //!
-//! Under that policy an acknowledged write makes room for a later one, as in any register: that is no loss. It is one if a clock
-//! had it that an older value was the later. Told by what was shown: a write is counted if nobody was shown it after its
-//! acknowledgement, neither an operation called after that nor the end, although one of these was still shown only values
-//! that had been acknowledged before the write was called.
+//! Under that policy a later write replaces an acknowledged one, as in any register; that is no loss. It is a loss if
+//! skewed clocks made the older value win. This is derived from what was shown. A write is counted if, after its
+//! acknowledgement, no operation and no final dump showed it, although one of them showed only values acknowledged
+//! before the write was called.
 //!
-//! Caveat: under weak quorums a read may show an older value because its replica lags, and a write that a later one then
+//! Caveat: under weak quorums a read may show an older value because its replica lags. A write that a later one then
 //! replaces unseen is counted too.
 
 use super::history::{Keyed, NEVER};
 
-/// Of each write, whether the policy lost it.
+/// Returns, for each write, whether the policy lost it.
 pub fn lost_updates(keyed: &Keyed) -> Vec<bool> {
     let acked = |write: u32| keyed.writes[write as usize].acked;
-    // When something was shown, and when the last of it had been acknowledged.
+    // The time of each observation, and the writes it found. Below, `age` is the latest of their acknowledgements.
     let mut shown: Vec<(u64, &[u32])> = keyed.shown.iter().map(|s| (keyed.op(s.op).called, keyed.found(s))).collect();
     shown.extend(keyed.dumped.iter().map(|dumped| (NEVER, dumped.as_slice())));
     shown.sort_by_key(|(at, _)| *at);

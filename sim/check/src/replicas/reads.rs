@@ -1,27 +1,31 @@
 //! Figures of reads: session guarantees, staleness, conflicts.
 //!
-//! **Missing.** A read *misses* a write if none of the values it returned is that of the write or overwrote it, directly or not,
-//! and no delete that overwrote it, directly or not, may have happened by the time the read returned. By the policy of the
-//! last writer it also does not miss what may have lost against a value that it returned, which is any value the write itself had not
-//! overwritten; or, if it returned nothing, against any delete. So what is counted is certain.
+//! **Missing.** A read *misses* a write if none of the values it returned is that of the write or overwrote it,
+//! directly or not, and no delete that overwrote it, directly or not, may have happened by the time the read returned.
+//! Under the last-writer policy it also does not miss a write that may have lost. A write may have lost against any
+//! returned value that it had not itself overwritten or, if the read returned nothing, against any delete. So every
+//! counted miss is certain.
 //!
 //! **Session guarantees** (Terry et al. 1994), of a client and a key, counted in reads:
-//! - *Read your writes*: a read misses no write of its client acknowledged before, and returns nothing that its client had deleted.
+//! - *Read your writes*: a read misses no write of its client acknowledged before, and returns nothing that its client
+//!   had deleted.
 //! - *Monotonic reads*: a read misses none of the values that its client was last shown.
-//! - *Monotonic writes*: a read, by whomsoever, that returns a value misses none of the writes of the same writer that
-//!   were acknowledged before it wrote that.
-//! - *Writes follow reads*: a read, by whomsoever, that returns a value misses none of the values that its writer had been shown last
-//!   before writing it, whether it gave them as context or not.
+//! - *Monotonic writes*: a read, by any client, that returns a value misses none of the writes of the same writer that
+//!   were acknowledged before it wrote that value.
+//! - *Writes follow reads*: a read, by any client, that returns a value misses none of the values that its writer had
+//!   last been shown before writing it, whether the writer passed them as context or not.
 //!
-//! **Staleness** (Bailis et al. 2012). A read is stale if it misses a write that was acknowledged before it was called, or returns a value that
-//! a delete acknowledged before had overwritten. k: how many such writes it misses, and one for such deletes. t: how long before its call
-//! the first of them was acknowledged. Visibility after t: of the reads called a time t after the latest acknowledgement of
-//! a put of their key, how many do not miss that put.
+//! **Staleness** (Bailis et al. 2012). A read is stale if it misses a write that was acknowledged before it was called,
+//! or returns a value that a delete acknowledged before had overwritten. k: the number of such writes it misses, plus
+//! one if there are such deletes. t: the time from the first of these acknowledgements to the read's call. Visibility
+//! after t: of the reads called a time t after the latest acknowledgement of a put of their key, the share that does
+//! not miss that put.
 //!
-//! **Pairs.** A stale read is a violation if its quorum met that of a write that it misses. Where reads bring those that they asked
-//! up to date before they return, a read does not go back either: it misses nothing that an earlier read it met has found, be
-//! that acknowledged or not, and finds nothing that such a read, which had to, no longer found. Two reads meet by their own
-//! quorums only, R + R > N: that reads meet all writes, as those of one replica meet writes of all, says nothing of two reads.
+//! **Pairs.** A stale read is a violation if its quorum met that of a write that it misses. If reads bring the replicas
+//! they asked up to date before they return, a read does not go back either. It misses nothing that an earlier read it
+//! met has found, acknowledged or not. It also does not find a deleted value that an earlier read it met should have
+//! found and no longer did. Two reads meet only by their own quorums, R + R > N. That all reads meet all writes says
+//! nothing about two reads: reads of one replica meet writes to all replicas.
 
 use super::closure::Closure;
 use super::history::{Keyed, NEVER};
@@ -31,42 +35,42 @@ use super::words;
 use super::{AGES, Call, FORWARD, Findings, LATEST, Level, Options, Policy, Quorum};
 use hashbrown::HashMap;
 
-/// What a client has done to a key and seen of it.
+/// The state of one client on one key: what it did and what it was shown.
 #[derive(Default)]
 struct Session {
-    /// Its acknowledged puts.
+    /// The client's acknowledged puts.
     own: Set,
-    /// What its acknowledged deletes overwrote.
+    /// What the client's acknowledged deletes overwrote.
     deleted: Set,
-    /// Its latest acknowledged put.
+    /// The client's latest acknowledged put.
     last: Option<u32>,
-    /// What it was shown last, and before that and has missed since.
+    /// What the client was shown last, and what it was shown earlier and has missed since.
     seen: Vec<u32>,
 }
 
-/// What a writer had done and seen when it wrote a value.
+/// The state of a writer's session when it wrote a value.
 #[derive(Clone, Default)]
 struct Before {
-    /// Its latest acknowledged put before.
+    /// The writer's latest acknowledged put before.
     own: Option<u32>,
-    /// What it had been shown.
+    /// Whether the writer had been shown anything.
     seen: bool,
-    /// And had not overwritten.
+    /// What the writer had been shown and did not overwrite.
     kept: Vec<u32>,
 }
 
-/// What happens at a time; a return comes before a call at the same time.
+/// The kinds of events. At the same time, returns come before calls.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// By position among the writes.
+    /// A write was acknowledged, by its position among the writes.
     Acked(u32),
-    /// By position among what was shown.
+    /// An operation that showed values returned, by its position in `Keyed::shown`.
     Shown(u32),
-    /// By position among the writes.
+    /// A write was called, by its position among the writes.
     Called(u32),
 }
 
-/// What a read is judged by.
+/// The context in which reads are judged.
 #[derive(Clone, Copy)]
 struct Past<'a> {
     keyed: &'a Keyed<'a>,
@@ -74,22 +78,22 @@ struct Past<'a> {
     options: &'a Options,
 }
 
-/// What was shown.
+/// What an operation was shown.
 struct Found<'a> {
     /// The writes of the values, ascending.
     writes: &'a [u32],
-    /// These and all that they overwrote.
+    /// These writes and everything they overwrote.
     covered: Set,
-    /// When.
+    /// Time of the operation's return.
     returned: u64,
 }
 
 /// The acknowledged writes that a read misses.
 struct Missed {
     versions: u64,
-    /// The first that was acknowledged: when, and which.
+    /// The first of them by acknowledgement: its time, and the write.
     first: (u64, u32),
-    /// The first whose quorum the read met; [`NEVER`]: none.
+    /// The first of them whose quorum the read met; [`NEVER`] if there is none.
     met: (u64, u32),
 }
 
@@ -97,17 +101,17 @@ struct Reads<'a> {
     past: Past<'a>,
     sessions: HashMap<u32, Session>,
     before: Vec<Before>,
-    /// Puts by acknowledgement.
+    /// The acknowledged puts, in the order of their acknowledgements.
     acked: Vec<(u64, u32)>,
-    /// The acknowledged puts that a read can still miss.
+    /// The acknowledged puts that a later read can still miss.
     missable: Set,
-    /// What reads of each quorum have found, and which of them first did.
+    /// For each quorum: what its reads have found, and which read found each write first.
     known: Vec<(Quorum, Set, HashMap<u32, u32>)>,
-    /// Of what is deleted: the first read that met its write and did not find it.
+    /// For each deleted write: the first read that met it and did not find it.
     gone: HashMap<u32, u32>,
 }
 
-/// Measures the reads of one key; under strict quorums a stale one is a violation.
+/// Measures the reads of one key. A stale read is a violation if its quorum met that of a write it misses.
 pub fn check(keyed: &Keyed, closure: &Closure, options: &Options, findings: &mut Findings) {
     if keyed.shown.is_empty() {
         return;
@@ -156,7 +160,7 @@ pub fn check(keyed: &Keyed, closure: &Closure, options: &Options, findings: &mut
 }
 
 impl Past<'_> {
-    /// Whether what was found misses a write.
+    /// Returns whether the values found miss a write.
     fn misses(&self, write: u32, found: &Found) -> bool {
         !found.covered.contains(write)
             && self.keyed.writes[write as usize].deleted > found.returned
@@ -191,7 +195,7 @@ impl Reads<'_> {
         if op.call == Call::Get {
             let level = findings.figures.level(&op.level);
             level.reads += 1;
-            // As told, whoever wrote it.
+            // The reported number of values, whether or not their writes are known.
             let values = super::history::shown(op).map_or(0, <[String]>::len) as u64;
             level.conflicts += u64::from(values > 1);
             level.values_max = level.values_max.max(values);
@@ -208,7 +212,8 @@ impl Reads<'_> {
         }
     }
 
-    /// What an earlier read that this one meets has found is not missed, and what it did not find any more is not back.
+    /// Checks a read against earlier reads that it meets: it must not miss what they found, and must not return what
+    /// they no longer found.
     fn forward(&mut self, at: u32, found: &Found, findings: &mut Findings) {
         let keyed = self.past.keyed;
         let op = keyed.op(at);
@@ -255,7 +260,7 @@ impl Reads<'_> {
         }
     }
 
-    /// Counts what a read says of the guarantees, before it is seen itself.
+    /// Counts what a read says about the guarantees, before the read itself is added to the session.
     fn sessions(&self, client: u32, found: &Found, level: &mut Level) {
         let misses = |&write: &u32| self.past.misses(write, found);
         if let Some(session) = self.sessions.get(&client) {
@@ -276,7 +281,8 @@ impl Reads<'_> {
         }
     }
 
-    /// Whether what was found misses one of the puts that a writer had acknowledged when it wrote, up to the latest of them.
+    /// Returns whether what was found misses one of the writer's puts, up to `latest`, that were acknowledged when it
+    /// wrote.
     fn misses_earlier(&self, write: u32, latest: Option<u32>, found: &Found) -> bool {
         let session = self.sessions.get(&self.past.keyed.write(write).client);
         let (Some(latest), Some(session)) = (latest, session) else { return false };
@@ -288,7 +294,7 @@ impl Reads<'_> {
         let past = self.past;
         let op = past.keyed.op(at);
         let Missed { mut versions, mut first, mut met } = self.missed(at, found);
-        // What was deleted.
+        // Deleted values that were returned.
         let deletes = found.writes.iter().map(|&write| past.keyed.writes[write as usize].overwritten);
         let deletes = deletes.filter(|&(acked, by)| acked < op.called && !past.keyed.writes[by as usize].put);
         if let Some(delete) = deletes.min() {
@@ -324,7 +330,7 @@ impl Reads<'_> {
         }
     }
 
-    /// What of the puts acknowledged before a read was called it misses.
+    /// Returns the puts that a read misses of those acknowledged before it was called.
     fn missed(&mut self, at: u32, found: &Found) -> Missed {
         let past = self.past;
         let read = past.keyed.op(at);
@@ -332,7 +338,7 @@ impl Reads<'_> {
         let meets = |write: u32| past.options.meet(read, past.keyed.write(write));
         let end = past.keyed.writes.partition_point(|write| write.called < called);
         let end = u32::try_from(end).unwrap_or(u32::MAX);
-        // By the policy of the last writer only what overwrote all that was found can be missed.
+        // Under the last-writer policy, only what overwrote everything found can be missed.
         let by_policy = past.options.policy == Policy::LastWriter;
         let start = found.writes.last().filter(|_| by_policy).map_or(0, |&last| last + 1);
         let mut missed = Missed { versions: 0, first: (NEVER, 0), met: (NEVER, 0) };
@@ -340,7 +346,7 @@ impl Reads<'_> {
         while let Some(write) = self.missable.first_not_in(&found.covered, from).filter(|&write| write < end) {
             let it = &past.keyed.writes[write as usize];
             if it.deleted <= found.returned {
-                // Reads come in the order of their returns: the later ones do not miss it either.
+                // Reads are processed in the order of their returns, so later reads do not miss it either.
                 self.missable.remove(write);
                 if it.acked < called && meets(write) {
                     self.gone.entry(write).or_insert(at);

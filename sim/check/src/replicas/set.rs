@@ -1,18 +1,18 @@
-//! Sets of writes, a bit for each.
+//! Sets of writes: one bit per write.
 //!
-//! Writes are numbered by key and call.
+//! Writes are numbered per key, in the order of their calls.
 
 /// A set of numbers.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Set(Vec<u64>);
 
 impl Set {
-    /// Whether nothing was ever added to it.
+    /// Returns whether no number was ever added.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a number is in it.
+    /// Returns whether a number is in the set.
     pub fn contains(&self, number: u32) -> bool {
         self.0.get(number as usize / 64).is_some_and(|word| word >> (number % 64) & 1 != 0)
     }
@@ -26,19 +26,19 @@ impl Set {
         self.0[at] |= 1 << (number % 64);
     }
 
-    /// Takes a number out.
+    /// Removes a number.
     pub fn remove(&mut self, number: u32) {
         if let Some(word) = self.0.get_mut(number as usize / 64) {
             *word &= !(1 << (number % 64));
         }
     }
 
-    /// Takes all numbers out.
+    /// Removes all numbers.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Adds a set that is given in blocks of words.
+    /// Adds a set, given as blocks of words.
     pub fn add<'a, const N: usize>(&mut self, blocks: impl ExactSizeIterator<Item = &'a [u64; N]>) {
         let words = blocks.len() * N;
         if self.0.len() < words {
@@ -49,7 +49,7 @@ impl Set {
         }
     }
 
-    /// The first number, from one on, that is in this set and not in another.
+    /// Returns the first number, at or after `from`, that is in this set and not in `other`.
     pub fn first_not_in(&self, other: &Set, from: u32) -> Option<u32> {
         let start = from as usize / 64;
         let mut mask = u64::MAX << (from % 64);
@@ -63,7 +63,7 @@ impl Set {
         None
     }
 
-    /// The numbers that are in this set and not in another, ascending.
+    /// Returns the numbers that are in this set and not in `other`, ascending.
     pub fn not_in<'a>(&'a self, other: &'a Set) -> impl Iterator<Item = u32> + 'a {
         let next = move |from: u32| self.first_not_in(other, from);
         std::iter::successors(next(0), move |last| next(last + 1))

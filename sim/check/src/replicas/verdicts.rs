@@ -1,26 +1,28 @@
-//! What must be so at the end: nothing lost, nothing resurrected, all replicas alike.
+//! The conditions on the final state: nothing lost, nothing resurrected, all replicas equal.
 //!
-//! **Lost.** Which writes are accounted for is found backwards, from what is there at the end. A write is accounted for if its
-//! value is in a dump, if it is a delete (it leaves nothing to find), or if some write that is accounted for saw it. A write of unknown
-//! outcome accounts for what it saw on the same terms: if its value is neither there nor overwritten in turn it has
-//! left no trace, and a replica can drop a value only on account of what it then holds. A delete of unknown outcome can always have
-//! happened. Each acknowledged write must be accounted for.
+//! **Lost.** Each acknowledged write must be accounted for. This is computed backwards from the final state. A write is
+//! accounted for if its value is in a dump, if it is a delete (which leaves nothing to find), or if some write that is
+//! accounted for saw it. A write of unknown outcome accounts for what it saw on the same terms: if its value is absent
+//! and not overwritten in turn, it has left no trace, and a replica can drop a value only because of what it then
+//! holds. A delete of unknown outcome can always have happened.
 //!
-//! **By the last writer.** What is not accounted for may have lost against a write that did not see it, and it certainly
-//! has not lost against one that it has itself overwritten. If nothing is left, a delete may have won, if there is any: clocks may be
-//! wrong, so that the order of calls tells nothing.
+//! **Last writer.** A write that is not accounted for may have lost against a write that did not see it. It certainly
+//! has not lost against one that it has itself overwritten. If nothing is left, a delete may have won, if there is any.
+//! Clocks may be wrong, so the order of calls proves nothing.
 //!
-//! **Resurrected.** What some acknowledged write or delete had overwritten, directly or not, must not be in a dump, nor, if
-//! it was overwritten before the replicas converged, in a read after that; nor in a read called after the acknowledgement whose quorum met
-//! that of the write; nor, at any time and
-//! whatever the quorums, beside a value that overwrote it: replicas that merge versions have merged these.
+//! **Resurrected.** A value that some acknowledged write or delete had overwritten, directly or not, must not appear:
+//! - in a dump;
+//! - in a read after the replicas converged, if it was overwritten before they converged;
+//! - in a read called after the acknowledgement, if its quorum met that of the overwriting write;
+//! - at any time and whatever the quorums, beside a value that overwrote it: replicas that merge versions have merged
+//!   these.
 
 use super::closure::Closure;
 use super::history::{Keyed, NEVER, Part};
 use super::{CONVERGED, Call, Findings, NONE_LOST, NONE_RESURRECTED, Observed, Options, Policy};
 use super::{policy, words};
 
-/// All replicas of the key hold the same.
+/// Checks that all replicas of the key hold the same.
 pub fn converged(observed: &Observed, part: &Part, findings: &mut Findings) {
     let dump = |&at: &u32| &observed.dumps[at as usize];
     let mut dumps = part.dumps.iter().map(dump);
@@ -34,7 +36,7 @@ pub fn converged(observed: &Observed, part: &Part, findings: &mut Findings) {
     }
 }
 
-/// Judges one key.
+/// Checks one key.
 pub fn check(keyed: &Keyed, closure: &Closure, options: &Options, findings: &mut Findings) {
     if !keyed.dumped.is_empty() {
         lost(keyed, closure, options, findings);
@@ -53,7 +55,7 @@ fn lost(keyed: &Keyed, closure: &Closure, options: &Options, findings: &mut Find
     let by_policy = options.policy == Policy::LastWriter;
     let lost_updates = if by_policy { policy::lost_updates(keyed) } else { Vec::new() };
     let mut saw_it: Vec<Option<u32>> = vec![None; keyed.writes.len()];
-    // Those who saw a write were called later.
+    // A write is called before the writes that saw it.
     for number in (0..keyed.writes.len()).rev() {
         let write = &keyed.writes[number];
         if !accounted[number] && by_policy && outdone(keyed, closure, number as u32, &present, NEVER) {
@@ -91,7 +93,7 @@ fn lost(keyed: &Keyed, closure: &Closure, options: &Options, findings: &mut Find
     }
 }
 
-/// Whether a write may have lost, by the policy, against what was found by a certain time.
+/// Returns whether the policy may have made a write lose against what was found by a certain time.
 pub fn outdone(keyed: &Keyed, closure: &Closure, write: u32, found: &[u32], by: u64) -> bool {
     if found.is_empty() {
         return keyed.first_delete != NEVER && keyed.first_delete <= by;
@@ -137,7 +139,7 @@ fn resurrected(keyed: &Keyed, closure: &Closure, options: &Options, findings: &m
     }
 }
 
-/// A value among siblings, ascending, that another of them overwrote, and the other.
+/// Returns a value among siblings that another of them overwrote, and that other one. `writes` is ascending.
 fn beside(writes: &[u32], closure: &Closure) -> Option<(u32, u32)> {
     writes.iter().enumerate().rev().find_map(|(at, &later)| {
         writes[..at].iter().find(|&&write| closure.overwrote(later, write)).map(|&write| (write, later))

@@ -1,11 +1,11 @@
-//! Operations in words.
+//! Descriptions of operations.
 
 use super::{Call, End, Operation};
 
-/// Values shown of many.
+/// Maximum number of values shown of a list.
 const SHOWN: usize = 8;
 
-/// An operation: `client 3's write "v7" (1.5 to 2.25 ms, quorum)`.
+/// Describes an operation: `client 3's write "v7" (1.5 to 2.25 ms, quorum)`.
 pub fn op(op: &Operation) -> String {
     let what = match &op.call {
         Call::Get => "read".to_owned(),
@@ -33,7 +33,7 @@ fn seen(saw: &[String]) -> String {
     if saw.is_empty() { String::new() } else { format!(" over {}", values(saw)) }
 }
 
-/// Values in a list, `nothing` if there are none.
+/// Lists values, or says `nothing` if there are none.
 pub fn values(values: &[String]) -> String {
     if values.is_empty() {
         return "nothing".to_owned();
@@ -43,7 +43,7 @@ pub fn values(values: &[String]) -> String {
     list.join(", ") + &more
 }
 
-/// A time in milliseconds, without needless digits.
+/// Formats a time in milliseconds, without trailing zeros.
 pub fn ms(nanoseconds: u64) -> String {
     let text = format!("{}.{:06}", nanoseconds / 1_000_000, nanoseconds % 1_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -1,21 +1,22 @@
 //! Causal consistency (CC) and causal convergence (CCv): the bad patterns of Bouajjani, Enea, Guerraoui and Hamza, "On
 //! verifying causal consistency" (2017).
 //!
-//! Causal order is the smallest order that holds the order of each session and "read from". A history is **causally
-//! consistent** unless causal order has a cycle (CyclicCO), a read saw what nobody wrote (ThinAirRead), a read saw the initial
-//! state though a write of its key is causally before it (WriteCOInitRead), or saw a version though a causally later one of
-//! the same key is causally before the read (WriteCORead). It is **causally convergent** if moreover the versions of a key can
-//! be put in one order for all: when a read saw w and w' of the same key is causally before the read, then w' is before w;
-//! this must not contradict causal order (CyclicCF).
+//! Causal order is the smallest order that contains the order of each session and "read from". A history is **causally
+//! consistent** unless one of these holds: causal order has a cycle (CyclicCO); a read saw a value that no operation
+//! wrote (ThinAirRead); a read saw the initial state although a write of its key is causally before it
+//! (WriteCOInitRead); or a read saw a version although a causally later version of the same key is causally before the
+//! read (WriteCORead). It is **causally convergent** if, in addition, the versions of each key have one order for all
+//! sessions: when a read saw w, and w' of the same key is causally before the read, then w' is before w. This must not
+//! contradict causal order (CyclicCF).
 //!
-//! One sweep over the accesses in an order that extends causal order computes a vector clock for each: how much of each
-//! session is causally before it. A clock is kept while something still needs it. The sweep finds for each read the writes
-//! that it must put before its source although they come later in the order of the sweep. With causal order alone these are all
-//! candidates for WriteCORead, which a second sweep decides. For convergence they are added as edges, the
-//! accesses ordered again, and swept again, until nothing new is found or there is a cycle. One sweep takes time
-//! proportional to accesses times sessions (a vectorised maximum), and few sweeps are needed.
+//! One sweep over the accesses, in an order that extends causal order, computes a vector clock for each access: how
+//! much of each session is causally before it. A clock is kept only while it is still needed. For each read, the sweep
+//! finds the writes that must be before the read's source but come after that source in the order of the sweep. With
+//! causal order alone, each of these is a candidate for WriteCORead, and a second sweep decides. For convergence they
+//! are added as edges, the accesses are ordered again and swept again, until nothing new is found or there is a cycle.
+//! One sweep takes time proportional to accesses times sessions (a vectorised maximum), and few sweeps are needed.
 //!
-//! A conditional write that took effect is a read and a write in one.
+//! A conditional write that took effect is both a read and a write.
 
 use super::graph::{Edge, Why};
 use super::trace::{INITIAL, NOBODY, NONE, Trace, is_access};
@@ -44,7 +45,7 @@ pub(super) enum Stop {
     Limit(&'static str),
 }
 
-/// An order of the accesses that extends causal order and the edges found so far, and those edges, by target.
+/// An order of the accesses that extends causal order and the edges found so far, with those edges sorted by target.
 pub(super) struct Convergent {
     pub order: Vec<u32>,
     pub edges: Vec<Edge>,
@@ -56,7 +57,7 @@ pub(super) struct Causal<'a> {
     memory: usize,
     left: u64,
     steps: u64,
-    /// How many accesses need each clock: the next of the session and the readers.
+    /// By access: how many accesses need its clock: the next one of its session, and its readers.
     uses: Vec<u32>,
 }
 
@@ -98,7 +99,7 @@ impl<'a> Causal<'a> {
         self.verdict(found)
     }
 
-    /// CCv: an order, or why there is none.
+    /// Decides CCv: returns an order, or why there is none.
     pub fn converge(&mut self) -> Result<Convergent, Stop> {
         let (mut order, mut fresh) = self.order_and_candidates()?;
         let mut edges = Vec::new();
@@ -113,7 +114,8 @@ impl<'a> Causal<'a> {
         Ok(Convergent { order, edges })
     }
 
-    /// Whether causal order is an order and all reads saw what somebody wrote.
+    /// Returns an order of the accesses that extends causal order. Fails if causal order has a cycle, or if a read saw
+    /// a value that no operation can have written.
     pub fn ordered(&mut self) -> Result<Vec<u32>, Stop> {
         if let Some(read) = self.trace.accesses.iter().find(|access| access.source == NOBODY) {
             let words = format!("{} saw a value that nobody can have written", show::op(self.history, read.op));
@@ -134,10 +136,11 @@ impl<'a> Causal<'a> {
         Ok(())
     }
 
-    /// Puts the accesses in an order that extends causal order and some edges (sorted by target), close to `base`.
+    /// Returns an order of the accesses that extends causal order and `edges` (sorted by target), close to `base`.
     fn order(&mut self, base: &[u32], edges: &[Edge], anomaly: &str, intro: &str) -> Result<Vec<u32>, Stop> {
         let accesses = &self.trace.accesses;
-        // The predecessors of an access, numbered; `NONE` where there is none under a number.
+        // The predecessors of an access, by number: the previous access of its session, its source, then its edges. If
+        // `from` is not an access, there is no predecessor under that number.
         let pred = |node: u32, extra: usize, n: usize| -> Option<Edge> {
             let access = &accesses[node as usize];
             match n {
@@ -183,7 +186,7 @@ impl<'a> Causal<'a> {
         Ok(order)
     }
 
-    /// Computes the clock of each access, in an order that extends causal order.
+    /// Computes the clock of each access and passes it to `visit`, in an order that extends causal order.
     fn clocks(&mut self, order: &[u32], visit: &mut Visit<'_>) -> Result<(), Stop> {
         let width = self.trace.chains.len();
         let most = (self.memory / (4 * width + 64)).max(1);
@@ -241,7 +244,7 @@ impl<'a> Causal<'a> {
         Ok(())
     }
 
-    /// The writes that must be before the source of a read but come after it in this order.
+    /// Returns the writes that must be before the source of a read but come after that source in this order.
     fn sweep(&mut self, order: &[u32]) -> Result<Vec<Edge>, Stop> {
         let (history, trace) = (self.history, self.trace);
         let mut writes: Vec<Vec<u32>> = trace.writes.iter().map(|writes| Vec::with_capacity(writes.len())).collect();
@@ -281,7 +284,8 @@ impl<'a> Causal<'a> {
         Ok(found)
     }
 
-    /// WriteCORead: whether the source of a candidate is causally before the write that the reader must also have seen.
+    /// Decides WriteCORead: whether a candidate's source is causally before the write that the reader must also have
+    /// seen.
     fn overwritten(&mut self, order: &[u32], candidates: &[Edge]) -> Result<(), Stop> {
         if candidates.is_empty() {
             return Ok(());
@@ -316,7 +320,7 @@ impl<'a> Causal<'a> {
     }
 }
 
-/// WriteCOInitRead.
+/// Returns the evidence of a WriteCOInitRead.
 fn missed(history: &History, trace: &Trace, write: u32, read: u32) -> Box<Evidence> {
     let [write, read] = [write, read].map(|a| trace.accesses[a as usize].op);
     let words = format!(

@@ -1,19 +1,19 @@
-//! A transitive relation that grows, as a bit matrix, with the edges that made it.
+//! A growing transitive relation as a bit matrix, with the edges that were added to it.
 
 use super::graph::{Adjacency, Edge, Why, path_between};
 
 pub struct Closure {
     words: usize,
-    /// Row a: what a is before.
+    /// Row a: the nodes that a is before.
     rows: Vec<u64>,
     pub edges: Vec<Edge>,
-    /// Words touched.
+    /// Matrix words touched.
     pub steps: u64,
     cyclic: Option<Edge>,
 }
 
 impl Closure {
-    /// Bytes for a relation on so many nodes.
+    /// Returns the size in bytes of a relation on `nodes` nodes.
     pub fn bytes(nodes: usize) -> usize {
         nodes.div_ceil(64).saturating_mul(8).saturating_mul(nodes)
     }
@@ -27,7 +27,7 @@ impl Closure {
         self.rows[from as usize * self.words + to as usize / 64] >> (to % 64) & 1 == 1
     }
 
-    /// Whether this is news.
+    /// Adds an edge and what follows from it. Returns whether it is new.
     pub fn add(&mut self, from: u32, to: u32, why: Why) -> bool {
         if self.has(from, to) {
             return false;
@@ -50,7 +50,7 @@ impl Closure {
         true
     }
 
-    /// A shortest cycle through the first edge that closed one.
+    /// Returns a shortest cycle through the first edge that closed one.
     pub fn cycle(&self) -> Option<Vec<Edge>> {
         let closing = self.cyclic?;
         let mut edges = self.edges.clone();

@@ -1,13 +1,15 @@
 //! Lost writes, phantom writes, and eventual convergence.
 //!
-//! - **Phantom**: a value was read that no operation wrote which can have happened: nobody asked for it, or who did failed or
-//!   was refused.
+//! - **Phantom**: a read saw a value that no operation can have written: no operation asked to write it, or those that
+//!   did failed or were refused.
 //! - **Final reads** of a key: its reads that were called after every acknowledged write of the key had returned, and
-//!   [`Options::quiet`] nanoseconds after the last of these returns; or, with [`Options::final_from`], after that event.
-//! - **Lost**: a write was acknowledged, nobody ever read its version, there are final reads of its key, and none of them saw a version
-//!   that can have followed it: each saw the initial state or one whose write had returned before the lost one was called.
-//! - **Convergence**: the last final reads of all processes that have one agree. Where one saw a write of unknown outcome, which
-//!   may have taken effect in between, they need not.
+//!   at least [`Options::quiet`] nanoseconds after the last of these returns. With [`Options::final_from`], they must
+//!   also be called at that event or later.
+//! - **Lost**: a write was acknowledged, no read ever saw its version, its key has final reads, and none of them saw a
+//!   version that can have followed it: each saw the initial state, or a version whose write had returned before the
+//!   lost write was called.
+//! - **Convergence**: the last final reads of all processes that have final reads agree. They need not agree if one of
+//!   them saw a write of unknown outcome, which may have taken effect in between.
 
 use super::trace::{INITIAL, NOBODY, Trace, is_access};
 use super::{Options, show};
@@ -15,7 +17,7 @@ use crate::history::{End, History, KeyId, OpId, Value};
 use crate::linear::{PartReport, Report, Verdict};
 use std::collections::BTreeMap;
 
-/// Whether no value was read that nobody can have written.
+/// Checks that every value read can have been written by some operation.
 #[must_use]
 pub fn check_phantom_writes(history: &History) -> Report {
     let trace = Trace::new(history);
@@ -44,7 +46,7 @@ pub fn check_phantom_writes(history: &History) -> Report {
     })
 }
 
-/// Whether no acknowledged write was lost, as far as final reads tell.
+/// Checks that no acknowledged write was lost, as far as final reads show.
 #[must_use]
 pub fn check_lost_writes(history: &History, options: &Options) -> Report {
     let trace = Trace::new(history);
@@ -66,7 +68,8 @@ pub fn check_lost_writes(history: &History, options: &Options) -> Report {
         if let Some(&(unsure, _)) = reads.iter().find(|&&(_, source)| !is_access(source) && source != INITIAL) {
             return Verdict::Unknown(format!("it is not sure which write {} read", show::op(history, unsure)));
         }
-        // The latest return of what final reads saw: a write called after that was lost if nobody saw it.
+        // The latest return among the writes that final reads saw. A write that was called after it and never read was
+        // lost.
         let returned = |source: u32| if source == INITIAL { None } else { Some(trace.returned(history, source)) };
         let latest = reads.iter().map(|&(_, source)| returned(source)).max().flatten();
         let lost: Vec<u32> = trace.writes[key as usize]
@@ -99,7 +102,7 @@ pub fn check_lost_writes(history: &History, options: &Options) -> Report {
     })
 }
 
-/// Whether the processes agree in the end.
+/// Checks that the processes agree in the end.
 #[must_use]
 pub fn check_convergence(history: &History, options: &Options) -> Report {
     let trace = Trace::new(history);
@@ -135,13 +138,13 @@ pub fn check_convergence(history: &History, options: &Options) -> Report {
     })
 }
 
-/// What a read saw, or a refused write, or a conditional write took the place of.
+/// Returns the value that a read or a refused write saw, or that a conditional write replaced.
 fn seen(history: &History, op: OpId) -> Value {
     let op = history.operation(op);
     op.reply.told().or(op.compare.told()).unwrap_or(Value::NIL)
 }
 
-/// The final reads of each key with their sources, by call.
+/// Returns the final reads of each key with their sources, in the order of their calls.
 fn final_reads(history: &History, trace: &Trace, options: &Options) -> Vec<Vec<(OpId, u32)>> {
     let mut last: Vec<Option<u32>> = vec![None; trace.writes.len()];
     for (last, writes) in last.iter_mut().zip(&trace.writes) {

@@ -1,10 +1,12 @@
-//! Measures of staleness, in the manner of Bailis et al., "Probabilistically bounded staleness" (2012), from a history alone.
+//! Measures of staleness after Bailis et al., "Probabilistically bounded staleness" (2012), computed from a history
+//! alone.
 //!
-//! A read is *certainly stale* if some acknowledged write of its key was called after the write that it read from had returned,
-//! and had itself returned before the read was called: whatever the order of what overlaps, the read missed it. The number
-//! of such writes is its staleness in versions. Its staleness in time is how long before the call of the read the first of
-//! them had returned. Both are lower bounds of what an observer with a global view would measure. The initial state
-//! counts as written before everything. Reads whose source is not sure are not measured.
+//! A read is *certainly stale* if some acknowledged write of its key was called after the write that it read from had
+//! returned, and itself returned before the read was called. Whatever the order of overlapping operations, the read
+//! missed that write. The number of such writes is the read's staleness in versions. Its staleness in time is the time
+//! from the first return among them to the call of the read. Both are lower bounds of what an observer with a global
+//! view would measure. The initial state counts as written before everything. Reads with an unsure source are not
+//! measured.
 
 use super::trace::{INITIAL, Trace, is_access};
 use crate::history::History;
@@ -23,12 +25,12 @@ pub struct Figure {
 /// Measures of a history; prints as a table.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Figures {
-    /// In the order in which they are shown.
+    /// The measures, in the order in which they are shown.
     pub rows: Vec<Figure>,
 }
 
 impl Figures {
-    /// A measure by its name.
+    /// Returns the value of a measure by its name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<f64> {
         self.rows.iter().find(|row| row.name == name).map(|row| row.value)
@@ -55,7 +57,7 @@ pub struct Staleness {
     pub read: u32,
     /// Versions that it missed.
     pub versions: u64,
-    /// The event at which the first of them had returned; `None` when it missed none.
+    /// The event of the first return among these versions' writes; `None` if it missed none.
     pub since: Option<u32>,
 }
 
@@ -93,13 +95,13 @@ pub fn measure(history: &History) -> Figures {
     Figures { rows: rows.into_iter().map(|(name, value)| Figure { name, value }).collect() }
 }
 
-/// The smallest element that so many percent do not exceed.
+/// Returns the smallest element that at least `percent` percent of the elements do not exceed.
 fn quantile(sorted: &[u64], percent: usize) -> u64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or(0)
 }
 
-/// How many writes were called while an earlier one of their key had not returned, and how many there are.
+/// Returns how many writes were called before an earlier write of their key had returned, and the number of writes.
 fn overlapping(history: &History, trace: &Trace) -> (usize, usize) {
     let (mut overlapping, mut count) = (0, 0);
     for writes in &trace.writes {
@@ -114,7 +116,7 @@ fn overlapping(history: &History, trace: &Trace) -> (usize, usize) {
     (overlapping, count)
 }
 
-/// The staleness of each read whose source is sure, in the order of keys and then of sources.
+/// Returns the staleness of each read whose source is sure, ordered by key, then by source.
 #[must_use]
 pub fn staleness(history: &History, trace: &Trace) -> Vec<Staleness> {
     let mut reads: Vec<Vec<u32>> = vec![Vec::new(); trace.writes.len()];
@@ -130,12 +132,13 @@ pub fn staleness(history: &History, trace: &Trace) -> Vec<Staleness> {
     all
 }
 
-/// Goes through writes from the latest call back; a tree by return counts those already passed.
+/// Measures the reads of one key. Scans the writes from the latest call back; a Fenwick tree over the returns counts
+/// the writes already passed.
 fn of_key(history: &History, trace: &Trace, writes: &[u32], reads: &[u32], all: &mut Vec<Staleness>) {
     let called = |a: u32| history.operation(trace.accesses[a as usize].op).called;
     let mut returns: Vec<u32> = writes.iter().map(|&w| trace.returned(history, w)).filter(|&r| r != u32::MAX).collect();
     returns.sort_unstable();
-    // From when on its source had returned; `None`: from the beginning on.
+    // When the read's source had returned; `None`: the initial state, before everything.
     let since = |read: u32| match trace.accesses[read as usize].source {
         INITIAL => None,
         source => Some(trace.returned(history, source)),
@@ -149,7 +152,8 @@ fn of_key(history: &History, trace: &Trace, writes: &[u32], reads: &[u32], all: 
         while left > 0 && since.is_none_or(|since| called(writes[left - 1]) > since) {
             left -= 1;
             let returned = trace.returned(history, writes[left]);
-            // The write itself is not missed by its own read.
+            // A write of unknown outcome is not acknowledged, so no read certainly missed it. A conditional write does
+            // not miss itself: it returns after its own call.
             if returned != u32::MAX {
                 earliest = earliest.min(returned);
                 let mut at = returns.partition_point(|&r| r < returned) + 1;

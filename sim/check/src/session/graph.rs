@@ -1,11 +1,12 @@
 //! Cycles in large graphs whose edges mostly point forward in time.
 //!
-//! Nodes are numbered in the order of their calls. On a cycle every gap between its smallest and its largest node is crossed
-//! by an edge that points back; so each cycle lies within one of the segments that the backward edges, seen as
-//! intervals, cover together. Edges are therefore made twice: the first time only the backward ones are kept and merged
-//! to segments, the second time only those within one segment. A history that is nearly in order costs next to no memory.
+//! Nodes are numbered in the order of their calls. On a cycle, an edge that points back crosses every gap between the
+//! cycle's smallest and largest node. If each backward edge is seen as an interval, every cycle is therefore within one
+//! of the segments that these intervals cover together. So edges are generated twice. The first pass keeps only the
+//! backward edges, and merges them into segments. The second pass keeps only the edges within one segment. A history
+//! that is nearly in order needs next to no memory.
 //!
-//! Whoever makes the edges is told a floor for each node: edges into it from nodes below the floor need not be made.
+//! The generator of the edges gets a floor for each node: it may omit edges into the node from nodes below the floor.
 
 use super::trace::NONE;
 
@@ -16,15 +17,15 @@ pub enum Why {
     Session,
     /// The second read what the first wrote.
     ReadsFrom,
-    /// The revisions that were told.
+    /// The revisions in the replies.
     Revisions,
-    /// The first had returned when the second was called.
+    /// The first had returned before the second was called.
     RealTime,
     /// This access must see the first (its version or a newer one), and saw the second.
     Seen(u32),
     /// The first saw a version that this write must be before, so the second is after the first.
     Unseen(u32),
-    /// A session guarantee asks for it, because of this access.
+    /// A session guarantee requires it, because of this access.
     Guarantee(u32),
 }
 
@@ -39,13 +40,13 @@ pub struct Edge {
     pub why: Why,
 }
 
-/// A cap on kept edges or on steps was reached.
+/// The limit of kept edges or of steps was reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooMany;
 
 /// Receives edges.
 pub struct Sink {
-    /// Start of the segment of each node; the node itself where it is in none.
+    /// By node: the start of its segment, or the node itself if it is in none.
     floor: Vec<u32>,
     second: bool,
     /// Backward edges in the first pass, edges within segments in the second.
@@ -57,14 +58,14 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Edges into this node from nodes below this need not be made.
+    /// Returns the floor of a node: edges into it from nodes below the floor may be omitted.
     #[must_use]
     pub fn floor(&self, to: u32) -> u32 {
         let floor = self.floor[to as usize];
         if floor == to { to + 1 } else { floor }
     }
 
-    /// An edge.
+    /// Adds an edge, if this pass needs it.
     pub fn add(&mut self, from: u32, to: u32, why: Why) {
         let keep =
             if self.second { self.floor[from as usize] == self.floor[to as usize] && from != to } else { from > to };
@@ -78,14 +79,14 @@ impl Sink {
     /// Spends steps.
     ///
     /// # Errors
-    /// When there are none left.
+    /// When there are none left, or the limit of kept edges was reached.
     pub fn spend(&mut self, steps: u64) -> Result<(), TooMany> {
         self.steps = self.steps.checked_sub(steps).ok_or(TooMany)?;
         if self.full { Err(TooMany) } else { Ok(()) }
     }
 }
 
-/// What can lie on cycles: the strongly connected components of more than one node.
+/// The part of a graph that can be on cycles: its strongly connected components of more than one node.
 #[derive(Clone, Debug, Default)]
 pub struct Cyclic {
     /// The edges within components.
@@ -126,9 +127,9 @@ pub fn cycles(
     Ok(found)
 }
 
-/// Makes the start of its segment the floor of each node.
+/// Sets the floor of each node to the start of its segment.
 fn merge(floor: &mut [u32], back: &[Edge]) {
-    // `floor[a]` becomes the farthest node that an edge from there points back to `a` from.
+    // `floor[a]` becomes the farthest node that has an edge back to `a`.
     for edge in back {
         let reach = &mut floor[edge.to as usize];
         *reach = (*reach).max(edge.from);
@@ -136,7 +137,7 @@ fn merge(floor: &mut [u32], back: &[Edge]) {
     let (mut start, mut end) = (0, 0);
     for node in 0..floor.len() as u32 {
         let reach = floor[node as usize];
-        // A segment that ends here may share this node with the next: one that starts at its last node is the same.
+        // If one segment ends at this node and another starts at it, they are the same segment.
         if node > end || node == 0 {
             (start, end) = (node, reach);
         } else {
@@ -146,14 +147,14 @@ fn merge(floor: &mut [u32], back: &[Edge]) {
     }
 }
 
-/// Outgoing edges by node, as ranges of the edges, which are sorted by `from`.
+/// The outgoing edges of each node, as ranges of a list of edges that is sorted by `from`.
 pub struct Adjacency {
     starts: Vec<u32>,
     nodes: Vec<u32>,
 }
 
 impl Adjacency {
-    /// Of edges that are sorted by `from`.
+    /// Indexes edges that are sorted by `from`.
     #[must_use]
     pub fn new(edges: &[Edge]) -> Adjacency {
         let (mut starts, mut nodes) = (Vec::new(), Vec::new());
@@ -167,7 +168,7 @@ impl Adjacency {
         Adjacency { starts, nodes }
     }
 
-    /// The places of the edges from a node.
+    /// Returns the range of the edges from a node.
     #[must_use]
     pub fn from(&self, node: u32) -> std::ops::Range<usize> {
         match self.nodes.binary_search(&node) {
@@ -177,7 +178,7 @@ impl Adjacency {
     }
 }
 
-/// Tarjan's algorithm with a stack of its own.
+/// Tarjan's algorithm, with an explicit stack instead of recursion.
 fn components(nodes: usize, edges: Vec<Edge>) -> Cyclic {
     let adjacency = Adjacency::new(&edges);
     let mut index = vec![NONE; nodes];
@@ -245,7 +246,8 @@ fn components(nodes: usize, edges: Vec<Edge>) -> Cyclic {
     found
 }
 
-/// A shortest path over edges that are sorted by `from`; `None` when there is none. From a node to itself: the empty path.
+/// Returns a shortest path; `None` if there is none. The edges must be sorted by `from`. The path from a node to itself
+/// is empty.
 #[must_use]
 pub fn path_between(
     edges: &[Edge],
@@ -280,7 +282,7 @@ pub fn path_between(
     Some(path)
 }
 
-/// An order of the nodes by the edges, close to `base`. The edges have no cycle.
+/// Returns a topological order of the nodes, close to `base`. The edges must have no cycle.
 #[must_use]
 pub fn topological(nodes: usize, base: &[u32], edges: &[Edge]) -> Vec<u32> {
     let mut rank = vec![0; nodes];

@@ -1,26 +1,29 @@
 //! The session guarantees (Terry et al., "Session guarantees for weakly consistent replicated data", 1994).
 //!
-//! As there, the versions of each key have one order, the same for all. A guarantee asks that certain versions come before
-//! others in it; it is violated exactly if no order of the versions of a key fulfils all that it asks together with what is
-//! known of the order: a cycle. Known are: the initial state is first; a write that took effect under a condition on the
-//! value is after the version it replaced; revisions, if [`Options::revisions`]; real time between writes that do not overlap,
-//! if [`Options::real_time`]. What is not known is free, so without revisions or real time two versions are compared only by
-//! what else is asked of them: nothing is counted as a violation that some order explains.
+//! As in that paper, the versions of each key have one order, the same for all sessions. A guarantee requires that
+//! certain versions come before others in this order. It is violated exactly if no order of a key's versions satisfies
+//! these requirements together with what is known of the order, that is, if they form a cycle. Known are: the initial
+//! state is first; a write that took effect under a condition on the value comes after the version it replaced;
+//! revisions, if [`Options::revisions`]; real time between writes that do not overlap, if [`Options::real_time`].
+//! Everything else is free. Without revisions or real time, two versions are therefore compared only by the other
+//! requirements. If some order explains the history, nothing counts as a violation.
 //!
-//! With `<` for the order of versions of a key, and "earlier" in the order of one session:
+//! `<` is the order of a key's versions. "Later" refers to the order of one session.
 //!
 //! - **Read your writes**: if a session wrote u and later read v of the same key, v is u or u < v.
-//! - **Monotonic reads**: if it read u and later v of the same key, v is u or u < v.
-//! - **Monotonic writes**: if it wrote u and later w of the same key, u < w. And whoever has read a later write of that session
-//!   (of any key), and then reads v of u's key: v is u or u < v.
-//! - **Writes follow reads**: if it read u and later wrote w of the same key, u < w. And whoever has read such a later write
-//!   (of any key), and then reads v of u's key: v is u or u < v.
+//! - **Monotonic reads**: if a session read u and later v of the same key, v is u or u < v.
+//! - **Monotonic writes**: if a session wrote u and later w of the same key, u < w. Also, if any session has read a
+//!   write that the first session made after u (to any key), and then reads v of u's key, v is u or u < v.
+//! - **Writes follow reads**: if a session read u and later wrote w of the same key, u < w. Also, if any session has
+//!   read a write that the first session made after reading u (to any key), and then reads v of u's key, v is u or u <
+//!   v.
 //!
-//! The second halves say "has read, then reads": they blame the writer's guarantee for what a reader sees that may have moved
-//! between replicas in between; where the readers' own monotonic reads are violated too, look there first.
+//! The second halves say "has read, then reads". They attribute to the writer's guarantee what a reader sees, although
+//! the reader may have moved between replicas in between. If the readers' own monotonic reads are violated too, look
+//! there first.
 //!
-//! Writes of unknown outcome are not part of their session, but their versions can be read. Conditional writes that took
-//! effect are reads of what they replaced.
+//! Writes of unknown outcome are not part of their session, but their versions can be read. Conditional writes that
+//! took effect are reads of what they replaced.
 
 use super::graph::{self, Cyclic, Edge, Sink, TooMany, Why};
 use super::trace::{INITIAL, NONE, Trace, is_access};
@@ -28,16 +31,16 @@ use super::{Options, settle, show};
 use crate::history::{History, UNTOLD_REVISION};
 use crate::linear::{PartReport, Report, Verdict};
 
-/// Which one.
+/// A session guarantee.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Guarantee {
     /// A session sees its own writes.
     ReadYourWrites,
-    /// Its reads do not go back.
+    /// A session's reads do not go back to older versions.
     MonotonicReads,
-    /// Its writes take effect in its order.
+    /// A session's writes take effect in the order of the session.
     MonotonicWrites,
-    /// Its writes come after what it had read.
+    /// A session's writes come after what it had read before.
     WritesFollowReads,
 }
 
@@ -61,18 +64,19 @@ impl Guarantee {
         }
     }
 
-    /// Whether it is about the versions that sessions wrote (else: that they read).
+    /// Whether it concerns the versions that sessions wrote (otherwise: those that they read).
     fn of_writes(self) -> bool {
         matches!(self, Guarantee::ReadYourWrites | Guarantee::MonotonicWrites)
     }
 
-    /// Whether its first half is about the session's own later writes (else: its later reads), and there is a second half.
+    /// Whether its first half concerns the session's own later writes (otherwise: its later reads), and it has a second
+    /// half.
     fn has_observers(self) -> bool {
         matches!(self, Guarantee::MonotonicWrites | Guarantee::WritesFollowReads)
     }
 }
 
-/// Each guarantee's report.
+/// Checks all guarantees; returns one report for each.
 #[must_use]
 pub fn check_guarantees(history: &History, options: &Options) -> Vec<Report> {
     Guarantee::ALL.iter().map(|&guarantee| check_guarantee(history, guarantee, options)).collect()
@@ -122,7 +126,7 @@ pub fn check_guarantee(history: &History, guarantee: Guarantee, options: &Option
     Report { property, parts: parts.collect() }
 }
 
-/// A verdict for each key, and the steps taken.
+/// Returns a verdict for each key, and the steps taken.
 fn judge(history: &History, trace: &Trace, guarantee: Guarantee, options: &Options) -> (Vec<Verdict>, u64) {
     let keys = history.keys() as usize;
     let versions: Vec<u32> = trace.writes.iter().flatten().copied().collect();
@@ -160,19 +164,19 @@ fn judge(history: &History, trace: &Trace, guarantee: Guarantee, options: &Optio
     (verdicts, found.steps)
 }
 
-/// The versions that each session wrote (or read) of each key, in its order. Versions are numbered key by key, so that
-/// cycles on different keys do not look entangled.
+/// The versions of each key that each session wrote (or read), in the order of the session. Versions are numbered key
+/// by key, so that cycles on different keys are in different segments of the graph.
 struct Lists {
-    /// First entry of each slot: a key's part of a session; and the end.
+    /// First entry of each slot, and the end. A slot is the part of a session on one key.
     starts: Vec<u32>,
     /// First slot of each key, and the end.
     keys: Vec<u32>,
     entries: Vec<Entry>,
     /// By slot: its chain.
     chains: Vec<u32>,
-    /// For each chain its listed accesses in order: place, key and version.
+    /// By chain: its listed accesses in order, each with position, key and version.
     in_order: Vec<Vec<(u32, u32, u32)>>,
-    /// For each chain its slots, with their keys.
+    /// By chain: its slots, with their keys.
     slots: Vec<Vec<(u32, u32)>>,
 }
 
@@ -180,7 +184,7 @@ struct Lists {
 struct Entry {
     at: u32,
     version: u32,
-    /// The newest version (by number, which is by call) up to here.
+    /// The newest version up to here, by number. Numbers follow the order of calls.
     newest: u32,
 }
 
@@ -228,7 +232,7 @@ impl Lists {
         lists
     }
 
-    /// The entries of a slot before a place in its session.
+    /// Returns the range of a slot's entries before a position in its session.
     fn before(&self, slot: u32, at: u32) -> (u32, u32) {
         let (start, end) = (self.starts[slot as usize], self.starts[slot as usize + 1]);
         let entries = &self.entries[start as usize..end as usize];
@@ -236,13 +240,13 @@ impl Lists {
     }
 }
 
-/// Whom a session has read from, and what follows for each key.
+/// What a session has read of each session so far, and what this requires for each key.
 struct Observer {
-    /// By session: everything before this place is required, and how many listed accesses that is.
+    /// By session: the position before which everything is required, and the number of listed accesses before it.
     seen: Vec<(u32, u32)>,
-    /// By slot: session, and the end of the required entries when it was last asked for.
+    /// By slot: the reading session, and the end of the required entries when they were last computed.
     ends: Vec<(u32, u32)>,
-    /// By key: session, and the newest required version.
+    /// By key: the reading session, and the newest required version.
     newest: Vec<(u32, u32)>,
 }
 
@@ -257,7 +261,7 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// The number of the version that an access wrote.
+    /// Returns the number of the version that an access wrote.
     fn node(&self, access: u32) -> u32 {
         if is_access(access) { self.nodes[access as usize] } else { access }
     }
@@ -269,7 +273,7 @@ impl Maker<'_> {
             ends: vec![(NONE, 0); self.lists.starts.len()],
             newest: vec![(NONE, 0); self.trace.writes.len()],
         };
-        // By key: the slot of the session at hand.
+        // By key: the current session and its slot.
         let mut own = vec![(NONE, 0); self.trace.writes.len()];
         for session in 0..self.trace.sessions as u32 {
             observer.seen.fill((0, 0));
@@ -302,7 +306,7 @@ impl Maker<'_> {
         Ok(())
     }
 
-    /// All versions of a range of entries must be before a target (but for the target itself).
+    /// Requires that all versions of a range of entries are before a target, except the target itself.
     fn require(
         &self,
         sink: &mut Sink,
@@ -334,7 +338,8 @@ impl Maker<'_> {
         Ok(())
     }
 
-    /// The second half: what a session's read must not miss after what it has read before; then learns from it.
+    /// Applies the second half of a guarantee: requires that a read does not miss what the session's earlier reads
+    /// imply. Then records what this read implies.
     fn observe(
         &self,
         sink: &mut Sink,
@@ -380,7 +385,7 @@ impl Maker<'_> {
         sink.spend(u64::from(steps))
     }
 
-    /// What is known of the order of versions.
+    /// Adds what is known of the order of versions.
     fn known(&self, sink: &mut Sink) -> Result<(), TooMany> {
         let accesses = &self.trace.accesses;
         for (i, access) in (0u32..).zip(accesses) {
@@ -418,7 +423,7 @@ impl Maker<'_> {
         Ok(())
     }
 
-    /// Verdicts with evidence for the keys that have some.
+    /// Sets the verdicts of the keys that have violations, with evidence.
     fn explain(&self, found: &Cyclic, missed: &[Edge], counts: &[u64], verdicts: &mut [Verdict]) {
         let (history, trace) = (self.history, self.trace);
         let name = self.guarantee.name();

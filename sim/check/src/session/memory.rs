@@ -1,14 +1,14 @@
-//! Causal memory (CM): Bouajjani et al. (2017) after Ahamad et al. (1995): each session on its own can order what is causally
-//! before its operations so that all its reads are explained.
+//! Causal memory (CM): Bouajjani et al. (2017) after Ahamad et al. (1995). Each session by itself can order what is
+//! causally before its operations so that this order explains all its reads.
 //!
-//! For the last access o of each session, happened-before is the smallest transitive relation on what is causally before o
-//! that holds causal order and: if a write w' of a key happened before a read of the session that saw another version w of that
-//! key, then w' happened before w. It must have no cycle (CyclicHB), and no write of a key may have happened before
-//! a read of the session that saw the key's initial state (WriteHBInitRead). Earlier accesses than the last have
-//! relations contained in its own.
+//! For the last access o of each session, happened-before is the smallest transitive relation on what is causally
+//! before o that contains causal order and satisfies: if a write w' of a key happened before a read of the session that
+//! saw another version w of that key, then w' happened before w. It must have no cycle (CyclicHB), and no write of a
+//! key may have happened before a read of the session that saw the key's initial state (WriteHBInitRead). The last
+//! access suffices: its relation contains the relations of all earlier accesses.
 //!
-//! The relation is a bit matrix over the past of o: exact up to some ten thousand accesses; beyond the budget the verdict is
-//! unknown. Causal consistency is implied.
+//! The relation is a bit matrix over the past of o. It is exact up to some ten thousand accesses; beyond the budget the
+//! verdict is unknown. Causal memory implies causal consistency.
 
 use super::causal::{Causal, Stop};
 use super::closure::Closure;
@@ -49,7 +49,7 @@ fn session(history: &History, trace: &Trace, last: u32, options: &Options, steps
     }
     let local = |access: u32| past.binary_search(&access).map_or(NONE, |i| i as u32);
     let mut relation = Closure::new(past.len());
-    // Causal order first; `past` is by call, which it mostly follows.
+    // Add causal order first. `past` is sorted by call, and causal order mostly follows the calls.
     for (i, &access) in (0u32..).zip(&past) {
         let access = &trace.accesses[access as usize];
         for (pred, why) in [(access.before, Why::Session), (access.source, Why::ReadsFrom)] {
@@ -113,7 +113,7 @@ fn session(history: &History, trace: &Trace, last: u32, options: &Options, steps
     }
 }
 
-/// What is causally before an access, and itself, by call.
+/// Returns what is causally before an access, and the access itself, in the order of calls.
 fn past(trace: &Trace, last: u32) -> Vec<u32> {
     let mut seen = vec![false; trace.accesses.len()];
     seen[last as usize] = true;
@@ -129,7 +129,7 @@ fn past(trace: &Trace, last: u32) -> Vec<u32> {
     (0u32..).zip(seen).filter_map(|(i, seen)| seen.then_some(i)).collect()
 }
 
-/// WriteHBInitRead.
+/// Returns the evidence of a WriteHBInitRead.
 fn missed(history: &History, trace: &Trace, write: u32, read: u32) -> Box<Evidence> {
     let [w, r] = [write, read].map(|a| show::op(history, trace.accesses[a as usize].op));
     let words = format!("{r} saw the initial state, but for its session {w} happened before it");

@@ -1,8 +1,8 @@
-//! Properties weaker than linearizability, of registers and keys of a store: sequential consistency, the session guarantees,
-//! causal consistency, staleness, convergence, lost and phantom writes.
+//! Checks of properties weaker than linearizability, on the registers and keys of a store: sequential consistency, the
+//! session guarantees, causal consistency, staleness, convergence, lost and phantom writes.
 //!
-//! [`trace`] tells which write each operation read from; [`graph`] finds cycles among what must be before what. What is
-//! asked beyond that is the business of each property's own file:
+//! [`trace`] determines which write each operation read from. [`graph`] finds cycles among the ordering constraints.
+//! Each property has its own file for the rest:
 //!
 //! | property | file | procedure |
 //! |---|---|---|
@@ -14,11 +14,12 @@
 //! | measures of staleness | [`figures`] | n·log n |
 //! | lost writes, phantom writes, convergence | [`convergence`] | linear |
 //!
-//! They imply each other as follows: linearizable ⇒ sequential ⇒ causal memory and causal convergence ⇒ causal; and causal
+//! The implications are: linearizable ⇒ sequential ⇒ causal memory and causal convergence ⇒ causal; and causal
 //! convergence ⇒ each session guarantee, when no revisions are used.
 //!
-//! Where equal values make it unsure which write was read, the operations in doubt are left out first: what is impossible
-//! without them is impossible with them. Then all assignments are tried, if they are few. Otherwise the verdict is unknown.
+//! Equal values can make it uncertain which write an operation read. The checks first ignore what these operations
+//! read: what is impossible without that information is impossible with it. Then they try all assignments, if there are
+//! few. Otherwise the verdict is unknown.
 
 pub mod causal;
 mod closure;
@@ -44,21 +45,21 @@ pub use memory::check_causal_memory;
 pub use sequential::{check_sequential, sequential_witness};
 pub use staleness::{Bound, Unit, bounds_of_k, smallest_delta, smallest_k};
 
-/// What the checks may assume and spend.
+/// Assumptions and limits of the checks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// Steps of one check; a step takes some nanoseconds.
+    /// Limit of steps of one check; a step takes some nanoseconds.
     pub steps: u64,
-    /// Bytes for what one check remembers.
+    /// Memory limit of one check, in bytes.
     pub memory: usize,
-    /// Whether the revisions that replies tell are the order of the versions of a key.
+    /// Whether the revisions in replies give the order of a key's versions.
     pub revisions: bool,
-    /// Whether a write that had returned when another of its key was called is the older version. True of stores that
-    /// order writes by a leader or a true clock; a store with logical clocks need not.
+    /// Whether a write that returned before another write of its key was called has the older version. True of stores
+    /// that order writes by a leader or a true clock; not necessarily true of stores with logical clocks.
     pub real_time: bool,
     /// Nanoseconds after the last write of a key during which its readers need not agree yet.
     pub quiet: u64,
-    /// Only reads called at this event or later are final reads; `None`: see `quiet`.
+    /// Only reads called at this event or later are final reads; `None`: only `quiet` applies.
     pub final_from: Option<u32>,
 }
 
@@ -68,10 +69,10 @@ impl Default for Options {
     }
 }
 
-/// Assignments of unsure sources that are tried.
+/// Maximum number of assignments of unsure sources to try.
 const ASSIGNMENTS: usize = 4_096;
 
-/// A report of one part: the whole history.
+/// Returns a report with one part: the whole history.
 fn whole(property: &'static str, history: &History, verdict: Verdict, by: &'static str, steps: u64) -> Report {
     let operations = history.operations().len();
     Report {
@@ -88,8 +89,8 @@ fn whole(property: &'static str, history: &History, verdict: Verdict, by: &'stat
     }
 }
 
-/// Decides a property by the sources that are sure, and by trying all assignments of the others. `decide` must be monotone:
-/// what is impossible stays so when accesses are added.
+/// Decides a property from the sure sources, then by trying all assignments of the unsure ones. `decide` must be
+/// monotone: what is impossible stays impossible when accesses are added.
 fn settle(history: &History, decide: &mut dyn FnMut(&Trace) -> (Verdict, u64)) -> (Verdict, u64) {
     let trace = Trace::new(history);
     let (verdict, mut steps) = decide(&trace);

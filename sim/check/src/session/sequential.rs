@@ -1,15 +1,17 @@
-//! Sequential consistency (Lamport, 1979): one order of all operations that explains all replies and holds the order of each
-//! session. It is not local: the whole history is judged at once. To decide it is NP-complete; so in order of cost:
+//! Sequential consistency (Lamport, 1979): one order of all operations explains all replies and keeps the order of each
+//! session. It is not local: the whole history is judged at once. Deciding it is NP-complete, so the steps are, in
+//! order of cost:
 //!
-//! 1. What causal convergence refutes is not sequentially consistent ([`super::causal`]); near-linear.
-//! 2. Saturation, for histories that fit a bit matrix: where a read saw w, any other write w' of the key is before w or after
-//!    the read. If one is excluded the other follows, until nothing is new or there is a cycle, which is the evidence.
-//! 3. An order is built greedily, by the edges found so far, and replayed: a witness. Where the greedy choice leads nowhere
-//!    the search goes back, remembering configurations exactly; when it has tried all there is no order. Reads are placed
-//!    as soon as they fit, and no version is overwritten while a sure reader of it is still to come.
+//! 1. A history that is not causally convergent is not sequentially consistent ([`super::causal`]); near-linear.
+//! 2. Saturation, for histories that fit a bit matrix: where a read saw w, any other write w' of the key is before w or
+//!    after the read. If one is excluded, the other follows. This repeats until nothing is new or there is a cycle,
+//!    which is the evidence.
+//! 3. An order is built greedily from the edges found so far, and replayed: a witness. Where the greedy choice fails,
+//!    the search backtracks, and remembers configurations exactly. When it has tried everything, there is no order.
+//!    Reads are placed as soon as they fit, and no version is overwritten while a sure reader of it is still to come.
 //!
-//! The replay is by the full model of a key: conditions, refusals, deletes, revisions. A write of unknown outcome may take
-//! effect at any place after what its session did before it, or never.
+//! The replay uses the full model of a key: conditions, refusals, deletes, revisions. A write of unknown outcome may
+//! take effect at any position after the earlier operations of its session, or never.
 
 use super::causal::{Causal, Stop};
 use super::closure::Closure;
@@ -21,7 +23,7 @@ use crate::history::{Call, End, History, KvOperation, OpId, Outcome, Reply, UNTO
 use crate::linear::{Report, Verdict};
 use hashbrown::{HashMap, HashSet};
 
-/// Steps spent at most on smaller evidence.
+/// Maximum number of steps spent on making evidence smaller.
 const SMALLER_STEPS: u64 = 20_000_000;
 
 /// Decides sequential consistency.
@@ -37,7 +39,7 @@ pub fn check_sequential(history: &History, options: &Options) -> Report {
     whole("sequentially consistent", history, verdict, by, steps)
 }
 
-/// An order that explains all replies, if one is found within the limits.
+/// Returns an order that explains all replies, if one is found within the limits.
 #[must_use]
 pub fn sequential_witness(history: &History, options: &Options) -> Option<Vec<OpId>> {
     decide(history, options).3
@@ -86,7 +88,8 @@ fn decide(history: &History, options: &Options) -> (Verdict, &'static str, u64, 
     }
 }
 
-/// Makes evidence smaller: forgets outcomes, many at once and then fewer, while the rest stays impossible. What it spent.
+/// Makes evidence smaller: forgets outcomes, many at once and then fewer, while the rest stays impossible. Returns the
+/// steps spent.
 fn smaller(history: &History, options: &Options, evidence: &mut Box<Evidence>) -> u64 {
     let mut keep = vec![false; history.operations().len()];
     for op in &evidence.core {
@@ -100,7 +103,7 @@ fn smaller(history: &History, options: &Options, evidence: &mut Box<Evidence>) -
         let mut dropped = false;
         let kept: Vec<usize> = (0..keep.len()).filter(|&i| keep[i]).collect();
         for chunk in kept.chunks(size) {
-            // To look at the history again takes some steps for each operation.
+            // Reading the history again takes some steps for each operation.
             let cost = 16 * keep.len() as u64;
             if left <= cost {
                 sure = false;
@@ -144,7 +147,7 @@ fn smaller(history: &History, options: &Options, evidence: &mut Box<Evidence>) -
     spent
 }
 
-/// Edges that hold in every order; a cycle of them is evidence.
+/// Returns edges that hold in every order. If they have a cycle, it is the evidence.
 fn saturate(history: &History, trace: &Trace, limit: u64) -> Result<Vec<Edge>, Box<Evidence>> {
     let mut relation = Closure::new(trace.accesses.len());
     for (i, access) in (0u32..).zip(&trace.accesses) {
@@ -194,8 +197,9 @@ fn saturate(history: &History, trace: &Trace, limit: u64) -> Result<Vec<Edge>, B
     }
 }
 
-/// The accesses by when their versions begin: what is linearizable can be replayed in about this order. A version begins at
-/// the first return or the last call among its write and its reads, whichever is first (see [`super::staleness`]).
+/// Returns the accesses sorted by when their versions begin. A linearizable history can be replayed in about this
+/// order. A version begins at the first return or the last call among its write and its reads, whichever comes first
+/// (see [`super::staleness`]).
 fn by_zones(history: &History, trace: &Trace) -> Vec<u32> {
     let called = |i: u32| history.operation(trace.accesses[i as usize].op).called;
     let all = || (0u32..).take(trace.accesses.len());
@@ -212,7 +216,7 @@ fn by_zones(history: &History, trace: &Trace) -> Vec<u32> {
     order
 }
 
-/// What a key holds, and which operation left it.
+/// What a key holds, and the operation that wrote it.
 #[derive(Clone, Copy)]
 struct State {
     value: Value,
@@ -227,7 +231,7 @@ struct Op {
     session: u32,
     after: u32,
     optional: bool,
-    /// Place in the preferred order.
+    /// Position in the preferred order.
     rank: u32,
     /// The operation that it read from, if that is sure.
     source: u32,
@@ -236,7 +240,7 @@ struct Op {
 struct Frame {
     choices: Vec<u32>,
     next: usize,
-    /// Length of the trail when it was entered.
+    /// Length of the trail when the frame was entered.
     trail: usize,
 }
 
@@ -250,7 +254,7 @@ struct Search {
     /// Pairs (later, earlier), sorted.
     edges: Vec<(u32, u32)>,
     states: Vec<State>,
-    /// Sure readers of each operation's version that are still to come; of the initial version by key.
+    /// The number of sure readers still to come: of each operation's version, and of each key's initial version.
     readers: Vec<u32>,
     first_readers: Vec<u32>,
     trail: Vec<(u32, State)>,
@@ -329,7 +333,7 @@ impl Search {
             if is_access(access.source) {
                 op.source = op_of[access.source as usize];
             }
-            // A refused write, and one that takes effect, have both seen what was there.
+            // A refused write and a write that takes effect have both seen the previous version.
             match op.source {
                 INITIAL => self.first_readers[access.key as usize] += 1,
                 source if is_access(source) => self.readers[source as usize] += 1,
@@ -341,7 +345,7 @@ impl Search {
         self.edges.dedup();
     }
 
-    /// Whether there is an order; `None`: a limit was reached.
+    /// Returns whether there is an order; `None`: a limit was reached.
     fn run(&mut self, options: &Options) -> Option<bool> {
         let mut failed: HashSet<Box<[u32]>> = HashSet::new();
         let mut memory = 0;
@@ -384,7 +388,7 @@ impl Search {
         }
     }
 
-    /// What the rest depends on.
+    /// Returns the part of the state that the rest of the search depends on.
     fn configuration(&self) -> Box<[u32]> {
         let used = self.optional.iter().filter(|&&op| self.done[op as usize]).copied();
         let states = self.states.iter().flat_map(|state| [state.value.bits(), state.count as u32, state.version]);
@@ -395,7 +399,7 @@ impl Search {
         self.sessions.iter().zip(&self.positions).filter_map(|(queue, &at)| queue.get(at as usize).copied())
     }
 
-    /// Whether an operation's turn has come: it fits, and all that must be before it is done.
+    /// Whether an operation can come next: it fits the state, and everything that must be before it is done.
     fn ready(&self, op: u32) -> bool {
         let it = &self.ops[op as usize];
         let state = self.states[it.kv.key.0 as usize];
@@ -428,7 +432,7 @@ impl Search {
         }
     }
 
-    /// The changes that may come next, the preferred first.
+    /// Returns the changes that may come next, the preferred one first.
     fn choices(&mut self) -> Vec<u32> {
         let optional = self.optional.iter().copied().filter(|&op| !self.done[op as usize]);
         let all: Vec<u32> = self.heads().chain(optional).collect();
@@ -489,7 +493,7 @@ impl Search {
     }
 }
 
-/// Keys where a write of unknown outcome that nobody certainly read may still be needed.
+/// Returns the keys on which a write of unknown outcome that no operation certainly read may still be needed.
 fn loose_keys(history: &History, trace: &Trace) -> Vec<bool> {
     let mut loose = vec![false; history.keys() as usize];
     for (i, op) in (0u32..).zip(history.operations()) {
@@ -507,12 +511,13 @@ fn loose_keys(history: &History, trace: &Trace) -> Vec<bool> {
     loose
 }
 
-/// Whether it makes a version when it takes effect.
+/// Whether an operation makes a version when it takes effect.
 fn changes(kv: &KvOperation) -> bool {
     kv.call != Call::Get && matches!(kv.outcome, Outcome::Ok(Reply::Done { .. }) | Outcome::Info)
 }
 
-/// The value and the count of modifications after an operation; `None`: it cannot be here.
+/// Returns the value and the count of modifications after an operation; `None` if the operation is impossible in this
+/// state.
 fn after(kv: &KvOperation, state: State) -> Option<(Value, u64)> {
     let here = state.value != Value::NIL;
     let revision = state.count.checked_sub(1);

@@ -1,4 +1,4 @@
-//! Evidence about sessions: cycles in words, and the operations drawn over time.
+//! Evidence about sessions: descriptions of cycles, and diagrams of the operations over time.
 
 use super::graph::{Edge, Why};
 use super::trace::{Trace, is_access};
@@ -6,10 +6,10 @@ use crate::evidence::{self, Evidence};
 use crate::history::{Call, History, KvOperation, OpId, Outcome, Reply, Value};
 use std::fmt::Write;
 
-/// More operations than this are not drawn.
+/// Maximum number of operations in a diagram.
 const SHOWN: usize = 40;
 
-/// An operation in a few words: `process 3's read of x → 7`.
+/// Describes an operation in a few words: `process 3's read of x → 7`.
 pub fn op(history: &History, id: OpId) -> String {
     let kv = history.kv(id);
     format!("process {}'s {}", kv.process, title(history, &kv))
@@ -46,7 +46,7 @@ fn title(history: &History, kv: &KvOperation) -> String {
     what + &reply
 }
 
-/// The operations over time, one row for each.
+/// Draws the operations over time, one row each.
 pub fn diagram(history: &History, ops: &[OpId]) -> String {
     let shown: Vec<KvOperation> = ops.iter().take(SHOWN).map(|&op| history.kv(op)).collect();
     let mut moments: Vec<u32> = shown.iter().flat_map(|kv| [Some(kv.called.index), kv.settled()]).flatten().collect();
@@ -70,13 +70,13 @@ pub fn diagram(history: &History, ops: &[OpId]) -> String {
     text
 }
 
-/// Evidence from operations that clash, without edges.
+/// Returns evidence of operations that contradict each other, without edges.
 pub fn plain(history: &History, part: &str, anomaly: &str, core: Vec<OpId>, explanation: String) -> Box<Evidence> {
     let diagram = diagram(history, &core);
     Box::new(Evidence::of_clash((part, anomaly), (core, None), diagram, explanation))
 }
 
-/// Evidence from a cycle.
+/// Returns evidence of a cycle.
 pub fn cycle(
     history: &History,
     trace: &Trace,

@@ -1,21 +1,22 @@
-//! How stale reads are: Δ-atomicity and k-atomicity (Golab, Li and Shah, "Analyzing consistency properties for fun and profit",
-//! 2011).
+//! How stale reads are: Δ-atomicity and k-atomicity (Golab, Li and Shah, "Analyzing consistency properties for fun and
+//! profit", 2011).
 //!
-//! **Δ.** A key is Δ-atomic if it is linearizable once every read is taken to have been called Δ earlier. With distinguishable
-//! values let f be the first return and s the last call among a write and its reads. Version A must be before B iff
-//! f(A) < s(B), and there is an order iff no two versions must be before each other (Gibbons and Korach, 1997). An earlier
-//! call of a read only makes s smaller; so what is Δ-atomic stays so for a larger Δ, and the smallest is found by bisection, each
-//! step a pass over the zones, sorted by f once. Every other key (conditions, deletes, revisions, equal values) is bisected with the
-//! exact decision of linearizability on the shifted history. A read that returned before its value's write was called is
-//! impossible for every Δ.
+//! **Δ.** A key is Δ-atomic if it is linearizable when every read is taken to have been called Δ earlier. With
+//! distinguishable values, let f be the first return and s the last call among a write and its reads. Version A must be
+//! before B iff f(A) < s(B), and there is an order iff no two versions must be before each other (Gibbons and Korach,
+//! 1997). An earlier call of a read only makes s smaller, so a Δ-atomic key stays Δ-atomic for a larger Δ. The smallest
+//! Δ is found by bisection. Each step is a pass over the zones, which are sorted by f once. Every other key
+//! (conditions, deletes, revisions, equal values) is bisected with the exact decision of linearizability on the shifted
+//! history. A read that returned before the write of its value was called is impossible for every Δ.
 //!
-//! Moments are compared by time and then by position. In [`Unit::Events`] positions are the times.
+//! Moments are compared by time, then by position. In [`Unit::Events`] the positions are the times.
 //!
-//! **k.** A key is k-atomic if all operations can be ordered, real time respected, so that each read sees one of the k latest
-//! versions. 1 is linearizability. Below: a read that certainly missed n versions ([`super::figures`]) needs k > n. Above: with
-//! versions ordered by f, which respects real time, each read is placed as early as the writes and the sources of reads
-//! that returned before its call allow; the versions between it and its source show a k that suffices. Where the two
-//! differ, small keys are decided by search; else the bounds are told.
+//! **k.** A key is k-atomic if all operations have an order that respects real time and in which each read sees one of
+//! the k latest versions. 1 is linearizability. Lower bound: a read that certainly missed n versions
+//! ([`super::figures`]) needs k > n. Upper bound: versions are ordered by f, which respects real time, and each read is
+//! placed as early as the writes, and the sources of reads, that returned before its call allow. The versions between a
+//! read and its source show a k that suffices. If the two bounds differ, small keys are decided by search; for other
+//! keys the bounds are reported.
 
 use super::figures::staleness;
 use super::trace::{INITIAL, NOBODY, NONE, Trace, is_access};
@@ -24,7 +25,7 @@ use crate::linear::general::General;
 use crate::linear::{self, Answer, Item, Judge, Limits};
 use crate::model::Model;
 
-/// What Δ is measured in.
+/// The unit of Δ.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unit {
     /// Nanoseconds of the recorded times.
@@ -33,16 +34,16 @@ pub enum Unit {
     Events,
 }
 
-/// What is known of a smallest number.
+/// What is known of the smallest Δ or k of a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Bound {
     /// The key.
     pub key: String,
-    /// It is at least this.
+    /// The number is at least this.
     pub lower: u64,
-    /// And at most this; `None`: not known, or there is none.
+    /// The number is at most this; `None`: not known, or no number suffices.
     pub upper: Option<u64>,
-    /// How that was found, or why it is not known.
+    /// How the bounds were found, or why they are not known.
     pub by: &'static str,
 }
 
@@ -54,7 +55,7 @@ impl Bound {
     }
 }
 
-/// Keys of at most so many operations are searched for k.
+/// Keys with at most this many operations are searched for k.
 const SMALL: usize = 24;
 const NEVER: &str = "impossible for every number: a value from nowhere or from the future";
 
@@ -93,7 +94,7 @@ impl Clock<'_> {
     }
 }
 
-/// The smallest Δ for each key.
+/// Returns bounds of the smallest Δ of each key.
 #[must_use]
 pub fn smallest_delta(history: &History, unit: Unit, options: &linear::Options) -> Vec<Bound> {
     let trace = Trace::new(history);
@@ -122,7 +123,7 @@ pub fn smallest_delta(history: &History, unit: Unit, options: &linear::Options) 
     deltas.collect()
 }
 
-/// Keys that are only read and written, without conditions and revisions, and with sure sources.
+/// Returns which keys are only read and written, without conditions and revisions, and have only sure sources.
 fn plain_keys(history: &History, trace: &Trace) -> Vec<bool> {
     let mut plain = vec![true; history.keys() as usize];
     for (i, op) in (0u32..).zip(history.operations()) {
@@ -138,7 +139,7 @@ fn plain_keys(history: &History, trace: &Trace) -> Vec<bool> {
     plain
 }
 
-/// The zones of each key, sorted; `None` for keys that no Δ helps.
+/// Returns the zones of each key, sorted by first return; `None` for keys that are impossible for every Δ.
 fn zones(trace: &Trace, history: &History, clock: &Clock<'_>) -> Vec<Option<Vec<Zone>>> {
     let start = Zone { first_return: FIRST, write_call: FIRST, read_call: FIRST };
     let mut initial: Vec<Zone> = vec![start; trace.writes.len()];
@@ -177,7 +178,7 @@ fn zones(trace: &Trace, history: &History, clock: &Clock<'_>) -> Vec<Option<Vec<
     trace.writes.iter().enumerate().map(of_key).collect()
 }
 
-/// Whether no two versions must be before each other; the zones are sorted by first return.
+/// Whether no two versions must be before each other. The zones must be sorted by first return.
 fn ordered(zones: &[Zone], delta: i64, forward: &mut Vec<(At, At)>) -> bool {
     forward.clear();
     for zone in zones {
@@ -204,7 +205,7 @@ fn by_zones(zones: &[Zone]) -> u64 {
     let reads = || zones.iter().map(|zone| zone.read_call.0).filter(|&time| time != i64::MIN);
     let starts =
         zones.iter().flat_map(|zone| [zone.write_call.0, zone.first_return.0]).filter(|&time| time != i64::MIN);
-    // Beyond this every read is before everything.
+    // With this Δ every read is called before everything else.
     let span = reads().max().unwrap_or(0).saturating_sub(starts.min().unwrap_or(0)).saturating_add(1);
     let (mut low, mut high) = (0, span.max(1));
     while high - low > 1 {
@@ -214,7 +215,7 @@ fn by_zones(zones: &[Zone]) -> u64 {
     high as u64
 }
 
-/// Bisection with the exact decision on shifted histories.
+/// Finds the smallest Δ by bisection, with the exact decision on shifted histories.
 fn by_search(
     clock: &Clock<'_>,
     key: KeyId,
@@ -251,7 +252,7 @@ fn by_search(
     bound(high as u64, Some(high as u64), "linearizability, bisected")
 }
 
-/// One key's history with all reads called earlier.
+/// Returns the history of one key with all reads called `delta` earlier.
 fn shifted(clock: &Clock<'_>, key: KeyId, ops: &[OpId], delta: i64) -> History {
     let history = clock.history;
     let mut events: Vec<(At, OpId, bool)> = Vec::new();
@@ -291,7 +292,7 @@ fn shifted(clock: &Clock<'_>, key: KeyId, ops: &[OpId], delta: i64) -> History {
     log.finish()
 }
 
-/// Bounds of the smallest k for each key.
+/// Returns bounds of the smallest k of each key.
 #[must_use]
 pub fn smallest_k(history: &History, options: &linear::Options) -> Vec<Bound> {
     let trace = Trace::new(history);
@@ -327,7 +328,7 @@ pub fn smallest_k(history: &History, options: &linear::Options) -> Vec<Bound> {
     bounds.collect()
 }
 
-/// Bounds of the smallest k that need no search, for keys of plain reads and writes; `None` for others.
+/// Returns bounds of the smallest k without a search, for keys with only plain reads and writes; `None` for other keys.
 #[must_use]
 pub fn bounds_of_k(history: &History) -> Vec<Option<(u64, u64)>> {
     let trace = Trace::new(history);
@@ -343,9 +344,9 @@ pub fn bounds_of_k(history: &History) -> Vec<Option<(u64, u64)>> {
     bounds.zip(sound).map(|(bounds, sound)| sound.then_some(bounds)).collect()
 }
 
-/// A k that suffices, for keys of plain reads and writes.
+/// Returns a k that suffices for each key, provided that the key has only plain reads and writes.
 fn upper_bounds(history: &History, trace: &Trace) -> Vec<u64> {
-    // The order of versions: by the first return of the write and its reads.
+    // The order of versions: by the first return among the write and its reads.
     let mut first: Vec<u32> = (0u32..).take(trace.accesses.len()).map(|i| trace.returned(history, i)).collect();
     for (i, access) in (0u32..).zip(&trace.accesses) {
         if is_access(access.source) {
@@ -380,19 +381,19 @@ fn upper_bounds(history: &History, trace: &Trace) -> Vec<u64> {
     upper
 }
 
-/// A register whose reads see one of the latest versions.
+/// A register whose reads see one of the `k` latest versions.
 struct Stale {
     k: usize,
 }
 
-/// An operation of it.
+/// An operation on this register.
 enum StaleOp {
     See(Value),
     Put { value: Value, compare: Value, sure: bool },
 }
 
 impl Stale {
-    /// Whether the model knows everything about the operation.
+    /// Whether the model covers everything about the operation.
     fn accepts(op: &Operation) -> bool {
         matches!(op.f, Function::Read | Function::Write)
             && op.end != End::Refused
@@ -433,7 +434,7 @@ impl Model for Stale {
     }
 }
 
-/// Tries one k after the other; with k beyond the number of writes every version is still there.
+/// Tries one k after the other. With k greater than the number of writes, every version is still available.
 fn search_k(
     history: &History,
     ops: &[OpId],

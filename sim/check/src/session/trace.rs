@@ -1,29 +1,29 @@
-//! A history as the weaker properties see it: sessions, and which write each operation read from.
+//! The view of a history that the weaker properties use: sessions, and which write each operation read from.
 //!
-//! An *access* is an operation that happened and tells something: a read (or a refused write) that was told what it saw, a
-//! write, a delete, or both at once: a write that took effect under a condition on the value (or revision) has read it.
-//! The *source* of a read is the access that wrote what it saw. It is known where only one operation can have written
-//! that value to that key; told revisions tell equal values apart. Otherwise it is [`UNSURE`], and no verdict rests on a
-//! guess.
+//! An *access* is an operation that happened and carries information: a read (or a refused write) whose reply says what
+//! it saw, a write, a delete, or both at once: a write that took effect under a condition on the value (or revision)
+//! has also read it. The *source* of a read is the access that wrote what it saw. It is known only if exactly one
+//! operation can have written that value to that key; revisions in replies distinguish equal values. Otherwise it is
+//! [`UNSURE`], and no verdict rests on a guess.
 //!
-//! - A write of unknown outcome happened if an access that happened has it as its source; otherwise it counts as never
-//!   called, which makes every property here easier to fulfil. It is after what its session did before it, but
-//!   nothing of its session is after it: where the session goes on it forms a chain of its own.
-//! - Conditions that only exclude something (a refusal that was told nothing, "present", a delete's presence) are not
-//!   looked at, except by the search of [`super::sequential`].
-//! - A session's order is that of its calls.
+//! - A write of unknown outcome happened if it is the source of an access that happened. Otherwise it counts as never
+//!   called, which makes every property here easier to satisfy. It comes after the earlier operations of its session,
+//!   but no operation of its session comes after it: if the session goes on, the write forms a chain of its own.
+//! - Conditions that only exclude something (a refusal without a value, "present", a delete's presence) are ignored,
+//!   except by the search of [`super::sequential`].
+//! - The order of a session is the order of its calls.
 
 use crate::history::{Call, End, History, OpId, Outcome, Reply, UNTOLD_REVISION, Value};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
-/// No access; also: reads nothing.
+/// No access. As a source: the operation reads nothing.
 pub const NONE: u32 = u32::MAX;
-/// What every key held before the first write.
+/// A source: what every key held before the first write.
 pub const INITIAL: u32 = u32::MAX - 1;
-/// Several operations can have written it.
+/// A source: several operations can have written the value.
 pub const UNSURE: u32 = u32::MAX - 2;
-/// Nobody can have written it.
+/// A source: no operation can have written the value.
 pub const NOBODY: u32 = u32::MAX - 3;
 
 /// Whether a source is an access.
@@ -45,9 +45,9 @@ pub struct Access {
     pub at: u32,
     /// The access before it in its session, or [`NONE`].
     pub before: u32,
-    /// Where what it read comes from: an access, or one of the constants.
+    /// The source of what it read: an access, or one of the constants.
     pub source: u32,
-    /// Whether it made a version.
+    /// Whether it wrote a version.
     pub writes: bool,
     /// Whether its outcome is unknown to its client.
     pub unknown: bool,
@@ -55,17 +55,17 @@ pub struct Access {
     pub revision: u32,
 }
 
-/// Which operation an unsure one is assumed to have read from; `None`: the initial value.
+/// The assumed sources of unsure operations; `None`: the initial value.
 pub type Choices = BTreeMap<OpId, Option<OpId>>;
 
 /// The accesses of a history, in the order of their calls.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
-    /// All of them; versions are named by the access that wrote them.
+    /// All accesses. A version is identified by the access that wrote it.
     pub accesses: Vec<Access>,
-    /// Sessions, and one chain for each write of unknown outcome that happened while its session went on.
+    /// The sessions, then one chain for each write of unknown outcome that happened and whose session went on.
     pub chains: Vec<Vec<u32>>,
-    /// How many of the chains are sessions.
+    /// The number of chains that are sessions.
     pub sessions: usize,
     /// Writes of each key.
     pub writes: Vec<Vec<u32>>,
@@ -73,14 +73,14 @@ pub struct Trace {
     pub unsure: Vec<OpId>,
 }
 
-/// What an operation says that it saw.
+/// What an operation reports to have seen.
 #[derive(Clone, Copy)]
 struct Saw {
     value: Option<Value>,
     revision: Option<u32>,
 }
 
-/// What an operation leaves behind if it takes effect.
+/// Returns the value that an operation writes if it takes effect; `None` if it writes nothing.
 #[must_use]
 pub fn written(history: &History, op: OpId) -> Option<Value> {
     let op = history.operation(op);
@@ -116,12 +116,12 @@ fn saw(history: &History, op: OpId) -> Option<Saw> {
     }
 }
 
-/// Who can have written what.
+/// The possible writers of each value.
 struct Writers<'a> {
     history: &'a History,
-    /// The first writer of each value of each key, and how many there are.
+    /// By key and value: the first writer, and the number of writers.
     by_value: HashMap<(u32, Value), (u32, u32)>,
-    /// The first write of each value, and of any ([`Value::UNTOLD`]), that was told each revision.
+    /// By key, revision and value: the first write whose reply gave that revision. [`Value::UNTOLD`]: any value.
     by_revision: HashMap<(u32, u32, Value), u32>,
 }
 
@@ -142,7 +142,7 @@ impl<'a> Writers<'a> {
         writers
     }
 
-    /// An operation, or one of the constants.
+    /// Returns the source of an operation: an operation, or one of the constants.
     fn source(&self, op: OpId, saw: Saw) -> u32 {
         let key = self.history.operation(op).key.0;
         if let Some(r) = saw.revision
@@ -155,7 +155,7 @@ impl<'a> Writers<'a> {
         let initial = value == self.history.initial() && saw.revision.is_none();
         let (first, mut count) = self.by_value.get(&(key, value)).copied().unwrap_or((NONE, 0));
         if written(self.history, op) == Some(value) {
-            count -= 1; // Not from itself.
+            count -= 1; // An operation does not read from itself.
         }
         match (count, initial) {
             (0, true) => INITIAL,
@@ -166,7 +166,7 @@ impl<'a> Writers<'a> {
     }
 }
 
-/// Whom an operation can have read from, by the value alone; `None`: the initial value.
+/// Returns the operations that `op` can have read from, judged by the value alone; `None`: the initial value.
 #[must_use]
 pub fn candidates(history: &History, op: OpId) -> Vec<Option<OpId>> {
     let Some(saw) = saw(history, op) else { return Vec::new() };
@@ -182,13 +182,13 @@ pub fn candidates(history: &History, op: OpId) -> Vec<Option<OpId>> {
 }
 
 impl Trace {
-    /// The accesses of a history.
+    /// Collects the accesses of a history.
     #[must_use]
     pub fn new(history: &History) -> Trace {
         Trace::assuming(history, &Choices::new())
     }
 
-    /// The accesses if the unsure sources are these.
+    /// Collects the accesses of a history, with the unsure sources taken from `choices`.
     #[must_use]
     pub fn assuming(history: &History, choices: &Choices) -> Trace {
         let operations = history.operations();
@@ -215,7 +215,7 @@ impl Trace {
     fn collect(&mut self, history: &History, sources: &[u32], happened: &[bool]) {
         let operations = history.operations();
         let mut places = vec![NONE; operations.len()];
-        // Growing by doubling it would take three times as much for a moment.
+        // Growing by doubling would briefly need three times as much memory.
         self.accesses.reserve_exact(operations.len());
         let mut sessions: HashMap<u32, u32> = HashMap::new();
         let mut open: Vec<u32> = Vec::new();
@@ -265,13 +265,13 @@ impl Trace {
         }
     }
 
-    /// How an access ended: its return, or `u32::MAX` when its outcome is unknown.
+    /// Returns the event at which an access returned, or `u32::MAX` if its outcome is unknown.
     #[must_use]
     pub fn returned(&self, history: &History, access: u32) -> u32 {
         history.operation(self.accesses[access as usize].op).settled().unwrap_or(u32::MAX)
     }
 
-    /// The operations of some accesses, in the order of their calls, each once.
+    /// Returns the operations of some accesses, in the order of their calls, without duplicates.
     #[must_use]
     pub fn ops(&self, accesses: &[u32]) -> Vec<OpId> {
         let mut ops: Vec<OpId> = accesses.iter().map(|&a| self.accesses[a as usize].op).collect();
@@ -281,7 +281,7 @@ impl Trace {
     }
 }
 
-/// Which operations certainly happened, given where they read from.
+/// Returns which operations certainly happened, given their sources.
 fn happened(history: &History, sources: &[u32]) -> Vec<bool> {
     let operations = history.operations();
     let mut happened: Vec<bool> = operations.iter().map(|op| matches!(op.end, End::Ok | End::Refused)).collect();

@@ -1,12 +1,12 @@
-//! Lists that transactions append to and read whole: every read tells the order of all appends that it saw.
+//! Lists that transactions append to and read as a whole. Every read shows the order of all appends that it saw.
 //!
-//! The longest committed read of a key is its version order, and all other reads must be prefixes of it. Appends that no read
-//! saw came later than all that one saw; among themselves their order is not known, and for serializability need not be: no
-//! read depends on it.
+//! The longest committed read of a key is its version order, and all other reads must be prefixes of it. Appends that
+//! no read saw came after all appends that some read saw. Their order among themselves is not known, and
+//! serializability does not need it: no read depends on it.
 //!
-//! Every append counts as a write of its own, so transactions whose appends to one list are interleaved form a G0. What
-//! aborted transactions and nobody appended is passed over in the order. Keys whose reads contradict each other, or show an
-//! element twice, have no order; of them only "who read from whom" is used.
+//! Every append counts as a separate write, so transactions whose appends to one list are interleaved form a G0. The
+//! order skips elements that an aborted transaction or no transaction appended. Keys whose reads contradict each other,
+//! or show an element twice, have no order; only which write each read saw is used.
 
 use super::found::Found;
 use super::graph::{Builder, Link};
@@ -17,27 +17,27 @@ use crate::history::{End, Function, KeyId, Value};
 
 /// The version orders.
 pub struct Lists<'h> {
-    /// By key: the longest read, and the transaction that made it ([`NONE`]: there is none).
+    /// By key: the longest read, and the transaction that made it ([`NONE`] if there is none).
     pub longest: Vec<(&'h [Value], u32)>,
-    /// By key: reads contradict each other.
+    /// By key: whether it has no order, because reads contradict each other or show an element twice.
     pub broken: Vec<bool>,
-    /// By write: how many elements the list had with it; [`NONE`]: no read saw it.
+    /// By write: the length of the list just after it; [`NONE`] if no read saw it.
     pub position: Vec<u32>,
-    /// By key: where its positions, from 0 to the length of the longest read, begin in what follows.
+    /// By key: where its positions, from 0 to the length of the longest read, begin in the following vectors.
     base: Vec<u32>,
-    /// By position: the write that made the list so long.
+    /// By position: the write that brought the list to this length.
     written: Vec<u32>,
-    /// By position: the committed transaction that appended last up to there.
+    /// By position: the committed transaction that made the last append up to there.
     before: Vec<u32>,
-    /// By position: the committed transaction that appended next.
+    /// By position: the committed transaction that made the next append.
     after: Vec<u32>,
-    /// By key: the first position that an aborted transaction or nobody appended.
+    /// By key: the first position that an aborted transaction, or no transaction, appended.
     spoilt: Vec<u32>,
-    /// Keys to which several transactions appended what no read saw: the order of those is not known.
+    /// The number of keys with appends by several transactions that no read saw; the order of these is not known.
     pub partial: usize,
 }
 
-/// Whether one list begins with another. Compared by blocks, each without leaving early: reads are long and mostly agree.
+/// Whether one list begins with another. Compares in blocks, each without early exit: reads are long and mostly agree.
 fn starts_with(longest: &[Value], list: &[Value]) -> bool {
     const BLOCK: usize = 16;
     let Some(same) = longest.get(..list.len()) else { return false };
@@ -47,7 +47,7 @@ fn starts_with(longest: &[Value], list: &[Value]) -> bool {
         && whole.zip(rest).all(|(a, b)| a.iter().zip(b).map(differ).fold(0, |all, bits| all | bits) == 0)
 }
 
-/// The list that a committed read saw.
+/// Returns the list that a committed read saw.
 pub fn seen<'h>(index: &Index<'h>, step: &'h Step) -> Option<&'h [Value]> {
     if step.f != Function::Read || index.uses[step.key.0 as usize] == Use::Register {
         return None;
@@ -80,13 +80,13 @@ impl<'h> Lists<'h> {
         lists
     }
 
-    /// A transaction's appends to one list must stand there in the order in which it made them.
+    /// Checks that a transaction's appends to a list are in the list in the order in which it made them.
     fn compare_own(&self, index: &Index<'h>, found: &mut Found) {
         for key in (0..index.uses.len() as u32).map(KeyId).filter(|key| !self.broken[key.0 as usize]) {
             for at in index.of_key(key).skip(1) {
                 let (first, second) = (index.writes[at - 1], index.writes[at]);
                 let together = first.op == second.op && index.counts(second.op);
-                // What was read without the first, which must have come before, was read without it for ever.
+                // A read saw the second without the first, so the first, which must come before it, never can.
                 let swapped = self.position[at] != NONE && self.position[at - 1] > self.position[at];
                 if !together || !swapped || index.find(key, first.value) == Err(Several) {
                     continue;
@@ -212,7 +212,7 @@ impl<'h> Lists<'h> {
         }
     }
 
-    /// Adds all dependencies to a graph, and finds what needs no cycle.
+    /// Adds all dependencies to a graph, and finds the anomalies that need no cycle.
     pub fn depend(&mut self, index: &Index<'h>, graph: &mut Builder, found: &mut Found) {
         let mut fans = Vec::new();
         for key in 0..index.uses.len() as u32 {
@@ -223,7 +223,7 @@ impl<'h> Lists<'h> {
                 continue;
             }
             if let [only] = fan[..] {
-                // A single one comes last.
+                // If a single transaction made the unread appends, it comes last.
                 let place = self.after[start..=start + length].iter_mut().rev();
                 place.take_while(|after| **after == NONE).for_each(|after| *after = only);
             }
@@ -268,8 +268,8 @@ impl<'h> Lists<'h> {
         self.overtaken(index, found, &scan.overtaken);
     }
 
-    /// Tells of appends that came between what a transaction read and what it appended. Where both had read the same it is a
-    /// lost update, and told of as that.
+    /// Reports appends that came between what a transaction read and what it appended. If both transactions had read
+    /// the same list, it is a lost update, and reported as one.
     fn overtaken(&self, index: &Index<'h>, found: &mut Found, overtaken: &[(u32, u32, KeyId, u32)]) {
         if found.rules_out(Isolation::CursorStability) {
             return;
@@ -286,7 +286,7 @@ impl<'h> Lists<'h> {
         }
     }
 
-    /// The committed transactions that appended to a key what no read saw.
+    /// Returns the committed transactions with appends to a key that no read saw.
     fn unread(&self, index: &Index<'h>, key: KeyId) -> Vec<u32> {
         if index.uses[key.0 as usize] != Use::List {
             return Vec::new();
@@ -299,7 +299,8 @@ impl<'h> Lists<'h> {
         ops
     }
 
-    /// What a read of so many elements of others depends on, and what depends on it.
+    /// Adds the dependencies of a read that saw `length` elements of other transactions: what it depends on, and what
+    /// depends on it.
     fn link(&self, index: &Index<'h>, graph: &mut Builder, op: u32, step: &'h Step, length: u32) {
         let key = step.key.0 as usize;
         if self.broken[key] {
@@ -319,23 +320,24 @@ impl<'h> Lists<'h> {
         }
     }
 
-    /// The committed transactions whose appends are the last up to a length, and the next after it, where an order is known.
+    /// Returns the committed transactions that made the last append up to a length and the next one after it; `None` if
+    /// the order is not known.
     pub fn around(&self, key: KeyId, length: usize) -> Option<(u32, u32)> {
         let at = self.base[key.0 as usize] as usize + length;
         (!self.broken[key.0 as usize]).then(|| (self.before[at], self.after[at]))
     }
 }
 
-/// What a transaction did to a key so far.
+/// What a transaction has done to a key so far.
 #[derive(Clone, Copy)]
 struct Own {
     op: u32,
-    /// Its first append, and how many.
+    /// Its first append, and the number of its appends.
     first: u32,
     count: u32,
-    /// How many elements of others it read first.
+    /// The number of elements of other transactions that its first read saw.
     read: u32,
-    /// The longest it read.
+    /// The length of its longest read.
     most: u32,
 }
 
@@ -345,16 +347,16 @@ impl Default for Own {
     }
 }
 
-/// Goes through the transactions and looks at each by itself.
+/// Goes through the transactions and checks each by itself.
 struct Scan {
     /// By key.
     own: Vec<Own>,
-    /// By key: the place of the next write.
+    /// By key: the place of its next write in the index.
     next: Vec<u32>,
-    /// By position: the first committed transaction that read this and appended to it.
+    /// By position: the first committed transaction that read the list up to there and appended to it.
     updated: Vec<u32>,
-    /// Transactions that read a list and appended to it, after another had appended to what they read; with that one, the key
-    /// and how many elements they read.
+    /// Transactions that read a list and appended to it after another transaction had appended to what they read. Each
+    /// with the other transaction, the key, and the number of elements read.
     overtaken: Vec<(u32, u32, KeyId, u32)>,
 }
 
@@ -418,9 +420,10 @@ impl Scan {
         });
     }
 
-    /// How many elements of others a read saw; `None` when it is not known, or contradicts the transaction itself.
+    /// Returns how many elements of other transactions a read saw; `None` if this is not known, or the read contradicts
+    /// the transaction itself.
     fn read(&mut self, lists: &Lists<'_>, index: &Index<'_>, found: &mut Found, op: u32, step: &Step) -> Option<u32> {
-        // A read of a register, or of no known result.
+        // Skip reads of registers, and reads without a known result.
         if index.uses[step.key.0 as usize] == Use::Register {
             return None;
         }
@@ -459,7 +462,8 @@ impl Scan {
         Some(others)
     }
 
-    /// Whom a read must not have read from.
+    /// Reports the values that a read must not have seen: phantom values, aborted writes (G1a), and intermediate writes
+    /// (G1b).
     fn judge(&self, lists: &Lists<'_>, index: &Index<'_>, found: &mut Found, (op, step, list): (u32, &Step, &[Value])) {
         let key = step.key;
         let whole = !lists.broken[key.0 as usize];
@@ -489,7 +493,7 @@ impl Scan {
         }
         let written = match (whole, list) {
             (_, []) => return,
-            // The list itself is not looked at: it is far away.
+            // Do not access the list itself: it is far away in memory.
             (true, _) => lists.written[lists.base[key.0 as usize] as usize + list.len()],
             (false, [.., last]) => index.find(key, *last).unwrap_or(NONE),
         };

@@ -1,7 +1,8 @@
-//! Fractured reads: a transaction saw one write of another, and of another key a version from before the same transaction's
-//! write (Bailis and others, "Scalable Atomic Visibility with RAMP Transactions", 2014). Read atomic forbids them.
+//! Fractured reads: a transaction saw one write of another transaction, and for another key a version older than that
+//! transaction's write (Bailis and others, "Scalable Atomic Visibility with RAMP Transactions", 2014). Read atomic
+//! forbids them.
 //!
-//! Of lists they are found exactly. Of registers only where the order of the two versions is known.
+//! For lists they are found exactly. For registers they are found only if the order of the two versions is known.
 
 use super::append::{Lists, seen};
 use super::found::Found;
@@ -11,17 +12,17 @@ use crate::evidence::Link as Shown;
 use crate::history::{End, Function, KeyId};
 use hashbrown::HashMap;
 
-/// What a transaction read of others.
+/// A read of what other transactions wrote.
 #[derive(Clone, Copy)]
 struct Read {
     key: KeyId,
-    /// Of a list: how many elements of others; of a register: the version.
+    /// For a list: the number of elements of other transactions. For a register: the version.
     seen: u32,
-    /// Who wrote the last of it; [`NONE`]: nobody, or it is not known.
+    /// The transaction that wrote the last of it; [`NONE`] if there is none, or it is not known.
     writer: u32,
 }
 
-/// Finds all fractured reads.
+/// Finds the fractured reads, at most one for each transaction that reads.
 pub fn find(index: &Index<'_>, lists: &Lists<'_>, registers: &Registers, found: &mut Found) {
     let mut reads = Vec::new();
     for (op, operation) in (0u32..).zip(index.history.operations()).filter(|(_, op)| op.end == End::Ok) {
@@ -42,7 +43,7 @@ pub fn find(index: &Index<'_>, lists: &Lists<'_>, registers: &Registers, found: 
 
 fn reads_of(index: &Index<'_>, lists: &Lists<'_>, op: u32, reads: &mut Vec<Read>) {
     reads.clear();
-    let mut own: HashMap<KeyId, u32> = HashMap::new(); // Only looked into.
+    let mut own: HashMap<KeyId, u32> = HashMap::new(); // Look-ups only: never iterated.
     let committed = |writer: u32| if index.counts(writer) { writer } else { NONE };
     for step in index.steps(op) {
         if step.f != Function::Read {
@@ -63,7 +64,7 @@ fn reads_of(index: &Index<'_>, lists: &Lists<'_>, op: u32, reads: &mut Vec<Read>
     }
 }
 
-/// Whether what was read of a key comes before what a transaction wrote to it.
+/// Whether the version that was read of a key comes before what a transaction wrote to it.
 fn is_older(index: &Index<'_>, lists: &Lists<'_>, registers: &Registers, old: Read, writer: u32) -> bool {
     let writes = index.steps(writer).iter().filter(|step| step.f != Function::Read && step.key == old.key);
     writes.filter_map(|step| index.find(step.key, step.value).ok().filter(|&place| place != NONE)).any(|place| {
@@ -71,7 +72,7 @@ fn is_older(index: &Index<'_>, lists: &Lists<'_>, registers: &Registers, old: Re
             let last = index.writes[place as usize].last;
             return last && place != old.seen && registers.precedes(index, old.seen, place);
         }
-        // What no read saw came after all that one saw.
+        // Appends that no read saw came after all appends that some read saw.
         lists.position[place as usize] > old.seen
     })
 }

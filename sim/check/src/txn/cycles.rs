@@ -1,14 +1,15 @@
-//! Cycles of the dependency graph, by Adya's names.
+//! Cycles of the dependency graph, with Adya's names.
 //!
-//! A cycle's name says which dependencies it needs: only write-write (G0); and write-read (G1c); exactly one anti-dependency
-//! (G-single); several, no two of them adjacent (G-nonadjacent: Cerone and Gotsman's criterion for snapshot isolation); or
-//! any (G2-item). `-process` and `-realtime` say that it needs the order within a client, or real time. What a weaker
-//! name already covers is not looked for again.
+//! A cycle's name says which dependencies it needs: only write-write (G0); also write-read (G1c); exactly one
+//! anti-dependency (G-single); several anti-dependencies, no two of them adjacent (G-nonadjacent: Cerone and Gotsman's
+//! criterion for snapshot isolation); or any (G2-item). `-process` and `-realtime` say that the cycle needs the order
+//! within a client, or real time. Cycles that a weaker name already covers are not searched for again.
 //!
-//! Whether there is a cycle of a kind is decided by strongly connected components, in linear time: of the graph itself, for
-//! snapshot isolation of [`Graph::apart`], and for prefix consistency of [`Graph::after_reads`]. So no limit can make a level
-//! look possible that is not, but one: parallel snapshot isolation asks for a cycle with exactly one anti-dependency, and
-//! where the search for it ends early, [`find`] says so. Other limits only end the search for shorter cycles.
+//! Strongly connected components decide in linear time whether there is a cycle of a kind: components of the graph
+//! itself, for snapshot isolation of [`Graph::apart`], and for prefix consistency of [`Graph::after_reads`]. So no
+//! limit can make a level look possible that is not, with one exception: parallel snapshot isolation asks for a cycle
+//! with exactly one anti-dependency, and if the search for it ends early, [`find`] says so. Other limits only end the
+//! search for shorter cycles.
 
 use super::explain::Why;
 use super::found::Found;
@@ -28,7 +29,7 @@ const REALTIME: u8 = Link::Realtime.mask();
 /// An edge: from, to, why.
 type Edge = (u32, u32, Link);
 
-/// Finds cycles of each kind. Returns how many edges were looked at, and whether a G-single may have been missed.
+/// Finds cycles of each kind. Returns how many edges were examined, and whether a G-single may have been missed.
 pub fn find(index: &Index<'_>, why: &Why<'_, '_>, graph: &Graph, limit: u64, found: &mut Found) -> (u64, bool) {
     let edges = graph.edges() as u64;
     let tangled = graph.components(WW | WR | RW | REALTIME | VIA);
@@ -61,12 +62,13 @@ struct Search<'a, 'h> {
     graph: &'a Graph,
     found: &'a mut Found,
     paths: Paths,
-    /// A search for a G-single ended at the limit.
+    /// Whether a search for a G-single ended at the limit.
     missed: bool,
 }
 
 impl Search<'_, '_> {
-    /// Whether there is a cycle of this kind already which needs no more of the orders.
+    /// Whether a cycle of this kind was found already. It needs no more of the orders (client, real time) than the
+    /// current search allows.
     fn covered(&self, kind: &str) -> bool {
         self.found
             .counts
@@ -74,7 +76,7 @@ impl Search<'_, '_> {
             .any(|count| matches!(count.name.strip_prefix(kind), Some("" | "-process" | "-realtime")))
     }
 
-    /// A cycle in every component which has an edge of `first`.
+    /// Finds a cycle in every component that has an edge of `first`.
     fn dependencies(&mut self, kind: &str, first: u8, mask: u8) {
         if self.covered(kind) {
             return;
@@ -98,13 +100,13 @@ impl Search<'_, '_> {
         for label in 0..knots.nodes.len() as u32 {
             let starts = starts(&apart, &knots, label, RW);
             if starts.is_empty() {
-                continue; // A G1c.
+                continue; // No anti-dependency: found as a G0 or G1c.
             }
             knots.nodes[label as usize].iter().for_each(|&node| forbidden[node as usize / 2] = true);
             if known {
                 continue;
             }
-            // Only dependencies lead back.
+            // The way back uses only dependencies, so the cycle has exactly one anti-dependency.
             let anti: Vec<Edge> = starts.iter().map(|&(u, v, link)| (u / 2, v / 2, link)).collect();
             let path = self.paths.shortest(self.graph, &tangles.of, mask & !RW, &anti, false);
             self.missed |= path.is_none() && order == 0 && self.paths.spent >= self.paths.limit;
@@ -118,7 +120,7 @@ impl Search<'_, '_> {
             return;
         }
         for (label, nodes) in (0u32..).zip(&tangles.nodes) {
-            // Where every cycle has adjacent anti-dependencies; elsewhere one was found already.
+            // Look only where every cycle has adjacent anti-dependencies. Elsewhere a cycle was found already.
             if nodes.iter().any(|&node| forbidden[node as usize]) {
                 continue;
             }
@@ -129,7 +131,8 @@ impl Search<'_, '_> {
         }
     }
 
-    /// Cycles with adjacent anti-dependencies in components which have others too: told if one turns up.
+    /// Looks for cycles with adjacent anti-dependencies in components that have other cycles too. Reports those that
+    /// turn up.
     fn skew(&mut self) {
         if self.covered("G2-item") {
             return;
@@ -148,7 +151,7 @@ impl Search<'_, '_> {
         }
     }
 
-    /// Cycles in which every anti-dependency follows a read dependency, unless one has been told of.
+    /// Finds a cycle in which every anti-dependency follows a read dependency, unless one was already reported.
     fn prefixes(&mut self) {
         if self.found.rules_out(Isolation::PrefixConsistency) {
             return;
@@ -165,7 +168,7 @@ impl Search<'_, '_> {
         }
     }
 
-    /// Tells of a cycle, of which node `n` is `n / copies` of the graph.
+    /// Reports a cycle, whose node `n` is node `n / copies` of the graph.
     fn tell(&mut self, path: &Path, copies: u32) {
         let cycle =
             path.edges.iter().map(|&(from, to, link)| (self.graph.op(from / copies), self.graph.op(to / copies), link));
@@ -178,12 +181,13 @@ impl Search<'_, '_> {
         self.found.add_told(self.index, name, (&ops, path.sure), &levels, |words| self.why.cycle(words, &cycle));
     }
 
-    /// The weakest levels that a cycle rules out.
+    /// Returns the weakest levels that a cycle rules out.
     fn forbidden_by(&self, name: &str, cycle: &[Edge]) -> Vec<Isolation> {
         let operations = self.index.history.operations();
-        // That these committed is known from dirty reads only, if they are dirty reads.
+        // A transaction of unknown outcome is known to have committed only because a committed one read from it. That
+        // may be a dirty read.
         let committed = |&(from, ..): &Edge| operations[from as usize].end != End::Info;
-        // That a transaction overwrote what it had read is known only of databases that read what is committed.
+        // That a transaction overwrote what it had read is known only if the database provides read committed.
         let ordered = |&(from, to, link): &Edge| link != Link::Ww || self.why.is_ordered(from, to);
         if name == "G0" && !(cycle.iter().all(committed) && cycle.iter().all(ordered)) {
             return vec![Isolation::ReadCommitted];
@@ -198,7 +202,7 @@ impl Search<'_, '_> {
     }
 }
 
-/// The edges of a kind from transactions of a component to its nodes.
+/// Returns the edges of the kinds in `first` from transactions of a component to nodes of the component.
 fn starts(graph: &Graph, components: &Components, label: u32, first: u8) -> Vec<Edge> {
     let nodes = components.nodes[label as usize].iter().filter(|&&node| graph.is_real(node));
     nodes
@@ -207,7 +211,7 @@ fn starts(graph: &Graph, components: &Components, label: u32, first: u8) -> Vec<
         .collect()
 }
 
-/// What a cycle is called.
+/// Returns the name of a cycle.
 fn name(cycle: &[Edge]) -> &'static str {
     let has = |wanted: Link| cycle.iter().any(|&(.., link)| link == wanted);
     let anti = cycle.iter().filter(|&&(.., link)| link == Link::Rw).count();
@@ -229,25 +233,25 @@ fn name(cycle: &[Edge]) -> &'static str {
 /// A cycle of transactions.
 struct Path {
     edges: Vec<Edge>,
-    /// Whether there is certainly none shorter of those looked for.
+    /// Whether it is certain that no shorter cycle of those searched for exists.
     sure: bool,
 }
 
-/// Shortest paths, breadth first; helping nodes cost nothing.
+/// Shortest paths, by breadth-first search. Helper nodes cost nothing.
 struct Paths {
-    /// By node: transactions from the start on; `u32::MAX` until reached.
+    /// By node: the number of transactions from the start to it; `u32::MAX` until it is reached.
     distance: Vec<u32>,
     parent: Vec<(u32, Link)>,
     /// Nodes whose distance is set.
     touched: Vec<u32>,
-    /// Edges looked at.
+    /// Edges examined.
     spent: u64,
     limit: u64,
 }
 
 impl Paths {
-    /// The shortest cycle through one of these edges, within the component of its start, by edges of the mask.
-    /// `one`: there is one through the first, and it is found whatever it costs.
+    /// Returns the shortest cycle through one of these edges, within the component of its start, over edges of the
+    /// mask. `one`: there is a cycle through the first edge, and it is found at any cost.
     fn shortest(&mut self, graph: &Graph, of: &[u32], mask: u8, starts: &[Edge], one: bool) -> Option<Path> {
         self.distance.resize(graph.nodes().max(self.distance.len()), u32::MAX);
         self.parent.resize(self.distance.len(), (0, Link::Via));
@@ -289,8 +293,8 @@ impl Paths {
         Some(Path { edges: edges.collect(), sure })
     }
 
-    /// Looks for a way from the end of an edge back to its start, in a cycle of fewer than `length` transactions. The
-    /// parents tell the way.
+    /// Searches for a path from the end of an edge back to its start, in a cycle of fewer than `length` transactions.
+    /// The parents give the path.
     fn search(&mut self, graph: &Graph, of: &[u32], mask: u8, start: Edge, length: u32, bound: u64) -> Option<u32> {
         let (target, first, _) = start;
         let mut queue = VecDeque::from([first]);

@@ -1,4 +1,5 @@
-//! Why one transaction is before another, in words, looked up again from the reads that show it.
+//! Explains in words why one transaction is before another. The reasons are looked up again from the reads that show
+//! them.
 
 use super::append::{Lists, seen};
 use super::found::{SHOWN_TRANSACTIONS, Words};
@@ -11,7 +12,7 @@ use hashbrown::HashMap;
 
 /// Looks up reasons.
 pub struct Why<'a, 'h> {
-    /// Who wrote what.
+    /// The index of all writes.
     pub index: &'a Index<'h>,
     /// The orders of lists.
     pub lists: &'a Lists<'h>,
@@ -20,7 +21,7 @@ pub struct Why<'a, 'h> {
 }
 
 impl Why<'_, '_> {
-    /// A cycle, step by step.
+    /// Explains a cycle, step by step.
     pub fn cycle(&self, words: &mut Words<'_, '_>, cycle: &[(u32, u32, Link)]) -> String {
         let mut text = match cycle.len() {
             2 => "T1 and T2 would each have to be before the other".to_owned(),
@@ -45,7 +46,7 @@ impl Why<'_, '_> {
         text
     }
 
-    /// What an edge rests on, and its reason.
+    /// Returns what an edge is based on, and the reason.
     fn edge(&self, words: &Words<'_, '_>, a: u32, b: u32, link: Link) -> (Shown, String) {
         let operation = |op: u32| self.index.history.operation(OpId(op));
         let reason = match link {
@@ -66,16 +67,16 @@ impl Why<'_, '_> {
         reason.unwrap_or_else(|| (Shown::Other, "its replies depend on it".to_owned()))
     }
 
-    /// Steps of a transaction that write, with the places of their writes.
+    /// Returns the steps of a transaction that write, with the places of their writes.
     fn writes(&self, op: u32) -> impl Iterator<Item = (&Step, u32)> {
         let steps = self.index.steps(op).iter().filter(|step| step.f != Function::Read);
         steps.filter_map(|step| Some((step, self.index.find(step.key, step.value).ok()?)))
     }
 
-    /// Reads of lists by a transaction, without what it had appended itself.
+    /// Returns the reads of lists by a transaction, without the elements that it had appended itself.
     fn reads(&self, op: u32) -> impl Iterator<Item = (&Step, &[Value])> {
         let index = self.index;
-        let mut own: HashMap<KeyId, usize> = HashMap::new(); // Only looked into.
+        let mut own: HashMap<KeyId, usize> = HashMap::new(); // Look-ups only: never iterated.
         index.steps(op).iter().filter_map(move |step| {
             let own = own.entry(step.key).or_insert(0);
             *own += usize::from(step.f == Function::Append);
@@ -84,14 +85,14 @@ impl Why<'_, '_> {
         })
     }
 
-    /// The last element up to a length that a transaction appended to the list of a key.
+    /// Returns the last element that a transaction appended to the list of a key, up to a length.
     fn element(&self, step: &Step, length: usize, op: u32) -> Option<Value> {
         let list = self.lists.longest[step.key.0 as usize].0;
         list[..length].iter().rev().copied().find(|&value| self.index.writer(step.key, value) == op)
     }
 
-    /// Whether the order of two transactions' writes is known whatever the database promises: shown by a read of a list, or
-    /// assumed of a register. That a transaction overwrote what it had read is not.
+    /// Whether the order of two transactions' writes is known whatever the database guarantees: a read of a list shows
+    /// it, or it is assumed of a register. That a transaction overwrote what it had read is not such a case.
     pub fn is_ordered(&self, a: u32, b: u32) -> bool {
         self.writes(b).filter(|&(_, place)| place != NONE).any(|(step, place)| {
             let key = step.key.0 as usize;

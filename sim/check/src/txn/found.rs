@@ -1,4 +1,4 @@
-//! What was found: anomalies, counted, with a few examples of each in words.
+//! The anomalies found: counted, with a few examples of each in words.
 
 use super::index::Index;
 use super::levels::{Isolation, weakest};
@@ -7,11 +7,11 @@ use crate::history::{End, Function, KeyId, OpId, Value};
 use crate::linear::Count;
 use std::fmt::Write;
 
-/// Lists longer than this are shown by their ends.
+/// Maximum number of elements shown of a list: its last ones.
 const SHOWN_ELEMENTS: usize = 12;
-/// Transactions with more steps than this are shown by their first ones.
+/// Maximum number of steps shown of a transaction: its first ones.
 const SHOWN_STEPS: usize = 12;
-/// Of more transactions than this the others are neither drawn nor told of one by one.
+/// Maximum number of transactions drawn, or explained one by one.
 pub const SHOWN_TRANSACTIONS: usize = 24;
 
 /// Something that the history shows and some isolation level forbids.
@@ -19,13 +19,13 @@ pub const SHOWN_TRANSACTIONS: usize = 24;
 pub struct Anomaly {
     /// Its name: Adya's where there is one.
     pub name: &'static str,
-    /// The transactions, as `T1`, `T2`, … of the explanation. Those of a cycle are in its order.
+    /// The transactions, which are `T1`, `T2`, … in the explanation. Those of a cycle are in its order.
     pub ops: Vec<OpId>,
-    /// Which must be before which, and why. Of a cycle: each before the next, the last before the first.
+    /// Which transaction must be before which, and why. In a cycle: each before the next, the last before the first.
     pub edges: Vec<Edge>,
     /// The reason in words.
     pub explanation: String,
-    /// The transactions over time.
+    /// A diagram of the transactions over time.
     pub diagram: String,
     /// Whether there is certainly no shorter cycle of this kind among the transactions concerned.
     pub smallest: bool,
@@ -35,22 +35,22 @@ pub struct Anomaly {
 
 /// Collects anomalies.
 pub struct Found {
-    /// In the order in which they were found.
+    /// The examples, in the order in which they were found.
     pub anomalies: Vec<Anomaly>,
-    /// All of them, also those of which no example was kept.
+    /// How often each anomaly was found, including those of which no example was kept.
     pub counts: Vec<Count>,
-    /// The weakest levels that something rules out, whether its example was kept or not.
+    /// The weakest levels that some anomaly rules out, whether its example was kept or not.
     ruled_out: Vec<Isolation>,
     examples: u64,
 }
 
 impl Found {
-    /// Keeps so many examples of each.
+    /// Keeps up to `examples` examples of each anomaly.
     pub fn new(examples: usize) -> Found {
         Found { anomalies: Vec::new(), counts: Vec::new(), ruled_out: Vec::new(), examples: examples.max(1) as u64 }
     }
 
-    /// Another one of a name; whether its example is to be kept.
+    /// Counts another anomaly of a name. Returns whether to keep its example.
     fn count(&mut self, name: &'static str) -> bool {
         let at = self.counts.iter().position(|count| count.name == name).unwrap_or_else(|| {
             self.counts.push(Count { name, times: 0 });
@@ -60,7 +60,7 @@ impl Found {
         self.counts[at].times <= self.examples
     }
 
-    /// Counts an anomaly and, if there are not enough examples yet, has it put in words.
+    /// Counts an anomaly and, if there are not enough examples yet, describes it in words.
     pub fn add(
         &mut self,
         index: &Index<'_>,
@@ -71,7 +71,8 @@ impl Found {
         self.add_told(index, name, (ops, true), weakest(name), explain);
     }
 
-    /// Something that is known to rule out these levels: a cycle, of which there may be a smaller one.
+    /// Adds an anomaly that is known to rule out these levels, such as a cycle. Unless `smallest`, there may be a
+    /// smaller one.
     pub fn add_told(
         &mut self,
         index: &Index<'_>,
@@ -86,7 +87,7 @@ impl Found {
         }
     }
 
-    /// Whether something was found that a level forbids.
+    /// Whether an anomaly was found that a level forbids.
     pub fn rules_out(&self, level: Isolation) -> bool {
         self.ruled_out.iter().any(|&weakest| level.implies(weakest))
     }
@@ -121,18 +122,18 @@ impl Found {
     }
 }
 
-/// Puts things in words; the transactions of an anomaly are `T1`, `T2`, ….
+/// Describes an anomaly in words; its transactions are `T1`, `T2`, ….
 pub struct Words<'a, 'h> {
-    /// Where to look things up.
+    /// The index for look-ups.
     pub index: &'a Index<'h>,
     ops: &'a [u32],
-    /// The same with their numbers, sorted.
+    /// The transactions with their numbers, sorted.
     places: Vec<(u32, u32)>,
     edges: Vec<Edge>,
 }
 
 impl Words<'_, '_> {
-    /// A transaction's name: `T1`, or who ran it when.
+    /// Returns a transaction's name: `T1`, or its process and events.
     pub fn name(&self, op: u32) -> String {
         let at = self.places.partition_point(|&(other, _)| other < op);
         match self.places.get(at).filter(|&&(other, _)| other == op) {
@@ -144,7 +145,7 @@ impl Words<'_, '_> {
         }
     }
 
-    /// A transaction's events: `#4–#7`.
+    /// Returns a transaction's events: `#4–#7`.
     pub fn span(&self, op: u32) -> String {
         let op = self.index.history.operation(OpId(op));
         match op.settled() {
@@ -153,17 +154,17 @@ impl Words<'_, '_> {
         }
     }
 
-    /// A key.
+    /// Shows a key.
     pub fn key(&self, key: KeyId) -> String {
         self.index.history.key(key).into_owned()
     }
 
-    /// A value.
+    /// Shows a value.
     pub fn value(&self, value: Value) -> String {
         self.index.history.show(value)
     }
 
-    /// A list; the beginning of a long one is left out.
+    /// Shows a list; omits the beginning of a long one.
     pub fn list(&self, list: &[Value]) -> String {
         let skipped = list.len().saturating_sub(SHOWN_ELEMENTS);
         let mut text = String::from("[");
@@ -174,12 +175,12 @@ impl Words<'_, '_> {
         text + &shown.join(" ") + "]"
     }
 
-    /// One is before the other.
+    /// Adds an edge: one transaction is before another.
     pub fn edge(&mut self, from: u32, to: u32, link: Link, why: String) {
         self.edges.push(Edge { from: OpId(from), to: OpId(to), link, why });
     }
 
-    /// What a transaction did.
+    /// Describes what a transaction did.
     pub fn title(&self, op: u32) -> String {
         let steps = self.index.steps(op);
         let shown = steps.iter().take(SHOWN_STEPS).map(|step| {
@@ -203,7 +204,7 @@ impl Words<'_, '_> {
         text
     }
 
-    /// The transactions over time, a row each.
+    /// Draws the transactions over time, one row each.
     fn diagram(&self) -> String {
         let shown = &self.ops[..self.ops.len().min(SHOWN_TRANSACTIONS)];
         let operations: Vec<_> = shown.iter().map(|&op| self.index.history.operation(OpId(op))).collect();
@@ -232,7 +233,7 @@ impl Words<'_, '_> {
         text
     }
 
-    /// A cycle in one line.
+    /// Shows a cycle in one line.
     fn arrows(&self, edges: &[Edge]) -> String {
         let mut text = String::from("  ");
         for edge in edges.iter().take(SHOWN_TRANSACTIONS) {

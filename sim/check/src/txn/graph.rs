@@ -1,10 +1,11 @@
-//! The dependency graph: transactions as nodes, numbered as their operations, edges in compressed rows of four bytes each.
+//! The dependency graph. Its nodes are transactions, numbered as their operations. Its edges are stored in compressed
+//! rows, four bytes each.
 //!
-//! Two relations would need quadratically many edges and get helping nodes instead, which no one sees: real time (everything
-//! that returned before, to everything called after) is a chain of barriers, and "before every one of a set but oneself" is a
-//! [`Fan`]. A helping node is entered by an edge of the kind that it stands for, and left by [`Link::Via`]; every path from
-//! one transaction to another through helping nodes is one edge of that kind, and no such path leads from a transaction back
-//! to itself.
+//! Two relations would need quadratically many edges, and use helper nodes instead, which are never shown. Real time
+//! (everything that returned before, to everything called after) is a chain of barriers. "Before every member of a set
+//! except oneself" is a [`Fan`]. An edge into a helper node has the kind of the edges that the helper node replaces; an
+//! edge out of one is [`Link::Via`]. Every path from one transaction to another through helper nodes is one edge of
+//! that kind, and no such path leads from a transaction back to itself.
 
 use crate::history::{History, NEVER};
 use hashbrown::HashMap;
@@ -22,34 +23,34 @@ pub enum Link {
     Process,
     /// It had returned before the other was called.
     Realtime,
-    /// Goes on from a helping node.
+    /// Continues from a helper node.
     Via,
 }
 
 impl Link {
     const ALL: [Link; 6] = [Link::Ww, Link::Wr, Link::Rw, Link::Process, Link::Realtime, Link::Via];
 
-    /// As a set of one.
+    /// Returns the bit mask that contains only this kind.
     pub const fn mask(self) -> u8 {
         1 << self as u8
     }
 }
 
-/// Bits of a node's number in an edge; the others are its [`Link`].
+/// Bits of the target node's number in an edge; the other bits are the edge's [`Link`].
 const NODE_BITS: u32 = 29;
-/// More nodes than this are refused.
+/// A graph must have fewer nodes than this.
 const MAX_NODES: u32 = 1 << NODE_BITS;
 
 /// Collects edges.
 pub struct Builder {
     real: u32,
     nodes: u32,
-    /// From, and to with its link.
+    /// The source, and the target with its link.
     edges: Vec<(u32, u32)>,
 }
 
-/// Helping nodes for edges to each of a set, but not to oneself: for each member a node that leads to it and to all before
-/// it, and one that leads to it and to all after it.
+/// Helper nodes for edges to each member of a set, except to oneself. Each member has one node that leads to it and to
+/// all members before it, and one that leads to it and to all members after it.
 pub struct Fan {
     members: Vec<u32>,
     prefix: u32,
@@ -57,13 +58,13 @@ pub struct Fan {
 }
 
 impl Builder {
-    /// For so many nodes, and about so many edges.
+    /// Creates a builder for `nodes` transactions and about `edges` edges.
     pub fn new(nodes: usize, edges: usize) -> Builder {
         let real = nodes as u32;
         Builder { real, nodes: real, edges: Vec::with_capacity(edges) }
     }
 
-    /// An edge; none to oneself.
+    /// Adds an edge, except from a node to itself.
     pub fn add(&mut self, from: u32, to: u32, link: Link) {
         if from != to && self.nodes < MAX_NODES {
             self.edges.push((from, to | (link as u32) << NODE_BITS));
@@ -76,7 +77,7 @@ impl Builder {
         first
     }
 
-    /// A fan to these transactions.
+    /// Creates a fan to these transactions.
     pub fn fan(&mut self, mut members: Vec<u32>) -> Fan {
         members.sort_unstable();
         members.dedup();
@@ -95,7 +96,7 @@ impl Builder {
         Fan { members, prefix, suffix }
     }
 
-    /// Edges to every member of a fan but oneself.
+    /// Adds edges from a transaction to every member of a fan except itself.
     pub fn spread(&mut self, from: u32, fan: &Fan, link: Link) {
         if fan.members.len() <= 3 {
             for &member in &fan.members {
@@ -117,14 +118,14 @@ impl Builder {
         }
     }
 
-    /// The order of real time and that within each client, among the operations that count.
+    /// Adds the order of real time and the order within each client, among the operations that count.
     pub fn orders(&mut self, history: &History, counts: impl Fn(u32) -> bool) {
         let operations = history.operations();
         let mut returns = vec![NEVER; history.events() as usize];
-        // By process: its last operation that returned, and when. Only looked into.
+        // By process: its last operation that returned, and when it returned. For look-ups only, never iterated.
         let mut last: HashMap<u32, (u32, u32)> = HashMap::new();
         for (i, op) in (0u32..).zip(operations).filter(|&(i, _)| counts(i)) {
-            // After an operation of unknown fate the one before it still counts.
+            // After an operation of unknown outcome, the operation before it still counts as the last.
             let slot = last.entry(op.process).or_insert((NEVER, i));
             if slot.0 < op.called {
                 self.add(slot.1, i, Link::Process);
@@ -136,7 +137,8 @@ impl Builder {
                 *slot = i;
             }
         }
-        // Whatever returned since the last barrier leads to the next; a call needs a barrier only if something did.
+        // Everything that returned since the last barrier leads to the next one. A call needs a new barrier only if
+        // something did.
         let (mut barrier, mut waiting) = (None, Vec::new());
         let mut event = 0;
         for (i, op) in (0u32..).zip(operations).filter(|&(i, _)| counts(i)) {
@@ -158,7 +160,7 @@ impl Builder {
         }
     }
 
-    /// The graph; `None` when it is too large.
+    /// Returns the graph; `None` if it is too large.
     pub fn finish(self) -> Option<Graph> {
         if self.nodes >= MAX_NODES || self.edges.len() >= u32::MAX as usize {
             return None;
@@ -183,30 +185,30 @@ impl Builder {
 
 /// A finished graph.
 pub struct Graph {
-    /// Nodes from here on are helpers.
+    /// Nodes from here on are helper nodes.
     real: u32,
-    /// Where each node's edges begin, and one more.
+    /// Where each node's edges begin, and the end.
     start: Vec<u32>,
     out: Vec<u32>,
-    /// The operations of the nodes, where they are not the same numbers.
+    /// The operation of each node; empty if the numbers are the same.
     names: Vec<u32>,
 }
 
 /// Strongly connected components of more than one node.
 pub struct Components {
-    /// The component of each node; `u32::MAX`: it is alone.
+    /// The component of each node; `u32::MAX` if it is alone.
     pub of: Vec<u32>,
-    /// The nodes of each, ascending.
+    /// The nodes of each component, ascending.
     pub nodes: Vec<Vec<u32>>,
 }
 
 impl Graph {
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     pub fn nodes(&self) -> usize {
         self.start.len() - 1
     }
 
-    /// How many edges there are.
+    /// Returns the number of edges.
     pub fn edges(&self) -> usize {
         self.out.len()
     }
@@ -216,18 +218,19 @@ impl Graph {
         node < self.real
     }
 
-    /// The operation of a node.
+    /// Returns the operation of a node.
     pub fn op(&self, node: u32) -> u32 {
         self.names.get(node as usize).copied().unwrap_or(node)
     }
 
-    /// A node's edges.
+    /// Returns the edges from a node.
     pub fn out(&self, node: u32) -> impl Iterator<Item = (u32, Link)> + '_ {
         let range = self.start[node as usize] as usize..self.start[node as usize + 1] as usize;
         self.out[range].iter().map(|&edge| (edge & (MAX_NODES - 1), Link::ALL[(edge >> NODE_BITS) as usize]))
     }
 
-    /// Tarjan's algorithm (1972) on the edges of a mask, with a stack of its own.
+    /// Finds strongly connected components over the edges of a mask: Tarjan's algorithm (1972), with an explicit stack
+    /// instead of recursion.
     pub fn components(&self, mask: u8) -> Components {
         const NEW: u32 = u32::MAX;
         const DONE: u32 = u32::MAX - 1;
@@ -292,7 +295,7 @@ impl Graph {
         Components { of, nodes: found }
     }
 
-    /// The part with these nodes, which are ascending, and the edges between them.
+    /// Returns the part of the graph with these nodes, which must be ascending, and the edges between them.
     pub fn part(&self, nodes: &[u32]) -> Graph {
         let mut place = vec![u32::MAX; self.nodes()];
         for (i, &node) in (0u32..).zip(nodes) {
@@ -308,8 +311,9 @@ impl Graph {
         Graph { real, start, out, names: nodes.iter().map(|&node| self.op(node)).collect() }
     }
 
-    /// Two copies of each node: `2v`, reached by anything, and `2v + 1`, reached by an anti-dependency, which no further
-    /// one may leave. Its cycles are the walks without adjacent anti-dependencies.
+    /// Returns a graph with two copies of each node: `2v`, reached by any other edge, and `2v + 1`, reached by an
+    /// anti-dependency; no further anti-dependency may leave it. Its cycles are the walks without adjacent
+    /// anti-dependencies.
     pub fn apart(&self, mask: u8) -> Graph {
         self.twice(mask, |link, late| match link {
             Link::Rw if late => None,
@@ -319,8 +323,9 @@ impl Graph {
         })
     }
 
-    /// Two copies of each node: `2v`, reached by anything, and `2v + 1`, reached by a read dependency, which alone an
-    /// anti-dependency may leave. Its cycles are the walks in which each anti-dependency follows a read dependency.
+    /// Returns a graph with two copies of each node: `2v`, reached by any other edge, and `2v + 1`, reached by a read
+    /// dependency; an anti-dependency may leave only the latter. Its cycles are the walks in which each anti-dependency
+    /// follows a read dependency.
     pub fn after_reads(&self, mask: u8) -> Graph {
         self.twice(mask, |link, read| match link {
             Link::Rw if !read => None,
@@ -329,7 +334,8 @@ impl Graph {
         })
     }
 
-    /// Two copies of each node; `to_copy` says which one an edge leads to, if it may leave the copy told.
+    /// Returns a graph with two copies of each node. `to_copy` says which copy an edge leads to, or `None` if the edge
+    /// may not leave the given copy.
     fn twice(&self, mask: u8, to_copy: impl Fn(Link, bool) -> Option<bool>) -> Graph {
         let mut start = vec![0];
         let mut out = Vec::new();

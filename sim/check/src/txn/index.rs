@@ -1,28 +1,29 @@
-//! Who wrote what: the writes of each key in one table, and a look-up from key and value to the write.
+//! An index of all writes: the writes of each key in one table, and a look-up from key and value to the write.
 //!
-//! Every value of a key should have one writer; then a read tells whom it read from. Where several wrote it the reads of
-//! that value tell nothing, and [`Index::unclear`] says so.
+//! Each value of a key should be written once. Then a read shows which write it read from. If a value was written more
+//! than once, reads of it show nothing, and [`Index::unclear`] says so.
 
 pub use crate::history::MicroOp as Step;
 use crate::history::{End, Function, History, KeyId, OpId, Value};
 
 /// No transaction, no write, no position.
 pub const NONE: u32 = u32::MAX;
-/// Several transactions, where one was asked for.
+/// Returned instead of a transaction if there are several.
 const SEVERAL: u32 = u32::MAX - 1;
 
-/// What is known of a transaction's fate.
+/// What is known of a transaction's outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     /// It committed.
     Committed,
-    /// It certainly did not.
+    /// It certainly did not commit.
     Aborted,
-    /// Not known, and no committed transaction saw it.
+    /// Its outcome is unknown, and no committed transaction saw it.
     Unknown,
-    /// Its outcome was not told, but a committed transaction read what it wrote: it committed, or this is an aborted read.
+    /// Its outcome is unknown, but a committed transaction read what it wrote: it committed, or this is an aborted
+    /// read.
     Seen,
-    /// No transaction at all.
+    /// Not a transaction.
     Other,
 }
 
@@ -33,14 +34,14 @@ pub struct Write {
     pub value: Value,
     /// The transaction.
     pub op: u32,
-    /// Whether it is the transaction's last of the key.
+    /// Whether it is the transaction's last write of the key.
     pub last: bool,
 }
 
 /// How a key is used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Use {
-    /// Only read, of nothing.
+    /// Only read, and no read saw a value.
     Unused,
     /// A list.
     List,
@@ -56,23 +57,24 @@ pub struct Index<'h> {
     pub fates: Vec<Fate>,
     /// By key.
     pub uses: Vec<Use>,
-    /// Where each key's writes begin, and one more.
+    /// Where each key's writes begin, and the end.
     pub first: Vec<u32>,
-    /// By key, then by operation and step.
+    /// All writes, sorted by key, then by operation and step.
     pub writes: Vec<Write>,
-    /// By key: where its slots begin, and the smallest value, or [`NONE`] for a hash table.
+    /// By key: where its slots begin, and its smallest value, or [`NONE`] if the slots are a hash table.
     tables: Vec<(u32, u32)>,
     /// Places in `writes`.
     slots: Vec<u32>,
-    /// The first value that was written to its key more than once, or that a register held already at first.
+    /// A message about the first value that was written to its key more than once, or that a register held from the
+    /// beginning.
     pub unclear: Option<String>,
 }
 
 impl<'h> Index<'h> {
-    /// Reads a history.
+    /// Indexes a history.
     ///
     /// # Errors
-    /// What cannot be understood as transactions on lists and registers.
+    /// What in the history is not a transaction on lists and registers.
     pub fn new(history: &'h History) -> Result<Index<'h>, String> {
         let fates = history.operations().iter().map(|op| match (op.f, op.end) {
             (Function::Txn, End::Ok) => Fate::Committed,
@@ -138,24 +140,24 @@ impl<'h> Index<'h> {
         op < SEVERAL && self.fates[op as usize] == Fate::Aborted
     }
 
-    /// A committed transaction read what this one wrote.
+    /// Records that a committed transaction read what this one wrote.
     pub fn seen(&mut self, op: u32) {
         if op < SEVERAL && self.fates[op as usize] == Fate::Unknown {
             self.fates[op as usize] = Fate::Seen;
         }
     }
 
-    /// The steps of one transaction.
+    /// Returns the steps of one transaction.
     pub fn steps(&self, op: u32) -> &'h [Step] {
         self.history.micro_ops(self.history.operation(OpId(op)))
     }
 
-    /// The places of a key's writes.
+    /// Returns the places of a key's writes.
     pub fn of_key(&self, key: KeyId) -> std::ops::Range<usize> {
         self.first[key.0 as usize] as usize..self.first[key.0 as usize + 1] as usize
     }
 
-    /// The place of a write; [`NONE`]: nobody wrote it. `Err`: several did.
+    /// Returns the place of a write; [`NONE`] if the value was never written. `Err` if it was written more than once.
     pub fn find(&self, key: KeyId, value: Value) -> Result<u32, Several> {
         let (start, least) = self.tables[key.0 as usize];
         let end = self.tables.get(key.0 as usize + 1).map_or(self.slots.len(), |next| next.0 as usize);
@@ -175,7 +177,8 @@ impl<'h> Index<'h> {
         if found != NONE && found & TWICE != 0 { Err(Several) } else { Ok(found) }
     }
 
-    /// The one transaction that wrote a value of a key; neither a transaction nor [`NONE`] if several did.
+    /// Returns the one transaction that wrote a value of a key, or [`NONE`]. If there are several, the result is
+    /// another number: not a transaction, and not [`NONE`].
     pub fn writer(&self, key: KeyId, value: Value) -> u32 {
         match self.find(key, value) {
             Ok(NONE) => NONE,
@@ -226,20 +229,20 @@ impl<'h> Index<'h> {
     }
 }
 
-/// Several transactions wrote one value.
+/// A value was written to its key more than once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Several;
 
-/// A slot of a value that was written more than once. A history has fewer than 2^31 steps.
+/// Flags a slot whose value was written more than once. A history has fewer than 2^31 steps, so this bit is free.
 const TWICE: u32 = 1 << 31;
 
-/// A place in a table whose size is a power of two.
+/// Returns the place of a value in a table whose size is a power of two.
 fn hash(value: Value, size: usize) -> usize {
     let mixed = u64::from(value.bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     mixed as usize & size.wrapping_sub(1)
 }
 
-/// All steps with their transactions.
+/// Returns all steps with their transactions.
 pub fn steps(history: &History) -> impl Iterator<Item = (u32, &Step)> {
     (0u32..).zip(history.operations()).flat_map(|(i, op)| history.micro_ops(op).iter().map(move |step| (i, step)))
 }

@@ -1,47 +1,49 @@
-//! Isolation levels, how they imply each other, and which anomaly each of them forbids.
+//! Isolation levels, their implications, and the anomalies that each level forbids.
 //!
-//! Definitions: Adya, "Weak Consistency" (1999) for PL-1, PL-2, PL-CS, PL-2.99 and PL-3; Cerone, Bernardi and Gotsman, "A
-//! Framework for Transactional Consistency Models with Atomic Visibility" (2015) for read atomic, parallel snapshot isolation
-//! and prefix consistency; Cerone and Gotsman, "Analysing Snapshot Isolation" (2016) and Cerone, Gotsman and Yang, "Algebraic
-//! Laws for Weak Consistency" (2017) for what these are as cycles: parallel snapshot isolation forbids those with one
-//! anti-dependency, prefix consistency those in which each anti-dependency follows a read dependency, snapshot isolation
-//! those in which no two anti-dependencies are adjacent. The strong and session variants add real time and the order within
-//! each client to the dependencies. Cerone's levels include the order within each client; here the `strong-session` ones do.
+//! Definitions: Adya, "Weak Consistency" (1999) for PL-1, PL-2, PL-CS, PL-2.99 and PL-3; Cerone, Bernardi and Gotsman,
+//! "A Framework for Transactional Consistency Models with Atomic Visibility" (2015) for read atomic, parallel snapshot
+//! isolation and prefix consistency. Cerone and Gotsman, "Analysing Snapshot Isolation" (2016) and Cerone, Gotsman and
+//! Yang, "Algebraic Laws for Weak Consistency" (2017) characterize these levels by cycles: parallel snapshot isolation
+//! forbids cycles with one anti-dependency, prefix consistency those in which each anti-dependency follows a read
+//! dependency, snapshot isolation those in which no two anti-dependencies are adjacent. The strong and session variants
+//! add real time and the order within each client to the dependencies. Cerone's levels include the order within each
+//! client; here the `strong-session` levels do.
 //!
-//! Caveats: there are no predicates here, only items, so repeatable read (PL-2.99) forbids the cycles that serializability
-//! (PL-3) forbids. Reads that contradict each other within one transaction (`internal`, `non-repeatable read`) rule out what
-//! Elle says they do: read atomic and what implies it, so not repeatable read.
+//! Caveats: there are no predicates here, only items, so repeatable read (PL-2.99) forbids the same cycles as
+//! serializability (PL-3). Reads that contradict each other within one transaction (`internal`, `non-repeatable read`)
+//! rule out the levels that Elle says: read atomic and every level that implies it, but not repeatable read.
 
 use std::fmt;
 
-/// What a database promises of its transactions.
+/// An isolation level: what a database guarantees about its transactions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Isolation {
     /// PL-1: writes are not interleaved.
     ReadUncommitted,
-    /// PL-2: and nothing is read that was aborted, half done, or depends on itself.
+    /// PL-2: read uncommitted, and no transaction reads an aborted or intermediate write, or depends on itself.
     ReadCommitted,
-    /// PL-CS: and no update of an item is lost to another.
+    /// PL-CS: read committed, and no update of an item is lost to another update.
     CursorStability,
-    /// A transaction's writes are seen all or none, and its reads agree with each other.
+    /// All or none of a transaction's writes are visible, and its reads agree with each other.
     ReadAtomic,
     /// PL-2.99: serializable as far as items, not predicates, are concerned.
     RepeatableRead,
-    /// Each site has snapshots of its own: who reads twice may see two commits in different orders than another.
+    /// Each site has its own snapshots: a client that reads twice may see two commits in another order than another
+    /// client.
     ParallelSnapshotIsolation,
     /// Reads come from a prefix of the commits; concurrent writers may overwrite each other.
     PrefixConsistency,
-    /// Reads come from a snapshot, and of two concurrent writers of an object only one commits.
+    /// Reads come from a snapshot, and only one of two concurrent writers of an object commits.
     SnapshotIsolation,
-    /// And a client's snapshots contain what it did and saw before.
+    /// Snapshot isolation, and a client's snapshots contain what it did and saw before.
     StrongSessionSnapshotIsolation,
-    /// And every snapshot contains all that had committed before it was taken.
+    /// The same, and every snapshot contains everything that had committed before it was taken.
     StrongSnapshotIsolation,
-    /// PL-3: as if one transaction ran after the other.
+    /// PL-3: equivalent to an execution of one transaction after the other.
     Serializable,
-    /// And each client's in the order in which it ran them.
+    /// Serializable, and each client's transactions are in the order in which it ran them.
     StrongSessionSerializable,
-    /// And all of them in an order that fits real time.
+    /// Serializable, and all transactions are in an order that fits real time.
     StrictSerializable,
 }
 
@@ -52,7 +54,7 @@ use Isolation::{
 };
 
 impl Isolation {
-    /// All levels; none comes before one that it implies.
+    /// All levels. No level comes before a level that it implies.
     pub const ALL: [Isolation; 13] = [
         ReadUncommitted,
         ReadCommitted,
@@ -89,7 +91,7 @@ impl Isolation {
         }
     }
 
-    /// As it reads after "is" or "is not".
+    /// Its description, as it reads after "is" or "is not".
     #[must_use]
     pub fn property(self) -> &'static str {
         match self {
@@ -109,13 +111,13 @@ impl Isolation {
         }
     }
 
-    /// The level of this name.
+    /// Returns the level of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Isolation> {
         Isolation::ALL.into_iter().find(|level| level.name() == name)
     }
 
-    /// The next weaker levels.
+    /// Returns the next weaker levels.
     fn weaker(self) -> &'static [Isolation] {
         match self {
             ReadUncommitted => &[],
@@ -133,26 +135,26 @@ impl Isolation {
         }
     }
 
-    /// Whether whatever has this level has the other too.
+    /// Whether everything that has this level also has the other.
     #[must_use]
     pub fn implies(self, other: Isolation) -> bool {
-        // A chain of weaker levels is at most as long as there are levels.
+        // This ends: a chain of weaker levels is at most as long as there are levels.
         self == other || self.weaker().iter().any(|level| level.implies(other))
     }
 
-    /// Whether it asks for an order of the transactions, or for nothing but the order of each object's versions: then the
+    /// Whether it asks for an order of the transactions, or only for an order of each object's versions. Then the
     /// dependencies that reads of lists show decide it, whatever the order of appends that no read saw.
     pub(super) fn is_ordinary(self) -> bool {
         self.implies(RepeatableRead) || matches!(self, ReadUncommitted | ReadCommitted)
     }
 
-    /// Whether a history without anomalies has it, whatever order the writes to registers came in: their order can then be
-    /// chosen along the dependencies that there are.
+    /// Whether a history without anomalies has it, whatever the order of the writes to registers: their order can then
+    /// be chosen to fit the dependencies that exist.
     pub(super) fn needs_no_order(self) -> bool {
         matches!(self, ReadUncommitted | ReadCommitted)
     }
 
-    /// Whether an anomaly of this name is forbidden.
+    /// Whether the level forbids an anomaly of this name.
     #[must_use]
     pub fn forbids(self, anomaly: &str) -> bool {
         weakest(anomaly).iter().any(|&level| self.implies(level))
@@ -165,7 +167,7 @@ impl fmt::Display for Isolation {
     }
 }
 
-/// The weakest levels that forbid an anomaly.
+/// Returns the weakest levels that forbid an anomaly.
 pub(super) fn weakest(anomaly: &str) -> &'static [Isolation] {
     match anomaly {
         "G0" | "duplicate elements" | "misordered appends" | "phantom value" => &[ReadUncommitted],

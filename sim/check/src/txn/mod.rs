@@ -1,24 +1,28 @@
 //! Transactions: which isolation levels a history rules out.
 //!
-//! Follows Adya, "Weak Consistency: A Generalized Theory" (1999), Kingsbury and Alvaro, "Elle: Inferring Isolation Anomalies
-//! from Experimental Observations" (VLDB 2020), and Cerone and Gotsman, "Analysing Snapshot Isolation" (2016).
+//! Follows Adya, "Weak Consistency: A Generalized Theory" (1999), Kingsbury and Alvaro, "Elle: Inferring Isolation
+//! Anomalies from Experimental Observations" (VLDB 2020), and Cerone and Gotsman, "Analysing Snapshot Isolation"
+//! (2016).
 //!
-//! Transactions read and write registers, or read and append to lists. From what they read it follows in which order the
-//! versions of each key came (`append`, `register`), from that which transaction depends on which (`graph`). A cycle of
-//! dependencies is an anomaly (`cycles`); others show without one, as a read of what was aborted.
+//! Transactions read and write registers, or read and append to lists. Their reads imply the order of each key's
+//! versions (`append`, `register`), and this order implies which transaction depends on which (`graph`). A cycle of
+//! dependencies is an anomaly (`cycles`). Other anomalies show without a cycle, such as a read of an aborted write.
 //!
-//! What a verdict says. *Not valid* is certain: the anomaly named is in the history. *Valid* of lists is exact for read
-//! uncommitted, read committed, repeatable read and the serializabilities: the orders that the reads leave open can be chosen
-//! so that none of these levels is violated. For the levels of atomic visibility and snapshots it is exact where every append
-//! was read; else it says what Elle's verdict says: there is no anomaly in the dependencies that the replies show.
-//! [`PartReport::by`] says which. Of registers the replies seldom tell the order of writes. Then *valid* means that an order
-//! of all transactions was found that explains every reply (`serial`), which is looked for after anomalies. *Unknown*: no
-//! such order was found, and no anomaly either; or the history is none of transactions. Where values were written more than
-//! once to a key reads do not tell by whom: of registers an order within real time is then looked for (`repeated`), which
-//! decides strict serializability, and all other levels if there is one.
+//! The meaning of a verdict: *Not valid* is certain: the named anomaly is in the history. *Valid* for lists is exact
+//! for read uncommitted, read committed, repeatable read and the serializability levels: the orders that the reads
+//! leave open can be chosen so that none of these levels is violated. For the levels of atomic visibility and snapshots
+//! it is exact if every append was read. Otherwise it means the same as Elle's verdict: the dependencies that the
+//! replies show contain no anomaly. [`PartReport::by`] says which of the two applies.
 //!
-//! A transaction of unknown outcome counts from the moment that a committed one read what it wrote, else not at all: it may
-//! never have happened.
+//! For registers, the replies seldom show the order of writes. *Valid* then means that an order of all transactions was
+//! found that explains every reply (`serial`); the search for it comes after the search for anomalies. *Unknown* means
+//! that no such order and no anomaly was found, or that the history does not consist of transactions. If values were
+//! written more than once to a key, reads of them do not show which write they read from. For registers, the checker
+//! then searches for an order within real time (`repeated`). This decides strict serializability, and if there is such
+//! an order, all other levels.
+//!
+//! A transaction of unknown outcome counts if a committed transaction read one of its writes. Otherwise it does not
+//! count: it may never have happened.
 
 mod append;
 mod atomic;
@@ -47,18 +51,19 @@ use index::{Index, Use};
 use register::Registers;
 use std::fmt::Write;
 
-/// What to assume, and what to spend.
+/// Assumptions and limits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// Assume that every register by itself is linearizable: real time then orders its versions.
+    /// Assume that each register by itself is linearizable: real time then orders its versions.
     pub linearizable_keys: bool,
-    /// Assume that every register by itself is sequentially consistent: each client sees its versions in order.
+    /// Assume that each register by itself is sequentially consistent: each client sees its versions in order.
     pub sequential_keys: bool,
     /// How many examples of each anomaly to keep.
     pub examples: usize,
-    /// Edges to look at for shorter cycles. At most two millions of as many steps may go into an order of all transactions.
+    /// Limit of edges examined in the search for shorter cycles. The search for an order of all transactions (`serial`)
+    /// has the same limit in steps, but at most two million.
     pub steps: u64,
-    /// Bytes for what a search for such an order remembers.
+    /// Memory limit of a search for such an order, in bytes.
     pub memory: usize,
 }
 
@@ -68,36 +73,36 @@ impl Default for Options {
     }
 }
 
-/// All that was found, for people.
+/// Everything that was found, for human readers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Findings {
     /// Examples of each anomaly, worst first.
     pub anomalies: Vec<Anomaly>,
-    /// How often each was found, worst first; of cycles: in how many separate tangles.
+    /// How often each anomaly was found, worst first. For cycles: in how many separate components of the graph.
     pub counts: Vec<Count>,
     /// The levels that are ruled out.
     pub not: Vec<Isolation>,
-    /// The levels that are not.
+    /// The levels that are not ruled out.
     pub may_be: Vec<Isolation>,
-    /// What was assumed of the keys.
+    /// The assumptions about keys.
     pub assumed: Vec<&'static str>,
-    /// Why reads do not tell everything, where they do not.
+    /// Why reads do not always show which write they read from; `None` if they do.
     pub unclear: Option<String>,
     /// Whether all keys are lists.
     lists: bool,
-    /// Lists of which the order of several appends that no read saw is not known.
+    /// The number of lists with appends by several transactions that no read saw; the order of these is not known.
     partial: usize,
-    /// Registers of which the order of writes is not known, shown.
+    /// The names of the registers whose order of writes is not known.
     loose: Vec<String>,
-    /// The strongest serializability for which an order of all transactions was found.
+    /// The strongest serializability level for which an order of all transactions was found.
     ordered: Option<Isolation>,
-    /// A cycle with exactly one anti-dependency may have been missed.
+    /// Whether a cycle with exactly one anti-dependency may have been missed.
     missed: bool,
-    /// Edges looked at.
+    /// Edges examined, and steps of the search in `repeated`.
     steps: u64,
 }
 
-/// Worst first: the order in which anomalies are told.
+/// Anomaly names, worst first: the order in which anomalies are reported.
 const SEVERITY: [&str; 32] = [
     "phantom value",
     "duplicate elements",
@@ -140,7 +145,7 @@ fn severity(name: &str) -> usize {
 /// Finds the anomalies of a history of transactions.
 ///
 /// # Errors
-/// Why it is not one, or cannot be checked.
+/// Why the history does not consist of transactions, or cannot be checked.
 pub fn find(history: &History, options: &Options) -> Result<Findings, String> {
     let mut index = Index::new(history)?;
     let mut found = Found::new(options.examples);
@@ -188,7 +193,8 @@ pub fn find(history: &History, options: &Options) -> Result<Findings, String> {
     })
 }
 
-/// Looks for an order of all transactions, of the strongest serializability that nothing rules out; tells where there is none.
+/// Searches for an order of all transactions, for the strongest serializability level that nothing rules out. Reports
+/// each level for which there is no order.
 fn order(index: &Index<'_>, graph: &graph::Graph, steps: u64, found: &mut Found) -> Option<Isolation> {
     if index.unclear.is_some() {
         return None;
@@ -232,7 +238,7 @@ pub fn check(history: &History, isolation: Isolation, options: &Options) -> Repo
 }
 
 impl Findings {
-    /// Whether the history has a level.
+    /// Returns the verdict on whether the history has a level.
     #[must_use]
     pub fn verdict(&self, isolation: Isolation) -> Verdict {
         let forbidden = |anomaly: &&Anomaly| anomaly.forbidden_by.iter().any(|&weakest| isolation.implies(weakest));
@@ -260,7 +266,7 @@ impl Findings {
         Verdict::Valid
     }
 
-    /// What a verdict on a level rests on.
+    /// Returns what a verdict on a level is based on.
     fn by(&self, isolation: Isolation) -> &'static str {
         let open = !isolation.is_ordinary() && self.partial > 0;
         if self.ordered.is_some_and(|level| level.implies(isolation)) {
@@ -319,13 +325,13 @@ impl Findings {
         }
     }
 
-    /// Whether all keys are lists and no order that matters is left open: then every verdict is exact.
+    /// Whether all keys are lists and no order that matters is left open. Then every verdict is exact.
     #[must_use]
     pub fn is_total(&self) -> bool {
         self.lists && self.partial == 0
     }
 
-    /// The levels that are still possible and not implied by another that is.
+    /// Returns the levels that are still possible and not implied by another possible level.
     #[must_use]
     pub fn strongest(&self) -> Vec<Isolation> {
         let implied = |level: Isolation| self.may_be.iter().any(|&other| other != level && other.implies(level));

@@ -1,14 +1,15 @@
-//! Registers that transactions read and write: a read tells whom it read from, but little of the order of writes.
+//! Registers that transactions read and write. A read shows which write it read from, but little of the order of
+//! writes.
 //!
 //! What is known of a key's version order:
-//! - the initial value comes before all others;
-//! - what a transaction read of a key comes before what it then wrote to it. That needs read committed: with the opposite
-//!   order the transaction would both follow and precede the one it read from, a G1c;
-//! - if the caller says so ([`super::Options::linearizable_keys`], [`super::Options::sequential_keys`]): what a
-//!   transaction left behind or saw last comes before what a later one saw or wrote first; later in real time, or of the
-//!   same client.
+//! - The initial value comes before all others.
+//! - What a transaction read of a key comes before what it then wrote to it. This needs read committed: with the
+//!   opposite order the transaction would both follow and precede the one it read from, a G1c.
+//! - If the caller says so ([`super::Options::linearizable_keys`], [`super::Options::sequential_keys`]): the last
+//!   version that a transaction wrote or saw comes before the first version that a later transaction saw or wrote.
+//!   "Later" means later in real time, or later in the same client.
 //!
-//! A version order that goes in a circle is an anomaly; of such keys only "who read from whom" is used.
+//! A cyclic version order is an anomaly. For such keys, only which write each read saw is used.
 
 use super::Options;
 use super::found::Found;
@@ -19,14 +20,14 @@ use crate::evidence::Link as Shown;
 use crate::history::{End, Function, KeyId, NEVER, Value};
 use hashbrown::HashMap;
 
-/// The version orders, as far as they are known. A version is the place of its write, or, initially, the number of writes
-/// and the key.
+/// The version orders, as far as they are known. A version is the place of its write. An initial version is the number
+/// of writes plus the key.
 pub struct Registers {
-    /// Each version's known later versions: pairs, sorted.
+    /// Pairs of a version and a version known to be later, sorted.
     order: Vec<(u32, u32)>,
-    /// Those of them that follow from what is assumed of keys, sorted. The others need read committed.
+    /// Those pairs that follow from the assumptions about keys, sorted. The others need read committed.
     assumed: Vec<(u32, u32)>,
-    /// By key: the order goes in a circle.
+    /// By key: whether the order is cyclic.
     broken: Vec<bool>,
 }
 
@@ -35,7 +36,7 @@ pub struct Registers {
 struct Touch {
     op: u32,
     key: KeyId,
-    /// The version of others that it read first.
+    /// The first version of another transaction that it read.
     read: u32,
     /// Its last write.
     write: u32,
@@ -52,7 +53,7 @@ impl Touch {
 }
 
 impl Registers {
-    /// Adds all dependencies to a graph, and finds what needs no cycle.
+    /// Finds the version orders, adds all dependencies to a graph, and finds the anomalies that need no cycle.
     pub fn new(index: &mut Index<'_>, options: &Options, graph: &mut Builder, found: &mut Found) -> Registers {
         let mut registers = Registers { order: Vec::new(), assumed: Vec::new(), broken: vec![false; index.uses.len()] };
         if !index.uses.contains(&Use::Register) {
@@ -81,7 +82,8 @@ impl Registers {
         registers
     }
 
-    /// The versions known to come right after one; of the initial one they are not listed.
+    /// Returns the pairs of a version and each version known to come directly after it. Those of an initial version are
+    /// not all listed.
     fn later(&self, version: u32) -> &[(u32, u32)] {
         let start = self.order.partition_point(|&(from, _)| from < version);
         let length = self.order[start..].partition_point(|&(from, _)| from == version);
@@ -97,7 +99,8 @@ impl Registers {
             events.extend(op.settled().map(|returned| (returned, i)));
         }
         events.sort_unstable();
-        // By key: what was left by transactions that returned, none of which was called after another had returned.
+        // By key: the last versions of transactions that returned, with their returns. None of these transactions was
+        // called after another one had returned.
         let mut fronts: Vec<Vec<(u32, u32)>> = vec![Vec::new(); index.uses.len()];
         for (event, i) in events {
             let touch = &touches[i as usize];
@@ -114,7 +117,7 @@ impl Registers {
     }
 
     fn by_process(&mut self, index: &Index<'_>, touches: &[Touch]) {
-        // Only looked into.
+        // For look-ups only, never iterated.
         let mut left: HashMap<(u32, KeyId), (u32, u32)> = HashMap::new();
         for touch in touches.iter().filter(|touch| index.counts(touch.op) && touch.first() != NONE) {
             let op = &index.history.operations()[touch.op as usize];
@@ -128,7 +131,8 @@ impl Registers {
         }
     }
 
-    /// Finds keys whose version order goes in a circle: of what is assumed alone, or with what transactions read and wrote.
+    /// Finds keys whose version order is cyclic: from the assumptions alone, or together with what transactions read
+    /// and wrote.
     fn circles(&mut self, index: &Index<'_>, found: &mut Found) {
         let assumed = circles_of(index, &self.assumed);
         for circle in circles_of(index, &self.order) {
@@ -197,7 +201,7 @@ impl Registers {
             initial[touch.key.0 as usize].push(touch.op);
         }
         let initial: Vec<_> = initial.into_iter().map(|ops| graph.fan(ops)).collect();
-        let mut fans = HashMap::new(); // Only looked into.
+        let mut fans = HashMap::new(); // Look-ups only: never iterated.
         for touch in touches() {
             let key = touch.key.0 as usize;
             if touch.read != NONE && index.counts(writer(touch.read)) {
@@ -227,21 +231,22 @@ impl Registers {
         }
     }
 
-    /// Keys whose writes have no known order: the replies leave several possible.
+    /// Returns the registers whose order of writes is not known: the replies leave several orders possible.
     pub fn loose(&self, index: &Index<'_>) -> Vec<KeyId> {
         let keys = (0..index.uses.len() as u32).map(KeyId);
         keys.filter(|&key| index.uses[key.0 as usize] == Use::Register && !self.is_total(index, key)).collect()
     }
 
-    /// Whether each version of a key but the first is known to come right after another one, and no two after the same.
+    /// Whether the order of a key's versions is total: each version except the first is known to come directly after
+    /// another one, and no two after the same one.
     fn is_total(&self, index: &Index<'_>, key: KeyId) -> bool {
         let versions = index.of_key(key).filter(|&at| index.writes[at].last && index.counts(index.writes[at].op));
         let mut versions: Vec<u32> = versions.map(|at| at as u32).collect();
         if self.broken[key.0 as usize] || versions.len() < 2 {
             return !self.broken[key.0 as usize];
         }
-        // Of a total order the number of later versions says the place.
-        let mut memo: HashMap<u32, usize> = HashMap::with_capacity(versions.len()); // Only looked into.
+        // In a total order, the number of later versions gives the position.
+        let mut memo: HashMap<u32, usize> = HashMap::with_capacity(versions.len()); // Look-ups only: never iterated.
         let mut path: Vec<u32> = versions.clone();
         while let Some(&version) = path.last() {
             let later = || self.later(version).iter().map(|&(_, to)| to);
@@ -258,19 +263,19 @@ impl Registers {
         versions.windows(2).all(|pair| self.precedes(index, pair[0], pair[1]))
     }
 
-    /// Whether that order of two versions needs no read committed to be known.
+    /// Whether this order of two versions is known without read committed.
     pub fn is_assumed(&self, from: u32, to: u32) -> bool {
         self.assumed.binary_search(&(from, to)).is_ok()
     }
 
-    /// Whether one version of a key is known to come right before another.
+    /// Whether one version of a key is known to come directly before another.
     pub fn precedes(&self, index: &Index<'_>, from: u32, to: u32) -> bool {
         let initial = from >= index.writes.len() as u32;
         initial || self.order.binary_search(&(from, to)).is_ok()
     }
 }
 
-/// Versions each of which comes before all others of its group, which are sorted.
+/// Returns groups of versions in which each version comes before all others of its group. Each group is sorted.
 fn circles_of(index: &Index<'_>, order: &[(u32, u32)]) -> Vec<Vec<u32>> {
     let writes = index.writes.len() as u32;
     let mut versions = Builder::new(index.writes.len() + index.uses.len(), order.len());
@@ -289,11 +294,11 @@ fn key_of(index: &Index<'_>, version: u32) -> Option<KeyId> {
     if version >= writes {
         return Some(KeyId(version - writes));
     }
-    // Keys without writes begin where the next one does.
+    // Keys without writes begin where the next key does.
     (index.first.partition_point(|&start| start <= version) as u32).checked_sub(1).map(KeyId)
 }
 
-/// The version that a committed read of a register saw; [`NONE`] when it is not known.
+/// Returns the version that a committed read of a register saw; [`NONE`] if it is not known.
 pub fn version(index: &Index<'_>, step: &Step) -> u32 {
     if step.f != Function::Read || index.uses[step.key.0 as usize] != Use::Register || step.value == Value::UNTOLD {
         return NONE;
@@ -305,7 +310,7 @@ pub fn version(index: &Index<'_>, step: &Step) -> u32 {
     }
 }
 
-/// Goes through the transactions and looks at each by itself.
+/// Goes through the transactions and checks each by itself.
 fn touches(index: &mut Index<'_>, found: &mut Found) -> Vec<Touch> {
     let history = index.history;
     for op in history.operations().iter().filter(|op| op.end == End::Ok) {
@@ -338,7 +343,7 @@ fn touches(index: &mut Index<'_>, found: &mut Found) -> Vec<Touch> {
     touches
 }
 
-/// Takes a read, and finds what is wrong with it.
+/// Records a read, and reports the anomalies that it shows.
 fn read(index: &Index<'_>, found: &mut Found, touch: &mut Touch, step: &Step) {
     let (op, key, seen) = (touch.op, step.key, version(index, step));
     if step.value == Value::UNTOLD {

@@ -1,9 +1,10 @@
-//! Transactions on registers to which some value was written more than once: a read of it does not tell by whom, so there are
-//! no dependencies to reason with. All registers together are then one object, whose operations are the transactions, and
-//! strict serializability is its linearizability (Herlihy and Wing, 1990): Knossos' multi-register. The search for any model
-//! decides that, exactly where it ends.
+//! Transactions on registers to which some value was written more than once. A read of such a value does not show which
+//! write it read from, so there are no dependencies to reason with. Instead, all registers together are one object,
+//! whose operations are the transactions. Strict serializability is the linearizability of this object (Herlihy and
+//! Wing, 1990): Knossos' multi-register. The search for arbitrary models decides that, and is exact if it ends.
 //!
-//! An order that keeps real time is one for every weaker level too. If there is none, only strict serializability is ruled out.
+//! An order that keeps real time is also one for every weaker level. If there is none, only strict serializability is
+//! ruled out.
 
 use super::found::Found;
 use super::index::{Index, Use};
@@ -14,7 +15,7 @@ use crate::linear::{Answer, Item, Judge, Limits};
 use crate::model::Model;
 use std::sync::Arc;
 
-/// All registers of a history, read and written by transactions.
+/// The model of all registers of a history, which transactions read and write.
 struct Registers;
 
 /// A transaction, ready to be applied.
@@ -71,7 +72,7 @@ impl Model for Registers {
     }
 }
 
-/// Whether this is for such a history.
+/// Whether a history needs this check: reads are unclear, and there are no lists.
 pub fn fits(index: &Index<'_>) -> bool {
     index.unclear.is_some() && !index.uses.contains(&Use::List)
 }
@@ -80,7 +81,7 @@ fn all(history: &History) -> Vec<Item> {
     (0u32..).take(history.operations().len()).map(|op| Item { op: OpId(op), open: false }).collect()
 }
 
-/// Looks for an order within real time; tells if there is none.
+/// Searches for an order within real time. Reports if there is none.
 pub fn order(index: &Index<'_>, limits: Limits, found: &mut Found) -> (Option<Isolation>, u64) {
     let history = index.history;
     let decision = General(Registers).decide(history, &all(history), limits);
@@ -104,12 +105,12 @@ pub fn order(index: &Index<'_>, limits: Limits, found: &mut Found) -> (Option<Is
     }
 }
 
-/// An order within real time that explains all replies.
+/// Returns an order within real time that explains all replies.
 pub fn witness(history: &History, limits: Limits) -> Option<Vec<OpId>> {
     General(Registers).witness(history, &all(history), limits)
 }
 
-/// The first return at which there is no order, and the transactions called by then that count.
+/// Returns the first return at which there is no order, and the transactions that count and were called by then.
 fn first_impossible(history: &History, limits: Limits) -> (u32, Vec<u32>) {
     let mut returns: Vec<u32> = history.operations().iter().filter_map(Operation::settled).collect();
     returns.sort_unstable();
@@ -119,7 +120,7 @@ fn first_impossible(history: &History, limits: Limits) -> (u32, Vec<u32>) {
             .map(|item| Item { open: history.operation(item.op).settled().is_none_or(|ret| ret > event), ..item })
             .collect()
     };
-    // The prefix that ends at `high` is impossible, no shorter one below `low` is.
+    // The prefix that ends at `high` is impossible; the prefixes that end below `low` are possible.
     let (mut low, mut high) = (0, returns.len().saturating_sub(1));
     while low < high {
         let middle = usize::midpoint(low, high);

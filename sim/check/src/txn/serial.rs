@@ -1,13 +1,14 @@
-//! An order in which the transactions could have run one after the other: a topological one of the dependencies.
+//! A serial order of the transactions: a topological order of the dependencies.
 //!
-//! Of lists every such order explains the replies, if the reads contradict each other nowhere. Of registers the dependencies
-//! say little of the order of writes; so a transaction's turn comes only when the state is the one that it read, and when all
-//! that must still read what it would overwrite have done so. A depth-first search over whose turn is next decides: a
-//! transaction that writes no register goes as soon as it can, for it is in no other's way; of the others each is tried; a
-//! state that led nowhere (who has gone, and what each register holds) is not entered again. States are told apart by 128
-//! bits, so that two of them are taken for one is possible, but not to be expected.
+//! For lists, every such order explains the replies, if no reads contradict each other. For registers, the dependencies
+//! say little about the order of writes. So a transaction can run next only if the state is the one that it read, and
+//! if all transactions that must still read what it would overwrite have run. A depth-first search over which
+//! transaction runs next decides. A transaction that writes no register runs as soon as it can, because it is in no
+//! other transaction's way. Of the others, each is tried. A state that led nowhere (which transactions have run, and
+//! what each register holds) is not entered again. States are compared by 128-bit hashes, so confusing two of them is
+//! possible, but not to be expected.
 //!
-//! The search is exact where it ends within its steps, and each value of a register has one writer.
+//! The search is exact if it ends within its steps and each value of a register has one writer.
 
 use super::append::Lists;
 use super::found::Found;
@@ -20,10 +21,10 @@ use crate::linear::Limits;
 use hashbrown::HashSet;
 use std::collections::BTreeSet;
 
-/// Transactions that a search may look at, whether it can be their turn.
+/// Maximum number of times that a search checks whether a transaction can run next.
 pub const LOOKS: u64 = 2_000_000;
 
-/// What a search came to.
+/// The result of a search.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Search {
     /// This order explains all replies.
@@ -34,8 +35,8 @@ pub enum Search {
     Ended,
 }
 
-/// An order that respects the dependencies that replies show, and beside them nothing (0), or the order within each client
-/// (1), or real time (2). The replies should still be looked at in this order.
+/// Returns an order that respects the dependencies that the replies show and, in addition, nothing (0), the order
+/// within each client (1), or real time (2). The caller should still check the replies in this order.
 #[must_use]
 pub fn serial_order(history: &History, order: u8) -> Option<Vec<OpId>> {
     let mut index = Index::new(history).ok()?;
@@ -56,11 +57,11 @@ pub fn serial_order(history: &History, order: u8) -> Option<Vec<OpId>> {
     }
 }
 
-/// Looks for such an order, for so many steps.
+/// Searches for such an order, for at most `steps` steps.
 pub fn search(index: &Index<'_>, graph: &Graph, order: u8, steps: u64) -> Search {
     let base = [Link::Ww, Link::Wr, Link::Rw, Link::Via].iter().map(|link| link.mask()).sum::<u8>();
     let (process, realtime) = (Link::Process.mask(), Link::Realtime.mask());
-    // Real time, even where it is not asked for, leaves fewer to choose from, and most often rightly.
+    // Try real time first, even if it is not required: it leaves fewer choices, and they are most often right.
     let masks = [base | process | realtime, base | process, base];
     let masks = &masks[..3 - usize::from(order.min(2))];
     let Some((exact, stricter)) = masks.split_last() else { return Search::Ended };
@@ -72,43 +73,43 @@ pub fn search(index: &Index<'_>, graph: &Graph, order: u8, steps: u64) -> Search
     Turns::new(index, graph, *exact).search(steps)
 }
 
-/// What was done for a turn, to be undone.
+/// A change that was made when a transaction ran, recorded to be undone.
 #[derive(Clone, Copy)]
 enum Done {
-    /// A node waits for one less.
+    /// A node waits for one edge fewer.
     Waits(u32),
-    /// A transaction waits for none any more.
+    /// A transaction no longer waits for any node.
     Ready(u32),
-    /// A transaction had its turn.
+    /// A transaction ran.
     Turn(u32),
-    /// A reader of a version had its turn.
+    /// A reader of a version ran.
     Read(u32),
-    /// A key held this version.
+    /// A key held this version before.
     Held(KeyId, u32),
 }
 
-/// A moment at which one of several could have its turn.
+/// A point at which several transactions could run next.
 struct Choice {
-    /// How much was done before.
+    /// The length of the log before it.
     done: usize,
-    /// Who had it. Those before were tried, or could not have it.
+    /// The transaction that ran. Those before it were tried, or could not run.
     tried: u32,
 }
 
-/// Whose turn it can be.
+/// The state of the search: which transactions can run next.
 struct Turns<'a, 'h> {
     index: &'a Index<'h>,
     graph: &'a Graph,
     mask: u8,
-    /// By node: edges from nodes that had no turn yet.
+    /// By node: the number of edges from nodes that have not run yet.
     waits: Vec<u32>,
-    /// Transactions that wait for none.
+    /// Transactions that do not wait for any node.
     ready: BTreeSet<u32>,
-    /// By version: transactions that read it first of all and had no turn yet.
+    /// By version: the number of transactions that have not run yet and read it before any other access to its key.
     readers: Vec<u32>,
-    /// By key: the version that it has.
+    /// By key: its current version.
     now: Vec<u32>,
-    /// Who had a turn and what keys hold, in 128 bits.
+    /// Which transactions have run and what keys hold, as a 128-bit hash.
     state: u128,
     log: Vec<Done>,
     steps: u64,
@@ -147,7 +148,8 @@ impl<'a, 'h> Turns<'a, 'h> {
         turns
     }
 
-    /// A node waits for none: a helping one is gone at once, and perhaps others with it.
+    /// Handles a node that no longer waits: a transaction becomes ready; a helper node is passed at once, perhaps with
+    /// others.
     fn open(&mut self, node: u32) {
         let mut open = vec![node];
         while let Some(node) = open.pop() {
@@ -160,7 +162,7 @@ impl<'a, 'h> Turns<'a, 'h> {
         }
     }
 
-    /// Adds those that waited for this node only.
+    /// Adds the nodes that waited only for this node.
     fn pass(&mut self, node: u32, free: &mut Vec<u32>) {
         let graph = self.graph;
         for (to, _) in graph.out(node).filter(|(_, link)| self.mask & link.mask() != 0) {
@@ -172,7 +174,7 @@ impl<'a, 'h> Turns<'a, 'h> {
         }
     }
 
-    /// Whether it reads what there is, and overwrites nothing that others are still to read.
+    /// Whether a transaction reads the current versions, and overwrites nothing that others must still read.
     fn can(&self, op: u32) -> bool {
         if !self.index.counts(op) {
             return true;
@@ -186,13 +188,13 @@ impl<'a, 'h> Turns<'a, 'h> {
             })
     }
 
-    /// The writes of registers of a transaction that counts.
+    /// Returns the writes of registers by a transaction that counts.
     fn writes(&self, op: u32) -> impl Iterator<Item = &'h Step> + use<'a, 'h> {
         let steps = if self.index.counts(op) { self.index.steps(op) } else { &[] };
         steps.iter().filter(|step| step.f == Function::Write)
     }
 
-    /// Gives a transaction its turn.
+    /// Runs a transaction.
     fn turn(&mut self, op: u32) {
         self.ready.remove(&op);
         self.log.push(Done::Turn(op));
@@ -219,7 +221,7 @@ impl<'a, 'h> Turns<'a, 'h> {
         self.state ^= mixed(u64::from(key.0), u64::from(old) + 1) ^ mixed(u64::from(key.0), u64::from(version) + 1);
     }
 
-    /// Undoes all that was done after `length` entries of the log.
+    /// Undoes all changes after the first `length` entries of the log.
     fn undo(&mut self, length: usize) {
         while self.log.len() > length {
             match self.log.pop() {
@@ -239,7 +241,8 @@ impl<'a, 'h> Turns<'a, 'h> {
         }
     }
 
-    /// Who can have its turn: one that is in no other's way, else the first after `tried`.
+    /// Returns a transaction that can run next: one that is in no other transaction's way, else the first after
+    /// `tried`.
     fn next(&mut self, tried: Option<u32>) -> Option<u32> {
         let mut first = None;
         for &op in self.ready.range(tried.map_or(0, |tried| tried + 1)..) {
@@ -251,7 +254,7 @@ impl<'a, 'h> Turns<'a, 'h> {
             if !self.can(op) {
                 continue;
             }
-            // After a first choice no reader is left that could go: it would have been that.
+            // After a first choice here, no reader is left that can run: it would have been chosen.
             if !writes || tried.is_some() {
                 return Some(op);
             }
@@ -264,7 +267,7 @@ impl<'a, 'h> Turns<'a, 'h> {
         let total = self.index.fates.len();
         let mut gone = 0;
         let mut choices: Vec<Choice> = Vec::new();
-        let mut hopeless: HashSet<u128> = HashSet::new(); // Only looked into.
+        let mut hopeless: HashSet<u128> = HashSet::new(); // Look-ups only: never iterated.
         let mut tried = None;
         while gone < total {
             if self.steps > limit {
@@ -280,7 +283,7 @@ impl<'a, 'h> Turns<'a, 'h> {
                 (gone, tried) = (gone + 1, None);
                 continue;
             }
-            // No one's turn: back to the last moment at which another could have had it.
+            // No transaction can run: go back to the last choice.
             hopeless.insert(state);
             let Some(choice) = choices.pop() else { return Search::Impossible };
             gone -= self.log[choice.done..].iter().filter(|done| matches!(done, Done::Turn(_))).count();
@@ -296,7 +299,7 @@ impl<'a, 'h> Turns<'a, 'h> {
     }
 }
 
-/// Two numbers in 128 bits that look drawn by chance (Steele and others' SplitMix64, twice).
+/// Mixes two numbers into 128 bits that look random (Steele and others' SplitMix64, twice).
 fn mixed(a: u64, b: u64) -> u128 {
     let mix = |mut z: u64| {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -308,7 +311,8 @@ fn mixed(a: u64, b: u64) -> u128 {
     u128::from(one) << 64 | u128::from(other)
 }
 
-/// The versions of registers that a committed transaction read of others.
+/// Returns the reads by which a committed transaction saw other transactions' versions of registers, with these
+/// versions.
 fn outer_reads<'a>(index: &'a Index<'_>, op: u32) -> impl Iterator<Item = (&'a Step, u32)> {
     let steps = index.steps(op);
     let told = index.history.operation(OpId(op)).end == End::Ok;

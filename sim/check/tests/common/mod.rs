@@ -1,6 +1,6 @@
-//! Random histories of an atomic store, and a checker that simply tries every order. Both know the model from its
-//! description only and share no code with the package.
-#![allow(dead_code)] // Each user takes a part.
+//! Random histories of an atomic store, and a checker that tries every order. Both know the model only from its
+//! description, and share no code with the package.
+#![allow(dead_code)] // Each test uses only a part.
 
 pub mod naive;
 pub mod objects;
@@ -24,25 +24,25 @@ impl Rng {
     }
 }
 
-/// What to generate.
+/// Parameters of a generated history.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub ops: usize,
     pub processes: usize,
     pub keys: u64,
-    /// Different values; 0: every write has its own.
+    /// Number of different values; 0: every write has its own.
     pub values: u64,
-    /// Percent of operations whose outcome stays unknown.
+    /// Percentage of operations whose outcome stays unknown.
     pub info: u64,
-    /// Percent that certainly fail.
+    /// Percentage that certainly fail.
     pub fail: u64,
-    /// Percent of conditional writes.
+    /// Percentage of conditional writes.
     pub conditional: u64,
-    /// Percent of replies that tell revisions.
+    /// Percentage of replies that report revisions.
     pub revisions: u64,
 }
 
-/// An operation before it is recorded; `events` are its call and return.
+/// An operation before it is recorded; `events` are the positions of its call and return.
 #[derive(Clone, Debug)]
 pub struct Raw {
     pub process: u32,
@@ -93,7 +93,7 @@ impl Cell {
     }
 }
 
-/// A linearizable history: each operation takes effect at a random moment between its call and its return.
+/// Generates a linearizable history: each operation takes effect at a random moment between its call and its return.
 pub fn generate(shape: Shape, rng: &mut Rng) -> Vec<Raw> {
     #[derive(Clone, Copy)]
     enum At {
@@ -183,7 +183,7 @@ fn no_condition() -> Condition<String> {
     Condition { exists: None, value: None, revision: None }
 }
 
-/// Makes a reply say something else, which may or may not still be possible.
+/// Changes a reply. The new one may or may not still be possible.
 pub fn mutate(raws: &mut [Raw], rng: &mut Rng) {
     let values: Vec<String> = raws
         .iter()
@@ -262,8 +262,8 @@ fn borrow_version(seen: &Version<String>) -> Version<&str> {
     Version { value: &seen.value, revision: seen.revision }
 }
 
-/// Whether the operations of one key can be ordered: tries everything. Only the first `events` events count, and only the
-/// outcomes of operations that are in `core`, if it is given; the others are unknown.
+/// Returns whether the operations of one key can be ordered, by trying every order. Only the first `events` events
+/// count. If `core` is given, only the outcomes of its operations count; the others are unknown.
 pub fn brute_force(history: &History, key: &str, events: u32, core: Option<&[OpId]>) -> bool {
     let key = history.find_key(key);
     let ops: Vec<KvOperation> = (0u32..)
@@ -281,7 +281,7 @@ pub fn brute_force(history: &History, key: &str, events: u32, core: Option<&[OpI
     extend(&ops, &mut vec![false; ops.len()], present(history.initial()), 0)
 }
 
-/// To write nil is to make it missing.
+/// Writing nil makes the key missing.
 fn present(value: Value) -> Option<Value> {
     (value != Value::NIL).then_some(value)
 }
@@ -309,7 +309,7 @@ fn extend(ops: &[KvOperation], done: &mut [bool], value: Option<Value>, count: u
     false
 }
 
-/// The state after an operation; `None` when its reply cannot be given here.
+/// Returns the state after an operation; `None` if its reply is impossible in this state.
 fn after(op: &KvOperation, value: Option<Value>, count: u64) -> Option<(Option<Value>, u64)> {
     let matches = |seen: Option<Version>| match seen {
         None => value.is_none(),

@@ -1,10 +1,10 @@
-//! Tries every order, by a model: slow, and simple enough to be believed.
+//! Tries every order, by a model: slow, but simple enough to trust.
 
 use seaworthy_check::linear::Item;
 use seaworthy_check::model::Model;
 use seaworthy_check::{End, History};
 
-/// Whether the operations can be put in an order that explains all replies.
+/// Returns whether the operations can be put in an order that explains all replies.
 pub fn possible<M: Model>(model: &M, history: &History, items: &[Item]) -> bool {
     let ops: Vec<(u32, u32, M::Op)> = items
         .iter()

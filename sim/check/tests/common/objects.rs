@@ -7,7 +7,7 @@ use seaworthy_check::linear::{Answer, Item, Judge, Limits};
 use seaworthy_check::model::Model;
 use seaworthy_check::{Datum, End, Function, History, Kind, OpId, Recorder, Request, Value};
 
-/// A value, outside of a history.
+/// A value before it is recorded.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Val {
     Nil,
@@ -17,7 +17,7 @@ pub enum Val {
     List(Vec<i64>),
 }
 
-/// An operation before it is recorded; `events` are its call and return.
+/// An operation before it is recorded; `events` are the positions of its call and return.
 #[derive(Clone, Debug)]
 pub struct Raw {
     pub process: u32,
@@ -30,19 +30,19 @@ pub struct Raw {
 
 /// An object that clients use one at a time.
 pub trait Object {
-    /// What a process asks next; `n`: how many operations there were before.
+    /// Returns what a process asks next; `n` is the number of operations before.
     fn ask(&mut self, process: u32, n: usize, rng: &mut Rng) -> (Function, Val);
-    /// Does it.
+    /// Applies an operation and returns its outcome and reply.
     fn apply(&mut self, process: u32, f: Function, arg: &Val) -> (End, Val);
-    /// Another reply, which may or may not still be possible.
+    /// Replaces the reply by another one, which may or may not still be possible.
     fn lie(&self, raw: &mut Raw, rng: &mut Rng);
-    /// What it holds at first.
+    /// Returns what the object holds at first.
     fn initial(&self) -> Val {
         Val::Nil
     }
 }
 
-/// How many operations, of how many processes; percent of unknown outcomes and of failures.
+/// Number of operations and processes; percentages of unknown outcomes and of failures.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     pub ops: usize,
@@ -51,7 +51,7 @@ pub struct Size {
     pub fail: u64,
 }
 
-/// A linearizable history: each operation takes effect at a random moment between its call and its return.
+/// Generates a linearizable history: each operation takes effect at a random moment between its call and its return.
 pub fn generate(size: Size, object: &mut impl Object, rng: &mut Rng) -> Vec<Raw> {
     #[derive(Clone, Copy)]
     enum At {
@@ -146,23 +146,23 @@ pub fn record(initial: &Val, raws: &[Raw]) -> History {
     recorder.finish()
 }
 
-/// All operations, with their outcomes.
+/// Returns all operations, with their outcomes.
 pub fn all(history: &History) -> Vec<Item> {
     (0u32..).take(history.operations().len()).map(|i| Item { op: OpId(i), open: false }).collect()
 }
 
-/// How many histories to compare.
+/// Returns the number of histories to compare.
 pub fn histories() -> u64 {
     let wanted = std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse().ok());
     wanted.unwrap_or(if cfg!(debug_assertions) { 25_000 } else { 100_000 })
 }
 
-/// What a comparison met.
+/// Counts of a comparison.
 #[derive(Default, Debug)]
 pub struct Tally {
     pub valid: u64,
     pub invalid: u64,
-    /// Of these, those that needed no search.
+    /// How many of the valid and of the invalid ones needed no search.
     pub direct: (u64, u64),
 }
 
@@ -196,7 +196,7 @@ pub fn compare<M: Model>(kind: Kind, model: &M, history: &History, items: &[Item
     expected
 }
 
-/// The operations, a line each.
+/// Shows the operations, one per line.
 fn show(history: &History, items: &[Item]) -> String {
     let mut text = format!("initially {}\n", history.show(history.initial()));
     for item in items {
@@ -210,7 +210,8 @@ fn show(history: &History, items: &[Item]) -> String {
     text
 }
 
-/// Whether an order respects real time and the model; and has every operation that it must have, if it is `whole`.
+/// Returns whether an order respects real time and the model. If `whole`, it must also contain every operation that
+/// certainly happened.
 fn replays<M: Model>(model: &M, history: &History, items: &[Item], order: &[OpId], whole: bool) -> bool {
     let open = |op: OpId| items.iter().find(|item| item.op == op).map(|item| item.open);
     let told = |op: OpId| open(op) == Some(false) && history.operation(op).settled().is_some();
@@ -222,7 +223,7 @@ fn replays<M: Model>(model: &M, history: &History, items: &[Item], order: &[OpId
         if repeated || told(op) && order[..i].iter().any(late) {
             return false;
         }
-        // In a partial order one that returned may count as open.
+        // In a partial order, an operation that returned may count as open.
         let ways = [told(op), false].into_iter().take(if whole { 1 } else { 2 });
         let steps: Vec<M::Op> = ways.filter_map(|told| model.compile(history, operation, told)).collect();
         let next = |step| states.iter().filter_map(|state| model.apply(state, step)).collect::<Vec<_>>();
@@ -235,7 +236,8 @@ fn replays<M: Model>(model: &M, history: &History, items: &[Item], order: &[OpId
     !whole || items.iter().filter(must).all(|item| order.contains(&item.op))
 }
 
-/// Compares longer histories with the search for any model; every witness is replayed. How many were valid, and not.
+/// Compares longer histories with the search for any model, and replays every witness. Returns the numbers of valid and
+/// of invalid histories.
 pub fn sweep_longer<M: Model, O: Object>(kind: Kind, model: M, seed: u64, new: impl Fn(&mut Rng) -> O) -> (u64, u64) {
     let mut rng = Rng(seed);
     let mut general = General(model);
@@ -277,7 +279,7 @@ pub fn sweep_longer<M: Model, O: Object>(kind: Kind, model: M, seed: u64, new: i
     (valid, invalid)
 }
 
-/// Compares on many random histories, valid and mutated, some with forgotten outcomes.
+/// Compares many random histories: valid and mutated ones, some with forgotten outcomes.
 pub fn sweep<M: Model, O: Object>(kind: Kind, model: &M, seed: u64, new: impl Fn(&mut Rng) -> O) -> Tally {
     let mut rng = Rng(seed);
     let mut tally = Tally::default();
@@ -312,7 +314,7 @@ pub fn sweep<M: Model, O: Object>(kind: Kind, model: &M, seed: u64, new: impl Fn
     tally
 }
 
-/// One operation after the other, and some at the same time: what planted bugs are written in.
+/// A sequence of operations, some of them concurrent, in which planted bugs are written down.
 #[derive(Default)]
 pub struct Script {
     pub log: Recorder,
@@ -336,7 +338,7 @@ impl Script {
         self.log.end(op, time, end, reply, None);
     }
 
-    /// A call that is answered at once.
+    /// Records a call that is answered at once.
     pub fn ok(&mut self, process: u32, f: Function, arg: Val, reply: Val) -> OpId {
         let op = self.call(process, f, arg);
         self.end(op, End::Ok, reply);
@@ -348,7 +350,7 @@ impl Script {
     }
 }
 
-/// Enqueues some values one after another, and then dequeues.
+/// Records enqueues of some values, one after another, and then dequeues.
 pub fn enqueued_and_dequeued(values: &[i64], replies: &[Val]) -> History {
     let mut script = Script::default();
     for &value in values {

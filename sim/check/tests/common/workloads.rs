@@ -1,4 +1,4 @@
-//! Objects for random histories: a sequence, a queue, a lock and a set, used by one client at a time.
+//! Objects that generate random histories: a sequence, a queue, a lock and a set. Clients use them one at a time.
 
 use super::Rng;
 use super::objects::{Object, Raw, Val};
@@ -10,7 +10,7 @@ pub struct Counter {
     first: Val,
     last: Option<i64>,
     step: i64,
-    /// Percent of replies that tell nothing.
+    /// Percentage of replies without a result.
     untold: u64,
     silent: bool,
 }
@@ -54,10 +54,10 @@ impl Object for Counter {
 pub struct Fifo {
     first: Vec<i64>,
     line: VecDeque<i64>,
-    /// Different values; 0: each its own.
+    /// Number of different values; 0: each element has its own.
     values: u64,
     enqueues: u64,
-    /// Percent of dequeues whose replies tell nothing.
+    /// Percentage of dequeues whose replies have no result.
     untold: u64,
     dice: u64,
 }
@@ -112,9 +112,9 @@ impl Object for Fifo {
 pub struct Mutex {
     holder: Option<u32>,
     token: i64,
-    /// Percent of acquires that are told a token.
+    /// Percentage of acquires that are told a token.
     tokens: u64,
-    /// Percent of calls that make sense: a release by the holder, an acquire by others.
+    /// Percentage of calls that make sense: a release by the holder, an acquire by others.
     fitting: u64,
     dice: u64,
 }
@@ -165,11 +165,11 @@ impl Object for Mutex {
 pub struct Bag {
     first: Vec<i64>,
     set: BTreeSet<i64>,
-    /// Per thousand: removes, containments and reads; the rest adds.
+    /// Per thousand: removes, containment tests and reads; the rest are adds.
     mix: [u64; 3],
-    /// Different elements; 0: each its own.
+    /// Number of different elements; 0: each add has its own.
     elements: u64,
-    /// Percent of adds and removes that are told whether they changed the set.
+    /// Percentage of adds and removes that are told whether they changed the set.
     told: u64,
     dice: u64,
 }

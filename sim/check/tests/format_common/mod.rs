@@ -1,16 +1,16 @@
-//! What the tests of the formats share: a history in words, and files of every shape.
-#![allow(dead_code)] // Each user takes a part.
+//! Shared by the tests of the formats: readable histories, and files of every shape.
+#![allow(dead_code)] // Each test uses only a part.
 
 use seaworthy_check::format::{Error, ReadOptions, Reading, read};
 use seaworthy_check::{Function, History, Value};
 use std::fmt::Write as _;
 
-/// Reads a text with the defaults.
+/// Reads a text with the default options.
 pub fn reading(text: &str) -> Result<Reading, Error> {
     read(text.as_bytes(), &ReadOptions::default())
 }
 
-/// Everything that was read, for people.
+/// Shows everything that was read, or the error.
 pub fn told(reading: &Result<Reading, Error>) -> String {
     match reading {
         Err(error) => format!("ERROR {error}\n"),
@@ -21,7 +21,7 @@ pub fn told(reading: &Result<Reading, Error>) -> String {
     }
 }
 
-/// Every operation on a line.
+/// Shows every operation, one per line.
 pub fn show(history: &History) -> String {
     let mut out = String::new();
     for op in history.operations() {

@@ -1,4 +1,4 @@
-//! Banks: histories of known verdict, and what is refused.
+//! Banks: histories with known verdicts, and errors.
 
 use super::{Amount, Analysis, edn, evidence, figure, judged, misfit, text_of, verdict};
 use seaworthy_check::format::{ReadOptions, read};

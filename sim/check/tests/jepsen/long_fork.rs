@@ -1,4 +1,4 @@
-//! Long forks: histories of known verdict, comparison with all pairs, and what is refused.
+//! Long forks: histories with known verdicts, comparison with all pairs, and errors.
 
 use super::common::Rng;
 use super::{Amount, Analysis, edn, evidence, figure, judged, misfit, text_of, verdict};
@@ -6,7 +6,7 @@ use seaworthy_check::{Function, OpId, Report};
 
 const FORK: Analysis = Analysis::LongFork;
 
-/// Writes of keys 0 to 3, and then reads of keys 0 and 1, or 2 and 3.
+/// Writes of keys 0 to 3, and then reads that see this.
 fn reads(seen: &[&str]) -> seaworthy_check::History {
     let mut text = String::new();
     for key in 0..4 {
@@ -45,7 +45,7 @@ fn a_fork() {
     assert_eq!(report.parts[0].counts[0].name, "long fork");
 }
 
-/// The same under the names that transactions have elsewhere, and as JSON.
+/// The same history with other names of transactions, and as JSON.
 #[test]
 fn other_spellings() {
     let plain = edn("1 invoke txn [[:w 0 1]]
@@ -110,7 +110,7 @@ fn what_is_malformed_is_refused_where_it_stands() {
     assert!(super::refused(bad).starts_with("line 2"), "{}", super::refused(bad));
 }
 
-/// All pairs, as Jepsen compares them.
+/// Compares all pairs, as Jepsen does.
 #[test]
 fn agrees_with_comparing_all_pairs() {
     let mut rng = Rng(6);
@@ -118,7 +118,7 @@ fn agrees_with_comparing_all_pairs() {
     for _ in 0..2_000 {
         let mut all: Vec<u8> = Vec::new();
         for _ in 0..1 + rng.below(5) {
-            // Mostly along a row, 0 to 3 written in turn.
+            // Most reads see a state in which keys 0 to 3 were written in this order.
             let row = [0b0000, 0b0001, 0b0011, 0b0111, 0b1111][rng.below(5) as usize];
             all.push(if rng.percent(25) { rng.below(16) as u8 } else { row });
         }

@@ -4,7 +4,7 @@ use super::edn;
 use seaworthy_check::session::{Options as Weaker, check_causal};
 use seaworthy_check::{Datum, History, Kind, Options, check_as};
 
-/// What a causal order of Jepsen's sees: at first, after a write of 1, after a write of 2.
+/// A history of Jepsen's causal test, with what is read at first, after a write of 1, and after a write of 2.
 fn order(seen: [u32; 3]) -> History {
     let [first, second, third] = seen;
     edn(&format!(
@@ -21,7 +21,7 @@ fn order(seen: [u32; 3]) -> History {
     ))
 }
 
-/// The anomaly that each property finds.
+/// Returns the anomaly that each property finds.
 fn found(history: &History) -> [String; 2] {
     let reports = [check_as(Kind::Register, history, &Options::default()), check_causal(history, &Weaker::default())];
     reports.map(|report| report.violations().next().map_or("valid".to_owned(), |evidence| evidence.anomaly.clone()))

@@ -1,4 +1,4 @@
-//! Sets that keep their elements: histories of known verdict, comparison with following each event, and what is refused.
+//! Sets that keep their elements: histories with known verdicts, comparison with following each event, and errors.
 
 use super::common::Rng;
 use super::{Amount, Analysis, edn, elements, evidence, figure, judged, misfit, verdict};
@@ -46,7 +46,7 @@ fn lost() {
     let evidence = evidence(&report);
     assert_eq!((&*evidence.anomaly, &evidence.core[..]), ("lost element", &[OpId(0), OpId(1), OpId(4)][..]));
     assert_eq!(figure(&report, "lost"), elements(&["1"]));
-    // Known at 1 ms, seen for the last time by the read called at 2 ms.
+    // Known at 1 ms; last seen by the read called at 2 ms.
     let Amount::Quantiles(of) = figure(&report, "lost-latencies") else { panic!() };
     assert_eq!(of[0], ("0", 1));
 }
@@ -112,7 +112,8 @@ fn what_is_malformed_is_refused_where_it_stands() {
     assert_eq!(misfit(FULL, &removes), "3: set-full is of add and read, and this is remove");
 }
 
-/// An element as `jepsen.checker/set-full` follows it, event by event: positions of the known event and of the last calls.
+/// An element as `jepsen.checker/set-full` tracks it, event by event: the positions of the known event, and of the last
+/// calls of reads that show it and that miss it.
 #[derive(Default)]
 struct Followed {
     known: Option<usize>,

@@ -1,4 +1,4 @@
-//! Queues that are drained: histories of known verdict, comparison with plain counting, and what is refused.
+//! Queues that are drained: histories with known verdicts, comparison with plain counting, and errors.
 
 use super::common::Rng;
 use super::{Amount, Analysis, edn, elements, evidence, figure, judged, misfit, refused, text_of, verdict};
@@ -109,7 +109,7 @@ fn a_dequeue_of_unknown_outcome_may_have_taken_one() {
     assert_eq!(verdict(QUEUE, &with(2)), "lost");
 }
 
-/// A crashed drain may have taken all that is missing, but nothing twice.
+/// A crashed drain may have taken everything that is missing, but nothing twice.
 #[test]
 fn a_drain_of_unknown_outcome() {
     let history = edn("1 invoke enqueue 1
@@ -127,7 +127,7 @@ fn a_drain_of_unknown_outcome() {
     assert!(check_as(Kind::Queue, &history, &Options::default()).is_valid());
 }
 
-/// What a drain takes it takes one by one, and others may come between.
+/// A drain takes its elements one by one, and other operations may come between.
 #[test]
 fn drains_are_no_moment() {
     let history = edn("2 invoke drain nil
@@ -186,7 +186,7 @@ fn what_is_malformed_is_refused_where_it_stands() {
     );
 }
 
-/// Plain counting, as `jepsen.checker/total-queue` defines it, with the differences that the module states.
+/// Counts plainly, as `jepsen.checker/total-queue` defines it, with the differences that the module states.
 fn counted(script: &[(char, u64, &'static str)]) -> [i64; 5] {
     let mut of: BTreeMap<u64, [i64; 3]> = BTreeMap::new();
     for &(f, value, end) in script {

@@ -1,6 +1,6 @@
-//! The models append and counter, and the engine for any model, against a checker that tries every order by models of its
-//! own, on random small histories: valid ones and mutated ones, with unknown outcomes, failures and repeated values.
-//! `CHECK_HISTORIES` says how many of each. `planted` has violations by hand.
+//! The models append and counter, and the engine for any model, compared with a checker that tries every order by its
+//! own models. The histories are small and random: valid ones and mutated ones, with unknown outcomes, failures and
+//! repeated values. `CHECK_HISTORIES` sets the number of each kind. `planted` has violations by hand.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -16,13 +16,14 @@ use seaworthy_check::{End, Evidence, History, OpId, Operation, Options, Verdict}
 
 const LIMITS: Limits = Limits::new(1_000_000, 64 << 20);
 
-/// How many of each to check.
+/// Number of histories of each kind to check.
 fn histories() -> u64 {
     let wanted = std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse().ok());
     wanted.unwrap_or(if cfg!(debug_assertions) { 20_000 } else { 100_000 })
 }
 
-/// Random histories; `shapes` draws the object. How often suspects were named, and how often they were impossible alone.
+/// Compares random histories of objects that `shapes` draws. Returns how often suspects were named, and how often the
+/// suspects alone were impossible.
 fn differential<O: Object>(seed: u64, shapes: impl Fn(&mut Rng) -> O) -> (u64, u64) {
     let mut rng = Rng(seed);
     let (mut valid, mut invalid, mut named, mut guilty) = (0u64, 0u64, 0u64, 0u64);
@@ -72,7 +73,8 @@ fn differential<O: Object>(seed: u64, shapes: impl Fn(&mut Rng) -> O) -> (u64, u
     (named, guilty)
 }
 
-/// The operations called in the first `events` events; those not in `core`, and what returned later, are open.
+/// Returns the operations called in the first `events` events. Those not in `core`, and those that returned later, are
+/// open.
 fn items(history: &History, events: u32, core: Option<&[OpId]>) -> Vec<Item> {
     let ops = (0u32..).map(OpId).zip(history.operations()).filter(|(_, op)| op.called < events);
     let open = |id: OpId, op: &Operation| {
@@ -93,7 +95,7 @@ fn is_minimal<O: Object>(object: &O, history: &History, evidence: &Evidence, cas
     }
 }
 
-/// Whether an order respects real time and gives the replies.
+/// Returns whether an order respects real time and explains the replies.
 fn replay<M: Model>(model: &M, history: &History, order: &[OpId]) -> bool {
     let mut state = model.initial(history);
     let mut latest = 0;
@@ -113,7 +115,7 @@ fn replay<M: Model>(model: &M, history: &History, order: &[OpId]) -> bool {
     true
 }
 
-/// Whether an order has all that certainly happened.
+/// Returns whether an order contains everything that certainly happened.
 fn is_complete<M: Model>(model: &M, history: &History, order: &[OpId]) -> bool {
     (0u32..)
         .map(OpId)
@@ -130,7 +132,7 @@ fn any_model_agrees_with_trying_every_order() {
 fn counter_agrees_with_trying_every_order() {
     let amounts: [&[i64]; 5] = [&[1], &[1, 2], &[0, 1, 5], &[1, -1], &[3, -2, 7, -7]];
     let (named, guilty) = differential(12, |rng| Tally { sum: 0, amounts: amounts[rng.below(5) as usize] });
-    // Bounds refute by themselves.
+    // If bounds are violated, the suspects alone are always impossible.
     assert!(named == guilty && named > 0, "{guilty} of {named}");
 }
 
@@ -145,7 +147,7 @@ fn append_agrees_with_trying_every_order() {
     });
 }
 
-/// Longer histories, in which many blocks follow each other, against the search with whole contents as states.
+/// Longer histories with many consecutive blocks, compared with the search whose states are whole contents.
 #[test]
 fn blocks_agree_with_the_search() {
     let mut rng = Rng(14);

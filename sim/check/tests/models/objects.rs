@@ -1,5 +1,5 @@
-//! Atomic objects: how they are used, what they answer, and what they say of operations ([`Object::naive`], which shares no
-//! code with the package's models).
+//! Atomic objects: how they are used, what they answer, and which operations they allow ([`Object::naive`], which
+//! shares no code with the package's models).
 
 use crate::common::Rng;
 use seaworthy_check::linear::general::General;
@@ -36,15 +36,15 @@ impl Plain {
 
 /// An atomic object, and how it is used.
 pub trait Object: Clone {
-    /// What it says of an operation.
+    /// The model of the object.
     type Naive: Model;
     fn naive(&self) -> Self::Naive;
     fn judge(&self) -> Box<dyn Judge>;
     fn check(&self, history: &History) -> Report;
-    /// A function and what it is asked with.
+    /// Returns the next function and its argument; `n` is the number of operations before.
     fn ask(&self, n: usize, rng: &mut Rng) -> (Function, Plain);
     fn answer(&mut self, f: Function, arg: &Plain) -> Plain;
-    /// Another reply.
+    /// Returns another reply.
     fn lie(&self, replies: &[Plain], reply: &Plain, rng: &mut Rng) -> Plain;
 }
 
@@ -58,7 +58,7 @@ pub struct Raw {
     pub end: End,
 }
 
-/// A linearizable history: each operation takes effect at a random moment between its call and its return.
+/// Generates a linearizable history: each operation takes effect at a random moment between its call and its return.
 pub fn generate<O: Object>(
     object: &O,
     ops: usize,
@@ -155,7 +155,7 @@ pub fn record(raws: &[Raw]) -> History {
     log.finish()
 }
 
-/// A register for [`General`], and to try every order by.
+/// A register for [`General`], also used to try every order.
 pub struct Register;
 
 pub enum Access {
@@ -240,7 +240,7 @@ impl Object for Cell {
     }
 }
 
-/// A counter, to try every order by.
+/// A counter, used to try every order.
 pub struct NaiveCounter;
 
 impl Model for NaiveCounter {
@@ -317,7 +317,7 @@ impl Object for Tally {
     }
 }
 
-/// Growing content, to try every order by; elements are characters, or the numbers of a list.
+/// Growing content, used to try every order. Elements are characters, or the numbers of a list.
 pub struct NaiveAppend;
 
 impl NaiveAppend {
@@ -366,11 +366,11 @@ pub struct Growing {
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Texts {
-    /// Every text its own, none a prefix of another.
+    /// Every text is different; none is a prefix of another.
     Distinct,
-    /// A dozen, none a prefix of another.
+    /// A dozen texts; none is a prefix of another.
     Some,
-    /// Three, none a prefix of another.
+    /// Three texts; none is a prefix of another.
     Few,
     /// Texts that can be read in several ways.
     Unclear,

@@ -1,4 +1,4 @@
-//! Violations planted by hand, one for each way in which such objects break.
+//! Violations planted by hand, one for each way in which these objects can break.
 
 use crate::objects::Plain;
 use seaworthy_check::{End, Function, History, Kind, OpId, Options, Recorder, Request, Value, Verdict, check_as};
@@ -39,7 +39,7 @@ fn text(text: &str) -> Plain {
     Plain::Text(text.to_owned())
 }
 
-/// The operations that clash, and the one by whose return it shows.
+/// Returns the operations that clash, and the one whose return reveals it.
 fn clash(kind: Kind, history: &History) -> (Vec<u32>, u32) {
     let report = check_as(kind, history, &Options::default());
     let Verdict::Invalid(evidence) = &report.parts[0].verdict else { panic!("not found: {report}") };
@@ -57,7 +57,7 @@ fn append_that_was_lost() {
     let history =
         script(&[append(0, "a1", true), append(1, "b1", true), append(2, "c1", true), read(3, text("a1c1"), true)]);
     assert_eq!(clash(Kind::Append, &history), (vec![1, 3], 3));
-    // Where nobody waited for it, it may come later.
+    // An append of unknown outcome may take effect later.
     let mut log = Recorder::default();
     let texts = ["a1", "b1", "a1"].map(|t| text(t).record(&mut log));
     for (arg, end) in [(texts[0], End::Ok), (texts[1], End::Info)] {
@@ -140,7 +140,7 @@ fn counter_that_goes_backwards() {
     assert_eq!(clash(Kind::Counter, &history).1, 4);
 }
 
-/// Whether some of forty ambiguous adds make up a sum that needs most of them: subset sum.
+/// Whether some of forty ambiguous adds make up a sum that needs many of them: subset sum.
 #[test]
 fn sums_of_ambiguous_adds_end_in_unknown() {
     let mut log = Recorder::default();
@@ -150,7 +150,7 @@ fn sums_of_ambiguous_adds_end_in_unknown() {
         let op = log.begin(process, 0, Value::NIL, Request::new(Function::Add, arg));
         log.end(op, 0, End::Info, Value::UNTOLD, None);
     }
-    // Every amount is a multiple of three, this is not.
+    // Every amount is a multiple of three; this sum is not.
     let half = Plain::Int(amounts.iter().sum::<i64>() / 6 * 3 + 1).record(&mut log);
     let op = log.begin(99, 0, Value::NIL, Request::new(Function::Read, Value::UNTOLD));
     log.end(op, 0, End::Ok, half, None);

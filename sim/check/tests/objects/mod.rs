@@ -1,6 +1,6 @@
-//! Random histories of atomic objects of every model, and a checker that tries every order. Written from the descriptions of
-//! the models; shares no code with the package.
-#![allow(dead_code)] // Each user takes a part.
+//! Random histories of atomic objects of every model, and a checker that tries every order. It is written from the
+//! descriptions of the models and shares no code with the package.
+#![allow(dead_code)] // Each test uses only a part.
 
 use super::common::Rng;
 use seaworthy_check::{Condition, Datum, End, Function as F, History, Kind, OpId, Recorder, Request, Value};
@@ -17,7 +17,7 @@ pub enum Val {
     List(Vec<i64>),
 }
 
-/// An operation before it is recorded; `events` are its call and return.
+/// An operation before it is recorded; `events` are the positions of its call and return.
 #[derive(Clone, Debug)]
 pub struct Raw {
     pub process: u32,
@@ -35,7 +35,7 @@ impl Raw {
     }
 }
 
-/// Before the first number of a sequence; far enough below those that occur.
+/// The state before the first number of a sequence, far below all numbers that occur.
 const NONE: i64 = -40;
 
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl Object {
         }
     }
 
-    /// The last number given.
+    /// Returns the last number given out.
     fn last(&self) -> i64 {
         match self {
             Object::Lock(_, last) | Object::Sequence(last) => *last,
@@ -73,7 +73,7 @@ impl Object {
         }
     }
 
-    /// Takes an operation's turn: how it ends and what it answers. Numbers are given in steps of `step`.
+    /// Applies an operation and returns its outcome and reply. Numbers are given out in steps of `step`.
     pub fn act(&mut self, raw: &Raw, step: i64) -> (End, Val) {
         let int = |val: &Val| if let Val::Int(n) = val { *n } else { 0 };
         match (self, raw.f) {
@@ -131,7 +131,7 @@ impl Object {
         }
     }
 
-    /// The objects that an operation can leave behind, given how it ended; none: it cannot have ended so.
+    /// Returns the objects that an operation can leave behind, given its outcome; none if that outcome is impossible.
     fn after(&self, raw: &Raw, told: bool, top: i64) -> Vec<Object> {
         if let (Object::Bag(held), F::Dequeue) = (self, raw.f) {
             let told = |reply: Val| !told || raw.reply == reply;
@@ -142,7 +142,7 @@ impl Object {
         }
         let numbered = matches!((self, raw.f), (Object::Sequence(_), F::Next) | (Object::Lock(None, _), F::Acquire));
         let untold_token = matches!(self, Object::Lock(..)) && (!told || raw.reply == Val::Untold);
-        // Room for eight numbers that nobody was told, before and after those that somebody was.
+        // Leave room for eight numbers that no client was told, before and after those that were told.
         let last = self.last();
         let steps = if numbered && !untold_token { (last + 1).max(-8) - last..top + 9 - last } else { 1..2 };
         let mut found = Vec::new();
@@ -172,7 +172,7 @@ fn top(raws: &[Raw]) -> i64 {
     raws.iter().map(|raw| if let Val::Int(n) = raw.reply { n } else { 0 }).max().unwrap_or(0)
 }
 
-/// Whether an order has the right operations, respects real time, and explains all replies.
+/// Returns whether an order has the right operations, respects real time, and explains all replies.
 pub fn explains(kind: Kind, raws: &[Raw], order: &[usize]) -> bool {
     let top = top(raws);
     let mut objects = vec![Object::new(kind)];
@@ -187,7 +187,7 @@ pub fn explains(kind: Kind, raws: &[Raw], order: &[usize]) -> bool {
     !objects.is_empty() && raws.iter().enumerate().all(|(i, raw)| raw.settled().is_none() || order.contains(&i))
 }
 
-/// Whether the operations can be ordered, with only the outcomes of those in `core` known.
+/// Returns whether the operations can be ordered when only the outcomes of those in `core` are known.
 pub fn possible(kind: Kind, raws: &[Raw], core: &[usize]) -> bool {
     extend(raws, core, &mut vec![false; raws.len()], &Object::new(kind), top(raws))
 }
@@ -213,7 +213,7 @@ fn extend(raws: &[Raw], core: &[usize], done: &mut [bool], object: &Object, top:
     false
 }
 
-/// What there is a generator for.
+/// The models that have a generator.
 pub const KINDS: [Kind; 9] = [
     Kind::Register,
     Kind::CasRegister,
@@ -226,12 +226,12 @@ pub const KINDS: [Kind; 9] = [
     Kind::Sequence,
 ];
 
-/// How many histories of each kind: a sample, or an eighth of what the environment says.
+/// Number of histories of each kind: `sample`, or an eighth of `CHECK_HISTORIES`.
 pub fn histories(sample: u64) -> u64 {
     std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse::<u64>().ok()).map_or(sample, |n| n / 8)
 }
 
-/// A linearizable history, and the order in which its operations took place.
+/// Generates a linearizable history. Also returns the order in which its operations took effect.
 pub fn play(kind: Kind, ops: usize, processes: usize, rng: &mut Rng) -> (Vec<Raw>, Vec<usize>) {
     #[derive(Clone, Copy)]
     enum At {
@@ -316,7 +316,7 @@ fn ask(kind: Kind, process: u32, event: usize, n: i64, rng: &mut Rng) -> Raw {
     Raw { process, events: (event, None), f, arg, compare, end: End::Info, reply: Val::Untold }
 }
 
-/// Makes a reply say something else.
+/// Changes a reply.
 pub fn mutate(raws: &mut [Raw], rng: &mut Rng) {
     let n = raws.len() as u64;
     let donor = raws[rng.below(n) as usize].reply.clone();
@@ -343,7 +343,7 @@ pub fn mutate(raws: &mut [Raw], rng: &mut Rng) {
     };
 }
 
-/// Records operations; their numbers stay what they are. Every event has a line.
+/// Records operations. Their numbers stay the same, and every event has a line.
 pub fn record(raws: &[Raw]) -> History {
     let mut events: Vec<(usize, usize, bool)> = Vec::new();
     for (i, raw) in raws.iter().enumerate() {

@@ -1,17 +1,19 @@
-//! The four session guarantees (Terry et al. 1994; formally Viotti and Vukolić 2016), each with histories that keep it and
-//! histories that break it, where values live side by side and are overwritten by whoever has seen them.
+//! The four session guarantees (Terry et al. 1994; formally Viotti and Vukolić 2016), each with histories that keep it
+//! and histories that break it. Values may be siblings, and are overwritten by clients that have seen them.
 
 use super::{add, delete, ending, get, judge, put};
 use seaworthy_check::replicas::{Operation, Policy};
 
-/// Judged and violated: read your writes, monotonic reads, monotonic writes, writes follow reads.
+/// Returns the numbers judged and violated of: read your writes, monotonic reads, monotonic writes, writes follow
+/// reads.
 fn tallies(operations: &[Operation], policy: Policy) -> [(u64, u64); 4] {
     let level = judge(&ending(operations.to_vec(), &[]), policy, false).figures.overall();
     [level.read_your_writes, level.monotonic_reads, level.monotonic_writes, level.writes_follow_reads]
         .map(|tally| (tally.judged, tally.violated))
 }
 
-/// One guarantee by its place, after some operations and one read that returns these values.
+/// Returns the numbers of one guarantee, by its position in `tallies`, that are added by one read of these values after
+/// some operations.
 fn judged(guarantee: usize, before: &[Operation], reader: u32, found: &[&str]) -> (u64, u64) {
     let read = get(reader, (100, 101), found);
     let without = tallies(before, Policy::Siblings)[guarantee];
@@ -29,17 +31,18 @@ fn read_your_writes() {
     assert_eq!(judged(0, &own, 1, &[]), BROKEN);
     assert_eq!(judged(0, &own, 1, &["a"]), KEPT);
     assert_eq!(judged(0, &own, 2, &[]), NOTHING, "somebody else's");
-    // Its write is in the state that is read if somebody has written over it, but not if somebody has written beside it.
+    // A client's write is contained in a state if another write overwrote it, but not if another write was made beside
+    // it.
     let over = [&own[..], &[put(2, (2, 3), "b", &["a"]), put(3, (4, 5), "c", &["b"])]].concat();
     assert_eq!(judged(0, &over, 1, &["c"]), KEPT);
     let beside = [&own[..], &[put(2, (2, 3), "b", &[])]].concat();
     assert_eq!(judged(0, &beside, 1, &["b"]), BROKEN);
     assert_eq!(judged(0, &beside, 1, &["a", "b"]), KEPT);
-    // Not only the latest counts.
+    // All earlier writes count, not only the latest.
     let two = [&own[..], &[put(1, (2, 3), "b", &[])]].concat();
     assert_eq!(judged(0, &two, 1, &["b"]), BROKEN);
     assert_eq!(judged(0, &[put(1, (0, 0), "a", &[])], 1, &[]), NOTHING, "it may not have happened");
-    // Deletes are writes.
+    // Deletes count as writes.
     let deleted = [put(2, (0, 1), "a", &[]), put(2, (2, 3), "b", &["a"]), delete(1, (4, 5), &["b"])];
     assert_eq!(judged(0, &deleted, 1, &["b"]), BROKEN);
     assert_eq!(judged(0, &deleted, 1, &["a"]), BROKEN, "deleted at second hand");
@@ -61,11 +64,12 @@ fn monotonic_reads() {
     assert_eq!(after(&["b"], &[]), BROKEN);
     assert_eq!(after(&[], &["a"]), NOTHING, "nothing was shown");
     assert_eq!(judged(1, &[&writes[..], &[get(2, (10, 11), &["b"])]].concat(), 4, &["a"]), NOTHING, "another's read");
-    // What one read missed and no later one has covered is still missed: all reads before count, not the last alone.
+    // A value that one read missed, and that no later read has covered, is still missed: all earlier reads count, not
+    // only the last.
     let twice = [&writes[..], &[get(2, (10, 11), &["b"]), get(2, (12, 13), &["x"])]].concat();
     assert_eq!(judged(1, &twice, 2, &["x"]), BROKEN);
     assert_eq!(judged(1, &twice, 2, &["b", "x"]), KEPT);
-    // A put that tells what it left behind shows it.
+    // A put that returns the resulting values has shown them.
     let mut told = put(2, (10, 11), "y", &[]);
     told.end = seaworthy_check::replicas::End::Ok(Some(vec!["b".to_owned(), "y".to_owned()]));
     assert_eq!(judged(1, &[&writes[..], &[told]].concat(), 2, &["y"]), BROKEN);
@@ -81,7 +85,7 @@ fn monotonic_writes() {
     assert_eq!(judged(2, &blind, 2, &["a"]), NOTHING, "before the first the writer wrote nothing");
     let over = [put(1, (0, 1), "a", &[]), put(1, (2, 3), "b", &["a"])];
     assert_eq!(judged(2, &over, 2, &["b"]), KEPT, "a is in b's past");
-    // Every write before counts, not the last alone.
+    // All earlier writes count, not only the latest.
     let three = [&blind[..], &[put(1, (4, 5), "c", &["b"])]].concat();
     assert_eq!(judged(2, &three, 2, &["c"]), BROKEN, "a is missed");
     assert_eq!(judged(2, &three, 2, &["a", "c"]), KEPT);

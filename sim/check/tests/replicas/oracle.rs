@@ -1,9 +1,9 @@
-//! The figures of reads once more, as slowly and as literally as the definitions stand in `replicas::reads`.
+//! A slow oracle for the figures of reads. It follows the definitions in `replicas::reads` literally.
 
 use seaworthy_check::replicas::{AGES, Call, End, Level, Observed, Operation, Options, Policy};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One key's operations, with what each put and delete overwrote.
+/// The operations of one key, with what each put and delete overwrote.
 struct Key<'a> {
     ops: Vec<&'a Operation>,
     overwrote: BTreeMap<usize, BTreeSet<usize>>,
@@ -24,7 +24,7 @@ impl Key<'_> {
         self.ops.iter().position(|op| writes(op))
     }
 
-    /// What an operation overwrote: follows `saw` until nothing is new.
+    /// Returns what an operation overwrote: follows `saw` until nothing new is found.
     fn closure(&self, at: usize) -> BTreeSet<usize> {
         let (mut found, mut left) = (BTreeSet::new(), vec![at]);
         while let Some(at) = left.pop() {
@@ -68,7 +68,7 @@ impl Key<'_> {
         }
     }
 
-    /// What a client had been shown before a time and not found missing since.
+    /// Returns what a client was shown last before a time, and what it was shown earlier and has missed since.
     fn seen(&self, client: u32, before: u64) -> Vec<usize> {
         let mut reads: Vec<usize> = (0..self.ops.len()).filter(|&at| self.found(at).is_some()).collect();
         reads.retain(|&at| self.ops[at].client == client && self.ops[at].returned.unwrap() <= before);
@@ -134,7 +134,7 @@ impl Key<'_> {
         puts.sort_unstable();
         let mut missed: Vec<u64> =
             puts.iter().filter(|(_, at)| self.misses(found, returned, *at)).map(|(acked, _)| *acked).collect();
-        // Deletes count only where nothing acknowledged earlier had overwritten the value.
+        // A delete counts only if nothing acknowledged earlier had overwritten the value.
         let first = |write: &usize| {
             let over = |at: &usize| self.overwrote.get(at).is_some_and(|set| set.contains(write));
             (0..self.ops.len()).filter(over).filter_map(|at| Some((before(at)?, at))).min()
@@ -154,7 +154,7 @@ impl Key<'_> {
     }
 }
 
-/// The levels of a history in which every value found was written.
+/// Returns the levels of a history in which every value found was written.
 pub fn levels(observed: &Observed, options: &Options) -> BTreeMap<String, Level> {
     let mut levels: BTreeMap<String, Level> = BTreeMap::new();
     let keys: BTreeSet<&str> = observed.operations.iter().map(|op| op.key.as_str()).collect();

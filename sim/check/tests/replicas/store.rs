@@ -1,10 +1,11 @@
-//! A small store without a leader, right by construction: dotted version vectors on three replicas, messages that come in any
-//! order, twice or never, clients that use contexts or forget them; in the end all replicas exchange all they hold.
+//! A small leaderless store, correct by construction. It has three replicas with dotted version vectors. Messages are
+//! delivered in any order, twice or never. Clients use their contexts or forget them. At the end all replicas exchange
+//! everything they hold.
 
 use seaworthy_check::replicas::{Call, Dump, End, Observed, Operation, Options, Policy};
 use std::collections::VecDeque;
 
-/// Numbers without any order to them.
+/// A pseudo-random number generator.
 pub struct Dice(u64);
 
 impl Dice {
@@ -24,10 +25,10 @@ impl Dice {
     }
 }
 
-/// Replicas.
+/// Number of replicas.
 const N: usize = 3;
 
-/// What to run.
+/// The parameters of a run.
 #[derive(Clone, Copy)]
 pub struct Plan {
     pub strict: bool,
@@ -35,7 +36,7 @@ pub struct Plan {
     pub clients: u32,
     pub keys: usize,
     pub operations: usize,
-    /// Each write follows a read of the key by its client.
+    /// Whether each write follows a read of the key by its client.
     pub read_first: bool,
 }
 
@@ -44,7 +45,7 @@ struct Version {
     actor: usize,
     count: u32,
     stamp: u64,
-    /// None: a tombstone.
+    /// The value; `None` is a tombstone.
     value: Option<String>,
 }
 
@@ -98,11 +99,11 @@ impl State {
 struct Context {
     clock: [u32; N],
     values: Vec<String>,
-    /// Since the client last wrote.
+    /// Whether the client got this context after its last write.
     fresh: bool,
 }
 
-/// Something under way.
+/// A message in transit.
 enum Work {
     Apply { op: Option<usize>, replica: usize, key: usize, state: State },
     Write { op: usize, replica: usize, key: usize, context: [u32; N] },
@@ -131,7 +132,7 @@ pub struct Store {
     now: u64,
 }
 
-/// Runs the store; what comes of it is valid.
+/// Runs the store. The resulting history is valid.
 pub fn run(seed: u64, plan: Plan) -> (Observed, Options) {
     let keys = plan.keys;
     let mut store = Store {
@@ -198,7 +199,7 @@ impl Store {
             let at = self.dice.below(self.pending.len());
             self.end(at, End::Info);
         } else if !self.work.is_empty() {
-            // Late, but not for ever.
+            // Messages may be late, but are eventually considered.
             let at = self.dice.below(self.work.len().min(60));
             if let Some(work) = self.work.remove(at).filter(|_| self.dice.percent(95)) {
                 self.work(work);

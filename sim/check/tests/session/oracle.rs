@@ -1,5 +1,5 @@
-//! The properties by their definitions, with everything tried: orders, assignments, interleavings. It shares no code with
-//! the package but the record itself.
+//! The properties by their definitions: tries all orders, assignments and interleavings. It shares no code with the
+//! package except the history itself.
 
 use super::common;
 use common::End;
@@ -7,7 +7,7 @@ use seaworthy_check::session::{Guarantee, Options};
 use seaworthy_check::{Call, History, KvOperation, OpId, Outcome, Reply, Value, Version};
 use std::collections::BTreeMap;
 
-/// An operation that happened; `source`: `None` the initial state, `Some(None)` nothing is read.
+/// An operation that happened, and the source of what it read.
 #[derive(Clone, Debug)]
 struct Act {
     kv: KvOperation,
@@ -42,7 +42,7 @@ fn writes(kv: &KvOperation) -> Option<Value> {
     }
 }
 
-/// The value (if told) and revision that an operation saw.
+/// Returns the value (if reported) and the revision that an operation saw.
 fn sees(kv: &KvOperation) -> Option<(Option<Value>, Option<u64>)> {
     if let Outcome::Ok(Reply::Got(seen) | Reply::Refused(seen)) = kv.outcome {
         return Some((Some(seen.map_or(Value::NIL, |v| v.value)), seen.and_then(|v| v.revision)));
@@ -59,7 +59,7 @@ fn sees(kv: &KvOperation) -> Option<(Option<Value>, Option<u64>)> {
 }
 
 impl Oracle {
-    /// One for each assignment of sources that is possible by values and revisions.
+    /// Returns one oracle for each assignment of sources that values and revisions allow.
     pub fn all(history: &History) -> Vec<Oracle> {
         let kvs = kvs(history);
         let mut assignments = vec![Vec::new()];
@@ -73,7 +73,7 @@ impl Oracle {
                         sources.push(Source::From(w));
                     }
                 }
-                // The operation that was told the revision and wrote the value is the only one.
+                // If a write of the value reported this revision, it is the only source.
                 let sure = sources.iter().copied().find(|source| match *source {
                     Source::From(w) => revision.is_some() && kvs[w].outcome == Outcome::Ok(Reply::Done { revision }),
                     _ => false,
@@ -126,7 +126,7 @@ impl Oracle {
         Oracle { acts: acts.collect() }
     }
 
-    /// Whether a comes before b in one session.
+    /// Returns whether a comes before b in one session.
     fn session(&self, a: usize, b: usize) -> bool {
         a < b && self.acts[a].kv.process == self.acts[b].kv.process && !self.acts[a].unknown
     }
@@ -135,10 +135,10 @@ impl Oracle {
         self.acts[a].kv.key == self.acts[b].kv.key
     }
 
-    /// Whether the versions of each key have an order that suits a guarantee.
+    /// Returns whether the versions of each key have an order that satisfies a guarantee.
     pub fn guarantee(&self, guarantee: Guarantee, options: &Options) -> bool {
         let n = self.acts.len();
-        // Pairs of versions; `None`: the initial one.
+        // Pairs of versions that must be in this order; `None`: the initial version.
         let mut pairs: Vec<(usize, Option<usize>)> = Vec::new();
         let source = |i: usize| match self.acts[i].source {
             Source::From(w) => Some(Some(w)),
@@ -184,13 +184,13 @@ impl Oracle {
                 }
             }
         }
-        // An order of the versions exists.
+        // Check that an order of the versions exists.
         let versions: Vec<usize> = (0..n).filter(|&i| self.acts[i].writes).collect();
         let mut order = Vec::new();
         pairs.iter().all(|pair| pair.1.is_some()) && arrange(&versions, &pairs, &mut order)
     }
 
-    /// Causal order, as a matrix; `None` where it has a cycle or somebody read what nobody wrote.
+    /// Returns causal order as a matrix; `None` if it has a cycle, or if a value was read that no operation wrote.
     fn order(&self) -> Option<Vec<Vec<bool>>> {
         let n = self.acts.len();
         let mut before = vec![vec![false; n]; n];
@@ -210,7 +210,7 @@ impl Oracle {
         sound.then_some(before)
     }
 
-    /// Calls `holds` with every order of some operations that extends causal order, until it says yes.
+    /// Calls `holds` with the orders of some operations that extend causal order, until it returns true.
     fn extend(
         &self,
         before: &[Vec<bool>],
@@ -235,7 +235,7 @@ impl Oracle {
         false
     }
 
-    /// Whether a read sees the last write of its key before it, of those that count.
+    /// Returns whether a read sees the last write of its key before it, of those that count.
     fn explained(&self, order: &[usize], read: usize, counts: &dyn Fn(usize) -> bool) -> bool {
         let earlier = order.iter().copied().take_while(|&a| a != read);
         let last = earlier.filter(|&w| self.acts[w].writes && self.same_key(w, read) && counts(w)).last();
@@ -282,7 +282,7 @@ impl Oracle {
     }
 }
 
-/// Whether some order of the versions holds all pairs.
+/// Returns whether some order of the versions satisfies all pairs.
 fn arrange(versions: &[usize], pairs: &[(usize, Option<usize>)], order: &mut Vec<usize>) -> bool {
     if order.len() == versions.len() {
         return true;
@@ -299,7 +299,7 @@ fn arrange(versions: &[usize], pairs: &[(usize, Option<usize>)], order: &mut Vec
     })
 }
 
-/// The state of a key after an operation; `None` when it cannot be there.
+/// Returns the state of a key after an operation; `None` if the operation is impossible in this state.
 fn step(kv: &KvOperation, value: Value, count: u64) -> Option<(Value, u64)> {
     let here = value != Value::NIL;
     let shows = |seen: Option<Version>| match seen {
@@ -352,7 +352,7 @@ fn step(kv: &KvOperation, value: Value, count: u64) -> Option<(Value, u64)> {
 
 type States = BTreeMap<u32, (Value, u64)>;
 
-/// Whether an interleaving of the sessions explains all replies: any, or the given one.
+/// Returns whether an interleaving of the sessions explains all replies: any interleaving, or the given one.
 pub fn sequential(history: &History, witness: Option<&[OpId]>) -> bool {
     let kvs = kvs(history);
     let mut done = vec![false; kvs.len()];
@@ -397,7 +397,7 @@ fn any_interleaving(kvs: &[KvOperation], initial: Value, done: &mut [bool], stat
     })
 }
 
-/// Whether k-atomicity means something for an operation here.
+/// Returns whether k-atomicity is defined for this kind of operation.
 pub fn stale_model_knows(call: &Call<String>, end: &End) -> bool {
     let told = match end {
         End::Ok(Reply::Got(Some(Version { revision, .. })) | Reply::Done { revision }) => revision.is_some(),
@@ -412,7 +412,7 @@ pub fn stale_model_knows(call: &Call<String>, end: &End) -> bool {
     plain && !told
 }
 
-/// Whether the operations of the only key can be ordered so that reads see one of the k latest versions.
+/// Returns whether the operations of the only key can be ordered so that each read sees one of the k latest versions.
 pub fn k_atomic(history: &History, k: usize) -> bool {
     let kvs: Vec<KvOperation> = kvs(history).into_iter().filter(|kv| kv.outcome != Outcome::Fail).collect();
     stale(&kvs, &mut vec![false; kvs.len()], &[history.initial()], k)

@@ -1,11 +1,11 @@
-//! Tries everything: every order of the transactions, and for the levels of snapshots every snapshot. It knows the levels from
-//! their definitions by executions, and nothing of dependencies. Definitions: Cerone, Bernardi and Gotsman (2015), whose
-//! arbitration order is the order tried.
+//! Tries everything: every order of the transactions and, for the snapshot levels, every snapshot. It knows the levels
+//! from their definitions by executions, and does not use dependencies. Definitions: Cerone, Bernardi and Gotsman
+//! (2015), whose arbitration order is the order tried.
 
 use super::{Op, Txn};
 use seaworthy_check::End;
 
-/// Which orders are to be respected.
+/// The order that the transactions must respect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
     Any,
@@ -13,20 +13,20 @@ pub enum Order {
     Realtime,
 }
 
-/// What a transaction reads from.
+/// The state that a transaction reads from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reads {
-    /// What all before it left.
+    /// What all transactions before it left.
     Last,
-    /// What some of those before it left who come first; no one since wrote what it writes.
+    /// What a prefix of those before it left. None since has written what it writes.
     Snapshot,
-    /// The same, whoever wrote since.
+    /// What a prefix of those before it left, whatever was written since.
     Prefix,
-    /// Any of those before it, each wholly.
+    /// What any of those before it left; each of them counts as a whole.
     Atomic,
 }
 
-/// Whether some order of the transactions explains all replies.
+/// Returns whether some order of the transactions explains all replies.
 pub fn possible(txns: &[Txn], order: Order, reads: Reads) -> bool {
     let committed: Vec<usize> = (0..txns.len()).filter(|&i| txns[i].end == End::Ok).collect();
     let unknown: Vec<usize> = (0..txns.len()).filter(|&i| txns[i].end == End::Info).collect();
@@ -84,8 +84,8 @@ fn writes(txn: &Txn) -> impl Iterator<Item = (u32, u32)> {
     })
 }
 
-/// Whether a transaction read a list that it had appended to: then what it read must be the beginning of every later list, so
-/// no append of others can come in between, whatever the level.
+/// Returns whether a transaction read a list that it had appended to. What it read must then be the beginning of every
+/// later list, so no append of others can come in between, whatever the level.
 fn shows_own(txn: &Txn) -> bool {
     (0..txn.ops.len()).any(|at| shows_own_at(txn, at))
 }
@@ -94,19 +94,20 @@ fn shows_own_at(txn: &Txn, at: usize) -> bool {
     matches!(&txn.ops[at], Op::List(key, Some(_)) if !writes_of(&txn.ops[..at], *key).is_empty())
 }
 
-/// Whether others wrote what a transaction writes.
+/// Returns whether others wrote what a transaction writes.
 fn overtaken(txns: &[Txn], others: &[usize], next: usize) -> bool {
     let clash = |&other: &usize| writes(&txns[other]).any(|(key, _)| writes(&txns[next]).any(|(k, _)| k == key));
     others.iter().any(clash)
 }
 
-/// Whether each read of a transaction saw a version of one of those before it, and of each that it saw all that it wrote.
+/// Returns whether each read of a transaction saw a version of one before it, and saw everything that each such
+/// transaction wrote.
 fn fits_atomic(txns: &[Txn], done: &[usize], next: usize) -> bool {
     let txn = &txns[next];
     if txn.end != End::Ok {
         return true;
     }
-    // By key, what it read of others: how many of those before it had gone when this version was there.
+    // By key, the version it read of others: the number of transactions before it that had taken effect by then.
     let mut seen: Vec<(u32, usize)> = Vec::new();
     for (at, op) in txn.ops.iter().enumerate() {
         let own: Vec<u32> = writes_of(&txn.ops[..at], op_key(op));
@@ -155,7 +156,7 @@ fn writes_of(ops: &[Op], wanted: u32) -> Vec<u32> {
     ops.iter().filter_map(written).collect()
 }
 
-/// Whether a transaction can read what it read from the state after the first ones.
+/// Returns whether a transaction can read what it read from the state after the first `snapshot` transactions.
 fn fits(txns: &[Txn], done: &[usize], snapshot: usize, next: usize) -> bool {
     let txn = &txns[next];
     let mut state: Vec<(u32, u32)> = done[..snapshot].iter().flat_map(|&i| writes(&txns[i])).collect();

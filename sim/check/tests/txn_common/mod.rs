@@ -1,5 +1,5 @@
-//! Transactions written down shortly, recorded, and put in every order.
-#![allow(dead_code)] // Each user takes a part.
+//! Transactions in a short notation, recorded, and put in every order.
+#![allow(dead_code)] // Each test uses only a part.
 
 pub mod brute;
 pub mod store;
@@ -10,17 +10,17 @@ use seaworthy_check::{Datum, End, Function, History, Recorder, Value};
 /// A step of a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
-    /// Append to a list.
+    /// Appends to a list.
     Append(u32, u32),
-    /// Read a list; `None`: the result is not known.
+    /// Reads a list; `None`: the result is unknown.
     List(u32, Option<Vec<u32>>),
-    /// Write a register.
+    /// Writes a register.
     Write(u32, u32),
-    /// Read a register; outer `None`: the result is not known.
+    /// Reads a register; outer `None`: the result is unknown.
     Read(u32, Option<Option<u32>>),
 }
 
-/// A transaction; events are the call and, unless it never returned, the return.
+/// A transaction. Its events are the call and, unless it never returned, the return.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Txn {
     pub process: u32,
@@ -29,13 +29,13 @@ pub struct Txn {
     pub ops: Vec<Op>,
 }
 
-/// Keys: x, y, z, w, k4, k5, ….
+/// Returns the name of a key: x, y, z, w, k4, k5, ….
 pub fn key(n: u32) -> String {
     ["x", "y", "z", "w"].get(n as usize).map_or_else(|| format!("k{n}"), |&name| name.to_owned())
 }
 
-/// Reads `ax1 rx12 wy3 ry3 ry- rx[]`: append, read a list of digits, write, read a register; `ry-`: nil; `rx[]`: an empty
-/// list; `rx?`: of unknown result. In a word of `r`, several digits or `[]` make a list; `ry=3` reads a register.
+/// Parses `ax1 rx12 wy3 ry3 ry- rx[]`: append, read a list of digits, write, read a register; `ry-`: nil; `rx[]`: an
+/// empty list; `rx?`: unknown result. After `r`, several digits or `[]` are a list; `ry=3` reads a register.
 pub fn ops(text: &str) -> Vec<Op> {
     let word = |word: &str| {
         let key = "xyzw".find(&word[1..2]).expect("a key") as u32;
@@ -56,18 +56,18 @@ pub fn ops(text: &str) -> Vec<Op> {
     text.split_whitespace().map(word).collect()
 }
 
-/// Transactions one after the other in real time, each of its own process.
+/// Returns transactions one after the other in real time, each by its own process.
 pub fn sequence(texts: &[&str]) -> Vec<Txn> {
     (0..).zip(texts).map(|(i, text)| txn(i, text, (2 * i as usize, 2 * i as usize + 1))).collect()
 }
 
-/// Transactions all at the same time, each of its own process.
+/// Returns concurrent transactions, each by its own process.
 pub fn together(texts: &[&str]) -> Vec<Txn> {
     let n = texts.len();
     (0..).zip(texts).map(|(i, text)| txn(i, text, (i as usize, n + i as usize))).collect()
 }
 
-/// `text` may end in `!` (aborted) or `~` (unknown).
+/// Parses a transaction. `text` may end in `!` (aborted) or `~` (unknown).
 pub fn txn(process: u32, text: &str, events: (usize, usize)) -> Txn {
     let end = match text.chars().last() {
         Some('!') => End::Fail,

@@ -1,5 +1,5 @@
-//! A small database in memory whose transactions interleave step by step, at several isolation levels, with or without
-//! bugs. It knows nothing of anomalies or graphs.
+//! A small in-memory database whose transactions interleave step by step, at several isolation levels, with or without
+//! bugs. It does not use anomalies or graphs.
 
 use super::{Op, Txn};
 use crate::common::Rng;
@@ -8,44 +8,44 @@ use seaworthy_check::End;
 /// How the database isolates transactions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
-    /// A transaction takes place in one instant.
+    /// Each transaction takes effect in one instant.
     Serial,
-    /// Locks on keys, taken when first used and kept until the end; whoever finds a key locked aborts.
+    /// Locks on keys, taken at first use and kept until the end. A transaction that finds a key locked aborts.
     Locks,
-    /// Reads come from a snapshot; of two that wrote a key at a time the second aborts.
+    /// Reads come from a snapshot. Of two concurrent transactions that wrote a key, the second aborts.
     Snapshot,
-    /// Reads see what is committed at that moment; keys are locked for writes, which take place at the commit.
+    /// Reads see what is committed at that moment. Writes lock their keys and take effect at the commit.
     Committed,
-    /// Everything takes place at once; whoever aborts takes back what it wrote.
+    /// Everything takes effect at once. A transaction that aborts undoes its writes.
     Uncommitted,
 }
 
-/// What to generate.
+/// The parameters of a history.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub txns: usize,
     pub processes: usize,
     pub keys: u64,
     pub steps: u64,
-    /// Lists, or registers.
+    /// Whether the keys are lists; otherwise they are registers.
     pub lists: bool,
     pub mode: Mode,
-    /// Percent of the database's checks that are skipped: locks not taken, conflicts not noticed.
+    /// Percentage of the database's checks that are skipped: locks not taken, conflicts not noticed.
     pub skip: u64,
-    /// Percent of snapshots and serial transactions that see an old state.
+    /// Percentage of snapshots and serial transactions that see an old state.
     pub stale: u64,
-    /// Percent that abort.
+    /// Percentage of transactions that abort.
     pub abort: u64,
-    /// Percent whose outcome stays unknown.
+    /// Percentage of transactions whose outcome stays unknown.
     pub info: u64,
-    /// Whether all keys are read in the end.
+    /// Whether all keys are read at the end.
     pub last_read: bool,
 }
 
 struct Running {
     txn: usize,
     next: usize,
-    /// Length of the log that is seen.
+    /// Length of the log that the transaction sees.
     snapshot: usize,
     /// Its own writes so far: key, value.
     own: Vec<(u32, u32)>,
@@ -54,7 +54,7 @@ struct Running {
     done: bool,
 }
 
-/// All writes in order: key, value, whether they were taken back; and its length before each commit.
+/// All writes in order: key, value, and whether they were undone; and the length of the log before each commit.
 #[derive(Default)]
 struct Log(Vec<(u32, u32, bool)>, Vec<usize>);
 
@@ -65,7 +65,7 @@ impl Log {
 }
 
 impl Shape {
-    /// A few transactions of any kind, small enough to try every order of them.
+    /// A few transactions of any kind, few enough to try all their orders.
     pub fn tiny(rng: &mut Rng, lists: bool) -> Shape {
         let modes = [Mode::Serial, Mode::Locks, Mode::Snapshot, Mode::Committed, Mode::Uncommitted];
         Shape {
@@ -84,7 +84,7 @@ impl Shape {
     }
 }
 
-/// Runs transactions.
+/// Runs transactions and returns them.
 pub fn simulate(shape: Shape, rng: &mut Rng) -> Vec<Txn> {
     let mut txns: Vec<Txn> = Vec::new();
     let mut log = Log::default();
