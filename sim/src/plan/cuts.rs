@@ -60,13 +60,13 @@ pub enum Clients {
 
 impl Setting for Clients {
     fn what() -> String {
-        "drawn, free, nobody, or clients such as c1,c4".into()
+        "drawn, free, none, or clients such as c1,c4".into()
     }
     fn parse(text: &str) -> Option<Self> {
         match text {
             "free" => Some(Clients::Free),
             "drawn" => Some(Clients::Drawn),
-            "nobody" => Some(Clients::Inside(Vec::new())),
+            "none" => Some(Clients::Inside(Vec::new())),
             _ => text.split(',').map(|t| numbered('c', t)).collect::<Option<_>>().map(Clients::Inside),
         }
     }
@@ -74,7 +74,7 @@ impl Setting for Clients {
         match self {
             Clients::Free => "free".into(),
             Clients::Drawn => "drawn".into(),
-            Clients::Inside(list) if list.is_empty() => "nobody".into(),
+            Clients::Inside(list) if list.is_empty() => "none".into(),
             Clients::Inside(list) => show_list('c', list.iter().copied()),
         }
     }

@@ -190,7 +190,7 @@ pub const KINDS: [(&str, &str, &str); 23] = [
         "Cuts the target off. Shapes: `split` (from the rest, both ways), `mute` (what it sends is lost), `deaf` (what \
          it should hear is lost), `bridge` (it reaches all, the rest fall into two halves), `ring` (target `all`: each \
          reaches two neighbours only, in a drawn order). In a split each client is on one side, and reaches only that; \
-         `clients` puts them there: `drawn`, `free` (they reach all), `nobody` or a list such as `c1,c2`. A scenario may \
+         `clients` puts them there: `drawn`, `free` (they reach all), `none` or a list such as `c1,c2`. A scenario may \
          add `flap = \"100ms..400ms\"`: the cut then comes and goes, each spell that long.",
     ),
     (
@@ -294,7 +294,7 @@ pub const KINDS: [(&str, &str, &str); 23] = [
     (
         "forge",
         "lie=term",
-        "A frame reaches the target in another server's name that this server has not sent. `lie`: it bears the last of all \
+        "A frame reaches the target in another server's name that this server has not sent. `lie`: it names the last of all \
          `term`s, or `entries` in place of those that are committed. With `transport = \"tcp\"` it comes from an impostor who \
          does not know the cluster's secret. Instantaneous.",
     ),

@@ -289,7 +289,7 @@ fn read_event(source: Source<'_>, words: &Words<'_>) -> Result<Event, Problem> {
             let target = fields.need("target")?;
             let kind = Kind::read(kind, &mut fields)?;
             if matches!(kind, Kind::Partition { clients: Clients::Drawn, shape: super::Shape::Split }) {
-                return Err(fields.problem("clients", "`drawn` in a plan; expected free, nobody or a list of clients"));
+                return Err(fields.problem("clients", "`drawn` in a plan; expected free, none or a list of clients"));
             }
             fields.finish()?;
             What::Begin { id, fault: Fault { kind, target }, forever: verb == "forever" }
