@@ -115,7 +115,7 @@ bugs! {
     /// A write with a time to live keeps its key for ever (kv/).
     ExpireNever = "expire-never",
     /// A node never goes through the keys that it shares with one that comes back (dynamo/).
-    SweepDead = "sweep-dead",
+    AntiEntropyDead = "anti-entropy-dead",
     /// A local quorum counts replicas of any region (dynamo/).
     LocalQuorumAnywhere = "local-quorum-anywhere",
     /// A read returns before those that it found behind are brought up to date (dynamo/).
@@ -158,8 +158,8 @@ bugs! {
     QueueOverrun = "queue-overrun",
     /// What piles up before a disk is not held against the memory budget (node/memory.rs).
     BudgetIgnored = "budget-ignored",
-    /// A sweep reads whole values of all keys instead of comparing digests (dynamo/).
-    SweepOfValues = "sweep-of-values",
+    /// Anti-entropy reads whole values of all keys instead of comparing digests (dynamo/).
+    AntiEntropyOfValues = "anti-entropy-of-values",
     /// Answers of an older term count as if they were of the present one (raft/).
     StaleAnswersCount = "stale-answers-count",
     /// A leader counts its lease from when a round is answered, not from when it began (raft/).

@@ -158,7 +158,7 @@ impl<T: Transport, C: Clock> Client<T, C> {
                 continue;
             }
             let (slot, sent) = at.unwrap_or_else(|| (self.slot(node, now), 0));
-            request.stand_at(slot);
+            request.take_slot(slot);
             // The server that accepted it works on it for as long as the client waits.
             request.set_deadline(end.since(now));
             match self.attempt(node, RequestBody::Ap(request.clone()), &tried, until).await.map(took) {
@@ -275,7 +275,7 @@ impl ClientRequest {
         *deadline_ms = u32::try_from(left.as_millis() * 9 / 10).unwrap_or(u32::MAX).max(1);
     }
 
-    fn stand_at(&mut self, at: Slot) {
+    fn take_slot(&mut self, at: Slot) {
         if let ClientRequest::Put { slot, .. } = self {
             *slot = at;
         }

@@ -249,7 +249,7 @@ impl Store {
     }
 
     #[cfg(test)]
-    pub(super) fn graves_waiting(&self) -> usize {
+    pub(super) fn keys_waiting(&self) -> usize {
         self.tombstone_gc.waiting.len()
     }
 

@@ -105,7 +105,7 @@ pub struct Kv {
     pub(super) keys: OrdMap<Key, Slot>,
     deadlines: OrdSet<(GroupTime, Key)>,
     /// Tombstones by the log index that created them.
-    graves: BTreeSet<(u64, Key)>,
+    tombstones_by_age: BTreeSet<(u64, Key)>,
     max_tombstones: u32,
     /// First revision of a key without a state: above the revision of every tombstone that was dropped.
     first_revision: Revision,
@@ -136,7 +136,7 @@ impl Kv {
         Kv {
             keys: OrdMap::new(),
             deadlines: OrdSet::new(),
-            graves: BTreeSet::new(),
+            tombstones_by_age: BTreeSet::new(),
             max_tombstones,
             first_revision: 0,
             sessions: Sessions::new(max_sessions),
@@ -200,7 +200,7 @@ impl Kv {
 
     fn execute(&mut self, command: Command) -> Reply {
         self.advance(command.stamp, command.time);
-        self.bury_expired();
+        self.delete_all_expired();
         let (Some((session, number)), false) = (command.session, command.op == Op::OpenSession) else {
             return self.act(command.op);
         };
@@ -301,12 +301,12 @@ impl Kv {
     /// Returns the key's state, after turning it into a tombstone if it has expired.
     fn settle(&mut self, key: &Key) -> Option<&State> {
         if self.next_expiry().is_some_and(|deadline| deadline <= self.time) {
-            self.bury(key);
+            self.delete_expired(key);
         }
         self.keys.get(key).map(|slot| &slot.state)
     }
 
-    fn bury(&mut self, key: &Key) {
+    fn delete_expired(&mut self, key: &Key) {
         let held = self.keys.get(key).and_then(|slot| slot.state.live());
         if let Some(revision) = held.filter(|held| self.is_over(held)).map(|held| held.revision.saturating_add(1)) {
             self.set(key, State::Deleted { revision, at: self.applied });
@@ -317,12 +317,12 @@ impl Kv {
         held.deadline.is_some_and(|deadline| deadline <= self.time)
     }
 
-    fn bury_expired(&mut self) {
+    fn delete_all_expired(&mut self) {
         for _ in 0..EXPIRE_BATCH {
             match self.deadlines.get_min() {
                 Some((deadline, key)) if *deadline <= self.time => {
                     let key = key.clone();
-                    self.bury(&key);
+                    self.delete_expired(&key);
                 }
                 _ => return,
             }
@@ -348,7 +348,7 @@ impl Kv {
         if let Some(before) = before {
             self.sum = self.sum.wrapping_sub(before.hash);
             self.live -= u64::from(before.state.live().is_some());
-            before.state.deleted_at().map(|at| self.graves.remove(&(at, key.clone())));
+            before.state.deleted_at().map(|at| self.tombstones_by_age.remove(&(at, key.clone())));
         }
         if deadline_before != deadline {
             if let Some(at) = deadline_before {
@@ -359,16 +359,16 @@ impl Kv {
             }
         }
         if let Some(at) = deleted_at {
-            self.graves.insert((at, key.clone()));
+            self.tombstones_by_age.insert((at, key.clone()));
             self.collect();
         }
     }
 
     /// Drops the oldest tombstones beyond the limit. Their revisions raise the first revision of keys without a state.
     fn collect(&mut self) {
-        while self.graves.len() > self.max_tombstones as usize
+        while self.tombstones_by_age.len() > self.max_tombstones as usize
             && !self.mutant.is(Bug::KvTombstonesKept)
-            && let Some((_, key)) = self.graves.pop_first()
+            && let Some((_, key)) = self.tombstones_by_age.pop_first()
             && let Some(slot) = self.keys.remove(&key)
         {
             self.sum = self.sum.wrapping_sub(slot.hash);
@@ -430,7 +430,7 @@ impl Kv {
     /// Number of tombstones.
     #[must_use]
     pub fn tombstones(&self) -> u64 {
-        self.graves.len() as u64
+        self.tombstones_by_age.len() as u64
     }
 
     /// Number of open sessions.

@@ -71,7 +71,7 @@ impl AntiEntropy {
 impl Coordinator {
     /// Schedules a walk through the keys shared with `node`.
     pub fn compare_with(&mut self, node: NodeId) {
-        if self.config.mutant.is(Bug::SweepDead) {
+        if self.config.mutant.is(Bug::AntiEntropyDead) {
             return;
         }
         if self.anti_entropy.after.is_some() {
@@ -107,7 +107,7 @@ impl Coordinator {
             let Some(key) = self.anti_entropy.differing.pop_first() else { break };
             bytes += self.read_all(&key, turn) as u64;
         }
-        if !self.config.mutant.is(Bug::SweepOfValues) {
+        if !self.config.mutant.is(Bug::AntiEntropyOfValues) {
             let pause = Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / BYTES_PER_SECOND);
             self.anti_entropy.next = Some(self.now + pause.max(PAUSE));
         }
@@ -150,7 +150,7 @@ impl Coordinator {
             };
             let others = self.others(&key);
             if others.iter().any(|node| self.anti_entropy.peers.contains(node)) {
-                if self.config.mutant.is(Bug::SweepOfValues) {
+                if self.config.mutant.is(Bug::AntiEntropyOfValues) {
                     self.anti_entropy.differing.insert(key.clone());
                 }
                 for node in others.into_iter().filter(|node| !self.down.contains(node)) {

@@ -27,7 +27,7 @@ pub(super) struct Put {
     sloppy: bool,
     wanted: usize,
     read_back: bool,
-    slots: Vec<Slot>,
+    replicas: Vec<Replica>,
     /// Possible stand-ins that have not been asked yet, the next one last.
     spare: Vec<NodeId>,
     /// When to retry the nodes that have not acknowledged.
@@ -41,7 +41,7 @@ pub(super) struct Put {
 
 /// One replica of the key.
 #[derive(Debug)]
-struct Slot {
+struct Replica {
     owner: NodeId,
     /// Whether it counts: under a local quorum only those of the coordinator's region do.
     counts: bool,
@@ -56,7 +56,7 @@ struct Slot {
     kept: bool,
 }
 
-impl Slot {
+impl Replica {
     fn is_settled(&self) -> bool {
         self.stored || self.stand_in.is_some() || self.kept
     }
@@ -65,7 +65,8 @@ impl Slot {
 impl Put {
     /// What has been achieved so far.
     pub fn achieved(&self) -> Achieved {
-        let count = |held: &dyn Fn(&Slot) -> bool| small(self.slots.iter().filter(|s| s.counts && held(s)).count());
+        let count =
+            |held: &dyn Fn(&Replica) -> bool| small(self.replicas.iter().filter(|s| s.counts && held(s)).count());
         let hints = if self.sloppy { count(&|s| !s.stored && s.stand_in.is_some()) } else { 0 };
         Achieved { wanted: small(self.wanted), replicas: count(&|s| s.stored), hints }
     }
@@ -83,17 +84,17 @@ impl Put {
 
     /// The node holds the write durably, for itself or as a stand-in.
     fn holds(&mut self, node: NodeId) {
-        for slot in &mut self.slots {
-            slot.stored |= slot.owner == node;
-            if slot.asked.contains(&node) {
-                slot.stand_in.get_or_insert(node);
+        for replica in &mut self.replicas {
+            replica.stored |= replica.owner == node;
+            if replica.asked.contains(&node) {
+                replica.stand_in.get_or_insert(node);
             }
         }
     }
 
     /// The node holds the write durably, but does not count.
     fn has_in_vain(&mut self, node: NodeId) {
-        self.slots.iter_mut().filter(|slot| slot.owner == node).for_each(|slot| slot.kept = true);
+        self.replicas.iter_mut().filter(|replica| replica.owner == node).for_each(|replica| replica.kept = true);
     }
 
     /// Approximate number of bytes it keeps.
@@ -103,18 +104,18 @@ impl Put {
 
     /// All nodes known to hold it durably.
     fn holders(&self) -> BTreeSet<NodeId> {
-        let holder = |s: &Slot| if s.stored { Some(s.owner) } else { s.stand_in.filter(|_| self.sloppy) };
-        self.slots.iter().filter(|s| s.counts).filter_map(holder).collect()
+        let holder = |s: &Replica| if s.stored { Some(s.owner) } else { s.stand_in.filter(|_| self.sloppy) };
+        self.replicas.iter().filter(|s| s.counts).filter_map(holder).collect()
     }
 
     /// Keeps a hint for each replica that does not have the write and for which no hint is kept elsewhere. Returns the
     /// owners for which there was no room.
     pub fn keep_hints(&mut self, key: &Key, turn: &mut Turn<'_>) -> Vec<NodeId> {
         let mut refused = Vec::new();
-        for slot in self.slots.iter_mut().filter(|s| !s.is_settled()) {
-            slot.kept = true;
-            let (result, _) = turn.store.keep_hint(slot.owner, key, &self.siblings, self.epoch, turn.out);
-            refused.extend((result != PutResult::Stored).then_some(slot.owner));
+        for replica in self.replicas.iter_mut().filter(|s| !s.is_settled()) {
+            replica.kept = true;
+            let (result, _) = turn.store.keep_hint(replica.owner, key, &self.siblings, self.epoch, turn.out);
+            refused.extend((result != PutResult::Stored).then_some(replica.owner));
         }
         refused
     }
@@ -171,7 +172,7 @@ impl Coordinator {
         let written = turn.store.write(key, owner, &seen, *write, update, &policy, turn.out)?;
 
         let asked = |node: NodeId| if owner == Some(node) { vec![me] } else { Vec::new() };
-        let slot = |owner: &NodeId| Slot {
+        let replica = |owner: &NodeId| Replica {
             owner: *owner,
             counts: counts(owner),
             stored: false,
@@ -187,7 +188,7 @@ impl Coordinator {
             sloppy,
             wanted,
             read_back: *read_back,
-            slots: replicas.iter().map(slot).collect(),
+            replicas: replicas.iter().map(replica).collect(),
             spare: others.iter().rev().copied().filter(|node| *node != me).collect(),
             again: self.now + pause,
             pause,
@@ -219,36 +220,36 @@ impl Coordinator {
     /// Sends a write to the replicas that seem up and have not acknowledged it.
     fn send_put(&self, id: OpId, key: &Key, put: &Put, turn: &mut Turn<'_>) {
         let me = self.config.id;
-        let lacks = |slot: &&Slot| !slot.stored && slot.owner != me && self.is_up(slot.owner);
-        for slot in put.slots.iter().filter(lacks) {
-            turn.out.send_after(put.ticket, slot.owner, put.message(id, key, None, me));
+        let lacks = |replica: &&Replica| !replica.stored && replica.owner != me && self.is_up(replica.owner);
+        for replica in put.replicas.iter().filter(lacks) {
+            turn.out.send_after(put.ticket, replica.owner, put.message(id, key, None, me));
         }
     }
 
     /// Finds a (further) stand-in for each replica that lacks the write and for which no node keeps a hint yet.
     fn find_stand_ins(&mut self, id: OpId, key: &Key, put: &mut Put, all: bool, turn: &mut Turn<'_>) {
         let me = self.config.id;
-        for at in 0..put.slots.len() {
-            let slot = &put.slots[at];
-            let mine = slot.owner == me || slot.asked.contains(&me);
-            if !mine && !slot.is_settled() && (all || !self.serves(slot.owner)) {
+        for at in 0..put.replicas.len() {
+            let replica = &put.replicas[at];
+            let mine = replica.owner == me || replica.asked.contains(&me);
+            if !mine && !replica.is_settled() && (all || !self.serves(replica.owner)) {
                 self.next_stand_in(id, key, (put, at), turn);
             }
         }
     }
 
     fn next_stand_in(&mut self, id: OpId, key: &Key, (put, at): (&mut Put, usize), turn: &mut Turn<'_>) {
-        let owner = put.slots[at].owner;
+        let owner = put.replicas[at].owner;
         while let Some(node) = put.spare.pop() {
             if self.serves(node) {
-                put.slots[at].asked.push(node);
+                put.replicas[at].asked.push(node);
                 turn.out.send_after(put.ticket, node, put.message(id, key, Some(owner), self.config.id));
                 return;
             }
         }
         // An owner that is up but slow is likely to have it soon; if not, a hint is kept at the deadline.
-        if !put.slots[at].kept && !self.serves(owner) {
-            put.slots[at].kept = true;
+        if !put.replicas[at].kept && !self.serves(owner) {
+            put.replicas[at].kept = true;
             let (result, _) = turn.store.keep_hint(owner, key, &put.siblings, put.epoch, turn.out);
             if result != PutResult::Stored {
                 self.compare_with(owner);
@@ -268,9 +269,9 @@ impl Coordinator {
             PutResult::Stored => put.holds(from),
             PutResult::Refilling => put.has_in_vain(from),
             PutResult::NoRoom | PutResult::TooOld => {
-                put.too_old |= result == PutResult::TooOld && put.slots.iter().any(|slot| slot.owner == from);
-                let refused = |slot: &Slot| slot.asked.last() == Some(&from) && !slot.is_settled();
-                if let Some(at) = put.slots.iter().position(refused) {
+                put.too_old |= result == PutResult::TooOld && put.replicas.iter().any(|replica| replica.owner == from);
+                let refused = |replica: &Replica| replica.asked.last() == Some(&from) && !replica.is_settled();
+                if let Some(at) = put.replicas.iter().position(refused) {
                     self.next_stand_in(id, &op.key, (put, at), turn);
                 }
             }
@@ -320,7 +321,7 @@ impl Coordinator {
                 self.answer(caller, reply, turn);
             }
         }
-        let done = op.caller.is_none() && put.slots.iter().all(Slot::is_settled);
+        let done = op.caller.is_none() && put.replicas.iter().all(Replica::is_settled);
         (!done).then_some(put.again)
     }
 }

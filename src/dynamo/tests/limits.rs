@@ -144,7 +144,7 @@ fn a_key_deleted_many_times_while_one_is_down() {
         s.delete(1, &k);
         s.cluster.run(600, none);
     }
-    assert_eq!(s.cluster.nodes[&id(1)].dynamo.store.graves_waiting(), 1);
+    assert_eq!(s.cluster.nodes[&id(1)].dynamo.store.keys_waiting(), 1);
     assert_eq!(s.cluster.held(id(1), &k).clock().len(), 1);
     s.cluster.restart(id(4));
     s.cluster.believe(id(4), true);

@@ -40,7 +40,7 @@ impl Model {
         over.retain(|(deadline, _)| *deadline <= self.time);
         over.sort();
         for (_, key) in over {
-            self.bury(&key);
+            self.delete_held(&key);
         }
         let Some((id, number)) = session.filter(|_| op != Op::OpenSession) else { return self.act(op) };
         let Some(at) = self.sessions.iter().position(|s| s.id == id) else { return Reply::SessionExpired };
@@ -57,16 +57,16 @@ impl Model {
     }
 
     /// Deletes the key. Beyond the limit, the oldest tombstones are dropped.
-    fn bury(&mut self, key: &Key) {
+    fn delete_held(&mut self, key: &Key) {
         let (revision, held) = self.keys.get_mut(key).unwrap();
         (*revision, *held) = (*revision + 1, Err(self.index));
         loop {
-            let graves = self.keys.iter().filter_map(|(key, (_, held))| Some((held.clone().err()?, key.clone())));
-            let graves: Vec<_> = graves.collect();
-            if graves.len() <= TOMBSTONES {
+            let tombstones = self.keys.iter().filter_map(|(key, (_, held))| Some((held.clone().err()?, key.clone())));
+            let tombstones: Vec<_> = tombstones.collect();
+            if tombstones.len() <= TOMBSTONES {
                 return;
             }
-            let (_, oldest) = graves.into_iter().min().unwrap();
+            let (_, oldest) = tombstones.into_iter().min().unwrap();
             let (revision, _) = self.keys.remove(&oldest).unwrap();
             self.first = self.first.max(revision + 1);
         }
@@ -97,7 +97,7 @@ impl Model {
             }
             Op::Write(Write::Delete { key, when }) => match self.get(&key) {
                 Some(held) if holds(&when, &Some(held.clone())) => {
-                    self.bury(&key);
+                    self.delete_held(&key);
                     Reply::Done { revision: held.revision + 1, commit }
                 }
                 held => Reply::Refused(held),

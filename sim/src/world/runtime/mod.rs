@@ -297,7 +297,7 @@ impl World {
         if was == State::Dead {
             if death != Death::Process {
                 // The machine is still on, although the process is dead: the process's unsynced writes can be lost.
-                self.bury(id, death, fault);
+                self.stop_dead(id, death, fault);
             }
             return false;
         }
@@ -307,7 +307,7 @@ impl World {
             self.ledger.fired(fault);
             self.ledger.affected(fault, Effect::NodesKilled, 1);
         }
-        self.bury(id, death, fault);
+        self.stop_dead(id, death, fault);
         true
     }
 
@@ -514,7 +514,7 @@ impl World {
         });
         if ended {
             self.event(Kind::Exit, id, [0; 3]);
-            self.bury(id, Death::Process, None);
+            self.stop_dead(id, Death::Process, None);
         }
     }
 
@@ -523,7 +523,7 @@ impl World {
         lock(&self.nodes).values().map(|node| (node.disk.clone(), node.clock.clone())).collect()
     }
 
-    fn bury(&self, id: NodeId, death: Death, fault: Option<FaultId>) {
+    fn stop_dead(&self, id: NodeId, death: Death, fault: Option<FaultId>) {
         let (madsim, disk) = self.with(id, |node| (node.madsim, node.disk.clone()));
         self.madsim.kill(madsim);
         self.hub.with(|core, now| core.net.reset(now, Addr::Node(id)));
