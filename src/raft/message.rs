@@ -142,7 +142,8 @@ pub enum AppendResult {
     Matched(Index),
     /// The follower's log does not match at `prev_index`. The leader must retry at `hint` or earlier (the accelerated
     /// backtracking of §5.3). `hint` is the follower's last index up to `rejected` whose term is at most the message's
-    /// `prev_term`. Entries between the two have terms that the leader does not have there.
+    /// `prev_term`, but at least its commit index; 0 if the message was of an older term. Entries between the two have
+    /// terms that the leader does not have there.
     Conflict {
         /// The `prev_index` that did not match.
         rejected: Index,

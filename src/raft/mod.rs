@@ -7,8 +7,9 @@
 //!
 //! # Durability
 //! Every message depends on what the node has recorded so far, so it waits until the latest record is durable
-//! ([`Outbox::send_after`]). The one exception is a leader's own messages. The leader's term was durable before the
-//! node asked for the votes that elected it. The leader's new entries may be sent while its own disk still writes them
+//! ([`Outbox::send_after`]). There are two exceptions. A follower whose disk is busy answers a heartbeat at once with
+//! what is durable so far. And a leader's own messages do not wait: its term was durable before the node asked for the
+//! votes that elected it. The leader's new entries may be sent while its own disk still writes them
 //! (thesis §10.2.1): the leader counts itself as a holder of an entry only up to what [`Input::Persisted`] has
 //! confirmed. Likewise, a candidate counts its own vote only once the vote is durable. So a group of one is no special
 //! case.

@@ -22,7 +22,7 @@
 //!
 //! # What wakes a member
 //! A proposal, a read, a transfer and [`Request::Wake`] do, and so does any message of the group except a reply to a
-//! round. Of the replies, only one to a round before quiescence wakes the leader: a late message in another lane has
+//! round (an `AppendReply` that reports a conflict does wake). Of the replies, only one to a round before quiescence wakes the leader: a late message in another lane has
 //! then woken a follower that the leader considers quiesced. A follower that is woken by anything other than its leader
 //! reports this to the leader, with an `AppendReply` of round 0, which claims nothing new. The leader then wakes the
 //! other members or quiesces the group again. A quiesced member does not answer a *pre*-vote, but wakes. So a member

@@ -7,8 +7,8 @@
 //! the [`Disk`] trait; in deployment it is [`RealDisk`].
 //!
 //! Invariants:
-//! - Everything acknowledged is recovered, in order, or the node refuses to start and names file and offset (`wal` and
-//!   `snapshot` say which losses cannot be detected).
+//! - Everything acknowledged is recovered, in order, or the node refuses to start and names file and offset (`wal`
+//!   says which losses cannot be detected).
 //! - A file with its final name is complete and durable. Temporary names end in `.tmp`; such files are removed on
 //!   opening.
 //! - A snapshot that the log refers to exists: the file gets its name before its record is appended, and an older
