@@ -72,7 +72,7 @@ fn kept_plans_pass_and_those_named_after_a_bug_catch_it() {
     for file in &files {
         let name = file.file_stem().and_then(|stem| stem.to_str()).expect("a name in UTF-8");
         let plan = Arc::new(Plan::load(file).unwrap_or_else(|problem| panic!("{problem}")));
-        assert_eq!(plan.scenario, name, "a kept plan bears its file's name, so that reports can tell it apart");
+        assert_eq!(plan.scenario, name, "a kept plan has its file's name, so that reports can tell it apart");
         let modes = plan.bucket.mode.modes();
         for &mode in modes {
             assert_eq!(verdict(&plan, mode, None), Verdict::Pass, "{name} in {mode}");

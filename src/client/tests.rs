@@ -179,7 +179,7 @@ async fn the_leader_of_each_group_is_remembered() {
         client.write(put(key(n))).await.unwrap();
     }
     let later = world.sent().split_off(before);
-    assert_eq!(later.len(), 60, "nobody else is asked any more");
+    assert_eq!(later.len(), 60, "no other server is asked any more");
 }
 
 #[tokio::test]
@@ -286,7 +286,7 @@ async fn a_lane_that_is_gone() {
     let windows: Vec<u64> = world.sent().iter().map(|(_, body)| slot_of(body).window).collect();
     assert_eq!(windows, [0, 7, 0, 7], "who has not been heard for long is asked for a lane first");
     let (mut never, _) = client(|_, _, _| None);
-    assert!(!ap_set(&mut never).await.unwrap_err().happened(), "nobody takes anything in no lane");
+    assert!(!ap_set(&mut never).await.unwrap_err().happened(), "no server executes a write without a window");
 }
 
 /// A coordinator's refusal covers all copies of a request, whatever happened to earlier attempts. A refusal by a server

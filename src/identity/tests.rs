@@ -398,6 +398,6 @@ fn an_honest_node_is_never_objected_to() {
                 assert!(objected.is_none(), "{id} objects to a running process with seed {seed}");
             }
         }
-        assert!(members > 0, "seed {seed}: nobody ever took part");
+        assert!(members > 0, "seed {seed}: no node ever took part");
     }
 }

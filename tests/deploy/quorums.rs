@@ -325,7 +325,7 @@ async fn a_hint_outlives_its_holder_and_reaches_its_owner() {
     let config = cluster.config();
     let shell = |arguments: &[&str]| run(&[arguments, &["--cluster", &config, "--timeout", "10000"]].concat());
     // A stand-in may have been needed while the cluster started.
-    let replicas = eventually("all replicas have the first value, and nobody else", async || {
+    let replicas = eventually("all replicas have the first value, and no other node", async || {
         let (status, ..) = shell(&["put", "carts/17", "Red", "--w", "all", "--strict"]);
         let held = held(&config);
         let are_replicas = held.values().all(|(role, ..)| role.starts_with("replica"));

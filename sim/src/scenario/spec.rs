@@ -256,7 +256,7 @@ fn check_target(fields: &Fields<'_>, kind: &Kind, target: &Selector, nodes: u32)
     }
     let size = target.size(nodes);
     if size == 0 {
-        let what = format!("`{}` is nobody in a cluster of {nodes}; expected a larger cluster", target.show());
+        let what = format!("`{}` names no node in a cluster of {nodes}; expected a larger cluster", target.show());
         return Err(fields.problem("target", what));
     }
     let Kind::Partition { shape, .. } = kind else { return Ok(()) };

@@ -71,9 +71,9 @@ const WRONG: &[(&str, &str)] = &[
         "pause for ever",
         "name = \"x\"\ndescription = \"y\"\n[[fault]]\nkind = \"pause\"\nat = \"3s\"\nlasts = \"forever\"\n",
     ),
-    ("follows nobody", "name = \"x\"\ndescription = \"y\"\n[[fault]]\nkind = \"pause\"\nfollows = \"kill\"\n"),
+    ("follows no fault", "name = \"x\"\ndescription = \"y\"\n[[fault]]\nkind = \"pause\"\nfollows = \"kill\"\n"),
     (
-        "same as nobody",
+        "same as no fault",
         "name = \"x\"\ndescription = \"y\"\n[[fault]]\nkind = \"pause\"\ntarget = \"same\"\nevery = \"4s\"\n",
     ),
     (

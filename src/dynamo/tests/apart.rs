@@ -89,7 +89,7 @@ fn stand_ins_without_room() {
     s.says("neither has: n1 keeps the hint beside what it holds, so there are no more holders than before");
     let unfinished = ClientReply::Unfinished { achieved: Achieved { wanted: 3, replicas: 2, hints: 0 } };
     assert_eq!((put(&mut s, 2), hints(&s)), (unfinished.clone(), [1, 0, 1, 1]));
-    s.says("nobody has");
+    s.says("no node has it");
     assert_eq!((put(&mut s, 3), hints(&s)), (unfinished, [1, 0, 1, 1]));
     s.says("n3 is back: it gets three keys by hand-off, and the fourth by sweeps");
     s.cluster.restart(id(3));

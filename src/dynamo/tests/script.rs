@@ -14,7 +14,7 @@ fn put_and_get() {
     let k = s.cluster.key("k", &[1, 2, 3]);
     s.put(1, &k, "x");
     assert!(s.cluster.net.is_empty(), "sent before it was durable");
-    s.says("nobody is told before n1 has it; n3's acknowledgement comes after the answer");
+    s.says("no reply before n1 has it; n3's acknowledgement comes after the answer");
     s.cluster.sync(id(1));
     let (to_n2, to_n3) = (s.cluster.net.remove(0), s.cluster.net.remove(0));
     s.cluster.deliver(to_n2);

@@ -340,7 +340,7 @@ fn what_an_operator_moved_stays_until_the_named_leader_has_been_away() {
         assert_eq!(answer, Some(ResponseBody::TransferStarted));
     }
     town.pass(20_000);
-    assert_eq!([1, 2, 3].map(|node| led(&mut town, node)), [0, 6, 0], "nobody undoes it");
+    assert_eq!([1, 2, 3].map(|node| led(&mut town, node)), [0, 6, 0], "no node undoes it");
     // n3 hears nothing of n1, and no node hears n3 for a second: n3 seems to have been down.
     let absent = town.nodes.pop().unwrap();
     for _ in 0..100 {

@@ -111,7 +111,7 @@ fn split_vote() {
     votes.sort_by_key(|p| (p.to, p.from.0 ^ if p.to == id(4) { 3 } else { 0 }));
     s.0.net = votes;
     s.deliver();
-    s.says("nobody has three of four; n1's timer runs out first");
+    s.says("no node has three of four; n1's timer fires first");
     s.elect(1);
     assert_eq!(s.0.raft(1).status().soft, SoftState { role: Role::Leader, term: 2, leader: Some(id(1)) });
     insta::assert_snapshot!(s.end());
@@ -192,7 +192,7 @@ fn figure_8() {
         _ => false,
     };
     s.deliver_unless(new);
-    s.says("n1 has learnt of term 3 and tries again; its no-op of term 4 reaches nobody");
+    s.says("n1 has learnt of term 3 and tries again; its no-op of term 4 reaches no other node");
     s.timeout(1);
     s.deliver_unless(new);
     s.pass(100, &[1]);
@@ -251,7 +251,7 @@ fn read_on_a_deposed_leader() {
     s.deliver_without(&[1]);
     s.propose(2, "new");
     s.deliver_without(&[1]);
-    s.says("a read at n1 waits: nobody answers its round");
+    s.says("a read at n1 waits: no node answers its round");
     let read = s.0.request(id(1), |id| Request::Read { id });
     s.deliver_without(&[1]);
     s.says("the link mends; n1 hears of term 2 and refuses");
@@ -319,7 +319,7 @@ fn transfer() {
 fn check_quorum() {
     let mut s = Script::new(3, |_| {});
     s.elect(1);
-    s.says("n1 hears nobody");
+    s.says("n1 receives nothing");
     for _ in 0..6 {
         s.pass(100, &[1]);
         s.deliver_without(&[1]);

@@ -76,7 +76,7 @@ pub fn effect(effect: &Effect) -> Option<String> {
         Effect::Restore { meta } => format!("restores snapshot {}", point(*meta)),
         Effect::Became(SoftState { role, leader, .. }) => match (role, leader) {
             (Role::Follower, Some(leader)) => format!("follows {leader}"),
-            (Role::Follower, None) => "follows nobody".to_string(),
+            (Role::Follower, None) => "has no leader".to_string(),
             _ => format!("is {role:?}"),
         },
         Effect::NotCompacted { meta } => format!("does not compact to {}", point(*meta)),

@@ -117,7 +117,7 @@ fn segments_left_from_before_a_checkpoint_are_removed() {
     store.checkpoint(&[Raft(G, hard_state(2))]).unwrap();
     disk.plant(&segment::name(1), &old);
     disk.plant("wal-0000000000000003.log.tmp", b"half made");
-    disk.plant("report.tmp", b"somebody else's");
+    disk.plant("report.tmp", b"not ours");
     assert_eq!(must_open(&disk).1[&G].term, 2);
     assert_eq!(files(&disk), ["report.tmp".into(), segment::name(2)]);
 }

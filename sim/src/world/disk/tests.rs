@@ -366,7 +366,7 @@ fn damage_hits_durable_sectors_in_scope_and_is_seen_when_read() {
     let hit = bench.handle.damage(rot, &scope, Damage::Rotten, 100);
     assert_eq!(hit.iter().map(|(_, sector)| *sector).collect::<BTreeSet<_>>(), BTreeSet::from([2, 3, 4]));
     assert!(hit.iter().all(|(name, _)| name == "log-1"));
-    assert_eq!(bench.effect(rot, Effect::BadReads), 0, "nobody has read it yet");
+    assert_eq!(bench.effect(rot, Effect::BadReads), 0, "not read yet");
     let data = bench.contents("log-1").unwrap();
     let flipped: u32 = data[2 * SECTOR..8 * SECTOR].iter().map(|b| (b ^ 1).count_ones()).sum();
     assert_eq!((flipped, bench.effect(rot, Effect::BadReads)), (3, 3));

@@ -373,7 +373,7 @@ fn who_comes_back_is_dialled_when_the_pause_is_over() {
     bench.ends[1] = bench.net.bind(bench.now, n(1));
     bench.send(0, n(1), 2);
     bench.run(2_100 * MS);
-    assert_eq!(bench.received(1), [2], "what was sent to nobody is lost");
+    assert_eq!(bench.received(1), [2], "frames to an address without a listener are lost");
     assert_eq!(bench.net.stats().unbound, 1);
 }
 

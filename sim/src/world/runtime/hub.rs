@@ -126,13 +126,13 @@ impl Core {
     fn arm(&mut self, instant: Instant, at: Nanos, due: Due) {
         let mut wakeup =
             self.wakeups.pop().unwrap_or_else(|| Arc::new(Wakeup { hub: self.hub.clone(), at: 0, due: Due::Frame(0) }));
-        let set = Arc::get_mut(&mut wakeup).expect("nobody keeps a bell that has rung");
+        let set = Arc::get_mut(&mut wakeup).expect("a wakeup that has fired has no other owner");
         (set.at, set.due) = (at, due);
         let wakeup = Waker::from(wakeup);
         let mut timer = Pin::new(&mut self.timer);
         timer.as_mut().reset(instant);
         let early = timer.poll(&mut Context::from_waker(&wakeup)).is_ready();
-        assert!(!early, "the bell was to ring in the past");
+        assert!(!early, "a wakeup in the past");
     }
 }
 

@@ -218,7 +218,7 @@ fn a_clock_sleep_is_right_whatever_is_done_to_the_clock() {
         let (shown, wall) = (clock.now(), clock.wall());
         clock.disturb(jump, ClockFault::Jump(-60_000_000_000));
         assert_eq!((clock.now(), clock.wall().0), (shown, wall.0 - 60_000_000_000));
-        assert_eq!(world.ledger().inert().len(), 1, "nobody read the frozen clock: {:?}", world.ledger().entries());
+        assert_eq!(world.ledger().inert().len(), 1, "the frozen clock was not read: {:?}", world.ledger().entries());
     });
 }
 

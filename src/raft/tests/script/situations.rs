@@ -85,7 +85,7 @@ fn pipeline_of_writes() {
     s.propose(1, "a");
     s.propose(1, "b");
     s.deliver();
-    assert_eq!(s.0.raft(1).status().commit, 1, "nobody's disk has it");
+    assert_eq!(s.0.raft(1).status().commit, 1, "no disk has it");
     s.0.sync(id(2));
     s.deliver();
     assert_eq!(s.0.raft(1).status().commit, 1, "one disk of three");
