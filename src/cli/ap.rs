@@ -1,8 +1,9 @@
 //! The commands on keys of AP buckets.
 
-use super::client::{bytes, ms, print_rows};
 use super::connect::{Target, TcpClient, block_on, client};
-use super::output::{Exit, Failure, Paint, bytes_json, date, from_hex, millis, paint, say, show, to_hex};
+use super::output::{
+    Exit, Failure, Paint, bytes, bytes_json, date, from_hex, millis, ms, paint, print_rows, say, show, to_hex,
+};
 use crate::client::{ApWrite, ClientError, Found, Wrote};
 use crate::dynamo::crdt::{self, FieldOp};
 use crate::dynamo::siblings::{Content, Version, WriteId};

@@ -2,7 +2,7 @@
 //!
 //! It must be the same for every server: a key's replicas are computed from it, not agreed upon.
 
-use super::config::{Mistake, bounded, checked, node_id};
+use super::fields::{Mistake, bounded, checked, node_id};
 use crate::placement::{Buckets, Layout, MAX_CAPACITY, Member, SLOTS};
 use crate::types::{Level, MAX_REPLICAS, Mode, NodeId, Policy, Resolve};
 use serde::Deserialize;

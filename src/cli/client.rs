@@ -3,22 +3,14 @@
 use super::When;
 use super::ap::{self, Reading, Writing};
 use super::connect::{Target, TcpClient, block_on};
-use super::output::{Exit, Failure, Paint, from_hex, millis, paint, say, show, versioned_json};
+use super::output::{Exit, Failure, Paint, bytes, millis, ms, paint, say, show, versioned_json};
 use crate::client::ClientError;
 use crate::dynamo::Update;
 use crate::kv::{Condition, Reply, Versioned, Write};
 use crate::types::Bytes;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::io::{Read as _, Write as _, stdout};
-use std::time::{Duration, Instant};
-
-pub(super) fn bytes(what: &str, text: &str, hex: bool) -> Result<Bytes, Failure> {
-    if !hex {
-        return Ok(Bytes::copy_from_slice(text.as_bytes()));
-    }
-    let decoded = from_hex(text).map_err(|why| Failure::bad_input(format!("{what}: {why}")))?;
-    Ok(decoded.into())
-}
+use std::time::Instant;
 
 fn value_bytes(text: &str, hex: bool) -> Result<Bytes, Failure> {
     if text != "-" {
@@ -195,22 +187,4 @@ pub(super) fn get(key: &str, raw: bool, how: &Reading, target: &Target, json: bo
 
 fn line(found: &Versioned, hex: bool) -> String {
     format!("r{} {}", found.revision, show(&found.value, hex))
-}
-
-pub(super) fn ms(took: Duration) -> Value {
-    json!((took.as_secs_f64() * 1e6).round() / 1e3)
-}
-
-/// Prints rows in columns, each as wide as its widest cell.
-pub(super) fn print_rows(table: &[Vec<String>], colour: impl Fn(&[String]) -> Option<Paint>) {
-    let columns = table.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |text: &String| text.chars().count();
-    let widths: Vec<usize> =
-        (0..columns).map(|c| table.iter().filter_map(|row| row.get(c)).map(width).max().unwrap_or(0)).collect();
-    for row in table {
-        let padded: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        let text = padded.join("  ");
-        let text = text.trim_end();
-        say(&colour(row).map_or(text.to_owned(), |colour| paint(colour, text, &stdout())));
-    }
 }

@@ -1,8 +1,7 @@
 //! The commands about the cluster itself: `status` and `transfer`.
 
-use super::client::{ms, print_rows};
 use super::connect::{Target, TcpClient, block_on, client, why_not};
-use super::output::{Exit, Failure, Paint, millis, paint, say};
+use super::output::{Exit, Failure, Paint, millis, ms, paint, print_rows, say};
 use crate::client::ClientError;
 use crate::identity::Standing;
 use crate::raft::Role;

@@ -3,6 +3,7 @@
 //! Every mistake is reported with file, line, column and what was expected there, before anything else is done.
 
 use super::buckets::{Bucket, Place, Said};
+use super::fields::{Mistake, address, bounded, checked, node_id};
 use crate::mutant::Mutant;
 use crate::node::tcp::{ClusterName, Limits, Secret, Servers, TcpConfig};
 use crate::node::{MIN_MEMORY_BYTES, Memory, NodeConfig};
@@ -13,7 +14,6 @@ use crate::types::NodeId;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,9 +137,6 @@ struct Tuning {
     memory_mib: Option<Spanned<u64>>,
     lease_ppm: Option<Spanned<u64>>,
 }
-
-/// A mistake and its position, in bytes from the start of the file.
-pub(super) type Mistake = (Option<Range<usize>>, String);
 
 /// Reads and checks a configuration file.
 ///
@@ -289,44 +286,6 @@ fn nodes(table: &Spanned<BTreeMap<Spanned<String>, Spanned<String>>>) -> Result<
         }
     }
     Ok(nodes)
-}
-
-pub(super) fn checked<T>(value: &Spanned<String>, check: impl Fn(&str) -> Result<T, String>) -> Result<T, Mistake> {
-    check(value.get_ref()).map_err(|what| (Some(value.span()), what))
-}
-
-pub(super) fn bounded(
-    value: Option<&Spanned<u64>>,
-    range: std::ops::RangeInclusive<u64>,
-) -> Result<Option<u64>, Mistake> {
-    let Some(value) = value else { return Ok(None) };
-    if range.contains(value.get_ref()) {
-        return Ok(Some(*value.get_ref()));
-    }
-    let (least, most) = range.into_inner();
-    Err((Some(value.span()), format!("expected a number from {least} to {most}, found {}", value.get_ref())))
-}
-
-/// Parses a node name: `n1` is node 1.
-///
-/// # Errors
-/// The text is not a node name.
-pub fn node_id(name: &str) -> Result<NodeId, String> {
-    match name.strip_prefix('n').and_then(|digits| digits.parse().ok()) {
-        Some(id @ 1..) if name == NodeId(id).to_string() => Ok(NodeId(id)),
-        _ => Err(format!("expected a node's name, n1 to n{}, found {name:?}", u32::MAX)),
-    }
-}
-
-/// Checks a `host:port`.
-///
-/// # Errors
-/// The host or the port is missing.
-pub fn address(text: &str) -> Result<String, String> {
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
-        _ => Err(format!("expected an address, host:port, found {text:?}")),
-    }
 }
 
 #[cfg(test)]

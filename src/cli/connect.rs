@@ -1,7 +1,7 @@
 //! Creates a client from the command line's description of a cluster.
 
-use super::config;
 use super::output::{Exit, Failure};
+use super::{config, fields};
 use crate::client::{Client, Patience};
 use crate::env::{SystemClock, entropy};
 use crate::node::tcp::{Servers, TcpClientTransport, identify};
@@ -24,7 +24,7 @@ pub(super) struct Target {
     #[arg(long, value_name = "FILE", conflicts_with = "node")]
     cluster: Option<PathBuf>,
     /// Addresses of some or all nodes [default: where `local-cluster` runs, 127.0.0.1:7101 to 7103]
-    #[arg(long, value_name = "ADDR,…", value_delimiter = ',', value_parser = config::address)]
+    #[arg(long, value_name = "ADDR,…", value_delimiter = ',', value_parser = fields::address)]
     node: Vec<String>,
     /// Give up after this many milliseconds
     #[arg(long, value_name = "MS", default_value = "5000", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]

@@ -7,6 +7,7 @@ mod client;
 mod cluster;
 mod config;
 mod connect;
+mod fields;
 mod local;
 mod output;
 mod secret;
@@ -174,7 +175,7 @@ enum Command {
     #[command(after_help = "Example:\n  seaworthy transfer n2")]
     Transfer {
         /// The new leader
-        #[arg(value_name = "NODE", value_parser = config::node_id)]
+        #[arg(value_name = "NODE", value_parser = fields::node_id)]
         to: NodeId,
         #[command(flatten)]
         target: Target,

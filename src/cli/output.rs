@@ -3,9 +3,10 @@
 use crate::client::ClientError;
 use crate::kv::Versioned;
 use crate::storage::StorageError;
+use crate::types::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::io::{IsTerminal, Write as _};
+use std::io::{IsTerminal, Write as _, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -142,6 +143,34 @@ pub(super) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
 pub(super) fn date(nanos: u64) -> String {
     let date = Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or(Timestamp::MAX);
     format!("{date:.3}")
+}
+
+/// The bytes that a command-line argument named `what` stands for.
+pub(super) fn bytes(what: &str, text: &str, hex: bool) -> Result<Bytes, Failure> {
+    if !hex {
+        return Ok(Bytes::copy_from_slice(text.as_bytes()));
+    }
+    let decoded = from_hex(text).map_err(|why| Failure::bad_input(format!("{what}: {why}")))?;
+    Ok(decoded.into())
+}
+
+/// A duration in milliseconds, for JSON.
+pub(super) fn ms(took: Duration) -> Value {
+    json!((took.as_secs_f64() * 1e6).round() / 1e3)
+}
+
+/// Prints rows in columns, each as wide as its widest cell.
+pub(super) fn print_rows(table: &[Vec<String>], colour: impl Fn(&[String]) -> Option<Paint>) {
+    let columns = table.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |text: &String| text.chars().count();
+    let widths: Vec<usize> =
+        (0..columns).map(|c| table.iter().filter_map(|row| row.get(c)).map(width).max().unwrap_or(0)).collect();
+    for row in table {
+        let padded: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let text = padded.join("  ");
+        let text = text.trim_end();
+        say(&colour(row).map_or(text.to_owned(), |colour| paint(colour, text, &stdout())));
+    }
 }
 
 /// Adds a value to a JSON object: as `value` if it is text, as `value_hex` otherwise.

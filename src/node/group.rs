@@ -17,7 +17,7 @@ use super::digests::{Digests, Found};
 use super::host::Host;
 use super::jobs::{Blocks, Job};
 use super::pending::Waiting;
-use super::requests::session_name;
+use super::sessions::session_name;
 use super::turn::{Now, TurnContext};
 use crate::identity::Contradiction;
 use crate::kv::{self, Command, GroupTime, Kv, Op, SessionId};

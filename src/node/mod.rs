@@ -22,6 +22,7 @@ mod observer;
 mod outbound;
 mod pending;
 mod requests;
+mod sessions;
 mod standing;
 pub mod tcp;
 mod turn;

@@ -14,11 +14,12 @@ use super::group::Group;
 use super::intake::{busy, writes};
 use super::memory::Memory;
 use super::pending::WriteName;
+use super::sessions::session_of;
 use super::turn::{Now, TurnContext};
 use super::{NodeConfig, Observer};
 use crate::dynamo::{self, ClientRequest};
 use crate::env::{Clock, StorageHost, Transport};
-use crate::kv::{Op, SessionId};
+use crate::kv::Op;
 use crate::protocol::Input;
 use crate::types::{Addr, CoreId, GroupId, Key, Mode, NodeId, Time};
 use crate::wire::{self, ApStatus, Packet, Refused, RequestBody, ResponseBody};
@@ -29,17 +30,6 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Number of answered forwarded requests whose deadlines may still be kept.
 const ANSWERED: usize = 1000;
-
-/// Returns a session's name on the wire. With one group it equals the id in the group.
-pub(super) fn session_name(id: SessionId, group: GroupId, groups: u32) -> SessionId {
-    id.saturating_mul(u64::from(groups)).saturating_add(u64::from(group.0 - 1))
-}
-
-/// Returns the session and the group that a name on the wire stands for.
-fn session_of(name: SessionId, groups: u32) -> (SessionId, GroupId) {
-    let groups = u64::from(groups);
-    (name / groups, GroupId((name % groups) as u32 + 1))
-}
 
 /// A forwarded request.
 struct Relayed {

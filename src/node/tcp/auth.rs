@@ -20,70 +20,16 @@
 //! offline. This is why there is a minimum length, and why `seaworthy secret` generates one. There is no forward
 //! secrecy.
 
-use super::handshake::{ClusterName, Hello, HelloError, Turned};
-use super::server::TcpConfig;
+use super::config::TcpConfig;
+use super::handshake::{Hello, HelloError, Nonce, Turned};
+use super::sealed::SessionKey;
+use super::secret::Secret;
 use crate::mutant::Bug;
 use crate::types::{Lane, NodeId, Rng};
-use std::fmt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Minimum length of a secret in bytes.
-pub const LEAST_SECRET_BYTES: usize = 16;
 /// Bytes in the verdict of the accepting side: 0 or its reason to refuse the dialler, its layout, its proof.
 const VERDICT_BYTES: usize = 1 + 8 + 32;
-
-/// A random value drawn by each side, so that no two connections are alike.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Nonce(pub [u8; 32]);
-
-impl Nonce {
-    pub(super) fn draw(rng: &mut Rng) -> Nonce {
-        let mut bytes = [0; 32];
-        for chunk in bytes.chunks_exact_mut(8) {
-            chunk.copy_from_slice(&rng.next().to_le_bytes());
-        }
-        Nonce(bytes)
-    }
-}
-
-/// The secret that the servers of a cluster share.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret([u8; 32]);
-
-impl Secret {
-    /// Derives the secret from `text`, without the white space around it.
-    ///
-    /// # Errors
-    /// The text is too short.
-    pub fn new(text: &[u8]) -> Result<Secret, String> {
-        let text = text.trim_ascii();
-        if text.len() < LEAST_SECRET_BYTES {
-            return Err(format!("a secret has at least {LEAST_SECRET_BYTES} bytes, this one has {}", text.len()));
-        }
-        Ok(Secret(blake3::derive_key("seaworthy 2026-11 cluster secret", text)))
-    }
-
-    /// Returns the placeholder for a cluster without a secret. Anyone can know it.
-    #[must_use]
-    pub fn none() -> Secret {
-        Secret([0; 32])
-    }
-
-    /// Returns a number that distinguishes clusters and does not reveal name or secret.
-    pub(super) fn tag(&self, cluster: &ClusterName) -> u64 {
-        let hash = blake3::Hasher::new_keyed(&self.0).update(b"tag").update(&cluster.padded()).finalize();
-        hash.as_bytes()[..8].iter().fold(0, |tag, byte| tag << 8 | u64::from(*byte))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
-/// The key that both sides of a connection have agreed on.
-pub(super) type SessionKey = [u8; 32];
 
 /// The data that every proof of one connection covers.
 struct Talk<'a> {

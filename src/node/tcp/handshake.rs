@@ -5,12 +5,25 @@
 //! Between servers the hellos carry nonces, and proofs follow ([`auth`](super::auth)); neither contains the cluster's
 //! name or layout.
 
-use super::auth::Nonce;
-use crate::types::{Lane, NodeId};
+use crate::types::{Lane, NodeId, Rng};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// A random value drawn by each side, so that no two connections are alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Nonce(pub [u8; 32]);
+
+impl Nonce {
+    pub(super) fn draw(rng: &mut Rng) -> Nonce {
+        let mut bytes = [0; 32];
+        for chunk in bytes.chunks_exact_mut(8) {
+            chunk.copy_from_slice(&rng.next().to_le_bytes());
+        }
+        Nonce(bytes)
+    }
+}
 
 /// Bytes in a hello.
 pub const HELLO_BYTES: usize = 52;

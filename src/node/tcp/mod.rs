@@ -23,16 +23,19 @@
 mod arrivals;
 mod auth;
 mod client;
+mod config;
 mod connection;
 mod door;
 mod handshake;
 mod sealed;
+mod secret;
 mod server;
 #[cfg(test)]
 mod tests;
 
-pub use auth::{LEAST_SECRET_BYTES, Nonce, Secret};
 pub use client::{Servers, TcpClientTransport, identify};
+pub use config::{Limits, TcpConfig};
 pub use door::IDLE_GIVES_WAY;
-pub use handshake::{ClusterName, HELLO_BYTES, Hello, HelloError, Turned, VERSION};
-pub use server::{CLIENT_IDLE, FIRST_REQUEST, Limits, TcpConfig, TcpTransport};
+pub use handshake::{ClusterName, HELLO_BYTES, Hello, HelloError, Nonce, Turned, VERSION};
+pub use secret::{LEAST_SECRET_BYTES, Secret};
+pub use server::{CLIENT_IDLE, FIRST_REQUEST, TcpTransport};

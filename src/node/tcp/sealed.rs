@@ -5,11 +5,13 @@
 //! was verified. So nothing that an attacker on the path has changed, left out, repeated or inserted is passed on. The
 //! contents are not hidden from an attacker.
 
-use super::auth::SessionKey;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+
+/// The key that both sides of a connection have agreed on.
+pub(super) type SessionKey = [u8; 32];
 
 /// Maximum number of bytes in one record.
 const RECORD_BYTES: usize = 64 << 10;
