@@ -1,5 +1,5 @@
-//! Figures of the simulated world alone, without any database in it. Run with
-//! `cargo run --release --config build.rustflags=['--cfg','madsim'] --target-dir target/sim -p seaworthy-sim --example world_bench`.
+//! Figures of the simulated world alone, without any database in it. Run with `cargo run --release --config
+//! build.rustflags=['--cfg','madsim'] --target-dir target/sim -p seaworthy-sim --example world_bench`.
 
 #[cfg(madsim)]
 fn main() {
@@ -69,7 +69,7 @@ mod bench {
         WorldSettings { seed: 1, net, disk, tcp: None, cpu: CpuSettings::default() }
     }
 
-    /// CPU time of this process, to the 10 ms the system counts it in: the machine may be busy with something else.
+    /// CPU time of this process, with the system's resolution of 10 ms. The machine may be busy with something else.
     struct Cpu(Duration);
 
     impl Cpu {
@@ -100,7 +100,7 @@ mod bench {
         assert_ne!(trace.hash(), 0);
     }
 
-    /// The network model without an executor: 100-byte frames between five endpoints, 1000 under way.
+    /// The network model without an executor: 100-byte frames between five endpoints, 1000 in flight.
     fn models() {
         let mut net = Net::new(1, settings().net, Trace::new(), Ledger::default());
         let mut schedule = Schedule::default();
@@ -185,7 +185,7 @@ mod bench {
         line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
     }
 
-    /// Runs `body` in a world of its own; the trace's hash.
+    /// Runs `body` in a separate world and returns the hash of the trace.
     fn run<F, Fut>(body: F) -> u128
     where
         F: FnOnce(Arc<World>) -> Fut + Send + 'static,
@@ -208,7 +208,7 @@ mod bench {
         Packet::from(Request::new(7, RequestBody::Get { key: vec![7; 40].into() }))
     }
 
-    /// Five nodes, each keeping 100 real packets going round: everything but a database.
+    /// Five nodes, each keeping 100 real packets in circulation: everything except a database.
     fn ping_pong() {
         let begun = Cpu::now();
         let delivered = Arc::new(AtomicU64::new(0));
@@ -253,7 +253,8 @@ mod bench {
         Box::pin(beat(env))
     }
 
-    /// A leader that beats every 50 ms and four followers that answer; each has a deadline on its own drifting clock.
+    /// A leader that sends a heartbeat every 50 ms and four followers that answer. Each has a deadline on its own
+    /// drifting clock.
     fn idle() {
         let simulated = 10_000;
         let begun = Cpu::now();

@@ -1,19 +1,20 @@
-//! Checks histories of concurrent operations: what was promised, what was seen, and why the two do not fit.
+//! Checks histories of concurrent operations. A history records the requests of clients and the replies. A check
+//! decides whether the history satisfies a property, and explains why if it does not.
 //!
-//! The package knows nothing of any store: a [`History`] goes in, a report comes out, with a verdict for every part and
-//! evidence for every refusal.
+//! The package does not depend on any store. Its input is a [`History`]. Its output is a report with a verdict for
+//! every part, and evidence for every violation.
 //!
-//! - [`history`]: what was recorded: operations with call, return and outcome; [`Recorder`] builds them in memory.
-//! - [`mod@format`]: histories on disk: reading them, with located errors, and writing them.
-//! - [`model`]: the sequential specifications: what an object does when one client at a time uses it.
+//! - [`history`]: the record: operations with call, return and outcome. [`Recorder`] builds histories in memory.
+//! - [`mod@format`]: history files: reading them, with the position of errors, and writing them.
+//! - [`model`]: the sequential specifications: how an object behaves if one client at a time uses it.
 //! - [`linear`]: linearizability: which procedure decides which part of a history, and the verdicts.
-//! - [`online`]: linearizability while it happens: the first event that makes a history impossible.
+//! - [`online`]: linearizability of a running system: the first event that makes a history impossible.
 //! - [`session`]: weaker properties: sequential and causal consistency, session guarantees, staleness, convergence.
-//! - [`txn`]: transactions: isolation levels by cycles of dependencies.
-//! - [`jepsen`]: Jepsen's own accounts of queues, sets, banks and long forks.
-//! - [`evidence`]: the smallest impossible prefix and the few operations in it that clash, in words and drawn.
-//! - [`certificate`]: verdicts written down so that a second, small program can verify them.
-//! - [`generate`]: random histories to measure and to learn with.
+//! - [`txn`]: transactions: isolation levels, by cycles of dependencies.
+//! - [`jepsen`]: Jepsen's own checks of queues, sets, banks and long forks.
+//! - [`evidence`]: the shortest impossible prefix and the few operations in it that conflict, in words and drawn.
+//! - [`certificate`]: written verdicts that a second, small program can verify.
+//! - [`generate`]: random histories for measurements and for learning.
 //!
 //! ```
 //! use seaworthy_check::{Call, Options, Recorder, Reply, Verdict, check};
@@ -42,7 +43,7 @@ pub mod txn;
 
 #[cfg(test)]
 extern crate self as seaworthy_check;
-/// The tests' generator and oracle.
+/// The generator and the oracle of the tests.
 #[cfg(test)]
 #[path = "../tests/common/mod.rs"]
 mod testing;

@@ -1,4 +1,4 @@
-//! `seaworthy-check FILE`: reads a history of any store, decides it, and says why.
+//! `seaworthy-check FILE`: reads a history of any store, checks it and explains the verdict.
 
 mod cli;
 

@@ -1,33 +1,33 @@
-//! Linearizability while it happens: fed event by event, it tells the first event that makes a history impossible.
+//! Online linearizability: takes a history event by event, and reports the first event that makes it impossible.
 //!
-//! Just-in-time linearization (Lowe, "Testing for linearizability", 2017), without knowledge of replies still to come. For
-//! each key it keeps the *configurations* that explain all replies so far: a state, the operations that have taken effect
-//! though they have not returned (with the state in which each did), and the states that were passed since the oldest
-//! operation still open was called. Nothing takes effect before a return needs it: at a return, open operations are put
-//! before it in every order that the model allows. A read, or a refused write, fits if one of the states passed since its
-//! call shows what it saw. When no configuration is left, the events so far are impossible; that is exact, and since
-//! nothing was impossible before, this event is the first.
+//! This is just-in-time linearization (Lowe, "Testing for linearizability", 2017), without knowledge of later replies.
+//! For each key it keeps the *configurations* that explain all replies so far. A configuration has a state, the open
+//! operations that have already taken effect (each with the state in which it did), and the states passed since the
+//! oldest operation still open was called. An operation takes effect only when a return needs it. At a return, open
+//! operations are put before it in every order that the model allows. A read or a refused write fits if one of the
+//! states passed since its call shows what it saw. If no configuration is left, the events so far are impossible. This
+//! is exact, and since nothing was impossible before, this event is the first.
 //!
-//! An operation of unknown outcome stays open for ever. Of two configurations that differ only in that one of them has used
-//! more of these, the other is kept: it can do all that this one can.
+//! An operation of unknown outcome stays open forever. If two configurations differ only in that one of them has used
+//! more of these operations, the other one is kept, because everything possible for the first is possible for it too.
 //!
-//! Memory and time are bounded by [`Bounds`]: a key beyond them is given up, which [`Online::given_up`] tells, and left to the
-//! check of the whole history. Without revisions many open writes on one key soon lead there.
+//! [`Bounds`] limit memory and time. A key beyond them is given up ([`Online::given_up`]) and left to the check of the
+//! whole history. Without revisions, many open writes on one key soon reach the bounds.
 //!
-//! So is a key whose model says more than can be judged here: where a reply changes the state that its operation left
-//! behind, after others have taken effect on it (a lock's token), and where what changes the state is not known to do so
-//! before its reply (a sequence's read).
+//! A key is also given up if its model needs more than can be checked online. This happens if a reply changes the state
+//! that its operation left behind, after others have taken effect on that state (the token of a lock). It also happens
+//! if an operation is known to change the state only after its reply (the read of a sequence).
 
 use crate::history::{End, History, KeyId, NEVER, OpId};
 use crate::model::Model;
 use std::collections::VecDeque;
 
-/// What a key may need.
+/// Limits per key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
-    /// Configurations looked at for one event.
+    /// Number of configurations examined for one event.
     pub configurations: usize,
-    /// Operations open at a time, those of unknown outcome among them.
+    /// Number of open operations at a time, including those of unknown outcome.
     pub open: usize,
 }
 
@@ -37,20 +37,20 @@ impl Default for Bounds {
     }
 }
 
-/// The history has become impossible.
+/// The error that the history has become impossible.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Impossible {
-    /// The operation by whose return.
+    /// The operation whose return made it impossible.
     pub op: OpId,
     /// The position of that return.
     pub event: u32,
 }
 
-/// Judges a history as it grows.
+/// Checks a history while it grows.
 pub struct Online<M: Model> {
     model: M,
     bounds: Bounds,
-    /// By key.
+    /// Keys by number.
     keys: Vec<Key<M>>,
 }
 
@@ -60,36 +60,37 @@ struct Key<M: Model> {
     given_up: bool,
 }
 
-/// An operation called and not settled.
+/// An operation that was called and has no known outcome yet.
 struct Open<M: Model> {
     op: OpId,
-    /// What it does if it takes effect before its reply is known; `None`: nothing that anybody can see.
+    /// Its effect if it takes effect before its reply is known; `None` if the effect is not visible.
     effect: Option<M::Op>,
-    /// Its outcome is unknown for ever.
+    /// Whether its outcome is unknown forever.
     info: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Configuration<S> {
     state: S,
-    /// Open operations that have taken effect, each with the state before; by operation.
+    /// Open operations that have taken effect, ordered by operation, each with the state before its effect.
     done: Vec<(OpId, S)>,
-    /// States passed before `state`, oldest first, each with the youngest operation called by the time it was left.
+    /// States passed before `state`, oldest first. Each has the youngest operation called by the time the state was
+    /// left.
     trail: VecDeque<(S, OpId)>,
 }
 
 impl<M: Model> Online<M> {
-    /// Judges by a model.
+    /// Creates a checker for a model.
     pub fn new(model: M, bounds: Bounds) -> Online<M> {
         Online { model, bounds, keys: Vec::new() }
     }
 
-    /// Keys that were given up: nothing is known about them any more.
+    /// The keys that were given up. Nothing more is known about them.
     pub fn given_up(&self) -> impl Iterator<Item = KeyId> {
         (0u32..).zip(&self.keys).filter(|(_, key)| key.given_up).map(|(i, _)| KeyId(i))
     }
 
-    /// An operation was called.
+    /// Records that an operation was called.
     pub fn called(&mut self, history: &History, op: OpId) {
         let operation = history.operation(op);
         let at = operation.key.0 as usize;
@@ -110,10 +111,10 @@ impl<M: Model> Online<M> {
         }
     }
 
-    /// An operation ended, in whatever way.
+    /// Records that an operation ended, with any outcome.
     ///
     /// # Errors
-    /// The events so far are impossible. What is fed afterwards on this key is not judged.
+    /// The events so far are impossible. Later events on this key are not checked.
     pub fn ended(&mut self, history: &History, op: OpId) -> Result<(), Impossible> {
         let operation = history.operation(op);
         let Some(key) = self.keys.get_mut(operation.key.0 as usize).filter(|key| !key.given_up) else { return Ok(()) };
@@ -157,13 +158,14 @@ impl<M: Model> Key<M> {
         self.configurations = Vec::new();
     }
 
-    /// Keeps what does not need the operation.
+    /// Keeps the configurations in which the operation has not taken effect.
     fn never_happened(&mut self, op: OpId) {
         self.configurations.retain(|c| c.done.iter().all(|(done, _)| *done != op));
     }
 
-    /// Keeps what explains this reply, after open operations have taken effect where that is needed. Whether it stayed
-    /// within the bound, and the reply told nothing of how the operation took effect before.
+    /// Keeps the configurations that explain this reply, after letting open operations take effect if needed. Returns
+    /// whether the work stayed within the bound and the reply did not contradict the effect that the operation had
+    /// before it.
     fn settle(&mut self, model: &M, op: OpId, told: &M::Op, bound: usize) -> bool {
         let youngest = self.open.last().map_or(op, |open| open.op);
         let mut todo = std::mem::take(&mut self.configurations);
@@ -211,8 +213,8 @@ impl<M: Model> Key<M> {
         true
     }
 
-    /// The operation has taken effect before: its reply must be the one that it got then. False if it shows that the effect
-    /// was another than without it.
+    /// The operation has already taken effect, so its reply must fit the state at that time. Returns `false` if the
+    /// reply shows that the effect differs from the one assumed without it.
     fn keep_done(&mut self, model: &M, mut configuration: Configuration<M::State>, at: usize, told: &M::Op) -> bool {
         let (op, before) = configuration.done.remove(at);
         let effect = self.open.iter().find(|open| open.op == op).and_then(|open| open.effect.as_ref());
@@ -224,7 +226,8 @@ impl<M: Model> Key<M> {
         then.is_none_or(|then| then == now)
     }
 
-    /// Drops what cannot matter any more: states passed before every open call, and configurations that others stand for.
+    /// Drops what can no longer matter: states passed before every open call, and configurations that are covered by
+    /// others.
     fn forget(&mut self) {
         let oldest = self.open.iter().find(|open| !open.info).map(|open| open.op);
         for configuration in &mut self.configurations {
@@ -257,9 +260,9 @@ impl<S: Clone + PartialEq> Configuration<S> {
         self.trail.push_back((before, youngest));
     }
 
-    /// Whether everything that can still happen to the other can happen to this one.
+    /// Whether everything that can still happen to `other` can happen to this configuration.
     fn stands_for(&self, other: &Configuration<S>, info: impl Fn(OpId) -> bool) -> bool {
-        // An operation of unknown outcome is never asked for the state in which it took effect.
+        // The state in which an operation of unknown outcome took effect is never needed.
         let known = |(op, _): &&(OpId, S)| !info(*op);
         self.state == other.state
             && self.trail == other.trail

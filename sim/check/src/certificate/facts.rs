@@ -1,5 +1,6 @@
-//! What a history of transactions says plainly, for the verifier: who wrote what, who saw what, and the dependencies and
-//! anomalies that a few of its transactions show. Written from the definitions, without the checker's tables and graphs.
+//! Facts about a history of transactions, for the verifier: which transaction wrote what and read what, and the
+//! dependencies and anomalies that a few transactions show. Written from the definitions, without the checker's tables
+//! and graphs.
 
 use super::Why;
 use crate::history::{End, Function as F, History, KeyId, MicroOp, OpId, Operation, Value};
@@ -7,14 +8,14 @@ use hashbrown::HashMap;
 
 pub(super) struct Facts<'h> {
     pub history: &'h History,
-    /// By key and value: the transaction that wrote it, if only one write did. Only looked into.
+    /// The transaction that wrote a value to a key; `None` if several writes did. Only for lookups, never iterated.
     writers: HashMap<(KeyId, Value), Option<u32>>,
-    /// Of unknown outcome, but a committed transaction saw what they wrote.
+    /// Whether a committed transaction read something that the transaction wrote.
     seen: Vec<bool>,
     lists: Vec<bool>,
 }
 
-/// What a step says: a list that was read, a value that was read, a value that was written.
+/// The content of a step: a list that was read, a value that was read, or a value that was written.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Said<'h> {
     List(&'h [Value]),
@@ -24,7 +25,7 @@ pub(super) enum Said<'h> {
 }
 
 impl<'h> Facts<'h> {
-    /// One pass over the writes, and one over the reads.
+    /// Collects the facts in one pass over the writes and one over the reads.
     pub fn new(history: &'h History) -> Result<Facts<'h>, String> {
         let mut lists = vec![None; history.keys() as usize];
         let mut writers = HashMap::new();
@@ -94,7 +95,7 @@ impl<'h> Facts<'h> {
         (i as usize) < self.seen.len()
     }
 
-    /// It took place, by its answer or because what it wrote was seen.
+    /// Whether a transaction took place: it was answered, or something it wrote was read.
     pub fn counts(&self, i: u32) -> bool {
         let end = self.op(i).end;
         end == End::Ok || end == End::Info && self.seen[i as usize]
@@ -108,38 +109,38 @@ impl<'h> Facts<'h> {
         self.writers.get(&(key, value)).copied().flatten()
     }
 
-    /// Whether nobody wrote it, and the key began with it.
+    /// Whether a value is the initial value of the key and no transaction wrote it.
     fn is_initial(&self, key: KeyId, value: Value) -> bool {
         value == self.history.initial() && !self.writers.contains_key(&(key, value))
     }
 
-    /// What a committed transaction read, with the place of the step.
+    /// The reads of a committed transaction, with the indexes of the steps.
     fn reads(&self, i: u32) -> impl Iterator<Item = (usize, &'h MicroOp, Said<'h>)> + '_ {
         let told = self.op(i).end == End::Ok;
         let said = self.steps(i).iter().enumerate().filter(move |_| told).map(|(at, step)| (at, step, self.says(step)));
         said.filter(|(.., said)| matches!(said, Said::List(_) | Said::Value(_)))
     }
 
-    /// What a transaction wrote to a key, in order, with the places of the steps.
+    /// The values that a transaction wrote to a key, in order, with the indexes of the steps.
     fn writes(&self, i: u32, key: KeyId) -> impl Iterator<Item = (usize, Value)> + '_ {
         let steps = self.steps(i).iter().enumerate();
         steps.filter(move |(_, step)| step.key == key && step.f != F::Read).map(|(at, step)| (at, step.value))
     }
 
-    /// What it wrote to a key that nobody else did, or it twice.
+    /// The values that a transaction wrote to a key and that no other write wrote.
     fn own(&self, i: u32, key: KeyId) -> impl Iterator<Item = (usize, Value)> + '_ {
         self.writes(i, key).filter(move |&(_, value)| self.writer(key, value) == Some(i))
     }
 
-    /// What it read of a key before it wrote to it, if it did both.
+    /// The first value that a transaction read of a key, if it wrote to the key after that read.
     fn updated(&self, i: u32, key: KeyId) -> Option<Said<'h>> {
         let (_, _, first) = self.reads(i).find(|(_, step, _)| step.key == key)?;
         let (at, ..) = self.reads(i).find(|(_, step, _)| step.key == key)?;
         (self.writes(i, key).next()?.0 > at).then_some(first)
     }
 
-    /// Whether a dependency is shown by the replies. Of lists it need not be on the very next version: then others lie
-    /// between, and lead from one to the other by write dependencies.
+    /// Whether the replies show a dependency. For lists the dependency need not be on the very next version. Then other
+    /// transactions are between the two, and write dependencies lead from one to the other.
     pub fn depends(&self, (a, b): (u32, u32), why: Why, key: KeyId, by: Option<u32>) -> bool {
         if a == b || !self.counts(a) || !self.counts(b) {
             return false;
@@ -156,7 +157,7 @@ impl<'h> Facts<'h> {
                         _ => false,
                     }
             }),
-            // Read without it, as all that comes later in the list.
+            // The list was read without the value, so the value comes later in the list.
             Why::Rw => self.reads(a).any(|(_, step, said)| {
                 step.key == key
                     && match said {
@@ -181,7 +182,7 @@ impl<'h> Facts<'h> {
         }
     }
 
-    /// Who wrote the last that a transaction saw of a key when it first read it, other than itself.
+    /// The transaction, other than `i`, that wrote the last value in what `i` saw at its first read of a key.
     pub fn last_writer(&self, i: u32, key: KeyId) -> Option<u32> {
         let (_, _, said) = self.reads(i).find(|(_, step, _)| step.key == key)?;
         let writer = |&value: &Value| self.writer(key, value).filter(|&by| by != i && self.counts(by));
@@ -192,18 +193,18 @@ impl<'h> Facts<'h> {
         }
     }
 
-    /// Whether a transaction read this value of a register, and then wrote another.
+    /// Whether a transaction read this value of a register and then wrote another value.
     fn replaces(&self, i: u32, key: KeyId, value: Value) -> bool {
         self.updated(i, key) == Some(Said::Value(value)) && self.own(i, key).any(|(_, new)| new != value)
     }
 
-    /// Whether a transaction read a list of the key that is so.
+    /// Whether a transaction read a list of the key for which `so` holds.
     fn shown(&self, i: u32, key: KeyId, so: impl Fn(&[Value]) -> bool) -> bool {
         self.reads(i).any(|(_, step, said)| step.key == key && matches!(said, Said::List(list) if so(list)))
     }
 
-    /// Whether these transactions show an anomaly that needs no cycle; and from which level on it is forbidden: 0, read
-    /// uncommitted; 1, read committed; 2, repeatable read and snapshot isolation.
+    /// Whether these transactions show the anomaly `name`, which needs no cycle. Returns the weakest level that forbids
+    /// it: 0 is read uncommitted, 1 is read committed, 2 is repeatable read and snapshot isolation.
     pub fn anomaly(&self, name: &str, ops: &[u32], by: Option<u32>) -> Option<u8> {
         let (&first, &last) = (ops.first()?, ops.last()?);
         let reads = || self.reads(last);
@@ -328,7 +329,7 @@ impl<'h> Facts<'h> {
         found.then_some(level)
     }
 
-    /// Whether one read what the other wrote, in such a way.
+    /// Whether `reader` read a value that `writer` wrote and for which `so` holds.
     fn saw(&self, writer: u32, reader: u32, so: impl Fn(KeyId, Value, Said<'h>) -> bool) -> bool {
         self.reads(reader).any(|(_, step, said)| {
             self.own(writer, step.key).any(|(_, value)| {

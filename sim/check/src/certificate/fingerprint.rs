@@ -1,12 +1,12 @@
-//! One number for what a history says: XXH3-128 over its events, in order.
+//! The fingerprint of a history: XXH3-128 over its events, in order.
 //!
-//! Every event and value is written without ambiguity: a tag, then numbers of fixed width, texts and lists with their
-//! lengths before them. Times and source lines are left out: they are for people, and nothing depends on them.
+//! Every event and value is hashed unambiguously: a tag, then numbers of fixed width. Texts and lists are preceded by
+//! their lengths. Times and source lines are left out, because they are only for display and nothing depends on them.
 
 use crate::history::{Datum, End, Function, History, KeyId, Operation, Value};
 use xxhash_rust::xxh3::Xxh3;
 
-/// The fingerprint of the events, keys, values and the initial value of a history.
+/// Returns the fingerprint of a history's events, keys, values and initial value.
 #[must_use]
 pub fn fingerprint(history: &History) -> u128 {
     let mut writer = Writer { history, hash: Xxh3::new() };
@@ -43,7 +43,7 @@ impl Writer<'_> {
         self.hash.update(text.as_bytes());
     }
 
-    /// Lists of lists are written without recursion: each list's elements follow where they stand.
+    /// Nested lists are hashed without recursion. The elements of each list follow at its position.
     fn value(&mut self, value: Value) {
         let mut left = vec![value];
         while let Some(value) = left.pop() {
@@ -101,7 +101,7 @@ impl Writer<'_> {
         self.number(u64::from(op.revision));
     }
 
-    /// As the client saw them in the end.
+    /// The steps as the client knew them at the end.
     fn steps(&mut self, op: &Operation) {
         let history = self.history;
         let steps = history.micro_ops(op);

@@ -1,4 +1,5 @@
-//! Verdicts that a stranger can check: for every part an order that explains it, or the operations that no order explains.
+//! Certificates: verdicts that can be verified independently. For every part, a certificate has an order that explains
+//! it, or the operations that no order explains.
 //!
 //! A certificate is JSON lines: a header, then one claim for each part of the history, in the order of the parts.
 //!
@@ -11,36 +12,41 @@
 //! | field | meaning |
 //! |---|---|
 //! | `certificate` | version of this format: 1 |
-//! | `property`, `model` | what is claimed, by which sequential specification |
-//! | `operations`, `parts`, `fingerprint` | of the history: [`fingerprint()`], so that it certifies this one only |
-//! | `part`, `name` | the key's number, from 0 in the order of first use; its name is for people |
+//! | `property`, `model` | what is claimed, and the sequential specification used |
+//! | `operations`, `parts`, `fingerprint` | of the history: [`fingerprint()`] ties the certificate to it |
+//! | `part`, `name` | the key's number, from 0 in the order of first use; the name is only for display |
 //! | `order` | operations, by their number from 0 in the order of their calls |
 //! | `core` | operations that cannot be ordered, whatever the other operations of the part did |
-//! | `why` | of an `unknown` verdict, which claims nothing |
+//! | `why` | the reason of an `unknown` verdict, which claims nothing |
 //!
-//! **What is verified** ([`verify()`]). An order: it has only operations of its part, none twice, none that failed, and all whose
-//! outcome is known (but reads that were told nothing); none stands behind one that was called after its return; and the
-//! specification gives all the replies in this order. That takes one pass. A core: that there is no order of it with the
-//! other operations of the part taking place at any time after their calls, or never; by trying all of them, up to
-//! [`verify::MAX_CORE`] operations and [`verify::MAX_STATES`] configurations. Beyond, the claim counts as unverified.
+//! **What is verified** ([`verify()`]).
 //!
-//! **Transactions** (`property`: an isolation level) are one part. A `valid` claim has an order of the transactions that is
-//! replayed one after the other: it shows every level. A `cycle` lists dependencies, each with its `key` and, of `ww` between
-//! appends, the transaction `by` that read the list; each is looked up in the history, and the cycle must be one that the level
-//! forbids. An `anomaly` names what is wrong without a cycle, and the operations that show it. Where a level weaker than
-//! serializable holds but no serial order does, or of registers none is found, the claim is `unknown`.
+//! - For an order: it has only operations of its part, no operation twice, none that failed, and all with a known
+//!   outcome (except reads without a recorded value). No operation comes after one that was called after its return.
+//!   The specification gives all the replies in this order. Verifying this takes one pass.
+//! - For a core: it has no order together with the other operations of the part, each of which may take place at any
+//!   time after its call, or never. The verifier tries all orders, up to [`verify::MAX_CORE`] operations and
+//!   [`verify::MAX_STATES`] configurations. Beyond these limits the claim counts as unverified.
+//!
+//! **Transactions** (`property`: an isolation level) are one part. A `valid` claim has an order of the transactions,
+//! which is replayed one after the other. It shows every level. A `cycle` lists dependencies, each with its `key`. A
+//! `ww` between appends also has the transaction `by` that read the list. Each dependency is looked up in the history,
+//! and the level must forbid the cycle. An `anomaly` names a violation without a cycle, and the operations that show
+//! it. The claim is `unknown` if a level weaker than serializable holds but no serial order exists, or if no serial
+//! order of registers is found. The first claim below is broken into two lines here; in a file each claim is one line.
 //!
 //! ```text
-//! {"verdict":"cycle","part":0,"name":"transactions","anomaly":"G-single","cycle":[{"from":3,"to":5,"why":"rw","key":0}, …]}
+//! {"verdict":"cycle","part":0,"name":"transactions","anomaly":"G-single",
+//!  "cycle":[{"from":3,"to":5,"why":"rw","key":0}, …]}
 //! {"verdict":"anomaly","part":0,"name":"transactions","anomaly":"G1a","operations":[3,5],"by":null}
 //! ```
 //!
-//! **Sequential consistency** is certified where it holds, by an order of all operations that respects each client's; where it
-//! does not, the claim is `unknown`. Of the weaker properties there are no certificates.
+//! **Sequential consistency** is certified if it holds, by an order of all operations that respects the order of each
+//! client. If it does not hold, the claim is `unknown`. There are no certificates for the weaker properties.
 //!
-//! **What is not verified.** That the history file says what happened, that the reader took it as it was meant, that the
-//! fingerprint does not collide (it is no cryptographic hash), that a core or cycle is the smallest, and the words of the
-//! evidence.
+//! **What is not verified.** That the history file says what happened. That the reader interpreted it as intended. That
+//! the fingerprint does not collide (it is not a cryptographic hash). That a core or cycle is the smallest. The words
+//! of the evidence.
 
 mod facts;
 mod fingerprint;
@@ -61,7 +67,7 @@ use serde::{Deserialize, Serialize};
 /// Version of the format.
 pub const VERSION: u32 = 1;
 
-/// The first line.
+/// The first line of a certificate.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
@@ -73,7 +79,7 @@ struct Header {
     fingerprint: String,
 }
 
-/// What is claimed of a part.
+/// A claim about a part.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "lowercase", deny_unknown_fields)]
 enum Claim {
@@ -96,22 +102,22 @@ impl Claim {
     }
 }
 
-/// One transaction is before another.
+/// A dependency: one transaction precedes another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Dependency {
     from: u32,
     to: u32,
     why: Why,
-    /// The key's number, of `ww`, `wr` and `rw`.
+    /// The key's number, for `ww`, `wr` and `rw`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<u32>,
-    /// Of `ww`: a transaction that read the list and shows the order.
+    /// For `ww`: a transaction that read the list and shows the order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     by: Option<u32>,
 }
 
-/// As in [`crate::evidence::Link`].
+/// The kind of a dependency, as in [`crate::evidence::Link`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Why {
@@ -122,7 +128,7 @@ enum Why {
     Realtime,
 }
 
-/// Why there is no certificate of a report.
+/// Why there is no certificate for a report.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NotOffered(pub String);
 
@@ -134,11 +140,11 @@ impl std::fmt::Display for NotOffered {
 
 impl std::error::Error for NotOffered {}
 
-/// Certifies a report on the linearizability of a history; `witness` gives an order of a valid part, if it can. Where it
-/// cannot, the claim is `unknown`.
+/// Certifies a report on the linearizability of a history. `witness` returns an order of a valid part. If it returns
+/// none, the claim is `unknown`.
 ///
 /// # Errors
-/// When the report is on another property, or does not have the parts of this history.
+/// If the report is on another property, or does not have the parts of this history.
 pub fn write(
     history: &History,
     kind: Kind,
@@ -182,7 +188,7 @@ fn header(history: &History, property: &str, model: &str, parts: u32) -> Header 
     }
 }
 
-/// The operations that cannot be ordered, whatever all others did.
+/// The operations that cannot be ordered, whatever the others did.
 fn core(evidence: &crate::Evidence) -> Vec<OpId> {
     let mut core = [&evidence.core[..], &evidence.given[..]].concat();
     core.sort_unstable();
@@ -198,7 +204,7 @@ fn line(value: &impl Serialize) -> Result<String, NotOffered> {
     serde_json::to_string(value).map_err(|error| NotOffered(error.to_string()))
 }
 
-/// [`write()`], with orders found by the model's own procedures.
+/// Certifies a report like [`write()`], with orders found by the model's own procedures.
 ///
 /// # Errors
 /// As [`write()`].

@@ -1,6 +1,6 @@
-//! Certificates of verdicts on transactions, and of sequential consistency.
+//! Writes certificates of verdicts on transactions and on sequential consistency.
 //!
-//! What the verifier would not accept is not claimed: then the claim is `unknown`, with what the verifier said.
+//! Nothing is claimed that the verifier would reject. In that case the claim is `unknown`, with the verifier's message.
 
 use super::facts::Facts;
 use super::transactions::Level;
@@ -16,7 +16,7 @@ use crate::txn::serial_order;
 /// Certifies a report on an isolation level.
 ///
 /// # Errors
-/// When the report is on another property.
+/// If the report is on another property.
 pub fn transactions(history: &History, report: &Report) -> Result<String, NotOffered> {
     let Some((level, part)) = Level::named(report.property).zip(report.parts.first()) else {
         return Err(NotOffered(format!("no level of isolation is called {}", report.property)));
@@ -44,10 +44,10 @@ pub fn transactions(history: &History, report: &Report) -> Result<String, NotOff
     finish(history, report, model, claim)
 }
 
-/// Certifies a report on sequential consistency, where an order shows that it holds.
+/// Certifies a report on sequential consistency, if an order shows that it holds.
 ///
 /// # Errors
-/// When the report is on another property.
+/// If the report is on another property.
 pub fn sequential(
     history: &History,
     kind: Kind,
@@ -109,7 +109,8 @@ fn longest(history: &History, key: KeyId) -> Option<u32> {
     reads.max_by_key(|&(length, i)| (length, std::cmp::Reverse(i))).map(|(_, i)| i)
 }
 
-/// An anomaly without a cycle; its operations in the order in which the verifier wants them, the writer before the reader.
+/// The claim of an anomaly without a cycle. Its operations are in the order that the verifier expects, the writer
+/// before the reader.
 fn anomaly(history: &History, evidence: &Evidence, name: String) -> Option<Claim> {
     let facts = Facts::new(history).ok()?;
     let (core, kind) = (numbers(&evidence.core), evidence.anomaly.clone());
@@ -127,7 +128,7 @@ fn anomaly(history: &History, evidence: &Evidence, name: String) -> Option<Claim
     None
 }
 
-/// Transactions each of which read what the one before wrote.
+/// A cycle of transactions, each of which read something that the one before wrote.
 fn circle(facts: &Facts<'_>, ops: &[u32]) -> Option<Vec<Dependency>> {
     let link = |from: u32, to: u32| {
         let key =

@@ -1,12 +1,12 @@
-//! The verifier's own sequential specifications, one step at a time: written from the descriptions of the models, not from
-//! their code.
+//! The verifier's own sequential specifications, one step at a time. They are written from the descriptions of the
+//! models, not from their code.
 
 use crate::history::{Condition, Datum, End, Function as F, History, OpId, Operation, UNTOLD_REVISION, Value};
 use crate::model::Kind;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Takes operations in an order, and shows each state that this leads to with its place; for pages. `None`: some operation
-/// cannot give its reply there.
+/// Replays operations in an order and passes each state and its index to `see`, for pages. Returns `None` if some
+/// operation cannot give its reply.
 pub(crate) fn replay(history: &History, kind: Kind, order: &[OpId], mut see: impl FnMut(usize, &State)) -> Option<()> {
     let mut state = State::first(kind, history);
     for (place, &op) in order.iter().enumerate() {
@@ -17,24 +17,24 @@ pub(crate) fn replay(history: &History, kind: Kind, order: &[OpId], mut see: imp
     Some(())
 }
 
-/// What an object holds.
+/// The state of an object.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum State {
-    /// A register or key: its value, [`Value::NIL`] when missing, and how often it was modified.
+    /// A register or key: its value ([`Value::NIL`] if missing), and the number of modifications.
     Cell(Value, u64),
-    /// A text or list, in the pieces that were appended.
+    /// A text or list, as the pieces that were appended.
     Pieces(Vec<Value>),
     /// A counter.
     Sum(i128),
     /// A set.
     Set(BTreeSet<Value>),
-    /// A queue, its head in front.
+    /// A queue, head first.
     Queue(VecDeque<Value>),
-    /// A queue without an order, and how many of its elements were taken, which is not known of which.
+    /// An unordered queue, and the number of its elements that were taken without it being known which.
     Bag(BTreeMap<Value, usize>, usize),
-    /// A lock: who holds it, and the last token given.
+    /// A lock: its holder, and the last token given.
     Lock(Option<u32>, Option<i128>),
-    /// A sequence: the last number that is known, and how many unknown ones were given since.
+    /// A sequence: the last known number, and how many unknown numbers were given since.
     Last(Option<i128>, u32),
 }
 
@@ -45,7 +45,7 @@ fn number(history: &History, value: Value) -> Option<i128> {
     }
 }
 
-/// A list's elements; nothing has none.
+/// The elements of a list; nil has none.
 fn elements(history: &History, value: Value) -> Option<&[Value]> {
     match history.datum(value) {
         Datum::List(list) => Some(list),
@@ -54,12 +54,12 @@ fn elements(history: &History, value: Value) -> Option<&[Value]> {
     }
 }
 
-/// A list's elements; one piece of anything else.
+/// The elements of a list; any other value is one piece.
 fn pieces(history: &History, value: Value) -> Vec<Value> {
     elements(history, value).map_or_else(|| vec![value], <[Value]>::to_vec)
 }
 
-/// Whether the pieces make up, or (`partly`) begin, what was read.
+/// Whether the pieces make up the value read or, if `partly`, a prefix of it.
 pub(super) fn makes(history: &History, held: &[Value], read: Value, partly: bool) -> bool {
     let text = |value| match history.datum(value) {
         Datum::Text(text) => Some(text),
@@ -78,7 +78,7 @@ pub(super) fn makes(history: &History, held: &[Value], read: Value, partly: bool
 }
 
 impl State {
-    /// Before the first operation.
+    /// The state before the first operation.
     pub(super) fn first(kind: Kind, history: &History) -> State {
         let initial = history.initial();
         match kind {
@@ -99,7 +99,7 @@ impl State {
         }
     }
 
-    /// Takes an operation's turn: whether it can give its reply here, or, where that is not `told`, any reply.
+    /// Applies an operation. Returns whether it can give its reply here or, if not `told`, any reply.
     pub(super) fn step(&mut self, h: &History, op: &Operation, when: &Condition, told: bool) -> bool {
         let (ok, refused) = (told && op.end == End::Ok, told && op.end == End::Refused);
         let answer = op.reply.told().filter(|_| told);
@@ -183,7 +183,7 @@ impl State {
                     return true;
                 };
                 let number = number(h, seen);
-                // How many numbers there are between the last one and this, and with this.
+                // Count of numbers between the last known one and this one, both excluded.
                 let room = number.map(|n| last.map_or(i128::MAX, |last| n - last - 1));
                 let fits = match (op.f, *unknown) {
                     _ if refused => return true,
@@ -198,7 +198,8 @@ impl State {
     }
 }
 
-/// A queue without an order. A dequeue of unknown outcome takes its element right before an "empty" reply, or never.
+/// Applies an operation to an unordered queue. A dequeue of unknown outcome takes its element right before an "empty"
+/// reply, or never.
 fn bag(
     held: &mut BTreeMap<Value, usize>,
     taken: &mut usize,

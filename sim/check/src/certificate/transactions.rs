@@ -1,47 +1,48 @@
-//! The verifier of certificates of transactions: cycles of dependencies, anomalies without one, and orders that are replayed.
+//! The verifier of certificates of transactions: cycles of dependencies, anomalies without a cycle, and orders to be
+//! replayed.
 //!
-//! It knows the levels by the cycles and the anomalies that they forbid; the order within clients and real time count where a
-//! level has them. A serial order is one of every level.
+//! A level is defined by the cycles and the anomalies that it forbids, and by whether the order within clients and real
+//! time count. A serial order shows every level.
 
 use super::facts::{Facts, Said};
 use super::{Dependency, Verified, Why};
 use crate::history::{End, Function, History, KeyId, Value};
 use hashbrown::HashMap;
 
-/// Which cycles with anti-dependencies a level forbids.
+/// The cycles with anti-dependencies that a level forbids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Cycles {
     /// None.
     No,
-    /// One anti-dependency and write dependencies, all on one key.
+    /// Cycles of one anti-dependency and write dependencies, all on one key.
     Cursor,
-    /// A read dependency and an anti-dependency, between two.
+    /// Cycles of two transactions, with a read dependency and an anti-dependency.
     Fractured,
-    /// With exactly one.
+    /// Cycles with exactly one anti-dependency.
     Single,
-    /// In which each of them follows a read dependency.
+    /// Cycles in which every anti-dependency follows a read dependency.
     AfterReads,
-    /// In which no two are side by side.
+    /// Cycles in which no two anti-dependencies are adjacent.
     Apart,
-    /// All.
+    /// All cycles.
     All,
 }
 
 /// What a level forbids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Level {
-    /// Dirty reads and cycles of dependencies, not only of writes.
+    /// Dirty reads, and cycles of dependencies that are not only of writes.
     committed: bool,
     /// Cycles with anti-dependencies.
     cycles: Cycles,
     /// Reads within one transaction that contradict each other.
     internal: bool,
-    /// Cycles may need nothing but dependencies (0), or the order within clients (1), or real time (2).
+    /// What a cycle may use: only dependencies (0), also the order within clients (1), also real time (2).
     pub order: u8,
 }
 
 impl Level {
-    /// By the name of the property.
+    /// Returns the level with this property name.
     pub fn named(property: &str) -> Option<Level> {
         let (committed, cycles, internal, order) = match property {
             "isolated as read uncommitted" => (false, Cycles::No, false, 0),
@@ -62,7 +63,8 @@ impl Level {
         Some(Level { committed, cycles, internal, order })
     }
 
-    /// Whether it forbids an anomaly without a cycle: of a depth, from broken writes (0) and dirty reads (1) on.
+    /// Whether the level forbids an anomaly without a cycle. `depth` is 0 for broken writes, 1 for dirty reads, and 2
+    /// beyond.
     fn forbids(self, name: &str, depth: u8) -> bool {
         match (depth, name) {
             (0, _) => true,
@@ -72,7 +74,7 @@ impl Level {
         }
     }
 
-    /// Whether it forbids a cycle with anti-dependencies.
+    /// Whether the level forbids a cycle with anti-dependencies.
     fn forbids_cycle(self, facts: &Facts<'_>, cycle: &[Dependency]) -> bool {
         let at = |i: usize| &cycle[i % cycle.len()];
         let anti = cycle.iter().filter(|edge| edge.why == Why::Rw).count();
@@ -113,7 +115,7 @@ pub(super) fn anomaly(
     }
 }
 
-/// Verifies a cycle: each dependency, and that the level forbids them together.
+/// Verifies a cycle: each dependency, and that the level forbids the cycle.
 pub(super) fn cycle(history: &History, level: Level, cycle: &[Dependency]) -> Result<Verified, String> {
     let facts = Facts::new(history)?;
     for (i, edge) in cycle.iter().enumerate() {
@@ -155,13 +157,13 @@ pub(super) fn cycle(history: &History, level: Level, cycle: &[Dependency]) -> Re
     }
 }
 
-/// Verifies a serial order, by taking one transaction after the other in one pass.
+/// Verifies a serial order by replaying the transactions one after the other, in one pass.
 pub(super) fn replayed(history: &History, level: Level, order: &[u32]) -> Result<Verified, String> {
     let facts = Facts::new(history)?;
     let keys = history.keys() as usize;
     let (mut lists, mut cells) = (vec![Vec::<Value>::new(); keys], vec![history.initial(); keys]);
     let mut done = vec![false; history.operations().len()];
-    let (mut latest, mut of_process) = (0, HashMap::new()); // Only looked into.
+    let (mut latest, mut of_process) = (0, HashMap::new()); // Only for lookups.
     for &i in order {
         if !facts.exists(i) || std::mem::replace(&mut done[i as usize], true) {
             return Err(format!("there is no operation {i}, or it comes twice"));

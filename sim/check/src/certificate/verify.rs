@@ -1,5 +1,6 @@
-//! The verifier of certificates. It shares no code with what they are made by: it has its own sequential specifications, and
-//! tries all orders of a core, with a memory of configurations. See [`super`] for what is and what is not verified.
+//! The verifier of certificates. It shares no code with the procedures that produce them. It has its own sequential
+//! specifications, and tries all orders of a core, remembering configurations. See [`super`] for what is and is not
+//! verified.
 
 use super::step::{State, makes};
 use super::transactions::{self, Level};
@@ -10,25 +11,25 @@ use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Operations of a core that are tried.
+/// Maximum number of operations of a core.
 pub const MAX_CORE: usize = 128;
-/// The property whose orders are of all keys together.
+/// The property whose orders cover all keys together.
 pub(super) const SEQUENTIAL: &str = "sequentially consistent";
-/// Configurations that are tried for a core.
+/// Maximum number of configurations tried for a core.
 pub const MAX_STATES: usize = 400_000;
 
-/// What holds of a part, by a certificate.
+/// What a certificate proves about a part.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verified {
-    /// The order explains it: valid.
+    /// Valid: the order explains it.
     Valid,
-    /// No order explains the core: not valid.
+    /// Not valid: no order explains the core.
     Invalid,
-    /// The certificate claims nothing, or the core is beyond the bounds; why.
+    /// Not proven, with the reason: the certificate claims nothing, or the core exceeds the limits.
     Unknown(String),
 }
 
-/// Where a certificate is wrong.
+/// An error in a certificate.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Error {
     /// Line of the certificate, from 1.
@@ -45,10 +46,10 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Verifies a certificate of a history: what it proves of each part.
+/// Verifies a certificate of a history. Returns what it proves about each part.
 ///
 /// # Errors
-/// The first line that is not what can come there, is not on this history, or is not true.
+/// Returns the first line that is malformed, is not about this history, or is not true.
 pub fn verify(history: &History, text: &str) -> Result<Vec<Verified>, Error> {
     let mut lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
     let (_, first) = lines.next().unwrap_or((1, ""));
@@ -71,14 +72,14 @@ pub fn verify(history: &History, text: &str) -> Result<Vec<Verified>, Error> {
     Ok(verified)
 }
 
-/// What one claim on the only part proves.
+/// Returns what one claim about the only part proves.
 pub(super) fn judge(history: &History, header: &Header, claim: &Claim) -> Result<Verified, String> {
     Checker::new(history, header)?.check(claim)
 }
 
-/// The property, and what it says of which operations.
+/// The property, with the operations that it covers.
 enum Property {
-    /// Of each key.
+    /// Of each key by itself.
     Linearizable(Kind, Vec<Vec<u32>>),
     /// Of all keys together.
     Sequential(Kind),
@@ -89,7 +90,7 @@ enum Property {
 struct Checker<'h> {
     history: &'h History,
     property: Property,
-    /// By operation: it stands in an order.
+    /// For each operation, whether it is in an order.
     listed: Vec<bool>,
 }
 
@@ -151,10 +152,10 @@ impl<'h> Checker<'h> {
     }
 }
 
-/// Verifies an order of the operations on all keys that need only respect that of each client.
+/// Verifies an order of the operations on all keys. It need only respect the order of each client.
 fn sequential(history: &History, kind: Kind, order: &[u32]) -> Result<Verified, String> {
     let mut states = vec![State::first(kind, history); history.keys() as usize];
-    let (mut done, mut latest) = (vec![false; history.operations().len()], HashMap::new()); // Only looked into.
+    let (mut done, mut latest) = (vec![false; history.operations().len()], HashMap::new()); // Only for lookups.
     for &i in order {
         let op = history.operations().get(i as usize).ok_or_else(|| format!("there is no operation {i}"))?;
         let state = states.get_mut(op.key.0 as usize).ok_or_else(|| format!("operation {i} is on no key"))?;
@@ -179,7 +180,7 @@ fn sequential(history: &History, kind: Kind, order: &[u32]) -> Result<Verified, 
     }
 }
 
-/// Verifies an order, in one pass over it.
+/// Verifies an order in one pass.
 fn ordered(
     history: &History,
     kind: Kind,
@@ -211,23 +212,23 @@ fn ordered(
     }
 }
 
-/// Whether it must take place: its outcome is known, and says something.
+/// Whether an operation must take place: its outcome is known and has information.
 fn must(kind: Kind, op: &Operation) -> bool {
     let told = !(matches!(op.f, F::Read | F::Contains) && op.reply == Value::UNTOLD);
-    // Why these should refuse an operation the models do not say: it changed nothing.
+    // The models do not say why these would refuse an operation. The refusal changed nothing.
     let moot = matches!(kind, Kind::Append | Kind::Counter | Kind::Sequence) || op.f == F::Enqueue;
     op.settled().is_some() && told && !(moot && op.end == End::Refused)
 }
 
-/// An operation as it is tried: in a core, or one of a class of others with equal effect and these calls.
+/// An operation to try: one of the core, or a class of other operations with equal effect and the given calls.
 struct Act {
     op: Operation,
     when: Condition,
     calls: Vec<u32>,
 }
 
-/// Verifies that no order of the core exists: at first with the others' conditions dropped, and the values that the core
-/// does not name made equal, which only makes an order easier to find.
+/// Verifies that the core has no order. The first attempt drops the conditions of the other operations and treats all
+/// values that the core does not name as equal. This only makes an order easier to find.
 fn refuted(history: &History, kind: Kind, key: KeyId, ops: &[u32], core: &[u32]) -> Result<Verified, String> {
     if core.len() > MAX_CORE {
         return Ok(Verified::Unknown(format!("the core has more than {MAX_CORE} operations")));
@@ -237,7 +238,7 @@ fn refuted(history: &History, kind: Kind, key: KeyId, ops: &[u32], core: &[u32])
     for &i in core {
         let op = history.operations().get(i as usize).filter(|op| op.key == key && op.settled().is_some());
         let op = *op.ok_or_else(|| format!("operation {i} is not one of this part with a known outcome"))?;
-        // One that need not take place clashes with the others because it did not.
+        // An operation that need not take place is in conflict with the others because it did not take place.
         if must(kind, &op) {
             required.push(Act { op, when: history.condition(&op), calls: vec![op.called] });
         }
@@ -265,13 +266,14 @@ struct Search<'a> {
     required: &'a [Act],
     others: Vec<Act>,
     relaxed: bool,
-    /// Revisions matter.
+    /// Whether revisions matter.
     counts: bool,
-    /// The values that the core names; of a cell, when relaxed, all others are one.
+    /// The values that the core names. In the relaxed search, a cell treats all other values as one.
     named: BTreeSet<Value>,
 }
 
-/// What took place, how many of each class did, the state, and whether one of the others was last.
+/// The core operations that took place, how many of each class did, the state, and whether an operation of a class was
+/// last.
 type Node = (u128, Vec<u32>, State, bool);
 
 impl<'a> Search<'a> {
@@ -296,7 +298,7 @@ impl<'a> Search<'a> {
                 Kind::Set | Kind::Queue | Kind::UnorderedQueue
                     if op.arg.told().is_some_and(|arg| !named.contains(&arg)) =>
                 {
-                    // Elements that the core does not name can only be in the way.
+                    // Elements that the core does not name can only be an obstacle.
                     continue;
                 }
                 _ if relaxed && !named.contains(&op.arg) => op.arg = Value::UNTOLD,
@@ -309,7 +311,7 @@ impl<'a> Search<'a> {
         Search { history, kind, required, others, relaxed, counts, named }
     }
 
-    /// Whether the required can be ordered with some of the others; `None`: too many configurations.
+    /// Whether the core can be ordered with some of the others; `None` if there are too many configurations.
     fn finds_order(&self) -> Option<bool> {
         let first = (0, vec![0; self.others.len()], self.merged(State::first(self.kind, self.history)), false);
         let mut seen = BTreeSet::from([first.clone()]);
@@ -327,7 +329,8 @@ impl<'a> Search<'a> {
                         .map(|state| (done | 1 << i, used.clone(), state, false)),
                 );
             }
-            // Of unconditional writes that nobody looks between, only the last counts, unless they are counted.
+            // Of consecutive unconditional writes without an observation between them, only the last one matters,
+            // unless revisions count them.
             for (class, act) in self.others.iter().enumerate().filter(|_| !idle || !self.relaxed || self.counts) {
                 if act.calls.get(used[class] as usize).is_none_or(|&call| call > deadline) {
                     continue;
@@ -351,7 +354,7 @@ impl<'a> Search<'a> {
     }
 
     fn after(&self, state: &State, act: &Act, told: bool) -> Option<State> {
-        // Numbers that nobody was told matter to a later read only, and to that one is enough.
+        // Numbers that no client saw matter only to a later read, and one number is enough for that read.
         if let (State::Last(_, 1..), false) = (state, told) {
             return None;
         }
@@ -369,7 +372,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether something pending cannot come any more: its revision is gone, or its text has another beginning.
+    /// Whether some pending operation has become impossible: its revision has passed, or its text has a different
+    /// beginning.
     fn hopeless(&self, done: u128, state: &State) -> bool {
         let grows = !self.required.iter().chain(&self.others).any(|act| act.op.f == F::Write);
         let mut pending = (0..self.required.len()).filter(|i| done >> i & 1 == 0).map(|i| &self.required[i].op);

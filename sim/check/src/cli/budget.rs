@@ -1,14 +1,14 @@
-//! What a check may spend: `60s`, `1GB`, or both.
+//! The budget of a check: `60s`, `1GB`, or both.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Time and memory at most.
+/// Limits of time and memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budget {
-    /// For the whole check; `None`: no limit.
+    /// Time for the whole check; `None` means no limit.
     pub time: Option<Duration>,
-    /// For remembered configurations.
+    /// Memory for the history and for stored configurations, in bytes.
     pub memory: usize,
 }
 

@@ -1,4 +1,4 @@
-//! `seaworthy-check FILE`: read, decide, tell.
+//! `seaworthy-check FILE`: reads a history, checks it and reports.
 
 use super::properties::{self, Finding, LINEARIZABLE, Terms};
 use super::{Assumption, CheckArgs, INVALID, ReadingArgs, Trouble, UNKNOWN, VALID, Written, output, progress};
@@ -14,8 +14,8 @@ use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Reads a history, from a file or from standard input. `memory`: bytes of the budget; the history may take half of them,
-/// as to decide takes as much again.
+/// Reads a history from a file or from standard input. `memory`: the memory budget in bytes. The history may take half
+/// of it, because checking takes as much again.
 pub fn read(file: &Path, args: &ReadingArgs, memory: usize) -> Result<Reading, Trouble> {
     let name = file.display();
     let located = |error: format::Error| match error {
@@ -25,7 +25,7 @@ pub fn read(file: &Path, args: &ReadingArgs, memory: usize) -> Result<Reading, T
             error.to_string().split_once(": ").map_or("", |(_, what)| what),
             (memory * 4).div_ceil(1_000_000_000),
         )),
-        // What the system did not say was said by a decompressor.
+        // An error without an error code of the system comes from a decompressor.
         format::Error::Io(error) if error.raw_os_error().is_none() => {
             let said = error.to_string();
             let said = said.split('(').next().unwrap_or_default().trim_end_matches([' ', ':']);
@@ -42,11 +42,11 @@ pub fn read(file: &Path, args: &ReadingArgs, memory: usize) -> Result<Reading, T
     format::read(input, &args.options(memory / 2)).map_err(located)
 }
 
-/// Steps to look for smaller evidence, shared among the keys that are refuted; and for each of them at least and at most.
+/// Steps of the search for smaller evidence, shared among the refuted keys. Below: the minimum and maximum per key.
 const EVIDENCE_STEPS: u64 = 50_000_000;
 const EVIDENCE_STEPS_OF_A_KEY: [u64; 2] = [2_000_000, 20_000_000];
 
-/// Does all that the arguments ask for, and tells the exit status.
+/// Does everything the arguments ask for. Returns the exit status.
 pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
     distinct_files(file, args)?;
     let start = Instant::now();
@@ -113,7 +113,7 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
         let _line = progress::Line::new(&format!("checking: {property}"));
         match properties::decide(property, meant, history, &terms) {
             Finding::Report(mut report) => {
-                // What is left out can only make it easier to put all in one order.
+                // The omitted reads can only make the history easier to linearize.
                 let easier = property == LINEARIZABLE && report.is_valid();
                 if let Some(other) = other.as_ref().filter(|_| !easier)
                     && let Finding::Report(second) = properties::decide(property, meant, other, &terms)
@@ -187,7 +187,8 @@ pub fn check(file: &Path, args: &CheckArgs) -> Result<u8, Trouble> {
     Ok(status(&reports))
 }
 
-/// What is asked for may end up in `head`, which has seen enough.
+/// Prints to standard output. Ignores a broken pipe: the output may go to a program such as `head` that has read
+/// enough.
 pub fn print(text: &str) -> Result<(), Trouble> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -198,7 +199,7 @@ pub fn print(text: &str) -> Result<(), Trouble> {
     }
 }
 
-/// By exit status; 2 comes without a verdict.
+/// The verdicts by exit status. Status 2 has no verdict.
 const VERDICTS: [&str; 4] = ["valid", "not valid", "", "unknown"];
 
 fn status(reports: &[Report]) -> u8 {
@@ -211,7 +212,7 @@ fn status(reports: &[Report]) -> u8 {
     }
 }
 
-/// The model that was asked for, or is detected; and why it is this one.
+/// The model requested or detected, and the reason for it.
 fn model(file: &str, args: &CheckArgs, history: &History) -> Result<(Meant, String), Trouble> {
     let (meant, why) = match &args.model {
         Some(name) => {
@@ -247,7 +248,7 @@ fn model(file: &str, args: &CheckArgs, history: &History) -> Result<(Meant, Stri
     Ok((meant, why))
 }
 
-/// An operation that cannot be judged, with its place.
+/// The error for an operation that cannot be checked, with its position.
 fn located(file: &str, history: &History, misfit: &Misfit) -> Trouble {
     let line = history.line(history.operation(misfit.op).called);
     let place = line.map_or(String::new(), |line| format!(":{line}"));
@@ -298,12 +299,12 @@ fn write_files(
     Ok(())
 }
 
-/// The files to be written.
+/// The files to write.
 fn outputs(args: &CheckArgs) -> impl Iterator<Item = &PathBuf> {
     args.html.iter().chain(&args.certificate).chain(args.export.iter().map(|(_, path)| path))
 }
 
-/// No file is to be written over the history, nor over another.
+/// Checks that no output overwrites the history or another output.
 fn distinct_files(file: &Path, args: &CheckArgs) -> Result<(), Trouble> {
     let real = |path: &Path| {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -313,7 +314,7 @@ fn distinct_files(file: &Path, args: &CheckArgs) -> Result<(), Trouble> {
     let mut taken = vec![(real(file), "the history")];
     for path in outputs(args) {
         let place = real(path);
-        // Devices and pipes take whatever comes.
+        // Devices and pipes can be written more than once.
         if place.exists() && !place.is_file() {
             continue;
         }
@@ -325,7 +326,7 @@ fn distinct_files(file: &Path, args: &CheckArgs) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// The first of the reports that a certificate is offered for.
+/// The certificate of the first report for which there can be one.
 fn certificate(history: &History, meant: Meant, reports: &[Report], options: &Options) -> Result<String, Trouble> {
     let limits = session::Options { memory: options.memory, ..session::Options::default() };
     let offered = reports.iter().map(|report| match meant {
@@ -350,7 +351,7 @@ fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> std::io::Res
     content(&mut out).and_then(|()| out.flush()).map_err(located)
 }
 
-/// Lines of the source, when it is a plain file that can be read a second time.
+/// Source lines, if the source is an uncompressed file that can be read a second time.
 fn excerpts(file: &Path, reading: &Reading, wanted: &[u32]) -> Vec<(u32, String)> {
     let Ok(opened) = File::open(file) else { return Vec::new() };
     if reading.compression.is_some() {

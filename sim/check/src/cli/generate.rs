@@ -1,4 +1,4 @@
-//! `seaworthy-check generate`.
+//! `seaworthy-check generate`: writes a random history.
 
 use super::{GenerateArgs, Trouble, VALID, Written};
 use seaworthy_check::format::{export, jsonl};
@@ -26,7 +26,7 @@ pub fn generate(args: &GenerateArgs) -> Result<u8, Trouble> {
         Written::Edn => export::write(&history, &mut out),
     };
     match written.and_then(|()| out.flush()) {
-        // Whoever read it has seen enough.
+        // The reader has read enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(VALID),
         Err(error) => Err(Trouble::new(format!("cannot write: {error}"))),
         Ok(()) => Ok(VALID),

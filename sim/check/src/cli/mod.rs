@@ -1,4 +1,4 @@
-//! The command line: arguments, exit statuses, and which report goes where.
+//! The command line: arguments, exit statuses, and the output of reports.
 
 mod budget;
 mod check;
@@ -166,7 +166,7 @@ struct ReadingArgs {
 const FORMATS: [(&str, Format); 4] =
     [("jsonl", Format::JsonLines), ("edn", Format::Edn), ("log", Format::Log), ("plain", Format::Plain)];
 
-/// Parses one of these names.
+/// Returns a parser of the names in `all`.
 fn by_name<T: Copy + Send + Sync + 'static, const N: usize>(
     all: &'static [(&'static str, T); N],
 ) -> impl TypedValueParser<Value = T> {
@@ -243,7 +243,7 @@ struct GenerateArgs {
     format: Written,
 }
 
-/// Why nothing could be decided: what is wrong, and what to do.
+/// Why there is no verdict: what is wrong, and what to do.
 #[derive(Debug)]
 struct Trouble {
     what: String,
@@ -256,7 +256,7 @@ impl Trouble {
         Trouble { what: what.into(), status: BAD_INPUT }
     }
 
-    /// For programs.
+    /// The error as JSON.
     fn json(&self) -> serde_json::Value {
         match self.status {
             UNKNOWN => serde_json::json!({ "verdict": "unknown", "error": self.what }),
@@ -286,7 +286,7 @@ fn export(text: &str) -> Result<(Written, PathBuf), String> {
 }
 
 impl ReadingArgs {
-    /// `memory`: bytes that the history may take.
+    /// Returns the options. `memory`: memory limit of the history, in bytes.
     fn options(&self, memory: usize) -> ReadOptions {
         ReadOptions {
             format: self.format,
@@ -302,7 +302,7 @@ impl ReadingArgs {
     }
 }
 
-/// Does what the command line says.
+/// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match (&cli.command, &cli.check.file) {
@@ -316,7 +316,7 @@ pub fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(trouble) => {
             if cli.check.json || matches!(&cli.command, Some(Command::Replicas(args)) if args.json) {
-                // Whoever reads it may be gone; the exit status tells as much.
+                // The reader may have exited. The exit status says the same.
                 let _ = check::print(&format!("{}\n", trouble.json()));
             }
             eprintln!("{}: {trouble}", if trouble.status == UNKNOWN { "unknown" } else { "error" });

@@ -1,14 +1,14 @@
-//! Reports for people and for programs.
+//! Formats reports as text and as JSON.
 
 use seaworthy_check::format::Reading;
 use seaworthy_check::{Amount, End, Evidence, Figure, Function, History, OpId, Report, Value, Verdict};
 use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
 
-/// More violations than this are counted, not told.
+/// Maximum number of violations that are printed. The rest is only counted.
 const TOLD: usize = 5;
 
-/// What was read and how it was understood, a line each.
+/// The account of the input, one line per item.
 pub fn understood(file: &str, reading: &Reading) -> Vec<String> {
     let Reading { history, format, compression, understood, .. } = reading;
     let packed = compression.map_or(String::new(), |how| format!(", {how}"));
@@ -22,14 +22,14 @@ pub fn understood(file: &str, reading: &Reading) -> Vec<String> {
     lines
 }
 
-/// What words mean in this reading, by name.
+/// The settings of a reading, by name.
 pub fn settings(reading: &Reading) -> Vec<(String, String)> {
     let settings = reading.settings.to_string();
     let pair = |part: &str| part.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
     settings.split("; ").filter_map(pair).collect()
 }
 
-/// One word for a report.
+/// The verdict of a report in a word or two.
 pub fn word(report: &Report) -> &'static str {
     if report.is_valid() {
         "valid"
@@ -40,7 +40,7 @@ pub fn word(report: &Report) -> &'static str {
     }
 }
 
-/// One report for people.
+/// A report as text.
 pub fn text(history: &History, report: &Report, colours: bool) -> String {
     let paint = |code: &str, text: &str| if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     let (violations, unknowns) = (report.violations().count(), report.unknowns().count());
@@ -69,7 +69,7 @@ pub fn text(history: &History, report: &Report, colours: bool) -> String {
     text
 }
 
-/// The figures of the first parts, a line each; lists that are empty are left out.
+/// The figures of the first parts, one per line. Empty lists are left out.
 fn figures(report: &Report) -> String {
     let mut text = String::new();
     let parts = report.parts.iter().filter(|part| !part.figures.is_empty());
@@ -96,7 +96,7 @@ fn figures(report: &Report) -> String {
     text
 }
 
-/// The first of many.
+/// The first elements of a long list.
 fn shortened(all: &[String]) -> String {
     const SHOWN: usize = 16;
     match all.len().saturating_sub(SHOWN) {
@@ -105,10 +105,10 @@ fn shortened(all: &[String]) -> String {
     }
 }
 
-/// What to do where a limit ended the check, or where a verdict hangs on what a word means.
+/// Advice if a limit ended the check, or if the verdict depends on the meaning of a word.
 fn hint(history: &History, report: &Report) -> Option<&'static str> {
     let unknown = |what: &str| report.unknowns().any(|(_, why)| why.contains(what));
-    // What may hang on what registers hold at first.
+    // Evidence that may depend on the initial value of registers.
     let in_doubt =
         |evidence: &Evidence| evidence.anomaly == "phantom value" || evidence.anomaly.starts_with("no serial order");
     let found = |op: &OpId| {
@@ -136,7 +136,7 @@ fn hint(history: &History, report: &Report) -> Option<&'static str> {
     }
 }
 
-/// The procedures that decided, each with the number of parts it decided.
+/// The procedures that decided the parts, each with its number of parts.
 pub fn procedures(report: &Report) -> Vec<String> {
     let mut by: Vec<&str> = report.parts.iter().map(|part| part.by).collect();
     by.sort_unstable();
@@ -144,7 +144,7 @@ pub fn procedures(report: &Report) -> Vec<String> {
     by.chunk_by(|a, b| a == b).map(count).collect()
 }
 
-/// One report for programs.
+/// A report as JSON.
 pub fn json(history: &History, report: &Report) -> Json {
     let parts = report.parts.iter().map(|part| {
         let (verdict, why, evidence) = match &part.verdict {

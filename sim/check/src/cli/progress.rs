@@ -1,9 +1,9 @@
-//! What is being done, on standard error, where a person is looking.
+//! Shows progress on standard error if it is a terminal.
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::time::{Duration, Instant};
 
-/// A reader that tells how far it has come.
+/// A reader that shows its progress.
 pub struct Watched<R> {
     inner: R,
     length: u64,
@@ -13,7 +13,7 @@ pub struct Watched<R> {
 }
 
 impl<R: Read> Watched<R> {
-    /// Of `length` bytes.
+    /// A reader of `length` bytes.
     pub fn new(inner: R, length: u64) -> Watched<R> {
         Watched { inner, length, done: 0, line: Line::new(""), next: Instant::now() + PAUSE }
     }
@@ -35,13 +35,13 @@ impl<R: Read> Read for Watched<R> {
 
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A line that is gone when its work is done.
+/// A line of text that is cleared when it is dropped.
 pub struct Line {
     shown: bool,
 }
 
 impl Line {
-    /// Shows a text, if there is one.
+    /// Shows a text unless it is empty.
     pub fn new(text: &str) -> Line {
         let mut line = Line { shown: false };
         if !text.is_empty() {
@@ -53,7 +53,7 @@ impl Line {
     fn show(&mut self, text: &str) {
         let mut out = io::stderr();
         if out.is_terminal() {
-            // Nobody can be told that nobody can be told.
+            // There is no other place to report an error.
             let _ = write!(out, "\r\x1b[K{text}");
             let _ = out.flush();
             self.shown = true;

@@ -1,4 +1,4 @@
-//! What can be checked of which model, by name, and who decides it.
+//! The properties that can be checked for each model, by name, and the procedures that check them.
 
 use super::Trouble;
 use seaworthy_check::jepsen::{self, Analysis, NOTHING};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Decided by the model's own procedures.
 pub const LINEARIZABLE: &str = "linearizable";
 
-/// Of registers and keys; weaker than linearizability.
+/// Properties of registers and keys that are weaker than linearizability.
 const WEAKER: [&str; 11] = [
     "sequential",
     "causal-memory",
@@ -30,10 +30,10 @@ const WEAKER: [&str; 11] = [
     "phantom-writes",
 ];
 
-/// Figures, not a verdict.
+/// Yields figures, not a verdict.
 const STALENESS: &str = "staleness";
 
-/// All names that mean something for a model.
+/// The names of all properties that apply to a model.
 fn known(meant: Meant) -> Vec<&'static str> {
     match meant {
         Meant::ListAppend => Isolation::ALL.iter().map(|level| level.name()).collect(),
@@ -53,17 +53,17 @@ fn known(meant: Meant) -> Vec<&'static str> {
     }
 }
 
-/// Whether the queue was drained in the end, so that everything should have come out.
+/// Whether the queue was drained at the end, so that every element should have come out.
 fn drained(history: &History) -> bool {
     history.names().iter().any(|name| name == "drain")
 }
 
-/// Why a property should not be asked of a history, unless somebody knows better.
+/// Why a property should not be checked for a history unless it is explicitly requested.
 pub fn moot(property: &str, history: &History) -> Option<&'static str> {
     (property == Analysis::TotalQueue.name() && !drained(history)).then_some("nothing drains the queue in the end")
 }
 
-/// The properties that were asked for; else the strictest, and of a queue that was drained that all came out.
+/// The properties requested. The default is the strictest one and, for a queue that was drained, also `total-queue`.
 pub fn asked(names: &[String], meant: Meant, history: &History) -> Result<Vec<&'static str>, Trouble> {
     let known = known(meant);
     if names.is_empty() {
@@ -87,7 +87,8 @@ pub fn asked(names: &[String], meant: Meant, history: &History) -> Result<Vec<&'
     names.iter().map(find).collect()
 }
 
-/// Whether a linearizable history has this property too: the one order of its operations is then the order that is asked for.
+/// Whether every linearizable history has this property too. The linearization is then the order that the property
+/// requires.
 pub fn implied(property: &str) -> bool {
     const GUARANTEES: [&str; 8] = [
         "sequential",
@@ -102,7 +103,7 @@ pub fn implied(property: &str) -> bool {
     GUARANTEES.contains(&property)
 }
 
-/// Says of a report that was not decided, that its property is implied.
+/// Marks the undecided parts of a report as valid, because linearizability implies the property.
 pub fn imply(report: &mut Report) {
     for part in &mut report.parts {
         if let Verdict::Unknown(_) = part.verdict {
@@ -111,8 +112,8 @@ pub fn imply(report: &mut Report) {
     }
 }
 
-/// Joins the reports on a history in which a read of nil says that nothing was there, and on one in which it says nothing:
-/// what both agree on is the verdict, with the evidence that holds for both.
+/// Joins two reports: `report`, in which a read of nil means that nothing was there, and `other`, in which it means
+/// nothing. The verdict is what both agree on, with evidence that is valid for both.
 pub fn both(report: &mut Report, other: Report) {
     for (part, second) in report.parts.iter_mut().zip(other.parts) {
         let hangs = |there: &str, nothing: &str| {
@@ -130,7 +131,8 @@ pub fn both(report: &mut Report, other: Report) {
     }
 }
 
-/// Why a report that refutes nothing is not decided either, if all that is missing is what the property speaks of.
+/// Returns why a report without violations is undecided, if the only reason is that the history has nothing that the
+/// property is about.
 pub fn idle(report: &Report) -> Option<String> {
     let idle = |missing: &str| {
         let idle = report.unknowns().filter(|(_, why)| why.starts_with(missing)).count();
@@ -140,17 +142,17 @@ pub fn idle(report: &Report) -> Option<String> {
     idle("no final reads").or_else(|| idle(NOTHING))
 }
 
-/// What was found.
+/// The result of checking a property.
 pub enum Finding {
     /// A verdict.
     Report(Report),
     /// Figures.
     Staleness(Staleness),
-    /// An operation that the property says nothing of.
+    /// An operation to which the property does not apply.
     Misfit(Misfit),
 }
 
-/// How stale reads were.
+/// The staleness of reads.
 pub struct Staleness {
     measures: Figures,
     k: Vec<Bound>,
@@ -158,19 +160,19 @@ pub struct Staleness {
     unit: Unit,
 }
 
-/// What may be spent and taken for granted.
+/// Limits and assumptions of a check.
 pub struct Terms {
-    /// Of linearizability.
+    /// Options of linearizability.
     pub options: Options,
-    /// Of transactions.
+    /// Options of transactions.
     pub transactions: txn::Options,
-    /// Of a bank.
+    /// Assumptions about a bank.
     pub accounts: jepsen::Terms,
     /// When the time for all properties ends.
     pub until: Option<Instant>,
 }
 
-/// Decides one property.
+/// Checks one property.
 pub fn decide(property: &'static str, meant: Meant, history: &History, terms: &Terms) -> Finding {
     let Terms { options, transactions, accounts, until } = terms;
     let time = until.map(|until| until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
@@ -184,7 +186,7 @@ pub fn decide(property: &'static str, meant: Meant, history: &History, terms: &T
     if let (Meant::ListAppend | Meant::RwRegister, Some(isolation)) = (meant, Isolation::named(property)) {
         return Finding::Report(txn::check(history, isolation, transactions));
     }
-    // Without a clock of their own: a step of these takes some nanoseconds.
+    // These procedures have no clock. One of their steps takes some nanoseconds.
     let steps = time.map_or(u64::MAX, |time| u64::try_from(time.as_nanos() / 5).unwrap_or(u64::MAX));
     let weaker = session::Options { steps, memory: options.memory, ..session::Options::default() };
     let guarantee = |guarantee| session::check_guarantee(history, guarantee, &weaker);
@@ -206,8 +208,8 @@ pub fn decide(property: &'static str, meant: Meant, history: &History, terms: &T
     })
 }
 
-/// Bytes that a property takes for each operation and each key beside the history, as measured and a half more; `None`: its
-/// procedures look at the limit themselves.
+/// Memory in bytes that checking a property takes per operation and per key, in addition to the history: the measured
+/// values and half as much again. `None`: the procedures check the limit themselves.
 fn bytes(property: &str) -> Option<(usize, usize)> {
     match property {
         "sequential" => Some((450, 200)),
@@ -219,7 +221,7 @@ fn bytes(property: &str) -> Option<(usize, usize)> {
     }
 }
 
-/// That a property is not decided, if it takes more memory than there is.
+/// Returns an undecided report if checking the property takes more memory than there is.
 fn too_large(property: &'static str, history: &History, memory: usize) -> Option<Report> {
     let (operation, key) = bytes(property)?;
     let operations = history.operations().len();
@@ -248,7 +250,7 @@ impl Staleness {
     fn new(history: &History, options: &Options) -> Staleness {
         let timed = (0..history.events()).any(|event| history.time(event) != 0);
         let unit = if timed { Unit::Nanoseconds } else { Unit::Events };
-        // Bounds that would take more than this are told as bounds.
+        // Bounds that would take more steps than this are reported as intervals.
         let options = Options { steps: options.steps.min(20_000_000), evidence_steps: 0, ..*options };
         Staleness {
             measures: session::measure(history),
@@ -265,7 +267,7 @@ impl Staleness {
         }
     }
 
-    /// For people.
+    /// The figures as text.
     pub fn text(&self) -> String {
         let mut text = "staleness: what the history would pass, key by key taken together\n".to_owned();
         let _ = writeln!(text, "  {:<44} {:>14}", "smallest k (versions; 1 is linearizable)", worst(&self.k));
@@ -277,7 +279,7 @@ impl Staleness {
         text
     }
 
-    /// For programs.
+    /// The figures as JSON.
     pub fn json(&self) -> serde_json::Value {
         let bounds = |bounds: &[Bound]| -> Vec<_> {
             let one = |b: &Bound| json!({ "key": b.key, "at_least": b.lower, "at_most": b.upper, "by": b.by });
@@ -289,7 +291,7 @@ impl Staleness {
     }
 }
 
-/// The largest over all keys: one number where every key's is known, else what is known.
+/// The maximum over all keys: one number if it is known for every key, an interval or a lower bound otherwise.
 fn worst(bounds: &[Bound]) -> String {
     let lower = bounds.iter().map(|bound| bound.lower).max().unwrap_or(0);
     let upper = bounds.iter().map(|bound| bound.upper).try_fold(0, |most, upper| Some(most.max(upper?)));

@@ -1,4 +1,4 @@
-//! `seaworthy-check replicas`: a store without a leader.
+//! `seaworthy-check replicas`: checks a leaderless store.
 
 use super::{INVALID, ReplicasArgs, Trouble, UNKNOWN, VALID, check as output};
 use seaworthy_check::format::Error;
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 
-/// Reads a history, judges it and tells.
+/// Reads a history, checks it and prints the findings.
 pub fn check(args: &ReplicasArgs) -> Result<u8, Trouble> {
     let name = args.file.display();
     let read = if args.file.as_os_str() == "-" {

@@ -1,9 +1,9 @@
-//! `seaworthy-check verify`: a certificate against its history.
+//! `seaworthy-check verify`: verifies a certificate against its history.
 
 use super::{INVALID, Trouble, UNKNOWN, VALID, VerifyArgs, check};
 use seaworthy_check::certificate::{Verified, verify as verified};
 
-/// Verifies, and says what is proven and what is not.
+/// Verifies a certificate and prints how many parts are proven and which are not.
 pub fn verify(args: &VerifyArgs) -> Result<u8, Trouble> {
     let reading = check::read(&args.file, &args.reading, usize::MAX)?;
     let path = args.certificate.display();

@@ -1,9 +1,10 @@
-//! Evidence in words and as a drawing in text.
+//! Explains evidence in words and as a text diagram.
 //!
-//! The words name the kind of anomaly where a fact about a few operations of the core is enough to see it: a value from
-//! nowhere, a lost update, a stale read, an element dequeued twice, two holders of a lock. Each rule states what it found,
-//! with events and source lines, and holds for every history that it matches: no valid history has such operations. It is
-//! not a second opinion on the verdict. Otherwise the words say only that the operations listed cannot be ordered.
+//! The words name the kind of anomaly if a fact about a few operations of the core is enough to see it: a value from
+//! nowhere, a lost update, a stale read, an element dequeued twice, two holders of a lock. Each rule states what it
+//! found, with events and source lines. The statement is true of every history that the rule matches: no valid history
+//! has such operations. It is not a second opinion on the verdict. If no rule matches, the words say only that the
+//! operations listed cannot be ordered.
 
 mod collections;
 mod draw;
@@ -18,14 +19,16 @@ use crate::model::Kind;
 pub use draw::diagram;
 use std::fmt::Write;
 
-/// More operations than this are neither compared with each other nor drawn.
+/// Maximum number of operations that are compared with each other or drawn.
 const SHOWN: usize = 40;
 
-/// An anomaly's name, and the fact that shows it.
+/// The name of an anomaly, and the fact that shows it.
 type Found = (&'static str, String);
 
-/// The anomaly's short name (empty: none is known) and the reason in words. `prefix`: the operations of the part that were
-/// called before it became impossible; `known`: the model, if their functions do not tell it; `minimal`: whether the core is known to be the smallest; with it comes what is given.
+/// Returns the anomaly's short name (empty if there is none) and the reason in words. `prefix`: the operations of the
+/// part that were called before the history became impossible. `known`: the model, if the functions do not determine
+/// it. `minimal`: whether the core is known to be the smallest. `given`: operations whose replies are needed besides
+/// the core.
 pub fn words(
     history: &History,
     known: Option<Kind>,
@@ -74,14 +77,14 @@ pub fn words(
     (anomaly.to_owned(), text)
 }
 
-/// A text with a capital.
+/// The text with its first letter capitalized.
 pub(crate) fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// Where an order of all operations but the one that breaks the history leads, and that this one cannot come then; `None`:
-/// its state is not known.
+/// Describes the state after an order of all operations except `breaks`, and says that `breaks` cannot follow. Returns
+/// `None` if the state is not known.
 pub fn stuck(history: &History, known: Option<Kind>, breaks: OpId, prefix: &[OpId], order: &[OpId]) -> Option<String> {
     let has = |wanted: Function| prefix.iter().any(|&op| history.operation(op).f == wanted);
     let list = |&op: &OpId| matches!(history.datum(history.operation(op).reply), Datum::List(_));
@@ -119,8 +122,8 @@ pub fn stuck(history: &History, known: Option<Kind>, breaks: OpId, prefix: &[OpI
     ))
 }
 
-/// Whether the object is a register or key, which the rules of [`kv`] know: by the functions called on it or, where it was
-/// only read, by those called anywhere.
+/// Whether the object is a register or key, which the rules of [`kv`] can explain. This is decided by the functions
+/// called on it or, if it was only read, by the functions called anywhere.
 pub(super) fn is_register(history: &History, prefix: &[OpId]) -> bool {
     let writes = |f| matches!(f, Function::Write | Function::Delete);
     let of_part = || prefix.iter().map(|&op| history.operation(op).f).filter(|&f| f != Function::Read);
@@ -131,7 +134,7 @@ pub(super) fn is_register(history: &History, prefix: &[OpId]) -> bool {
     others.peek().is_some() && others.all(writes)
 }
 
-/// The operations to look at: the whole core, or the end of a large one; in the order of calls.
+/// The operations to examine, in the order of calls: the whole core, or the end of a large one.
 fn focus(breaks: Option<OpId>, core: &[OpId]) -> Vec<OpId> {
     let shown = &core[core.len().saturating_sub(SHOWN)..];
     let missing = breaks.filter(|breaks| !shown.contains(breaks));

@@ -1,6 +1,6 @@
-//! One sentence for each kind of refutation, in words that need no literature.
+//! One sentence for each kind of refutation, readable without the literature.
 
-/// What an anomaly's name stands for.
+/// A sentence for each anomaly.
 const KINDS: &[(&str, &str)] = &[
     ("stale read", "A read returned what had already been overwritten or removed."),
     ("stale refusal", "A write was refused because of a state that had already gone."),

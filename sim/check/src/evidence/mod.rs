@@ -1,18 +1,19 @@
-//! Why a key is not linearizable, as small as it can be made.
+//! Evidence: why a part of a history is not linearizable, reduced as far as possible.
 //!
-//! - **Prefix.** The prefix of a linearizable history is linearizable (what is still open may have happened or not), so
-//!   there is a first event at which the history becomes impossible. It is a return: the last one of a few operations that
-//!   are impossible alone, if the history is possible up to there; otherwise it is found by bisection.
-//! - **Core.** Within that prefix constraints are dropped while it stays impossible: a read or a refused write is left
-//!   out, and a write's outcome is forgotten, so that it may have happened at any time after its call or never. Both only
-//!   make the history easier to explain, so what is impossible then was impossible before. What remains are the
-//!   operations that clash; the others may do what they like and cannot help. The procedure that refuted the history may
-//!   name a few suspects; then only these are tried. Most clashes are of two operations, one of which is the last to return:
-//!   so each of few is tried with it first.
+//! - **Prefix.** Every prefix of a linearizable history is linearizable, because operations still open may have
+//!   happened or not. So there is a first event at which the history becomes impossible. It is always a return. If a
+//!   few operations are impossible by themselves and the history is possible before the last of their returns, that
+//!   return is the event. Otherwise the event is found by bisection.
+//! - **Core.** Within that prefix, constraints are dropped as long as it stays impossible. A read or a refused write is
+//!   left out. The outcome of a write is dropped, so that it may have happened at any time after its call or never.
+//!   Dropping a constraint only makes the history easier to explain, so if the rest is impossible, the prefix was
+//!   impossible before. The operations that remain are in conflict, whatever the others did. If the procedure that
+//!   refuted the history names a few suspects, only these are tried. Most conflicts are between two operations, one of
+//!   which is the last to return. So if there are few operations, each is first tried together with that one.
 //! - **Order.** The longest sequence of operations of the prefix that respects real time and replies.
 //!
-//! Each smaller history is checked by the exact search again. When [`Options::evidence_steps`] or the time run out the evidence is
-//! larger than it need be ([`Evidence::minimal`]), never wrong.
+//! The exact search checks each reduced history again. If [`Options::evidence_steps`] or the time runs out, the
+//! evidence is larger than necessary ([`Evidence::minimal`]) but never wrong.
 
 mod explain;
 mod headline;
@@ -28,45 +29,46 @@ use crate::linear::{Answer, Item, Judge, Limits, Options};
 use std::fmt;
 use std::time::Instant;
 
-/// How often the first clash that comes to mind is tried as the end of the shortest prefix, before it is found by bisection.
+/// Maximum number of guesses of the shortest prefix, each from a small conflict, before bisection.
 const GUESSES: usize = 8;
-/// With so many operations at most the one that breaks the history is tried in pairs; steps for each pair, and for each that
-/// took more.
+/// Up to this number of operations, the operation that breaks the history is tried in pairs with each of the others.
+/// Below: the steps for each pair, and the steps for each pair that was not decided within these.
 const PAIRS: usize = 256;
 const PAIR_STEPS: [u64; 2] = [10_000, 80_000];
-/// Steps to look for a long order.
+/// Limit of steps of the search for a long order.
 const ORDER_STEPS: u64 = 1_000_000;
 
-/// Why a property does not hold of a part of a history.
+/// Why a property does not hold for a part of a history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Evidence {
-    /// The part: a key, or what else the property is about.
+    /// The part: a key, or whatever else the property is about.
     pub part: String,
-    /// The anomaly's name, as the literature has it: `stale read`, `G1c`; empty when it has none.
+    /// The anomaly's name in the literature, such as `stale read` or `G1c`; empty if it has none.
     pub anomaly: String,
-    /// The operation by whose return the history has become impossible, where there is one.
+    /// The operation whose return makes the history impossible, if there is one.
     pub breaks: Option<OpId>,
-    /// The index of that return: the events up to and with it are impossible, those before it are not.
+    /// The index of that return. The events up to and including it are impossible. The events before it are possible.
     pub event: Option<u32>,
-    /// The operations that clash, by call: whatever the other operations did, these replies cannot all be true.
+    /// The operations in conflict, in the order of calls. Whatever the other operations did, these replies cannot all
+    /// be true.
     pub core: Vec<OpId>,
-    /// Operations whose replies are needed too, but only for this: none of them comes between those of the core. The deletes
-    /// of a key that is found missing.
+    /// Operations whose replies are needed only to show that they are not between the operations of the core: the
+    /// deletes of a key that is found missing.
     pub given: Vec<OpId>,
-    /// What must be before what, where that is the reason: a cycle.
+    /// The ordering constraints that form a cycle, if that is the reason.
     pub edges: Vec<Edge>,
-    /// Whether the prefix is the shortest, and no operation of the core can be spared.
+    /// Whether the prefix is the shortest and every operation of the core is needed.
     pub minimal: bool,
-    /// The longest order found of operations in the prefix.
+    /// The longest order found among operations of the prefix.
     pub order: Vec<OpId>,
     /// The reason in words.
     pub explanation: String,
-    /// The core drawn over time, one row for each operation.
+    /// The core drawn over time, one row per operation.
     pub diagram: String,
 }
 
 impl Evidence {
-    /// Of operations that clash, all of which are needed, without an order or edges.
+    /// Evidence from operations in conflict, all of which are needed. Has no order and no edges.
     pub(crate) fn of_clash(
         (part, anomaly): (&str, &str),
         (core, breaks): (Vec<OpId>, Option<OpId>),
@@ -79,33 +81,33 @@ impl Evidence {
     }
 }
 
-/// One operation must be before another.
+/// A constraint: one operation must precede another.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Edge {
-    /// The earlier.
+    /// The earlier operation.
     pub from: OpId,
-    /// The later.
+    /// The later operation.
     pub to: OpId,
-    /// What kind of reason this is.
+    /// The kind of reason.
     pub link: Link,
-    /// Why, in a few words: `ww x`, `returned before`.
+    /// The reason in a few words, such as `ww x` or `returned before`.
     pub why: String,
 }
 
-/// Why one operation must be before another.
+/// Why one operation must precede another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Link {
-    /// The other wrote a later version of the key.
+    /// The later one wrote a later version of the key.
     Ww(KeyId),
-    /// The other read what it wrote to the key.
+    /// The later one read what the earlier one wrote to the key.
     Wr(KeyId),
-    /// It read a version of the key that the other overwrote.
+    /// The earlier one read a version of the key that the later one overwrote.
     Rw(KeyId),
-    /// The same client ran it earlier.
+    /// The same client ran the earlier one first.
     Process,
-    /// It had returned before the other was called.
+    /// The earlier one had returned before the later one was called.
     Realtime,
-    /// Something that only the words say.
+    /// Another reason, given only in words.
     Other,
 }
 
@@ -118,7 +120,7 @@ impl fmt::Display for Evidence {
     }
 }
 
-/// Finds the evidence against a part that is known not to be linearizable, until a moment.
+/// Finds evidence against a part that is known not to be linearizable, until `until`.
 pub(crate) fn gather(
     judge: &mut dyn Judge,
     history: &History,
@@ -150,7 +152,7 @@ pub(crate) fn gather(
     let minimal = search.sure;
     let (anomaly, mut explanation) = explain::words(history, judge.kind(), breaks, (&core, &given), &all, minimal);
     let limits = Limits { steps: ORDER_STEPS, memory, until };
-    // All but what breaks it can be ordered.
+    // All operations except the one that breaks the history can be ordered.
     let witness = judge.witness(history, &cut(history, items, event.saturating_sub(1)), limits);
     let whole = witness.is_some();
     let order = witness.unwrap_or_else(|| judge.longest(history, &prefix, limits));
@@ -176,7 +178,7 @@ pub(crate) fn gather(
     }
 }
 
-/// All there is, where no reason was looked for.
+/// Evidence without a search for a reason: all operations of the part.
 pub(crate) fn bare(history: &History, key: KeyId, items: &[Item]) -> Evidence {
     let of = match history.key_value(key) {
         Value::NIL => "No".to_owned(),
@@ -200,7 +202,7 @@ pub(crate) fn bare(history: &History, key: KeyId, items: &[Item]) -> Evidence {
     }
 }
 
-/// The history up to and with an event: what has not returned by then is open.
+/// Cuts the history after an event. Operations that have not returned by then are open.
 fn cut(history: &History, items: &[Item], event: u32) -> Vec<Item> {
     let called = items.iter().take_while(|item| history.operation(item.op).called <= event);
     called
@@ -219,7 +221,7 @@ struct Minimizer<'a> {
     memory: usize,
     left: u64,
     until: Option<Instant>,
-    /// No check had to be given up so far.
+    /// Whether every check so far reached an answer.
     sure: bool,
 }
 
@@ -233,23 +235,23 @@ impl Minimizer<'_> {
         }
         let limits = Limits { steps, memory: self.memory, until: self.until };
         let decision = self.judge.decide(self.history, items, limits);
-        // To look at the operations takes about as long as a step for every other.
+        // Examining the operations costs about one step per two operations.
         self.left = self.left.saturating_sub(decision.steps.max(items.len() as u64 / 2));
         self.sure &= !matches!(decision.answer, Answer::GaveUp(_));
         decision.answer == Answer::Impossible
     }
 
-    /// The operations with the outcomes of all but a few forgotten.
+    /// The operations without the outcomes of those that `keep` rejects.
     fn forgetting(items: &[Item], keep: impl Fn(OpId) -> bool) -> Vec<Item> {
         items.iter().map(|item| Item { open: item.open || !keep(item.op), ..*item }).collect()
     }
 
-    /// A clash of two operations that needs no search, if it is one of a register.
+    /// A conflict of two operations on a register that can be found without a search.
     fn gone(&self, items: &[Item]) -> Option<Gone> {
         if self.register { gone::find(self.history, items) } else { None }
     }
 
-    /// Whether neither of the two is seen to be impossible without the other.
+    /// Whether neither of the two operations is found to be impossible without the other.
     fn needs_both(&mut self, gone: &Gone, prefix: &[Item]) -> bool {
         let sure = self.sure;
         let mut alone = |one: OpId| {
@@ -261,8 +263,8 @@ impl Minimizer<'_> {
         needed
     }
 
-    /// The operations with the outcomes of all but a few forgotten, where the procedure that refuted them can name a few that
-    /// are impossible alone.
+    /// The operations with only the outcomes of a few suspects, if the procedure that refuted them can name suspects
+    /// that are impossible by themselves.
     fn narrowed(&mut self, items: &[Item]) -> Option<Vec<Item>> {
         if let Some(Gone { shows, misses, deletes }) = self.gone(items) {
             return Some(Minimizer::forgetting(items, |op| op == shows || op == misses || deletes.contains(&op)));
@@ -275,17 +277,18 @@ impl Minimizer<'_> {
         impossible.then_some(few)
     }
 
-    /// The first return at which the history is impossible; and the operations called by then, if few of them are enough.
+    /// Returns the first return at which the history is impossible. Also returns the operations called by then with
+    /// only the outcomes of a few suspects, if these are enough.
     fn shortest_prefix(&mut self, items: &[Item]) -> (u32, Option<Vec<Item>>) {
         let settled = |item: &Item| self.history.operation(item.op).settled().filter(|_| !item.open);
         let mut returns: Vec<u32> = items.iter().filter_map(settled).collect();
         returns.sort_unstable();
-        // Invariant: the prefix that ends at `returns[high]` is impossible, no shorter one below `low` is.
+        // Invariant: the prefix that ends at `returns[high]` is impossible. No shorter one below `low` is.
         let (mut low, mut high) = (0, returns.len().saturating_sub(1));
         let mut prefix = items.to_vec();
         for _ in 0..GUESSES {
             let Some(few) = self.narrowed(&prefix) else { break };
-            // What is impossible alone is so as soon as all of it has returned.
+            // Operations that are impossible by themselves are so as soon as all of them have returned.
             let settled = |item: &Item| self.history.operation(item.op).settled().filter(|_| !item.open);
             let Some(event) = few.iter().filter_map(settled).max() else { break };
             prefix = cut(self.history, items, event.saturating_sub(1));
@@ -308,8 +311,8 @@ impl Minimizer<'_> {
         (event, self.narrowed(&cut(self.history, items, event)))
     }
 
-    /// The operation that breaks the history alone, or with one other, if these are impossible and that is seen quickly.
-    /// Without it nothing is impossible, so such a core is the smallest.
+    /// Returns the operation that breaks the history, alone or with one other operation, if these are impossible and
+    /// this is found quickly. Without the breaking operation nothing is impossible, so such a core is the smallest.
     fn pair(&mut self, items: &[Item], breaks: OpId) -> Option<Vec<OpId>> {
         let others = items.iter().rev().filter(|item| !item.open && item.op != breaks).map(|item| item.op);
         let others: Vec<OpId> = others.collect();
@@ -317,7 +320,7 @@ impl Minimizer<'_> {
             return None;
         }
         let before = self.sure;
-        // Whether it is impossible, if that is seen.
+        // Whether the pair is impossible; `None` if that is not decided.
         let mut clash = |other: OpId, steps: u64| {
             self.sure = true;
             let items = Minimizer::forgetting(items, |op| op == breaks || op == other);
@@ -331,7 +334,7 @@ impl Minimizer<'_> {
                 let mut left = others;
                 for steps in PAIR_STEPS {
                     let mut unseen = Vec::new();
-                    // The latest first: the clash is close to where it shows.
+                    // The latest operation first, because the conflict is usually close to where it shows.
                     for other in left {
                         match clash(other, steps) {
                             Some(true) if core.is_none() => core = Some(vec![other.min(breaks), other.max(breaks)]),
@@ -351,8 +354,8 @@ impl Minimizer<'_> {
         core
     }
 
-    /// Drops constraints while the rest stays impossible: those whose loss is seen through quickly, and then what is left
-    /// with more patience.
+    /// Drops constraints while the rest stays impossible. The first pass has few steps per check, the second pass has
+    /// more.
     fn smallest_core(&mut self, items: Vec<Item>) -> Vec<OpId> {
         let sure = self.sure;
         let share = (self.left / 4_096).max(10_000);
@@ -363,14 +366,14 @@ impl Minimizer<'_> {
         core.iter().filter(|item| !item.open).map(|item| item.op).collect()
     }
 
-    /// Drops constraints, many at once and then fewer, while it takes no more than so many steps to see that the rest stays
+    /// Drops constraints, many at once and then fewer, as long as `share` steps are enough to see that the rest stays
     /// impossible.
     fn smaller(&mut self, mut items: Vec<Item>, share: u64) -> Vec<Item> {
         let firm = |items: &[Item]| (0..items.len()).filter(|&i| !items[i].open).collect::<Vec<_>>();
         let mut size = firm(&items).len().div_ceil(2);
         while size > 0 && self.left > 0 {
             let mut dropped = false;
-            // From the oldest on, so that the clash stays close to where it shows.
+            // The oldest first, so that the conflict stays close to where it shows.
             let constraints = firm(&items);
             for chunk in constraints.chunks(size) {
                 if self.left == 0 {

@@ -1,8 +1,9 @@
-//! A report as one HTML page: verdicts, what was understood, every part, and each violation drawn.
+//! Renders a report as one HTML page: the verdicts, the account of the input, all parts, and a drawing of each
+//! violation.
 //!
-//! The page needs nothing but itself: no network, no framework; without its script it still shows everything. It is bounded
-//! ([`MOST_BYTES`]) whatever the history: what does not fit is counted and said. Every text of the user is escaped, and
-//! control and direction characters in it are made visible.
+//! The page is self-contained: no network and no framework. Without its script it still shows everything. Its size is
+//! bounded ([`MOST_BYTES`]) for every history. The page says how much did not fit. All text from the user is escaped,
+//! with control and direction characters made visible.
 
 mod chart;
 mod overview;
@@ -17,39 +18,39 @@ use crate::model::Kind;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// The page is never larger, in bytes.
+/// Maximum size of the page, in bytes.
 pub const MOST_BYTES: usize = 2 << 20;
-/// Of that, the table of parts.
+/// Part of the page for the table of parts.
 const TABLE_BYTES: usize = 300 << 10;
-/// The settings, and what was understood, each.
+/// Part of the page for the settings, and for the account of the input, each.
 const LIST_BYTES: usize = 50 << 10;
-/// And everything that comes after the violations.
+/// Part of the page for everything after the violations.
 const TAIL_BYTES: usize = 700 << 10;
-/// Operations around a clash in its first drawing; the second one has [`chart::MOST`] in all.
+/// Operations around a conflict in its first drawing. The second drawing has [`chart::MOST`] operations in total.
 const NEAR: usize = 16;
 
-/// What a page is made of.
+/// The input of a page.
 #[derive(Clone, Copy, Debug)]
 pub struct PageInput<'a> {
-    /// Shown at the top.
+    /// The title of the page.
     pub title: &'a str,
-    /// The history's file, before `#L17`.
+    /// The history's file, as written before `#L17`.
     pub file: &'a str,
     /// The history.
     pub history: &'a History,
-    /// One for each property that was checked.
+    /// The reports, one for each property checked.
     pub reports: &'a [Report],
-    /// The model's name, as [`Kind::name`] has it.
+    /// The model's name, as in [`Kind::name`].
     pub model: &'a str,
-    /// Names and values: format, meaning of nil, budget.
+    /// Names and values, such as the format, the meaning of nil and the budget.
     pub settings: &'a [(String, String)],
-    /// What was read, and what was left out and why, line by line.
+    /// The account of the input, line by line: what was read, and what was left out and why.
     pub understood: &'a [String],
-    /// Lines of the source, for the excerpts: those of [`lines`], in order.
+    /// Source lines for the excerpts: those of [`lines`], in order.
     pub source: &'a [(u32, String)],
 }
 
-/// The lines of the source that the page would like to quote, in order: those of the cores.
+/// The source lines that the page quotes, in order: those of the cores.
 #[must_use]
 pub fn lines(history: &History, reports: &[Report]) -> Vec<u32> {
     let core = reports.iter().flat_map(Report::violations).flat_map(shown_core).map(|op| history.operation(op));
@@ -60,12 +61,12 @@ pub fn lines(history: &History, reports: &[Report]) -> Vec<u32> {
     lines
 }
 
-/// The end of the core, when it is large.
+/// The core, or the end of a large one.
 fn shown_core(evidence: &Evidence) -> impl Iterator<Item = OpId> {
     evidence.core[evidence.core.len().saturating_sub(60)..].iter().copied()
 }
 
-/// The page.
+/// Renders the page.
 #[must_use]
 pub fn html(input: &PageInput<'_>) -> String {
     let title = escape(&cut(input.title, 200));
@@ -97,7 +98,7 @@ pub fn html(input: &PageInput<'_>) -> String {
     }
     let mut drawn = 0;
     for (number, (property, evidence)) in (1..).zip(&violations) {
-        // With fewer operations around it, if it is too large.
+        // With fewer operations around the conflict, if the section is too large.
         let sections =
             [chart::MOST, NEAR, 0].into_iter().map(|others| violation(input, number, property, evidence, others));
         let room = MOST_BYTES - TAIL_BYTES - out.len();
@@ -121,13 +122,13 @@ pub fn html(input: &PageInput<'_>) -> String {
     out + include_str!("page/page.js") + "</script></body></html>\n"
 }
 
-/// Filters and their effect, for all drawings.
+/// The filters, which apply to all drawings.
 const TOOLS: &str = "<div class=\"tools\" role=\"search\"><label>process \
     <select id=\"by-process\"><option value=\"\">all</option></select></label><label>function <select id=\"by-function\">\
     <option value=\"\">all</option></select></label><label>key or value <input id=\"by-text\" type=\"search\" size=\"14\"></label>\
     <label><input id=\"by-core\" type=\"checkbox\"> only the clash</label></div>";
 
-/// Buttons and legend of a drawing.
+/// The buttons and the legend of a drawing.
 const CONTROLS: &str = "<div class=\"drawing\"><div class=\"bar\"><button type=\"button\" data-do=\"out\" aria-label=\"zoom out\">−</button>\
          <button type=\"button\" data-do=\"in\" aria-label=\"zoom in\">+</button>\
          <button type=\"button\" data-do=\"fit\">fit all</button><button type=\"button\" data-do=\"clash\">the clash</button>\
@@ -135,7 +136,7 @@ const CONTROLS: &str = "<div class=\"drawing\"><div class=\"bar\"><button type=\
          be true <i class=\"k-other\"></i>others <i class=\"k-open\"></i>outcome unknown <i class=\"k-point\">1</i>order \
          found</span></div>";
 
-/// A property's verdict.
+/// The verdict on a property.
 fn banner(report: &Report) -> String {
     let (bad, unknown) = (report.violations().count(), report.unknowns().count());
     let (all, property) = (report.parts.len(), escape(report.property));
@@ -162,7 +163,7 @@ fn banner(report: &Report) -> String {
     )
 }
 
-/// How it was read and decided.
+/// How the history was read and decided.
 fn understood(input: &PageInput<'_>) -> String {
     let mut out = String::from("<section id=\"read\"><h2>How it was read and decided</h2><dl>");
     let history = input.history;
@@ -187,7 +188,7 @@ fn understood(input: &PageInput<'_>) -> String {
     out
 }
 
-/// How large a history is, in words.
+/// The size of a history in words.
 fn size(history: &History) -> String {
     let plural = |n: u64, what: &str| format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" });
     let operations = plural(history.operations().len() as u64, "operation");
@@ -195,7 +196,7 @@ fn size(history: &History) -> String {
     format!("{operations}, {events}, {keys}")
 }
 
-/// All parts: those that do not hold first, then the undecided, then the largest.
+/// The table of all parts: first those that do not hold, then the undecided, then the largest.
 fn parts(reports: &[Report], drawn: usize) -> String {
     let rank = |part: &PartReport| match part.verdict {
         Verdict::Invalid(_) => 0,
@@ -251,7 +252,7 @@ fn parts(reports: &[Report], drawn: usize) -> String {
     out + "</section>"
 }
 
-/// One violation: its words, its drawing, and the operations that clash.
+/// One violation: its words, its drawing, and the operations in conflict.
 fn violation(input: &PageInput<'_>, number: usize, property: &str, evidence: &Evidence, others: usize) -> String {
     let mut out = format!("<section class=\"violation\" id=\"violation{number}\"><h2>");
     let name = if evidence.anomaly.is_empty() { format!("not {property}") } else { evidence.anomaly.clone() };
@@ -268,7 +269,7 @@ fn violation(input: &PageInput<'_>, number: usize, property: &str, evidence: &Ev
         let _ = write!(out, "<p class=\"more\">{}</p>", escape(&cut(line, 1000)));
     }
     let near = others.min(NEAR);
-    // A phone has room for the clash alone.
+    // A phone has room for the conflict only.
     out.push_str("<div class=\"narrow\">");
     drawing(&mut out, input, (number, 'n'), property, evidence, 0);
     out.push_str("</div><div class=\"roomy\">");
@@ -283,7 +284,7 @@ fn violation(input: &PageInput<'_>, number: usize, property: &str, evidence: &Ev
     out + "</section>"
 }
 
-/// A drawing with so many operations around the clash; how many more there are.
+/// Draws the conflict with `others` operations around it. Returns how many more operations there are.
 fn drawing(
     out: &mut String,
     input: &PageInput<'_>,
@@ -304,7 +305,7 @@ fn drawing(
                 states.insert(place, cut(&svg::describe(history, state), 200));
             }
         });
-        // An order that is not one of this model says nothing about its states.
+        // An order that the model does not accept says nothing about its states.
         explains.unwrap_or_else(|| states.clear());
     }
     out.push_str(CONTROLS);
@@ -316,7 +317,7 @@ fn drawing(
     chart.hidden
 }
 
-/// What the drawing leaves out, and how far an order gets.
+/// What the drawing leaves out, and how far the order found goes.
 fn notes(history: &History, evidence: &Evidence, chart: &chart::Chart, states: &BTreeMap<usize, String>) -> String {
     let mut out = String::from("<p class=\"note\">");
     if !evidence.order.is_empty() {
@@ -362,7 +363,7 @@ fn notes(history: &History, evidence: &Evidence, chart: &chart::Chart, states: &
     out
 }
 
-/// The operations that clash, with their lines in the source.
+/// The operations in conflict, with their source lines.
 fn table(input: &PageInput<'_>, evidence: &Evidence, number: usize) -> String {
     let history = input.history;
     let mut out = String::from(
@@ -399,7 +400,7 @@ fn table(input: &PageInput<'_>, evidence: &Evidence, number: usize) -> String {
     out
 }
 
-/// An event: its position, time and place in the source.
+/// An event: its position, its time and its line in the source.
 fn moment(history: &History, event: u32, file: &str) -> String {
     let time = match history.time(event) {
         0 => String::new(),
@@ -412,7 +413,7 @@ fn moment(history: &History, event: u32, file: &str) -> String {
     format!("#{event}{time}{line}")
 }
 
-/// The beginning of a text that is long.
+/// Cuts a text to `most` characters.
 fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -420,7 +421,7 @@ fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// A number with its thousands apart.
+/// A number with thousands separators.
 fn count(n: u64) -> String {
     let digits = n.to_string();
     let groups: Vec<&str> =
@@ -428,7 +429,7 @@ fn count(n: u64) -> String {
     groups.join(",")
 }
 
-/// A text for HTML, in elements and quoted attributes: no markup, and what cannot be seen made visible.
+/// Escapes a text for HTML elements and quoted attributes: no markup, and invisible characters made visible.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! What the returns of operations say, but for transactions.
+//! Interprets the completions of operations, except the steps of transactions.
 
 use super::drains;
 use super::intake::{Call, fault};
@@ -8,7 +8,7 @@ use super::{Fail, Format, Keys, Mismatch, Nil, Refusal};
 use crate::history::{End, Function, OpId, Operation, UNTOLD_REVISION, Value};
 
 impl Call<'_> {
-    /// Takes the return of an operation.
+    /// Records the completion of an operation.
     pub fn complete(mut self, op: OpId, kind: Type) -> Result<(), Fault> {
         let call = *self.intake.recorder.history().operation(op);
         self.same_function(call.f, call.compare != Value::UNTOLD, call.called)?;
@@ -20,15 +20,15 @@ impl Call<'_> {
             return self.complete_txn(op, kind);
         }
         let silent = self.event.value.is_none_or(|value| self.is_nil(value));
-        // A failure that is marked as a refusal tells beside its value what was found.
+        // A failure marked as a refusal has the value found in a field of its own.
         let marked = kind == Type::Fail && self.yes(self.event.refused)?;
         let kind = if marked { Type::Refused } else { kind };
         let (key, value) = match kind {
             _ if marked => (self.event.key, self.event.found),
-            // Without a value there is no key either.
+            // Without a value there is no key.
             _ if silent && self.intake.settings.keys == Keys::InValue => (self.event.key, None),
             Type::Ok | Type::Refused => self.key_and_value()?,
-            // What clients put into the value of an error is anything.
+            // The value of an error can be anything clients put there.
             _ => (self.event.key, None),
         };
         if let Some(node) = key {
@@ -62,10 +62,10 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// What a refusal says was there instead.
+    /// Returns the value that a refusal found instead.
     fn found(&mut self, call: &Operation, value: Option<usize>) -> Value {
         match value {
-            // No register of these holds pairs: it is what was asked.
+            // Registers compared this way do not hold pairs, so a pair repeats the request.
             Some(node) if call.compare != Value::UNTOLD && self.names(node, call) => {
                 self.intake.remark("refusals that repeat what was asked: what was there is not known");
                 Value::UNTOLD
@@ -75,7 +75,7 @@ impl Call<'_> {
         }
     }
 
-    /// Whether a value is what was asked: of a compare-and-set the pair.
+    /// Whether a value repeats the request. For a compare-and-set the request is the pair.
     fn names(&mut self, node: usize, call: &Operation) -> bool {
         let (tree, text) = (self.tree, self.text);
         match tree.pair(node) {
@@ -88,7 +88,7 @@ impl Call<'_> {
         }
     }
 
-    /// What an `ok` says.
+    /// Returns the outcome and the reply of an `ok`.
     fn answer(&mut self, op: OpId, call: &Operation, value: Option<usize>) -> Result<(End, Value), Fault> {
         let nil = value.is_none_or(|node| self.is_nil(node));
         match call.f {
@@ -117,7 +117,7 @@ impl Call<'_> {
                 drains::answer(self.tree, value)?;
                 Ok((End::Ok, value.map_or(Value::NIL, |node| self.value(node))))
             }
-            // Jepsen's clients repeat what was asked.
+            // Jepsen's clients repeat the request.
             _ => match value.filter(|_| !nil) {
                 Some(node) if !self.names(node, call) => self.other_answer(op, call, node),
                 _ => Ok((End::Ok, Value::UNTOLD)),
@@ -125,7 +125,7 @@ impl Call<'_> {
         }
     }
 
-    /// An `ok` whose value is not what was asked.
+    /// Interprets an `ok` whose value differs from the request.
     fn other_answer(&mut self, op: OpId, call: &Operation, node: usize) -> Result<(End, Value), Fault> {
         let cas = call.compare != Value::UNTOLD;
         let pair = self.tree.pair(node).filter(|_| cas);
@@ -181,7 +181,7 @@ impl Call<'_> {
         let Some(node) = self.event.revision else { return Ok(None) };
         match (kind, self.tree.node(node).what) {
             (Type::Fail | Type::Info | Type::Invoke, _) => fault(self.at(node), "no revision belongs here"),
-            // No history has so many modifications: such a revision is as wrong as any other that is too large.
+            // No history has this many modifications, so the clamped revision is as wrong as the original.
             (_, What::Int(n)) if n >= 0 => Ok(Some(u32::try_from(n).unwrap_or(u32::MAX).min(UNTOLD_REVISION - 1))),
             (_, What::Nil) => Ok(None),
             _ => fault(self.at(node), "expected a revision, a whole number from 0"),

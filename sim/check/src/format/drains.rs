@@ -1,8 +1,10 @@
-//! Drains: one operation that takes everything out of a queue, as Jepsen's tests end with. Its `ok` lists what was taken.
+//! Drains: a drain removes all elements of a queue in one operation. Jepsen's queue tests end with one. Its `ok` lists
+//! the elements removed.
 //!
-//! Each element is a `dequeue` of its own, at some time between the drain's call and return; that it found the queue empty in
-//! the end is not taken for granted. A drain of unknown outcome may have taken whatever no other operation is known to
-//! have taken: as many dequeues of unknown outcome take its place. Of several, the first called stands for all of them.
+//! Each element becomes a separate `dequeue` at some time between the drain's invocation and completion. The drain is
+//! not assumed to have found the queue empty at the end. A drain of unknown outcome may have removed every element that
+//! no other operation is known to have removed. It is replaced by that number of dequeues of unknown outcome. If a key
+//! has several such drains, the one invoked first gets all of these dequeues.
 
 use super::intake::{Intake, fault};
 use super::tree::{Fault, Tree, What};
@@ -13,7 +15,7 @@ use std::collections::BTreeMap;
 /// The name of the function.
 pub const NAME: &str = "drain";
 
-/// What an ok drain answers must be a list.
+/// Checks that the answer of an ok drain is a list.
 pub fn answer(tree: &Tree, value: Option<usize>) -> Result<(), Fault> {
     match value.map(|node| (node, tree.node(node))) {
         Some((_, node)) if !matches!(node.what, What::List(_) | What::Set(_) | What::Nil) => {
@@ -24,7 +26,7 @@ pub fn answer(tree: &Tree, value: Option<usize>) -> Result<(), Fault> {
 }
 
 impl Intake {
-    /// The history with dequeues in place of drains, if it is one of queues.
+    /// Replaces drains by dequeues, if the history is one of queues.
     pub fn drained(&mut self, history: History) -> History {
         let is_drain = |op: &Operation| history.function(op.f) == NAME;
         let queue = |op: &Operation| matches!(op.f, Function::Enqueue | Function::Dequeue);
@@ -57,7 +59,7 @@ impl Intake {
     }
 }
 
-/// The elements that a drain listed.
+/// The elements that a drain removed.
 fn taken<'a>(history: &'a History, op: &Operation) -> &'a [Value] {
     match history.datum(op.reply) {
         Datum::List(list) => list,
@@ -65,13 +67,13 @@ fn taken<'a>(history: &'a History, op: &Operation) -> &'a [Value] {
     }
 }
 
-/// By key: how many elements may have been put in that no operation is known to have taken out.
+/// For each key, the number of elements that may have been enqueued and that no operation is known to have removed.
 fn missing(history: &History) -> HashMap<KeyId, usize> {
     let initial = match history.datum(history.initial()) {
         Datum::List(list) => list.len() as i64,
         _ => 0,
     };
-    let mut left: HashMap<KeyId, i64> = HashMap::new(); // Only looked into.
+    let mut left: HashMap<KeyId, i64> = HashMap::new(); // Only for lookups.
     for op in history.operations() {
         let change = match op.f {
             Function::Enqueue if matches!(op.end, End::Ok | End::Info) => 1,

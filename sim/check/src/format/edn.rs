@@ -1,35 +1,36 @@
-//! The syntax of EDN, as Clojure prints it: one form at a time, straight into a [`Tree`].
+//! A parser for EDN as Clojure prints it. Reads one form at a time, directly into a [`Tree`].
 //!
-//! Understood beyond the specification, since real files have it: unreadable objects (`#<…>`), regular expressions, metadata
-//! (left out), symbolic values (`##NaN`), namespaced maps, hexadecimal and octal escapes in strings. A float, ratio or decimal, a
-//! character, keyword or symbol is a symbol here; whole numbers with `N` are numbers if they fit.
+//! Beyond the specification it accepts syntax found in real files: unreadable objects (`#<…>`), regular expressions,
+//! metadata (left out), symbolic values (`##NaN`), namespaced maps, hexadecimal and octal escapes in strings. Floats,
+//! ratios, decimals, characters, keywords and symbols are all symbols here. Whole numbers with `N` are numbers if they
+//! fit.
 
 use super::json::unicode;
 use super::tree::{MAX_DEPTH, Span, Stop, Tree, What};
 
-/// What comes next outside of all maps.
+/// The next item outside of all maps.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item {
-    /// A form, which is in the tree.
+    /// A form, now in the tree.
     Form,
-    /// A form that counts for nothing.
+    /// A form without meaning: metadata or a discarded form.
     Nothing,
-    /// A vector or list begins; what will close it.
+    /// The start of a vector or list, with its closing bracket.
     Open(u8),
-    /// One ends.
+    /// The end of a vector or list.
     Close(u8),
     /// The end of the file.
     End,
 }
 
-/// How much space and comments come next.
+/// Returns the length of the space and comments at the start of the text.
 pub fn space(text: &str, last: bool) -> Result<usize, Stop> {
     let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, last, tree: &mut Tree::default() };
     reader.space()?;
     Ok(reader.at)
 }
 
-/// Reads what begins with the text: where it ends, and what it is. `last`: nothing follows the text.
+/// Reads the item at the start of the text. Returns its end and what it is. `last`: nothing follows the text.
 pub fn item(text: &str, last: bool, tree: &mut Tree) -> Result<(usize, Item), Stop> {
     tree.clear();
     match text.as_bytes().first() {
@@ -46,7 +47,7 @@ pub fn item(text: &str, last: bool, tree: &mut Tree) -> Result<(usize, Item), St
     }
 }
 
-/// Reads the first form of a text from some place on into the tree; `None`: there is none.
+/// Reads the first form at or after `from` into the tree. Returns its end, or `None` if there is no form.
 pub fn form(text: &str, from: usize, tree: &mut Tree) -> Result<Option<usize>, Stop> {
     let mut reader = Reader { text, bytes: text.as_bytes(), at: from, last: true, tree };
     loop {
@@ -77,7 +78,7 @@ impl Reader<'_, '_> {
         Stop::bad(at, what)
     }
 
-    /// Past space, commas and comments.
+    /// Skips space, commas and comments.
     #[inline]
     fn space(&mut self) -> Result<(), Stop> {
         loop {
@@ -98,7 +99,7 @@ impl Reader<'_, '_> {
         self.bytes.get(self.at).copied().ok_or(Stop::More)
     }
 
-    /// Reads a form, or something that counts for nothing (`false`).
+    /// Reads a form. Returns `false` for one without meaning.
     fn form(&mut self, depth: usize) -> Result<bool, Stop> {
         if depth > MAX_DEPTH {
             return self.bad(self.at, format!("nested deeper than {MAX_DEPTH}"));
@@ -134,7 +135,7 @@ impl Reader<'_, '_> {
         Ok(true)
     }
 
-    /// Reads forms until one counts.
+    /// Reads forms up to and including one that has meaning.
     fn some_form(&mut self, depth: usize) -> Result<(), Stop> {
         loop {
             self.peek()?;
@@ -176,7 +177,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    /// What begins with `#`.
+    /// Reads what begins with `#`.
     fn dispatch(&mut self, depth: usize) -> Result<bool, Stop> {
         let start = self.at;
         let Some(&next) = self.bytes.get(start + 1) else { return Err(Stop::More) };
@@ -214,7 +215,7 @@ impl Reader<'_, '_> {
         Ok(true)
     }
 
-    /// The end of what begins here and ends before space or a bracket.
+    /// Returns the end of the token here. A token ends before space or a bracket.
     fn token(&self) -> Result<usize, Stop> {
         let mut at = self.at + 1;
         loop {
@@ -244,7 +245,7 @@ impl Reader<'_, '_> {
     fn character(&mut self) -> Result<(), Stop> {
         let start = self.at;
         let Some(c) = self.text[start + 1..].chars().next() else { return Err(Stop::More) };
-        // The character itself may be a bracket; what follows belongs to a name as in \newline.
+        // The character itself may be a bracket. The rest belongs to a name, as in \newline.
         self.at += c.len_utf8();
         let end = self.token()?;
         self.at = end;
@@ -263,7 +264,7 @@ impl Reader<'_, '_> {
         } else if let Ok(n) = text.parse::<f64>() {
             What::Symbol(self.tree.keep(&format!("{n:?}")))
         } else if text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'+' | b'-')) {
-            // Ratios, decimals, other bases.
+            // Ratios, decimals, numbers in other bases.
             What::Symbol(Tree::span(start, end))
         } else {
             return self.bad(start, format!("not a number: {text}"));
@@ -273,7 +274,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    /// Goes past a string: its content's place, and whether there are escapes.
+    /// Skips a string. Returns the range of its content and whether it has escapes.
     fn raw_string(&mut self) -> Result<(usize, usize, bool), Stop> {
         let start = self.at + 1;
         let (mut at, mut escaped) = (start, false);
@@ -312,7 +313,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// The character that an escape stands for, and the escape's length.
+/// Returns the character of an escape and the length of the escape.
 fn escape(text: &str) -> Option<(char, usize)> {
     Some(match text.as_bytes().get(1)? {
         b'n' => ('\n', 2),

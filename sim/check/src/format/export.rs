@@ -1,4 +1,4 @@
-//! Histories as Jepsen writes them, for Knossos, Elle and their like: one operation map a line.
+//! Writes histories in Jepsen's format, for Knossos, Elle and similar tools: one operation map per line.
 //!
 //! ```text
 //! ; seaworthy-check {:nil :absent, :fail :did-not-happen, :delete :found, :initial nil, :keys :in-value}
@@ -6,26 +6,30 @@
 //! {:index 2, :time 2500000, :process 3, :type :ok, :f :write, :value ["k1" "c3-7"], :revision 0}
 //! ```
 //!
-//! Keys stand in values as independent `[key value]` tuples; operations on the one object of a history without keys have
-//! values only. What the tools know is less than what is known here, so a history is projected: whatever they look at is implied
-//! by the history, so if the projection is not linearizable, neither is the history. What they do not look at stands beside
-//! it, in the comment on the first line and in fields of other names, so that [`read`](super::read) finds the whole history again.
+//! A key is written in the value, as an independent `[key value]` tuple. Operations of a history without keys, which
+//! has one object, have only values. The tools know less than we do, so the history is projected. Everything the tools
+//! read is implied by the history, so if the projection is not linearizable, neither is the history. What the tools
+//! ignore is written beside it, in the comment on the first line and in fields of other names, so [`read`](super::read)
+//! restores the whole history.
 //!
-//! | here | there | and beside it |
+//! | here | in Jepsen | extra fields |
 //! |---|---|---|
 //! | read | `:read`; a missing key is `nil` | |
-//! | write; delete | `:write` of the value; of `nil` | of a delete `:delete true` |
+//! | write; delete | `:write` of the value; of `nil` | for a delete `:delete true` |
 //! | write or delete that compares a value | `:cas [from to]` | |
 //! | write if missing (`nx`, `cmprev -1`) | `:cas [nil to]` | `:if` |
 //! | write if present, or at a revision | `:write` | `:if` |
-//! | refused, also a delete that found nothing | `:fail` | `:refused true`, and `:found` what was there instead |
+//! | refused, also a delete that found nothing | `:fail` | `:refused true`, and `:found`, the value found instead |
 //! | transaction | `:txn`, steps `[:append k v]`, `[:r k v]`, `[:w k v]` | |
 //! | next | `:generate`, as Jepsen's unique ids | |
-//! | append, add, remove, contains, enqueue, dequeue, acquire, release, others | the same names; the answer is the value of `:ok`, else what was asked is repeated | |
+//! | others, such as append, add, remove, contains, enqueue, dequeue, acquire, release | the same names | |
 //! | revision of a reply | | `:revision` |
 //!
-//! To the tools an unknown delete that names no value is a `:write nil` of unknown fate, a failed one a `:fail`. Processes keep
-//! their numbers, though Jepsen retires a process after `:info`.
+//! For the functions of the row "others", the value of `:ok` is the answer, if there is one. Otherwise the value
+//! repeats the request.
+//!
+//! The tools see an unknown delete without a compared value as a `:write nil` of unknown outcome, and a failed one as a
+//! `:fail`. Processes keep their numbers, although Jepsen retires a process after `:info`.
 
 use super::settings::STATES;
 use crate::history::{Call, Datum, End, Function, History, KeyId, KvOperation, MicroOp, Operation, Outcome, Value};
@@ -35,7 +39,7 @@ use std::io::{self, Write};
 /// Writes a history.
 ///
 /// # Errors
-/// Those of `out`.
+/// Returns errors of `out`.
 pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
     let keyed = (0..history.keys()).any(|key| history.key_value(KeyId(key)) != Value::NIL);
     let (keys, initial) = (if keyed { "in-value" } else { "field" }, datum(history, history.initial()));
@@ -72,7 +76,7 @@ pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The conditions of a call that its function does not name.
+/// Writes the conditions of an invocation that its function does not imply.
 fn conditions(history: &History, op: &Operation, out: &mut impl Write) -> io::Result<()> {
     let when = history.condition(op);
     let exists = when.exists.map(|exists| format!(":exists {exists}"));
@@ -81,7 +85,7 @@ fn conditions(history: &History, op: &Operation, out: &mut impl Write) -> io::Re
     if parts.is_empty() { Ok(()) } else { write!(out, ", :if {{{}}}", parts.join(", ")) }
 }
 
-/// What a reply says beside its type and value.
+/// Writes what a reply has besides its type and value.
 fn answered(history: &History, op: &Operation, out: &mut impl Write) -> io::Result<()> {
     if op.end == End::Refused {
         write!(out, ", :refused true")?;
@@ -97,7 +101,7 @@ fn answered(history: &History, op: &Operation, out: &mut impl Write) -> io::Resu
 
 fn kind(history: &History, op: &Operation) -> &'static str {
     match op.end {
-        // A read that was not told what it saw is as good as unknown.
+        // A read without a recorded value counts as unknown.
         End::Ok if history.outcome(op) == Outcome::Info => "info",
         End::Ok => "ok",
         End::Refused | End::Fail => "fail",
@@ -105,13 +109,13 @@ fn kind(history: &History, op: &Operation) -> &'static str {
     }
 }
 
-/// The name of a function, as a keyword can have it.
+/// The name of a function, with characters that a keyword can have.
 fn name(history: &History, f: Function) -> String {
     let name = if f == Function::Next { "generate" } else { history.function(f) };
     name.replace(|c: char| !c.is_alphanumeric() && !"+-*/!?_.<>=&%$".contains(c), "_")
 }
 
-/// The value of an operation that is no register's.
+/// The value of an operation that is not on a register.
 fn told(history: &History, op: &Operation, ok: bool) -> String {
     if op.f == Function::Txn {
         let steps: Vec<String> = history.micro_ops(op).iter().map(|step| micro(history, step, ok)).collect();
@@ -165,7 +169,7 @@ fn datum(history: &History, value: Value) -> String {
     }
 }
 
-/// A string of EDN, whose escapes are those of Java.
+/// An EDN string. The escapes are those of Java.
 fn string(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');

@@ -1,4 +1,4 @@
-//! Histories that are forms: JSON objects and EDN maps, bare or in one array, vector or list.
+//! Reads histories that consist of forms: JSON objects and EDN maps, bare or in one array, vector or list.
 
 use super::edn::{self, Item};
 use super::intake::{Event, Intake, fault};
@@ -11,7 +11,7 @@ use super::{Error, Format};
 /// Reads all forms of a source.
 pub fn read(source: &mut Source, format: Format, intake: &mut Intake) -> Result<(), Error> {
     let mut tree = Tree::default();
-    // What closes the open array, and the line of its beginning.
+    // The closing bracket of the open array, and the line where the array begins.
     let mut within: Option<(u8, u64)> = None;
     let mut after = false;
     loop {
@@ -65,7 +65,7 @@ pub fn read(source: &mut Source, format: Format, intake: &mut Intake) -> Result<
     Ok(())
 }
 
-/// Goes past space, and reads what comes then.
+/// Skips space and reads the next item.
 fn next(source: &mut Source, format: Format, tree: &mut Tree) -> Result<(usize, Item), Stop> {
     let (text, last) = (source.rest(), source.is_last());
     let space = if format == Format::JsonLines { json::separators(text) } else { edn::space(text, last)? };
@@ -87,8 +87,8 @@ fn next(source: &mut Source, format: Format, tree: &mut Tree) -> Result<(usize, 
     }
 }
 
-/// Reads an object as nearly all are written, with the names of events, no name twice and no space before colons, and
-/// puts its fields where they belong. `None`: it takes the long way, from the beginning.
+/// Fast path for the usual object: known field names, no name twice, no space before colons. Stores the nodes of its
+/// fields in `fields`. Returns `None` if the general parser must read the object from its beginning.
 fn usual(text: &str, tree: &mut Tree, fields: &mut Fields) -> Option<usize> {
     let bytes = text.as_bytes();
     if bytes.first() != Some(&b'{') {
@@ -137,7 +137,7 @@ struct Fields {
 }
 
 impl Fields {
-    /// The field of this name.
+    /// The field with this name.
     #[inline]
     fn field(&mut self, name: &str) -> Option<&mut Option<usize>> {
         Some(match name {
@@ -161,10 +161,10 @@ impl Fields {
     }
 }
 
-/// Takes a form in, which must be an operation.
+/// Records a form, which must be an operation.
 fn form(tree: &Tree, text: &str, format: Format, intake: &mut Intake) -> Result<(), Fault> {
     let root = match tree.node(0).what {
-        // A record: its tag says nothing new.
+        // A record. Its tag adds no information.
         What::Tagged(_) => 2,
         _ => 0,
     };
@@ -187,7 +187,7 @@ fn form(tree: &Tree, text: &str, format: Format, intake: &mut Intake) -> Result<
     operation(tree, text, root, format, &mut fields, intake)
 }
 
-/// Takes an operation in.
+/// Records an operation.
 fn operation(
     tree: &Tree,
     text: &str,
@@ -216,7 +216,7 @@ fn operation(
     intake.take(tree, text, process, kind, &fields.event)
 }
 
-/// The client; `None`: none, and the operation is left out.
+/// Returns the client, or `None` if there is no client and the operation is left out.
 fn process(
     tree: &Tree,
     text: &str,
@@ -247,7 +247,7 @@ fn process(
     }
 }
 
-/// Checks the position that our own format may give.
+/// Checks the position field of our own format.
 fn position(tree: &Tree, node: usize, intake: &Intake) -> Result<(), Fault> {
     let expected = i64::from(intake.recorder.history().events());
     let at = tree.node(node).at as usize;
@@ -261,7 +261,7 @@ fn position(tree: &Tree, node: usize, intake: &Intake) -> Result<(), Fault> {
 fn time(tree: &Tree, node: Option<usize>, intake: &mut Intake) -> u64 {
     match node.map(|node| tree.node(node).what) {
         None | Some(What::Nil) => 0,
-        // Jepsen's clock begins a little before zero.
+        // Jepsen's clock starts slightly before zero.
         Some(What::Int(n)) => u64::try_from(n).unwrap_or(0),
         Some(_) => {
             intake.remark("times that are no whole numbers: not shown");
@@ -270,7 +270,7 @@ fn time(tree: &Tree, node: Option<usize>, intake: &mut Intake) -> u64 {
     }
 }
 
-/// `{"initial":…}`: what every object holds at first, unless it is told otherwise.
+/// `{"initial":…}`: the initial value of every object, unless the caller gave one.
 fn initial(tree: &Tree, text: &str, node: usize, intake: &mut Intake) -> Result<(), Fault> {
     if intake.recorder.history().events() != 0 {
         return fault(tree.node(node).at as usize, "what objects hold at first must be said before the first event");

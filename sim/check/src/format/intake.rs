@@ -1,7 +1,7 @@
-//! What the fields of an operation mean, for every syntax: events from trees into a [`Recorder`].
+//! Interprets the fields of operations, for every syntax: turns events in trees into records of a [`Recorder`].
 //!
-//! Whatever is not taken as it stands is counted: what is left out in [`Understood::skipped`], what is taken in another sense
-//! in [`Understood::remarks`].
+//! Everything that is not recorded literally is counted. What is left out is in [`Understood::skipped`]. What is
+//! interpreted is in [`Understood::remarks`].
 
 use super::tree::{Fault, Tree, What};
 use super::words::{Asked, Type, named};
@@ -13,7 +13,7 @@ pub fn fault<T>(at: usize, what: impl Into<String>) -> Result<T, Fault> {
     Err(Fault { at, what: what.into() })
 }
 
-/// An event before it is understood; fields are nodes of a tree.
+/// An event before interpretation. The fields are nodes of a tree.
 #[derive(Clone, Copy, Default)]
 pub struct Event {
     pub time: u64,
@@ -22,38 +22,38 @@ pub struct Event {
     pub value: Option<usize>,
     pub revision: Option<usize>,
     pub when: Option<usize>,
-    /// Of our own EDN, beside what Jepsen's tools look at: that a write is a delete, that a failure is a refusal, and what
-    /// was there instead.
+    /// Fields of our own EDN, which Jepsen's tools ignore: whether a write is a delete, whether a failure is a refusal,
+    /// and the value found instead.
     pub delete: Option<usize>,
     pub refused: Option<usize>,
     pub found: Option<usize>,
-    /// Where the event and its process stand in the form.
+    /// Positions of the event and of its process in the form.
     pub at: usize,
     pub process_at: usize,
 }
 
-/// Which settings stand fast.
+/// Which settings are fixed.
 #[derive(Clone, Copy, Debug)]
 pub struct Told {
     pub keys: bool,
     pub initial: bool,
 }
 
-/// Takes events in.
+/// Records events.
 pub struct Intake {
     pub recorder: Recorder,
     pub understood: Understood,
     pub settings: Settings,
     pub format: Format,
     told: Told,
-    /// Bytes that the history may take.
+    /// Memory limit of the history, in bytes.
     memory: usize,
-    /// Where [`Settings::keys`] was found out.
+    /// The line on which [`Settings::keys`] was determined; 0 if the caller gave it.
     keys_line: u64,
     open: HashMap<u32, OpId>,
-    /// Whether it would take more.
+    /// Whether the history exceeds its memory limit.
     pub too_large: bool,
-    /// Of the form that is taken in.
+    /// The line of the current form.
     pub line: u64,
     /// Elements of lists that are being read.
     pub values: Vec<Value>,
@@ -76,7 +76,7 @@ impl Intake {
         }
     }
 
-    /// What every object holds at first, unless it was told otherwise.
+    /// Sets the initial value of every object, unless the caller gave one.
     pub fn initial(&mut self, value: Value) {
         if !self.told.initial {
             self.recorder.initial(value);
@@ -84,7 +84,7 @@ impl Intake {
         }
     }
 
-    /// The history, the settings that held, and the account.
+    /// Returns the history, the settings in effect, and the account of the input.
     pub fn finish(mut self) -> (History, Settings, Understood) {
         if self.settings.delete == Delete::Any {
             self.deletes_of_any();
@@ -94,8 +94,8 @@ impl Intake {
         (history, self.settings, self.understood)
     }
 
-    /// An ok delete that need not have found the key leaves it missing: it is a write of nil. Not where revisions are told,
-    /// which count changes.
+    /// Turns ok deletes that need not have found the key into writes of nil: either way the key is missing afterwards.
+    /// Keys with known revisions are excepted, because revisions count changes.
     fn deletes_of_any(&mut self) {
         let history = self.recorder.history();
         let asked = |op: &Operation| history.condition(op).revision.is_some();
@@ -127,12 +127,12 @@ impl Intake {
         super::count(&mut self.understood.skipped, what, self.line);
     }
 
-    /// Counts something that is taken in another sense than it could have.
+    /// Counts something that is recorded with an interpretation.
     pub fn remark(&mut self, what: &str) {
         super::count(&mut self.understood.remarks, what, self.line);
     }
 
-    /// Takes an event of a client.
+    /// Records an event of a client.
     pub fn take(&mut self, tree: &Tree, text: &str, process: u32, kind: Type, event: &Event) -> Result<(), Fault> {
         self.recorder.at_line(u32::try_from(self.line).unwrap_or(u32::MAX));
         if self.recorder.is_full() {
@@ -150,7 +150,7 @@ impl Intake {
         Call { intake: self, tree, text, event }.complete(op, kind)
     }
 
-    /// Whether what was taken in leaves room for as much as a table grows by at a time, a quarter.
+    /// Checks that the history fits its memory limit, including the quarter by which a table may grow at once.
     fn fits(&mut self, at: usize) -> Result<(), Fault> {
         let open = self.open.capacity() * (size_of::<(u32, OpId)>() + 1) * 8 / 7;
         let taken = self.recorder.history().bytes() + open;
@@ -161,7 +161,7 @@ impl Intake {
         fault(at, "the history is too large")
     }
 
-    /// The value of a node.
+    /// Returns the value of a node.
     pub fn value(&mut self, tree: &Tree, text: &str, node: usize) -> Value {
         match tree.node(node).what {
             What::Nil => Value::NIL,
@@ -178,14 +178,14 @@ impl Intake {
         }
     }
 
-    /// The elements of a list, or of a set in one order, at the end of `values`.
+    /// Appends the elements of a list or a set to `values` and returns their range. The elements of a set are sorted.
     pub fn elements(&mut self, tree: &Tree, text: &str, list: usize) -> (usize, usize) {
         let elements: Vec<Value> = tree.content(list).map(|node| self.value(tree, text, node)).collect();
         let start = self.values.len();
         self.values.extend(elements);
         if matches!(tree.node(list).what, What::Set(_)) {
             self.values[start..].sort_unstable();
-            // Equal elements of a set are one.
+            // A set has no duplicates.
             let mut unique = self.values.split_off(start);
             unique.dedup();
             self.values.extend(unique);
@@ -193,7 +193,7 @@ impl Intake {
         (start, self.values.len())
     }
 
-    /// Whether a node has this value, without making it one.
+    /// Whether a node has this value. Does not intern the common kinds of value.
     pub fn is(&mut self, tree: &Tree, text: &str, node: usize, value: Value) -> bool {
         match (tree.node(node).what, self.recorder.history().datum(value)) {
             (What::Text(span), datum) => datum == Datum::Text(tree.text(span, text)),
@@ -204,7 +204,7 @@ impl Intake {
     }
 }
 
-/// One event that is being taken in.
+/// An event that is being recorded.
 pub struct Call<'a> {
     pub intake: &'a mut Intake,
     pub tree: &'a Tree,
@@ -221,7 +221,7 @@ impl Call<'_> {
         field.map_or(self.event.at, |node| self.at(node))
     }
 
-    /// Where an earlier event stands.
+    /// Describes where an earlier event is.
     pub fn place_of(&self, event: u32) -> String {
         self.intake.recorder.history().line(event).map_or(format!("event {event}"), |line| format!("line {line}"))
     }
@@ -234,7 +234,7 @@ impl Call<'_> {
         self.intake.value(self.tree, self.text, node)
     }
 
-    /// The name of the function; `None`: nothing, or `nil`.
+    /// The name of the function; `None` if the field is missing or `nil`.
     pub fn name(&self) -> Result<Option<&str>, Fault> {
         let Some(node) = self.event.f else { return Ok(None) };
         match self.tree.name(node, self.text) {
@@ -285,8 +285,8 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// Decides at the first call what nobody told. Whether keys are in values: if it has no key and its value is a pair
-    /// (of a cas: of a key and a pair).
+    /// At the first call, determines the settings that the caller did not give. Keys are in values if the call has no
+    /// key field and its value is a pair (for a cas: a pair whose second part is a pair).
     fn find_out_keys(&mut self, asked: Asked) {
         if !self.intake.told.initial && self.intake.format == Format::Edn {
             let first = match (self.name(), self.event.key) {
@@ -372,7 +372,7 @@ impl Call<'_> {
         Ok(Request { f, arg, when })
     }
 
-    /// Whether a field is there and true.
+    /// Whether a field is present and true.
     pub fn yes(&self, field: Option<usize>) -> Result<bool, Fault> {
         match field.map(|node| self.tree.node(node).what) {
             None | Some(What::Nil) => Ok(false),

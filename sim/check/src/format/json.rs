@@ -1,20 +1,21 @@
-//! The syntax of JSON (RFC 8259), read strictly, one value at a time, straight into a [`Tree`].
+//! A strict parser for JSON (RFC 8259). Reads one value at a time, directly into a [`Tree`].
 //!
-//! Equal to `serde_json` in what it accepts and understands, which a differential test holds it to, apart from a deeper
-//! limit there; written by hand because it reads several times faster and tells better what was expected.
+//! It accepts and understands the same texts as `serde_json`, apart from the nesting limit, which is deeper there. A
+//! differential test checks this. It is written by hand because it is several times faster and has better messages
+//! about what was expected.
 //!
-//! `{"symbol":"…"}` stands for a symbol: what other formats know beside texts and JSON cannot say.
+//! `{"symbol":"…"}` is a symbol, for values that other formats have and JSON does not.
 
 use super::tree::{MAX_DEPTH, Stop, Tree, What};
 
-/// Reads the value that begins at `at`, in so many containers; returns where it ends.
+/// Reads the value at `at`, which is inside `depth` containers. Returns its end.
 pub fn value(text: &str, at: usize, depth: usize, tree: &mut Tree) -> Result<usize, Stop> {
     let mut reader = Reader { text, bytes: text.as_bytes(), at, tree };
     reader.value(depth)?;
     Ok(reader.at)
 }
 
-/// A string without escapes and a whole number, where they end; `None`: it takes [`value`] to read what stands here.
+/// Reads a whole number or a string without escapes. Returns its end, or `None` if only [`value`] can read the value.
 #[inline]
 pub fn plain(bytes: &[u8], at: usize) -> Option<(What, usize)> {
     let first = *bytes.get(at)?;
@@ -36,7 +37,7 @@ pub fn plain(bytes: &[u8], at: usize) -> Option<(What, usize)> {
     (end - at <= 18 && matches!(bytes[end], b',' | b'}' | b']')).then_some((What::Int(n), end))
 }
 
-/// How much comes next of what may stand between the events: space, and the commas of an array.
+/// Length of the separators at the start of the text: space, and the commas of an array.
 pub fn separators(text: &str) -> usize {
     text.bytes().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b',')).count()
 }
@@ -53,7 +54,7 @@ impl Reader<'_, '_> {
         Stop::bad(at, what)
     }
 
-    /// The next byte that is not space.
+    /// Skips space and returns the next byte.
     #[inline]
     fn peek(&mut self) -> Result<u8, Stop> {
         loop {
@@ -129,7 +130,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    /// `{"symbol":"…"}` becomes what it stands for.
+    /// Turns `{"symbol":"…"}` into a symbol.
     fn symbol(&mut self, map: usize) {
         if let (What::Text(name), What::Text(text)) = (self.tree.node(map + 1).what, self.tree.node(map + 2).what)
             && self.tree.text(name, self.text) == "symbol"
@@ -158,7 +159,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    /// Finds the end of a string: its content's place, and whether there are escapes.
+    /// Skips a string. Returns the range of its content and whether it has escapes.
     #[inline]
     fn string(&mut self) -> Result<(usize, usize, bool), Stop> {
         let start = self.at + 1;
@@ -224,7 +225,7 @@ impl Reader<'_, '_> {
             n = n.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
             at += 1;
         }
-        // A number may go on behind the text; every number here is followed by something.
+        // The number may continue after the end of the text. In JSON here something always follows a number.
         let Some(&next) = self.bytes.get(at) else { return Err(Stop::More) };
         if at == digits {
             return self.bad(at, "expected a digit");
@@ -279,7 +280,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// The character of `\uXXXX` or of a pair of these, and how long they are.
+/// The character of `\uXXXX` or of a surrogate pair, and the length of the escape.
 pub fn unicode(text: &str) -> Option<(char, usize)> {
     let code = |at: usize| {
         let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
@@ -300,7 +301,7 @@ mod tests {
     use crate::testing::Rng;
     use serde_json::Value as Json;
 
-    /// Our tree as theirs.
+    /// Converts our tree into a value of `serde_json`.
     fn theirs(tree: &Tree, text: &str, node: usize) -> Json {
         match tree.node(node).what {
             What::Nil => Json::Null,
@@ -332,7 +333,7 @@ mod tests {
         match (a, b) {
             (Json::Number(a), Json::Number(b)) => {
                 let (x, y) = (a.as_f64().unwrap_or(0.0), b.as_f64().unwrap_or(1.0));
-                // They round the last bit otherwise.
+                // `serde_json` rounds the last bit differently.
                 a == b || (x - y).abs() <= x.abs() * 1e-15
             }
             (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),

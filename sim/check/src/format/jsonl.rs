@@ -1,5 +1,5 @@
-//! Histories as JSON: one event a line, in the order of real time, so that a file can be written while it happens, in any
-//! language.
+//! Histories as JSON: one event per line, in real-time order. A program in any language can write the file while it
+//! runs.
 //!
 //! ```text
 //! {"process":3,"type":"invoke","f":"write","key":"x","value":1}
@@ -8,51 +8,59 @@
 //! {"process":4,"type":"ok","f":"read","key":"x","value":1}
 //! ```
 //!
-//! | field | or | meaning |
-//! |---|---|---|
-//! | `process` | `p` | a client, a number: it has at most one operation open, apart from those that ended in `info`. Operations of `"nemesis"` are left out |
-//! | `type` | | `invoke`; then `ok` (took effect, or a read's answer), `refused` (a condition did not hold, nothing changed), `fail` (certainly did not and will not happen) or `info` (unknown) |
-//! | `f` | | the function. A return may repeat it |
-//! | `key` | `k` | what it is done to; may be left out where there is one object. A return may repeat it |
-//! | `value` | `v` | on `invoke`: what the function is called with. On `ok`: its answer; what was read, `null` for nothing. On `refused`: what was there instead, if told |
-//! | `time` | `t` | nanoseconds since the start of the run; for people |
-//! | `i` | | position of the event, from 0, without gaps. `index`, as Jepsen gives it, is not looked at |
-//! | `rev` | `revision` | on `ok` of a write or delete: the revision it took. With a value that was seen: its revision |
-//! | `if` | | on `invoke` of a write or delete: conditions `exists` (bool), `value`, `rev` (-1: missing); all that are given must hold |
-//! | `error` | | anything; not looked at |
+//! Fields, with their short or alternative names:
 //!
-//! Only `process` and `type` must be there, and on a call `f`. Other fields are counted and left out.
+//! - `process`, `p`: a client, a number. It has at most one open operation, apart from those that ended in `info`.
+//!   Operations of `"nemesis"` are left out.
+//! - `type`: `invoke`, then one of `ok` (took effect, or the answer of a read), `refused` (a condition did not hold and
+//!   nothing changed), `fail` (certainly did not and will not take effect) or `info` (unknown).
+//! - `f`: the function. A completion may repeat it.
+//! - `key`, `k`: the object. May be left out if there is only one. A completion may repeat it.
+//! - `value`, `v`: on `invoke` the argument. On `ok` the answer; for a read the value read, `null` for nothing. On
+//!   `refused` the value found instead, if known.
+//! - `time`, `t`: nanoseconds since the start of the run. Only for display.
+//! - `i`: position of the event, from 0, without gaps. Jepsen's `index` is ignored.
+//! - `rev`, `revision`: on `ok` of a write or delete, its new revision. With a value that was seen, the revision of
+//!   that value.
+//! - `if`: on `invoke` of a write or delete, the conditions `exists` (bool), `value` and `rev` (-1: missing). All that
+//!   are given must hold.
+//! - `error`: anything; ignored.
 //!
-//! | functions | called with | answer |
+//! Only `process` and `type` are required, and `f` on an invocation. Other fields are counted and left out.
+//!
+//! | functions | argument | answer |
 //! |---|---|---|
-//! | `read`, `get`, `read-init` | | what was read |
-//! | `write`, `put` | what to write | |
+//! | `read`, `get`, `read-init` | | the value read |
+//! | `write`, `put` | the value to write | |
 //! | `cas` | `[from, to]`; the same as a write with `if` | |
 //! | `delete` | | |
-//! | `append` | what to append | |
-//! | `add`, `increment`, `inc`; `decrement`, `dec` | a number, else 1; of a set: the element | |
-//! | `remove`, `contains` | the element | of `contains`: true or false |
+//! | `append` | the element to append | |
+//! | `add`, `increment`, `inc`; `decrement`, `dec` | a number, default 1; for a set the element | |
+//! | `remove`, `contains` | the element | for `contains` true or false |
 //! | `enqueue`, `push` | the element | |
 //! | `dequeue`, `pop` | | the element, `null` for an empty queue |
-//! | `drain` | | the list of the elements that were taken out of a queue |
-//! | `acquire`, `lock`; `release`, `unlock` | | of `acquire`: the fencing token, if there is one |
+//! | `drain` | | the list of elements removed from a queue |
+//! | `acquire`, `lock`; `release`, `unlock` | | for `acquire` the fencing token, if there is one |
 //! | `next`, `generate` | | the number |
-//! | `txn` | steps: `[["append","x",1],["r","x",null],["w","y",2]]` | the steps with what was read: `["r","x",[1,2]]` |
-//! | `transfer` | anything | anything; of a bank, whose reads answer balances |
-//! | any other | anything | anything; for a model of your own |
+//! | `txn` | steps: `[["append","x",1],["r","x",null]]` | the steps with the values read: `["r","x",[1,2]]` |
+//! | `transfer` | anything | anything; for a bank, whose reads return balances |
+//! | any other | anything | anything; for a custom model |
 //!
-//! Values are any JSON. `{"symbol":"…"}` is for what other formats know beside it. A first line `{"initial":0}` says what every
-//! object holds at first, unless that is nothing. The same events in one array, with any spacing, are read too. An operation without a
-//! return is still open at the end, which means the same as `info`.
+//! The steps of a transaction are `append` and `w` with a key and a value, such as `["w","y",2]`, and `r` with a key.
+//!
+//! A value is any JSON. `{"symbol":"…"}` is for values that other formats have and JSON does not. A first line
+//! `{"initial":0}` sets the initial value of every object; the default is nothing. The same events in one array, with
+//! any spacing, are accepted too. An operation without a completion is still open at the end. This means the same as
+//! `info`.
 
 use super::{Error, Format, ReadOptions};
 use crate::history::{Datum, End, Function, History, MicroOp, Operation, Value};
 use std::io::{self, BufRead, Write};
 
-/// Reads a history: [`super::read`], when the format is known and the account of it does not matter.
+/// Reads a history in this format. Use [`super::read`] if the format is unknown or the account of the input matters.
 ///
 /// # Errors
-/// The first thing that is not an event or cannot come at its place, or an error of `input`.
+/// Returns the first invalid event or an error of `input`.
 pub fn read(input: impl BufRead) -> Result<History, Error> {
     let options = ReadOptions { format: Some(Format::JsonLines), ..ReadOptions::default() };
     super::read(input, &options).map(|reading| reading.history)
@@ -61,7 +69,7 @@ pub fn read(input: impl BufRead) -> Result<History, Error> {
 /// Writes a history.
 ///
 /// # Errors
-/// Those of `out`.
+/// Returns errors of `out`.
 pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
     if history.initial() != Value::NIL {
         write!(out, "{{\"initial\":")?;
@@ -73,7 +81,7 @@ pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
         write!(out, "{{\"i\":{event},\"t\":{},\"p\":{},\"type\":\"", history.time(event), op.process)?;
         let kind = match op.end {
             _ if !returned => "invoke",
-            // A read that was not told what it saw is as good as unknown.
+            // A read without a recorded value counts as unknown.
             End::Ok if op.f == Function::Read && op.reply == Value::UNTOLD => "info",
             End::Ok => "ok",
             End::Refused => "refused",
@@ -144,7 +152,7 @@ fn answer(history: &History, op: &Operation, kind: &str, out: &mut impl Write) -
     }
 }
 
-/// A transaction: as it was called, or as it returned.
+/// Writes the steps of a transaction, as invoked or as completed.
 fn steps(history: &History, steps: &[MicroOp], returned: bool, out: &mut impl Write) -> io::Result<()> {
     write!(out, ",\"v\":[")?;
     for (i, step) in steps.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Histories in which every event is a line of words: Jepsen's text log, and the plain format.
+//! Reads histories with one event per line of words: Jepsen's text log, and the plain format.
 
 use super::Error;
 use super::edn;
@@ -7,7 +7,7 @@ use super::source::Source;
 use super::tree::{Fault, Stop, Tree, What};
 use super::words::Type;
 
-/// Takes every line of a source in.
+/// Records every line of a source.
 fn each_line(
     source: &mut Source,
     intake: &mut Intake,
@@ -33,10 +33,10 @@ fn each_line(
     }
 }
 
-/// A word of a line and where it stands.
+/// A word and its position in the line.
 type Word<'a> = (usize, &'a str);
 
-/// The words of a line that white space divides.
+/// The words of a line, separated by white space.
 fn words(line: &str) -> impl Iterator<Item = Word<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -48,7 +48,8 @@ fn words(line: &str) -> impl Iterator<Item = Word<'_>> {
     })
 }
 
-/// An operation of Jepsen's text log: its process, type and function, and where the rest of the line begins.
+/// Parses an operation of Jepsen's text log. Returns its process, type and function, and where the rest of the line
+/// begins.
 fn logged(line: &str) -> Option<(Word<'_>, Type, Word<'_>, usize)> {
     let mut words = words(line);
     let mut process = words.next()?;
@@ -84,7 +85,7 @@ pub fn log(source: &mut Source, intake: &mut Intake) -> Result<(), Error> {
         };
         tree.clear();
         let mut event = Event { at: process.0, process_at: process.0, ..Event::default() };
-        // The rest of an error is written by anyone: it is not looked at.
+        // After an error the rest of the line can be anything. It is ignored.
         if matches!(kind, Type::Invoke | Type::Ok) {
             match edn::form(line, rest, &mut tree) {
                 Ok(found) => {
@@ -111,8 +112,9 @@ pub fn is_plain(line: &str) -> bool {
     matches!(words[..], [process, "i" | "o" | "f" | "?", "r" | "w" | "c", _, _, _] if process.parse::<u32>().is_ok())
 }
 
-/// Reads `<process> <i|o|f|?> <r|w|c> <key> <a> <b>`, all numbers: invoke, ok, fail, unknown; a read saw `a` (on its `o`), a
-/// write writes `a`, a compare-and-set writes `b` where `a` is, and its `f` says that `a` was not there. `#` begins a comment.
+/// Reads `<process> <i|o|f|?> <r|w|c> <key> <a> <b>`, all numbers. The letters mean invoke, ok, fail, unknown. A read
+/// returns `a` on its `o`. A write writes `a`. A compare-and-set replaces `a` by `b`; its `f` says that `a` was not
+/// there. `#` starts a comment.
 pub fn plain(source: &mut Source, intake: &mut Intake) -> Result<(), Error> {
     let mut tree = Tree::default();
     each_line(source, intake, |line, intake| {

@@ -1,20 +1,20 @@
-//! Maps among the values of a history, which keeps them in one spelling ([`Tree::canonical`]): their entries.
+//! Parses maps among the values of a history. The history stores a map in its canonical spelling ([`Tree::canonical`]).
 
 use super::edn;
 use super::tree::{Tree, What};
 
-/// What an entry of a map has as its value.
+/// The value of an entry of a map.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Entry {
     /// A whole number.
     Number(i64),
     /// Nothing.
     Nil,
-    /// Anything else, as it is spelled.
+    /// Anything else, in its canonical spelling.
     Other(String),
 }
 
-/// The entries of a map by the names of their keys, in the order of their spelling; `None`: it is no map.
+/// Returns the entries of a map with the names of their keys, in the order of the spelling; `None` if it is not a map.
 #[must_use]
 pub fn entries(spelling: &str) -> Option<Vec<(String, Entry)>> {
     let mut tree = Tree::default();

@@ -1,31 +1,34 @@
-//! Histories on disk: reading them in the formats of others and our own, and writing them.
+//! Reads and writes history files, in our own format and in the formats of other tools.
 //!
-//! What nil, a failure and the initial value mean differs between real corpora, so they are named [`Settings`] with a default
-//! for each [`Format`], and the verdict is printed with those that held. Whatever was read is accounted for in
-//! [`Understood`]: nothing is skipped without a reason.
+//! The meaning of nil, of a failure and of the initial value differs between real files. These meanings are named
+//! [`Settings`], with a default for each [`Format`]. The verdict is printed with the settings in effect. [`Understood`]
+//! accounts for all input: nothing is skipped without a reason.
 //!
-//! [`read`] detects format and compression by content. Then `source` gives the text piece by piece; `json` and `edn` know
-//! the syntaxes and make of each form a `tree`; `forms` and `lines` find the fields of an event; `intake` and `answers` know what they
-//! mean, the same for all formats, and record it.
+//! [`read`] detects the format and the compression from the content. `source` then supplies the text in pieces. `json`
+//! and `edn` parse each form into a `tree`. `forms` and `lines` find the fields of an event. `intake` and `answers`
+//! interpret the fields, in the same way for all formats, and record the event.
 //!
-//! - [`jsonl`]: our own format, one event a line. [`export`]: for Jepsen's tools.
+//! - [`jsonl`]: our own format, one event per line.
+//! - [`export`]: writes histories for Jepsen's tools.
 //!
 //! # What is read
 //!
-//! **JSON** ([`jsonl`]): objects, one a line or however else, bare or in one array.
+//! **JSON** ([`jsonl`]): objects, one per line or in any other spacing, bare or in one array.
 //!
-//! **EDN**: Jepsen's operation maps, bare or in one vector or list, also as records (`#jepsen.history.Op{…}`). Looked at are
-//! `:process` (a number; operations of `:nemesis` and the like are left out), `:type`, `:f`, `:value`, `:time`, `:key` and
-//! `:revision`. The order of the file is the order of events; `:index` is not looked at, since files are cut and filtered.
-//! A map without `:f` whose value is a list of steps is a transaction. A set is a list, sorted; a map or a tagged form is a
-//! symbol in one spelling, as is everything that is neither text, whole number, true, false, nil nor list.
+//! **EDN**: Jepsen's operation maps, bare or in one vector or list, also as records (`#jepsen.history.Op{…}`). The
+//! fields read are `:process` (a number; operations of `:nemesis` and other names are left out), `:type`, `:f`,
+//! `:value`, `:time`, `:key` and `:revision`. The order of events is the order in the file. `:index` is ignored,
+//! because files are cut and filtered. A map without `:f` whose value is a list of steps is a transaction. A set is
+//! read as a sorted list. A map or a tagged form is read as a symbol in its canonical spelling. Everything that is not
+//! text, a whole number, true, false, nil or a list is also a symbol.
 //!
-//! **Log**: lines of any kind, of which those with `<process> :<type> :<f> <value>` are events, also `history.txt`.
+//! **Log**: lines of any kind. Lines with `<process> :<type> :<f> <value>` are events. `history.txt` has this format
+//! too.
 //!
-//! **Plain**: `<process> <i|o|f|?> <r|w|c> <key> <a> <b>`, whole numbers: invoke, ok, fail, unknown. A read saw `a`, a write
-//! writes `a`, a compare-and-set writes `b` where `a` is.
+//! **Plain**: `<process> <i|o|f|?> <r|w|c> <key> <a> <b>`, whole numbers. The letters mean invoke, ok, fail, unknown. A
+//! read returns `a`. A write writes `a`. A compare-and-set replaces `a` by `b`.
 //!
-//! A process has one operation open. After `:info` it may go on or never be heard of again. A form or line has at most
+//! A process has at most one open operation. After `:info` it may continue or stop. A form or line has at most
 //! [`MAX_FORM_BYTES`] and nests at most 64 deep. A history has at most 2^32 - 2 events.
 
 mod answers;
@@ -54,24 +57,24 @@ use std::fmt;
 use std::io::BufRead;
 use tree::{Stop, Tree};
 
-/// How a history is written down.
+/// A file format for histories.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
-    /// One JSON object a line: [`jsonl`].
+    /// One JSON object per line: [`jsonl`].
     JsonLines,
-    /// Jepsen's operation maps: a vector or list of them, or one after the other; Porcupine's key-value log among them.
+    /// Jepsen's operation maps: one vector or list of them, or a sequence. Includes Porcupine's key-value log.
     Edn,
-    /// Jepsen's text log: `INFO  jepsen.util - 0 :invoke :read nil`, among other lines.
+    /// Jepsen's text log: `INFO  jepsen.util - 0 :invoke :read nil`, between other lines.
     Log,
-    /// `process i|o|f|? r|w|c key a b`, one event a line.
+    /// `process i|o|f|? r|w|c key a b`, one event per line.
     Plain,
 }
 
 impl Format {
-    /// All of them.
+    /// All formats.
     pub const ALL: [Format; 4] = [Format::JsonLines, Format::Edn, Format::Log, Format::Plain];
 
-    /// Its name on command lines and in reports.
+    /// The format's name on command lines and in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -83,24 +86,24 @@ impl Format {
     }
 }
 
-/// What was read, and how it was understood.
+/// A history that was read, and how it was interpreted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reading {
     /// The history.
     pub history: History,
     /// The format that was detected or given.
     pub format: Format,
-    /// The settings that held.
+    /// The settings in effect.
     pub settings: Settings,
-    /// Whether the input was compressed, and how.
+    /// How the input was compressed; `None` if it was not.
     pub compression: Option<&'static str>,
-    /// Account of everything.
+    /// Account of all input.
     pub understood: Understood,
 }
 
 impl Reading {
-    /// Where [`Nil::Either`] holds and reads were answered nil: the history as it is if nil says nothing. [`Reading::history`]
-    /// is what it is if nil says that nothing was there.
+    /// Returns the history in which a nil read says nothing, if [`Nil::Either`] is in effect and some read returned
+    /// nil. In [`Reading::history`], nil means that nothing was there.
     #[must_use]
     pub fn without_nil(&self) -> Option<History> {
         let nil = |op: &Operation| (op.f, op.end, op.reply) == (Function::Read, End::Ok, Value::NIL);
@@ -110,16 +113,16 @@ impl Reading {
     }
 }
 
-/// What became of all that was read.
+/// What was done with all the input.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Understood {
     /// Lines read.
     pub lines: u64,
-    /// Events taken into the history.
+    /// Events recorded in the history.
     pub events: u64,
     /// What was left out and why, in the order of first occurrence.
     pub skipped: Vec<Skipped>,
-    /// What was taken in, but not quite as it stands.
+    /// What was recorded with an interpretation, in the order of first occurrence.
     pub remarks: Vec<Skipped>,
 }
 
@@ -135,21 +138,21 @@ impl fmt::Display for Understood {
     }
 }
 
-/// Something counted because it was not simply taken in.
+/// Something counted because it was left out or interpreted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Skipped {
-    /// What it was and why it does not matter: `lines that are no operation`.
+    /// What it was and why it does not matter, such as `lines that are no operation`.
     pub what: String,
-    /// How often.
+    /// Number of occurrences.
     pub times: u64,
-    /// The line of the first.
+    /// The line of the first occurrence.
     pub first_line: u64,
 }
 
 /// Why a file cannot be read.
 #[derive(Debug)]
 pub enum Error {
-    /// Something is not what can come here.
+    /// The text at this place is not valid there.
     Malformed {
         /// From 1.
         line: usize,
@@ -160,15 +163,15 @@ pub enum Error {
     },
     /// Reading failed.
     Io(std::io::Error),
-    /// A setting is not what the format can take.
+    /// A setting is not valid for the format.
     Setting(String),
-    /// The history takes more memory than it may.
+    /// The history exceeds its memory limit.
     TooLarge {
-        /// The line at which it does.
+        /// The line at which the limit was exceeded.
         line: u64,
-        /// Events up to there.
+        /// Number of events up to that line.
         events: u64,
-        /// What it may take, in bytes.
+        /// The limit, in bytes.
         memory: usize,
     },
 }
@@ -195,7 +198,7 @@ impl std::error::Error for Error {}
 /// Reads a history in any format, compressed or not.
 ///
 /// # Errors
-/// The first thing that cannot come at its place, or an error of `input`.
+/// Returns the first invalid form or event, or an error of `input`.
 pub fn read(input: impl BufRead, options: &ReadOptions) -> Result<Reading, Error> {
     let (mut source, compression) = Source::open(input)?;
     let empty = source.rest().is_empty() && source.is_last();
@@ -231,7 +234,7 @@ pub fn read(input: impl BufRead, options: &ReadOptions) -> Result<Reading, Error
     Ok(Reading { history, format, settings, compression, understood })
 }
 
-/// Sets what objects hold at first.
+/// Sets the initial value of every object.
 fn initially(intake: &mut Intake, format: Format, told: Option<&str>) -> Result<(), Error> {
     let text = match told.unwrap_or(&intake.settings.initial) {
         "nil" if format == Format::JsonLines => "null ".to_owned(),
@@ -252,7 +255,7 @@ fn initially(intake: &mut Intake, format: Format, told: Option<&str>) -> Result<
     Ok(())
 }
 
-/// The format of a text by its beginning.
+/// Detects the format of a text from its beginning.
 fn detect(text: &str) -> Option<Format> {
     let mut rest = text;
     loop {
@@ -280,10 +283,10 @@ fn detect(text: &str) -> Option<Format> {
     text.lines().any(lines::is_logged).then_some(Format::Log)
 }
 
-/// How many different things are counted apart.
+/// Maximum number of distinct descriptions that are counted separately.
 const KINDS: usize = 64;
 
-/// How many characters of what was left out are told; files have names of any length.
+/// Maximum number of characters of a description. Names in files have any length.
 const SHOWN: usize = 120;
 
 fn count(counted: &mut Vec<Skipped>, what: &str, line: u64) {

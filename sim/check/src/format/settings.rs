@@ -1,12 +1,12 @@
-//! What words mean that mean different things in different files: named settings, with a default for each format.
+//! Named settings for words that mean different things in different files, with a default for each format.
 //!
-//! A file can state its settings itself. In EDN the first line does, a comment, which every other reader passes over:
+//! A file can state its own settings. In EDN this is a comment on the first line, which all other readers skip:
 //!
 //! ```text
 //! ; seaworthy-check {:nil :absent, :fail :did-not-happen, :delete :found, :initial nil, :keys :in-value}
 //! ```
 //!
-//! What the caller says goes before what the file states, and that before the defaults.
+//! The caller's options take precedence over the settings in the file, which take precedence over the defaults.
 
 use super::edn;
 use super::source::Source;
@@ -14,105 +14,106 @@ use super::tree::{Tree, What};
 use super::{Error, Format};
 use std::fmt;
 
-/// What an answered read of `nil` says.
+/// Meaning of a read that returns `nil`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Nil {
     /// The object is missing, or holds nothing.
     Absent,
-    /// Nothing: the read is left out.
+    /// Nothing is known: the read is left out.
     Unknown,
-    /// One of these two, and the file does not say which: taken in as absent, and [`Reading::without_nil`](super::Reading::without_nil)
-    /// is the other meaning.
+    /// One of the two, and the file does not say which. The history is recorded as for `Absent`. The other meaning is
+    /// in [`Reading::without_nil`](super::Reading::without_nil).
     Either,
 }
 
-/// What `:fail` says of a compare-and-set. Of everything else it says that it did not happen.
+/// Meaning of `:fail` for a compare-and-set. For everything else it means that the operation did not happen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fail {
-    /// Only that it did not happen.
+    /// The compare-and-set did not happen, and nothing else is known.
     DidNotHappen,
-    /// That the object did not hold the value compared with, at some moment between call and return.
+    /// The object did not hold the compared value at some moment between invocation and completion.
     Refused,
 }
 
-/// What the `ok` of a delete without conditions says, if it comes without a revision.
+/// Meaning of the `ok` of a delete without conditions and without a revision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Delete {
-    /// The key was there, and is missing now.
+    /// The key was there and is missing now.
     Found,
     /// The key is missing now, whether it was there or not.
     Any,
 }
 
-/// What the value of a refused operation says.
+/// Meaning of the value of a refused operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// What was there instead; `nil`: nothing was.
+    /// The value found instead; `nil` means that nothing was there.
     Found,
-    /// Nothing: it is not looked at.
+    /// Nothing. The value is ignored.
     Ignored,
 }
 
-/// What holds where the `ok` of a write, compare-and-set, append or enqueue names other values than its call.
+/// Which values count if the `ok` of a write, compare-and-set, append or enqueue has other values than its call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mismatch {
-    /// What the call says.
+    /// Those of the call.
     Call,
-    /// What the `ok` says.
+    /// Those of the `ok`.
     Ok,
-    /// Neither: the history is refused.
+    /// Neither: such a history is rejected.
     Error,
 }
 
-/// Where the key of an operation stands.
+/// Where the key of an operation is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Keys {
-    /// In a field of its own; without it there is one object.
+    /// In its own field. Without that field there is only one object.
     Field,
-    /// In the value, which is a pair of key and value (of a compare-and-set: of key and pair): Jepsen's independent keys.
+    /// In the value, which is a pair of key and value (for a compare-and-set, of key and pair): Jepsen's independent
+    /// keys.
     InValue,
 }
 
 impl Nil {
-    /// All of them, by name.
+    /// All variants by name.
     pub const ALL: [(&str, Nil); 3] = [("absent", Nil::Absent), ("unknown", Nil::Unknown), ("either", Nil::Either)];
 }
 
 impl Fail {
-    /// All of them, by name.
+    /// All variants by name.
     pub const ALL: [(&str, Fail); 2] = [("did-not-happen", Fail::DidNotHappen), ("refused", Fail::Refused)];
 }
 
 impl Delete {
-    /// All of them, by name.
+    /// All variants by name.
     pub const ALL: [(&str, Delete); 2] = [("found", Delete::Found), ("any", Delete::Any)];
 }
 
 impl Refusal {
-    /// All of them, by name.
+    /// All variants by name.
     pub const ALL: [(&str, Refusal); 2] = [("found", Refusal::Found), ("ignored", Refusal::Ignored)];
 }
 
 impl Mismatch {
-    /// All of them, by name.
+    /// All variants by name.
     pub const ALL: [(&str, Mismatch); 3] = [("call", Mismatch::Call), ("ok", Mismatch::Ok), ("error", Mismatch::Error)];
 }
 
 impl Keys {
-    /// All of them, by name.
+    /// All variants by name.
     pub const ALL: [(&str, Keys); 2] = [("field", Keys::Field), ("in-value", Keys::InValue)];
 }
 
-/// What has this name.
+/// Returns the value with this name.
 #[must_use]
 pub fn named<T: Copy>(all: &[(&str, T)], name: &str) -> Option<T> {
     all.iter().find(|(known, _)| *known == name).map(|&(_, value)| value)
 }
 
-/// What words mean.
+/// What the words of a file mean.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// An answered read of nil.
+    /// A read that returns nil.
     pub nil: Nil,
     /// A failed compare-and-set.
     pub fail: Fail,
@@ -120,30 +121,34 @@ pub struct Settings {
     pub delete: Delete,
     /// The value of a refused operation.
     pub refusal: Refusal,
-    /// An ok with other values than its call's.
+    /// An ok whose values differ from those of its call.
     pub mismatch: Mismatch,
-    /// What every object holds at first, as the format writes values; `nil`: nothing.
+    /// The initial value of every object, in the syntax of the format; `nil` means nothing.
     pub initial: String,
-    /// Where keys are.
+    /// Where the keys are.
     pub keys: Keys,
 }
 
 impl Settings {
-    /// Those that hold unless the caller or the file says otherwise.
+    /// The default settings of a format.
     ///
     /// | | JSON | EDN | log | plain |
     /// |---|---|---|---|---|
     /// | a read of nil | nothing there | either | nothing there | nothing there |
     /// | a failed compare-and-set | did not happen | did not happen | refused | refused |
     /// | an ok delete | found the key | any | any | any |
-    /// | at first | nil | nil; `""` where the first call has a `:key` and is get, put or append; 0 where it is read-init | nil | 0 |
+    /// | initial value | nil | nil, or by the first call | nil | 0 |
     /// | keys | field | by the first call | by the first call | field |
     ///
-    /// The value of a refused operation is what was there, and where an ok names other values than its call the call counts,
-    /// in all formats.
+    /// In all formats the value of a refused operation is the value found, and if an ok has other values than its call,
+    /// the call counts.
     ///
-    /// By the first call that is no transaction: if it has no key but a value that is a pair (of a compare-and-set: whose
-    /// second is a pair), keys are in values. A later value that is no pair is an error then.
+    /// In EDN the initial value is `""` if the first call has a `:key` and is get, put or append. It is 0 if the first
+    /// call is read-init.
+    ///
+    /// For keys, the first call that is not a transaction decides. If it has no key field and its value is a pair (for
+    /// a compare-and-set: a pair whose second part is a pair), keys are in values. A later value that is not a pair is
+    /// then an error.
     #[must_use]
     pub fn of(format: Format) -> Settings {
         let nil = if format == Format::Edn { Nil::Either } else { Nil::Absent };
@@ -151,14 +156,15 @@ impl Settings {
             Format::JsonLines | Format::Edn => Fail::DidNotHappen,
             Format::Log | Format::Plain => Fail::Refused,
         };
-        // Only our own format has a word for a delete that found nothing.
+        // Only our own format can express a delete that found nothing.
         let delete = if format == Format::JsonLines { Delete::Found } else { Delete::Any };
         let initial = if format == Format::Plain { "0" } else { "nil" }.to_owned();
         let (refusal, mismatch) = (Refusal::Found, Mismatch::Call);
         Settings { nil, fail, delete, refusal, mismatch, initial, keys: Keys::Field }
     }
 
-    /// Those of a format, but for what the caller wants to be otherwise; not what is there at first, which is a value.
+    /// The default settings of a format, changed by the caller's options. The initial value is not applied here,
+    /// because it must be parsed as a value.
     #[must_use]
     pub fn with(format: Format, options: &ReadOptions) -> Settings {
         let of = Settings::of(format);
@@ -209,31 +215,31 @@ impl fmt::Display for Settings {
     }
 }
 
-/// What the caller wants to be otherwise than detected and by default.
+/// The caller's options, which override detection and defaults.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ReadOptions {
-    /// The format; else it is detected.
+    /// The format; detected if not given.
     pub format: Option<Format>,
-    /// Instead of the format's default.
+    /// Overrides the format's default.
     pub nil: Option<Nil>,
-    /// Instead of the format's default.
+    /// Overrides the format's default.
     pub fail: Option<Fail>,
-    /// Instead of the format's default.
+    /// Overrides the format's default.
     pub delete: Option<Delete>,
-    /// Instead of the format's default.
+    /// Overrides the format's default.
     pub refusal: Option<Refusal>,
-    /// Instead of the format's default.
+    /// Overrides the format's default.
     pub mismatch: Option<Mismatch>,
-    /// Instead of the format's default, as the format writes values.
+    /// Overrides the format's default. In the format's syntax for values.
     pub initial: Option<String>,
-    /// Instead of what is found out.
+    /// Overrides what the first call determines.
     pub keys: Option<Keys>,
-    /// Bytes that the history may take in memory; `None`: as many as there are.
+    /// Memory limit of the history, in bytes; `None` means no limit.
     pub memory: Option<usize>,
 }
 
 impl ReadOptions {
-    /// These, and the others where these say nothing.
+    /// Returns these options. Options not set here are taken from `other`.
     pub(super) fn or(self, other: ReadOptions) -> ReadOptions {
         ReadOptions {
             format: self.format.or(other.format),
@@ -249,10 +255,10 @@ impl ReadOptions {
     }
 }
 
-/// How the line begins in which a file states its settings.
+/// The start of the line in which a file states its settings.
 pub const STATES: &str = "; seaworthy-check {";
 
-/// What the first line states, if it does.
+/// Returns the settings that the first line states, if it states any.
 pub fn stated(source: &mut Source) -> Result<Option<ReadOptions>, Error> {
     if !source.rest().starts_with(STATES) {
         return Ok(None);
@@ -296,7 +302,7 @@ fn parse(line: &str) -> Result<ReadOptions, (usize, String)> {
     Ok(options)
 }
 
-/// Sets what has this name; `false`: nothing has.
+/// Sets the setting to the value with this name. Returns `false` if there is none.
 fn set<T: Copy>(setting: &mut Option<T>, all: &[(&str, T)], name: &str) -> bool {
     *setting = named(all, name);
     setting.is_some()

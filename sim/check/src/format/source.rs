@@ -1,4 +1,5 @@
-//! A file as text that passes by: decompressed, validated as UTF-8, with lines and columns; memory for one form at a time.
+//! A file as a stream of text, decompressed and validated as UTF-8. Tracks lines and columns. Holds one form at a time
+//! in memory.
 
 use super::Error;
 use flate2::read::MultiGzDecoder;
@@ -15,22 +16,22 @@ const CHUNK: usize = 128 << 10;
 pub struct Source<'r> {
     input: Box<dyn Read + 'r>,
     text: String,
-    /// Bytes that begin a character whose end is not read yet.
+    /// First bytes of a character that is not yet read completely.
     tail: Vec<u8>,
-    /// How far `text` is consumed.
+    /// Number of bytes of `text` already consumed.
     start: usize,
     /// The line of `start`, from 1.
     line: u64,
-    /// Bytes of that line before `text`, and where in `text` it begins if that is not before.
+    /// Number of bytes of that line before `text`, and where in `text` the line begins if it begins there.
     before: usize,
     line_start: usize,
     ended: bool,
-    /// What follows `text` is not UTF-8.
+    /// The bytes after `text` are not UTF-8.
     broken: bool,
 }
 
 impl<'r> Source<'r> {
-    /// Looks at the first bytes; tells how the input is compressed.
+    /// Opens an input. Detects its compression from the first bytes and returns the name of the compression.
     pub fn open(mut input: impl Read + 'r) -> Result<(Source<'r>, Option<&'static str>), Error> {
         let mut magic = Vec::new();
         input.by_ref().take(4).read_to_end(&mut magic).map_err(Error::Io)?;
@@ -60,7 +61,7 @@ impl<'r> Source<'r> {
         Ok((source, compression))
     }
 
-    /// What is read and not consumed.
+    /// The text that is read and not yet consumed.
     pub fn rest(&self) -> &str {
         &self.text[self.start..]
     }
@@ -70,17 +71,17 @@ impl<'r> Source<'r> {
         self.ended && !self.broken
     }
 
-    /// The line at which [`Source::rest`] begins.
+    /// The line on which [`Source::rest`] begins.
     pub fn line(&self) -> u64 {
         self.line
     }
 
-    /// How many lines are consumed; the last may have no end.
+    /// Number of lines consumed. The last one may be incomplete.
     pub fn lines(&self) -> u64 {
         self.line - u64::from(self.before == 0 && self.start <= self.line_start)
     }
 
-    /// Reads on. `false`: there is nothing more.
+    /// Reads more text. Returns `false` at the end of the file.
     pub fn more(&mut self) -> Result<bool, Error> {
         if self.is_last() {
             return Ok(false);
@@ -120,12 +121,12 @@ impl<'r> Source<'r> {
         Ok(true)
     }
 
-    /// Goes past `length` bytes of [`Source::rest`].
+    /// Consumes `length` bytes of [`Source::rest`].
     pub fn consume(&mut self, length: usize) {
         let passed = &self.text.as_bytes()[self.start..self.start + length];
         if let Some(first) = memchr::memchr(b'\n', passed) {
             let after = &passed[first + 1..];
-            // Most forms are a line.
+            // Most forms are on one line.
             let last = if after.is_empty() { None } else { memchr::memrchr(b'\n', after) };
             self.line += 1 + last.map_or(0, |_| memchr::memchr_iter(b'\n', after).count() as u64);
             self.before = 0;
@@ -134,7 +135,7 @@ impl<'r> Source<'r> {
         self.start += length;
     }
 
-    /// The error that something is wrong at this place of [`Source::rest`].
+    /// Returns the error `what` at position `at` of [`Source::rest`].
     pub fn malformed(&self, at: usize, what: String) -> Error {
         let text = self.rest().as_bytes();
         let passed = &text[..at.min(text.len())];
@@ -151,7 +152,7 @@ impl<'r> Source<'r> {
 struct Frames<R> {
     source: R,
     decoder: FrameDecoder,
-    /// A frame was begun.
+    /// Whether a frame is open.
     within: bool,
 }
 
@@ -160,7 +161,7 @@ impl<R: Read> Frames<R> {
         Frames { source, decoder: FrameDecoder::new(), within: false }
     }
 
-    /// Begins the next frame; `false`: there is none.
+    /// Starts the next frame. Returns `false` if there is none.
     fn begin(&mut self) -> io::Result<bool> {
         loop {
             let mut first = Vec::new();

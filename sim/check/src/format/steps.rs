@@ -1,4 +1,4 @@
-//! Transactions: the steps in the value of an event.
+//! Reads transactions: the steps in the value of an event.
 
 use super::intake::{Call, Intake, fault};
 use super::tree::{Fault, What};
@@ -6,7 +6,7 @@ use super::words::{Asked, Type, named};
 use crate::history::recorder::Step;
 use crate::history::{End, Function, OpId, Recorder, Value};
 
-/// A step of a transaction, with its list as a range.
+/// A step of a transaction. Its list is a range of `Intake::values`.
 pub struct Micro {
     f: Function,
     key: Value,
@@ -29,7 +29,8 @@ impl Call<'_> {
         })
     }
 
-    /// Whether the value is steps that read or write, as that of reads and writes in Jepsen's long-fork test.
+    /// Whether the value is a list of steps that read or write. The reads and writes in Jepsen's long-fork test have
+    /// such values.
     pub fn is_steps(&self) -> bool {
         let Some(value) = self.event.value.filter(|&value| matches!(self.tree.node(value).what, What::List(_))) else {
             return false;
@@ -44,7 +45,7 @@ impl Call<'_> {
         steps.peek().is_some() && steps.all(step)
     }
 
-    /// Ends a transaction.
+    /// Completes a transaction.
     pub fn complete_txn(mut self, op: OpId, kind: Type) -> Result<(), Fault> {
         let end = match kind {
             Type::Ok => End::Ok,
@@ -61,7 +62,7 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// The steps in the value; `told`: what reads found is known, be it nothing.
+    /// Reads the steps in the value. `told`: the values of reads are known, even if they are nothing.
     pub fn steps(&mut self, told: bool) -> Result<Vec<Micro>, Fault> {
         let example = "expected a transaction as [[\"append\" k v] [\"r\" k nil] [\"w\" k v]]";
         let list = self.event.value.filter(|&node| matches!(self.tree.node(node).what, What::List(_)));
@@ -94,7 +95,7 @@ impl Call<'_> {
         Ok(steps)
     }
 
-    /// Has steps recorded.
+    /// Passes steps to `record`.
     pub fn with_steps<T>(&mut self, steps: &[Micro], record: impl FnOnce(&mut Recorder, u64, &[Step<'_>]) -> T) -> T {
         let Intake { recorder, values, .. } = &mut *self.intake;
         let list = |micro: &Micro| micro.list.map(|(start, end)| &values[start..end]);

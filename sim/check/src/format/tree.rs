@@ -1,9 +1,10 @@
-//! One form as a flat tree: what the syntaxes have in common, before anything is made of it.
+//! One form as a flat tree: the common result of the parsers, before interpretation.
 //!
-//! Nodes stand in the order of the text, each container before its content; it knows where its content ends. So walking is
-//! going on, and nothing is allocated for a form when the vector has grown to its size once.
+//! Nodes are in the order of the text, each container before its content. A container stores the index at which its
+//! content ends. So a walk goes forward through the vector, and nothing is allocated for a form once the vector is
+//! large enough.
 
-/// Deepest nesting accepted. Values are shown and compared recursively.
+/// Deepest nesting accepted. Limited because values are displayed and compared recursively.
 pub const MAX_DEPTH: usize = 64;
 
 /// Why a form cannot be read.
@@ -11,11 +12,11 @@ pub const MAX_DEPTH: usize = 64;
 pub enum Stop {
     /// The text ends before the form does.
     More,
-    /// What stands here cannot stand here.
+    /// The text here is not valid.
     Bad(Box<Fault>),
 }
 
-/// Something that cannot come here: where in the text, and what was expected.
+/// An error in the text: its position, and what was expected.
 #[derive(Debug)]
 pub struct Fault {
     pub at: usize,
@@ -28,7 +29,7 @@ impl Stop {
     }
 }
 
-/// A piece of text: of the source, or unescaped in the tree's own.
+/// A piece of text: a range of the source, or of the tree's own text if it had escapes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Span {
     start: u32,
@@ -36,27 +37,27 @@ pub struct Span {
     own: bool,
 }
 
-/// What a node is; containers: where their content ends.
+/// The kind of a node. Containers store the index at which their content ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum What {
     Nil,
     Bool(bool),
     Int(i64),
     Text(Span),
-    /// Keywords, floats and all else that is only equal to itself.
+    /// Keywords, floats and everything else that is only equal to itself.
     Symbol(Span),
     List(u32),
     Set(u32),
-    /// Names and values in turn.
+    /// Names and values, alternating.
     Map(u32),
-    /// A tag and what it tags.
+    /// A tag and the tagged form.
     Tagged(u32),
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Node {
     pub what: What,
-    /// Where it stands in the source.
+    /// Position in the source.
     pub at: u32,
 }
 
@@ -77,7 +78,7 @@ impl Tree {
         self.nodes.len()
     }
 
-    /// Forgets the nodes from this one on.
+    /// Removes this node and all nodes after it.
     pub fn cut(&mut self, node: usize) {
         self.nodes.truncate(node);
     }
@@ -90,7 +91,7 @@ impl Tree {
         self.nodes.push(Node { what, at: at as u32 });
     }
 
-    /// Makes the last container end here.
+    /// Sets the end of a container to the current end of the tree.
     pub fn close(&mut self, container: usize) {
         let now = self.nodes.len() as u32;
         if let What::List(end) | What::Set(end) | What::Map(end) | What::Tagged(end) = &mut self.nodes[container].what {
@@ -98,17 +99,17 @@ impl Tree {
         }
     }
 
-    /// Makes a node something else.
+    /// Changes the kind of a node.
     pub fn replace(&mut self, node: usize, what: What) {
         self.nodes[node].what = what;
     }
 
-    /// A piece of the source.
+    /// A range of the source.
     pub fn span(start: usize, end: usize) -> Span {
         Span { start: start as u32, end: end as u32, own: false }
     }
 
-    /// A text that does not stand in the source.
+    /// Stores a text that is not in the source.
     pub fn keep(&mut self, text: &str) -> Span {
         let start = self.own.len() as u32;
         self.own.push_str(text);
@@ -133,7 +134,7 @@ impl Tree {
         }
     }
 
-    /// The node after this one and its content.
+    /// The index of the node after this one and its content.
     pub fn next(&self, i: usize) -> usize {
         match self.nodes[i].what {
             What::List(end) | What::Set(end) | What::Map(end) | What::Tagged(end) => end as usize,
@@ -141,14 +142,14 @@ impl Tree {
         }
     }
 
-    /// The nodes directly in a container.
+    /// The nodes directly inside a container.
     pub fn content(&self, container: usize) -> impl Iterator<Item = usize> {
         let end = self.next(container);
         let first = Some(container + 1).filter(|&i| i < end);
         std::iter::successors(first, move |&i| Some(self.next(i)).filter(|&i| i < end))
     }
 
-    /// The two nodes of a list of two.
+    /// The two nodes of a list that has exactly two.
     pub fn pair(&self, i: usize) -> Option<(usize, usize)> {
         let What::List(end) = self.nodes[i].what else { return None };
         let mut content = self.content(i);
@@ -156,7 +157,8 @@ impl Tree {
         (self.next(b) == end as usize).then_some((a, b))
     }
 
-    /// The one spelling of a node: entries of maps and elements of sets are sorted, so equal forms have equal spellings.
+    /// The canonical spelling of a node. Entries of maps and elements of sets are sorted, so equal forms have equal
+    /// spellings.
     pub fn canonical(&self, i: usize, source: &str) -> String {
         let content = || self.content(i).map(|part| self.canonical(part, source)).collect::<Vec<String>>();
         match self.nodes[i].what {

@@ -1,8 +1,8 @@
-//! The words of events: types and functions.
+//! The words of events: types and names of functions.
 
 use crate::history::Function;
 
-/// What kind of event it is.
+/// The type of an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Type {
     Invoke,
@@ -25,17 +25,17 @@ impl Type {
     }
 }
 
-/// What a name asks for.
+/// The request that a function name makes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Asked {
     Plain(Function),
-    /// A write of the second of two values where the first is.
+    /// A write of the second of two values if the current value is the first.
     Cas,
-    /// An addition of the negative.
+    /// An addition of the negated number.
     Subtract,
 }
 
-/// What a function's name asks for.
+/// Returns the request that a function name makes.
 pub fn named(name: &str) -> Option<Asked> {
     Some(Asked::Plain(match name {
         "read" | "get" | "r" | "read-init" => Function::Read,

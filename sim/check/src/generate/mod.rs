@@ -1,34 +1,35 @@
-//! Histories to measure and to learn with: random clients of an atomic object, and errors planted on purpose.
+//! Generates random histories for measurements and for learning: random clients of an atomic object, with optional
+//! planted errors.
 //!
-//! Every operation takes effect at one instant between its call and its return, so what is generated is linearizable (and,
-//! for transactions, strictly serializable); [`Shape::plant`] makes one reply wrong. The same shape and seed give the same
-//! history, in any process.
+//! Every operation takes effect at one instant between its call and its return. So the history is linearizable and, for
+//! transactions, strictly serializable. [`Shape::plant`] makes one reply wrong. The same shape and seed give the same
+//! history in every process.
 
 mod txn;
 
 use crate::history::{Condition, Datum, End, Function, History, OpId, Recorder, Request, Value};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What clients use.
+/// The kind of object that clients use, with its operations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Workload {
     /// Read and write.
     Register,
     /// Read, write and compare-and-set.
     CasRegister,
-    /// Read, write, compare-and-set and delete, with revisions told.
+    /// Read, write, compare-and-set and delete. Replies have revisions.
     Kv,
     /// Read and append texts.
     Append,
     /// Read and add.
     Counter,
-    /// Add and remove elements, and ask for them.
+    /// Add and remove elements, and ask whether they are contained.
     Set,
     /// Enqueue and dequeue.
     Queue,
     /// Acquire and release, with fencing tokens.
     Lock,
-    /// Next.
+    /// Take the next number.
     Sequence,
     /// Transactions that append to lists and read them.
     ListAppend,
@@ -37,7 +38,7 @@ pub enum Workload {
 }
 
 impl Workload {
-    /// All of them, with their names on command lines.
+    /// All workloads, with their names on command lines.
     pub const ALL: [(&str, Workload); 11] = [
         ("register", Workload::Register),
         ("cas-register", Workload::CasRegister),
@@ -53,25 +54,25 @@ impl Workload {
     ];
 }
 
-/// How much of what.
+/// The parameters of a history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shape {
-    /// Operations, or transactions.
+    /// Number of operations or transactions.
     pub operations: u32,
-    /// Clients at work at a time.
+    /// Number of concurrent clients.
     pub clients: u32,
-    /// Keys. Of transactions: those in use at a time; each is left for a new one after 32 writes.
+    /// Number of keys. For transactions, the number in use at a time: each is replaced by a new key after 32 writes.
     pub keys: u32,
-    /// Different values; 0: every write has a value of its own.
+    /// Number of different values; 0 gives every write its own value.
     pub values: u32,
-    /// Operations of unknown outcome, in a thousand; every other one takes effect.
+    /// Operations of unknown outcome per thousand. About half of them take effect; transactions always do.
     pub info: u32,
-    /// Whether one late reply tells of the past, or of what never was: certainly impossible where each write has a value of
-    /// its own.
+    /// Whether one late reply is of an old state, or of something that never existed. The history is then certainly
+    /// impossible if each write has its own value.
     pub plant: bool,
 }
 
-/// SplitMix64.
+/// The SplitMix64 random number generator.
 struct Rng(u64);
 
 impl Rng {
@@ -87,7 +88,7 @@ impl Rng {
     }
 }
 
-/// One key's object; each workload uses a part.
+/// The object of one key. Each workload uses some of the fields.
 #[derive(Clone, Default)]
 struct Object {
     value: Option<Value>,
@@ -99,7 +100,7 @@ struct Object {
     holder: Option<u32>,
 }
 
-/// What a reply says.
+/// The content of a reply.
 #[derive(Clone, Copy)]
 struct Answer {
     end: End,
@@ -109,7 +110,7 @@ struct Answer {
 
 const DONE: Answer = Answer { end: End::Ok, reply: Value::UNTOLD, revision: None };
 
-/// An operation under way.
+/// A pending operation.
 struct Pending {
     op: OpId,
     request: Request,
@@ -121,7 +122,7 @@ struct Pending {
 /// Generates a history.
 ///
 /// # Panics
-/// When the shape asks for more than 2^31 operations.
+/// If the shape has 2^31 operations or more.
 #[must_use]
 pub fn history(workload: Workload, shape: &Shape, seed: u64) -> History {
     assert!(shape.operations < 1 << 31, "invariant: the caller asks for fewer than 2^31 operations");
@@ -148,7 +149,7 @@ struct World {
     recorder: Recorder,
     objects: Vec<Object>,
     calls: u32,
-    /// By key: what an early read saw, to be told again where an error is planted.
+    /// For each key, what an early read returned. The planted error returns it again.
     old: BTreeMap<u32, Value>,
 }
 
@@ -236,7 +237,7 @@ impl World {
         }
     }
 
-    /// An element that nobody ever adds.
+    /// An element that no client adds.
     fn stranger(&self) -> Value {
         Value::small(self.shape.values.max(10)).unwrap_or(Value::NIL)
     }
@@ -247,7 +248,7 @@ impl World {
         Value::small(n).unwrap_or(Value::NIL)
     }
 
-    /// The operation takes effect.
+    /// Applies the operation to its object.
     fn apply(&mut self, op: &Pending) -> Answer {
         let object = &mut self.objects[op.key as usize];
         let told = |reply| Answer { reply, ..DONE };
@@ -322,7 +323,7 @@ impl World {
         }
     }
 
-    /// Makes a late reply wrong: what an early one of the same kind on the same key said.
+    /// Makes a late reply wrong: it repeats an early reply of the same kind on the same key.
     fn plant(&mut self, op: &Pending, answer: &mut Answer) -> bool {
         let tells = matches!(
             op.request.f,

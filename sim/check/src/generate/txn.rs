@@ -1,13 +1,13 @@
-//! Transactions of a strictly serializable store: each takes effect at once when it is called.
+//! Transactions of a strictly serializable store. Each takes effect at once when it is called.
 
 use super::{Rng, Shape};
 use crate::history::recorder::Step;
 use crate::history::{End, Function, History, OpId, Recorder, Value};
 
-/// Writes to a key before it is left for a new one.
+/// Number of writes to a key before a new key replaces it.
 const WRITES: u32 = 32;
 
-/// A step with what it will be told.
+/// A step with its result.
 struct Told {
     f: Function,
     key: Value,
@@ -15,7 +15,7 @@ struct Told {
     list: Vec<Value>,
 }
 
-/// A transaction under way.
+/// A pending transaction.
 struct Open {
     op: OpId,
     client: usize,
@@ -62,7 +62,7 @@ pub(super) fn transactions(append: bool, shape: &Shape, seed: u64) -> History {
     recorder.finish()
 }
 
-/// The keys in use, with all that was written to them.
+/// The keys in use, with all values written to them.
 struct Keys {
     active: Vec<(u32, Vec<Value>)>,
     next: u32,
@@ -73,7 +73,7 @@ impl Keys {
         Keys { active: (0..keys).map(|key| (key, Vec::new())).collect(), next: keys }
     }
 
-    /// A random step, carried out.
+    /// Executes a random step.
     fn step(&mut self, append: bool, rng: &mut Rng) -> Told {
         let slot = rng.below(self.active.len() as u32) as usize;
         let (key, list) = &mut self.active[slot];
@@ -107,7 +107,8 @@ impl Told {
     }
 }
 
-/// Makes a read tell of the past (of a list) or of what was never written (of a register), if it is one that can.
+/// Makes a read return an old state (of a list) or a value never written (of a register). Returns whether the step
+/// allows this.
 fn make_wrong(append: bool, step: &mut Told) -> bool {
     let can = step.f == Function::Read && step.list.len() > 4;
     if can {

@@ -1,17 +1,17 @@
-//! Operations as a key-value store's client sees them: the view of registers and keys on a [`History`].
+//! Operations as a client of a key-value store sees them: a view of a [`History`] of registers or keys.
 
 use super::{End, Function, History, KeyId, NEVER, OpId, Operation, Value};
 
 /// When an event happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Moment {
-    /// Position among all events; the order that counts.
+    /// Position among all events. This determines the order.
     pub index: u32,
-    /// Nanoseconds since the start of the run; shown to people, never compared.
+    /// Nanoseconds since the start of the run. Only for display, never compared.
     pub time: u64,
 }
 
-/// Conditions on the state of the key; all that are set must hold for a write to take effect.
+/// Conditions on the state of a key. A write takes effect only if all conditions that are set hold.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Condition<V = Value> {
     /// `Some(false)`: the key must be missing (`nx`); `Some(true)`: it must be present (`xx`).
@@ -26,27 +26,27 @@ impl<V> Condition<V> {
     /// No condition.
     pub const ALWAYS: Condition<V> = Condition { exists: None, value: None, revision: None };
 
-    /// Whether nothing is asked.
+    /// Whether there are no conditions.
     pub fn is_always(&self) -> bool {
         self.exists.is_none() && self.value.is_none() && self.revision.is_none()
     }
 }
 
-/// What a client asked of a key.
+/// A client's request on a key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Call<V = Value> {
     /// Read the key.
     Get,
-    /// Write a value if the conditions hold. A compare-and-set is a put whose condition names a value.
+    /// Write a value if the conditions hold. A compare-and-set is a put with a condition on the value.
     Put {
-        /// What to write.
+        /// The value to write.
         value: V,
-        /// When to refuse.
+        /// The conditions; the put is refused if they do not hold.
         when: Condition<V>,
     },
     /// Remove the key if it is present and the conditions hold.
     Delete {
-        /// When to refuse.
+        /// The conditions; the delete is refused if they do not hold.
         when: Condition<V>,
     },
 }
@@ -57,7 +57,7 @@ impl<V> Call<V> {
         Call::Put { value, when: Condition::ALWAYS }
     }
 
-    /// A compare-and-set: writes `to` where the value is `from`.
+    /// A compare-and-set: writes `to` if the value is `from`.
     pub fn cas(from: V, to: V) -> Call<V> {
         Call::Put { value: to, when: Condition { value: Some(from), ..Condition::ALWAYS } }
     }
@@ -67,7 +67,7 @@ impl<V> Call<V> {
         Call::Delete { when: Condition::ALWAYS }
     }
 
-    /// The condition; a read has none.
+    /// The conditions; `None` for a read.
     pub fn condition(&self) -> Option<&Condition<V>> {
         match self {
             Call::Get => None,
@@ -75,35 +75,35 @@ impl<V> Call<V> {
         }
     }
 
-    /// Whether an answer of this kind fits the call.
+    /// Whether a reply of this kind can answer the call.
     pub fn fits(&self, reply: &Reply<V>) -> bool {
         matches!((self, reply), (Call::Get, Reply::Got(_)))
             || !matches!(self, Call::Get) && !matches!(reply, Reply::Got(_))
     }
 }
 
-/// A value with the revision it was seen at.
+/// A value with its revision.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Version<V = Value> {
     /// The value.
     pub value: V,
-    /// How often the key had been modified before this value was written, if the reply told.
+    /// Number of modifications of the key before this value was written, if the reply has it.
     pub revision: Option<u64>,
 }
 
-/// What the store answered.
+/// The store's reply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reply<V = Value> {
-    /// A read found this; `None`: the key is missing.
+    /// The result of a read; `None` if the key is missing.
     Got(Option<Version<V>>),
-    /// A put or delete took effect, and took this revision if the reply told.
+    /// A put or delete took effect.
     Done {
-        /// Revision of the key after the change: 0 for the first modification.
+        /// Revision of the key after the change, if the reply has it; 0 for the first modification.
         revision: Option<u64>,
     },
-    /// A put or delete was refused and changed nothing; what the key held at that moment.
+    /// A put or delete was refused and changed nothing. Has what the key held at that moment.
     Refused(Option<Version<V>>),
-    /// A put or delete was refused and changed nothing; what the key held was not told.
+    /// A put or delete was refused and changed nothing. What the key held is not known.
     Declined,
 }
 
@@ -119,7 +119,7 @@ pub enum Outcome {
 }
 
 impl History {
-    /// What was asked, as a key-value store sees it; `None` for the functions of other models.
+    /// The request in terms of a key-value store; `None` for functions of other models.
     #[must_use]
     pub fn call(&self, op: &Operation) -> Option<Call> {
         match op.f {
@@ -130,7 +130,7 @@ impl History {
         }
     }
 
-    /// How it ended, as a key-value store sees it. A read that was not told what it saw is [`Outcome::Info`].
+    /// The outcome in terms of a key-value store. A read without a recorded value is [`Outcome::Info`].
     #[must_use]
     pub fn outcome(&self, op: &Operation) -> Outcome {
         let revision = op.told_revision().map(u64::from);
@@ -146,14 +146,14 @@ impl History {
         }
     }
 
-    /// An event's moment.
+    /// The moment of an event.
     #[must_use]
     pub fn moment(&self, event: u32) -> Moment {
         Moment { index: event, time: self.time(event) }
     }
 }
 
-/// An operation as a key-value store's client sees it.
+/// An operation as a client of a key-value store sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KvOperation {
     /// The client.
@@ -164,14 +164,15 @@ pub struct KvOperation {
     pub returned: Option<Moment>,
     /// The key.
     pub key: KeyId,
-    /// What was asked.
+    /// The request.
     pub call: Call,
     /// How it ended.
     pub outcome: Outcome,
 }
 
 impl KvOperation {
-    /// The position by which it had certainly taken place or been refused.
+    /// The position by which the operation has certainly taken effect or been refused; `None` if its outcome is unknown
+    /// or it failed.
     #[must_use]
     pub fn settled(&self) -> Option<u32> {
         match self.outcome {
@@ -182,7 +183,7 @@ impl KvOperation {
 }
 
 impl History {
-    /// An operation as a key-value store's client sees it; functions of other models look like reads.
+    /// An operation as a client of a key-value store sees it. Functions of other models look like reads.
     #[must_use]
     pub fn kv(&self, op: OpId) -> KvOperation {
         let op = self.operation(op);

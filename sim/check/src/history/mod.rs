@@ -1,14 +1,16 @@
-//! What clients did and saw: operations with the moments of their calls and returns, in forty bytes each.
+//! Histories: the operations of clients, with the positions of their invocations and completions. Forty bytes per
+//! operation.
 //!
-//! The order of events is their position in the record, which must be the order of real time: an operation that returned at
-//! a smaller position than another was called at is before it. Times and source lines are for people.
+//! The order of events is their position in the history, which must be the real-time order. An operation precedes
+//! another if its completion has a smaller position than the other's invocation. Times and source lines are only for
+//! display.
 //!
-//! An operation ends in one of four ways ([`End`]). It was answered; it was refused, which changed nothing; it certainly did
-//! not happen; or its fate is unknown: it may take effect at any moment after its call, once, or never. Where the record
-//! ended first its fate is unknown too.
+//! An operation ends in one of four ways ([`End`]). It was answered. It was refused, which changed nothing. It
+//! certainly did not happen. Or its outcome is unknown: it may take effect at any moment after its call, once, or
+//! never. An operation still open at the end of the history also has an unknown outcome.
 //!
-//! The record is neutral: [`Function`]s are the vocabulary of all models, and which of them mean something is the model's
-//! business. `call` has the view of a key-value store, [`recorder`] builds records.
+//! Histories do not depend on a model. [`Function`]s are the vocabulary of all models, and each model decides which of
+//! them it understands. `call` is the view of a key-value store. [`recorder`] builds histories.
 
 mod call;
 pub mod recorder;
@@ -22,63 +24,63 @@ pub use value::{Datum, Value, Values};
 use hashbrown::HashMap;
 use std::borrow::Cow;
 
-/// A key, as a number of its [`History`]: `0..keys()` in the order of first use.
+/// A key of a [`History`]. Keys are numbered `0..keys()` in the order of first use.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct KeyId(pub u32);
 
 impl KeyId {
-    /// Of operations that are not on one key: transactions.
+    /// The key of operations that are not on one key: transactions.
     pub const NONE: KeyId = KeyId(u32::MAX);
 }
 
-/// An operation's place in [`History::operations`].
+/// The index of an operation in [`History::operations`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct OpId(pub u32);
 
-/// A position that is none: [`Operation::returned`] of what never returned.
+/// Not a position: [`Operation::returned`] of an operation that never returned.
 pub const NEVER: u32 = u32::MAX;
-/// A revision that was not told.
+/// A revision that is not known.
 pub const UNTOLD_REVISION: u32 = u32::MAX;
 
-/// What was asked, in the vocabulary of all models.
+/// The function of an operation, in the vocabulary of all models.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Function {
     /// Read the whole object: get.
     Read,
-    /// Write it, perhaps under conditions: put, compare-and-set.
+    /// Write the object, possibly under conditions: put, compare-and-set.
     Write,
-    /// Remove it, perhaps under conditions.
+    /// Remove the object, possibly under conditions.
     Delete,
     /// Append [`Operation::arg`] to a text or list.
     Append,
-    /// Add it to a counter or a set.
+    /// Add [`Operation::arg`] to a counter or a set.
     Add,
-    /// Remove it from a set.
+    /// Remove [`Operation::arg`] from a set.
     Remove,
-    /// Ask whether a set contains it.
+    /// Ask whether a set contains [`Operation::arg`].
     Contains,
-    /// Put it at the end of a queue.
+    /// Add [`Operation::arg`] to the tail of a queue.
     Enqueue,
-    /// Take what is at the head of a queue; the reply [`Value::NIL`] says that it was empty.
+    /// Remove the head of a queue. The reply [`Value::NIL`] means that the queue was empty.
     Dequeue,
-    /// Take a lock; the reply is the fencing token, if one is given.
+    /// Acquire a lock. The reply is the fencing token, if there is one.
     Acquire,
-    /// Give a lock back.
+    /// Release a lock.
     Release,
     /// Take the next number of a sequence.
     Next,
-    /// A transaction: [`History::micro_ops`].
+    /// A transaction. Its steps are in [`History::micro_ops`].
     Txn,
-    /// A function of a user's own model: the place of its name in [`History::names`].
+    /// A function of a user's own model: the index of its name in [`History::names`].
     Other(u8),
 }
 
 /// How an operation ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// It took effect, or a read's answer.
+    /// It took effect. For a read: it was answered.
     Ok,
-    /// Its conditions did not hold; it changed nothing. [`Operation::reply`]: what was there instead, if told.
+    /// Its conditions did not hold and it changed nothing. [`Operation::reply`] is the value found instead, if known.
     Refused,
     /// It certainly did not happen and never will.
     Fail,
@@ -86,7 +88,7 @@ pub enum End {
     Info,
 }
 
-/// One operation of one client.
+/// An operation of a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Operation {
     /// The client; it has at most one operation open, apart from those that ended in [`End::Info`].
@@ -95,27 +97,28 @@ pub struct Operation {
     pub key: KeyId,
     /// Position of the call among all events.
     pub called: u32,
-    /// Position of the return; [`NEVER`]: none, and the end is [`End::Info`]. For an unknown outcome this is when the client
-    /// gave up, which bounds nothing.
+    /// Position of the return; [`NEVER`] if there is none, and then the end is [`End::Info`]. For an unknown outcome
+    /// this is when the client gave up, which does not bound when the operation takes effect.
     pub returned: u32,
-    /// What was asked.
+    /// The function called.
     pub f: Function,
     /// How it ended.
     pub end: End,
-    /// What was asked with: the value to write, to append, to add. Of a transaction: see [`History::micro_ops`].
+    /// The argument: the value to write, append or add. For a transaction see [`History::micro_ops`].
     pub arg: Value,
-    /// The value that must be there for a write or delete to take effect; [`Value::UNTOLD`]: any.
+    /// The value that must be present for a write or delete to take effect; [`Value::UNTOLD`] means any.
     pub compare: Value,
-    /// What was answered or seen; [`Value::UNTOLD`]: nothing.
+    /// The answer; [`Value::UNTOLD`] if there is none.
     pub reply: Value,
-    /// The revision that it took, or of the reply; [`UNTOLD_REVISION`].
+    /// The revision that the operation created, or the revision of the reply; [`UNTOLD_REVISION`] if unknown.
     pub revision: u32,
-    /// Further conditions: a place in the history's table, or `u32::MAX`.
+    /// Further conditions: an index into the history's table, or `u32::MAX` for none.
     when: u32,
 }
 
 impl Operation {
-    /// The position by which it had certainly taken place or been refused; `None` when its outcome is unknown or it failed.
+    /// The position by which the operation has certainly taken effect or been refused; `None` if its outcome is unknown
+    /// or it failed.
     #[must_use]
     pub fn settled(&self) -> Option<u32> {
         match self.end {
@@ -124,13 +127,13 @@ impl Operation {
         }
     }
 
-    /// The revision, if told.
+    /// The revision, if known.
     #[must_use]
     pub fn told_revision(&self) -> Option<u32> {
         (self.revision != UNTOLD_REVISION).then_some(self.revision)
     }
 
-    /// Whether it is a write or delete with conditions other than [`Operation::compare`].
+    /// Whether this is a write or delete with conditions other than [`Operation::compare`].
     #[must_use]
     pub fn has_further_conditions(&self) -> bool {
         self.when != u32::MAX
@@ -144,23 +147,23 @@ pub struct MicroOp {
     pub f: Function,
     /// The key.
     pub key: KeyId,
-    /// What was written or appended, or read of a register; [`Value::UNTOLD`]: a read whose result is not known.
+    /// The value written or appended, or read from a register; [`Value::UNTOLD`] for a read whose result is not known.
     pub value: Value,
-    /// The list that a read saw, as a range of the history's elements.
+    /// The list that a read returned, as a range of the history's elements.
     list: Option<(u32, u32)>,
 }
 
-/// A finished record.
+/// A finished history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct History {
     operations: Vec<Operation>,
-    /// Nanoseconds by event.
+    /// Time of each event in nanoseconds.
     times: Vec<u64>,
-    /// Lines of the source by event; empty when there is none.
+    /// Source line of each event; empty if there is no source.
     lines: Vec<u32>,
     values: Values,
     keys: Vec<Value>,
-    /// Place in `keys` by [`Value::bits`]; only looked into.
+    /// Index in `keys` by [`Value::bits`]. Only for lookups, never iterated.
     key_ids: HashMap<u32, u32>,
     conditions: Vec<(Option<bool>, Option<i64>)>,
     micro_ops: Vec<MicroOp>,
@@ -188,7 +191,7 @@ impl Default for History {
 }
 
 impl History {
-    /// Bytes that it takes in memory.
+    /// Memory used, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         fn of<T>(table: &Vec<T>) -> usize {
@@ -196,7 +199,7 @@ impl History {
         }
         let records = of(&self.operations) + of(&self.times) + of(&self.lines) + of(&self.conditions);
         let names = of(&self.names) + self.names.iter().map(String::capacity).sum::<usize>();
-        // A place of the table and its byte of control.
+        // An entry of the table and its control byte.
         let keys = of(&self.keys) + self.key_ids.capacity() * 9 * 8 / 7;
         records + names + keys + of(&self.micro_ops) + of(&self.elements) + self.values.bytes()
     }
@@ -213,25 +216,25 @@ impl History {
         &self.operations[op.0 as usize]
     }
 
-    /// How many events (calls and returns) were recorded.
+    /// Number of events (calls and returns) recorded.
     #[must_use]
     pub fn events(&self) -> u32 {
         self.times.len() as u32
     }
 
-    /// When an event happened, in nanoseconds since the start of the run; 0 when the source does not tell.
+    /// The time of an event in nanoseconds since the start of the run; 0 if the source has no times.
     #[must_use]
     pub fn time(&self, event: u32) -> u64 {
         self.times.get(event as usize).copied().unwrap_or(0)
     }
 
-    /// Where an event stands in its source: a line, from 1.
+    /// The line of an event in its source, from 1.
     #[must_use]
     pub fn line(&self, event: u32) -> Option<u32> {
         self.lines.get(event as usize).copied().filter(|&line| line != 0)
     }
 
-    /// How many keys occur; their ids are `0..keys()` in the order of their first use.
+    /// Number of keys. Their ids are `0..keys()` in the order of first use.
     #[must_use]
     pub fn keys(&self) -> u32 {
         self.keys.len() as u32
@@ -253,7 +256,7 @@ impl History {
         self.keys.get(key.0 as usize).copied().unwrap_or(Value::NIL)
     }
 
-    /// The number of a key, if it occurs.
+    /// The id of a key, if it occurs.
     #[must_use]
     pub fn find_key(&self, text: &str) -> Option<KeyId> {
         let value = self.values.find(Datum::Text(text))?;
@@ -266,25 +269,25 @@ impl History {
         &self.values
     }
 
-    /// What a value stands for.
+    /// The content of a value.
     #[must_use]
     pub fn datum(&self, value: Value) -> Datum<'_> {
         self.values.datum(value)
     }
 
-    /// A value for people.
+    /// A value as text for display.
     #[must_use]
     pub fn show(&self, value: Value) -> String {
         self.values.show(value, true)
     }
 
-    /// What every object holds before the first operation; [`Value::NIL`]: nothing.
+    /// The initial value of every object; [`Value::NIL`] means nothing.
     #[must_use]
     pub fn initial(&self) -> Value {
         self.initial
     }
 
-    /// The names of the functions that are not in the vocabulary.
+    /// The names of the functions outside the vocabulary.
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.names
@@ -318,7 +321,7 @@ impl History {
         Condition { exists, value: op.compare.told(), revision }
     }
 
-    /// The steps of a transaction, as the client saw them in the end; none for other operations.
+    /// The steps of a transaction, as known to the client at the end; empty for other operations.
     #[must_use]
     pub fn micro_ops(&self, op: &Operation) -> &[MicroOp] {
         match (op.f, op.arg.as_small(), op.reply.as_small()) {
@@ -327,14 +330,15 @@ impl History {
         }
     }
 
-    /// The list that a step read; `None` when it is no read of a list, or its result is not known.
+    /// The list that a step read; `None` if it is not a read of a list, or its result is not known.
     #[must_use]
     pub fn list(&self, step: &MicroOp) -> Option<&[Value]> {
         step.list.map(|(start, length)| &self.elements[start as usize..(start + length) as usize])
     }
 
-    /// The same history with the outcomes of all operations forgotten but those kept: reads tell nothing then, and writes
-    /// may have happened at any time after their call, or never. `keep` has a place for each operation.
+    /// Returns the same history without the outcomes of the operations whose entry in `keep` is false. Those reads then
+    /// say nothing. Those writes may have happened at any time after their call, or never. `keep` has an entry for each
+    /// operation.
     #[must_use]
     pub fn forgetting(&self, keep: &[bool]) -> History {
         let mut history = self.clone();
@@ -346,7 +350,7 @@ impl History {
         history
     }
 
-    /// Every event in order: its position, the operation, and whether this is its return.
+    /// Iterates over all events in order: the position, the operation, and whether the event is the operation's return.
     pub fn in_order(&self) -> impl Iterator<Item = (u32, OpId, bool)> {
         let mut owners = vec![(OpId(u32::MAX), false); self.times.len()];
         for (i, op) in (0u32..).zip(&self.operations) {

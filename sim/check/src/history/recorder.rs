@@ -1,23 +1,23 @@
-//! Builds a [`History`] event by event, in the order in which the events happen.
+//! Builds a [`History`] event by event, in the order of the events.
 
 use super::value::{Datum, Value};
 use super::{
     Call, Condition, End, Function, History, KeyId, MicroOp, NEVER, OpId, Operation, Reply, UNTOLD_REVISION, Version,
 };
 
-/// What a client asks, in the neutral vocabulary.
+/// A client's request, in the vocabulary of all models.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request {
     /// The function.
     pub f: Function,
-    /// What it is asked with, or [`Value::UNTOLD`].
+    /// The argument, or [`Value::UNTOLD`].
     pub arg: Value,
-    /// Conditions, of a write or delete.
+    /// The conditions of a write or delete.
     pub when: Condition,
 }
 
 impl Request {
-    /// A function without conditions.
+    /// A request without conditions.
     #[must_use]
     pub fn new(f: Function, arg: Value) -> Request {
         Request { f, arg, when: Condition::ALWAYS }
@@ -31,7 +31,7 @@ pub struct Step<'a> {
     pub f: Function,
     /// The key.
     pub key: Value,
-    /// What is written or appended, or was read of a register; else [`Value::UNTOLD`].
+    /// The value written or appended, or read from a register; [`Value::UNTOLD`] otherwise.
     pub value: Value,
     /// The list that was read.
     pub list: Option<&'a [Value]>,
@@ -45,47 +45,47 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Goes on after the end of a record.
+    /// Continues after the end of a history.
     #[must_use]
     pub fn continuing(history: History) -> Recorder {
         Recorder { history, line: 0 }
     }
 
-    /// What was recorded so far.
+    /// The history recorded so far.
     #[must_use]
     pub fn history(&self) -> &History {
         &self.history
     }
 
-    /// The record; operations still open have unknown outcomes.
+    /// Returns the history. Operations still open have unknown outcomes.
     #[must_use]
     pub fn finish(self) -> History {
         self.history
     }
 
-    /// Whether the record may have no room for another event, of fewer than 2^25 values and steps.
+    /// Whether the history may have no room for another event with fewer than 2^25 values and steps.
     #[must_use]
     pub fn is_full(&self) -> bool {
         let History { times, values, micro_ops, elements, .. } = &self.history;
         full(times.len(), values.len().max(micro_ops.len()).max(elements.len() / 2))
     }
 
-    /// The events that follow stand in this line of their source, from 1.
+    /// Sets the source line of the following events, from 1.
     pub fn at_line(&mut self, line: u32) {
         self.line = line;
     }
 
-    /// The value of a datum.
+    /// Returns the value of a datum.
     pub fn value(&mut self, datum: Datum<'_>) -> Value {
         self.history.values.intern(datum)
     }
 
-    /// What every object holds at first.
+    /// Sets the initial value of every object.
     pub fn initial(&mut self, value: Value) {
         self.history.initial = value;
     }
 
-    /// A function that is not in the vocabulary; `None` when there are 256 already.
+    /// Returns the function with this name outside the vocabulary; `None` if there are 256 others already.
     pub fn other(&mut self, name: &str) -> Option<Function> {
         let names = &mut self.history.names;
         let place = names.iter().position(|known| known == name).unwrap_or_else(|| {
@@ -95,10 +95,10 @@ impl Recorder {
         u8::try_from(place).ok().map(Function::Other)
     }
 
-    /// A client calls an operation on a key ([`Value::NIL`] where there are no keys).
+    /// Records that a client calls an operation on a key ([`Value::NIL`] if there are no keys).
     ///
     /// # Panics
-    /// Beyond 2^32 - 1 events: check [`History::events`] first where the record may be that long.
+    /// Beyond 2^32 - 1 events. If the history may be that long, check [`History::events`] first.
     pub fn begin(&mut self, process: u32, time: u64, key: Value, request: Request) -> OpId {
         let key = self.key(key);
         let when = self.further_conditions(&request.when);
@@ -106,7 +106,7 @@ impl Recorder {
         self.push(process, time, key, request.f, (request.arg, compare, Value::UNTOLD), when)
     }
 
-    /// A client calls a transaction.
+    /// Records that a client calls a transaction.
     ///
     /// # Panics
     /// As [`Recorder::begin`].
@@ -115,10 +115,10 @@ impl Recorder {
         self.push(process, time, KeyId::NONE, Function::Txn, (start, Value::UNTOLD, length), u32::MAX)
     }
 
-    /// An operation ends.
+    /// Records that an operation ends.
     ///
     /// # Panics
-    /// When it has ended already.
+    /// If it has already ended.
     pub fn end(&mut self, op: OpId, time: u64, end: End, reply: Value, revision: Option<u32>) {
         let event = self.event(time);
         let operation = &mut self.history.operations[op.0 as usize];
@@ -131,16 +131,16 @@ impl Recorder {
         }
     }
 
-    /// What was asked turns out to be something else; conditions other than the value compared with stay.
+    /// Replaces the function, the compared value and the argument of an operation. Its other conditions stay.
     pub fn amend(&mut self, op: OpId, f: Function, compare: Value, arg: Value) {
         let operation = &mut self.history.operations[op.0 as usize];
         (operation.f, operation.compare, operation.arg) = (f, compare, arg);
     }
 
-    /// A transaction ends; `steps`: as the client sees them now, if it was told.
+    /// Records that a transaction ends. `steps`: its steps as the client knows them now, if it was told.
     ///
     /// # Panics
-    /// When it has ended already.
+    /// If it has already ended.
     pub fn end_txn(&mut self, op: OpId, time: u64, end: End, steps: Option<&[Step<'_>]>) {
         self.end(op, time, end, Value::UNTOLD, None);
         if let Some(steps) = steps {
@@ -150,7 +150,7 @@ impl Recorder {
             if let (true, Some(old), Some(new)) =
                 (operation.reply == length, operation.arg.as_small(), start.as_small())
             {
-                // The same steps, now with what was read: they take the place of the old ones.
+                // The same number of steps, now with the values read. They replace the old ones.
                 micro_ops.copy_within(new as usize.., old as usize);
                 micro_ops.truncate(new as usize);
             } else {
@@ -159,7 +159,7 @@ impl Recorder {
         }
     }
 
-    /// A client calls an operation of a key-value store.
+    /// Records that a client calls an operation of a key-value store.
     pub fn invoke(&mut self, process: u32, time: u64, key: &str, call: Call<&str>) -> OpId {
         let key = self.value(Datum::Text(key));
         let (f, arg, when) = match call {
@@ -172,11 +172,11 @@ impl Recorder {
         self.begin(process, time, key, Request { f, arg, when })
     }
 
-    /// A key-value store answered.
+    /// Records the reply of a key-value store.
     ///
     /// # Panics
-    /// When the operation has already ended, or the answer is of the wrong kind for the call: errors of the program
-    /// that records.
+    /// If the operation has already ended, or the reply is of the wrong kind for the call. Both are bugs of the
+    /// recording program.
     pub fn ok(&mut self, op: OpId, time: u64, reply: Reply<&str>) {
         let reads = self.history.operation(op).f == Function::Read;
         assert!(reads == matches!(reply, Reply::Got(_)), "{reply:?} does not answer this call");
@@ -190,23 +190,23 @@ impl Recorder {
             Reply::Refused(version) => (End::Refused, seen(version)),
             Reply::Declined => (End::Refused, (Value::UNTOLD, None)),
         };
-        // No history has so many modifications: such a revision is as wrong as any other that is too large.
+        // No history has this many modifications, so the clamped revision is as wrong as the original.
         let revision = revision.map(|r| u32::try_from(r).unwrap_or(u32::MAX).min(UNTOLD_REVISION - 1));
         self.end(op, time, end, value, revision);
     }
 
-    /// The operation certainly did not happen and never will.
+    /// Records that the operation certainly did not happen and never will.
     ///
     /// # Panics
-    /// When the operation has already ended.
+    /// If the operation has already ended.
     pub fn fail(&mut self, op: OpId, time: u64) {
         self.end(op, time, End::Fail, Value::UNTOLD, None);
     }
 
-    /// The client gave up without knowing whether the operation happened or will.
+    /// Records that the client gave up without knowing whether the operation happened or will happen.
     ///
     /// # Panics
-    /// When the operation has already ended.
+    /// If the operation has already ended.
     pub fn info(&mut self, op: OpId, time: u64) {
         self.end(op, time, End::Info, Value::UNTOLD, None);
     }
@@ -259,7 +259,7 @@ impl Recorder {
         conditions.len() as u32 - 1
     }
 
-    /// Records steps: where they begin and how many they are.
+    /// Records steps. Returns the index of the first and their number.
     fn steps(&mut self, steps: &[Step<'_>]) -> (Value, Value) {
         let start = self.history.micro_ops.len() as u32;
         for step in steps {
@@ -290,14 +290,14 @@ impl Recorder {
     }
 }
 
-/// Grows a large table by a quarter where it would double.
+/// Grows a large table by a quarter instead of doubling it.
 fn make_room<T>(table: &mut Vec<T>) {
     if table.len() == table.capacity() && table.len() >= 1 << 16 {
         table.reserve_exact(table.len() / 4);
     }
 }
 
-/// Whether there may be no room after so many events, and values or steps.
+/// Whether there may be no room after `events` events and `most` values or steps.
 fn full(events: usize, most: usize) -> bool {
     events >= NEVER as usize - 1 || most >= (1 << 31) - (1 << 26)
 }
@@ -306,7 +306,7 @@ fn full(events: usize, most: usize) -> bool {
 mod tests {
     #[test]
     fn a_record_ends_before_its_numbers_do() {
-        // 2^32 - 2 events are numbered 0 to 2^32 - 3, and the last one below the number that says never.
+        // 2^32 - 2 events have the numbers 0 to 2^32 - 3, so the last one is below `NEVER`.
         assert!(!super::full((1 << 32) - 3, 0) && super::full((1 << 32) - 2, 0));
         assert!(!super::full(0, (1 << 31) - (1 << 26) - 1) && super::full(0, (1 << 31) - (1 << 26)));
     }

@@ -1,12 +1,13 @@
-//! Operations of which a record has one and a check wants several: the drain of a queue is as many dequeues as it took
-//! elements.
+//! Replaces operations by several others, for checks that need this: the drain of a queue becomes one dequeue for each
+//! element removed.
 
 use super::{History, NEVER, OpId, Operation};
 use std::collections::BTreeMap;
 
 impl History {
-    /// The same history with some operations replaced, each by any number of others that were called when it was, and that
-    /// return when it did; of these the end counts and what was asked and answered. They are of clients that do nothing else.
+    /// Returns the same history with some operations replaced. Each replacement is called and returns when the original
+    /// did. Of a replacement, the function, the argument, the end and the reply are used. Each is given a client that
+    /// does nothing else.
     #[must_use]
     pub fn replacing(&self, by: &BTreeMap<OpId, Vec<Operation>>) -> History {
         let mut history = History {
@@ -16,7 +17,7 @@ impl History {
             ..self.without_events()
         };
         let mut clients = self.unused_processes();
-        // Where the operations that are open stand now.
+        // Current indexes of the operations that are open.
         let mut open: BTreeMap<OpId, Vec<usize>> = BTreeMap::new();
         for (event, op, returned) in self.in_order() {
             if returned {
@@ -46,7 +47,7 @@ impl History {
         }
     }
 
-    /// All but the operations and when they were.
+    /// A copy without operations and events.
     fn without_events(&self) -> History {
         History {
             operations: Vec::new(),
@@ -63,7 +64,7 @@ impl History {
         }
     }
 
-    /// Numbers of clients that the history does not have: larger ones first of all.
+    /// Process numbers that the history does not use, starting above the largest one in use.
     fn unused_processes(&self) -> impl Iterator<Item = u32> + use<> {
         let mut used: Vec<u32> = self.operations.iter().map(|op| op.process).collect();
         used.sort_unstable();

@@ -1,32 +1,32 @@
-//! Values, interned: 32 bits each, equal numbers are equal values.
+//! Interned values of 32 bits. Equal values have equal numbers.
 //!
-//! Small whole numbers are in the number itself; texts, lists and everything else are kept once in an arena. So a million
-//! operations on distinct numbers cost nothing here, and comparing values is comparing integers.
+//! Small whole numbers are stored in the 32 bits. Texts, lists and everything else are stored once in an arena. So a
+//! million operations on distinct small numbers need no arena memory, and comparing values is comparing integers.
 
 use hashbrown::HashTable;
 use std::fmt;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// A value of its [`History`](super::History); a key is one too.
+/// A value of a [`History`](super::History). A key is a value too.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Value(u32);
 
-/// Numbers from here on are not numbers but places in the arena.
+/// Numbers from here on are not small numbers but indexes into the arena.
 const INTERNED: u32 = 1 << 31;
-/// And from here on they are the constants below.
+/// Numbers from here on are the constants below.
 const CONSTANTS: u32 = u32::MAX - 7;
 
 impl Value {
     /// Nothing: a missing key, an empty queue, `nil`.
     pub const NIL: Value = Value(u32::MAX);
-    /// There is no value here: not asked, not told.
+    /// No value: there was no argument, or the reply is not known.
     pub const UNTOLD: Value = Value(u32::MAX - 1);
-    /// Yes.
+    /// True.
     pub const TRUE: Value = Value(u32::MAX - 2);
-    /// No.
+    /// False.
     pub const FALSE: Value = Value(u32::MAX - 3);
 
-    /// Whether there is a value, be it [`Value::NIL`].
+    /// Returns the value unless it is [`Value::UNTOLD`]. [`Value::NIL`] counts as a value.
     #[must_use]
     pub fn told(self) -> Option<Value> {
         (self != Value::UNTOLD).then_some(self)
@@ -38,13 +38,13 @@ impl Value {
         (n < INTERNED).then_some(Value(n))
     }
 
-    /// The number, if this is a small one.
+    /// The number, if this is a small whole number.
     #[must_use]
     pub fn as_small(self) -> Option<u32> {
         (self.0 < INTERNED).then_some(self.0)
     }
 
-    /// As a place in a table of [`Values::bound`] entries after the numbers: `None` for numbers and constants.
+    /// The index in the arena; `None` for small numbers and constants.
     fn place(self) -> Option<usize> {
         (INTERNED..CONSTANTS).contains(&self.0).then(|| (self.0 - INTERNED) as usize)
     }
@@ -69,7 +69,7 @@ impl fmt::Debug for Value {
     }
 }
 
-/// What a [`Value`] stands for.
+/// The content of a [`Value`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Datum<'a> {
     /// [`Value::NIL`].
@@ -82,7 +82,7 @@ pub enum Datum<'a> {
     Int(i64),
     /// A text.
     Text(&'a str),
-    /// Anything else, in the one spelling that its format's reader gives to equal things: keywords, floats, maps.
+    /// Anything else, such as keywords, floats and maps. The format's reader gives equal things the same spelling.
     Symbol(&'a str),
     /// Several values in order.
     List(&'a [Value]),
@@ -103,25 +103,25 @@ struct Span {
     kind: Kind,
 }
 
-/// All values of a history but the small numbers.
+/// All values of a history except small numbers and constants.
 #[derive(Clone, Default)]
 pub struct Values {
     spans: Vec<Span>,
     text: String,
     lists: Vec<Value>,
-    /// Places and hashes of their data; only looked into, never iterated.
+    /// Indexes of the data and their hashes. Only for lookups, never iterated.
     index: HashTable<(u32, u32)>,
 }
 
 impl Values {
-    /// Bytes that they take in memory.
+    /// Memory used, in bytes.
     pub fn bytes(&self) -> usize {
         let index = self.index.capacity() * (size_of::<(u32, u32)>() + 1) * 8 / 7;
         let lists = self.lists.capacity() * size_of::<Value>();
         self.spans.capacity() * size_of::<Span>() + self.text.capacity() + lists + index
     }
 
-    /// The value of a datum.
+    /// Returns the value of a datum. Interns the datum if it is new.
     ///
     /// # Panics
     /// Beyond 2^31 different values.
@@ -168,7 +168,7 @@ impl Values {
         Value(INTERNED + place)
     }
 
-    /// The value of a datum that occurs; `None` when it does not.
+    /// Returns the value of a datum; `None` if it does not occur.
     #[must_use]
     pub fn find(&self, datum: Datum<'_>) -> Option<Value> {
         match datum {
@@ -184,7 +184,7 @@ impl Values {
         }
     }
 
-    /// What a value stands for.
+    /// Returns the content of a value.
     #[must_use]
     pub fn datum(&self, value: Value) -> Datum<'_> {
         match value {
@@ -197,19 +197,19 @@ impl Values {
         }
     }
 
-    /// How many values there are beside small numbers and constants.
+    /// Number of values, without small numbers and constants.
     #[must_use]
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no such values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
 
-    /// The value for people: texts in quotes where `quotes` says so, everything else as it was written.
+    /// The value as text for display. Texts are quoted if `quotes` is set. Everything else has its original spelling.
     #[must_use]
     pub fn show(&self, value: Value, quotes: bool) -> String {
         match self.datum(value) {
@@ -251,7 +251,7 @@ fn read<'a>(span: Span, text: &'a str, lists: &'a [Value]) -> Datum<'a> {
     }
 }
 
-/// A table's hash of a datum's: so growing the table needs no look at the data.
+/// Derives the table's hash from the hash of a datum, so growing the table does not read the data.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -1,14 +1,14 @@
-//! What is wrong with a queue or a set: elements from nowhere, lost, twice, out of order.
+//! Explains violations of queues and sets: elements from nowhere, lost, duplicated, out of order.
 //!
-//! The rules look only at elements that were put in once, and count every operation of unknown outcome as one that may have
-//! happened: what they say then holds in every order.
+//! The rules consider only elements that were put in once. They assume that every operation of unknown outcome may have
+//! happened. So what they say is true in every order.
 
 use super::Found;
 use super::show::{at, during, quoted, reply, request, subject, whose};
 use crate::history::{Datum, End, Function, History, NEVER, OpId, Operation, Value};
 use crate::model::Kind;
 
-/// The first rule that matches.
+/// Returns the first rule that matches.
 pub(super) fn find(history: &History, known: Option<Kind>, prefix: &[OpId], focus: &[OpId]) -> Option<Found> {
     let get = |ops: &[OpId]| ops.iter().map(|&op| *history.operation(op)).collect::<Vec<_>>();
     let case = Case { history, prefix: get(prefix), focus: get(focus) };
@@ -33,7 +33,7 @@ pub(super) fn find(history: &History, known: Option<Kind>, prefix: &[OpId], focu
         .or_else(|| case.each(Case::lost_element))
 }
 
-/// An operation that may have changed something.
+/// Whether an operation may have changed something.
 fn possible(op: &Operation) -> bool {
     matches!(op.end, End::Ok | End::Info)
 }
@@ -59,18 +59,18 @@ impl<'a> Case<'a> {
         format!("{}'s {asked} → {told} {}", subject(op), during(self.history, op))
     }
 
-    /// Those that may have put an element in, and were called before an event.
+    /// The operations called before an event that may have put an element in.
     fn sources(&self, f: Function, value: Value, before: u32) -> impl Iterator<Item = &Operation> {
         self.prefix.iter().filter(move |op| op.f == f && op.arg == value && possible(op) && op.called < before)
     }
 
-    /// The only one that may ever have put an element in; it was answered.
+    /// The operation that put an element in, if it is the only possible one and was answered.
     fn only_source(&self, f: Function, value: Value) -> Option<&Operation> {
         let mut sources = self.sources(f, value, NEVER);
         sources.next().filter(|op| op.end == End::Ok && sources.next().is_none())
     }
 
-    /// Whether an operation may have taken an element out, having been called before an event.
+    /// Whether an operation called before an event may have taken an element out.
     fn may_take(&self, value: Value, before: u32) -> bool {
         self.prefix.iter().any(|op| {
             let takes = match op.f {
@@ -124,7 +124,7 @@ impl<'a> Case<'a> {
         ))
     }
 
-    /// `op` took an element although an older one was only taken later.
+    /// `op` took an element, but an older element was taken only later.
     fn out_of_order(&self, op: &Operation) -> Option<Found> {
         let (young, ret) = Case::dequeued(op)?;
         let source = self.only_source(Function::Enqueue, young)?;
@@ -145,7 +145,7 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// `op` took an element although an older one was there that nobody has taken.
+    /// `op` took an element, but an older element was there that no operation took.
     fn lost_in_queue(&self, op: &Operation) -> Option<Found> {
         let (young, ret) = Case::dequeued(op)?;
         let source = self.only_source(Function::Enqueue, young)?;
@@ -165,7 +165,7 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// `op` was told that the queue is empty although something was in it that nobody can have taken.
+    /// `op` found the queue empty, but an element was in it that no operation can have taken.
     fn wrong_empty(&self, op: &Operation) -> Option<Found> {
         let ret = op.settled().filter(|_| op.f == Function::Dequeue && op.reply == Value::NIL && op.end == End::Ok)?;
         self.focus.iter().filter(|e| e.f == Function::Enqueue && e.end == End::Ok).find_map(|source| {
@@ -182,7 +182,7 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// What a read or `contains` says about the elements: those seen, and whether an element was.
+    /// The elements that a read or a true `contains` saw, and the event of its return.
     fn seen<'b>(&'b self, op: &'b Operation) -> Option<(&'b [Value], u32)> {
         match (op.f, self.history.datum(op.reply), op.end) {
             (Function::Read, Datum::List(list), End::Ok) => Some((list, op.returned)),
@@ -211,7 +211,7 @@ impl<'a> Case<'a> {
         Some(("phantom element", format!("{} shows {value}, but {why}", self.fact(op))))
     }
 
-    /// An element that was removed for good.
+    /// An element is seen after its removal, and it was not added again.
     fn element_back(&self, op: &Operation) -> Option<Found> {
         let (list, ret) = self.seen(op)?;
         self.focus.iter().filter(|r| r.f == Function::Remove && r.end == End::Ok).find_map(|remove| {
@@ -229,7 +229,7 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// An element that was added and that nobody can have removed is not seen.
+    /// An element is not seen that was added and that no operation can have removed.
     fn lost_element(&self, op: &Operation) -> Option<Found> {
         let ret = op.settled().filter(|_| op.end == End::Ok)?;
         self.focus.iter().filter(|add| add.f == Function::Add && add.end == End::Ok).find_map(|add| {

@@ -1,10 +1,10 @@
-//! Operations drawn over time in text: a row for each, events spread evenly.
+//! Draws operations over time as text: one row per operation, events evenly spaced.
 
 use super::show::{reply, request};
 use crate::history::{History, OpId, Operation};
 use std::fmt::Write;
 
-/// The core over time; `breaks` is marked, if some operation's answer is what cannot be.
+/// Draws the core over time. Marks `breaks`, the operation whose reply is impossible, if there is one.
 pub fn diagram(history: &History, breaks: impl Into<Option<OpId>>, core: &[OpId]) -> String {
     let breaks = breaks.into();
     let shown = super::focus(breaks, core);
@@ -41,7 +41,7 @@ pub fn diagram(history: &History, breaks: impl Into<Option<OpId>>, core: &[OpId]
     text
 }
 
-/// Its events, and their lines in the source.
+/// The events of an operation, and their source lines.
 fn when(history: &History, op: &Operation) -> String {
     let (call, settled) = (op.called, op.settled());
     let events = settled.map_or(format!("#{call}…"), |ret| format!("#{call}–#{ret}"));

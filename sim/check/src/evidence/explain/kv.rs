@@ -1,4 +1,4 @@
-//! What is wrong with a register or key: stale reads, lost updates, values from nowhere.
+//! Explains violations of registers and keys: stale reads, lost updates, values from nowhere.
 
 use super::Found;
 use super::show::{at, quoted};
@@ -6,7 +6,7 @@ use crate::history::{Call, End, Function, History, KvOperation, OpId, Outcome, R
 use crate::linear::Item;
 use crate::linear::kv::gone::{self, Gone};
 
-/// The first rule that matches.
+/// Returns the first rule that matches.
 pub(super) fn find(history: &History, prefix: &[OpId], focus: &[OpId]) -> Option<Found> {
     let focus: Vec<KvOperation> = focus.iter().map(|&op| history.kv(op)).collect();
     let case = Case { history, prefix, writers: writers(history, prefix, &focus), focus };
@@ -18,11 +18,13 @@ struct Case<'a> {
     history: &'a History,
     prefix: &'a [OpId],
     focus: Vec<KvOperation>,
-    /// The values that the focus is about (`None`: the key missing), in order, and who can have written each: the first two.
+    /// The values that the focus is about, in order (`None`: the key is missing). For each, the first two operations
+    /// that can have written it.
     writers: Vec<(Option<Value>, Vec<KvOperation>)>,
 }
 
-/// Who in the prefix can have written what the focus is about (`None`: removed the key), at most two for each value.
+/// For each value of the focus, the operations of the prefix that can have written it (`None`: removed the key), at
+/// most two per value.
 fn writers(history: &History, prefix: &[OpId], focus: &[KvOperation]) -> Vec<(Option<Value>, Vec<KvOperation>)> {
     let mut values: Vec<Option<Value>> = Vec::new();
     for op in focus {
@@ -54,24 +56,25 @@ fn writers(history: &History, prefix: &[OpId], focus: &[KvOperation]) -> Vec<(Op
 }
 
 impl Case<'_> {
-    /// Those in the prefix that can have written a value of the focus: the first two.
+    /// The first two operations of the prefix that can have written a value of the focus.
     fn writers(&self, value: Option<Value>) -> impl Iterator<Item = &KvOperation> {
         let at = self.writers.binary_search_by_key(&value, |&(value, _)| value);
         at.ok().into_iter().flat_map(|at| &self.writers[at].1)
     }
 
-    /// What the key held at first.
+    /// The initial value of the key.
     fn initial(&self) -> Option<Value> {
         Some(self.history.initial()).filter(|&value| value != Value::NIL)
     }
 
-    /// The only way in which the key can have come to hold a value.
+    /// The only operation that can have written a value, if there is exactly one and the key did not hold the value
+    /// initially.
     fn only_writer(&self, value: Option<Value>) -> Option<&KvOperation> {
         let mut writers = self.writers(value);
         writers.next().filter(|_| writers.next().is_none() && value != self.initial())
     }
 
-    /// A write that was refused because of a state which it asked for.
+    /// A write was refused because of a state that meets its condition.
     fn wrong_refusal(&self) -> Option<Found> {
         self.focus.iter().find_map(|op| {
             let Outcome::Ok(Reply::Refused(instead)) = op.outcome else { return None };
@@ -90,7 +93,7 @@ impl Case<'_> {
         })
     }
 
-    /// A value that nobody can have written.
+    /// A value that no operation can have written.
     fn single(&self) -> Option<Found> {
         let history = self.history;
         for op in &self.focus {
@@ -122,7 +125,7 @@ impl Case<'_> {
         None
     }
 
-    /// The key was there, and nothing can have removed it before it was found missing.
+    /// The key was there, and no operation can have removed it before it was found missing.
     fn gone(&self) -> Option<Found> {
         let items: Vec<Item> = self.prefix.iter().map(|&op| Item { op, open: false }).collect();
         let Gone { shows, misses, deletes } = gone::find(self.history, &items)?;
@@ -151,7 +154,7 @@ impl Case<'_> {
         ))
     }
 
-    /// Two operations whose replies exclude each other.
+    /// Two operations whose replies contradict each other.
     fn pair(&self) -> Option<Found> {
         let ops = &self.focus;
         let pairs = || ops.iter().enumerate().flat_map(|(i, a)| ops[i + 1..].iter().map(move |b| (a, b)));
@@ -181,7 +184,7 @@ impl Case<'_> {
         Some(("reads go backwards", text))
     }
 
-    /// Two writes, or two values, at one revision.
+    /// Two writes, or two values, at the same revision.
     fn same_revision(&self, a: &KvOperation, b: &KvOperation) -> Option<Found> {
         let r = told(a).filter(|&r| told(b) == Some(r))?;
         let (value_a, value_b) = (value_after(a)?, value_after(b)?);
@@ -202,7 +205,7 @@ impl Case<'_> {
         })
     }
 
-    /// `b` was called after `a` had returned, and was told an older revision.
+    /// `b` was called after `a` had returned, and its reply has an older revision.
     fn older_revision(&self, a: &KvOperation, b: &KvOperation) -> Option<Found> {
         let history = self.history;
         let (new, old) = (told(a)?, told(b)?);
@@ -226,7 +229,7 @@ impl Case<'_> {
         })
     }
 
-    /// Two compare-and-sets took the place of a value that was there once.
+    /// Two compare-and-sets replaced a value that was written only once.
     fn replaced_twice(&self, a: &KvOperation, b: &KvOperation) -> Option<Found> {
         let from = |op: &KvOperation| match op.outcome {
             Outcome::Ok(Reply::Done { .. }) if value_after(op) != Some(op.call.condition()?.value) => {
@@ -251,11 +254,11 @@ impl Case<'_> {
         Some(("lost update", text))
     }
 
-    /// `op` saw what another write, settled before `op` was called, had certainly replaced.
+    /// `op` saw a value that a write had certainly replaced before `op` was called.
     fn overwritten(&self, op: &KvOperation) -> Option<Found> {
         let value = seen(op)?.map(|v| v.value);
         let writer = self.only_writer(value);
-        // The key held it at the beginning, and nobody wrote it since.
+        // The key held the value initially, and no operation wrote it since.
         let initial = value == self.initial() && self.writers(value).next().is_none();
         if writer.is_none() && !initial {
             return None;
@@ -280,7 +283,8 @@ impl Case<'_> {
         Some((stale(op), format!("{what}, but {whose}{gap}had returned at {ret}: {} is stale", noun(op))))
     }
 
-    /// `op` saw what another write, settled before `op` was called, had replaced by the revisions that both were told.
+    /// `op` saw a value that another write had replaced before `op` was called, by the revisions in the replies of both
+    /// writes.
     fn outnumbered(&self, op: &KvOperation) -> Option<Found> {
         let writer = self.only_writer(seen(op)?.map(|v| v.value))?;
         let old = told(writer).filter(|_| seen(writer).is_none())?;
@@ -299,7 +303,8 @@ impl Case<'_> {
         Some((stale(op), text))
     }
 
-    /// `a` saw a newer value than `b`, which was called later. Without revisions: by the order of the values' only writers.
+    /// `a` saw a newer value than `b`, which was called later. Without revisions, the order follows from the only
+    /// writers of the values.
     fn backwards(&self, a: &KvOperation, b: &KvOperation) -> Option<Found> {
         let history = self.history;
         let (new, old) = (seen(a)??, seen(b)??);
@@ -320,7 +325,7 @@ impl Case<'_> {
         Some(("reads go backwards", text))
     }
 
-    /// A revision that the writes called so far cannot have reached.
+    /// A revision is higher than the number of writes called so far allows.
     fn counted(&self) -> Option<Found> {
         self.focus.iter().find_map(|op| {
             let (r, ret) = (told(op)?, op.settled()?);
@@ -343,7 +348,7 @@ impl Case<'_> {
         at(self.history, event)
     }
 
-    /// Who saw what, and when.
+    /// Which process saw what, and when.
     fn fact(&self, op: &KvOperation) -> String {
         let (called, ret) = (self.at(op.called.index), self.at(op.settled().unwrap_or_default()));
         format!("{} {} between {called} and {ret}", subject(op), saw(self.history, op))
@@ -361,7 +366,7 @@ fn stale(op: &KvOperation) -> &'static str {
     if op.call == Call::Get { "stale read" } else { "stale refusal" }
 }
 
-/// What an answered operation saw; the inner `None`: that the key is missing.
+/// What an answered operation saw. The inner `None` means that the key is missing.
 fn seen(op: &KvOperation) -> Option<Option<Version>> {
     match op.outcome {
         Outcome::Ok(Reply::Got(seen) | Reply::Refused(seen)) => Some(seen),
@@ -381,7 +386,7 @@ fn told(op: &KvOperation) -> Option<u64> {
     }
 }
 
-/// What a call would leave behind.
+/// The value that a call leaves behind if it takes effect.
 fn written(op: &KvOperation) -> Option<Option<Value>> {
     match op.call {
         Call::Get => None,
@@ -390,7 +395,7 @@ fn written(op: &KvOperation) -> Option<Option<Value>> {
     }
 }
 
-/// What the key certainly held right after the operation took place.
+/// The value that the key certainly held right after the operation took place.
 fn value_after(op: &KvOperation) -> Option<Option<Value>> {
     seen(op).map(|seen| seen.map(|v| v.value)).or_else(|| written(op))
 }

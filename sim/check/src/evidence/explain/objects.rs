@@ -1,12 +1,13 @@
-//! What is wrong with a counter, a text that grows, a lock or a sequence.
+//! Explains violations of counters, append-only texts, locks and sequences.
 //!
-//! Every operation of unknown outcome counts as one that may have happened: what the rules say then holds in every order.
+//! Every operation of unknown outcome is assumed to have possibly happened. So what the rules say is true in every
+//! order.
 
 use super::Found;
 use super::show::{self, at, during, reply, request, subject};
 use crate::history::{Datum, End, Function, History, OpId, Operation, Value};
 
-/// The first rule that matches.
+/// Returns the first rule that matches.
 pub(super) fn find(history: &History, prefix: &[OpId], focus: &[OpId]) -> Option<Found> {
     let get = |ops: &[OpId]| ops.iter().map(|&op| *history.operation(op)).collect::<Vec<_>>();
     let case = Case { history, prefix: get(prefix), focus: get(focus) };
@@ -28,7 +29,7 @@ pub(super) fn find(history: &History, prefix: &[OpId], focus: &[OpId]) -> Option
     two.or_else(|| case.pairs(Case::token_back)).or_else(|| case.each(Case::released_unheld))
 }
 
-/// An operation that may have changed something.
+/// Whether an operation may have changed something.
 fn possible(op: &Operation) -> bool {
     matches!(op.end, End::Ok | End::Info)
 }
@@ -44,7 +45,7 @@ impl<'a> Case<'a> {
         self.focus.iter().filter(|op| op.end == End::Ok).find_map(|op| rule(self, op))
     }
 
-    /// A rule for two answered operations, in either order.
+    /// Applies a rule to pairs of answered operations, in both orders.
     fn pairs(&self, rule: fn(&Case<'a>, &Operation, &Operation) -> Option<Found>) -> Option<Found> {
         let answered = || self.focus.iter().filter(|op| op.end == End::Ok);
         answered().find_map(|a| answered().filter(|b| b.called != a.called).find_map(|b| rule(self, a, b)))
@@ -67,7 +68,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// A counter's read against the least and most that the adds can make.
+    /// Compares a counter's read with the lowest and highest sum that the adds allow.
     fn sum(&self, op: &Operation) -> Option<Found> {
         let seen = self.number(op.reply).filter(|_| op.f == Function::Read)?;
         let first = match self.history.initial() {
@@ -92,7 +93,7 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// A text or list as its elements, the bytes of a text being those.
+    /// The elements of a text or list. The elements of a text are its bytes.
     fn elements(&self, value: Value) -> Option<Vec<u64>> {
         match self.history.datum(value) {
             Datum::Text(text) => Some(text.bytes().map(u64::from).collect()),
@@ -102,7 +103,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// What an append adds to a read of this kind.
+    /// The elements that an append adds, for a read of this kind.
     fn piece(&self, append: &Operation, read: &Operation) -> Option<Vec<u64>> {
         match self.history.datum(read.reply) {
             Datum::List(_) => Some(vec![u64::from(append.arg.bits())]),
@@ -157,7 +158,7 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Two reads of which neither continues the other.
+    /// Two reads, neither of which continues the other.
     fn forked(&self, a: &Operation, b: &Operation) -> Option<Found> {
         let (one, other) = (self.elements(a.reply)?, self.elements(b.reply)?);
         let both = a.f == Function::Read && b.f == Function::Read && a.called < b.called;
@@ -173,18 +174,18 @@ impl<'a> Case<'a> {
         Some(("duplicate number", format!("{} and {} were both given {number}", self.fact(a), self.fact(b))))
     }
 
-    /// A smaller number, called for after a larger one had been told.
+    /// A smaller number was requested after a larger one had been returned.
     fn number_back(&self, a: &Operation, b: &Operation) -> Option<Found> {
         let (before, after) = (self.number(a.reply)?, self.number(b.reply)?);
         (a.returned < b.called && after < before)
             .then(|| ("number goes back", format!("{}, but {} had already told {before}", self.fact(b), self.fact(a))))
     }
 
-    /// `a` had the lock, had not begun to give it back, and `b` got it.
+    /// `b` acquired the lock while `a` held it and had not called a release.
     fn two_holders(&self, a: &Operation, b: &Operation) -> Option<Found> {
         let took = |op: &Operation| op.f == Function::Acquire && op.reply != Value::FALSE;
         let both = took(a) && took(b) && a.process != b.process && a.returned < b.returned;
-        // A release of unknown outcome that either had called before may still take effect.
+        // A release of unknown outcome that either process called before may still take effect.
         let given_back = self.prefix.iter().any(|op| {
             let adrift = op.settled().is_none() && [a.process, b.process].contains(&op.process);
             let counts = op.f == Function::Release && possible(op) && op.called < b.returned;
@@ -212,7 +213,7 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// A release that took effect with nobody to have taken the lock.
+    /// A release took effect, but no operation can have acquired the lock.
     fn released_unheld(&self, op: &Operation) -> Option<Found> {
         let acquired = |a: &Operation| a.f == Function::Acquire && possible(a) && a.called < op.returned;
         (op.f == Function::Release && op.reply != Value::FALSE && !self.prefix.iter().any(acquired)).then(|| {

@@ -1,18 +1,18 @@
-//! Operations for people: what was asked, what was answered, by whom and when.
+//! Formats operations for people: the request, the reply, the process and the time.
 
 use crate::history::{Datum, End, Function, History, MicroOp, Operation, UNTOLD_REVISION, Value};
 use std::fmt::Write;
 
-/// Longest text of a value that is shown whole, in characters.
+/// Maximum length in characters of a value that is shown in full.
 const LONG: usize = 24;
 
-/// A value: texts quoted and escaped, numbers as numbers; shortened when it is long.
+/// Formats a value: texts quoted and escaped, numbers plain. Long values are shortened.
 pub(crate) fn quoted(history: &History, value: Value) -> String {
     let text = match history.datum(value) {
         Datum::Text(text) => {
             return match text.char_indices().nth(LONG) {
                 Some(_) => {
-                    // The end tells more: of texts that grow all have one beginning.
+                    // The end says more than the beginning: texts that grow all have the same beginning.
                     let skipped = text.chars().count() - LONG / 2;
                     let end = |n: usize| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);
                     let (head, tail) =
@@ -39,7 +39,7 @@ pub(crate) fn quoted(history: &History, value: Value) -> String {
     }
 }
 
-/// An event: its position, and its line in the source.
+/// An event: its position, and its source line.
 pub(crate) fn at(history: &History, event: u32) -> String {
     history.line(event).map_or(format!("#{event}"), |line| format!("#{event} (line {line})"))
 }
@@ -52,12 +52,12 @@ pub(crate) fn during(history: &History, op: &Operation) -> String {
     }
 }
 
-/// Who acted.
+/// The process of an operation.
 pub(crate) fn subject(op: &Operation) -> String {
     format!("process {}", op.process)
 }
 
-/// The function's name, as people say it: a conditional write on a value is a `cas`.
+/// The usual name of the function: a write with a condition on the value is a `cas`.
 pub(crate) fn name<'a>(history: &'a History, op: &Operation) -> &'a str {
     match op.f {
         Function::Write if op.compare != Value::UNTOLD => "cas",
@@ -65,7 +65,7 @@ pub(crate) fn name<'a>(history: &'a History, op: &Operation) -> &'a str {
     }
 }
 
-/// An operation as a thing: `process 3's write of "a"`.
+/// An operation as a noun phrase: `process 3's write of "a"`.
 pub(crate) fn whose(history: &History, op: &Operation) -> String {
     match op.arg {
         _ if op.f == Function::Txn => format!("process {}'s transaction", op.process),
@@ -74,7 +74,7 @@ pub(crate) fn whose(history: &History, op: &Operation) -> String {
     }
 }
 
-/// What was asked: `cas 3→4`, `enqueue "a"`.
+/// The request: `cas 3→4`, `enqueue "a"`.
 pub(crate) fn request(history: &History, op: &Operation) -> String {
     if op.f == Function::Txn {
         return steps(history, history.micro_ops(op));
@@ -101,7 +101,7 @@ pub(crate) fn request(history: &History, op: &Operation) -> String {
     text
 }
 
-/// What was answered.
+/// The reply.
 pub(crate) fn reply(history: &History, op: &Operation) -> String {
     let revision = match op.revision {
         UNTOLD_REVISION => String::new(),

@@ -1,8 +1,9 @@
-//! Which operations of a violation are drawn, and where: lanes, columns of events, and the moments of an order.
+//! The layout of a drawing: which operations of a violation are drawn, the lanes, the columns of events, and the
+//! moments of an order.
 //!
-//! Only the order of events matters, so the horizontal axis has one column for each event of the operations shown, as wide
-//! as their labels need. An order respects real time, so its moments can be placed from left to right within the bars: each
-//! as early as its own call and the moment before it allow.
+//! Only the order of events matters. So the horizontal axis has one column for each event of the operations shown, as
+//! wide as their labels need. An order respects real time, so its moments can be placed from left to right within the
+//! bars. Each is as early as the call of its operation and the previous moment allow.
 
 use crate::evidence::explain::show;
 use crate::evidence::{Edge, Evidence};
@@ -10,17 +11,17 @@ use crate::history::{End, Function, History, NEVER, OpId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Operations drawn for one violation, at most.
+/// Maximum number of operations drawn for one violation.
 pub(super) const MOST: usize = 400;
-/// Of these, the operations of the core, at most.
+/// Maximum number of operations of the core among them.
 const MOST_CORE: usize = 200;
-/// Height of a lane's row, of one among many, of one where edges have to be read, of a bar in it, and of the axis above.
+/// Heights: of a lane's row, of a row among many, of a row with edges, of a bar, and of the axis at the top.
 const ROW: f64 = 50.0;
 const LOW_ROW: f64 = 42.0;
 const TALL_ROW: f64 = 92.0;
 pub(super) const BAR: f64 = 26.0;
 pub(super) const TOP: f64 = 30.0;
-/// Room left of the first event and right of the last.
+/// Space to the left of the first event and to the right of the last one.
 pub(super) const MARGIN: f64 = 18.0;
 
 /// A bar.
@@ -30,7 +31,7 @@ pub(super) struct Bar {
     pub label: String,
     pub left: f64,
     pub right: f64,
-    /// It has no certain end in what is shown: its tail fades, up to the client's next operation or the end.
+    /// The bar has no certain end in the drawing. It fades out, up to the client's next operation or the end.
     pub open: bool,
     pub row: usize,
 }
@@ -38,7 +39,7 @@ pub(super) struct Bar {
 /// A moment of the order.
 pub(super) struct Point {
     pub bar: usize,
-    /// Place in the whole order, from 0.
+    /// Index in the whole order, from 0.
     pub place: usize,
     pub x: f64,
 }
@@ -55,21 +56,21 @@ pub(super) struct Chart {
     pub rows: usize,
     pub row_height: f64,
     pub points: Vec<Point>,
-    /// Events shown and where.
+    /// The events shown and their positions.
     pub ticks: Vec<(u32, f64)>,
     pub width: f64,
-    /// Operations of the part, called before it became impossible, that are not shown.
+    /// Number of operations of the part that were called before it became impossible and are not shown.
     pub hidden: usize,
-    /// Where it became impossible.
+    /// The position at which the history became impossible.
     pub end: Option<f64>,
 }
 
-/// Lays out a violation, with at most so many operations beside the core.
+/// Lays out a violation with at most `others` operations besides the core.
 pub(super) fn lay_out(history: &History, evidence: &Evidence, others: usize) -> Chart {
     let (shown, hidden) = select(history, evidence, others);
     let core: BTreeSet<OpId> = evidence.core.iter().copied().collect();
     let end = evidence.event.unwrap_or(u32::MAX);
-    // What failed has an end: it is certain that nothing came of it.
+    // A failed operation has an end: it is certain that it had no effect.
     let settled = |op: OpId| {
         let op = history.operation(op);
         op.settled().or((op.end == End::Fail).then_some(op.returned)).filter(|&ret| ret <= end)
@@ -88,7 +89,7 @@ pub(super) fn lay_out(history: &History, evidence: &Evidence, others: usize) -> 
     let mut crowd = vec![0usize; events.len() + 1];
     at.iter().for_each(|&event| crowd[column(event)] += 1);
 
-    // Each column as far to the right as the bars that end there and the moments before it need.
+    // Places each column far enough to the right for the bars that end there and the moments before it.
     let edge_width = |op: OpId| {
         let edges = evidence.edges.iter().filter(|edge| edge.from == op || edge.to == op);
         edges.map(|edge| text_width(kind(edge)) + 40.0).sum::<f64>().min(620.0)
@@ -150,19 +151,19 @@ pub(super) fn lay_out(history: &History, evidence: &Evidence, others: usize) -> 
         lanes,
         points,
         ticks: events.iter().map(|&event| (event, xs[column(event)])).collect(),
-        // The state where the order is stuck is written there.
+        // Room for the state where the order is stuck.
         width: last + MARGIN + if points_end { 120.0 } else { 0.0 },
         hidden,
         end: evidence.event.map(|event| xs[column(event)]),
     }
 }
 
-/// What kind of reason an edge has: its words up to the colon. The rest stands in the explanation.
+/// The kind of an edge's reason: its text up to the colon. The rest is in the explanation.
 pub(super) fn kind(edge: &Edge) -> &str {
     edge.why.split(':').next().unwrap_or_default()
 }
 
-/// Which of the explanation's `T1`, `T2`, … a transaction is, as far as the edges tell.
+/// The number of a transaction in the explanation (`T1`, `T2`, …), if the edges determine it.
 fn number(history: &History, evidence: &Evidence, op: OpId) -> Option<usize> {
     let mut seen: Vec<OpId> = Vec::new();
     for other in evidence.edges.iter().flat_map(|edge| [edge.from, edge.to]) {
@@ -177,7 +178,7 @@ fn number(history: &History, evidence: &Evidence, op: OpId) -> Option<usize> {
     at.map(|at| at + 1)
 }
 
-/// The width of a text in a bar, about.
+/// The approximate width of a text in a bar.
 pub(super) fn text_width(text: &str) -> f64 {
     7.25 * text.chars().count() as f64
 }
@@ -194,8 +195,8 @@ fn label(history: &History, op: OpId, core: bool, breaks: bool) -> String {
     if breaks { format!("✗ {text}") } else { text }
 }
 
-/// The core (its end, when it is large) and the operations of the part that are closest to it, in the order of calls; and
-/// how many others there are.
+/// Returns the core (or the end of a large one) and the operations of the part that are closest to it, in the order of
+/// calls. Also returns the number of operations left out.
 fn select(history: &History, evidence: &Evidence, others: usize) -> (Vec<OpId>, usize) {
     let core = &evidence.core;
     let mut shown: BTreeSet<OpId> = core[core.len().saturating_sub(MOST_CORE)..].iter().copied().collect();
@@ -223,7 +224,7 @@ fn select(history: &History, evidence: &Evidence, others: usize) -> (Vec<OpId>, 
     (shown.into_iter().collect(), hidden)
 }
 
-/// The moments of the order's operations that are shown: each at the event from which on it is possible.
+/// The operations of the order that are shown, and their moments: for each, the first event from which it is possible.
 fn moments(history: &History, shown: &[OpId], order: &[OpId]) -> (Vec<(usize, OpId)>, Vec<u32>) {
     let order = order.iter().copied().enumerate().filter(|(_, op)| shown.binary_search(op).is_ok());
     let order: Vec<(usize, OpId)> = order.collect();
@@ -236,8 +237,8 @@ fn moments(history: &History, shown: &[OpId], order: &[OpId]) -> (Vec<(usize, Op
     (order, at)
 }
 
-/// A row for each operation: its client's first that is free, by when each is `over`. A client has several at a time only
-/// after unknown outcomes.
+/// Assigns a row to each operation: the first free row of its client, given when each operation is `over`. A client has
+/// several operations at a time only after unknown outcomes.
 fn rows(history: &History, shown: &[OpId], over: &impl Fn(OpId) -> u32) -> (Vec<usize>, Vec<Lane>) {
     let mut lanes: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let mut at = Vec::with_capacity(shown.len());

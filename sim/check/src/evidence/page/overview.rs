@@ -1,4 +1,4 @@
-//! The whole history at a glance: a lane for each client, darker where it has more operations.
+//! Draws an overview of the whole history: one lane per client, darker where it has more operations.
 
 use super::{count, escape};
 use crate::evidence::Evidence;
@@ -6,15 +6,15 @@ use crate::history::{End, History, NEVER};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Lanes and columns drawn.
+/// Maximum number of lanes and columns.
 const LANES: usize = 32;
 const COLUMNS: usize = 240;
-/// Unknown outcomes marked.
+/// Maximum number of unknown outcomes that are marked.
 const MARKS: usize = 300;
 const WIDTH: usize = 960;
 const TALL: usize = 14;
 
-/// The history's lanes, with the events at which parts became impossible.
+/// Draws the lanes of the history, with the events at which parts became impossible.
 pub(super) fn overview(history: &History, violations: &[&Evidence]) -> String {
     let mut busy: BTreeMap<u32, usize> = BTreeMap::new();
     history.operations().iter().for_each(|op| *busy.entry(op.process).or_default() += 1);

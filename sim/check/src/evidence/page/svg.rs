@@ -1,5 +1,5 @@
-//! A chart as SVG. Every position stands in a `data-x` attribute too, in pixels at zoom 1, from which the page's script moves
-//! everything when the reader zooms.
+//! Renders a chart as SVG. Every position is also in a `data-x` attribute, in pixels at zoom 1. The page's script uses
+//! it to move everything when the reader zooms.
 
 use super::chart::{BAR, Bar, Chart, TOP, text_width};
 use super::{cut, escape, moment};
@@ -10,27 +10,27 @@ use crate::history::{Datum, End, Function, History, OpId};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// What a chart needs beside its layout.
+/// The input for the rendering.
 pub(super) struct Scene<'a> {
     pub history: &'a History,
     pub evidence: &'a Evidence,
     pub chart: &'a Chart,
-    /// The states after operations of the order, by place, as far as they are known.
+    /// The known states after operations of the order, by index in the order.
     pub states: &'a BTreeMap<usize, String>,
     pub file: &'a str,
     /// Number of the violation on the page, for ids.
     pub number: usize,
-    /// Before the number, where there are two drawings.
+    /// Prefix of the number in ids, because a violation has several drawings.
     pub prefix: char,
 }
 
 impl Scene<'_> {
-    /// Where a row begins.
+    /// The top of a row.
     fn top(&self, row: usize) -> f64 {
         TOP + self.chart.row_height * row as f64
     }
 
-    /// Lane names and drawing.
+    /// Draws the lane names and the drawing.
     pub(super) fn draw(&self) -> String {
         let chart = self.chart;
         let height = self.top(chart.rows) + 8.0;
@@ -59,7 +59,7 @@ impl Scene<'_> {
             let _ = write!(out, "<rect class=\"lane\" x=\"0\" y=\"{y}\" width=\"100%\" height=\"{tall}\"/>");
         }
         self.axis(&mut out, height);
-        // Behind the bars, whose labels it would strike out.
+        // Drawn behind the bars, so that the line does not cross their labels.
         let points: Vec<String> =
             (0..chart.points.len()).map(|i| self.spot(i)).map(|(x, y)| format!("{x:.0},{y}")).collect();
         let _ = write!(out, "<polyline class=\"path\" data-points=\"{0}\" points=\"{0}\"/>", points.join(" "));
@@ -131,7 +131,7 @@ impl Scene<'_> {
         );
     }
 
-    /// Everything about an operation, line by line.
+    /// All details of an operation, one per line.
     fn details(&self, id: OpId) -> String {
         let (history, op) = (self.history, self.history.operation(id));
         let mut text = format!("process {}: {}", op.process, cut(&show::request(history, op), 200));
@@ -154,13 +154,13 @@ impl Scene<'_> {
         text
     }
 
-    /// Where a point of the order is.
+    /// The position of a point of the order.
     fn spot(&self, i: usize) -> (f64, f64) {
         let point = &self.chart.points[i];
         (point.x, self.top(self.chart.bars[point.bar].row) + 5.0 + BAR + 5.0)
     }
 
-    /// The order as numbered points, the states they lead to, and where it ends.
+    /// Draws the order as numbered points, with the states they lead to, and where it ends.
     fn order(&self, out: &mut String) {
         let points = &self.chart.points;
         for (i, point) in points.iter().enumerate() {
@@ -192,7 +192,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Arrows from bar to bar, side by side along the bars; their labels stand between the lanes, where no bar is.
+    /// Draws arrows from bar to bar, side by side along the bars. Their labels are between the lanes, where no bar is.
     fn edges(&self, out: &mut String) {
         let find = |op: OpId| self.chart.bars.iter().find(|bar| bar.op == op);
         let edges = &self.evidence.edges;
@@ -206,11 +206,11 @@ impl Scene<'_> {
             let (x1, x2) = (x(from), x(to));
             let (y1, y2) = (y(from, down), y(to, level || !down));
             let bend = if down { 30.0 } else { -30.0 };
-            // Along one lane it bends below the bars.
+            // An arrow within one lane bends below the bars.
             let (c1, c2) = (y1 + bend, if level { y2 + bend } else { y2 - bend });
             let why = escape(&cut(super::chart::kind(edge), 60));
             let wide = text_width(super::chart::kind(edge)).min(60.0 * 7.25);
-            // Along one lane the label stands below the curve.
+            // The label of such an arrow is below the curve.
             let below = if level { 15.0 } else { 0.0 };
             let label = [y1, c1, c2, y2].map(|y| y + below);
             let (mx, my) = self.spot_on([x1, x1, x2, x2], label, wide, &taken);
@@ -226,15 +226,15 @@ impl Scene<'_> {
         }
     }
 
-    /// Where on a curve a label of this width stands: near its middle, between the bars of two lanes, and beside no other
-    /// label. Bars move sideways only when the reader zooms, so it stays clear of them.
+    /// Returns the position of a label of this width on a curve: near the middle, between the bars of two lanes, and
+    /// not beside another label. Zooming moves bars only sideways, so the label stays clear of them.
     fn spot_on(&self, x: [f64; 4], y: [f64; 4], wide: f64, taken: &[(f64, f64, f64)]) -> (f64, f64) {
         let at = |p: [f64; 4], t: f64| {
             let s = 1.0 - t;
             s * s * s * p[0] + 3.0 * s * s * t * p[1] + 3.0 * s * t * t * p[2] + t * t * t * p[3]
         };
         let height = self.chart.row_height;
-        // From its bars on, a row is this free; the label is some 12 high.
+        // The free space of a row, from its bars down. A label is about 12 high.
         let between = |y: f64| {
             let row = ((y - TOP) / height).floor().max(0.0);
             let (free, next) = (TOP + row * height + 5.0 + BAR + 14.0, TOP + (row + 1.0) * height);
