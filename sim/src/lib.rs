@@ -1,6 +1,6 @@
 //! Simulation of Seaworthy: seeded runs, fault injection, checking, reports.
 //!
-//! - [`scenario`] (TOML) and a seed expand to a [`plan`]; `run` executes a plan against a cluster in the simulated
+//! - [`settings`] are the vocabulary of scenarios and plans. A [`scenario`] (TOML) and a seed expand to a [`plan`]; `run` executes a plan against a cluster in the simulated
 //!   [`world`].
 //! - [`oracle`] checks Raft's safety across nodes during the run; `seaworthy-check` judges the history.
 //! - [`placement`] measures how many keys move when a cluster changes.
@@ -18,4 +18,5 @@ pub mod report;
 #[cfg(madsim)]
 pub mod run;
 pub mod scenario;
+pub mod settings;
 pub mod world;

@@ -21,7 +21,7 @@ mod why;
 
 use crate::mutants::Planted;
 use crate::report::Mode;
-use crate::scenario::suggestion;
+use crate::settings::suggestion;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,8 +1,8 @@
 //! Partitions: which pairs of servers they cut, and which side clients are on.
 
 use super::target::{numbered, show_list};
-use crate::scenario::Setting;
-use crate::scenario::setting::words;
+use crate::settings::Setting;
+use crate::settings::setting::words;
 use seaworthy::types::NodeId;
 
 words! {

@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn every_kind_says_what_it_waits_for() {
-        for (kind, ..) in crate::plan::KINDS {
+        for (kind, ..) in crate::settings::KINDS {
             assert!(kind == "transfer" || waits_for(kind) != "a target", "{kind}");
         }
     }

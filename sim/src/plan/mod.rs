@@ -10,20 +10,16 @@
 
 mod cuts;
 mod effect;
-mod expand;
 mod fault;
-mod ops;
-mod swarm;
 mod target;
 mod text;
 
 pub use effect::{unmet, waits_for};
-pub use fault::{Clients, Directory, Fault, KINDS, Kind, Lie, Links, Pages, Part, Shape, Unsynced, Way};
-pub(crate) use swarm::catalogue;
+pub use fault::{Clients, Directory, Fault, Kind, Lie, Links, Pages, Part, Shape, Unsynced, Way};
 pub use target::{FaultId, Selector, Sight, Target};
 pub(crate) use text::parse_call;
 
-use crate::scenario::{Bucket, Cluster, Cpu, Disk, Expect, Network, Setting, Times, Workload};
+use crate::settings::{Bucket, Cluster, Cpu, Disk, Expect, Network, Setting, Times, Workload};
 use seaworthy::types::{Level, NodeId};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -63,6 +59,19 @@ pub struct Event {
     pub at: Duration,
     /// The event.
     pub what: What,
+}
+
+impl Event {
+    /// Sort key of events. They are sorted by time; at one instant ends come first, then beginnings, then operations.
+    /// Within each of these the order is kept.
+    pub(crate) fn order(&self) -> (Duration, u8) {
+        let rank = match self.what {
+            What::End(_) => 0,
+            What::Begin { .. } => 1,
+            What::Op { .. } => 2,
+        };
+        (self.at, rank)
+    }
 }
 
 /// The kinds of event in a plan.

@@ -4,7 +4,7 @@
 //! [`Target`], which may still depend on the run ("the current leader"). The run resolves a target once, when the fault
 //! begins. The end of the fault applies to the same servers.
 
-use crate::scenario::Setting;
+use crate::settings::Setting;
 use seaworthy::types::NodeId;
 use std::collections::BTreeMap;
 

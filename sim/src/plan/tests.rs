@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::scenario::{Act, Scenario};
+use crate::settings::KINDS;
 use crate::world::disk::{Losing, Room};
 use proptest::prelude::*;
 use seaworthy::types::NodeId;
@@ -259,7 +260,7 @@ fn any_when() -> impl Strategy<Value = When> {
 }
 
 fn any_kind() -> impl Strategy<Value = Kind> {
-    use crate::scenario::{Link, Probability, Shift};
+    use crate::settings::{Link, Probability, Shift};
     let link =
         (0u64..1 << 40, 0.0..=1.0f64, proptest::option::of(any::<u64>()), 0.0..=1.0f64).prop_map(|(l, p, b, q)| {
             let latency = Duration::from_nanos(l + 1);
@@ -376,7 +377,7 @@ proptest! {
 /// The parts of docs/scenarios.md that are generated from the code. `UPDATE_DOCS=1` rewrites them.
 #[test]
 fn the_manual_says_what_the_code_says() {
-    use crate::scenario::{Bucket, Cluster, Cpu, Disk, Expect, Times, Workload};
+    use crate::settings::{Bucket, Cluster, Cpu, Disk, Expect, Times, Workload};
     let row = |(name, meaning): (&str, &str), value: &str| format!("| `{name}` | `{value}` | {meaning} |\n");
     let table = |docs: Vec<(&'static str, &'static str)>, words: Vec<(&'static str, String)>| -> String {
         let rows: String = docs.into_iter().zip(words).map(|(doc, (_, value))| row(doc, &value)).collect();

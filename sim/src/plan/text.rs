@@ -16,7 +16,7 @@
 
 use super::target::numbered;
 use super::{Call, Clients, Event, Fault, FaultId, How, Kind, Plan, Tag, Target, What, When};
-use crate::scenario::{
+use crate::settings::{
     Bucket, Cluster, Cpu, Disk, Expect, Fields, Network, Problem, Setting, Source, Suits, Times, Workload, suggestion,
 };
 use seaworthy::types::MAX_VALUE_BYTES;
@@ -280,7 +280,7 @@ fn read_event(source: Source<'_>, words: &Words<'_>) -> Result<Event, Problem> {
         "begin" | "forever" => {
             let id = line.word()?;
             let (kind_at, kind) = line.any("a kind of fault")?;
-            let names = super::KINDS.map(|k| k.0);
+            let names = crate::settings::KINDS.map(|k| k.0);
             if !names.contains(&kind) {
                 let near = suggestion(kind, &names);
                 return Err(source.problem(kind_at, format!("`{kind}` is no kind of fault{near}")));

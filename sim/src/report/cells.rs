@@ -4,8 +4,9 @@
 //! rounded to our disadvantage. A figure that was not measured is a dash, never a zero. [`LEGEND`] explains each
 //! column.
 
-use super::record::{Mode, Share};
+use super::record::Share;
 use super::summary::{Decided, Group, ModeSummary, Summary, Verdicts};
+use crate::settings::Mode;
 
 /// The meaning of a text, for its colour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

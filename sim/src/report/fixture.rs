@@ -1,9 +1,10 @@
 //! Invented runs for the tests of this module. They contain no measured figures.
 
 use super::record::{
-    ApCounts, Availability, FaultTally, Mode, Ops, Outcome, RunRecord, Share, Staleness, TraceHash, Verdict,
+    ApCounts, Availability, FaultTally, Ops, Outcome, RunRecord, Share, Staleness, TraceHash, Verdict,
 };
 use super::{Commit, Histogram, Report, RunInfo, ScenarioInfo};
+use crate::settings::Mode;
 use std::collections::BTreeMap;
 
 /// A run that passed, with figures derived from the seed.

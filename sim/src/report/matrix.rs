@@ -6,8 +6,9 @@
 
 use super::cells::{COLUMNS, Cell, cells, label};
 use super::page::{badge, class};
-use super::record::{Mode, Share};
+use super::record::Share;
 use super::summary::{Group, ModeSummary, Summary};
+use crate::settings::Mode;
 use maud::{Markup, html};
 
 /// The scales of the bars.

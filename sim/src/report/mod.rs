@@ -35,12 +35,13 @@ pub mod table;
 #[cfg(test)]
 mod fixture;
 
+pub use crate::settings::Mode;
 pub use folder::{Report, RunInfo, ScenarioInfo, write_folder};
 pub use histogram::Histogram;
 pub use origin::{Commit, commit, toolchain};
 pub use progress::Progress;
 pub use record::{
-    ApCounts, Availability, FaultTally, GUARANTEES, Mode, Ops, Outcome, RunRecord, Share, Staleness, TraceHash, Verdict,
+    ApCounts, Availability, FaultTally, GUARANTEES, Ops, Outcome, RunRecord, Share, Staleness, TraceHash, Verdict,
 };
 pub use summary::{Decided, Group, ModeSummary, Summary, Verdicts};
 pub use table::{Style, legend, markdown, table};

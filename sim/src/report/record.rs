@@ -4,6 +4,7 @@
 //! compare equal on any machine. Values that depend on the machine are in [`RunRecord`].
 
 use super::Histogram;
+use crate::settings::Mode;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{collections::BTreeMap, fmt, ops::AddAssign};
 
@@ -139,25 +140,6 @@ impl AddAssign for ApCounts {
         self.repairs += o.repairs;
         self.collected += o.collected;
         self.pruned += o.pruned;
-    }
-}
-
-/// The database of a run. The order is the order of columns.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Raft groups.
-    Cp,
-    /// Dynamo-style quorums.
-    Ap,
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Mode::Cp => "CP",
-            Mode::Ap => "AP",
-        })
     }
 }
 

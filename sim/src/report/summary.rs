@@ -2,9 +2,10 @@
 //! CP and AP under the same storm are next to each other.
 
 use super::record::{
-    ApCounts, Availability, FaultTally, Mode, Ops, Outcome, RunRecord, Share, Staleness, TraceHash, Verdict,
+    ApCounts, Availability, FaultTally, Ops, Outcome, RunRecord, Share, Staleness, TraceHash, Verdict,
 };
 use super::{Histogram, ScenarioInfo};
+use crate::settings::Mode;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 

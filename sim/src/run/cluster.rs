@@ -10,7 +10,7 @@ use crate::mutants::Planted;
 use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::report::Mode;
-use crate::scenario::Link;
+use crate::settings::Link;
 use crate::world::clock::ClockSettings;
 use crate::world::disk::DiskSettings;
 use crate::world::net::{Carriage, LinkFault, LinkSettings, NetSettings};
@@ -182,7 +182,7 @@ fn spread(plan: &Plan, layout: &Layout, world: &World) {
 
 /// The layout of a run of `plan`: which servers store what.
 pub(super) fn layout(plan: &Plan, mode: Mode) -> Layout {
-    let crate::scenario::Cluster { nodes, groups, voters, regions, zones, .. } = plan.cluster;
+    let crate::settings::Cluster { nodes, groups, voters, regions, zones, .. } = plan.cluster;
     let place = |n: u32| Member {
         id: NodeId(n + 1),
         capacity: 1,

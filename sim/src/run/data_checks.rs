@@ -5,7 +5,7 @@ use super::verdict::fail;
 use crate::oracle::expiry;
 use crate::plan::{How, Plan, What};
 use crate::report::{Histogram, Share, Staleness, Verdict};
-use crate::scenario::Levels;
+use crate::settings::Levels;
 use seaworthy::types::{Level, MergeKind, Resolve};
 use seaworthy_check as check;
 use seaworthy_check::replicas::{self, Observed};

@@ -35,7 +35,7 @@ use crate::mutants::Planted;
 use crate::oracle::{Oracle, Replica, Violation};
 use crate::plan::{Call, How, Plan, What, When};
 use crate::report::{Mode, Outcome, RunRecord, TraceHash, Verdict};
-use crate::scenario::{Suits, Transport};
+use crate::settings::{Suits, Transport};
 use crate::world::clock::ClockSettings;
 use crate::world::ledger::{self, Ledger};
 use crate::world::runtime::{SimClock, SimTransport, World};

@@ -9,7 +9,7 @@ use super::cluster::{Cluster, link_settings};
 use super::directories;
 use super::{OPERATOR, lock, nanos, nodes, tcp};
 use crate::plan::{Directory, Fault, FaultId, Kind, Lie, Links, Pages, Part, Plan, Sight, Target, Unsynced, Way, What};
-use crate::scenario::{self, Setting};
+use crate::settings::{self, Setting};
 use crate::world::clock::ClockFault;
 use crate::world::disk::{Damage, DirectoryCopy, DiskHandle, DiskTrouble, Scope};
 use crate::world::ledger::{self, Effect};
@@ -274,10 +274,10 @@ impl Nemesis {
         let Some(from) = self.cluster.nodes.iter().copied().find(|node| *node != to) else { return };
         let packets = tcp::lies(lie, self.plan.cluster.groups, self.cluster.origin(from));
         match self.plan.cluster.transport {
-            scenario::Transport::Model => {
+            settings::Transport::Model => {
                 packets.iter().for_each(|p| self.cluster.world.forge(entry, Addr::Node(from), Addr::Node(to), p));
             }
-            scenario::Transport::Tcp => {
+            settings::Transport::Tcp => {
                 let of = (&*self.plan, self.cluster.layout.digest());
                 tcp::impostor(&self.cluster.world, entry, (from, to), of, packets);
             }

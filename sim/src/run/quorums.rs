@@ -14,7 +14,7 @@
 use super::merges::{self, Change};
 use super::workload::{Record, WorkloadClient, word_of};
 use crate::plan::{Call, How, Tag, When};
-use crate::scenario::{Bucket, Contexts};
+use crate::settings::{Bucket, Contexts};
 use bytes::Bytes;
 use seaworthy::client::{ApWrite, ClientError, Found, Wrote};
 use seaworthy::dynamo::{Achieved, Refusal, Update};

@@ -9,7 +9,7 @@
 
 use super::nodes;
 use crate::plan::{Lie, Plan};
-use crate::scenario::Transport as Kind;
+use crate::settings::Transport as Kind;
 use crate::world::ledger::{Effect, FaultId};
 use crate::world::runtime::{World, ip};
 use bytes::Bytes;

@@ -19,7 +19,7 @@ use super::data_checks::{DataChecks, by_quorums, by_raft};
 use crate::oracle::Violation;
 use crate::plan::{Kind, Plan, What, unmet, waits_for};
 use crate::report::{Availability, FaultTally, Histogram, Ops, Share, Verdict};
-use crate::scenario::MustFire;
+use crate::settings::MustFire;
 use crate::world::{ledger, nanos};
 use seaworthy::storage::StorageError;
 use seaworthy::types::NodeId;

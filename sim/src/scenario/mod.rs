@@ -4,24 +4,20 @@
 //! scenario are found here, before anything runs. A [`Problem`] contains the position (file, line, column), what was
 //! found and what was expected.
 
-mod bucket;
-mod fields;
+mod expand;
+mod ops;
 mod script;
-pub(crate) mod setting;
-mod settings;
 mod spec;
+mod swarm;
 
-pub use bucket::{Bucket, Contexts, Levels, Suits};
-pub use fields::Problem;
-pub(crate) use fields::{Fields, Source, suggestion};
-pub use setting::{Between, Probability, Setting, Shift};
-pub use settings::{
-    Cluster, Connections, Cpu, Disk, Expect, Link, MustFire, Network, Skew, Times, Transport, Workload,
-};
 pub use spec::{Act, FaultSpec, Lasts, Schedule};
 
-use crate::plan::{Event, catalogue};
+use crate::plan::Event;
+use crate::settings::{
+    Bucket, Cluster, Cpu, Disk, Expect, Fields, Network, Problem, Source, Times, Workload, suggestion,
+};
 use std::path::{Path, PathBuf};
+use swarm::catalogue;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 

@@ -1,9 +1,7 @@
 //! `[[op]]`: an operation at an exact time by an exact client, for scenarios with a fixed sequence of events.
 
-use super::Source;
-use super::fields::{Fields, Problem};
-use super::{Cluster, Times, Workload};
 use crate::plan::{Call, Event, How, What, parse_call};
+use crate::settings::{Cluster, Fields, Problem, Source, Times, Workload};
 use seaworthy::types::NodeId;
 use std::time::Duration;
 

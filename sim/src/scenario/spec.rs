@@ -1,10 +1,8 @@
 //! One `[[fault]]` of a scenario: its kind, targets, times and duration, and the checks that need the cluster and
 //! times.
 
-use super::fields::{Fields, Problem};
-use super::setting::{Between, Setting};
-use super::{Cluster, Network, Times, Transport};
-use crate::plan::{Fault, KINDS, Kind, Lie, Selector, Shape, Unsynced};
+use crate::plan::{Fault, Kind, Lie, Selector, Shape, Unsynced};
+use crate::settings::{Between, Cluster, Fields, KINDS, Network, Problem, Setting, Times, Transport, suggestion};
 use std::time::Duration;
 
 /// One `[[fault]]`.
@@ -213,7 +211,7 @@ fn read_name(fields: &mut Fields<'_>, kind: &str, earlier: &[FaultSpec]) -> Resu
 fn read_fault(kind: &str, fields: &mut Fields<'_>, context: &Context<'_>) -> Result<Act, Problem> {
     if !KINDS.iter().any(|k| k.0 == kind) {
         let names: Vec<&str> = KINDS.iter().map(|k| k.0).chain(["rolling-restart", "swarm"]).collect();
-        let near = super::suggestion(kind, &names);
+        let near = suggestion(kind, &names);
         return Err(fields.problem("kind", format!("`{kind}` is no kind of fault{near}")));
     }
     let kind = Kind::read(kind, fields)?;
@@ -294,7 +292,7 @@ fn read_schedule(fields: &mut Fields<'_>, context: &Context<'_>) -> Result<Sched
     if let Some(name) = &followed {
         let names: Vec<&str> = context.earlier.iter().map(|f| f.name.as_str()).collect();
         if !names.contains(&name.as_str()) {
-            let near = if names.is_empty() { String::new() } else { super::suggestion(name, &names) };
+            let near = if names.is_empty() { String::new() } else { suggestion(name, &names) };
             return Err(fields.problem("follows", format!("no fault above is called `{name}`{near}")));
         }
     }

@@ -5,8 +5,8 @@
 //! pauses before it permit. Operations stop one timeout before the end of the run, so that each can finish. The crowd's
 //! operations are due throughout the storm. Each client of the crowd starts at a random point of its first pause.
 
-use super::{Call, Event, How, Tag, What, When};
-use crate::scenario::{Between, Bucket, Levels, Skew, Times, Workload};
+use crate::plan::{Call, Event, How, Tag, What, When};
+use crate::settings::{Between, Bucket, Levels, Skew, Times, Workload};
 use seaworthy::types::{Level, Rng};
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -175,7 +175,7 @@ macro_rules! words {
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum $name { $($(#[$doc])* $value,)+ }
 
-        impl $crate::scenario::Setting for $name {
+        impl $crate::settings::Setting for $name {
             fn what() -> String {
                 format!("one of {}", [$($word),+].join(", "))
             }

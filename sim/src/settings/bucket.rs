@@ -2,10 +2,30 @@
 //! have the defaults.
 
 use super::fields::{Fields, Problem};
+use super::sections::{section, within};
 use super::setting::{Setting, words};
-use super::settings::{section, within};
-use crate::report::Mode;
 use seaworthy::types::{Level, MAX_REPLICAS, MergeKind, Policy, Resolve};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The database of a run. The order is the order of columns.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Raft groups.
+    Cp,
+    /// Dynamo-style quorums.
+    Ap,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Cp => "CP",
+            Mode::Ap => "AP",
+        })
+    }
+}
 
 impl Setting for Level {
     fn what() -> String {

@@ -399,10 +399,10 @@ pub enum MustFire {
 
 impl Setting for MustFire {
     fn what() -> String {
-        format!("all, any, none, or kinds of fault among {}", crate::plan::KINDS.map(|k| k.0).join(", "))
+        format!("all, any, none, or kinds of fault among {}", super::KINDS.map(|k| k.0).join(", "))
     }
     fn parse(text: &str) -> Option<Self> {
-        let known = |kind: &&str| crate::plan::KINDS.iter().any(|k| k.0 == *kind);
+        let known = |kind: &&str| super::KINDS.iter().any(|k| k.0 == *kind);
         match text {
             "all" => Some(MustFire::All),
             "any" => Some(MustFire::Any),

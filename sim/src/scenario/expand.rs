@@ -4,8 +4,9 @@
 //! not change the operations or the other faults. Only integer arithmetic and IEEE division are used: the same seed
 //! gives the same plan on any machine.
 
-use super::{Clients, Event, Fault, FaultId, Kind, Plan, Selector, Shape, Target, What, ops, swarm};
-use crate::scenario::{Act, Between, Cluster, FaultSpec, Lasts, Scenario, Schedule, Shift, Times};
+use super::{Act, FaultSpec, Lasts, Scenario, Schedule, ops, swarm};
+use crate::plan::{Clients, Event, Fault, FaultId, Kind, Plan, Selector, Shape, Target, Unsynced, What};
+use crate::settings::{Between, Cluster, Shift, Times};
 use seaworthy::types::{NodeId, Rng};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,19 +29,6 @@ impl Plan {
         events.sort_by_cached_key(Event::order);
         let Scenario { name, cluster, network, disk, cpu, bucket, workload, time, expect, .. } = scenario;
         Plan { scenario: name, seed, cluster, network, disk, cpu, bucket, workload, time, expect, events }
-    }
-}
-
-impl Event {
-    /// Sort key of events. They are sorted by time; at one instant ends come first, then beginnings, then operations.
-    /// Within each of these the order is kept.
-    pub(super) fn order(&self) -> (Duration, u8) {
-        let rank = match self.what {
-            What::End(_) => 0,
-            What::Begin { .. } => 1,
-            What::Op { .. } => 2,
-        };
-        (self.at, rank)
     }
 }
 
@@ -201,7 +189,7 @@ impl<'a> Faults<'a> {
         left.truncate(rng.between(u64::from(lost_nodes.low), u64::from(lost_nodes.high)) as usize);
         left.sort();
         if !left.is_empty() {
-            let fault = Fault { kind: Kind::Kill { unsynced: super::Unsynced::Tear }, target: Target::Nodes(left) };
+            let fault = Fault { kind: Kind::Kill { unsynced: Unsynced::Tear }, target: Target::Nodes(left) };
             self.drawn.push(Drawn { begin: self.scenario.time.storm_ends(), end: None, fault });
         }
     }

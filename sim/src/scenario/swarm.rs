@@ -2,11 +2,9 @@
 //! that uses only some of them finds bugs that stay hidden when all are used. Each seed takes a random half of the
 //! catalogue of faults, with random intensities, and also random settings of cluster, network and workload.
 
-use super::Kind;
-use crate::scenario::{
-    Act, Between, Cluster, Connections, FaultSpec, Lasts, Problem, Scenario, Schedule, Skew, Source, Times,
-    parse_catalogue,
-};
+use super::{Act, FaultSpec, Lasts, Scenario, Schedule, parse_catalogue};
+use crate::plan::Kind;
+use crate::settings::{Between, Cluster, Connections, Problem, Skew, Source, Times};
 use seaworthy::types::Rng;
 use std::time::Duration;
 
