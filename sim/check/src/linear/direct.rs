@@ -1,27 +1,27 @@
-//! Direct procedures: exact and near linear, for the histories of one model that have the right form.
+//! Direct procedures: exact and near-linear in time, for the histories of one model that have the required form.
 //!
-//! A [`Procedure`] answers what it can and says `None` to everything else, which then goes to the search ([`General`]).
-//! It must never be wrong; that it is not is tested against trying every order.
+//! A [`Procedure`] returns `None` for histories that it cannot decide; these go to the search ([`General`]). A
+//! procedure must never be wrong; tests compare it with trying every order.
 
 use super::general::General;
 use super::{Answer, Decision, Item, Judge, Limits};
 use crate::history::{End, History, NEVER, OpId, Operation};
 use crate::model::{Kind, Model};
 
-/// What a procedure found.
+/// The result of a procedure.
 pub struct Finding {
     /// The answer.
     pub answer: Answer,
-    /// How, in a few words for people.
+    /// Short human-readable name of the procedure.
     pub by: &'static str,
-    /// Steps of searches that it started, and one for each operation.
+    /// Steps of the searches that it started, plus one per operation.
     pub steps: u64,
-    /// Where the answer is [`Answer::Impossible`]: operations that alone are impossible.
+    /// If the answer is [`Answer::Impossible`], operations that are impossible on their own.
     pub clash: Vec<OpId>,
 }
 
 impl Finding {
-    /// Of a procedure that looked at each operation once.
+    /// The finding of a procedure that visited each operation once.
     pub fn new(by: &'static str, items: &[Item], result: Result<(), Vec<OpId>>) -> Finding {
         let answer = if result.is_ok() { Answer::Possible } else { Answer::Impossible };
         Finding { answer, by, steps: items.len() as u64, clash: result.err().unwrap_or_default() }
@@ -32,29 +32,30 @@ impl Finding {
 pub trait Procedure {
     /// The specification that it decides.
     type Model: Model;
-    /// Its kind, where the functions in a history do not tell it.
+    /// Its kind, if the functions in a history do not determine it.
     const KIND: Option<Kind> = None;
 
-    /// The answer; `None`: the history has not the form that this procedure decides.
+    /// Returns the answer, or `None` if the history does not have the form that this procedure decides.
     fn find(&mut self, history: &History, items: &[Item], limits: Limits) -> Option<Finding>;
 
-    /// Fewer of the operations that clash, where that is cheap to find out.
+    /// Returns a smaller set of conflicting operations, if that is cheap to compute.
     fn spare(&mut self, _history: &History, _items: &[Item], clash: Vec<OpId>) -> Vec<OpId> {
         clash
     }
 
-    /// An order of operations that were found possible; `None` also when the form is not the right one.
+    /// Returns an order of operations that were found possible. Also `None` if the history does not have the required
+    /// form.
     fn order(&mut self, history: &History, items: &[Item], limits: Limits) -> Option<Vec<OpId>>;
 }
 
-/// A judge that asks a direct procedure first and then searches.
+/// A judge that tries a direct procedure first and then searches.
 pub struct Direct<P: Procedure> {
     procedure: P,
     general: General<P::Model>,
 }
 
 impl<P: Procedure> Direct<P> {
-    /// Of a procedure and its specification.
+    /// Creates a judge from a procedure and its specification.
     pub fn new(procedure: P, model: P::Model) -> Direct<P> {
         Direct { procedure, general: General(model) }
     }
@@ -86,7 +87,7 @@ impl<P: Procedure> Judge for Direct<P> {
         P::KIND
     }
 
-    /// The order of the longest possible prefix, found by bisection.
+    /// Returns the order of the longest possible prefix, found by bisection.
     fn longest(&mut self, history: &History, items: &[Item], limits: Limits) -> Vec<OpId> {
         let returns: Vec<u32> = {
             let mut returns: Vec<u32> = entries(history, items).map(|e| e.ret).filter(|&ret| ret != NEVER).collect();
@@ -109,7 +110,7 @@ impl<P: Procedure> Judge for Direct<P> {
     }
 }
 
-/// The operations called up to an event; those that return later are open.
+/// Returns the operations called up to an event. Those that return later are open.
 fn until(history: &History, items: &[Item], event: u32) -> Vec<Item> {
     let called = items.iter().take_while(|item| history.operation(item.op).called <= event);
     called.map(|item| Item { open: item.open || history.operation(item.op).returned > event, ..*item }).collect()
@@ -118,9 +119,9 @@ fn until(history: &History, items: &[Item], event: u32) -> Vec<Item> {
 /// An operation that may have happened.
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
-    /// Which.
+    /// Its id.
     pub id: OpId,
-    /// What was recorded.
+    /// The recorded operation.
     pub op: &'a Operation,
     /// Position of its call.
     pub call: u32,
@@ -129,13 +130,13 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Whether its outcome counts.
+    /// Returns whether its outcome is known and counts.
     pub fn told(&self) -> bool {
         self.ret != NEVER
     }
 }
 
-/// The operations that may have happened, in the order of their calls.
+/// Returns the operations that may have happened, in call order.
 pub fn entries<'a>(history: &'a History, items: &'a [Item]) -> impl Iterator<Item = Entry<'a>> {
     items.iter().filter_map(move |item| {
         let op = history.operation(item.op);

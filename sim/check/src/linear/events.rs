@@ -1,5 +1,6 @@
-//! The events of a search's required operations in the order of real time, without those of operations that are placed: the
-//! list of Lowe ("Testing for linearizability", 2017), from which an operation is taken and put back in constant time.
+//! The calls and returns of a search's required operations that are not yet placed, in real-time order. This is the
+//! linked list of Lowe ("Testing for linearizability", 2017): removing an operation and putting it back take constant
+//! time.
 
 /// A circular list. Node 0 is its head; the call of operation i is node 2i + 1, its return 2i + 2.
 pub struct Events {
@@ -8,8 +9,8 @@ pub struct Events {
 }
 
 impl Events {
-    /// `calls`: of each operation in order the position of its call, and whether it is required. `returns`: position and
-    /// operation of each required one, in order.
+    /// Creates the list. `calls` has, for each operation in order, the position of its call and whether it is required.
+    /// `returns` has the position and the operation of each required operation's return, in order.
     pub fn new(calls: impl ExactSizeIterator<Item = (u64, bool)>, returns: impl Iterator<Item = (u64, u32)>) -> Events {
         let nodes = 2 * calls.len() + 1;
         let mut events = Events { next: vec![0; nodes], prev: vec![0; nodes] };
@@ -42,7 +43,7 @@ impl Events {
         self.next[node as usize]
     }
 
-    /// Takes an operation out.
+    /// Removes an operation.
     pub fn take(&mut self, op: u32) {
         for node in [2 * op + 2, 2 * op + 1] {
             let (before, after) = (self.prev[node as usize], self.next[node as usize]);
@@ -51,7 +52,7 @@ impl Events {
         }
     }
 
-    /// Puts the operation back that was taken last.
+    /// Puts back the operation that was removed last.
     pub fn put_back(&mut self, op: u32) {
         for node in [2 * op + 1, 2 * op + 2] {
             let (before, after) = (self.prev[node as usize], self.next[node as usize]);

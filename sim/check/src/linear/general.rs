@@ -1,8 +1,8 @@
 //! The procedure for any [`Model`]: the search of `search`, over operations that the model has prepared.
 //!
-//! What a model tells beside its steps makes the search cheaper, never wrong: which operations only read
-//! ([`Model::reads`]), which are equal ([`Model::class`]), which can no longer come ([`Model::hopeless`]), which states are
-//! worth trying first ([`Model::promise`]).
+//! A model's optional methods make the search cheaper without changing its answer: which operations only read
+//! ([`Model::reads`]), which are equal ([`Model::class`]), which can no longer happen ([`Model::hopeless`]), and which
+//! states to try first ([`Model::promise`]).
 
 mod search;
 #[cfg(test)]
@@ -15,8 +15,8 @@ use crate::model::Model;
 /// Decides one part at a time by a model.
 pub struct General<M>(pub M);
 
-/// Decides every part of a history by a model of the caller's own, as [`check_as`](super::check_as) does by the built-in
-/// ones. Each key of the history is an object of its own; a history without keys has one.
+/// Decides every part of a history by a model of the caller's own, as [`check_as`](super::check_as) does by the
+/// built-in ones. Each key of the history is an object of its own; a history without keys has one.
 #[must_use]
 pub fn check_model<M: Model>(model: impl Fn() -> M + Sync, history: &History, options: &Options) -> Report {
     Report { property: "linearizable", parts: rounds::decide(|| General(model()), history, options) }
@@ -75,7 +75,7 @@ impl<'a, M: Model> Problem<'a, M> {
             }
             let compiled = model.compile(history, op, settled.is_some())?;
             let reads = model.reads(&compiled);
-            // Nothing is to be learned from a read that may as well not have happened.
+            // A read that need not have happened adds no constraint.
             if reads && settled.is_none() {
                 return None;
             }

@@ -65,7 +65,7 @@ impl Hasher for Mix {
     }
 }
 
-/// For keys that are hashes already.
+/// Hasher for keys that are already hashes.
 #[derive(Default)]
 pub struct Already(u64);
 

@@ -1,21 +1,22 @@
-//! Locks: every process's own operations pair into holds, which exclude each other.
+//! Locks. The operations of each process pair into holds, and holds exclude each other.
 //!
-//! A hold begins at some moment of its `acquire` and ends at some moment of its `release`. Let f be when it has certainly
-//! begun and s when it can first end: hold A must be before B exactly if A's f is before B's s, since otherwise B may be over
-//! before A begins. A cycle implies one of length two, so in the order of min(f, s) all is well or nothing is
-//! ([`super::kv`] has the same zones). Fencing tokens give the order outright.
+//! A hold begins at some moment of its `acquire` and ends at some moment of its `release`. Let f be when it has
+//! certainly begun and s when it can first end: hold A must be before B exactly if A's f is before B's s, since
+//! otherwise B may be over before A begins. A cycle implies one of length two, so either the order of min(f, s) is
+//! valid or no order is ([`super::kv`] has the same zones). Fencing tokens give the order directly.
 //!
-//! Refused acquires. With the order given, holds begin as early and end as late as they can; that can be done for all at
-//! once. A refusal is impossible if it lies wholly in what is free even then.
+//! Refused acquires. With the order given, holds begin as early and end as late as they can; that can be done for all
+//! at once. A refusal is impossible if its whole interval is free even then.
 //!
-//! Open operations. A process with open releases only: they end, in the order of their calls, the holds that no `release`
-//! with a reply ends; the last hold may last for ever. One with open acquires only (that are called before its last
-//! release): they begin the holds that no `acquire` with a reply begins. Other open acquires would only be in the way,
+//! Open operations. A process with open releases only: they end, in the order of their calls, the holds that no
+//! `release` with a reply ends; the last hold may last forever. A process with open acquires only (called before its
+//! last release): they begin the holds that no `acquire` with a reply begins. Other open acquires only add constraints,
 //! unless they explain a refusal.
 //!
-//! A process with open operations of both kinds may have paired them in other ways, and split a hold. If all is well with
-//! the pairs above, all is well; if not, it goes to the search, unless that process has nothing to do with what is wrong. There
-//! go also processes that overlap with themselves, and refusals that only an open `acquire` or another order could explain.
+//! A process with open operations of both kinds may have paired them in other ways, and split a hold. If the pairs
+//! above give an order, the history is possible. If not, it goes to the search, unless that process is not part of the
+//! conflict. Histories in which a process overlaps with itself also go to the search, as do refusals that only an open
+//! `acquire` or another order could explain.
 
 use super::direct::{Entry, Finding, Procedure, entries};
 use super::{Item, Limits};
@@ -28,7 +29,7 @@ use std::collections::BinaryHeap;
 /// The procedure.
 pub struct Locks;
 
-/// After everything.
+/// A moment after every event.
 const FOR_EVER: i64 = i64::MAX / 8;
 
 /// A hold: the events between which it begins and ends.
@@ -55,14 +56,14 @@ impl Hold {
     }
 }
 
-/// A refused `release`, and the hold that must have ended before it, as the moment of that hold's beginning.
+/// A refused `release`, and the `acquire` of the hold that must have ended before it.
 struct Stranger {
     call: i64,
     id: OpId,
     after: Option<OpId>,
 }
 
-/// What is known of a part.
+/// A part, prepared for the procedure.
 struct Problem<'a> {
     entries: Vec<(Entry<'a>, Act)>,
     /// In the order that they must have, once [`Problem::arrange`] has run.
@@ -71,12 +72,12 @@ struct Problem<'a> {
     strangers: Vec<Stranger>,
     /// The first call of an open acquire that no hold needs.
     spare: i64,
-    /// Processes whose operations might pair in other ways. Sorted.
+    /// Processes whose operations could pair in other ways. Sorted.
     loose: Vec<u32>,
     initial: Option<i64>,
 }
 
-/// Why a history is not decided here: some operations clash, or it has not the right form.
+/// Why there is no order: some operations conflict, or the history does not have the required form.
 enum Stop {
     Clash(Vec<OpId>),
     OtherForm,
@@ -111,7 +112,7 @@ impl<'a> Problem<'a> {
         self.refusals()
     }
 
-    /// Tokens must increase: looks for one told by an operation that was over before that with a smaller one was called.
+    /// Checks that tokens increase: looks for an operation that returned before one with a smaller token was called.
     fn tokens(&self) -> Result<(), Stop> {
         let told = |&(e, act): &(Entry<'_>, Act)| match act {
             Act::Acquire(Some(token)) => Some((e.ret, token, e.id)),
@@ -226,7 +227,7 @@ impl<'a> Problem<'a> {
         Ok(())
     }
 
-    /// Puts the holds in their order, if there is one.
+    /// Sorts the holds into a valid order, if there is one.
     fn arrange(&mut self) -> Result<(), Stop> {
         let by_token = self.holds.iter().all(|hold| hold.token.is_some());
         if by_token {
@@ -256,7 +257,7 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// No two operations are to blame.
+    /// The conflict when no two operations alone explain it: all operations.
     fn all_clash(&self) -> Stop {
         if !self.loose.is_empty() {
             return Stop::OtherForm;
@@ -264,7 +265,7 @@ impl<'a> Problem<'a> {
         Stop::Clash(self.entries.iter().filter(|(e, _)| e.told()).map(|(e, _)| e.id).collect())
     }
 
-    /// All that the processes of two holds did until both were over.
+    /// The operations of the processes of two holds until both holds were over.
     fn of_both(&self, a: &Hold, b: &Hold) -> Vec<OpId> {
         let until = a.last.max(b.last);
         let theirs = self
@@ -292,7 +293,7 @@ impl<'a> Problem<'a> {
         widest
     }
 
-    /// Looks for a refused acquire at a time when nobody can have held the lock.
+    /// Looks for a refused acquire at a time when no process can have held the lock.
     fn refusals(&self) -> Result<(), Stop> {
         let widest = self.widest();
         let ordered = self.holds.iter().all(|hold| hold.f() < hold.s()) || self.holds.iter().all(|h| h.token.is_some());
@@ -305,7 +306,7 @@ impl<'a> Problem<'a> {
             if !ordered || self.spare < ret {
                 return Err(Stop::OtherForm);
             }
-            // Any of the others, had it come at another time, might have held the lock.
+            // Any other hold, at another time, could have explained the refusal.
             return Err(self.all_clash());
         }
         Ok(())
@@ -340,8 +341,8 @@ impl<'a> Problem<'a> {
     }
 }
 
-/// An order of the holds that has the tokens in theirs and A before B where A's f is before B's s. Takes one hold after another, among
-/// those that no remaining one must precede.
+/// Returns an order of the holds in which tokens increase, and A is before B if A's f is before B's s. Repeatedly takes
+/// a hold that no remaining hold must precede.
 fn line(holds: &[Hold]) -> Option<Vec<usize>> {
     let sorted = |key: &dyn Fn(usize) -> i64| {
         let mut order: Vec<usize> = (0..holds.len()).collect();
@@ -377,7 +378,7 @@ fn line(holds: &[Hold]) -> Option<Vec<usize>> {
         while heap.peek().is_some_and(|Reverse((_, i))| taken[*i]) {
             heap.pop();
         }
-        // The first hold is in its own way only.
+        // The first hold is blocked only by itself.
         let alone = Some(by_f[first]).filter(|&i| holds[i].s() < limit(second));
         let told = tokens.peek().copied().filter(|&i| ready[i] || alone == Some(i));
         let alone = alone.filter(|&i| holds[i].token.is_none());
@@ -390,7 +391,7 @@ fn line(holds: &[Hold]) -> Option<Vec<usize>> {
     Some(line)
 }
 
-/// A hold that an open release ends; `None`: there is none, or not in time.
+/// Returns the hold, ended by an open release. `None` if there is none, or if it was called too late.
 fn ended(hold: Hold, release: Option<&Entry<'_>>) -> Option<Hold> {
     let release = release.filter(|release| moment(release.call) < hold.ends.1)?;
     Some(Hold { ends: (moment(release.call), hold.ends.1), release: Some(release.id), ..hold })

@@ -1,8 +1,8 @@
 //! Linearizability (Herlihy and Wing, 1990), decided part by part.
 //!
 //! A history of independent objects is linearizable exactly if each object's part is (the locality theorem), so every
-//! [`Part`] gets its own verdict. The answer is exact: valid, not valid with evidence, or unknown with the reason when a
-//! limit was reached. Which procedure decided is told with the verdict ([`Decision::by`]).
+//! [`Part`] gets its own verdict. The answer is exact: valid, not valid with evidence, or unknown with the reason when
+//! a limit was reached. The verdict names the procedure that decided ([`Decision::by`]).
 //!
 //! A [`Judge`] has one model's procedures. Everything else here and in [`crate::evidence`] is the same for all models:
 //! smaller histories are made by leaving operations out or forgetting their outcomes ([`Item::open`]) and judged again.
@@ -29,7 +29,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// An operation to be judged. `open`: forget its outcome, it may have happened at any time after its call, or never.
+/// An operation to judge. If `open`, its outcome is forgotten: it may have happened at any time after its call, or
+/// never.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Item {
     /// The operation.
@@ -38,26 +39,26 @@ pub struct Item {
     pub open: bool,
 }
 
-/// What a decision may spend.
+/// The limits of one decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Steps of the search; a step takes tens of nanoseconds.
     pub steps: u64,
     /// Bytes for remembered configurations.
     pub memory: usize,
-    /// When to stop by the clock; `None`: the answer does not depend on the machine's speed.
+    /// Deadline. If `None`, the answer does not depend on the machine's speed.
     pub until: Option<Instant>,
 }
 
 impl Limits {
-    /// Without a clock.
+    /// Limits without a time limit.
     #[must_use]
     pub const fn new(steps: u64, memory: usize) -> Limits {
         Limits { steps, memory, until: None }
     }
 
-    /// The limit that was reached after some steps, if any. The clock is looked at every few thousand steps; `next_look`
-    /// begins with 0.
+    /// Returns the limit that `steps` reached, if any. Reads the clock every few thousand steps; `next_look` must start
+    /// at 0.
     pub fn exceeded(&self, steps: u64, next_look: &mut u64) -> Option<&'static str> {
         if steps > self.steps {
             return Some(OUT_OF_STEPS);
@@ -70,51 +71,54 @@ impl Limits {
     }
 }
 
-/// Why nothing was decided when the steps were used up.
+/// Reason given when the step limit was reached.
 pub const OUT_OF_STEPS: &str = "the step limit was reached";
-/// Why nothing was decided when the clock ended the search.
+/// Reason given when the time limit was reached.
 pub const TIME_IS_UP: &str = "the time limit was reached";
 
-/// What was found.
+/// The answer of a procedure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// There is an order.
+    /// An order exists.
     Possible,
-    /// There is none, certainly.
+    /// No order exists.
     Impossible,
     /// A limit was reached.
     GaveUp(&'static str),
 }
 
-/// An answer, and how it was come by.
+/// An answer and the procedure that gave it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decision {
     /// The answer.
     pub answer: Answer,
-    /// The procedure that gave it, in a few words for people.
+    /// Short human-readable name of the procedure that gave it.
     pub by: &'static str,
-    /// What it spent of [`Limits::steps`].
+    /// Steps used, of [`Limits::steps`].
     pub steps: u64,
 }
 
 /// One model's procedures for one part at a time. A judge may keep buffers from one part to the next.
 pub trait Judge {
-    /// Whether these operations, which are in the order of their calls, can be put in an order that explains all replies.
+    /// Decides whether some order of these operations explains all replies. `items` must be sorted by call.
     fn decide(&mut self, history: &History, items: &[Item], limits: Limits) -> Decision;
 
-    /// An order that explains all replies, for operations that [`Judge::decide`] found possible; `None` when the limits end.
+    /// Returns an order that explains all replies, for operations that [`Judge::decide`] found possible, or `None` if a
+    /// limit is reached.
     fn witness(&mut self, history: &History, items: &[Item], limits: Limits) -> Option<Vec<OpId>>;
 
-    /// A few operations that alone are impossible (with the outcomes of all others forgotten), if the procedure that refuted
-    /// them can name some: a head start for the search for the smallest evidence, which checks them.
+    /// Returns a few operations that are impossible on their own (with the outcomes of all others forgotten), if the
+    /// procedure that refuted them can name some. The search for the smallest evidence checks them and starts from
+    /// them.
     fn suspects(&mut self, _history: &History, _items: &[Item]) -> Option<Vec<OpId>> {
         None
     }
 
-    /// The longest order of some of the operations that is found within the limits, whatever is still to be explained.
+    /// Returns the longest order of some of the operations found within the limits, even if it leaves operations
+    /// unexplained.
     fn longest(&mut self, history: &History, items: &[Item], limits: Limits) -> Vec<OpId>;
 
-    /// The kind of the objects, where the functions in a history do not tell it.
+    /// The kind of the objects, if the functions in a history do not determine it.
     fn kind(&self) -> Option<Kind> {
         None
     }
@@ -142,20 +146,21 @@ impl Judge for Box<dyn Judge> {
     }
 }
 
-/// What a check may spend on each part.
+/// The options of a check. The limits apply to each part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
     /// Steps of the search; a step takes tens of nanoseconds.
     pub steps: u64,
     /// Bytes for remembered configurations.
     pub memory: usize,
-    /// Steps of all the checks that look for smaller evidence against a part, once all parts have their verdicts. 0: no
-    /// reason is looked for, the evidence is all operations of the part.
+    /// Total steps of the checks that look for smaller evidence against a part, once all parts have verdicts. If 0, no
+    /// smaller evidence is sought: the evidence is all operations of the part.
     pub evidence_steps: u64,
-    /// Parts judged at a time, each on a thread of its own. 1: no thread is started. The verdicts do not depend on it,
-    /// unless there is a time limit.
+    /// Number of parts judged in parallel, each on its own thread. If 1, no thread is started. The verdicts do not
+    /// depend on it unless there is a time limit.
     pub threads: usize,
-    /// For the whole check. What is not decided by then is unknown; `None`: the verdicts do not depend on the clock.
+    /// Time limit of the whole check. Parts not decided by then are unknown. If `None`, verdicts do not depend on the
+    /// clock.
     pub time: Option<Duration>,
 }
 
@@ -170,7 +175,7 @@ impl Default for Options {
 pub enum Verdict {
     /// The property holds.
     Valid,
-    /// It does not.
+    /// The property does not hold.
     Invalid(Box<Evidence>),
     /// Not decided, and why.
     Unknown(String),
@@ -181,43 +186,44 @@ pub enum Verdict {
 pub struct PartReport {
     /// The part's name: its key.
     pub name: String,
-    /// How many operations it has.
+    /// Number of operations.
     pub operations: usize,
     /// What was decided.
     pub verdict: Verdict,
     /// The procedure that decided.
     pub by: &'static str,
-    /// What it spent.
+    /// Steps used.
     pub steps: u64,
-    /// How often each anomaly was found, worst first, also those that the property allows; of procedures that tell them apart.
+    /// How often each anomaly was found, worst first, including anomalies that the property allows. Empty for
+    /// procedures that do not distinguish anomalies.
     pub counts: Vec<Count>,
-    /// Figures that come with the verdict, of analyses that have some.
+    /// Figures reported with the verdict, from analyses that produce them.
     pub figures: Vec<Figure>,
 }
 
-/// A figure that comes with a verdict.
+/// A figure reported with a verdict.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Figure {
-    /// What it is of: `lost-count`.
+    /// The figure's name, such as `lost-count`.
     pub name: &'static str,
-    /// The figure.
+    /// The value.
     pub amount: Amount,
 }
 
-/// What a figure can be.
+/// The value of a figure.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Amount {
-    /// How many, or how much.
+    /// A count or an amount.
     Count(u64),
-    /// Such a sum.
+    /// A signed sum.
     Sum(i128),
-    /// Elements, as people see them.
+    /// Elements, as displayed.
     Elements(Vec<String>),
-    /// Parts of all (0 to 1), and what they do not exceed.
+    /// Quantiles (0 to 1) and their values.
     Quantiles(Vec<(&'static str, u64)>),
 }
 
-/// How often an anomaly of a name was found.
+/// How often an anomaly was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Count {
     /// The anomaly's name.
@@ -231,18 +237,18 @@ pub struct Count {
 pub struct Report {
     /// The property, as it reads after "is" or "is not": `linearizable`.
     pub property: &'static str,
-    /// One for each part.
+    /// One report per part.
     pub parts: Vec<PartReport>,
 }
 
 impl Report {
-    /// Whether the property certainly holds of every part.
+    /// Returns whether the property certainly holds for every part.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.parts.iter().all(|part| part.verdict == Verdict::Valid)
     }
 
-    /// Evidence against the parts of which it certainly does not hold.
+    /// Evidence against the parts for which the property certainly does not hold.
     pub fn violations(&self) -> impl Iterator<Item = &Evidence> {
         self.parts.iter().filter_map(|part| match &part.verdict {
             Verdict::Invalid(evidence) => Some(&**evidence),
@@ -265,7 +271,7 @@ impl fmt::Display for Report {
         let operations: usize = self.parts.iter().map(|part| part.operations).sum();
         let property = self.property;
         let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-        // Some properties are of all together, and some histories of one object.
+        // Some properties apply to the whole history, and some histories have one object.
         let whole =
             matches!(&self.parts[..], [part] if ["transactions", "history", "the object"].contains(&&*part.name));
         let transactions = self.parts.first().is_some_and(|part| whole && part.name == "transactions");
@@ -299,11 +305,11 @@ pub fn check(history: &History, options: &Options) -> Report {
     check_as(Kind::Kv, history, options)
 }
 
-/// Decides every part of a history by one of the models. Operations that the model does not know count as never called:
-/// refuse such a history first ([`Kind::accepts`]).
+/// Decides every part of a history by one of the models. Operations that the model does not know are ignored, so reject
+/// such a history first ([`Kind::accepts`]).
 ///
-/// All parts get a small budget of steps first, and those not decided then a larger one, so that one hard part does not
-/// keep a plain violation in another waiting.
+/// Every part first gets a small step budget, and undecided parts then get a larger one, so that one hard part does not
+/// delay a simple violation in another.
 #[must_use]
 pub fn check_as(kind: Kind, history: &History, options: &Options) -> Report {
     Report { property: "linearizable", parts: rounds::decide(|| kind.judge(), history, options) }
@@ -315,8 +321,8 @@ pub fn explain_as(kind: Kind, history: &History, report: &mut Report, options: &
     rounds::explain(|| kind.judge(), history, &mut report.parts, options);
 }
 
-/// Decides a key-value history followed by a look at the final state: what each key holds when all is over. A key that is
-/// not mentioned is not looked at; one that the history does not know gets a verdict too.
+/// Decides a key-value history followed by a read of the final state, `last`: what each key holds at the end. Keys not
+/// in `last` are not read. A key that is not in the history gets a verdict too.
 #[must_use]
 pub fn check_final(history: &History, last: &BTreeMap<String, Option<Version<String>>>, options: &Options) -> Report {
     let mut recorder = Recorder::continuing(history.clone());

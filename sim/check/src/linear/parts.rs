@@ -1,6 +1,6 @@
 //! A history's parts: the operations that are judged together, those on one key.
 //!
-//! Counted first and then laid out one part after the other: four bytes an operation, and no allocation for each part.
+//! A counting sort lays the parts out one after the other: four bytes per operation, and no allocation per part.
 
 use crate::history::{History, KeyId, OpId};
 
@@ -22,7 +22,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// One part.
+    /// Returns a part.
     #[must_use]
     pub fn get(&self, part: usize) -> Option<Part<'_>> {
         let end = *self.ends.get(part)? as usize;
@@ -30,25 +30,25 @@ impl Parts {
         Some(Part { key: KeyId(part as u32), ops: &self.ops[start..end] })
     }
 
-    /// How many parts there are.
+    /// The number of parts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no parts.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// All of them.
+    /// Iterates over all parts.
     pub fn iter(&self) -> impl Iterator<Item = Part<'_>> {
         (0..self.len()).filter_map(|part| self.get(part))
     }
 }
 
-/// A history's parts, in the order of their keys. Operations that are not on one key are in none.
+/// Returns a history's parts, in key order. Operations that are not on a single key are in no part.
 #[must_use]
 pub fn parts(history: &History) -> Parts {
     let keys: Vec<KeyId> = history.operations().iter().map(|op| op.key).collect();

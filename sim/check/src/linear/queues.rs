@@ -1,23 +1,27 @@
 //! Queues whose values are all different.
 //!
-//! An element is in the queue between a moment of its `enqueue` and a moment of its `dequeue`. Let f be when it has certainly
-//! been enqueued (the first return of the two), and s when it can first be taken (the last call of the two).
-//! - Element x must be before y if x's f is before y's call of `enqueue`, or if the `dequeue` of x returned before y's s. Both
-//!   are interval orders, and a cycle in the union of two implies one of length two; so it suffices to look for pairs.
-//! - An element with f < s is certainly there from f to s. A `dequeue` that found nothing is impossible exactly if such
-//!   stretches, overlapping, cover all its time. (The conditions are those of Henzinger, Sezgin and Vafeiadis,
+//! An element is in the queue between a moment of its `enqueue` and a moment of its `dequeue`. Let f be when it has
+//! certainly been enqueued (the first return of the two operations), and s when it can first be taken (the last call of
+//! the two).
+//! - Element x must be before y if x's f is before y's call of `enqueue`, or if the `dequeue` of x returned before y's
+//!   s. Both are interval orders, and a cycle in the union of two implies one of length two; so it suffices to look for
+//!   pairs.
+//! - An element with f < s is certainly present from f to s. A `dequeue` that found nothing is impossible exactly if
+//!   such intervals, overlapping, cover all its time. (The conditions are those of Henzinger, Sezgin and Vafeiadis,
 //!   "Aspect-oriented linearizability proofs", 2013.)
 //!
-//! Conversely an order exists: take elements one by one, among those that no remaining one must precede the one with the
-//! smallest min(f, s); it has before any moment that no stretch covers all that must be gone by then. [`Procedure::order`]
-//! does that, enqueues as late and dequeues as early as possible, and finds the moments when the queue is empty.
+//! Conversely an order exists. Take elements one by one: of those that no remaining one must precede, the one with the
+//! smallest min(f, s). Before any moment that no interval covers, this order has all elements that must be gone by
+//! then. [`Procedure::order`] does that, enqueues as late and dequeues as early as possible, and finds the moments when
+//! the queue is empty.
 //!
-//! Open operations. An `enqueue` never dequeued need not have happened: without it everything is easier. An open `dequeue`
-//! can only take an element that no other takes. Such elements may be taken in the order of their f (exchange any two
-//! that are not), so the i-th takes the i-th open call; those without one stay for ever.
+//! Open operations. An open `enqueue` whose element was never dequeued need not have happened: leaving it out only
+//! removes constraints. An open `dequeue` can only take an element that no other takes. Such elements may be taken in
+//! the order of their f (exchange any two that are not), so the i-th takes the i-th open call. Elements without one
+//! stay forever.
 //!
-//! Values that repeat are for `pairs`. A `dequeue` that returned without telling what goes to the search of any model. Without
-//! the condition on pairs all of this holds of a queue without an order: [`unordered`].
+//! Repeated values go to `pairs`. A history with a `dequeue` that returned an unknown element goes to the general
+//! search. Without the condition on pairs, all of this holds for a queue without an order: [`unordered`].
 
 mod pairs;
 pub mod unordered;
@@ -30,10 +34,10 @@ use hashbrown::HashMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// The procedure.
+/// The procedure for queues in order.
 pub struct Queues;
 
-/// After everything.
+/// A moment after every event.
 const FOR_EVER: i64 = i64::MAX / 8;
 
 /// One value's stay. Positions of events; the elements of the initial list are enqueued before position 0.
@@ -43,7 +47,7 @@ struct Stay {
     dequeue: Option<OpId>,
     /// Call of the `enqueue`.
     call: i64,
-    /// When it has certainly been enqueued, and what returned then.
+    /// When it has certainly been enqueued, and the operation that returned then.
     f: i64,
     f_by: Option<OpId>,
     /// When it can first be taken.
@@ -61,10 +65,10 @@ impl Stay {
     }
 }
 
-/// What is known of a part.
+/// A part, prepared for the procedure.
 struct Problem {
     stays: Vec<Stay>,
-    /// Replies that there was nothing: call, return.
+    /// Dequeues that found nothing: call, return, operation.
     empty: Vec<(i64, i64, OpId)>,
     /// Every `dequeue` with a reply, by call.
     told: Vec<(i64, OpId)>,
@@ -75,7 +79,7 @@ fn moment(position: u32) -> i64 {
 }
 
 impl Problem {
-    /// `None`: not for this procedure. The inner error: some operations clash.
+    /// Returns `None` if this procedure does not apply. The inner error is a set of conflicting operations.
     fn new(history: &History, items: &[Item]) -> Option<Result<Problem, Vec<OpId>>> {
         let mut problem = Problem { stays: Vec::with_capacity(items.len()), empty: Vec::new(), told: Vec::new() };
         let mut places: HashMap<u32, u32> = HashMap::with_capacity(items.len());
@@ -123,7 +127,7 @@ impl Problem {
         Some(Ok(problem))
     }
 
-    /// Gives open dequeues to the elements that no other took.
+    /// Assigns open dequeues to the elements that no other `dequeue` took.
     fn take_the_rest(&mut self, open: &[(i64, OpId)]) {
         self.stays.retain(|stay| !stay.left || stay.f < FOR_EVER);
         self.stays.sort_by_key(|stay| (stay.left, if stay.left { stay.f } else { 0 }));
@@ -138,12 +142,12 @@ impl Problem {
         self.emptiness()
     }
 
-    /// Looks for two elements each of which must be before the other.
+    /// Looks for two elements that must each be before the other.
     fn pairs(&self) -> Result<(), Vec<OpId>> {
         let (mut by_call, mut by_f) = (self.places(|stay| stay.call), self.places(|stay| stay.f));
         by_call.sort_unstable();
         by_f.sort_unstable();
-        // Of the elements enqueued before y's call, that which can be taken last.
+        // Of the elements enqueued before y's call, the one with the latest s.
         let mut last: Option<&Stay> = None;
         let mut next = by_f.iter().peekable();
         for &(call, y) in &by_call {
@@ -167,7 +171,7 @@ impl Problem {
         self.stays.iter().map(key).zip(0..).collect()
     }
 
-    /// Looks for a reply that there was nothing while there was always something.
+    /// Looks for a `dequeue` that found nothing although the queue was never empty in its time.
     fn emptiness(&self) -> Result<(), Vec<OpId>> {
         if self.empty.is_empty() {
             return Ok(());
@@ -193,7 +197,8 @@ impl Problem {
         Ok(())
     }
 
-    /// What makes the queue be not empty from `call` to `ret`: few elements that follow each other closely.
+    /// Returns operations that show that the queue is not empty from `call` to `ret`: those of a few overlapping
+    /// elements.
     fn chain(&self, sure: &[&Stay], call: i64, ret: i64) -> Vec<OpId> {
         let (mut clash, mut reached, mut next) = (Vec::new(), call, 0);
         while reached < ret {
@@ -213,7 +218,7 @@ impl Problem {
         if !stay.left {
             return [stay.f_by, stay.dequeue].into_iter().flatten().collect();
         }
-        // Those that were there before it, and all that might have taken it but took something else.
+        // Elements that were present before it, and dequeues that could have taken it but took something else.
         let rivals =
             self.stays.iter().filter(|other| other.left && other.f <= stay.f).filter_map(|other| other.enqueue);
         let takers = self.told.iter().take_while(|(call, _)| *call < moment).map(|&(_, id)| id);
@@ -222,7 +227,7 @@ impl Problem {
 }
 
 impl Stay {
-    /// A `dequeue` told that it took this element. What clashes, if anything.
+    /// Records that a `dequeue` replied that it took this element. Returns the conflicting operations, if any.
     fn take(&mut self, id: OpId, call: i64, ret: i64) -> Option<Vec<OpId>> {
         if let Some(other) = self.dequeue {
             return Some(vec![other, id]);
@@ -275,7 +280,8 @@ impl Procedure for Queues {
     }
 }
 
-/// The result, with the refused enqueues of the values that clash: had they been successful, there would have been more of these.
+/// Adds the refused enqueues of the conflicting values to the conflict: had they succeeded, more of these values would
+/// exist.
 fn refused_too(history: &History, items: &[Item], result: Result<(), Vec<OpId>>) -> Result<(), Vec<OpId>> {
     result.map_err(|mut clash| {
         let ops = clash.iter().map(|&op| history.operation(op));
@@ -324,8 +330,8 @@ impl Problem {
         Some(line)
     }
 
-    /// When each element of a line enters and leaves. Event p is the moment 4p, and nothing takes place on it: an `enqueue`
-    /// does just before an event (4p - 1), anything else just after one (4p + 1), or with its `enqueue`.
+    /// When each element of a line enters and leaves. Event p is the moment 4p, and nothing takes place on it: an
+    /// `enqueue` does just before an event (4p - 1), anything else just after one (4p + 1), or with its `enqueue`.
     fn schedule(&self, line: &[u32]) -> Vec<Span> {
         // As late as possible: what comes later must not be held up.
         let mut entered = vec![0; line.len()];

@@ -1,8 +1,8 @@
-//! Judges the parts of a history in rounds, several at a time.
+//! Judges the parts of a history in rounds, several in parallel.
 //!
-//! Each round has a larger budget of steps for each part than the one before and takes up the parts that are still open.
-//! A part's budgets and its memory depend on the options and on nothing else, so that the verdict is the same with any
-//! number of threads. Evidence is gathered when all parts have their verdicts, in what is left of the time.
+//! Each round judges the parts that are still undecided, with a larger step budget per part than the round before. A
+//! part's step budgets and memory limit do not depend on the number of threads, so its verdict does not either.
+//! Evidence is gathered in the remaining time, after all parts have verdicts.
 
 use super::{Answer, Decision, Item, Judge, Limits, Options, Part, PartReport, Parts, Verdict, parts};
 use crate::evidence;
@@ -10,10 +10,10 @@ use crate::history::History;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Steps for each part in the first round, and how much larger each round is than the one before.
+/// Steps per part in the first round, and the growth factor from one round to the next.
 const FIRST_ROUND: u64 = 500_000;
 const GROWTH: u64 = 10;
-/// Steps for each operation of a part in the first round, where that is more.
+/// Steps per operation of a part in the first round, if that is more than `FIRST_ROUND`.
 const STEPS_PER_OPERATION: u64 = 100;
 
 struct Round<'a, F> {
@@ -27,8 +27,7 @@ struct Round<'a, F> {
     scale: u64,
 }
 
-/// Decides all parts of a history, each thread with a judge of its own, and looks for evidence; the reports are in the
-/// order of the parts.
+/// Decides all parts of a history and looks for evidence. Each thread has its own judge. Reports are in part order.
 pub fn decide<J: Judge>(judge: impl Fn() -> J + Sync, history: &History, options: &Options) -> Vec<PartReport> {
     let until = options.time.and_then(|time| Instant::now().checked_add(time));
     let parts = parts(history);
@@ -49,8 +48,8 @@ pub fn explain<J: Judge>(
     Round { judge, history, parts: &parts(history), options, until, scale: 1 }.explain(reports);
 }
 
-/// Does a piece of work for each part, on as many threads as there may be. `work` is given a judge, the part, and how
-/// many parts are not begun.
+/// Runs `work` for each part on up to `threads` threads. `work` gets a judge, the part, and the number of parts not yet
+/// started.
 fn each<J: Judge, T: Send>(
     judge: impl Fn() -> J + Sync,
     parts: &[usize],
@@ -89,7 +88,7 @@ impl<J: Judge, F: Fn() -> J + Sync> Round<'_, F> {
         self.parts.get(part).expect("invariant: only numbers of parts are given")
     }
 
-    /// Steps for a part.
+    /// The step budget of a part in this round.
     fn budget(&self, part: usize) -> u64 {
         let first = FIRST_ROUND.max(STEPS_PER_OPERATION * self.part(part).ops.len() as u64);
         first.saturating_mul(self.scale).min(self.options.steps)
@@ -122,7 +121,7 @@ impl<J: Judge, F: Fn() -> J + Sync> Round<'_, F> {
         reports.into_iter().flatten().collect()
     }
 
-    /// Looks for evidence against each refuted part, which has its share of the time that is left.
+    /// Looks for evidence against each refuted part, within its share of the remaining time.
     fn explain(&self, reports: &mut [PartReport]) {
         if self.options.evidence_steps == 0 {
             return;
@@ -175,7 +174,7 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
-    /// Refutes what has a read that counts, and writes down the keys that it is asked about.
+    /// Refutes any part that has a read with a known outcome, and records the keys that it is asked about.
     struct Refuses<'a>(&'a Mutex<Vec<u32>>);
 
     impl Judge for Refuses<'_> {

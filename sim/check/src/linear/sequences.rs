@@ -1,9 +1,9 @@
-//! Sequences: the numbers themselves are the order.
+//! Sequences: the numbers give the order.
 //!
 //! Sort what was seen by number, a `next` before the reads of its number. There is no other order, so the history is
-//! possible exactly if this one respects real time: no operation returned before one that comes earlier was called.
-//! A number that was read, but that no `next` is known to have given, needs an open `next`, which can give any number: the
-//! i-th such number takes the i-th call, which must be before every return of this and all later numbers. That is
+//! possible exactly if this one respects real time: no operation returned before one that comes earlier was called. A
+//! number that was read, but that no `next` is known to have given, needs an open `next`, which can give any number:
+//! the i-th such number takes the i-th call, which must be before every return of this and all later numbers. That is
 //! sufficient since these deadlines do not decrease. Other open operations need not have happened.
 //!
 //! A `next` that certainly happened but did not tell its number goes to the search.
@@ -26,14 +26,14 @@ struct Told {
     ret: u32,
 }
 
-/// What is known of a part.
+/// A part, prepared for the procedure.
 struct Problem {
     initial: Option<i64>,
     /// By number, a `next` first.
     told: Vec<Told>,
-    /// Calls of open ones.
+    /// Calls of open operations.
     open: Vec<(u32, OpId)>,
-    /// One whose reply is no number.
+    /// An operation whose reply is not a number.
     absurd: Option<OpId>,
 }
 
@@ -41,7 +41,7 @@ struct Problem {
 struct Missing {
     at: usize,
     deadline: u32,
-    /// What returned then.
+    /// The operation that returned at the deadline.
     by: OpId,
 }
 
@@ -102,7 +102,7 @@ impl Problem {
         self.supply()
     }
 
-    /// The numbers that open ones must have given, smallest first.
+    /// The numbers that open operations must have returned, smallest first.
     fn missing(&self) -> Vec<Missing> {
         let (mut missing, mut first) = (Vec::new(), None::<&Told>);
         for (at, op) in self.told.iter().enumerate().rev() {

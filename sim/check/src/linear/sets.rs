@@ -1,16 +1,17 @@
-//! Sets: element by element; and sets that only grow, with their reads.
+//! Sets decided element by element, and sets that only grow, with reads of the whole set.
 //!
-//! **Without reads of the whole set** the elements are independent objects (P-compositionality), and each is decided alone:
-//! - one that is never removed enters once: all that saw it missing is before, all that saw it is after (`entrance`);
-//! - one that can be added only once is there during one `stay`;
-//! - any other is searched, alone.
+//! **Without reads of the whole set** the elements are independent objects (P-compositionality). Each is decided alone:
+//! - An element that is never removed enters once: every operation that found it missing is before, every operation
+//!   that found it present is after (`entrance`).
+//! - An element that can be added only once is present during one `stay`.
+//! - Any other element is searched alone.
 //!
-//! **With reads of the whole set and no removals** the reads form a chain, and each element enters before the first that has
-//! it: `growing`.
+//! **With reads of the whole set and no removals** the reads form a chain, and each element enters before the first
+//! read that contains it: `growing`.
 //!
-//! Open operations may or may not have happened. An open `add` can let its element enter, and need not.
+//! Open operations may or may not have happened. An open `add` can insert its element, but need not.
 //!
-//! Whole reads together with removals go to the search.
+//! Histories with both reads of the whole set and removals go to the search.
 
 mod growing;
 mod stay;
@@ -25,18 +26,18 @@ use crate::model::set::{Set, elements};
 /// The procedure.
 pub struct Sets;
 
-/// What an operation says of one element.
+/// What an operation shows about one element.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Say {
-    /// It was put in; it was missing before.
+    /// It was added, and was missing before.
     New,
-    /// It was put in, if it was missing.
+    /// It was added if it was missing.
     Put,
-    /// It was taken out; it was there before.
+    /// It was removed, and was present before.
     Gone,
-    /// It was taken out, if it was there.
+    /// It was removed if it was present.
     Cut,
-    /// It was there.
+    /// It was present.
     There,
     /// It was missing.
     Missing,
@@ -49,7 +50,7 @@ struct Word {
     say: Say,
     id: OpId,
     call: u32,
-    /// [`NEVER`]: it need not have happened.
+    /// [`NEVER`] if it need not have happened.
     ret: u32,
     /// Whether it is an `add` or `remove` that changed nothing.
     refused: bool,
@@ -61,7 +62,8 @@ impl Word {
     }
 }
 
-/// A place in the order of a part: a moment (event p is 4p, which nothing takes place on) and a rank among all then.
+/// A place in the order of a part: a moment (event p is moment 4p, and no operation is placed on it) and a rank among
+/// the operations placed at that moment.
 type Place = (i64, u32, OpId);
 
 /// A moment just after an event.
@@ -78,28 +80,28 @@ struct Read<'a> {
     list: &'a [Value],
 }
 
-/// A part: what was said of each element, and the reads.
+/// A part: the operations on each element, and the reads.
 struct Problem<'a> {
-    /// By element, and then by call.
+    /// Sorted by element, then by call.
     words: Vec<Word>,
     reads: Vec<Read<'a>>,
     /// Sorted.
     initial: Vec<Value>,
 }
 
-/// Between which events an element enters.
+/// The events between which an element enters.
 struct Entrance {
     low: u32,
     low_by: Option<OpId>,
-    /// [`NEVER`]: it need not.
+    /// [`NEVER`] if it need not enter.
     high: u32,
     high_by: Option<OpId>,
-    /// The operation that puts it in.
+    /// The operation that adds it.
     by: OpId,
 }
 
 impl<'a> Problem<'a> {
-    /// The error: an operation whose reply can never be right.
+    /// Returns an error with an operation whose reply can never be right.
     fn new(history: &'a History, items: &[Item]) -> Result<Problem<'a>, Vec<OpId>> {
         let initial = Set.initial(history);
         let mut problem = Problem { words: Vec::with_capacity(items.len()), reads: Vec::new(), initial };
@@ -128,12 +130,12 @@ impl<'a> Problem<'a> {
             let refused = op.f != Function::Contains && reply == Value::FALSE;
             problem.words.push(Word { value: op.arg, say, id, call, ret, refused });
         }
-        // Stable: calls stay in order.
+        // The sort is stable: calls stay in order.
         problem.words.sort_by_key(|word| word.value);
         Ok(problem)
     }
 
-    /// What was said of each element.
+    /// The operations on each element.
     fn each(&self) -> impl Iterator<Item = &[Word]> {
         self.words.chunk_by(|a, b| a.value == b.value)
     }
@@ -151,8 +153,8 @@ fn removes(words: &[Word]) -> bool {
     words.iter().any(|word| matches!(word.say, Say::Gone | Say::Cut))
 }
 
-/// When an element enters that is never removed; `None`: it was there at first, or it need not and cannot enter. The error:
-/// operations that clash.
+/// Returns when an element that is never removed enters. `None` if it was there initially, or if it cannot enter and
+/// need not. The error is a set of conflicting operations.
 fn entrance(words: &[Word], at_first: bool) -> Result<Option<Entrance>, Vec<OpId>> {
     let (mut low, mut low_by) = (0, None);
     let (mut high, mut high_by) = (NEVER, None);
@@ -193,7 +195,7 @@ fn entrance(words: &[Word], at_first: bool) -> Result<Option<Entrance>, Vec<OpId
     Ok(Some(Entrance { low, low_by, high, high_by, by: by.id }))
 }
 
-/// Places an element's operations that is never removed, and enters at a moment with a rank.
+/// Places the operations on an element that is never removed and enters at a moment with a rank.
 fn place(words: &[Word], enters: Option<(i64, u32, OpId)>, plan: &mut Vec<Place>) {
     plan.extend(enters);
     let entered = enters.map_or(i64::MIN, |(moment, ..)| moment);
@@ -206,14 +208,14 @@ fn place(words: &[Word], enters: Option<(i64, u32, OpId)>, plan: &mut Vec<Place>
     }
 }
 
-/// How an element alone is decided.
+/// How a single element is decided.
 enum Way {
     Entrance(Option<Entrance>),
     Stay(stay::Stay),
     Search,
 }
 
-/// The error: operations that clash.
+/// Returns how to decide an element. The error is a set of conflicting operations.
 fn way(words: &[Word], at_first: bool) -> Result<Way, Vec<OpId>> {
     if !removes(words) {
         return entrance(words, at_first).map(Way::Entrance);
@@ -225,7 +227,7 @@ fn items_of(words: &[Word]) -> Vec<Item> {
     words.iter().map(|word| Item { op: word.id, open: !word.told() }).collect()
 }
 
-/// Decides every element alone.
+/// Decides every element independently.
 fn one_by_one(history: &History, problem: &Problem<'_>, size: usize, limits: Limits) -> Finding {
     let mut found =
         Finding { answer: Answer::Possible, by: "elements one by one", steps: size as u64, clash: Vec::new() };
@@ -298,7 +300,7 @@ impl Procedure for Sets {
         Some(plan.into_iter().map(|(.., id)| id).collect())
     }
 
-    /// The operations that clash are on one element where there are no reads: spares those of it that it can.
+    /// Without reads the conflicting operations are on one element. Removes as many of them as it can.
     fn spare(&mut self, history: &History, items: &[Item], clash: Vec<OpId>) -> Vec<OpId> {
         let element = |op: OpId| history.operation(op).arg;
         let alone =

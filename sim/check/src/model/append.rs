@@ -1,13 +1,13 @@
-//! A text or list that grows: append puts something at its end, read returns the whole, write (put) replaces it. The
-//! key-value model of Porcupine's logs.
+//! A text or list that grows: append adds to its end, read returns the whole content, and write (put) replaces it. This
+//! is the key-value model of Porcupine's logs.
 //!
-//! Mostly later reads tell the order of appends, and then `blocks` decides. Where texts are ambiguous (repeated at the same
-//! time, empty, or the beginning of another) the search does, by the model here.
+//! Usually later reads show the order of the appends, and then `blocks` decides. If texts are ambiguous (concurrently
+//! repeated, empty, or a prefix of another), the search decides by the model here.
 //!
-//! The content as such is never kept. What matters of it is whether it is the beginning of something that a read returned, and of
-//! what: with the contents that were read in order, those that begin with it stand together. So a state is a range of them
-//! and a length (`Place`), and what is the beginning of none is as good as any other such: nothing but a write brings it
-//! back. This is exact, costs twelve bytes a state, and an append is two comparisons.
+//! The content itself is never stored. All that matters is which contents returned by reads it is a prefix of. If these
+//! are sorted, those that begin with it are adjacent, so a state is a range of them and a length (`Place`). All
+//! contents that are a prefix of none are equivalent: only a write leads back from them. This is exact and costs twelve
+//! bytes per state, and an append is two comparisons.
 
 mod blocks;
 
@@ -24,7 +24,7 @@ pub fn judge() -> Box<dyn Judge> {
     Box::new(AppendJudge)
 }
 
-/// What is no content where one must be: neither a text nor a list.
+/// Returns the operation's value if it must be a content (a text or a list) but is not.
 pub(super) fn odd(history: &History, op: &Operation) -> Option<Value> {
     let value = match op.f {
         Function::Append => return (op.arg == Value::UNTOLD).then_some(op.arg),
@@ -98,7 +98,7 @@ fn are_texts(history: &History, items: &[Item]) -> bool {
 
 /// What contents consist of: bytes of texts, elements of lists.
 trait Element: Copy + Ord {
-    /// A value as a whole content; `None`: it is none.
+    /// A value as a whole content, or `None` if it is not a content.
     fn content(history: &History, value: Value) -> Option<&[Self]>;
     /// What appending a value adds.
     fn appended<'a>(history: &'a History, value: &'a Value) -> Option<&'a [Self]>;
@@ -141,7 +141,7 @@ struct Contents<'a, T> {
     grows: bool,
 }
 
-/// A content, as the range of those read that begin with it. [`LOST`]: none does.
+/// A content, as the range of the contents read that begin with it. [`LOST`] if there are none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Place {
     first: u32,
@@ -157,7 +157,7 @@ enum Step {
     Append(Value),
     /// Replaces the content.
     Write(Place),
-    /// Returned this content; [`LOST`]: nothing that can be one.
+    /// Returned this content, or [`LOST`] if the reply cannot be a content.
     Read(Place),
 }
 
@@ -183,7 +183,7 @@ impl<'a, T: Element> Contents<'a, T> {
         let length = length + rest.len() as u32;
         match range {
             [] => LOST,
-            // What stands between two that go on so goes on so.
+            // Everything sorted between two contents that continue this way also continues this way.
             [a, .., b] if goes_on(a) && goes_on(b) => Place { first, last, length },
             range => {
                 let start = place.length as usize;

@@ -1,13 +1,15 @@
-//! A number that amounts are added to, positive or negative, and that is read. What an add is answered is not looked at.
+//! A counter: a number that positive or negative amounts are added to, and that is read. The replies of adds are
+//! ignored.
 //!
 //! The state is the sum. Adds of the same amount are one class, so where all add the same, as increments do, the search
-//! never has a choice: reads are placed as soon as they fit, and of the increments that may come the one whose return is
-//! the first (an exchange argument; an ambiguous one only when no other may come). Such a history of n operations, w at a
-//! time, is decided in O(n·w). Where nothing is ever subtracted a read of less than the sum refutes at once, and so do bounds
-//! that need no order: what was certainly added between two reads, and what can have been added by then.
+//! never has a choice: reads are placed as soon as they fit, and of the increments that may come the one whose return
+//! is the first (an exchange argument; an ambiguous one only when no other may come). Such a history of n operations, w
+//! at a time, is decided in O(n·w). Where nothing is ever subtracted a read of less than the sum refutes at once, and
+//! so do bounds that need no order: what was certainly added between two reads, and what can have been added by then.
 //!
-//! With different amounts the question holds subset sum, even with a single read: a counter that was read as v while ambiguous
-//! adds were open asks whether some of them add up to v. It is NP-complete, so there the limits may end first.
+//! With different amounts the problem contains subset sum, even with a single read: if a counter was read as v while
+//! ambiguous adds were open, the question is whether some of them add up to v. It is NP-complete, so a limit may be
+//! reached first.
 
 use super::Model;
 use crate::history::{Datum, End, Function, History, OpId, Operation, Value};
@@ -20,7 +22,7 @@ pub fn judge() -> Box<dyn Judge> {
     Box::new(CounterJudge)
 }
 
-/// What is no number where one must be.
+/// Returns the operation's value if it must be a number but is not.
 pub(super) fn odd(history: &History, op: &Operation) -> Option<Value> {
     let value = if op.f == Function::Add { op.arg } else { op.reply };
     let may_be_missing = op.f == Function::Read && value == Value::UNTOLD;
@@ -34,7 +36,7 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// For the given operations.
+    /// Creates a counter for the given operations.
     #[must_use]
     pub fn new(history: &History, items: &[Item]) -> Counter {
         let mut ops = items.iter().map(|item| history.operation(item.op));
@@ -46,7 +48,7 @@ impl Counter {
 pub enum Step {
     /// Adds.
     Add(i64),
-    /// Reads; `None`: something that is no number.
+    /// Reads this number, or `None` if the reply is not a number.
     Read(Option<i128>),
 }
 
@@ -97,7 +99,7 @@ impl Model for Counter {
     }
 }
 
-/// A number; nothing counts as zero.
+/// A number. A missing value counts as zero.
 fn number(history: &History, value: Value) -> Option<i64> {
     match history.datum(value) {
         Datum::Int(n) => Some(n),
@@ -113,7 +115,8 @@ struct CounterJudge;
 
 impl Judge for CounterJudge {
     fn decide(&mut self, history: &History, items: &[Item], limits: Limits) -> Decision {
-        // Most histories are decided within a few steps an operation; the others are looked at as a whole before more.
+        // Most histories are decided within a few steps per operation. For the others, compare bounds before searching
+        // on.
         let quick = Limits { steps: limits.steps.min(QUICK_STEPS * items.len() as u64), ..limits };
         let decision = General(Counter::new(history, items)).decide(history, items, quick);
         if !matches!(decision.answer, Answer::GaveUp(_)) {
@@ -139,8 +142,8 @@ impl Judge for CounterJudge {
     }
 }
 
-/// Where nothing is subtracted, what bounds refute, with the operations that do it: a read of more than all adds called by then make up, or of less than an earlier read saw, or
-/// than that and what was added between the two.
+/// Where nothing is subtracted, what bounds refute, with the operations that do it: a read of more than all adds called
+/// by then make up, or of less than an earlier read saw, or than that and what was added between the two.
 fn too_little_or_much(history: &History, items: &[Item], initial: i128) -> Option<Vec<OpId>> {
     let (mut reads, mut adds) = (Vec::new(), Vec::new());
     for item in items {

@@ -1,4 +1,5 @@
-//! Which model a history is meant for, by its functions and the shapes of its replies. A guess, told with its reason.
+//! Guesses which model a history is meant for, from its functions and the shapes of its replies. The reason is reported
+//! with the guess.
 
 use super::Kind;
 use crate::history::{Datum, End, Function, History, Operation, Value};
@@ -30,7 +31,7 @@ impl Meant {
         }
     }
 
-    /// What has this name.
+    /// The kind of check with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Meant> {
         let others = [Meant::ListAppend, Meant::RwRegister, Meant::Bank];
@@ -44,12 +45,12 @@ impl fmt::Display for Meant {
     }
 }
 
-/// What was found out.
+/// The result of the detection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Detected {
-    /// The model; `None`: none of the built-in ones.
+    /// The model, or `None` if no built-in one fits.
     pub model: Option<Meant>,
-    /// What tells so.
+    /// The reason.
     pub why: String,
 }
 
@@ -117,7 +118,7 @@ impl Seen {
     }
 }
 
-/// Finds out what a history can be checked as. Functions of different models together are for none.
+/// Detects what a history can be checked as. Functions of different models together fit none.
 #[must_use]
 pub fn detect(history: &History) -> Detected {
     let seen = &Seen::of(history);

@@ -1,11 +1,12 @@
-//! A key of a store: missing, or present with a value; registers and compare-and-set registers are keys that nobody deletes.
+//! A key of a store: missing, or present with a value. Registers and compare-and-set registers are keys that are never
+//! deleted.
 //!
-//! Every modification takes the next revision, from 0: a write, and a delete of a present key. A delete of a missing key and a
-//! write whose condition does not hold are refused and change nothing. Expiry is not part of the model: a history with
-//! operations that set one must not be judged by it.
+//! Every modification takes the next revision, from 0: a write, and a delete of a present key. A delete of a missing
+//! key and a write whose condition does not hold are refused and change nothing. Expiry is not part of the model: a
+//! history with operations that set one must not be judged by it.
 //!
-//! `linear::kv` decides the same model faster, over prepared operations; this is the plain form, which the online checker
-//! uses and tests compare with.
+//! `linear::kv` decides the same model faster, over prepared operations; this is the plain form, which the online
+//! checker uses and tests compare with.
 
 use super::Model;
 use crate::history::{Call, Condition, History, Operation, Outcome, Reply, Value};
@@ -17,16 +18,16 @@ pub struct Kv;
 /// What a key holds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct State {
-    /// Its value; [`Value::NIL`]: missing.
+    /// Its value, or [`Value::NIL`] if it is missing.
     pub value: Value,
     /// How often it was modified; a present value has revision `count - 1`.
     pub count: u64,
 }
 
-/// What an operation asks and was told.
+/// An operation and its reply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Op {
-    /// Saw a value, and its revision if told; of a refused write also the conditions, which did not all hold.
+    /// Saw a value, and its revision if known. A refused write also has its conditions, which did not all hold.
     See {
         /// [`Value::UNTOLD`]: not told.
         value: Value,

@@ -1,12 +1,13 @@
 //! Mutual exclusion, with fencing tokens.
 //!
-//! `acquire` takes the lock when nobody holds it, and may reply with a fencing token: a whole number larger than every
-//! token told before it; gaps are allowed, and replies that are no numbers tell no token. An `acquire` that was refused, or
-//! answered false, says that somebody (the client itself counts) held the lock at some moment between call and return: a
-//! lock does not refuse while it is free.
+//! `acquire` takes the lock when no process holds it, and may reply with a fencing token: an integer larger than every
+//! token returned before it. Gaps are allowed, and replies that are not numbers carry no token. An `acquire` that was
+//! refused, or answered false, shows that some process (the caller included) held the lock at some moment between call
+//! and return: a lock does not refuse while it is free.
 //!
-//! `release` gives the lock back. Only the process that holds it can: a release that succeeded by any other process is
-//! impossible. One that was refused, or answered false, says that the process did not hold the lock at some moment.
+//! `release` releases the lock. Only the process that holds it can: a successful release by any other process is
+//! impossible. A release that was refused, or answered false, shows that the process did not hold the lock at some
+//! moment.
 //!
 //! An `acquire` with an unknown outcome may have taken the lock at any moment, and then keeps it until that process
 //! releases it. At first the lock is free, and the history's initial value, if it is a whole number, is the last token.
@@ -21,23 +22,23 @@ use crate::linear::locks::Locks;
 /// The specification.
 pub struct Lock;
 
-/// Who has the lock.
+/// The state of the lock.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Held {
     /// The process that holds it.
     pub by: Option<u32>,
-    /// The last token told.
+    /// The last token returned.
     pub token: Option<i64>,
 }
 
 /// What happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Act {
-    /// Took the lock, and was told this token.
+    /// Took the lock and got this token.
     Acquire(Option<i64>),
     /// Found the lock held.
     Busy,
-    /// Gave it back.
+    /// Released the lock.
     Release,
     /// Did not hold it.
     Stranger,
@@ -46,9 +47,9 @@ pub enum Act {
 /// An operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Step {
-    /// Who.
+    /// The process.
     pub process: u32,
-    /// What.
+    /// What it did.
     pub act: Act,
 }
 

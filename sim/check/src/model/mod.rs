@@ -1,6 +1,6 @@
 //! The sequential specifications: what an object does when one client at a time uses it.
 //!
-//! [`Kind`] names the built-in ones; [`Model`] is what a user's own has to say.
+//! [`Kind`] names the built-in ones. Implement [`Model`] for your own.
 
 pub mod append;
 pub mod counter;
@@ -18,10 +18,11 @@ use std::hash::Hash;
 
 /// A sequential specification of one object.
 ///
-/// Operations are compiled once and applied often. States are compared and remembered: keep them small, or behind an `Arc`.
+/// Operations are compiled once and applied often. States are compared and remembered: keep them small, or behind an
+/// `Arc`.
 ///
-/// Four methods say what the object does; the rest have defaults and only make a check faster. A bounded stack, whose `push`
-/// is answered by nothing and whose `pop` by the element, or by nil when it is empty:
+/// Four methods say what the object does; the rest have defaults and only make a check faster. A bounded stack, whose
+/// `push` is answered by nothing and whose `pop` by the element, or by nil when it is empty:
 ///
 /// ```
 /// use seaworthy_check::linear::check_model;
@@ -94,24 +95,24 @@ pub trait Model {
     /// Before the first operation.
     fn initial(&self, history: &History) -> Self::State;
 
-    /// Prepares an operation. `told` is false where its outcome is unknown or forgotten: it may then have happened with
-    /// any reply. `None`: it cannot matter, as a read whose reply is not known.
+    /// Prepares an operation. `told` is false if its outcome is unknown or forgotten: it may then have happened with
+    /// any reply. `None` if the operation cannot matter, such as a read whose reply is unknown.
     fn compile(&self, history: &History, op: &Operation, told: bool) -> Option<Self::Op>;
 
-    /// The state after the operation; `None` when it cannot give this reply in this state. An operation whose reply is not
-    /// told, and that some state would refuse, may return that state unchanged.
+    /// Returns the state after the operation, or `None` if it cannot give this reply in this state. For an operation
+    /// with an unknown reply that the state would refuse, this may return the state unchanged.
     fn apply(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
 
     /// Whether it never changes any state. It is then placed as soon as it fits.
     fn reads(&self, op: &Self::Op) -> bool;
 
-    /// Operations that give the same key must be equal: [`Model::apply`] does the same with each of them in every state.
-    /// Which of them happened then makes no difference, and only one is ever tried. `None`: equal to no other.
+    /// Operations that give the same key must be equal: [`Model::apply`] does the same with each of them in every
+    /// state. Which of them happened then makes no difference, and only one is ever tried. `None`: equal to no other.
     fn class(&self, _op: &Self::Op) -> Option<u64> {
         None
     }
 
-    /// Whether the operation cannot take place in this state nor in any that can follow it, whatever is done.
+    /// Returns whether the operation is impossible in this state and in every state reachable from it.
     fn hopeless(&self, _state: &Self::State, _op: &Self::Op) -> bool {
         false
     }
@@ -144,11 +145,11 @@ pub enum Kind {
     Set,
     /// First in, first out: enqueue and dequeue.
     Queue,
-    /// Enqueue and dequeue in whatever order.
+    /// Enqueue and dequeue in any order.
     UnorderedQueue,
     /// Mutual exclusion, with fencing tokens where replies carry them: acquire and release.
     Lock,
-    /// Ever larger numbers: next, and read of the last one given.
+    /// Increasing numbers: next, and read of the last one returned.
     Sequence,
 }
 
@@ -213,7 +214,7 @@ impl Kind {
         }
     }
 
-    /// Whether it knows a function.
+    /// Returns whether it knows a function.
     fn knows(self, f: Function) -> bool {
         use Function::{Acquire, Add, Append, Contains, Delete, Dequeue, Enqueue, Next, Read, Release, Remove, Write};
         match self {
@@ -228,7 +229,7 @@ impl Kind {
         }
     }
 
-    /// Whether the model knows every operation of the history, and what it was asked with and answered.
+    /// Checks that the model knows every operation of the history, with its argument and reply.
     ///
     /// # Errors
     /// The first operation that it does not know.

@@ -1,11 +1,12 @@
-//! Queues: first in, first out; or without a promise of order.
+//! Queues: first in, first out, or without an order.
 //!
-//! `enqueue` puts its value at the end; `dequeue` takes what is at the head, or where no order is promised any element, and
-//! replies with it, or with nil where the queue was empty. At first the queue holds the history's initial list, head first, or
-//! nothing.
+//! `enqueue` adds its value at the end. `dequeue` takes the element at the head, or any element of a queue without an
+//! order, and replies with it, or with nil if the queue was empty. Initially the queue holds the history's initial
+//! list, head first, or nothing.
 //!
-//! A refused `dequeue` found the queue empty; a refused `enqueue` did nothing (why is not modelled: the queue has no bound).
-//! A `dequeue` whose reply is not known took what was there, if anything. Nil is no element: it cannot be told from nothing.
+//! A refused `dequeue` found the queue empty. A refused `enqueue` did nothing (the reason is not modelled: the queue
+//! has no bound). A `dequeue` with an unknown reply took an element if there was one. Nil is not an element: it cannot
+//! be distinguished from an empty queue.
 
 use super::{Kind, Model};
 use crate::history::{Datum, End, Function, History, Operation, Value};
@@ -18,11 +19,11 @@ use std::sync::Arc;
 /// The specification of a queue that keeps its order.
 pub struct Queue;
 
-/// The specification of one that does not.
+/// The specification of a queue that does not keep an order.
 ///
-/// A `dequeue` whose reply is not known shows only where another one found nothing. So it takes its turn right before such a
-/// one, which says what it took: all that was left. So this is not for [`online`](crate::online), where what an open `dequeue`
-/// took is told later.
+/// A `dequeue` with an unknown reply matters only if another one finds the queue empty. So it is placed right before
+/// such a `dequeue`, which shows what it took: all that was left. So this specification does not suit
+/// [`online`](crate::online), where the element that an open `dequeue` took becomes known later.
 pub struct Unordered;
 
 /// An operation.
@@ -32,7 +33,7 @@ pub enum Step {
     Put(Value),
     /// Took this value.
     Take(Value),
-    /// Took what was there, if anything.
+    /// Took an element if there was one.
     TakeAny,
     /// Found nothing.
     Empty,
@@ -98,7 +99,7 @@ fn class(op: Step) -> Option<u64> {
     }
 }
 
-/// What a queue without an order holds, and how many of that were taken, which is not known of which.
+/// The elements of a queue without an order, and how many unknown ones of them were taken.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Content {
     held: Arc<[Value]>,
@@ -158,7 +159,7 @@ pub(super) fn odd(op: &Operation) -> Option<Value> {
     ((op.f, op.end) == (Function::Dequeue, End::Ok)).then_some(op.reply).filter(|&reply| reply == Value::UNTOLD)
 }
 
-/// The procedures of one of the two.
+/// The procedures of one of the two queues.
 #[must_use]
 pub fn judge(kind: Kind) -> Box<dyn Judge> {
     match kind {

@@ -1,10 +1,11 @@
-//! Ever larger numbers.
+//! A sequence of increasing numbers.
 //!
-//! `next` gives a number that is larger than all given before; gaps are allowed. `read` tells the last number given, or nil
-//! before the first. The history's initial value, where it is a whole number, was given before everything.
+//! `next` returns a number larger than all returned before; gaps are allowed. `read` returns the last number that
+//! `next` returned, or nil before the first. The history's initial value, if it is an integer, was returned before
+//! everything.
 //!
-//! A `next` whose number is not known gave some whole number. Which one is left open until a later reply tells: the state
-//! counts such numbers. An operation that was refused did nothing. A reply that is no whole number is never right.
+//! A `next` with an unknown number returned some integer. Which one stays open until a later reply shows it: the state
+//! counts such numbers. A refused operation did nothing. A reply that is not an integer is never right.
 
 use super::Model;
 use crate::history::{Datum, End, Function, History, Operation, Value};
@@ -15,12 +16,12 @@ use crate::linear::sequences::Sequences;
 /// The specification.
 pub struct Sequence;
 
-/// What was given so far.
+/// The numbers returned so far.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Given {
     /// The last number that is known.
     pub last: Option<i64>,
-    /// How many that are not known were given after it.
+    /// How many unknown numbers were returned after it.
     pub unknown: u32,
 }
 
@@ -31,7 +32,7 @@ pub enum Step {
     Next(Option<i64>),
     /// Saw this number.
     Read(Option<i64>),
-    /// Replied what is no number.
+    /// Replied something that is not a number.
     Absurd,
 }
 
@@ -66,7 +67,7 @@ impl Model for Sequence {
     }
 
     fn apply(&self, &Given { last, unknown }: &Given, op: &Step) -> Option<Given> {
-        // Whether so many numbers fit between the last one and `n`, with `n` being one of them if `reached`.
+        // Whether that many numbers fit between the last one and `n`, with `n` being one of them if `reached`.
         let room = |n: i64, reached: u32| {
             let between = last.map_or(i128::MAX / 2, |last| i128::from(n) - i128::from(last) - 1);
             between + i128::from(reached) >= i128::from(unknown)

@@ -1,8 +1,9 @@
 //! A set.
 //!
-//! `add` and `remove` reply whether they changed the set (true or false), or nothing; refused is the same as false.
-//! `contains` tells whether its argument is there, `read` lists all elements in any order; nil is an empty list, and a list
-//! with an element twice is never right. At first the set holds the elements of the history's initial list, or nothing.
+//! `add` and `remove` reply whether they changed the set (true or false), or nothing. Refused is the same as false.
+//! `contains` returns whether its argument is present. `read` lists all elements in any order. Nil is an empty list,
+//! and a list with a duplicate element is never right. Initially the set holds the elements of the history's initial
+//! list, or nothing.
 
 use super::Model;
 use crate::history::{Datum, End, Function, History, Operation, Value};
@@ -24,11 +25,11 @@ pub enum Step {
     Contains(Value, bool),
     /// Saw these elements, sorted.
     Read(Vec<Value>),
-    /// Replied what cannot be.
+    /// Gave an impossible reply.
     Absurd,
 }
 
-/// The elements of a list, as it stands; `None`: it is no list.
+/// The elements of a list in their order, or `None` if the value is not a list.
 pub(crate) fn elements(history: &History, list: Value) -> Option<&[Value]> {
     match history.datum(list) {
         Datum::List(list) => Some(list),

@@ -1,21 +1,23 @@
-//! The search of Wing and Gong ("Testing and verifying concurrent objects", 1993) with the linked list of pending calls and
-//! returns and the memory of configurations of Lowe ("Testing for linearizability", 2017), depth first with undo, on a
-//! stack of its own. A configuration is the set of operations placed so far and the state they led to.
+//! The search of Wing and Gong ("Testing and verifying concurrent objects", 1993) with the linked list of pending calls
+//! and returns and the memory of configurations of Lowe ("Testing for linearizability", 2017), depth first with undo,
+//! on a stack of its own. A configuration is the set of operations placed so far and the state they led to.
 //!
-//! What is not tried, because another choice does as well:
+//! Choices that are skipped because another choice is equivalent or better:
 //!
 //! - A read that fits is placed at once: it changes nothing, so waiting cannot help.
-//! - Of the operations of one class that may come next only the one whose return is the first: any order that begins with
-//!   another stays one when the two are exchanged. An open operation only where no required one of its class may come.
-//! - An open operation that would change nothing.
+//! - Of the operations of one class that may come next, only the one that returns first is tried: an order that begins
+//!   with another stays valid if the two are exchanged. An open operation is tried only if no required one of its class
+//!   may come next.
+//! - An open operation that would change nothing is not tried.
 //!
-//! So where all changes are of one class, as increments by one are, nothing is ever tried twice. What the next return waits
-//! for is tried first, open operations last.
+//! So if all changes are of one class, such as increments by one, the search never backtracks to another choice.
+//! Operations that the next return waits for are tried first, open operations last.
 //!
-//! A configuration that led nowhere is remembered by 128 bits: the set's, kept up incrementally (Zobrist), and the
-//! state's. Two may share them, which could only make a possible order look impossible; so a refutation in which the memory
-//! was of any use is repeated with whole configurations before it counts. There is no splitting at quiescent points: the
-//! memory meets each state once there, which is all that splitting would do.
+//! A configuration that was a dead end is remembered by a 128-bit hash of its set, updated incrementally (Zobrist), and
+//! its state. Two configurations may share a hash, which could only make a possible order look impossible. So a
+//! refutation in which the memory pruned anything is repeated with whole configurations before it counts. The search
+//! does not split at quiescent points: with the memory it visits each state once there, which is all that splitting
+//! would achieve.
 //!
 //! Time and memory are bounded by [`Limits`]; beyond them the answer is unknown.
 
@@ -29,12 +31,12 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hash};
 
-/// Decides, and says how.
+/// Decides the part.
 pub fn decide<M: Model>(problem: &Problem<M>, limits: Limits) -> Decision {
     decide_with(problem, limits, u128::MAX)
 }
 
-/// `mask`: the bits of fingerprints that count; all of them but in tests.
+/// `mask` has the bits of fingerprints that count: all of them, except in tests.
 pub fn decide_with<M: Model>(problem: &Problem<M>, limits: Limits, mask: u128) -> Decision {
     let mut search = Search::new(problem, limits, Memory::Hashed(HashSet::default(), mask));
     let (answer, by) = (search.run(), "search");
@@ -72,7 +74,7 @@ enum Next {
     Change(u32),
 }
 
-/// A point of choice.
+/// A choice point.
 struct Frame<S> {
     state: S,
     set: u128,
@@ -104,7 +106,7 @@ struct Search<'a, M: Model> {
     memory: Memory<M::State>,
     /// Bytes remembered, and in frames.
     bytes: usize,
-    /// Whether the memory ever cut a branch off.
+    /// Whether the memory ever pruned a branch.
     recalled: bool,
     steps: u64,
     next_look: u64,
@@ -198,7 +200,7 @@ impl<'a, M: Model> Search<'a, M> {
             } else if problem.model.apply(&self.state, &op.op).is_some() {
                 self.place(i);
             }
-            // Removed or not, it still knows what follows.
+            // A removed node still has its successor.
             let waits = !op.reads || self.placed.last() != Some(&i);
             if waits && !self.keep_longest && problem.model.hopeless(&self.state, &op.op) {
                 return Next::Never;
@@ -259,8 +261,8 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
-    /// Drops candidates that the model does not allow, that are open and change nothing, or after which what is waited for
-    /// cannot come any more; the most promising goes last.
+    /// Drops candidates that the model does not allow, that are open and change nothing, or after which what is waited
+    /// for cannot come any more; the most promising goes last.
     fn rank(&mut self, from: usize, blocker: u32) {
         let Problem { model, ops, .. } = self.problem;
         let waiting = &ops[blocker as usize];
@@ -311,7 +313,7 @@ impl<'a, M: Model> Search<'a, M> {
         self.rank(from, blocker);
     }
 
-    /// The next candidate to try and the state it leads to, after going back to where it was one.
+    /// Returns the next candidate to try and the state it leads to, after backtracking to its frame.
     fn choose(&mut self) -> Option<(u32, M::State)> {
         loop {
             let frame = self.frames.last()?;
@@ -375,7 +377,7 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
-    /// Whether this configuration is known to lead nowhere.
+    /// Whether this configuration is known to be a dead end.
     fn recalls(&mut self) -> bool {
         let known = match &self.memory {
             Memory::Hashed(seen, _) if seen.is_empty() => false,

@@ -1,4 +1,4 @@
-//! What cannot be seen from outside: fingerprints that collide.
+//! Tests of internals: fingerprints that collide.
 
 use super::*;
 use crate::history::{Function, Operation, Value};
@@ -6,7 +6,7 @@ use crate::linear::Answer;
 use crate::testing::naive::possible;
 use crate::testing::{Rng, Shape, generate, mutate, record};
 
-/// A register that can be deleted, where it is there.
+/// A register that can be deleted if it is present.
 struct Cell;
 
 #[derive(Clone, Copy)]

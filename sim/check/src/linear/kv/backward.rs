@@ -1,32 +1,31 @@
-//! The question asked from the end: just-in-time linearization over reversed events, of one key without revisions.
+//! Backward search: just-in-time linearization over reversed events, of one key without revisions.
 //!
-//! Orders are built from their ends. A configuration has the set of values that the key may hold before everything that
-//! was placed so far: at the end any, before a change those for which its condition holds (if it wrote one that may be
-//! held after it), before a read the one that was read, if that may be held. A sequence of operations explains its
-//! replies from the initial value exactly if that is in the set that is left at its beginning, since every operation is
-//! a partial function of the state. Operations arrive with their returns and must have had their moment when their
-//! calls are passed. As in [`super::jit`] they are placed only when the call of something is passed: delay every
+//! Orders are built from their ends. A configuration has the set of values that the key may hold before everything
+//! placed so far. At the end this is any value. Before a change it is the values for which the change's condition holds
+//! (if the value written may be held after it). Before a read it is the value read, if that may be held. A sequence of
+//! operations explains its replies from the initial value exactly if the initial value is in the set at its beginning,
+//! since every operation is a partial function of the state. Operations arrive at their returns and must be explained
+//! when their calls are passed. As in [`super::jit`], operations are placed only when a call is passed: delay every
 //! placement of an order until just before the next passed call of an operation that is placed there or later; then
-//! each batch ends with the operation whose call is passed. On top of it:
+//! each batch ends with the operation whose call is passed. In addition:
 //!
-//! - **Moments.** To place a change to t is to say that the key held t after it: every pending operation that t
-//!   explains, and that leaves it there, gets its moment at once. Reads narrow the set only when their calls are
-//!   passed.
-//! - **Free.** A pending change of which the set contains the value, and that may come before any of the set's, could
-//!   be placed without loss; it may still be used until its call is passed, but need not. (If it is used after all, the
-//!   place where it would have been is given up, which changes nothing for the others.)
-//! - **Idle.** A change that widens the set by nothing and gives nothing its moment is not placed.
-//! - **Dominance.** A configuration is as good as another if its set has all values of the other's, and it needs no
-//!   more, has all that the other has, and used no more open writes. Only the best are kept.
-//! - **Open writes** may be used until their calls are passed. Uses of one kind take those that were called last; so it
-//!   is enough to count the uses, and one less whenever a call of the kind is passed (if there is any): this forgets
-//!   what no longer matters, where the search from the beginning has to keep it for ever. If the last call of the kind
-//!   was not used yet when it is passed, it is placed then or left. A pending write and an open one of one kind are
-//!   both tried. At first too many uses only mark a configuration. If there is no unmarked one left the kinds that were
-//!   used too often are limited from then on, and the search begins anew.
+//! - **Moments.** Placing a change to t means that the key held t after it. Every pending operation that t explains,
+//!   and that leaves t unchanged, is explained at once. Reads narrow the set only when their calls are passed.
+//! - **Free.** A pending change whose value is in the set, and that may come before any value of the set, could be
+//!   placed without loss. It may still be used until its call is passed, but need not. (If it is used later, the place
+//!   where it would have been is given up, which changes nothing for the others.)
+//! - **Idle.** A change that adds nothing to the set and explains no operation is not placed.
+//! - **Dominance.** A configuration dominates another if its set has all values of the other's, it needs no more, has
+//!   all that the other has, and used no more open writes. Only undominated ones are kept.
+//! - **Open writes** may be used until their calls are passed. Uses of one kind take those that were called last. So it
+//!   is enough to count the uses, and to decrement the count (if positive) whenever a call of the kind is passed. This
+//!   forgets what no longer matters, while the forward search has to keep it forever. If the last call of the kind is
+//!   unused when it is passed, it is placed then or dropped. A pending write and an open one of one kind are both
+//!   tried. At first, too many uses only mark a configuration. If no unmarked configuration is left, the kinds that
+//!   were used too often are limited from then on, and the search restarts.
 //!
 //! Configurations are compared exactly. Caveats: at most 64 values and 64 kinds of open writes, and 128 operations
-//! pending at a time apart from open ones. It gives no order.
+//! pending at a time apart from open ones. The search returns no order.
 
 mod config;
 
@@ -39,7 +38,7 @@ use hashbrown::HashMap;
 
 /// Pending operations that a configuration has room for, apart from open ones.
 const SLOTS: usize = 128;
-/// What each event costs apart from the configurations, in steps.
+/// Cost of each event apart from the configurations, in steps.
 const OVERHEAD: u64 = 2;
 
 /// Changes of equal effect and condition.
@@ -183,7 +182,7 @@ impl<'a> Backward<'a> {
         }
     }
 
-    /// Has these kinds counted from now on.
+    /// Counts these kinds exactly from now on.
     fn count(&mut self, overdrawn: u64) -> bool {
         self.started = false;
         for best in [&mut self.frontier, &mut self.following, &mut self.visited] {
@@ -219,8 +218,8 @@ impl<'a> Backward<'a> {
         limits.exceeded(self.steps, &mut self.next_look)
     }
 
-    /// Takes the returns after the next call, which is passed: finds the configurations in which the operation is still
-    /// needed, or may be used. False: there are too many pending operations.
+    /// Processes the returns after the next call, which is passed. Finds the configurations in which the operation is
+    /// still needed, or may be used. Returns false if there are too many pending operations.
     fn pass_call(&mut self) -> bool {
         self.calls -= 1;
         let op = &self.problem.ops[self.calls];
@@ -309,7 +308,7 @@ impl<'a> Backward<'a> {
         true
     }
 
-    /// Makes what arrived known to all configurations.
+    /// Adds the operations that arrived to all configurations.
     fn greet(&mut self) {
         let (fresh, changes) = (self.fresh, self.fresh & self.changes);
         if fresh == 0 {
@@ -348,7 +347,7 @@ impl<'a> Backward<'a> {
         contented
     }
 
-    /// Has a read whose call is passed come next.
+    /// Places a read whose call is passed next.
     fn narrow(&mut self, config: &Config, bit: u128) {
         let wanted = config.wanted & self.explained_by[self.calls];
         if bit & self.changes != 0 || wanted == 0 {
@@ -366,7 +365,7 @@ impl<'a> Backward<'a> {
                 continue;
             }
             let (pending, left) = (config.have & kind.pending, kind.left);
-            // Nothing else is needed of an idle one than itself, or what its value explains.
+            // An idle change is only useful if it is needed itself, or if its value explains a needed operation.
             let mut next = Config { wanted: kind.before, ..*config };
             let at_value = kind.to;
             if pending == 0 && left == 0 {

@@ -1,37 +1,39 @@
-//! One key whose written values tell their writers apart: decided exactly, in about the time that it takes to sort.
+//! Decides one key whose written values identify their writers: exactly, in about the time of a sort.
 //!
-//! After Gibbons and Korach ("Testing shared memories", 1997), extended by compare-and-set, unknown outcomes and revisions.
+//! After Gibbons and Korach ("Testing shared memories", 1997), extended by compare-and-set, unknown outcomes and
+//! revisions.
 //!
 //! **Versions.** A value with one possible writer names a version of the key: what it held from that write to the next
-//! change. Who saw the value saw that version; a write with the condition that the value is v came directly after v's
-//! version. What was there at first is a version too, written before everything.
+//! change. An operation that saw the value saw that version. A write with the condition that the value is v came
+//! directly after v's version. The initial content is a version too, written before everything.
 //!
-//! **What happened.** Required writes did. An open write did if its value was seen, or was compared with by a write that did:
-//! nobody else can have written it. All other open writes can be left out of any order: nobody who stays in saw their
-//! values or needs them, and whoever came next asked for nothing or for a value that was not there.
+//! **What happened.** Required writes happened. An open write happened if its value was seen, or if a write that
+//! happened compared with its value: no other write can have written it. All other open writes can be left out of any
+//! order: no remaining operation saw or needs their values, and the next write had no condition or asked for a value
+//! that was not there.
 //!
-//! **Chains.** Versions tied by conditions follow each other immediately, in one way only; two writes that replace one
-//! version, a version without a writer, or writes that each need another one first are impossible. A chain lasts for
-//! one stretch of time without a change by others. Within it real time is respected exactly if no operation of a version was
-//! called after one of a later version had returned, nor a writer after its value was seen. Those who see one version may come in
-//! any order.
+//! **Chains.** Versions linked by conditions follow each other immediately, in one way only. Two writes that replace
+//! one version, a version without a writer, or writes that each need another one first are impossible. A chain is one
+//! interval without a change by other writes. Within it real time is respected exactly if no operation of a version was
+//! called after one of a later version had returned, and no writer was called after its value was seen. Operations that
+//! see the same version may come in any order.
 //!
 //! **Among chains** let f be a chain's first return and s its last call. A must be before B if f(A) < s(B), and any
-//! order of the chains that respects this will do: operations of different chains are otherwise independent. Sort by
-//! k = min(f, s). *If in this order no chain A comes after a chain B with f(A) < s(B), the order will do; else there is none.*
-//! For let f(A) < s(B) and k(B) < k(A). If k(B) were s(B), then s(B) < k(A) ≤ f(A) < s(B). So k(B) = f(B), and
-//! f(B) < k(A) ≤ s(A): each must be before the other. (Moments of different chains are different events. The chain of
-//! what was there at first has f = 0 and comes first.)
+//! order of the chains that respects this is valid: operations of different chains are otherwise independent. Sort by k
+//! = min(f, s). *If in this order no chain A comes after a chain B with f(A) < s(B), the order is valid; otherwise
+//! there is none.* Proof: let f(A) < s(B) and k(B) < k(A). If k(B) were s(B), then s(B) < k(A) ≤ f(A) < s(B), a
+//! contradiction. So k(B) = f(B), and f(B) < k(A) ≤ s(A): each must be before the other. (Moments of different chains
+//! are different events. The chain of the initial content has f = 0 and comes first.)
 //!
-//! **Revisions.** Where a reply tells revision r, r + 1 changes had been made with that version. If that is known of every
-//! chain, the order is forced and only has to be checked; revisions that nobody told were taken by open writes that nobody saw. If it
-//! is known of some only, both checks can refute; an order is made as below.
+//! **Revisions.** If a reply has revision r, r + 1 changes had been made, including that version. If that is known for
+//! every chain, the order is forced and only has to be checked. Revisions in no reply were taken by open writes that
+//! were never seen. If it is known for some chains only, both checks can refute, and an order is built as below.
 //!
-//! **The rest** ([`loose`]): conditions that name no value, refusals that do not tell what was there, and repeated values.
-//! Leaving constraints out never makes an order impossible, so refutations stay true when they are ignored. Where nothing is
-//! refuted an order is made and everything that was ignored checked against it: if it holds, the order is the answer, and
-//! if not the search has to decide, except where the order was forced. A missing key is treated as a value like any other,
-//! which every delete writes.
+//! **The rest** ([`loose`]): conditions that name no value, refusals that do not report what was there, and repeated
+//! values. Leaving out constraints never makes an order impossible, so refutations that ignore these are valid. If
+//! nothing is refuted, an order is built and all ignored constraints are checked against it. If they hold, the order is
+//! the answer. If not, the search must decide, unless the order was forced. A missing key is treated as a value like
+//! any other, which every delete writes.
 
 mod loose;
 mod order;
@@ -51,7 +53,7 @@ const NONE: u32 = u32::MAX;
 /// Orders tried until all refusals fit.
 const ORDERS: usize = 64;
 
-/// Events whose operations alone are impossible, as far as they are known.
+/// Events whose operations are impossible on their own, as far as they are known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Clash {
     events: [u32; 6],
@@ -76,7 +78,7 @@ impl Clash {
 enum Stop {
     /// There is none.
     Clash(Clash),
-    /// This does not decide it.
+    /// This procedure does not decide it.
     NotCovered,
 }
 
@@ -97,7 +99,7 @@ pub struct Chains {
 }
 
 impl Chains {
-    /// Whether there is an order, and what tells; `None`: not decided.
+    /// Returns whether there is an order, and the evidence used. `None` if not decided.
     pub fn decide(&mut self, history: &History, items: &[Item]) -> Option<(Answer, &'static str)> {
         let answer = match self.run(history, items) {
             Ok(_) => Answer::Possible,
@@ -145,7 +147,7 @@ impl Chains {
         }
         let Chains { versions, order, loose, .. } = self;
         let mut place_of = vec![NONE; versions.list.len()];
-        // By place: first the writer, then those who saw it, by call.
+        // Sorted by place: first the writer, then the operations that saw it, by call.
         let mut placed: Vec<(u32, bool, OpId)> = Vec::with_capacity(items.len());
         for (place, &at) in (0u32..).zip(&order.versions) {
             place_of[at as usize] = place;
@@ -171,7 +173,7 @@ impl Chains {
         Some(placed.into_iter().map(|(_, _, op)| op).collect())
     }
 
-    /// A few operations that alone are impossible, where this refutes and can name some.
+    /// Returns a few operations that are impossible on their own, if this procedure refutes and can name some.
     pub fn suspects(&mut self, history: &History, items: &[Item]) -> Option<Vec<OpId>> {
         let Err(Stop::Clash(Clash { events })) = self.run(history, items) else { return None };
         let named = |event: u32| event != NONE && events.contains(&event);

@@ -5,9 +5,9 @@
 //! - Reads and refused writes are placed as soon as they fit: they change nothing, so waiting cannot help.
 //! - What [`Problem`] knows about revisions, supply and classes rules out candidates before they are tried.
 //! - Among candidates, those that the next return waits for go first; open writes come last.
-//! - A configuration that led nowhere is remembered by a 128-bit hash of its set, kept up incrementally (Zobrist). Two
-//!   sets may share a hash, which could only make a possible order look impossible; so a refutation in which the memory
-//!   was of any use is repeated with exact sets before it counts.
+//! - A configuration that was a dead end is remembered by a 128-bit hash of its set, updated incrementally (Zobrist).
+//!   Two sets may share a hash, which could only make a possible order look impossible. So a refutation in which the
+//!   memory pruned anything is repeated with exact sets before it counts.
 
 use super::problem::{NONE, OPEN, Op, Problem};
 use super::state::{ANY, Act, MISSING, State, UNSEEN};
@@ -17,7 +17,7 @@ use crate::linear::{Answer, Limits};
 use std::collections::{BTreeSet, HashSet};
 use std::hash::BuildHasherDefault;
 
-/// A point of choice.
+/// A choice point.
 struct Frame {
     state: State,
     set: u128,
@@ -30,7 +30,7 @@ struct Frame {
     open_tried: bool,
 }
 
-/// The configurations that led nowhere.
+/// The configurations that were dead ends.
 pub enum Memory {
     Hashed(HashSet<u128, BuildHasherDefault<Already>>),
     Exact(BTreeSet<Box<[u32]>>),
@@ -242,9 +242,9 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Adds the open writes that could help. Where no reply depends on the number of writes any more, writing the value
-    /// that is there already cannot, nor can putting one that nobody looks for in the place of another, unless some
-    /// refused write did not tell what it saw.
+    /// Adds the open writes that could help. Once no reply depends on the number of writes, writing the current value
+    /// cannot help. Replacing a value by one that no operation looks for cannot help either, unless some refused write
+    /// did not report what it saw.
     fn push_all_open(&mut self, blocker: u32) {
         if self.problem.owner.get(self.state.count as usize).is_some_and(|&owner| owner != NONE) {
             return;
@@ -252,7 +252,8 @@ impl<'a> Search<'a> {
         let State { value, count } = self.state;
         let counting = count < self.problem.last_count;
         let classes = &self.problem.classes;
-        // Tried first is what is pushed last: values that nobody asks for, then deletes, then those that may be needed later.
+        // The last one pushed is tried first. Push values that no operation asks for, then deletes, then values that
+        // may be needed later.
         let named = classes.partition_point(|class| class.to <= UNSEEN);
         let deletes = classes.partition_point(|class| class.to == MISSING);
         self.steps += classes.len() as u64 / 8;
@@ -265,7 +266,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The next candidate to try, after going back to where it was one.
+    /// Returns the next candidate to try, after backtracking to its frame.
     fn choose(&mut self) -> Option<u32> {
         loop {
             let frame = self.frames.last_mut()?;
@@ -345,7 +346,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether this configuration is known to lead nowhere.
+    /// Whether this configuration is known to be a dead end.
     fn recalls(&mut self) -> bool {
         if self.remembered == 0 {
             return false;

@@ -1,9 +1,10 @@
-//! A key that must be there and was found missing: the one clash of two operations that needs a word about all others.
+//! Finds a key that must be present but was found missing: a conflict of two operations that depends on all deletes.
 //!
-//! An operation shows the key present: a write that was acknowledged, or what saw a value. Another, called after it
-//! had returned, found the key missing. If every delete that was called before this one returned is certainly before the
-//! first, by its revision or because it had returned before the first was called, nothing can have removed the key in
-//! between. So the two clash, whatever all operations but these deletes did: O(n log n).
+//! One operation shows the key present: an acknowledged write, or an operation that saw a value. A second one, called
+//! after the first had returned, found the key missing. If every delete called before the second returned is certainly
+//! before the first, by its revision or because it had returned before the first was called, nothing can have removed
+//! the key in between. So the two conflict, whatever the operations other than these deletes did. This takes O(n log
+//! n).
 
 use crate::history::{Condition, End, Function, History, NEVER, OpId, Operation, Value};
 use crate::linear::Item;
@@ -19,7 +20,7 @@ pub struct Gone {
     pub deletes: Vec<OpId>,
 }
 
-/// Of deletes: how late any of them can have come.
+/// How late any of some deletes can have taken place.
 #[derive(Clone, Copy, Default)]
 struct Latest {
     /// The last return.
@@ -30,11 +31,11 @@ struct Latest {
     revision: u32,
 }
 
-/// The first of these clashes, by the return of the operation that found the key missing.
+/// Finds the first such conflict, by the return of the operation that found the key missing.
 pub fn find(history: &History, items: &[Item]) -> Option<Gone> {
     let mut shows: Vec<(u32, OpId)> = Vec::new();
     let mut misses: Vec<(u32, OpId)> = Vec::new();
-    // By call; and how late all up to one can have come.
+    // Sorted by call. Each has how late it and all before it can have taken place.
     let mut deletes: Vec<(u32, OpId, Latest)> = Vec::new();
     let mut latest = Latest::default();
     for &Item { op: id, open } in items {
@@ -73,13 +74,14 @@ pub fn find(history: &History, items: &[Item]) -> Option<Gone> {
             // Nothing returns at event 0.
             latest.ret == 0 || latest.ret < op.called || by_revision
         })?;
-        // Of an unknown one it is not known how late it came, so all of these are settled.
+        // An open delete may have taken place at any later time, so all of these are settled.
         let deletes = deletes[..called].iter().map(|&(_, id, ..)| id).collect();
         Some(Gone { shows, misses: id, deletes })
     })
 }
 
-/// Of so many first that show the key present: the one of the highest revision, and the one called last.
+/// For each prefix of the operations that show the key present: the one with the highest revision, and the one called
+/// last.
 fn best(history: &History, shows: &[(u32, OpId)]) -> Vec<[OpId; 2]> {
     let number = |op: OpId| history.operation(op).told_revision().map_or(0, |revision| u64::from(revision) + 1);
     let called = |op: OpId| history.operation(op).called;

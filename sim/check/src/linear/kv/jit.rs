@@ -1,28 +1,28 @@
 //! Just-in-time linearization (Lowe, "Testing for linearizability", 2017, section 5) of one key without revisions.
 //!
-//! Events are taken in order. A configuration is what the key holds, and what has become of the operations that are
-//! pending; nothing else of the past matters, so only the configurations of one moment are kept at a time. Writes take
-//! place only when something returns: the operation that returns must have had its moment by then, and if it is a write,
-//! this is the last moment for it. On top of it:
+//! Events are processed in order. A configuration is what the key holds and the status of the pending operations.
+//! Nothing else of the past matters, so only the configurations of one moment are kept at a time. Writes take place
+//! only when some operation returns: the returning operation must have taken place by then, and if it is a write, this
+//! is the last moment for it. In addition:
 //!
-//! - **Free.** A pending operation is *needed* until there has been a moment since its call that would have done for it.
-//!   For a read that is the end. A write of x would have done while the key held x already (if its condition allows that),
-//!   and an unconditional write just before another one, which hides it. From then on it is *free*: it may take place up
-//!   to its return, but need not. That is as good as having been used, and as good as being needed.
-//! - **Nothing for nothing.** An unconditional write hides what was there before; so another write right before it is
-//!   tried only if that gives some operation its moment that the unconditional write alone would not.
-//! - **Dominance.** Of two configurations with the same value, one is as good as the other if it needs no more, has all
-//!   the writes that the other has, and used no more of the open ones. Only the best are kept.
-//! - **Equals.** Of pending writes with the same effect and condition the one that returns first goes first. Open ones
-//!   go last, and only their number counts.
-//! - **Open writes on demand.** At first an open write may take place any number of times: what is impossible then is
-//!   impossible. If every order that is found uses more of some kind than there are, that kind is counted from then on, and
-//!   the search begins anew. Rough counts of the others tell early when this will be so.
+//! - **Free.** A pending operation is *needed* until there has been a moment since its call that would have done for
+//!   it. For a read that is the end. A write of x would have done while the key held x already (if its condition allows
+//!   that), and an unconditional write just before another one, which hides it. From then on it is *free*: it may take
+//!   place up to its return, but need not. That is as good as having been used, and as good as being needed.
+//! - **No useless writes.** An unconditional write hides what was there before. So another write right before it is
+//!   tried only if that explains some operation that the unconditional write alone would not.
+//! - **Dominance.** Of two configurations with the same value, one dominates the other if it needs no more, has all the
+//!   writes that the other has, and used no more of the open ones. Only undominated ones are kept.
+//! - **Equals.** Of pending writes with the same effect and condition, the one that returns first is placed first. Open
+//!   ones are placed last, and only their number counts.
+//! - **Open writes on demand.** At first an open write may take place any number of times. A history that is impossible
+//!   then is impossible. If every order found uses more writes of some kind than there are, that kind is counted from
+//!   then on, and the search restarts. Rough counts of the others show early when this will happen.
 //!
-//! Configurations are compared exactly; no hashes are involved, so that its refutations are final.
+//! Configurations are compared exactly, without hashes, so refutations are final.
 //!
-//! Caveats: revisions are not looked at (where they matter, the search does not apply), at most 128 operations may be
-//! pending at a time apart from open ones, and at most sixteen kinds of open writes can be counted.
+//! Caveats: revisions are ignored (if they matter, the search does not apply), at most 128 operations may be pending at
+//! a time apart from open ones, and at most sixteen kinds of open writes can be counted.
 
 mod config;
 mod kind;
@@ -38,7 +38,7 @@ use replay::Replay;
 
 /// Pending operations that a configuration has room for, apart from open ones.
 const SLOTS: usize = 128;
-/// What each operation costs apart from the configurations, in steps.
+/// Cost of each operation apart from the configurations, in steps.
 const OVERHEAD: u64 = 2;
 
 /// A write that took place.
@@ -81,11 +81,11 @@ pub struct Jit<'a> {
     active: Vec<u32>,
     /// How many of these others are conditional.
     conditional: usize,
-    /// Slots of unconditional writes, of all changes, and of reads for which more than one value does.
+    /// Slots of unconditional writes, of all changes, and of reads that more than one value explains.
     plain: u128,
     changes: u128,
     fussy: u128,
-    /// By value: slots of other operations for which a moment with this value does.
+    /// By value: slots of other operations that a moment with this value explains.
     content: Vec<u128>,
     /// Called since the last return.
     fresh: u128,
@@ -193,7 +193,7 @@ impl<'a> Jit<'a> {
         self.frontier.insert(first, &mut self.steps);
     }
 
-    /// Goes through the events, or on.
+    /// Processes the events, or continues.
     fn pass(&mut self, limits: Limits) -> Answer {
         loop {
             if !self.expanding {
@@ -244,8 +244,8 @@ impl<'a> Jit<'a> {
         limits.exceeded(self.steps, &mut self.next_look)
     }
 
-    /// Makes the new calls known to all configurations, and finds those in which the operation is still needed. False: all
-    /// of them used more open writes than there were.
+    /// Adds the new calls to all configurations, and finds those in which the operation is still needed. Returns false
+    /// if all of them used more open writes than there are.
     fn begin_return(&mut self, op: u32) -> bool {
         let bit = 1u128 << self.slot_of[op as usize];
         let (fresh, changes) = (self.fresh, self.fresh & self.changes);
@@ -284,7 +284,7 @@ impl<'a> Jit<'a> {
                 }
                 let node = Node { config, gained: true };
                 if free && self.plain & bit != 0 && config.need & !self.plain == 0 {
-                    // Nothing is to be gained by any other write before it.
+                    // No other write before it can help.
                     self.attempt(&node, self.kind_of[op as usize], bit);
                 } else {
                     self.stack.push(node);
@@ -294,7 +294,7 @@ impl<'a> Jit<'a> {
         sound
     }
 
-    /// Whether anybody looks for this value.
+    /// Whether any operation looks for this value.
     fn is_useful(&self, value: Local) -> bool {
         self.choosy || self.problem.readers[value as usize] > 0 || self.problem.compared[value as usize]
     }
@@ -347,7 +347,7 @@ impl<'a> Jit<'a> {
         }
     }
 
-    /// Has a write of a kind come next, if that leads anywhere.
+    /// Places a write of a kind next, if that is possible.
     fn attempt(&mut self, node: &Node, number: u32, bit: u128) {
         self.steps += 1;
         let config = &node.config;
@@ -375,7 +375,7 @@ impl<'a> Jit<'a> {
         let placed = op == self.problem.returns[self.next_return].1;
         let done = placed || config.need & contented & bit != 0;
         let mut kept = done && self.following.insert(Config { have: next.have & !bit, ..next }, &mut self.steps);
-        // A write for which this moment did may still take place after others.
+        // A write that this moment explains may still take place after others.
         let goes_on = !(placed || done && self.changes & bit == 0);
         let dead = !gained && self.active_from[next.value as usize].is_empty() && self.conditional == 0;
         if goes_on && !dead && self.visited.insert(next, &mut self.steps) {
@@ -399,8 +399,8 @@ impl<'a> Jit<'a> {
         steps
     }
 
-    /// Has those open writes counted of which the order uses more than there are; how many kinds. `None`: there is no
-    /// room to count them.
+    /// Starts to count the kinds of open writes of which the order uses more than there are. Returns how many kinds, or
+    /// `None` if there is no room to count them.
     fn count_overused(&mut self) -> Option<usize> {
         let mut used = vec![0usize; self.kinds.len()];
         let before = self.counted;

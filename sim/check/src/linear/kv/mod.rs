@@ -1,6 +1,6 @@
-//! Registers, compare-and-set registers and keys of a key-value store: the model is [`state`]. `chains` decides keys whose
-//! values tell their writers apart; for all others `problem` prepares the key for `search`, which decides it: `depth_first`,
-//! `jit` and `backward` in competition, and `zones`, which refutes quickly.
+//! Registers, compare-and-set registers and keys of a key-value store. The model is [`state`]. `chains` decides keys
+//! whose values identify their writers. For all others `problem` prepares the key for `search`, which decides it with
+//! `depth_first`, `jit` and `backward` in turns, and with `zones`, which refutes quickly.
 
 mod backward;
 mod chains;
@@ -29,7 +29,7 @@ pub struct KvJudge {
 impl Judge for KvJudge {
     fn decide(&mut self, history: &History, items: &[Item], limits: Limits) -> Decision {
         if let Some((answer, by)) = self.chains.decide(history, items) {
-            // It takes about as long as a step for every other operation.
+            // It takes about as long as one step per two operations.
             return Decision { answer, by, steps: items.len() as u64 / 2 };
         }
         search::decide(&Problem::new(history, items, &mut self.scratch), limits)

@@ -1,18 +1,18 @@
-//! One key's part of a history, prepared for the search: who must take place, who may, and what the replies already tell
-//! about the order.
+//! One key's part of a history, prepared for the search: which operations must take place, which may, and what the
+//! replies show about the order.
 //!
 //! Three kinds of knowledge make the search cheap; all of them follow from the replies alone:
 //!
-//! - **Revisions.** A write that was told revision r, or the only writer of a value that was read at revision r, is the
-//!   *owner* of r: nothing else can take that revision, so at that point it is the only candidate.
-//! - **Supply.** A value can be left behind only when everyone who saw it (at that revision) has had their turn, or another
+//! - **Revisions.** A write whose reply has revision r, or the only writer of a value that was read at revision r, is
+//!   the *owner* of r. No other operation can take that revision, so at that point it is the only candidate.
+//! - **Supply.** A value can be replaced only when all operations that saw it (at that revision) are placed, or another
 //!   writer of it is still to come.
-//! - **Classes.** Open writes with the same effect and the same condition are interchangeable once called; only the
-//!   first not yet used of each class is ever tried. Values that nobody names count as the same.
+//! - **Classes.** Open writes with the same effect and the same condition are interchangeable once called. Only the
+//!   first unused one of each class is tried. Values that no reply or condition names count as the same.
 //!
-//! Some histories are impossible at a glance ([`Problem::broken`]): two owners or two values of one revision, a value
-//! without a writer, a revision beyond the number of writes so far, or one that is older than what had been told before
-//! the call. This is only a shortcut for the search, which would find the same.
+//! Some histories are obviously impossible ([`Problem::broken`]): two owners or two values of one revision, a value
+//! without a writer, a revision beyond the number of writes so far, or one older than a revision returned before the
+//! call. This is only a shortcut: the search would find the same.
 
 use super::state::{ANY, Act, Local, MISSING, State, UNSEEN};
 use crate::history::{Call, Condition, History, OpId, Outcome, Reply, Value, Version};
@@ -64,13 +64,13 @@ pub struct Problem {
     pub supply: Vec<u32>,
     /// By value: whether some write's condition names it.
     pub compared: Vec<bool>,
-    /// Whether some refused write did not tell what it saw, which may have been a value that nobody names.
+    /// Whether some refused write did not report what it saw. That may have been a value that no operation names.
     pub untold: bool,
     /// Ordered by `to`.
     pub classes: Vec<Class>,
-    /// From this count on, nobody's reply or condition depends on the count.
+    /// From this count on, no reply or condition depends on the count.
     pub last_count: u64,
-    /// Impossible at a glance.
+    /// Whether the history is obviously impossible.
     pub broken: bool,
 }
 
@@ -265,7 +265,7 @@ impl Problem {
     }
 }
 
-/// Makes known the values that replies and conditions name.
+/// Numbers the values that replies and conditions name.
 fn name_values(history: &History, item: Item, scratch: &mut Scratch) {
     let operation = history.operation(item.op);
     let outcome = history.outcome(operation);
@@ -280,7 +280,7 @@ fn name_values(history: &History, item: Item, scratch: &mut Scratch) {
     }
 }
 
-/// The operation as the search sees it; `None` when it cannot matter.
+/// Returns the operation as the search sees it, or `None` if it cannot matter.
 fn compile(history: &History, item: Item, scratch: &Scratch) -> Option<Op> {
     let operation = history.operation(item.op);
     let outcome = history.outcome(operation);

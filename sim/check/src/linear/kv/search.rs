@@ -1,15 +1,15 @@
 //! Decides whether one key's operations can be put in an order that respects real time and the model: three searches in
 //! competition.
 //!
-//! The depth-first search finds most orders at once. What it does not decide within a few steps an operation is looked
-//! at by [`zones`], and then taken up by the just-in-time search as well, where it applies, and a round later by the
-//! one from the end ([`super::backward`]). They go on in turns with budgets that grow, so that none has to wait long
-//! for another; which is the best one cannot be told beforehand. The search from the end added five to nine percent to
-//! the steps of what the others decide. It refuted stale reads among a hundred clients and twenty values that the
-//! others left undecided after ten times as many steps.
+//! The depth-first search finds most orders quickly. If it does not decide within a few steps per operation, [`zones`]
+//! runs, then the just-in-time search as well, where it applies, and a round later the backward search
+//! ([`super::backward`]). They alternate with growing budgets, so that none waits long for another; which one is best
+//! is not known in advance. The backward search added five to nine percent to the steps of what the others decide. It
+//! refuted stale reads among a hundred clients and twenty values that the others left undecided after ten times as many
+//! steps.
 //!
-//! Splitting at quiescent points is not done apart: the just-in-time searches pass such a point with the possible
-//! states only.
+//! There is no separate splitting at quiescent points: the just-in-time searches pass such a point with only the
+//! possible states.
 //!
 //! Time and memory are bounded by [`Limits`]; beyond them the answer is unknown.
 
@@ -20,13 +20,13 @@ use super::problem::Problem;
 use super::zones;
 use crate::linear::{Answer, Decision, Limits, OUT_OF_STEPS as STEPS};
 
-/// Steps an operation before anything else is tried.
+/// Steps per operation before anything else is tried.
 const QUICK_STEPS: u64 = 16;
 /// Steps of the first round of two searches in competition, and how much longer each round is than the one before.
 const MIN_BUDGET: u64 = 10_000;
 const GROWTH: u64 = 4;
 
-/// Decides, and says how.
+/// Decides the part.
 pub fn decide(problem: &Problem, limits: Limits) -> Decision {
     if problem.broken {
         return Decision { answer: Answer::Impossible, by: "replies that exclude each other", steps: 0 };
@@ -92,7 +92,7 @@ impl Other<'_> {
         }
     }
 
-    /// Has its turn: the search from the end is one round behind.
+    /// Runs one turn. The backward search is one round behind.
     fn run(&mut self, budget: u64, limits: Limits) -> Answer {
         match self {
             Other::Forward(search) => search.run(Limits { steps: budget.min(limits.steps), ..limits }),
@@ -101,7 +101,7 @@ impl Other<'_> {
     }
 }
 
-/// A refutation in which hashes were of any use is repeated without them.
+/// Repeats a refutation in which hashes pruned anything without them.
 fn confirm(problem: &Problem, limits: Limits, search: &Search<'_>, answer: Answer, spent: u64) -> Decision {
     let steps = search.steps + spent;
     if !(search.recalled && answer == Answer::Impossible) {

@@ -1,8 +1,8 @@
 //! The sequential specification of one key, over values renumbered for that key.
 //!
-//! A key is missing, or present with a value. Every modification takes the next revision, from 0: a put, and a delete of a
-//! present key. A delete of a missing key and a write whose condition does not hold are refused and change nothing.
-//! Expiry is not part of the model: a history with operations that set one must not be judged by it.
+//! A key is missing, or present with a value. Every modification takes the next revision, from 0: a put, and a delete
+//! of a present key. A delete of a missing key and a write whose condition does not hold are refused and change
+//! nothing. Expiry is not part of the model: a history with operations that set one must not be judged by it.
 
 use crate::history::Condition;
 
@@ -10,9 +10,9 @@ use crate::history::Condition;
 pub type Local = u32;
 /// The key is missing.
 pub const MISSING: Local = 0;
-/// Any value that no reply and no condition names: nothing can tell these apart.
+/// Any value that no reply and no condition names. These values are indistinguishable.
 pub const UNSEEN: Local = 1;
-/// What was seen was not told: of a refused write only.
+/// The value seen is unknown. Only for a refused write.
 pub const ANY: Local = u32::MAX;
 
 /// What a key holds.
@@ -35,7 +35,7 @@ impl State {
                 .is_none_or(|n| if present { u64::try_from(n).is_ok_and(|n| n + 1 == self.count) } else { n == -1 })
     }
 
-    /// Whether a reader may have seen this: a value or [`MISSING`], and the revision if it was told.
+    /// Whether a reader may have seen this: a value or [`MISSING`], and the revision if it is known.
     pub fn shows(self, value: Local, revision: Option<u64>) -> bool {
         (value == ANY || value == self.value) && revision.is_none_or(|r| r.checked_add(1) == Some(self.count))
     }

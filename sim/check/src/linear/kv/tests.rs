@@ -1,4 +1,4 @@
-//! Each procedure on its own against a checker that tries every order, and all of them against each other where that
+//! Tests each procedure against a checker that tries every order, and the procedures against each other where that
 //! takes too long.
 
 use super::backward::Backward;
@@ -12,7 +12,7 @@ use crate::testing::{End, Raw, Rng, Shape, brute_force, generate, mutate, record
 
 const LIMITS: Limits = Limits::new(1_000_000, 1 << 24);
 
-/// How many random histories: a sample, or as the environment says.
+/// Number of random histories: a small sample, unless the environment sets it.
 fn histories(sample: u64) -> u64 {
     std::env::var("CHECK_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(sample)
 }

@@ -1,12 +1,13 @@
-//! A quick refutation by the times during which values were present (Gibbons and Korach, "Testing shared memories", 1997).
+//! A quick refutation by the times during which values were present (Gibbons and Korach, "Testing shared memories",
+//! 1997).
 //!
-//! A value with one writer is present during one stretch of time, which holds the write and every read of it. Let f be
-//! the first return and s the last call among these. If f of A is before s of B, then A's stretch is before B's; if that
-//! holds both ways, there is no order. A write of another value is a stretch of its own, and so is the time before the
-//! first write when nothing is ever deleted. Clashing pairs are found by sorting: stretches with f before s must not
-//! overlap each other, nor contain one with s before f.
+//! A value with one writer is present during one interval, which contains the write and every read of it. Let f be the
+//! first return and s the last call among these. If f of A is before s of B, then A's interval is before B's. If that
+//! holds both ways, there is no order. A write of another value is an interval of its own, and so is the time before
+//! the first write if nothing is ever deleted. Conflicting pairs are found by sorting: intervals with f before s must
+//! not overlap each other, and must not contain one with s before f.
 //!
-//! This refutes only; no clash proves nothing, since revisions and conditions are not looked at.
+//! This only refutes. Finding no conflict proves nothing, since revisions and conditions are ignored.
 
 use super::problem::{OPEN, Problem};
 use super::state::{ANY, Act, MISSING};

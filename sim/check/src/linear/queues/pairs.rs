@@ -1,23 +1,25 @@
 //! Queues whose values repeat: a search for pairs of an `enqueue` and the `dequeue` that took its element.
 //!
-//! First in, first out means that the i-th `enqueue` of an order and its i-th `dequeue` are of one element. So pairs are looked
-//! for, one after the other, and what the queue holds in between need not be known: how concurrent enqueues were ordered is
-//! decided when their elements come out, which is what a search over single operations does too early.
+//! First in, first out means that the i-th `enqueue` of an order and its i-th `dequeue` are of one element. So pairs
+//! are looked for, one after the other, and what the queue holds in between need not be known: how concurrent enqueues
+//! were ordered is decided when their elements come out. A search over single operations decides that too early.
 //!
 //! With the pairs in a row, an order of all operations exists exactly if
-//! - no `enqueue` of a later pair, or without a pair, returned before one of an earlier pair was called; the same for dequeues;
+//! - no `enqueue` of a later pair, or without a pair, returned before one of an earlier pair was called; the same for
+//!   dequeues;
 //! - no `dequeue` returned before the `enqueue` of its own or an earlier pair was called;
-//! - each reply that there was nothing has a place between two pairs such that some moment of it is after the calls of all
-//!   that comes before, and before the returns of all that comes after.
+//! - each `dequeue` that found nothing has a place between two pairs such that some moment of it is after the calls of
+//!   all operations before it, and before the returns of all operations after it.
 //!
-//! (If so, a cycle of these and of real time would have to go back from a `dequeue` to an `enqueue` that is not later in the
-//! row, which is the second case.) So a pair may be next if both are called before all returns that are still to come, those
-//! of enqueues not counted for its `dequeue`. Of equal operations that may be next the one that returns first is as good as any:
-//! in an order that begins with another one the two can be exchanged. So there are at most as many choices as values. A set
-//! of operations that led nowhere is not entered again; sets are compared whole.
+//! (If so, a cycle of these and of real time would have to go back from a `dequeue` to an `enqueue` that is not later
+//! in the row, which is the second case.) So a pair may be next if both operations are called before all remaining
+//! returns, where those of enqueues do not count for its `dequeue`. Of equal operations that may be next, it is enough
+//! to try the one that returns first: in an order that begins with another one, the two can be exchanged. So there are
+//! at most as many choices as values. A set of operations that was a dead end is not entered again. Sets are compared
+//! exactly.
 //!
-//! Open operations need not happen. An open `enqueue` is used for want of another of its value, an open `dequeue` takes any
-//! element.
+//! Open operations need not happen. An open `enqueue` is used if no other `enqueue` of its value is available. An open
+//! `dequeue` takes any element.
 
 use super::{FOR_EVER, Problem, Stay, moment};
 use crate::history::{End, Function, History, OpId, Value};
@@ -45,9 +47,9 @@ struct Must {
 #[derive(Default)]
 struct Row {
     all: Vec<Must>,
-    /// The first that is not done.
+    /// The first operation that is not done.
     low: usize,
-    /// One more than the last that is.
+    /// One more than the last operation that is done.
     high: usize,
 }
 
@@ -77,7 +79,7 @@ impl Row {
         first
     }
 
-    /// Does one, and tells what to [`Row::restore`].
+    /// Marks one as done, and returns what to pass to [`Row::restore`].
     fn take(&mut self, at: usize) -> (usize, usize) {
         let before = (self.low, self.high);
         self.all[at].done = true;
@@ -92,7 +94,7 @@ impl Row {
         (self.all[at].done, self.low, self.high) = (false, low, high);
     }
 
-    /// What is done, in few words: how far, and what is left out up to there.
+    /// A compact form of what is done: how far, and what is left out up to there.
     fn write(&self, set: &mut Vec<u32>) {
         set.push(self.high as u32);
         set.extend((self.low..self.high).filter(|&at| !self.all[at].done).map(|at| at as u32));
@@ -100,14 +102,14 @@ impl Row {
     }
 }
 
-/// What takes part in a pair: a place in its row, or the next open one.
+/// A member of a pair: a place in its row, or the next open operation.
 #[derive(Clone, Copy)]
 enum One {
     Must(usize),
     Open,
 }
 
-/// What may come next.
+/// A possible next step.
 #[derive(Clone, Copy)]
 struct Pair {
     value: usize,
@@ -115,21 +117,21 @@ struct Pair {
     dequeue: One,
 }
 
-/// What was done, to be undone.
+/// A record of what was done, for undoing it.
 enum Done {
     Pair(Pair, [(usize, usize); 2], i64),
     Empty(usize, (usize, usize)),
 }
 
-/// A moment of choice.
+/// A choice point.
 struct Choice {
-    /// How much was done before.
+    /// Number of steps done before.
     done: usize,
-    /// The best last.
+    /// Sorted with the best last.
     left: Vec<Pair>,
 }
 
-/// Bytes that one takes, about.
+/// Approximate size in bytes.
 const CHOICE: usize = size_of::<Choice>() + 3 * size_of::<Pair>() + size_of::<Done>();
 
 struct Search {
@@ -149,14 +151,14 @@ struct Search {
     bytes: usize,
 }
 
-/// What was found: the answer, what it cost, and if there is an order a problem of distinct elements, whose order they are in.
+/// The result: the answer, its cost, and if there is an order, a problem of distinct elements in that order.
 pub(super) struct Found {
     pub answer: Answer,
     pub steps: u64,
     pub problem: Option<Problem>,
 }
 
-/// Decides; `None`: some operation is none that this search knows.
+/// Decides the part. `None` if this search does not know some operation.
 pub(super) fn find(history: &History, items: &[Item], limits: Limits) -> Option<Found> {
     let mut search = Search::new(history, items)?;
     let answer = search.run(limits);
@@ -227,7 +229,7 @@ impl Search {
             }
             let left = if self.hopeless.contains(&self.set()[..]) { Vec::new() } else { self.pairs() };
             choices.push(Choice { done: self.done.len(), left });
-            // Back to the last moment at which something else could come.
+            // Backtrack to the last choice point with another choice.
             let pair = loop {
                 let Some(choice) = choices.last_mut() else { return Answer::Impossible };
                 if let Some(pair) = choice.left.pop() {
@@ -258,7 +260,7 @@ impl Search {
         (all, takes)
     }
 
-    /// Places every reply that there was nothing which fits here: waiting cannot help.
+    /// Places every `dequeue` that found nothing and fits here: waiting cannot help.
     fn place_empty(&mut self) {
         while self.empty.low < self.empty.all.len() {
             let (all, _) = self.bounds();
@@ -340,7 +342,7 @@ impl Search {
         self.steps += 1;
     }
 
-    /// Undoes all that was done after so much was done.
+    /// Undoes everything beyond the first steps.
     fn undo(&mut self, length: usize) {
         while self.done.len() > length {
             match self.done.pop() {
@@ -375,7 +377,7 @@ impl Search {
         set.into_boxed_slice()
     }
 
-    /// The elements, each now different from all others, in the order that was found.
+    /// Returns the elements, now all distinct, in the order found.
     fn problem(&self) -> Problem {
         let mut problem = Problem { stays: Vec::new(), empty: Vec::new(), told: Vec::new() };
         let mut used = vec![0; self.open.len()];

@@ -1,12 +1,12 @@
-//! Queues that promise no order: what was put in comes out once, whenever.
+//! Queues without an order: each enqueued element is dequeued at most once, at any later time.
 //!
-//! Elements are in each other's way nowhere but where a `dequeue` found nothing. Without such a reply an order exists exactly
-//! if at each return of a `dequeue` no more of its value had been taken than had been called to be put in: then let each
-//! `enqueue` take place at its call, and each `dequeue` at its return. Values may repeat.
+//! Elements constrain each other only through a `dequeue` that found nothing. Without such a reply an order exists
+//! exactly if, at each return of a `dequeue`, no more dequeues of its value have returned than enqueues of it have been
+//! called. Then each `enqueue` takes place at its call, and each `dequeue` at its return. Values may repeat.
 //!
-//! With such replies, and all elements different, each element is certainly there for a stretch and need not be otherwise, and
-//! the stretches are those of queues in order: see [`super`]. Open dequeues are given away as there. Repeated values together
-//! with replies that there was nothing go to the search.
+//! With such replies, and all elements different, each element is certainly present for an interval and need not be
+//! present otherwise. The intervals are those of queues in order: see [`super`]. Open dequeues are assigned as there.
+//! Histories with repeated values and dequeues that found nothing go to the search.
 
 use super::{Problem, Span, refused_too};
 use crate::history::{End, Function, History, OpId, Value};
@@ -16,13 +16,13 @@ use crate::model::Kind;
 use crate::model::queue::{Unordered, initial};
 use hashbrown::HashMap;
 
-/// The procedure.
+/// The procedure for queues without an order.
 pub struct Bags;
 
-/// Whether every element that came out had been put in; the error: dequeues of one value that are too many. `None`: some
-/// operation is none that can be counted.
+/// Checks that every dequeued element had been enqueued. The error is a set of dequeues of one value, too many for its
+/// enqueues. `None` if some operation cannot be counted.
 pub(super) fn count(history: &History, items: &[Item]) -> Option<Result<(), Vec<OpId>>> {
-    // By value: how many may be there, and who took one. Only looked into.
+    // By value: how many may be present, and the operations that took one. Never iterated over.
     let mut there: HashMap<Value, (i64, Vec<OpId>)> = HashMap::new();
     for &value in initial(history) {
         there.entry(value).or_default().0 += 1;
@@ -42,7 +42,8 @@ pub(super) fn count(history: &History, items: &[Item]) -> Option<Result<(), Vec<
     Some(Ok(()))
 }
 
-/// Enqueues by call and dequeues that took something by return, in one row: the element, the operation, whether it took it.
+/// Enqueues by call and dequeues that took something by return, in one sequence: the element, the operation, and
+/// whether it took the element.
 fn by_moment(history: &History, items: &[Item]) -> Option<Vec<(Value, OpId, bool)>> {
     let mut row: Vec<(u32, (Value, OpId, bool))> = Vec::with_capacity(items.len());
     for e in entries(history, items) {
@@ -99,7 +100,8 @@ impl Procedure for Bags {
     }
 }
 
-/// The order with each open `dequeue` put off to the next reply that there was nothing, or left out: nothing else shows it.
+/// Returns the order with each open `dequeue` delayed to just before the next `dequeue` that found nothing, or left
+/// out: only such a reply shows it.
 fn late_takers(history: &History, items: &[Item], order: Vec<OpId>) -> Vec<OpId> {
     let open: Vec<OpId> = entries(history, items).filter(|e| !e.told()).map(|e| e.id).collect();
     let (mut late, mut held) = (Vec::with_capacity(order.len()), Vec::new());

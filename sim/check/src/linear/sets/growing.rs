@@ -1,10 +1,10 @@
 //! Sets that only grow, with reads of the whole set.
 //!
-//! Reads must form a chain by inclusion: that puts them into levels. An element enters before the reads of the first level
-//! that has it, and after those of the level before; one that no read has enters after all reads, if it must. So stages
-//! alternate, entrances and reads, and each of these has an earliest and a latest time. Within a stage there is no order. The
-//! history is possible exactly if nothing's latest time is before the earliest time of something of an earlier stage: then
-//! everything takes place as early as it can.
+//! Reads must form a chain by inclusion: that puts them into levels. An element enters before the reads of the first
+//! level that contains it, and after those of the level before. An element that no read contains enters after all
+//! reads, if it must enter. So stages of entrances and of reads alternate, and each entrance or read has an earliest
+//! and a latest time. Within a stage there is no order. The history is possible exactly if no latest time is before the
+//! earliest time of a member of an earlier stage: then everything takes place as early as it can.
 //!
 //! The time is linear in the operations and the lengths of the reads.
 
@@ -31,9 +31,9 @@ pub struct Stages(Vec<Member>);
 /// The elements, numbered.
 struct Numbers {
     count: usize,
-    /// Of whole numbers that are not much larger than there are elements; [`NEVER`]: none.
+    /// Numbers of integers not much larger than the number of elements; [`NEVER`]: none.
     small: Vec<u32>,
-    /// Of all others.
+    /// Numbers of all other elements.
     rest: HashMap<Value, u32>,
 }
 
@@ -75,7 +75,7 @@ struct Levels<'a> {
     each: Vec<u32>,
 }
 
-/// Operations that clash, because of some elements.
+/// Conflicting operations, with the operations on the elements that cause the conflict.
 struct Clash {
     ops: Vec<OpId>,
     of: [Option<Value>; 2],
@@ -87,7 +87,7 @@ impl From<Vec<OpId>> for Clash {
     }
 }
 
-/// The error: operations that clash.
+/// Assigns stages and checks their times. The error is a set of conflicting operations.
 pub fn check(problem: &Problem<'_>) -> Result<Stages, Vec<OpId>> {
     stages(problem).map_err(|Clash { mut ops, of }| {
         // With their outcomes forgotten, refused removes might remove anything, and refused adds add these elements.
@@ -152,7 +152,7 @@ impl<'a> Levels<'a> {
         }
         let mut old = 0;
         for value in read.list {
-            // An element that nobody added, or twice.
+            // An element that was never added, or that is listed twice.
             let number = numbers.of(*value).ok_or_else(|| vec![read.id])?;
             if std::mem::replace(&mut stamps[number], stamp) == stamp {
                 return Err(vec![read.id]);
@@ -174,13 +174,13 @@ impl<'a> Levels<'a> {
     }
 }
 
-/// Looks for a latest time before the earliest time of an earlier stage.
+/// Looks for a member whose latest time is before the earliest time of a member of an earlier stage.
 fn in_time(members: &[Member], levels: &Levels<'_>) -> Result<(), Clash> {
     let mut latest: Option<&Member> = None;
     for stage in members.chunk_by(|a, b| a.stage == b.stage) {
         for member in stage {
             let Some(early) = latest.filter(|early| member.high < early.low) else { continue };
-            // Two entrances have an order because a read has the one element and not the other.
+            // Two entrances are ordered because a read contains one element and not the other.
             let entrances = early.stage % 2 == 0 && member.stage % 2 == 0;
             let link = entrances.then(|| levels.reads[early.stage as usize / 2].id);
             let ops = [early.low_by, link, member.high_by].into_iter().flatten().collect();

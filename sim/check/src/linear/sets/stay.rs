@@ -1,15 +1,15 @@
-//! An element that can be added only once: it is there during one stay, from a moment t1 to a moment t2.
+//! An element that can be added only once. It is present during one stay, from a moment t1 to a moment t2.
 //!
-//! t1 is a moment of the `add`, before every return that saw the element; t2 one of the `remove` that ends the stay, after
-//! every call that saw it. The later t1 and the earlier t2, the easier for all that saw the element missing, and for the other
-//! removes, which must not be in between. So with f the latest t1 and s the earliest t2 (if f is not before s the stay
-//! can be an instant that is in nobody's way), all of these must be able to be before f or after s. Which `remove`
-//! ends the stay is tried one after another, if none told that it did.
+//! t1 is a moment of the `add`, before every return that saw the element; t2 one of the `remove` that ends the stay,
+//! after every call that saw it. Operations that found the element missing, and the other removes, must not be in
+//! between, so a later t1 and an earlier t2 are never worse. Let f be the latest t1 and s the earliest t2 (if f is not
+//! before s, the stay can be an instant that constrains no operation). All of these operations must be able to be
+//! before f or after s. If no `remove` replied that it ended the stay, each is tried in turn.
 
 use super::{Place, Say, Word, after};
 use crate::history::{NEVER, OpId};
 
-/// Candidates times operations.
+/// Limit of candidates times operations.
 const TRIES: usize = 1 << 20;
 
 /// When the element is there.
@@ -37,7 +37,8 @@ fn ret(word: &Word) -> i64 {
     if word.told() { i64::from(word.ret) } else { i64::MAX / 8 }
 }
 
-/// `None`: it can be added more than once, or there are too many removes. The error: operations that clash.
+/// Returns `None` if the element can be added more than once, or if there are too many removes. The error is a set of
+/// conflicting operations.
 pub fn find(words: &[Word], at_first: bool) -> Option<Result<Stay, Vec<OpId>>> {
     let of = |wanted: &'static [Say]| words.iter().filter(move |word| wanted.contains(&word.say));
     let mut adds = of(&[Say::New, Say::Put]);
@@ -60,7 +61,7 @@ pub fn find(words: &[Word], at_first: bool) -> Option<Result<Stay, Vec<OpId>>> {
     let f = of(&[Say::There]).map(ret).min().map_or(returned, |first| first.min(returned));
     let s = of(&[Say::There]).map(|word| i64::from(word.call)).max().map_or(call, |last| last.max(call));
     let bounds = Bounds { add: add.map(|add| add.id), call, f, s };
-    // An open one that was called later than another can do no more.
+    // An open `remove` that was called later than another adds no possibility.
     let open = of(&[Say::Cut]).find(|word| !word.told());
     let mut candidates: Vec<&Word> = of(&[Say::Cut]).filter(|word| word.told()).chain(open).collect();
     if !gone.is_empty() {

@@ -1,32 +1,33 @@
-//! Appends whose place later reads tell: decided by the times of blocks, after Gibbons and Korach ("Testing shared memories",
-//! 1997).
+//! Appends whose place later reads tell: decided by the times of blocks, after Gibbons and Korach ("Testing shared
+//! memories", 1997).
 //!
-//! Where no text is empty or the beginning of another, a content can be read in one way only, as a sequence of texts. The
-//! time between one write (put) and the next is an *epoch*; a read tells its epoch, by its first text, and the appends in it,
-//! in order. Everything that the reads of one epoch tell is one *block*: the write, the appends up to the longest content
-//! read, and the reads, in an order that is forced. Nothing else that changes the content can be inside a block. What nobody
-//! saw is a block of its own, or did not happen where that is unknown.
+//! If no text is empty or a prefix of another, a content can be parsed in one way only, as a sequence of texts. The
+//! time between one write (put) and the next is an *epoch*. A read shows its epoch, by its first text, and the appends
+//! in it, in order. Everything that the reads of one epoch show is one *block*: the write, the appends up to the
+//! longest content read, and the reads, in a forced order. No other operation that changes the content can be inside a
+//! block. A change that was never seen is a block of its own, or did not happen if its outcome is unknown.
 //!
-//! So the history is linearizable exactly if each block's order respects real time, and the blocks can be put in an order.
-//! Let f be the first return and s the last call in a block: A must be before B if f of A is before s of B. If no two
-//! must be before each other there is no longer cycle either, and the order by f + s is one: from f(A) < s(B) and
-//! s(A) ≤ f(B) follows f(A) + s(A) < f(B) + s(B).
+//! So the history is linearizable exactly if each block's order respects real time, and the blocks can be put in an
+//! order. Let f be the first return and s the last call in a block: A must be before B if f(A) < s(B). If no two blocks
+//! must each be before the other, there is no longer cycle either, and the order by f + s is valid: f(A) < s(B) and
+//! s(A) ≤ f(B) imply f(A) + s(A) < f(B) + s(B).
 //!
-//! Where a text was appended or written more than once, real time tells which one a read saw: an operation that was
-//! called after the read had returned cannot be it, nor one after which another write began and ended before the read, nor
-//! one that belongs elsewhere. What is still unclear is left out first: what remains may refute. Then it is guessed: an
-//! order found is one. Otherwise the search decides. It takes O(n log n) comparisons and the length of what was read.
+//! If a text was appended or written more than once, real time may show which operation a read saw. It is not one
+//! called after the read had returned, one after which another write began and ended before the read, or one that
+//! belongs elsewhere. Operations that are still ambiguous are first left out: the rest may refute. Then they are
+//! guessed: any order found is valid. Otherwise the search decides. This takes O(n log n) comparisons plus the length
+//! of the contents read.
 
 use super::Element;
 use crate::history::{End, Function, History, NEVER, OpId, Value};
 use crate::linear::Item;
 use hashbrown::HashMap;
 
-/// What the blocks tell.
+/// The answer of the blocks.
 pub enum Finding {
     /// There is an order.
     Possible(Blocks),
-    /// There is none; the operations to look at first.
+    /// There is none. Holds the operations to examine first.
     Impossible(Vec<OpId>),
     /// The search must decide.
     Unclear,
@@ -55,7 +56,7 @@ struct Read {
     epoch: u32,
 }
 
-/// A content, as one text more than another; the first is the empty one.
+/// A content, as another content plus one text. The first is the empty content.
 struct Node {
     parent: u32,
     text: u32,
@@ -131,7 +132,8 @@ impl Blocks {
         self.blocks.into_iter().flat_map(|block| block.ops).collect()
     }
 
-    /// Takes the operations in. `None`: some content could be read in several ways; the error: a read of what nobody wrote.
+    /// Collects the operations. `None` if some content could be read in several ways. The error is a read of a text
+    /// that was never written.
     fn read_all<T: Element>(&mut self, history: &History, items: &[Item]) -> Option<Result<(), OpId>> {
         let mut all: Vec<&[T]> = Vec::new();
         for item in items {
@@ -211,7 +213,8 @@ impl Blocks {
         Some(Ok(()))
     }
 
-    /// Finds the place of everything and compares times. `Ok(false)`: not everything has one. The error: suspects.
+    /// Finds the place of every operation and compares times. Returns `Ok(false)` if some operation has no place. The
+    /// error is a set of suspects.
     fn arrange(&mut self, guess: bool) -> Result<bool, Vec<OpId>> {
         let epochs_clear = self.find_epochs(guess)?;
         self.make_slots()?;
@@ -316,7 +319,8 @@ impl Blocks {
         Ok(())
     }
 
-    /// Gives each slot the write that must be there. False: some have several candidates and none was guessed.
+    /// Assigns to each slot the write that must be there. Returns false if some slots have several candidates and none
+    /// was guessed.
     fn fill_slots(&mut self, guess: bool) -> Result<bool, Vec<OpId>> {
         // The last round guesses.
         for round in 0..4 {
@@ -336,7 +340,7 @@ impl Blocks {
                         !write.taken && write.call < slot.before && write.ret > after
                     };
                     let fitting = all.iter().copied().filter(|&i| all.len() <= REPEATED && fits(i));
-                    // What certainly happened goes before what may have.
+                    // Writes that certainly happened go before those that may have happened.
                     let first = fitting.clone().min_by_key(|&i| self.writes[i as usize].ret);
                     let only = fitting.take(2).count() == 1;
                     match first {
@@ -359,7 +363,7 @@ impl Blocks {
         Ok(false)
     }
 
-    /// Suspects where nothing fits a slot: those that would, the reads that saw it first and its neighbour.
+    /// Suspects if no write fits a slot: the candidates, the reads that saw it first, and its neighbour.
     fn without(&self, at: usize, all: &[u32]) -> Vec<OpId> {
         let slot = &self.slots[at];
         let mut suspects: Vec<OpId> = all.iter().map(|&i| self.writes[i as usize].source).collect();
@@ -373,7 +377,7 @@ impl Blocks {
         suspects
     }
 
-    /// Puts blocks together. An append without a place was certainly seen by nobody if no place is left for its text.
+    /// Builds the blocks. An append without a place was certainly never seen if no place is left for its text.
     fn make_blocks(&mut self, epochs_clear: bool) -> Result<(), Vec<OpId>> {
         let beginning = self.writes.len() as u32;
         self.blocks.clear();

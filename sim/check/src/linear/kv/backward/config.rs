@@ -8,7 +8,7 @@ pub const COUNTERS: usize = 64;
 pub struct Config {
     /// The values that explain everything placed so far.
     pub wanted: u64,
-    /// Pending operations for which no moment has done yet.
+    /// Pending operations that no moment has explained yet.
     pub need: u128,
     /// Pending changes that have not been used.
     pub have: u128,
@@ -19,7 +19,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Whether it is as good as the other; these kinds are counted exactly.
+    /// Whether it dominates the other. These kinds are counted exactly.
     fn covers(&self, other: &Config, counted: u64) -> bool {
         if other.wanted & !self.wanted != 0
             || self.need & !other.need != 0
@@ -40,7 +40,7 @@ impl Config {
     }
 }
 
-/// Configurations of which none is as good as another.
+/// Configurations, none of which dominates another.
 #[derive(Default)]
 pub struct Best {
     pub buckets: Vec<(u64, Vec<Config>)>,

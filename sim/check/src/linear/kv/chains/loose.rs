@@ -1,9 +1,9 @@
-//! What the chains leave open, against one order of the versions: conditions that ask for more than a value, revisions that
-//! nobody told, and replies that do not say which version they saw.
+//! Checks the constraints that the chains ignore against one order of the versions: conditions on more than a value,
+//! revisions in no reply, and replies that do not show which version they saw.
 //!
-//! Everything found here holds in an order that is written down, so "possible" is always true. "Not so" is proof only
-//! where the replies force that order and all of its members ([`Told::All`], no gap, no open change left out):
-//! each reply is put at the earliest place where it fits, and a later one never helps another.
+//! A positive answer comes with an explicit order, so "possible" is always correct. A failed check is a proof only if
+//! the replies force that order and all of its members ([`Told::All`], no gap, no open change left out): each reply is
+//! put at the earliest place where it fits, and a later place never helps another reply.
 
 use super::order::{Order, Told};
 use super::versions::{CONDITIONS, FILLS, HAPPENED, Versions};
@@ -12,16 +12,17 @@ use crate::history::{End, Function, History, NEVER, OpId, Operation, Value};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Places tried, for each place that there is, before this gives up.
+/// Number of places tried, per existing place, before this gives up.
 const TRIES: usize = 8;
 
 #[derive(Default)]
 pub struct Loose {
-    /// Where each reply that does not tell was put: after so many changes.
+    /// Where each ambiguous reply was placed, as the number of changes before it.
     pub placed: Vec<(OpId, u32)>,
     /// Refused compare-and-sets that fit nowhere, if that is all that is wrong with the order.
     pub failed: Vec<OpId>,
-    /// By number of changes: the latest call of what is then certainly over or needed, and the earliest return of all later.
+    /// By number of changes: the latest call of what is then certainly over or needed, and the earliest return of all
+    /// later.
     called: Vec<u32>,
     returned: Vec<u32>,
     used: Vec<bool>,
@@ -64,14 +65,14 @@ impl State {
 }
 
 impl Loose {
-    /// Whether anything is left but the order of the chains.
+    /// Whether there is anything to check beyond the order of the chains.
     pub fn has_work(&self, of: &Versions) -> bool {
         of.missing_loose
             || !of.refusals.is_empty()
             || of.list.iter().any(|version| version.is(HAPPENED) && version.is(CONDITIONS))
     }
 
-    /// Checks all that is left against the order.
+    /// Checks all remaining constraints against the order.
     pub fn check(&mut self, history: &History, of: &mut Versions, order: &mut Order, told: Told) -> Result<(), Stop> {
         self.placed.clear();
         self.failed.clear();
@@ -120,7 +121,7 @@ impl Loose {
         }
     }
 
-    /// Gives every revision that nobody told to an open change, the first that fits.
+    /// Assigns every revision in no reply to the first open change that fits.
     fn fill_gaps(&mut self, history: &History, of: &mut Versions, order: &mut Order) -> Result<(), Stop> {
         self.bounds(of, order);
         let Versions { open, list, .. } = of;
@@ -184,8 +185,8 @@ impl Loose {
         Ok(())
     }
 
-    /// Puts every reply that does not tell at the earliest place where it fits; false if there is none. Refused
-    /// compare-and-sets for which there is none are listed in [`Loose::failed`].
+    /// Puts every ambiguous reply at the earliest place where it fits. Returns false if there is none. Refused
+    /// compare-and-sets that fit nowhere are listed in [`Loose::failed`].
     fn place_all(&mut self, history: &History, of: &Versions, order: &Order) -> bool {
         self.bounds(of, order);
         self.early.clear();

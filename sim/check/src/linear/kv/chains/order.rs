@@ -1,4 +1,4 @@
-//! Puts versions in order: chains whose order is forced, then chains among each other.
+//! Orders the versions: first within chains, where the order is forced, then the chains among each other.
 
 use super::versions::{HAPPENED, Versions};
 use super::{Clash, NONE, Stop};
@@ -16,7 +16,7 @@ pub struct Chain {
     pub last: u32,
 }
 
-/// What was found out about the order.
+/// How much the revisions determine the order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Told {
     /// No revision is known.
@@ -116,7 +116,7 @@ impl Order {
         Ok(())
     }
 
-    /// Puts chains whose revisions nobody told into gaps between those that are told, the first that fit. The order may be
+    /// Puts chains without a known revision into the first gaps between known revisions that fit. The order may be
     /// wrong.
     pub fn merge(&mut self, of: &Versions) {
         let mut returned = vec![NEVER; self.versions.len()];
@@ -175,8 +175,8 @@ impl Order {
     }
 }
 
-/// Goes along a chain: within it real time must be respected, and revisions must count up. What is known of one version's
-/// revision is then known of all.
+/// Checks a chain: it must respect real time, and its revisions must count up. The revision of one version determines
+/// those of all.
 fn walk(of: &mut Versions, head: u32) -> Result<(Chain, usize), Stop> {
     let mut chain = Chain { key: 0, head, first: of.list[head as usize].first(), last: 0 };
     let (mut at, mut length) = (head, 0u32);

@@ -1,15 +1,15 @@
-//! Another order, where refused compare-and-sets do not fit the first one.
+//! Looks for another order if refused compare-and-sets do not fit the first one.
 //!
-//! A refusal that only tells that value v was not there needs a moment before v's version or after it. In an order in
-//! which v was there all the time, one of three things is changed, each by narrowing the time in which a writer may
-//! have taken place, so that whatever order is found then was possible before:
+//! A refusal that only shows that value v was not there needs a moment before v's version or after it. If v was there
+//! all the time in the order found, one of three changes is made. Each narrows the time in which a writer may have
+//! taken place, so any order found afterwards was possible before:
 //!
 //! - v's writer comes after the refusal's call;
 //! - the writer that replaced v, where it is known, comes before the refusal's return;
-//! - some other chain, or an open write that nobody saw, comes between v and the refusal's return.
+//! - some other chain, or an open write that was never seen, comes between v and the refusal's return.
 //!
-//! Which one is a guess where the replies leave a choice, so what fails afterwards is no proof. Only a refusal that neither
-//! precedes nor follows the version by the replies themselves is one.
+//! If the replies leave a choice, the change is a guess, so a later failure is not a proof. The only proof is a refusal
+//! that, by the replies themselves, cannot precede the version and cannot follow it.
 
 use super::order::{Chain, Order};
 use super::versions::{CONDITIONS, HAPPENED, INITIAL, REPEATED, Version, Versions};
@@ -32,8 +32,8 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// Narrows times so that refusals which did not fit may do so; false: nothing was changed. `first`: nothing was
-    /// narrowed before.
+    /// Narrows times so that refusals that did not fit may fit. Returns false if nothing was changed. `first` is set if
+    /// nothing was narrowed before.
     pub fn repair(
         &mut self,
         history: &History,
@@ -94,7 +94,7 @@ impl Refusals {
         among.checked_sub(1).map_or(0, |i| self.latest[i].1)
     }
 
-    /// Makes room for one refusal; the last event that this touched, or `None`.
+    /// Makes room for one refusal. Returns the last event that this touched, or `None`.
     fn fit(&mut self, of: &mut Versions, order: &Order, op: &Operation, first: bool) -> Result<Option<u32>, Stop> {
         let Some(at) = of.table.get(op.compare) else { return Ok(None) };
         let version = of.list[at as usize];
@@ -155,7 +155,7 @@ impl Refusals {
         Some(op.returned)
     }
 
-    /// A chain close by that may as well come right after this one, before the refusal returned.
+    /// Moves a nearby chain right after this one, before the refusal returned.
     fn between(&self, of: &Versions, order: &Order, op: &Operation, place: usize) -> Option<Chain> {
         let chain = order.chains[place];
         let latest = self.latest_before(chain.last + 1);

@@ -1,27 +1,27 @@
 //! Numbers for the values of one key: a small table with open addressing, kept from one key to the next.
 //!
-//! Values that follow each other stand next to each other, so a long history of one key walks through the table
-//! instead of jumping about. Where too many values want the same place a map of the usual kind takes them.
+//! Consecutive values are adjacent, so a long history of one key accesses the table sequentially. If too many values
+//! map to the same place, an ordinary map holds the rest.
 
 use super::NONE;
 use crate::history::Value;
 use hashbrown::HashMap;
 
-/// How far from its place a value may stand.
+/// Maximum distance of a value from its place.
 const REACH: usize = 32;
 
 /// The version of each value.
 #[derive(Default)]
 pub struct Table {
-    /// Values and versions; a version of [`NONE`]: free. As many as a power of two.
+    /// Values and versions. A version of [`NONE`] marks a free entry. The length is a power of two.
     entries: Vec<(u32, u32)>,
     bits: u32,
-    /// Values that found no place. Only looked into.
+    /// Values that did not fit in the table. Never iterated over.
     others: HashMap<u32, u32>,
 }
 
 impl Table {
-    /// Forgets everything, and makes room for about so many values.
+    /// Clears the table and makes room for about that many values.
     pub fn clear(&mut self, values: usize) {
         let size = values.max(REACH).next_power_of_two();
         self.entries.clear();
@@ -35,7 +35,7 @@ impl Table {
         value.wrapping_add(block.wrapping_mul(0x9e37_79b1)) as usize
     }
 
-    /// A value's version, or `new`, which is then its version.
+    /// Returns a value's version, inserting `new` if it has none.
     pub fn find_or(&mut self, value: Value, new: u32) -> u32 {
         let (value, mask) = (value.bits(), self.entries.len() - 1);
         let place = self.place(value);

@@ -1,4 +1,5 @@
-//! One pass over a key's operations: every value becomes a [`Version`], with its writer and the times when it was seen.
+//! Collects the versions in one pass over a key's operations. Every value becomes a [`Version`], with its writer and
+//! the times when it was seen.
 
 use super::table::Table;
 use super::{Clash, NONE, Stop};
@@ -11,7 +12,7 @@ pub const REPEATED: u8 = 1;
 pub const HAPPENED: u8 = 2;
 /// Its writer's conditions are not all in [`Version::from`]; an order must be checked for them.
 pub const CONDITIONS: u8 = 4;
-/// Nobody saw it, but some revision needs it.
+/// It was never seen, but some revision needs it.
 pub const FILLS: u8 = 8;
 
 /// Operations looked at together.
@@ -30,16 +31,16 @@ pub struct Version {
     /// The writer's call and return; [`NEVER`]: it is open.
     pub call: u32,
     pub ret: u32,
-    /// The earliest return and the latest call of those who saw it; [`NEVER`] and 0 without any.
+    /// The earliest return and the latest call of the operations that saw it; [`NEVER`] and 0 if there are none.
     pub seen_first: u32,
     pub seen_last: u32,
     /// The version that was there just before, where a condition of the writer tells.
     pub from: u32,
     /// The version that was there just after, where a condition of its writer tells.
     pub next: u32,
-    /// How many changes there had been with it, told by the writer's revision: revision + 1.
+    /// Number of changes up to and including it, from the writer's revision: revision + 1.
     pub count: u32,
-    /// The same, told by those who saw it; and the call of one of these.
+    /// The same, from the operations that saw it, and the call of one of these.
     pub seen_count: u32,
     pub teller: u32,
     pub flags: u8,
@@ -90,14 +91,14 @@ pub struct Versions {
     pub list: Vec<Version>,
     /// Versions that may have been written or not, by call.
     pub open: Vec<u32>,
-    /// Who saw that the key was missing.
+    /// The operations that saw that the key was missing.
     pub missing: Vec<OpId>,
     /// Refusals that do not tell enough to know which version they saw, or whether it explains them.
     pub refusals: Vec<OpId>,
     /// How many operations may have changed the key.
     pub changes: u32,
-    /// Whether any value has several possible writers, whether such a value was seen, and whether missing is such a value
-    /// and was seen.
+    /// Whether any value has several possible writers, whether such a value was seen, and whether missing is such a
+    /// value and was seen.
     repeated: bool,
     pub repeated_seen: bool,
     pub missing_loose: bool,
@@ -105,7 +106,7 @@ pub struct Versions {
     conflicts: Vec<(u32, Clash)>,
 }
 
-/// What a change asks for.
+/// The condition of a change.
 struct Asked {
     /// The value that must be there; [`Value::UNTOLD`]: not known from the condition.
     from: Value,
@@ -248,11 +249,11 @@ impl Versions {
         Ok(())
     }
 
-    /// Finds out what has happened, and which version followed which.
+    /// Determines which changes happened, and which version followed which.
     fn resolve(&mut self) -> Result<(), Stop> {
         if self.repeated {
             for version in self.list.iter_mut().filter(|version| version.is(REPEATED)) {
-                // Nobody knows who saw which.
+                // It is unknown which operation saw which version.
                 let seen = version.seen_first != NEVER;
                 self.repeated_seen |= seen && version.value != Value::NIL;
                 self.missing_loose |= seen && version.value == Value::NIL;
@@ -310,7 +311,8 @@ impl Versions {
         }
     }
 
-    /// The earliest return of those who show that a version was there: of its own, or of the next that has any.
+    /// The earliest return of the operations that show that a version was there: its own, or those of the next version
+    /// that has any.
     pub fn shown(&self, at: u32) -> u32 {
         let mut version = &self.list[at as usize];
         for _ in 0..self.list.len() {
@@ -323,7 +325,7 @@ impl Versions {
     }
 }
 
-/// What a change asks for; `None`: what never holds.
+/// Returns the condition of a change, or `None` if it never holds.
 fn asked(history: &History, op: &Operation) -> Option<Asked> {
     let deletes = op.f == Function::Delete;
     if !deletes && !op.has_further_conditions() {

@@ -13,18 +13,18 @@ pub struct Config {
     pub value: Local,
     /// The last entry of its trace, or [`NONE`].
     pub trace: u32,
-    /// Pending operations for which no moment has done yet.
+    /// Pending operations that no moment has explained yet.
     pub need: u128,
     /// Pending changes that have not been used.
     pub have: u128,
     /// How many open writes of each counted kind were used, and about how many of others.
     pub used: [u8; COUNTERS],
-    /// It seems to have used more than there were.
+    /// It appears to have used more open writes than there are.
     pub overdrawn: bool,
 }
 
 impl Config {
-    /// Whether it is as good as the other, which has the same value; so many kinds are counted exactly.
+    /// Whether it dominates the other, which has the same value. That many kinds are counted exactly.
     pub fn covers(&self, other: &Config, counted: usize) -> bool {
         self.need & !other.need == 0
             && other.have & !self.have == 0
@@ -33,7 +33,7 @@ impl Config {
     }
 }
 
-/// Configurations of which none is as good as another.
+/// Configurations, none of which dominates another.
 #[derive(Default)]
 pub struct Best {
     pub by_value: Vec<Vec<Config>>,

@@ -1,4 +1,4 @@
-//! Writes that can stand for each other.
+//! Interchangeable writes.
 
 use crate::history::Condition;
 use crate::linear::kv::problem::{NONE, OPEN, Problem};

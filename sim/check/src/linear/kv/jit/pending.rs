@@ -1,5 +1,5 @@
-//! The operations that are pending at a moment of a just-in-time search: their slots, and what can be said of all of them
-//! at once by masks of slots.
+//! The operations that are pending at a moment of a just-in-time search: their slots, and masks of slots for properties
+//! of many operations at once.
 
 use super::config::{COUNTED, COUNTERS};
 use super::{Jit, state};
@@ -7,7 +7,7 @@ use crate::linear::kv::problem::{OPEN, Op};
 use crate::linear::kv::state::{ANY, Act, Local};
 
 impl Jit<'_> {
-    /// Takes the calls before a return. False: there are too many pending operations.
+    /// Processes the calls before a return. Returns false if there are too many pending operations.
     pub(super) fn call_until(&mut self, ret: u64) -> bool {
         while let Some(op) = self.problem.ops.get(self.next_call).filter(|op| op.call < ret) {
             let index = self.next_call as u32;
@@ -94,7 +94,7 @@ impl Jit<'_> {
         }
     }
 
-    /// The pending operations for which a moment with this value does.
+    /// The pending operations that a moment with this value explains.
     pub(super) fn contented(&self, value: Local) -> u128 {
         let mut all = self.content[value as usize];
         let mut fussy = self.fussy;

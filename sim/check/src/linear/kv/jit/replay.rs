@@ -4,7 +4,7 @@ use super::{Jit, state};
 use crate::linear::kv::problem::OPEN;
 use crate::linear::kv::state::{Act, Local};
 
-/// Puts reads and writes that nobody saw where they fit first.
+/// Puts reads, and writes that were never seen, at the first place where they fit.
 pub struct Replay<'a> {
     jit: &'a Jit<'a>,
     /// By operation: whether it has a place in the trace.
@@ -35,7 +35,7 @@ impl<'a> Replay<'a> {
         self.settle();
     }
 
-    /// Places what changes nothing now.
+    /// Places the operations that change nothing at this point.
     fn settle(&mut self) {
         let (ops, value, order) = (&self.jit.problem.ops, self.value, &mut self.order);
         self.pending.retain(|&op| {
