@@ -257,10 +257,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
                     self.turn.respond(ticket, ResponseBody::Why(holdings));
                 }
             }
-            RequestBody::Expect { ap: true, key, .. } => {
-                if self.is_mode(ticket, &key, true) {
-                    self.turn.respond(ticket, ResponseBody::Continue);
-                }
+            RequestBody::Expect { ap: true, key, .. } if self.is_mode(ticket, &key, true) => {
+                self.turn.respond(ticket, ResponseBody::Continue);
             }
             _ => {}
         }

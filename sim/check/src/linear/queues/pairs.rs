@@ -342,7 +342,7 @@ impl Search {
         self.steps += 1;
     }
 
-    /// Undoes everything beyond the first steps.
+    /// Undoes all steps after the first `length`.
     fn undo(&mut self, length: usize) {
         while self.done.len() > length {
             match self.done.pop() {
