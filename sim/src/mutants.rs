@@ -7,7 +7,7 @@ use crate::oracle::{IDLE, READS_BACK};
 use crate::plan::Plan;
 use crate::pool;
 use crate::report::{Mode, Verdict};
-use crate::run::{FaultTargets, Options, run, targets_under_raft};
+use crate::run::{Options, fault_targets, run};
 use crate::scenario::Scenario;
 use crate::world::bug::WorldBug;
 use seaworthy::mutant::Bug;
@@ -144,7 +144,7 @@ impl MadeFor {
 /// Raft.
 #[must_use]
 pub fn verdict(plan: &Arc<Plan>, mode: Mode, mutant: Option<Planted>) -> Verdict {
-    let met = if mode == Mode::Ap { targets_under_raft(plan) } else { FaultTargets::new() };
+    let met = fault_targets(plan, mode);
     run(plan, Options { mode, mutant, met, ..Options::default() }).record.outcome.verdict
 }
 

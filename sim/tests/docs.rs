@@ -105,7 +105,7 @@ fn the_committed_report_is_what_the_code_does() {
     assert!(modes.clone().any(|m| m == Mode::Cp) && modes.clone().any(|m| m == Mode::Ap), "both databases are shown");
     let again = |n: usize| {
         let mode = report.runs[n].outcome.mode;
-        let met = if mode == Mode::Ap { run::targets_under_raft(&plans[n]) } else { run::FaultTargets::new() };
+        let met = run::fault_targets(&plans[n], mode);
         run::run(&plans[n], run::Options { mode, met, ..run::Options::default() })
     };
     pool::each(plans.len(), 2, again, |n, finished| {

@@ -284,7 +284,7 @@ async fn a_lane_that_is_gone() {
     world.0.lock().unwrap().now = Time(2_000_000_000);
     ap_set(&mut idle).await.unwrap();
     let windows: Vec<u64> = world.sent().iter().map(|(_, body)| slot_of(body).window).collect();
-    assert_eq!(windows, [0, 7, 0, 7], "who has not been heard for long is asked for a lane first");
+    assert_eq!(windows, [0, 7, 0, 7], "a server not heard from for long is asked for a window first");
     let (mut never, _) = client(|_, _, _| None);
     assert!(!ap_set(&mut never).await.unwrap_err().happened(), "no server executes a write without a window");
 }

@@ -1,6 +1,6 @@
 //! The clocks and the entropy of the machine that a deployed node runs on.
 
-use crate::env::Clock;
+use super::Clock;
 use crate::types::{Time, Wall};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};

@@ -169,7 +169,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         let now = clock.now();
         let peers: Vec<NodeId> = config.layout.nodes().filter(|node| *node != config.raft.id).collect();
         let packet = Memory(config.memory_bytes).packet();
-        let mail = match config.watches() {
+        let outbound = match config.watches() {
             true => Outbound::with_beats(peers.iter().copied(), config.beat, (packet, config.mutant)),
             false => Outbound::silent(packet, config.mutant),
         };
@@ -183,7 +183,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             false => memory.admitted(peers.len() + 1),
         };
         let admission = || Admission::new(most, config.raft.election_timeout / 2, now, config.mutant);
-        let answers = PendingRequests::new(config.max_open_requests, first_ticket, (admission(), admission()));
+        let pending = PendingRequests::new(config.max_open_requests, first_ticket, (admission(), admission()));
         let groups = groups.into_iter().map(|group| (group.id, group)).collect();
         let standing = StandingHost::new(&config, identity, now);
         let mut shelf = Shelf { groups, ap: ap.map(ApHost::new) };
@@ -193,7 +193,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             shelf,
             groups: BTreeMap::new(),
             ap,
-            turn: TurnContext::new(config, answers, mail),
+            turn: TurnContext::new(config, pending, outbound),
             transport,
             clock,
             observer,

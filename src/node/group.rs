@@ -110,7 +110,7 @@ impl Group {
     }
 
     pub(super) fn status(&self) -> Status {
-        self.host.core.status()
+        self.raft().status()
     }
 
     pub(super) fn leads(&self) -> bool {
@@ -158,7 +158,7 @@ impl Group {
         if self.stopped.is_some() {
             return None;
         }
-        self.host.core.deadline().or_else(|| {
+        self.raft().deadline().or_else(|| {
             let due = self.kv.next_expiry().filter(|_| self.leads())?;
             let left = Duration::from_nanos(due.0.saturating_sub(self.time(at, mutant).0));
             Some(at.time + left.clamp(LOOK.0, LOOK.1))
@@ -294,7 +294,7 @@ impl Group {
     fn apply(&mut self, index: u64, entry: &raft::Entry, at: Now, turn: &mut TurnContext) {
         let mutant = turn.config.mutant;
         let before = self.kv.time();
-        let last = self.host.core.config().voters.last() == Some(&self.host.core.config().id);
+        let last = self.raft().config().voters.last() == Some(&self.raft().config().id);
         let differs = mutant.is(Bug::ApplyDiffers) && last && index.is_multiple_of(50);
         let command = if differs { Bytes::new() } else { entry.command.clone() };
         let reply = self.kv.apply(index, &command);
@@ -319,8 +319,8 @@ impl Group {
     /// Sends the digest of the state at `index`, which was just applied, to the other members.
     fn tell_digest(&mut self, index: Index, turn: &mut TurnContext) {
         let digest = self.kv.digest();
-        let (me, term) = (self.host.core.config().id, self.status().soft.term);
-        for to in self.host.core.quorum().voters().filter(|voter| *voter != me) {
+        let (me, term) = (self.raft().config().id, self.status().soft.term);
+        for to in self.raft().quorum().voters().filter(|voter| *voter != me) {
             turn.outbound.raft((to, None), self.id, Message { term, body: Body::Digest { index, digest } });
         }
         self.hear_digest(me, (index, digest), turn);
@@ -333,7 +333,7 @@ impl Group {
         if self.stopped.is_some() || !members.contains(from) || unchecked {
             return;
         }
-        let (me, group) = (self.host.core.config().id, self.id.0);
+        let (me, group) = (self.raft().config().id, self.id.0);
         let Some(Found { index, minority }) = self.digests.tell(from, told, members) else { return };
         if !minority.contains(&me) {
             error!(group, index, ?minority, "ALARM: replicas differ; without a minority, no state is that of most");
@@ -380,13 +380,13 @@ impl Group {
         let status = self.status();
         let behind = self.kv.applied().saturating_sub(status.snapshot.index);
         let due = behind >= entries || (behind > 0 && status.log_bytes >= self.kept_bytes.saturating_add(log_bytes));
-        due && self.serves() && !self.snapshotting && self.host.core.term_at(self.kv.applied()).is_some()
+        due && self.serves() && !self.snapshotting && self.raft().term_at(self.kv.applied()).is_some()
     }
 
     /// Returns the present state, to be written out.
     pub(super) fn snapshot(&self) -> Option<(SnapshotMeta, Blocks)> {
         let index = self.kv.applied();
-        let term = self.host.core.term_at(index)?;
+        let term = self.raft().term_at(index)?;
         Some((SnapshotMeta { index, term }, Blocks::Kv(self.kv.snapshot())))
     }
 

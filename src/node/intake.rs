@@ -11,7 +11,7 @@ use crate::dynamo::{self, ClientRequest};
 use crate::env::{Clock, StorageHost, Transport};
 use crate::protocol::Input;
 use crate::raft::{Body, Message};
-use crate::types::{Addr, Key, MAX_KEY_BYTES, MAX_VALUE_BYTES, NodeId};
+use crate::types::{Addr, GroupId, MAX_KEY_BYTES, MAX_VALUE_BYTES, NodeId};
 use crate::wire::{Refused, RequestBody, ap_bytes, raft_bytes};
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         client: Addr,
         id: u64,
         body: &RequestBody,
-        route: Route,
+        (group, route): (Option<GroupId>, Route),
         (again, patience): (bool, Duration),
     ) -> Result<u64, Duration> {
         let ap = matches!(body, RequestBody::Ap(_) | RequestBody::Expect { ap: true, .. });
@@ -45,7 +45,7 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
             return if room { Ok(self.turn.pending.asks(client, id, ap)) } else { Err(Duration::ZERO) };
         }
         let announced = match body {
-            RequestBody::Expect { key, bytes, ap } if *ap || self.leads(key) => {
+            RequestBody::Expect { bytes, ap, .. } if *ap || group.is_some_and(|group| self.leads(group)) => {
                 Some((*bytes as usize).min(MAX_KEY_BYTES + MAX_VALUE_BYTES))
             }
             // The client is told who leads; and a busy node must still report its status.
@@ -66,8 +66,8 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         Ok(self.turn.pending.asks(client, id, ap))
     }
 
-    fn leads(&self, key: &Key) -> bool {
-        self.groups.get(&self.turn.config.layout.group_of(key)).is_some_and(Group::leads)
+    pub(super) fn leads(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(Group::leads)
     }
 
     /// Returns whether there is room for the records of a leader's message. If not, the message is dropped, as if it

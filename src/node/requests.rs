@@ -176,15 +176,15 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
         if patience_ms == 0 || self.turn.pending.repeated(client, id) {
             return;
         }
+        let group = group_key(&body).map(|key| self.turn.config.layout.group_of(key));
         // A retry of a write that is under way gets the answer to it.
-        let name = self.name_of(&body);
+        let name = self.name_of(&body, group);
         if name.is_some_and(|name| self.turn.pending.join(name, client, id)) {
             return;
         }
         let patience = Duration::from_millis(u64::from(patience_ms));
-        let group = group_key(&body).map(|key| self.turn.config.layout.group_of(key));
         let route = group.map_or(Route::Here, |group| self.route(group, forwarded));
-        let ticket = match self.admits(client, id, &body, route, (again, patience)) {
+        let ticket = match self.admits(client, id, &body, (group, route), (again, patience)) {
             Ok(ticket) => ticket,
             Err(retry) => {
                 let body = ResponseBody::Refused(busy(retry));
@@ -205,12 +205,10 @@ impl<T: Transport, C: Clock, H: StorageHost, O: Observer> Driver<T, C, H, O> {
     }
 
     /// The name of a write that this node executes itself: a retry has the same.
-    fn name_of(&self, body: &RequestBody) -> Option<WriteName> {
+    fn name_of(&self, body: &RequestBody, group: Option<GroupId>) -> Option<WriteName> {
         match body {
-            RequestBody::Write { session, number, write } => {
-                let group = self.turn.config.layout.group_of(write.key());
-                let leads = self.groups.get(&group).is_some_and(Group::leads);
-                leads.then_some((CoreId::Group(group), *session, *number))
+            RequestBody::Write { session, number, .. } => {
+                group.filter(|group| self.leads(*group)).map(|group| (CoreId::Group(group), *session, *number))
             }
             RequestBody::Ap(ClientRequest::Put { slot, .. }) if slot.window != 0 => {
                 Some((CoreId::Ap, slot.window, slot.number))

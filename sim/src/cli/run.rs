@@ -118,7 +118,7 @@ fn one(plan: &Arc<Plan>, output: &Output) -> Result<(), Failure> {
     let suffix = if mode == Mode::Ap { "-ap" } else { "" };
     let name = format!("{}-{}{suffix}", plan.scenario, plan.seed);
     let dir = output.out.clone().unwrap_or_else(|| reports().join("runs").join(name));
-    let met = if mode == Mode::Ap { run::targets_under_raft(plan) } else { run::FaultTargets::new() };
+    let met = run::fault_targets(plan, mode);
     let mut options =
         run::Options { mutant: output.common.mutant, mode, met, watch: output.why.clone(), ..run::Options::default() };
     if !output.hash {

@@ -121,9 +121,8 @@ fn in_every_mode(plan: &Arc<Plan>, modes: &[Mode], mutant: Option<Planted>) -> V
     let mut made: Vec<Made> = Vec::new();
     for &mode in modes {
         let met = match (mode, made.last()) {
-            (Mode::Cp, _) => FaultTargets::new(),
             (Mode::Ap, Some((_, raft))) if mutant.is_none() => raft.met.clone(),
-            (Mode::Ap, _) => run::targets_under_raft(plan),
+            _ => run::fault_targets(plan, mode),
         };
         let shown = if plan.aims_at_leaders() && !met.is_empty() { Arc::new(pinned(plan, &met)) } else { plan.clone() };
         made.push((shown, run::run(plan, run::Options { mutant, mode, met, ..run::Options::default() })));

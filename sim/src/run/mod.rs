@@ -110,10 +110,11 @@ pub struct Finished {
     pub refusals: Vec<(NodeId, StorageError)>,
 }
 
-/// Runs a plan that suits both databases against Raft and returns the fault targets, for use in a run against quorums.
+/// Returns the fault targets that a run in `mode` must use: against quorums those of a run against Raft, if the plan suits
+/// both databases and aims at leaders. Otherwise none: the run finds them by itself.
 #[must_use]
-pub fn targets_under_raft(plan: &Arc<Plan>) -> FaultTargets {
-    match plan.bucket.mode == Suits::Both && plan.aims_at_leaders() {
+pub fn fault_targets(plan: &Arc<Plan>, mode: Mode) -> FaultTargets {
+    match mode == Mode::Ap && plan.bucket.mode == Suits::Both && plan.aims_at_leaders() {
         true => run(plan, Options::default()).met,
         false => FaultTargets::new(),
     }

@@ -170,7 +170,7 @@ mod tests {
         let mut windows = windows();
         let (one, two) = (granted(&mut windows), granted(&mut windows));
         assert_eq!(windows.arrives(slot(one, 1), 4), Arrival::New);
-        assert_eq!(windows.arrives(slot(two, 1), 4), Arrival::New, "of another lane");
+        assert_eq!(windows.arrives(slot(two, 1), 4), Arrival::New, "of another window");
         assert_eq!(windows.arrives(slot(one, 1), 4), Arrival::Copy(None), "under way");
         let refused = ClientReply::Refused(Refusal::Busy);
         windows.answered(slot(one, 1), &refused);
@@ -200,7 +200,7 @@ mod tests {
         let achieved = Achieved { wanted: 2, replicas: 2, hints: 0 };
         let reply = ClientReply::Value { siblings: Vec::new(), context: Bytes::from(vec![0; LARGE_REPLY]), achieved };
         for _ in 0..100 {
-            let Arrival::UnknownWindow(window) = windows.arrives(slot(0, 1), OF_NODE) else { panic!("no lane") };
+            let Arrival::UnknownWindow(window) = windows.arrives(slot(0, 1), OF_NODE) else { panic!("a known window") };
             for number in 1..=1000 {
                 assert_eq!(windows.arrives(slot(window, number), OF_NODE), Arrival::New);
                 windows.answered(slot(window, number), &reply);
